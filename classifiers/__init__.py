@@ -1,0 +1,1 @@
+"""Heads: learned offline from stored vectors (`fit`), served with NumPy alone (`heads`)."""

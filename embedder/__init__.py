@@ -1,0 +1,1 @@
+"""Pixels and texts in, frozen vectors out."""

@@ -1,0 +1,1 @@
+"""HTTP services, command line and jobs."""

@@ -1,0 +1,1 @@
+"""Assets, labels, vectors and what failed, in LanceDB."""
