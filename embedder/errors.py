@@ -1,0 +1,60 @@
+"""What can go wrong in this package. Each error says what was wrong, with what value, and what to do."""
+
+# ruff: noqa: N818 (names that say what is wrong need no "Error" behind them)
+
+from collections.abc import Sequence
+from typing import Literal
+
+BadImageReason = Literal["empty", "not_an_image", "truncated", "too_many_pixels", "unsupported"]
+"""Why bytes give no picture, for programs; `str(error)` is the sentence for people.
+
+empty: no bytes. not_an_image: no format that we read. truncated: the file is cut off or damaged.
+too_many_pixels: over the limit, found in the header. unsupported: a sound file of a kind that has no one
+right picture (float pixels, CIE Lab, ...).
+"""
+
+
+class BadImage(ValueError):
+    """These bytes give no picture. It is the fault of one item: its batch-mates are not concerned."""
+
+    def __init__(self, reason: BadImageReason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type["BadImage"], tuple[BadImageReason, str]]:
+        # The default would call BadImage(message): this error has to cross process borders whole.
+        return type(self), (self.reason, str(self))
+
+
+class UnknownEncoder(LookupError):
+    """No encoder has this name."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        super().__init__(f"no encoder is named {name!r}; known: {', '.join(known) or 'none'}")
+        self.name = name
+        self.known = list(known)
+
+    def __reduce__(self) -> tuple[type["UnknownEncoder"], tuple[str, list[str]]]:
+        return type(self), (self.name, self.known)
+
+
+class WeightsError(RuntimeError):
+    """A checkpoint is missing, unreadable or of another architecture. Random weights are never the answer."""
+
+
+class ProbeMismatch(RuntimeError):
+    """An encoder does not give the vectors that it gave when its table was made (see `embedder.probe`)."""
+
+
+class QueueFull(RuntimeError):
+    """The batcher's queue has no room for the whole submission.
+
+    `retry_after` is the time in seconds after which it is likely to fit, judged by recent throughput.
+    """
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+    def __reduce__(self) -> tuple[type["QueueFull"], tuple[str, float]]:
+        return type(self), (str(self), self.retry_after)

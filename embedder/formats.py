@@ -1,0 +1,196 @@
+"""The image formats that are read, and what stands between a file from a stranger and Pillow's codecs."""
+
+import threading
+import warnings
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from struct import unpack_from
+from typing import Any
+
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from embedder.errors import BadImage
+
+READ = "JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF"
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One format: its media type and the one codec that may open it."""
+
+    media_type: str
+    codec: Callable[[BytesIO], ImageFile.ImageFile]
+
+
+# Codecs are called by class, never through Image.open: nothing but these seven can ever run (Pillow also
+# knows formats that start other programs), and Image.open would judge the size by a process-wide limit before
+# we can read it. A JPEG with more pictures behind the first (MPO) is its first picture.
+_JPEG = Format("image/jpeg", JpegImagePlugin.JpegImageFile)
+_PNG = Format("image/png", PngImagePlugin.PngImageFile)
+_WEBP = Format("image/webp", WebPImagePlugin.WebPImageFile)
+_GIF = Format("image/gif", GifImagePlugin.GifImageFile)
+_BMP = Format("image/bmp", BmpImagePlugin.BmpImageFile)
+_TIFF = Format("image/tiff", TiffImagePlugin.TiffImageFile)
+_AVIF = Format("image/avif", AvifImagePlugin.AvifImageFile)
+
+_SIGNATURES = (
+    (b"\xff\xd8\xff", _JPEG),
+    (b"\x89PNG\r\n\x1a\n", _PNG),
+    (b"GIF87a", _GIF),
+    (b"GIF89a", _GIF),
+    (b"II*\0", _TIFF),
+    (b"MM\0*", _TIFF),
+    (b"II+\0", _TIFF),
+    (b"MM\0+", _TIFF),
+)
+_BMP_HEADER_SIZES = {12, 16, 40, 52, 56, 64, 108, 124}
+_AVIF_BRANDS = {b"avif", b"avis", b"mif1", b"msf1"}
+_HEIC_BRANDS = {b"heic", b"heix", b"hevc", b"heim", b"heis"}
+
+_OTHERS = (
+    (b"%PDF", "a PDF document"),
+    (b"%!PS", "a PostScript document"),
+    (b"<!doctype html", "a web page"),
+    (b"<html", "a web page"),
+    (b"<svg", "an SVG drawing"),
+    (b"<?xml", "an XML document"),
+    (b"PK\x03\x04", "a ZIP archive"),
+    (b"8BPS", "a Photoshop document"),
+    (b"{", "JSON text"),
+)
+
+
+def sniff(data: bytes) -> Format:
+    """The format that the first bytes name. Raises BadImage ("empty", "not_an_image")."""
+    if not data:
+        raise BadImage("empty", f"the file is empty (0 bytes); send {READ}")
+    for signature, known in _SIGNATURES:
+        if data.startswith(signature):
+            return known
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return _WEBP
+    if data[4:8] == b"ftyp" and data[8:12] in _AVIF_BRANDS:
+        return _AVIF
+    # "BM" alone also begins many a text.
+    if data.startswith(b"BM") and int.from_bytes(data[14:18], "little") in _BMP_HEADER_SIZES:
+        return _BMP
+    raise BadImage("not_an_image", f"not an image: {_describe(data)}; send {READ}")
+
+
+def _describe(data: bytes) -> str:
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
+        return "the file is HEIC, which is not read: convert it"
+    start = data[:64].lstrip().lower()
+    for prefix, what in _OTHERS:
+        if start.startswith(prefix.lower()):
+            return f"the file is {what}"
+    return f"the {len(data)} bytes begin with {data[:12]!r}"
+
+
+def open_header(data: bytes) -> tuple[ImageFile.ImageFile, str]:
+    """The image with its size and mode known and its pixels not yet decoded, and its media type.
+
+    Call it, and decode, inside `guarded`.
+    """
+    found = sniff(data)
+    return found.codec(BytesIO(_sound_png(data) if found is _PNG else data)), found.media_type
+
+
+def _sound_png(data: bytes) -> bytes:
+    """A PNG reduced to what its picture needs, every check sum of that verified.
+
+    Pillow does not verify the check sums of pixel data, so a flipped bit would pass as a picture; and it
+    reads texts of any kind, which may be bombs of their own or plainly too long for it.
+    """
+    kept = [data[:8]]
+    position = 8
+    view = memoryview(data)
+    while position + 12 <= len(data):
+        length, kind = unpack_from(">I4s", data, position)
+        end = position + 12 + length
+        if end > len(data):
+            break
+        if _needed(
+            kind, sound=zlib.crc32(view[position + 4 : end - 4]) == unpack_from(">I", data, end - 4)[0]
+        ):
+            # Orientation may stand behind the pixels; in front, it is known with the header.
+            kept.insert(2 if kind == b"eXIf" else len(kept), data[position:end])
+        if kind == b"IEND":
+            return b"".join(kept)
+        position = end
+    raise BadImage("truncated", f"the PNG file is cut off after {len(data)} bytes; send the whole file")
+
+
+def _needed(kind: bytes, *, sound: bool) -> bool:
+    """Whether a PNG chunk matters for the picture. Raises BadImage when it does and cannot be used."""
+    if kind in (b"tRNS", b"eXIf") or kind[0] & 0x20:  # bit 5 of the first letter: a decoder may do without
+        return sound and kind in (b"tRNS", b"eXIf")
+    if kind not in (b"IHDR", b"PLTE", b"IDAT", b"IEND"):
+        raise BadImage(
+            "unsupported", f"the PNG needs its chunk {kind!r}, which is not standard; save it anew"
+        )
+    if not sound:
+        raise BadImage(
+            "truncated", f"the PNG is damaged: wrong check sum in its {kind.decode()} chunk; send it again"
+        )
+    return True
+
+
+_thread = threading.local()
+
+
+class _PillowWarnings:
+    """The `warnings` module as Pillow's codecs see it: silent in a thread that is inside `guarded`.
+
+    Pillow warns of odd metadata that does not touch the picture. `warnings.catch_warnings` would change the
+    filters of all threads; this changes nothing for anyone else in the process.
+    """
+
+    def warn(self, message: str, category: type[Warning] = UserWarning, stacklevel: int = 1) -> None:
+        if not getattr(_thread, "quiet", False):
+            warnings.warn(message, category, stacklevel=stacklevel + 1)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(warnings, name)
+
+
+for _module in (Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin):
+    vars(_module)["warnings"] = _PillowWarnings()
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Whatever a codec raises inside comes out as BadImage; its warnings do not come out."""
+    _thread.quiet = True
+    try:
+        yield
+    except BadImage:
+        raise
+    except (MemoryError, Image.DecompressionBombError) as error:
+        raise BadImage(
+            "too_many_pixels", f"the image is too large to decode ({error}); scale it down"
+        ) from error
+    except Exception as error:
+        raise _codec_failure(error) from error
+    finally:
+        _thread.quiet = False
+
+
+def _codec_failure(error: Exception) -> BadImage:
+    text = f"{error}" or type(error).__name__
+    if isinstance(error, NotImplementedError) or "nsupported" in text or "unknown" in text:
+        return BadImage("unsupported", f"this kind of image is not read ({text}); save it as PNG or JPEG")
+    return BadImage("truncated", f"the image is cut off or damaged ({text}); send the whole file again")
