@@ -58,3 +58,7 @@ class QueueFull(RuntimeError):
 
     def __reduce__(self) -> tuple[type["QueueFull"], tuple[str, float]]:
         return type(self), (str(self), self.retry_after)
+
+
+class BatcherStopped(RuntimeError):
+    """The batcher is not running (any more), so this submission will get no answer from it."""

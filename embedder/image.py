@@ -12,7 +12,7 @@ from embedder.formats import guarded, open_header
 from embedder.spec import ImagePreprocessing
 
 DEFAULT_MAX_PIXELS = 64_000_000
-"""Largest picture that is decoded: above common cameras, and about 0.25 GB of memory (Pillow: 4 bytes a pixel)."""
+"""Largest picture that is decoded: above common cameras, and 0.25 GB of memory (Pillow: 4 bytes a pixel)."""
 
 _INTERPOLATION = {
     "nearest": Image.Resampling.NEAREST,
@@ -178,7 +178,7 @@ def fit(image: Image.Image, p: ImagePreprocessing) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True, slots=True)
 class _Axis:
-    """One side: `kept` output pixels from source positions `start` to `stop`, with `pad` black ones before."""
+    """One side: `kept` output pixels from source positions `start` to `stop`, behind `pad` black ones."""
 
     start: float
     stop: float

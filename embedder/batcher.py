@@ -1,0 +1,222 @@
+"""Batching without a timer: a free worker takes what is there, a busy one lets a full batch gather."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from embedder.errors import BatcherStopped, QueueFull
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+# Weight of the newest batch in the running mean of seconds an item: about the last ten batches count.
+_NEWEST = 0.2
+# Said in `retry_after` until a first batch has been timed.
+_UNTIMED_SECONDS = 1.0
+
+
+class _Submission(Generic[Result]):
+    """One call of `submit`: a slot for each of its results, and the future that its caller awaits."""
+
+    def __init__(self, size: int) -> None:
+        self.future: asyncio.Future[list[Result]] = asyncio.get_running_loop().create_future()
+        self._results: dict[int, Result] = {}
+        self._size = size
+
+    @property
+    def gone(self) -> bool:
+        """Nobody waits any more: the caller was cancelled, or another part of the submission failed."""
+        return self.future.done()
+
+    def deliver(self, position: int, result: Result) -> None:
+        self._results[position] = result
+        if len(self._results) == self._size and not self.gone:
+            self.future.set_result([self._results[i] for i in range(self._size)])
+
+    def fail(self, error: Exception) -> None:
+        if not self.gone:
+            self.future.set_exception(error)
+            # Marks it as seen: a caller that is cancelled before it wakes up would leave a log line else.
+            self.future.exception()
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry(Generic[Item, Result]):
+    submission: _Submission[Result]
+    position: int
+    item: Item
+    arrived: float
+
+
+class Batcher(Generic[Item, Result]):
+    """Gathers the items of concurrent callers into batches for one model that is not thread-safe.
+
+    One worker runs `run` on one thread of its own. While it is busy, items queue; when it is free it takes
+    what is there at once, first come first served, up to `max_batch`. So an idle model answers a lone item
+    with no added wait, and a busy one works on full batches; no timer has to be tuned. (The scheme of
+    text-embeddings-inference.)
+
+    Args:
+        run: takes 1 to `max_batch` items and returns one result each, in order.
+        max_batch: most items in one call of `run`.
+        max_queue: most items that wait, the batch under way not counted.
+        observe: told ("queue", seconds) for each item when its batch is formed and ("encode", seconds) for
+            each batch.
+
+    All its methods belong to one event loop.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[list[Item]], Sequence[Result]],
+        *,
+        max_batch: int = 32,
+        max_queue: int = 256,
+        observe: Callable[[str, float], None] | None = None,
+    ) -> None:
+        if max_batch < 1 or max_queue < 1:
+            raise ValueError(f"max_batch and max_queue are at least 1, got {max_batch} and {max_queue}")
+        self._run = run
+        self._max_batch = max_batch
+        self._max_queue = max_queue
+        self._observe = observe
+        self._queue: deque[_Entry[Item, Result]] = deque()
+        self._under_way: list[_Entry[Item, Result]] = []
+        self._seconds_per_item: float | None = None
+        self._arrived = asyncio.Event()
+        self._stopping = False
+        self._worker: asyncio.Task[None] | None = None
+
+    @property
+    def depth(self) -> int:
+        """Items that wait for a batch."""
+        return len(self._queue)
+
+    async def start(self) -> None:
+        """Start the worker and its thread. Raises RuntimeError when it runs already."""
+        if self._worker is not None and not self._worker.done():
+            raise RuntimeError("the batcher is running already; call stop() first")
+        self._stopping = False
+        thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batcher")
+        self._worker = asyncio.create_task(self._work(thread), name="batcher")
+        # A callback, not a `finally` in the task: it runs whatever ends the task, even before its first step.
+        self._worker.add_done_callback(lambda _: self._leave_nobody_waiting(thread))
+
+    async def stop(self) -> None:
+        """Fail what is queued with BatcherStopped at once; return when the batch under way is answered."""
+        self._stopping = True
+        self._fail_all(self._queue)
+        if self._worker is not None:
+            self._arrived.set()
+            await asyncio.wait(
+                {self._worker}
+            )  # unlike a plain await, does not cancel it when we are cancelled
+
+    async def submit(self, items: Sequence[Item]) -> list[Result]:
+        """The results of `items`, in their order. All or nothing; cancel it to give the items up.
+
+        Raises:
+            QueueFull: at once, when they do not all fit in the queue now.
+            ValueError: when they never will, being more than `max_queue`.
+            BatcherStopped: when the worker does not run, or stops before the items had their turn.
+            Exception: whatever `run` raised for a batch with one of the items in it.
+        """
+        if self._stopping or self._worker is None or self._worker.done():
+            raise BatcherStopped("the batcher is not running; submit between start() and stop()")
+        if not items:
+            return []
+        self._make_room(len(items))
+        submission: _Submission[Result] = _Submission(len(items))
+        now = time.perf_counter()
+        self._queue.extend(_Entry(submission, i, item, now) for i, item in enumerate(items))
+        self._arrived.set()
+        return await submission.future
+
+    def _make_room(self, size: int) -> None:
+        if size > self._max_queue:
+            raise ValueError(f"{size} items in one submission; the queue holds {self._max_queue}: send fewer")
+        if self.depth + size > self._max_queue:
+            self._queue = deque(entry for entry in self._queue if not entry.submission.gone)
+        excess = self.depth + size - self._max_queue
+        if excess > 0:
+            retry_after = self._expected_seconds(len(self._under_way) + excess)
+            raise QueueFull(
+                f"the queue is full: {self.depth} items wait, {size} more do not fit in {self._max_queue}; "
+                f"try again in {retry_after:.1f} s",
+                retry_after,
+            )
+
+    def _expected_seconds(self, items: int) -> float:
+        return _UNTIMED_SECONDS if self._seconds_per_item is None else items * self._seconds_per_item
+
+    async def _work(self, thread: ThreadPoolExecutor) -> None:
+        while not self._stopping:
+            await self._arrived.wait()
+            self._under_way = self._form_batch()
+            if self._under_way:
+                await self._answer(self._under_way, thread)
+                self._under_way = []
+
+    def _leave_nobody_waiting(self, thread: ThreadPoolExecutor) -> None:
+        thread.shutdown(wait=False)
+        self._fail_all(self._under_way)
+        self._fail_all(self._queue)
+        self._under_way = []
+        self._queue.clear()
+
+    def _form_batch(self) -> list[_Entry[Item, Result]]:
+        batch: list[_Entry[Item, Result]] = []
+        while self._queue and len(batch) < self._max_batch:
+            entry = self._queue.popleft()
+            if not entry.submission.gone:
+                batch.append(entry)
+        if not self._queue:
+            self._arrived.clear()
+        return batch
+
+    async def _answer(self, batch: list[_Entry[Item, Result]], thread: ThreadPoolExecutor) -> None:
+        try:
+            begun = time.perf_counter()
+            if self._observe:
+                for entry in batch:
+                    self._observe("queue", begun - entry.arrived)
+            items = [entry.item for entry in batch]
+            results = await asyncio.get_running_loop().run_in_executor(thread, self._checked_run, items)
+            self._timed(time.perf_counter() - begun, len(batch))
+        except Exception as error:
+            for entry in batch:
+                entry.submission.fail(error)
+            return
+        for entry, result in zip(batch, results, strict=True):
+            entry.submission.deliver(entry.position, result)
+
+    def _checked_run(self, items: list[Item]) -> list[Result]:
+        """`run`, on the worker's thread: one result an item, or an exception that a future can carry."""
+        try:
+            results = list(self._run(items))
+        except BaseException as error:
+            if isinstance(error, Exception) and not isinstance(error, (StopIteration, CancelledError)):
+                raise
+            # SystemExit would end the event loop, StopIteration and CancelledError would be lost on the way.
+            raise RuntimeError(f"the model raised {error!r}, which means something else here") from error
+        if len(results) != len(items):
+            raise RuntimeError(f"{len(results)} results for a batch of {len(items)}: the encoder is at fault")
+        return results
+
+    def _timed(self, seconds: float, items: int) -> None:
+        if self._observe:
+            self._observe("encode", seconds)
+        newest = seconds / items
+        before = newest if self._seconds_per_item is None else self._seconds_per_item
+        self._seconds_per_item = (1 - _NEWEST) * before + _NEWEST * newest
+
+    @staticmethod
+    def _fail_all(entries: Iterable[_Entry[Item, Result]]) -> None:
+        for entry in entries:
+            entry.submission.fail(
+                BatcherStopped("the batcher stopped before this was answered; send it again")
+            )
