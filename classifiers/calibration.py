@@ -1,0 +1,113 @@
+"""Honest numbers from validation rows: temperature, prediction sets with a coverage, outlier percentiles.
+
+All functions are pure and take NumPy arrays; `codes` are column numbers of the true classes.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+COVERAGES = (0.8, 0.9, 0.95, 0.99)
+"""Coverages for which every head stores a threshold."""
+
+DENSITY_QUANTILES = 101
+"""Stored quantiles of the validation rows' log density: one per percent."""
+
+CHUNK_ROWS = 4096
+LEAST_BETA, MOST_BETA = 1e-3, 1e2
+LOWEST_SCORE = -1e4
+"""Below the row's best score; stands for -inf, whose product with probability 0 would be NaN."""
+
+
+def fit_temperature(scores: NDArray[Any], codes: NDArray[np.integer[Any]]) -> float:
+    """The T > 0 that minimises the mean NLL of softmax(scores / T): Guo et al. 2017, arXiv 1706.04599.
+
+    The NLL is convex in β = 1/T; a Newton search kept inside a shrinking bracket finds its minimum. Returns
+    1.0 where nothing beats it, and for no rows.
+
+    Args:
+        scores: (n, K) floats; -inf marks a class that is never predicted.
+        codes: (n,) in 0…K-1.
+    """
+    if len(scores) == 0:
+        return 1.0
+    low, high, beta = LEAST_BETA, MOST_BETA, 1.0
+    start = _nll(scores, codes, 1.0)[0]
+    for _ in range(40):
+        _, slope, curvature = _nll(scores, codes, beta)
+        low, high = (low, beta) if slope > 0 else (beta, high)
+        step = beta - slope / curvature if curvature > 0 else math.inf
+        following = step if low < step < high else math.sqrt(low * high)
+        if abs(following - beta) <= 1e-7 * beta:
+            break
+        beta = following
+    return 1.0 / beta if _nll(scores, codes, beta)[0] < start else 1.0
+
+
+def _nll(scores: NDArray[Any], codes: NDArray[np.integer[Any]], beta: float) -> tuple[float, float, float]:
+    """Mean NLL of softmax(β scores) and its first two derivatives in β, in float64, chunk by chunk."""
+    total = np.zeros(3)
+    for start in range(0, len(scores), CHUNK_ROWS):
+        chunk = scores[start : start + CHUNK_ROWS].astype(np.float64)
+        chunk -= chunk.max(axis=1, keepdims=True)
+        np.maximum(chunk, LOWEST_SCORE, out=chunk)
+        true = chunk[np.arange(len(chunk)), codes[start : start + CHUNK_ROWS]]
+        weights = np.exp(beta * chunk)
+        normaliser = weights.sum(axis=1)
+        mean = np.einsum("ij,ij->i", weights, chunk) / normaliser
+        square = np.einsum("ij,ij,ij->i", weights, chunk, chunk) / normaliser
+        total += (
+            (np.log(normaliser) - beta * true).sum(),
+            (mean - true).sum(),
+            (square - mean**2).sum(),
+        )
+    nll, slope, curvature = (total / len(scores)).tolist()
+    return nll, slope, curvature
+
+
+def conformal_thresholds(
+    true_probabilities: NDArray[Any], coverages: Sequence[float] = COVERAGES
+) -> dict[str, float]:
+    """Least probability with which a class enters the prediction set, per coverage.
+
+    Split-conformal LAC (Sadinle, Lei, Wasserman 2019, arXiv 1609.00451): the set {k: p_k ≥ t} holds the true
+    class with probability ≥ coverage, for rows exchangeable with the n validation rows. With the
+    finite-sample correction, t is the (n - ⌈(n + 1) coverage⌉ + 1)-th smallest of the true classes'
+    probabilities, and 0 (every class) where n is too small for the coverage.
+
+    Args:
+        true_probabilities: (n,) calibrated probability of each validation row's true class.
+        coverages: each in 0…1, exclusive.
+
+    Returns:
+        Thresholds by coverage, written as `coverage_key` does; empty for no rows.
+    """
+    n = len(true_probabilities)
+    ordered = np.sort(true_probabilities)
+    ranks = {coverage: n - math.ceil((n + 1) * coverage) for coverage in coverages} if n else {}
+    return {coverage_key(c): float(ordered[rank]) if rank >= 0 else 0.0 for c, rank in ranks.items()}
+
+
+def coverage_key(coverage: float) -> str:
+    """0.9 → "0.9": the name of a coverage in manifests and messages."""
+    return f"{coverage:g}"
+
+
+def density_quantiles(log_density: NDArray[Any]) -> tuple[float, ...]:
+    """Evenly spaced quantiles, smallest first, of validation rows' log density (n,); empty for no rows."""
+    if len(log_density) == 0:
+        return ()
+    levels = np.linspace(0.0, 1.0, DENSITY_QUANTILES)
+    return tuple(np.quantile(log_density.astype(np.float64), levels).tolist())
+
+
+def outlier_percentile(log_density: NDArray[Any], quantiles: Sequence[float]) -> NDArray[np.float64]:
+    """Percent of the validation rows that are more typical than each row, (n,) in 0…100.
+
+    100: less likely under the head's own Gaussian than every validation row; 50: as likely as the median one.
+    """
+    levels = np.linspace(100.0, 0.0, len(quantiles))
+    return np.asarray(np.interp(log_density.astype(np.float64), quantiles, levels))

@@ -1,0 +1,74 @@
+"""What goes wrong with heads. Standard library only."""
+
+from collections.abc import Iterable
+
+
+def listing(names: Iterable[object]) -> str:
+    """The names that exist, for the end of a message."""
+    return ", ".join(str(name) for name in names) or "none yet"
+
+
+class BadVectors(ValueError):
+    """An array that no head can take: wrong rank, width or type, or values that are not finite."""
+
+
+class NotTrainable(ValueError):
+    """The rows cannot give a head; the text says what is missing and what to do."""
+
+
+class WrongFingerprint(ValueError):
+    """Vectors of another encoder than the head was trained on."""
+
+    def __init__(self, head: str, expected: tuple[str, ...], got: tuple[str, ...]) -> None:
+        self.head, self.expected, self.got = head, expected, got
+        super().__init__(
+            f"head {head!r} reads vectors of {listing(expected)}, got {listing(got)}; "
+            "embed with the head's encoder or train a head on these vectors"
+        )
+
+
+class BadArtifact(ValueError):
+    """A head folder that must not be served; `reason` says why."""
+
+    def __init__(self, folder: object, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"head folder {str(folder)!r} refused: {reason}")
+
+
+class BadName(ValueError):
+    """A head, version or alias name that could not be a folder name."""
+
+
+class Unknown(LookupError):
+    """A name that does not exist. `known` lists those that do."""
+
+    what = "name"
+
+    def __init__(self, name: str, known: Iterable[object]) -> None:
+        self.name = name
+        self.known = [str(each) for each in known]
+        super().__init__(f"unknown {self.what} {name!r}; known: {listing(self.known)}")
+
+
+class UnknownHead(Unknown):
+    what = "head"
+
+
+class UnknownVersion(Unknown):
+    what = "version"
+
+
+class UnknownAlias(Unknown):
+    what = "alias"
+
+
+class UnknownKind(Unknown):
+    what = "kind of head"
+
+
+class UnknownParameter(Unknown):
+    what = "parameter"
+
+
+class UnknownCoverage(Unknown):
+    what = "coverage"

@@ -1,0 +1,1 @@
+"""How heads are learned: scikit-learn estimators that yield NumPy heads as `head_`."""

@@ -1,0 +1,8 @@
+"""Heads: what is served. NumPy only; they see arrays, never files, stores or HTTP."""
+
+from classifiers.heads.base import Head
+from classifiers.heads.gaussian import GaussianHead
+from classifiers.heads.linear import LinearHead
+
+HEADS: dict[str, type[Head]] = {head.kind: head for head in (GaussianHead, LinearHead)}
+"""Every kind of head, by the name that artifacts carry."""

@@ -1,0 +1,145 @@
+"""What every head shares: one score function per head, everything else derived from it once."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, Self, TypedDict
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from classifiers.errors import BadVectors
+
+Link = Literal["softmax", "sigmoid"]
+
+
+class Meta(TypedDict):
+    """What a head is beside its arrays; JSON-able."""
+
+    classes: list[str]
+    temperature: float
+    settings: dict[str, Any]
+
+
+def check_vectors(X: ArrayLike, dim: int) -> NDArray[np.float32]:
+    """`X` as float32 (n, dim), n ≥ 0, every value finite. Never changes its input.
+
+    Raises:
+        BadVectors: another rank, width or type, or a value that is NaN, infinite or beyond float32.
+    """
+    given = np.asarray(X)
+    if given.ndim != 2 or given.shape[1] != dim:
+        raise BadVectors(f"expected vectors of shape (n, {dim}), got {given.shape}")
+    if given.dtype.kind not in "fiu":
+        raise BadVectors(f"expected real numbers, got dtype {given.dtype}")
+    with np.errstate(over="ignore"):  # what overflows becomes inf and is refused below
+        vectors = given.astype(np.float32, copy=False)
+    finite = np.isfinite(vectors).all(axis=1)
+    if not finite.all():
+        raise BadVectors(f"row {int(np.argmin(finite))} holds NaN, infinity or a value beyond float32")
+    return vectors
+
+
+def probabilities(scores: NDArray[Any], link: Link = "softmax", temperature: float = 1.0) -> NDArray[Any]:
+    """Scores (n, outputs) → probabilities of the same shape and type, after dividing by `temperature`.
+
+    A score of -inf (a class without a single training row) gets probability 0.
+    """
+    scaled: NDArray[Any] = scores / scores.dtype.type(temperature)
+    if link == "sigmoid":
+        return np.asarray(0.5 * (1.0 + np.tanh(0.5 * scaled)))
+    scaled -= scaled.max(axis=1, keepdims=True, initial=np.finfo(scaled.dtype).min)
+    np.exp(scaled, out=scaled)
+    scaled /= scaled.sum(axis=1, keepdims=True)
+    return scaled
+
+
+def best(proba: NDArray[Any], k: int) -> NDArray[np.intp]:
+    """Columns of the `k` largest values of every row, largest first, ties by column: (n, min(k, outputs))."""
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
+    k = min(k, proba.shape[1])
+    if k == 1:
+        return np.asarray(proba.argmax(axis=1)[:, None])
+    return np.asarray(np.argsort(-proba, axis=1, kind="stable")[:, :k])
+
+
+class Head(ABC):
+    """Learned arrays and how they score vectors. A head never trains and is never changed once made.
+
+    Attributes:
+        kind: name of the kind of head, as in `classifiers.heads.HEADS`.
+        link: how scores become probabilities.
+        classes: labels, in the order of the score columns.
+        temperature: divides the scores before the link; 1 when never calibrated.
+    """
+
+    kind: ClassVar[str]
+    link: ClassVar[Link] = "softmax"
+
+    def __init__(self, classes: Sequence[str], temperature: float = 1.0) -> None:
+        self.classes = tuple(classes)
+        self.temperature = temperature
+
+    @property
+    @abstractmethod
+    def dim(self) -> int:
+        """Width d of the vectors it takes."""
+
+    @abstractmethod
+    def score(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Scores (n, outputs) of checked vectors. The one function each kind of head writes."""
+
+    @abstractmethod
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Everything learned, by name. `from_arrays` gives the same head back, bit for bit."""
+
+    @classmethod
+    @abstractmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], meta: Meta) -> Self:
+        """The inverse of `arrays` and `meta`. Raises ValueError when shapes or names do not fit together."""
+
+    def settings(self) -> dict[str, Any]:
+        """What a kind keeps beside its arrays; JSON-able."""
+        return {}
+
+    def meta(self) -> Meta:
+        return {"classes": list(self.classes), "temperature": self.temperature, "settings": self.settings()}
+
+    def with_temperature(self, temperature: float) -> Self:
+        """The same head, calibrated with `temperature` > 0."""
+        return type(self).from_arrays(self.arrays(), {**self.meta(), "temperature": temperature})
+
+    def scores(self, X: ArrayLike) -> NDArray[np.float32]:
+        """Scores before temperature and link, float32 (n, outputs). Raises BadVectors."""
+        return self.score(check_vectors(X, self.dim))
+
+    def predict_proba(self, X: ArrayLike) -> NDArray[np.float32]:
+        """Probabilities, float32 (n, outputs). Raises BadVectors."""
+        return probabilities(self.scores(X), self.link, self.temperature)
+
+    def predict(self, X: ArrayLike) -> NDArray[np.str_]:
+        """The most probable label of every row, (n,). Raises BadVectors."""
+        return np.asarray(np.array(self.classes)[self.scores(X).argmax(axis=1)])
+
+    def top_k(self, X: ArrayLike, k: int) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
+        """The `k` most probable labels and their probabilities, each (n, min(k, outputs)), best first."""
+        proba = self.predict_proba(X)
+        columns = best(proba, k)
+        return np.array(self.classes)[columns], np.take_along_axis(proba, columns, axis=1)
+
+    def log_density(self, X: ArrayLike) -> NDArray[np.float32] | None:
+        """log p(x) under the head's own model of the vectors, (n,); None for heads that have none."""
+        check_vectors(X, self.dim)
+        return None
+
+
+def require_shapes(
+    arrays: Mapping[str, NDArray[Any]], expected: Mapping[str, tuple[tuple[int, ...], str]]
+) -> None:
+    """Raises ValueError unless `arrays` holds exactly the `expected` names, shapes and dtypes."""
+    if set(arrays) != set(expected):
+        raise ValueError(f"arrays are {sorted(arrays)}, expected {sorted(expected)}")
+    for name, (shape, dtype) in expected.items():
+        found = arrays[name]
+        if found.shape != shape or found.dtype != dtype:
+            raise ValueError(f"array {name!r} is {found.dtype} {found.shape}, expected {dtype} {shape}")
