@@ -1,0 +1,167 @@
+"""Backfill: give every stored asset that lacks one its vector. Resumable, because what is missing is asked anew."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedder import probe
+from embedder.encoder import Embedding, Encoder
+from embedder.errors import BadImage
+from embedder.image import DEFAULT_MAX_PIXELS, decode
+from store import Features, Quarantined, Store
+from store.errors import UnknownFeatures
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+CHUNK_ROWS = 512
+"""Rows a commit. A killed backfill loses at most this much work; every commit is a version of the table."""
+
+AHEAD = 128
+"""Images decoded but not yet encoded, at most: enough to keep the engine fed, small enough to stay flat."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """Counts of one backfill, as they stand. `done` are in the store."""
+
+    total: int = 0
+    done: int = 0
+    quarantined: int = 0
+    seconds: float = 0.0
+
+    @property
+    def images_per_second(self) -> float:
+        return self.done / self.seconds if self.seconds else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    id: str
+    pixels: NDArray[np.uint8] | None
+    failure: Quarantined | None = None
+
+
+@dataclass(slots=True)
+class _Chunk:
+    """What one commit writes: ids with their embeddings, a part a batch, and what failed."""
+
+    ids: list[str] = field(default_factory=list)
+    embeddings: list[Embedding] = field(default_factory=list)
+    failed: list[Quarantined] = field(default_factory=list)
+
+
+def open_features(store: Store, encoder: Encoder) -> Features:
+    """The feature table of `encoder`, made when there is none.
+
+    A new table keeps the fp32 reference vectors of the probe; an encoder that does not agree with them
+    (other weights, activation, preprocessing, a bad precision) may not write. Raises ProbeMismatch.
+    """
+    try:
+        features = store.features(encoder.spec.fingerprint)
+    except UnknownFeatures:
+        features = store.ensure_features(encoder.name, encoder.spec, encoder.reference_probe())
+    probe.check(encoder, features.probe)
+    return features
+
+
+def backfill(
+    store: Store,
+    encoder: Encoder,
+    *,
+    tokens: bool = False,
+    retry_quarantined: bool = False,
+    batch: int = 32,
+    threads: int = 2,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> Progress:
+    """Embed all that is missing. An item that fails goes to quarantine and the rest goes on.
+
+    Reading, decoding, encoding and writing overlap; memory stays flat in the number of assets. Ctrl-C
+    and errors leave the store whole: what is written stays, what is not is missing at the next run.
+    """
+    open_features(store, encoder)
+    job = _Job(store, encoder, tokens=tokens, batch=batch, max_pixels=max_pixels)
+    ids = store.missing(encoder.spec.fingerprint, tokens=tokens, retry_quarantined=retry_quarantined)
+    progress, start = Progress(total=len(ids)), time.perf_counter()
+    on_progress(progress)
+    with ExitStack() as stack:
+        decoders = stack.enter_context(ThreadPoolExecutor(threads, thread_name_prefix="decode"))
+        writer = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="write"))
+        items = _map_ahead(decoders, job.decode, store.assets.contents(ids), AHEAD)
+        for written, failed in _map_ahead(writer, job.write, job.encode(items), 1):
+            progress.done += written
+            progress.quarantined += failed
+            progress.seconds = time.perf_counter() - start
+            on_progress(progress)
+    return progress
+
+
+class _Job:
+    """The three stages of one backfill; each is called from a thread of its own."""
+
+    def __init__(self, store: Store, encoder: Encoder, *, tokens: bool, batch: int, max_pixels: int) -> None:
+        self.store, self.encoder = store, encoder
+        self.tokens, self.batch, self.max_pixels = tokens, batch, max_pixels
+        self.stage = f"embed:{encoder.spec.fingerprint[:12]}"
+
+    def decode(self, content: tuple[str, bytes | Exception]) -> _Item:
+        asset, data = content
+        if isinstance(data, Exception):
+            return self._failed(asset, "unreadable", str(data))
+        try:
+            return _Item(asset, self.encoder.prepare(decode(data, max_pixels=self.max_pixels).image))
+        except BadImage as error:
+            return self._failed(asset, error.reason, str(error))
+
+    def encode(self, items: Iterator[_Item]) -> Iterator[_Chunk]:
+        """Embed items as they come, a batch at a time, and hand them on in chunks worth a commit."""
+        chunk = _Chunk()
+        while batch := list(islice(items, self.batch)):
+            good = [item for item in batch if item.pixels is not None]
+            chunk.failed += [item.failure for item in batch if item.failure]
+            if good:
+                chunk.ids += [item.id for item in good]
+                pixels = np.stack([item.pixels for item in good if item.pixels is not None])
+                chunk.embeddings.append(self.encoder.embed(pixels, tokens=self.tokens))
+            if len(chunk.ids) + len(chunk.failed) >= CHUNK_ROWS:
+                yield chunk
+                chunk = _Chunk()
+        if chunk.ids or chunk.failed:
+            yield chunk
+
+    def write(self, chunk: _Chunk) -> tuple[int, int]:
+        """Commit one chunk. Tokens go first: a vector in the store then says that the item is complete."""
+        if chunk.ids:
+            tokens = [part.tokens for part in chunk.embeddings if part.tokens is not None]
+            if tokens:
+                self.store.ensure_tokens(self.encoder.name, self.encoder.spec).put(chunk.ids, np.concatenate(tokens))
+            vectors = np.concatenate([part.vectors for part in chunk.embeddings])
+            self.store.features(self.encoder.spec.fingerprint).put(chunk.ids, vectors)
+            self.store.quarantine.clear(chunk.ids, self.stage)
+        if chunk.failed:
+            self.store.quarantine.put(chunk.failed)
+        return len(chunk.ids), len(chunk.failed)
+
+    def _failed(self, asset: str, reason: str, message: str) -> _Item:
+        return _Item(asset, None, Quarantined(key=asset, stage=self.stage, reason=reason, message=message))
+
+
+def _map_ahead(pool: ThreadPoolExecutor, run: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:
+    """`map` on a pool, in order, that never has more than `ahead` results waiting (Executor.map has no bound)."""
+    waiting: deque[Future[R]] = deque()
+    for item in items:
+        waiting.append(pool.submit(run, item))
+        if len(waiting) > ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()

@@ -1,0 +1,127 @@
+"""The classification service's endpoints. No `try` here: `services.http` maps every error in one table."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
+
+from classifiers.published import PublishedHead
+from services.classification import search, vectors
+from services.classification.answers import answer
+from services.classification.state import ClassificationService
+from services.items import decode_base64
+from services.schemas import (
+    AliasRequest,
+    ClassifyBody,
+    ClassifyResponse,
+    HeadsResponse,
+    SearchResponse,
+)
+from services.uploads import MULTIPART_BODY, check_count, read_uploads
+
+router = APIRouter()
+
+
+def _service(request: Request) -> ClassificationService:
+    service: ClassificationService = request.app.state.service
+    return service
+
+
+Service = Annotated[ClassificationService, Depends(_service)]
+HeadRefs = Annotated[list[str] | None, Query(description="name, name@alias or name@version; repeat for more")]
+EncoderName = Annotated[str, Query(description="name or fingerprint of an encoder with stored vectors")]
+HowMany = Annotated[int, Query(ge=1, le=1000)]
+
+
+@router.post(
+    "/classify",
+    summary="Answers of one or more heads for images (multipart), or for images, ids or vectors as JSON",
+    openapi_extra={
+        "requestBody": {
+            "content": MULTIPART_BODY | {"application/json": {"schema": ClassifyBody.model_json_schema()}},
+            "required": True,
+        }
+    },
+    response_model_exclude_none=True,
+)
+async def classify(
+    request: Request,
+    service: Service,
+    head: HeadRefs = None,
+    top_k: HowMany = 5,
+    coverage: Annotated[float, Query(gt=0, lt=1, description="of the prediction set")] = 0.9,
+) -> ClassifyResponse:
+    heads = await service.heads(head or [])
+    by_encoder = await _vectors(request, service, heads)
+    options: dict[str, Any] = {"top_k": top_k, "coverage": coverage, "metrics": service.metrics}
+    items = await run_in_threadpool(partial(answer, by_encoder, heads, **options))
+    for item in items:
+        service.metrics.item(item.error.code if item.error else "ok")
+    return ClassifyResponse(items=items)
+
+
+@router.get("/heads", summary="Every head with its versions and aliases, and those that were refused")
+async def list_heads(service: Service) -> HeadsResponse:
+    return await run_in_threadpool(service.catalogue)
+
+
+@router.get("/heads/{name}", summary="One head: its latest version's manifest")
+async def show_head(name: str, service: Service) -> dict[str, Any]:
+    [head] = await service.heads([name])
+    return {"name": head.name, "version": head.version, "manifest": head.manifest.model_dump(mode="json")}
+
+
+@router.post("/heads/{name}/alias", summary="Point an alias at a version")
+async def set_alias(name: str, body: AliasRequest, service: Service) -> HeadsResponse:
+    await run_in_threadpool(service.registry.promote, name, body.alias, body.version)
+    return await run_in_threadpool(service.catalogue)
+
+
+@router.get("/search", summary="Stored assets nearest to a stored one, or to a text")
+async def search_by_id_or_text(
+    service: Service,
+    encoder: EncoderName,
+    id: Annotated[str | None, Query(description="of a stored asset")] = None,
+    text: Annotated[str | None, Query(description="what to look for, in words")] = None,
+    k: HowMany = 10,
+) -> SearchResponse:
+    return await search.by_id_or_text(service, encoder, id, text, k)
+
+
+@router.post(
+    "/search",
+    summary="Stored assets nearest to the image sent",
+    openapi_extra={"requestBody": {"content": MULTIPART_BODY, "required": True}},
+)
+async def search_by_image(request: Request, service: Service, encoder: EncoderName, k: HowMany = 10) -> SearchResponse:
+    [upload] = await read_uploads(request, 1)
+    return await search.by_image(service, encoder, upload, k)
+
+
+async def _vectors(
+    request: Request, service: ClassificationService, heads: Sequence[PublishedHead]
+) -> vectors.ByEncoder:
+    limit = service.settings.max_items
+    if not request.headers.get("content-type", "").startswith("application/json"):
+        return await vectors.of_images(service, await read_uploads(request, limit), heads)
+    body = _parse_body(await request.body())
+    if body.images is not None:
+        check_count(len(body.images), limit)
+        uploads = [decode_base64(image.base64, image.name) for image in body.images]
+        return await vectors.of_images(service, uploads, heads)
+    if body.ids is not None:
+        check_count(len(body.ids), limit)
+        return await vectors.of_ids(service, body.ids, heads)
+    check_count(len(body.vectors or ()), limit)
+    return vectors.of_request(body.vectors or (), body.encoder or "", heads)
+
+
+def _parse_body(data: bytes) -> ClassifyBody:
+    try:
+        return ClassifyBody.model_validate_json(data)
+    except ValidationError as error:  # as FastAPI does for the bodies that it parses itself
+        raise RequestValidationError(error.errors(include_url=False)) from error

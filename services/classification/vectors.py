@@ -1,0 +1,82 @@
+"""Where the vectors of a request come from: the request itself, the store, or the embedding service."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from starlette.concurrency import run_in_threadpool
+
+from classifiers.errors import WrongFingerprint
+from classifiers.published import PublishedHead
+from services.classification.state import ClassificationService
+from services.items import Upload, Vectored
+from services.schemas import Problem
+from store.errors import UnknownId
+
+if TYPE_CHECKING:
+    from store import Store
+
+ByEncoder = Mapping[str, list[Vectored]]
+"""Fingerprint → an item for each item of the request, in the request's order."""
+
+
+async def of_images(
+    service: ClassificationService, uploads: Sequence[Upload], heads: Sequence[PublishedHead]
+) -> ByEncoder:
+    """One pass of the embedding service for every encoder that any of the heads needs.
+
+    Raises ServiceDown, RemoteProblem; WrongFingerprint when that service's encoder is not the heads'.
+    """
+    names = {encoder.fingerprint: encoder.name for head in heads for encoder in head.manifest.encoders}
+    batches = await asyncio.gather(*(service.embedding.embed(uploads, encoder=name) for name in names.values()))
+    got = {batch.fingerprint for batch in batches}
+    for head in heads:
+        _require(head, got)
+    return {batch.fingerprint: batch.items for batch in batches}
+
+
+async def of_ids(service: ClassificationService, ids: Sequence[str], heads: Sequence[PublishedHead]) -> ByEncoder:
+    """Stored vectors. An id without one is that item's problem alone; UnknownId when none has one."""
+    store = await service.store()
+    fingerprints = {fingerprint for head in heads for fingerprint in head.fingerprints}
+    found = {fp: await run_in_threadpool(_stored, store, fp, ids) for fp in fingerprints}
+    if all(item.vector is None for items in found.values() for item in items):
+        raise UnknownId(ids)
+    return found
+
+
+def of_request(vectors: Sequence[Sequence[float]], encoder: str, heads: Sequence[PublishedHead]) -> ByEncoder:
+    """Vectors that the request brought, of the encoder it names (by name or fingerprint).
+
+    Raises WrongFingerprint when a head reads another encoder.
+    """
+    blocks = [block for head in heads for block in head.manifest.encoders]
+    widths = {b.fingerprint: b.columns[1] - b.columns[0] for b in blocks if encoder in (b.name, b.fingerprint)}
+    for head in heads:
+        _require(head, set(widths) or {encoder})
+    return {fp: [_checked(vector, width) for vector in vectors] for fp, width in widths.items()}
+
+
+def _require(head: PublishedHead, got: set[str]) -> None:
+    if not got.issuperset(head.fingerprints):
+        raise WrongFingerprint(head.name, head.fingerprints, tuple(sorted(got)))
+
+
+def _stored(store: "Store", fingerprint: str, ids: Sequence[str]) -> list[Vectored]:
+    found, X = store.features(fingerprint).get(ids)
+    row = {id_: i for i, id_ in enumerate(found)}
+    missing = Problem(code="unknown_id", message="no stored vector for this id; ingest and backfill it first")
+    return [Vectored(id_, None, X[row[id_]]) if id_ in row else Vectored(id_, None, error=missing) for id_ in ids]
+
+
+def _checked(values: Sequence[float], dim: int) -> Vectored:
+    if len(values) != dim:
+        message = f"a vector of {len(values)} numbers; this head takes {dim}"
+        return Vectored(None, None, error=Problem(code="bad_vector", message=message))
+    with np.errstate(over="ignore"):
+        vector = np.array(values, dtype=np.float64).astype(np.float32)
+    if not np.isfinite(vector).all():
+        message = "NaN, infinity or a value beyond float32 in the vector"
+        return Vectored(None, None, error=Problem(code="bad_vector", message=message))
+    return Vectored(None, None, vector)

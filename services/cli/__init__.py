@@ -1,0 +1,37 @@
+"""The command `headwater`."""
+
+import sys
+
+import typer
+from pydantic import ValidationError
+
+from classifiers.errors import NotTrainable, UnknownKind, UnknownParameter
+from embedder.errors import ProbeMismatch, WeightsError
+from services.cli import data, demo, doctor, learn, output, serving
+from services.errors import RemoteProblem
+from services.http import ERRORS
+from services.processes import NotStarted
+
+app = typer.Typer(
+    help="Embed once, train heads in seconds, serve them over HTTP.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+for group in (data.app, learn.app, serving.app, demo.app, doctor.app):
+    app.add_typer(group)
+
+EXPECTED = (
+    *ERRORS,
+    *(RemoteProblem, NotStarted, NotTrainable, UnknownKind, UnknownParameter, ProbeMismatch, WeightsError),
+    *(ValidationError, OSError),
+)
+"""Errors that a user can mend: one sentence and exit code 1. Any other is a fault of ours, with its traceback."""
+
+
+def main() -> None:
+    try:
+        app()
+    except EXPECTED as error:
+        output.err.print(f"error: {error}", style="red", markup=False)
+        sys.exit(1)

@@ -1,0 +1,119 @@
+"""Commands that fill the store: ingest, backfill, export, import."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from services.cli import output
+from services.cli.output import BackendOption, EncoderOption, JsonOption, StoreOption
+
+app = typer.Typer()
+
+
+@app.command()
+def ingest(
+    source: Annotated[list[str], typer.Argument(help="a folder of class folders, a Parquet file, or images")],
+    task: Annotated[str | None, typer.Option("--task", "-t", help="name of what the labels say")] = None,
+    reference: Annotated[bool, typer.Option(help="keep the path only, not the bytes")] = False,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Store images, and their labels under a task. Running it again changes nothing."""
+    from services import ingest as job
+    from store import Store, interchange
+
+    settings = output.settings(store=store)
+    items = interchange.read_sources(source)
+    with output.progress_bar("ingest") as bar:
+        done = job.ingest(
+            Store.open(settings.store, create=True),
+            items,
+            task=task,
+            reference=reference,
+            on_progress=lambda now: bar(now.items, None, f"{now.quarantined} quarantined"),
+        )
+    output.show(
+        {
+            "store": settings.store,
+            "new_assets": done.new,
+            "known_assets": done.known,
+            "labelled": done.labelled,
+            "quarantined": done.quarantined,
+            "seconds": round(done.seconds, 2),
+        },
+        as_json=as_json,
+    )
+    raise typer.Exit(output.PARTIAL if done.quarantined else 0)
+
+
+@app.command()
+def backfill(
+    encoder: EncoderOption = "lite0",
+    tokens: Annotated[bool, typer.Option(help="store patch tokens too, in a table of their own")] = False,
+    retry_quarantined: Annotated[bool, typer.Option(help="try those again that failed before")] = False,
+    backend: BackendOption = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Embed every stored image that lacks a vector. Stop it and start it again as you like."""
+    from embedder import registry
+    from services import backfill as job
+    from store import Store
+
+    settings = output.settings(store=store, backend=backend)
+    opened = Store.open(settings.store)
+    model = registry.load(encoder, backend=settings.backend, cache_dir=settings.cache)
+    with output.progress_bar("backfill") as bar:
+        done = job.backfill(
+            opened,
+            model,
+            tokens=tokens,
+            retry_quarantined=retry_quarantined,
+            batch=settings.max_batch,
+            threads=os.cpu_count() or 1,
+            max_pixels=settings.max_pixels,
+            on_progress=lambda now: bar(now.done + now.quarantined, now.total, f"{now.images_per_second:.0f} images/s"),
+        )
+    output.show(
+        {
+            "encoder": encoder,
+            "backend": model.backend,
+            "fingerprint": model.spec.fingerprint[:12],
+            "missing": done.total,
+            "embedded": done.done,
+            "quarantined": done.quarantined,
+            "seconds": round(done.seconds, 2),
+            "images_per_second": round(done.images_per_second, 1),
+        },
+        as_json=as_json,
+    )
+    raise typer.Exit(output.PARTIAL if done.quarantined else 0)
+
+
+@app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="folder to write; one Parquet file a table")],
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write every table of the store as Parquet."""
+    from store import Store, interchange
+
+    rows = interchange.export_parquet(Store.open(output.settings(store=store).store), folder)
+    output.show({"folder": folder, **rows}, as_json=as_json)
+
+
+@app.command(name="import")
+def import_(
+    folder: Annotated[Path, typer.Argument(help="folder that `export` wrote")],
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Read tables that `export` wrote into the store. What is there already stays."""
+    from store import Store, interchange
+
+    uri = output.settings(store=store).store
+    rows = interchange.import_parquet(Store.open(uri, create=True), folder)
+    output.show({"store": uri, **rows}, as_json=as_json)

@@ -1,0 +1,110 @@
+"""`headwater demo`: the main job on 2,624 real photos, from bytes to served answers."""
+
+import os
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
+
+from services import demo as data
+from services.cli import output
+from services.settings import Settings
+
+app = typer.Typer()
+
+KINDS = ("gaussian", "linear")
+HELD_OUT = 8
+
+
+@app.command()
+def demo(
+    keep: Annotated[bool, typer.Option(help="leave the services running until Ctrl-C")] = False,
+    seed: Annotated[int, typer.Option(help="of the split")] = 0,
+    folder: Annotated[Path | None, typer.Option(help="keep store and heads here, not in a temporary folder")] = None,
+) -> None:
+    """Embed 2,624 photos of solar cells, train two heads, serve them, ask about photos held out."""
+    from services.processes import free_ports
+
+    start = time.perf_counter()
+    with TemporaryDirectory(prefix="headwater-demo-") as temporary, output.stopping_on_sigterm():
+        home, ports = folder or Path(temporary), free_ports(2)
+        settings = output.settings(
+            store=str(home / "headwater.db"),
+            heads=home / "heads",
+            embedding_port=ports[0],
+            classification_port=ports[1],
+            log_level="WARNING",
+        )
+        cells = data.cells(seed)
+        _fill(settings, cells)
+        _train(settings, seed)
+        _serve(settings, [cell for cell in cells if cell.split == "test"][:HELD_OUT], keep, start)
+
+
+def _fill(settings: Settings, cells: list[data.Cell]) -> None:
+    from embedder import registry
+    from services.backfill import backfill
+    from services.ingest import ingest
+    from store import Store
+
+    store = Store.open(settings.store, create=True)
+    done = ingest(store, data.items(cells), task=data.TASK)
+    output.out.print(f"ingest    {done.items:,} photos into {settings.store} in {done.seconds:.1f} s")
+    encoder = registry.load("lite0", backend=settings.backend, cache_dir=settings.cache)
+    with output.progress_bar("backfill") as bar:
+        filled = backfill(
+            store,
+            encoder,
+            threads=os.cpu_count() or 1,
+            on_progress=lambda now: bar(now.done, now.total, f"{now.images_per_second:.0f} images/s"),
+        )
+    output.out.print(
+        f"backfill  {filled.done:,} vectors of {encoder.name} ({encoder.backend}) in {filled.seconds:.1f} s, "
+        f"{filled.images_per_second:.0f} images/s"
+    )
+
+
+def _train(settings: Settings, seed: int) -> None:
+    from classifiers.train import train
+
+    from classifiers.registry import Registry
+    from store import Store
+
+    rows: list[tuple[str, ...]] = []
+    for kind in KINDS:
+        start = time.perf_counter()
+        trained = train(
+            Store.open(settings.store),
+            Registry(settings.heads),
+            task=data.TASK,
+            encoders=["lite0"],
+            kind=kind,
+            name=kind,
+            seed=seed,
+        )
+        test, seconds = trained.evaluations["test"], time.perf_counter() - start
+        rows.append((kind, f"{test.accuracy:.3f}", f"{test.nll:.3f}", f"{test.ece:.3f}", f"{seconds:.1f} s"))
+    rows += [(f"{name}, Deitsch et al. 2019 *", f"{accuracy:.3f}", "", "", "") for name, accuracy in data.PUBLISHED]
+    output.table(("head", "test accuracy", "NLL", "ECE", "trained in"), rows)
+    output.out.print("* published on the same photos with another split: a reference, not a contest")
+
+
+def _serve(settings: Settings, held_out: list[data.Cell], keep: bool, start: float) -> None:
+    from services.client import Client
+    from services.processes import running
+
+    with running(settings) as services, Client(services.classification_url) as client:
+        output.out.print(f"serving   {services.classification_url}/classify")
+        answer = client.classify([cell.path for cell in held_out], heads=KINDS)
+        rows = [
+            (cell.path.name, cell.label, *(f"{a.label} {a.probability:.2f}" for a in item.answers))
+            for cell, item in zip(held_out, answer.items, strict=True)
+        ]
+        output.table(("held-out photo", "truth", *KINDS), rows)
+        output.out.print(f"done in {time.perf_counter() - start:.1f} s")
+        if keep:
+            photo = f"curl -F images=@{held_out[0].path} '{services.classification_url}/classify?head=gaussian'"
+            output.out.print(f"still serving until Ctrl-C; ask it:\n{photo}")
+            services.wait()

@@ -1,0 +1,132 @@
+"""Commands that serve and ask: serve, up, classify."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from services.cli import output
+from services.cli.output import BackendOption, HeadsOption, JsonOption, StoreOption
+
+app = typer.Typer()
+
+
+class Service(StrEnum):
+    embedding = "embedding"
+    classification = "classification"
+
+
+HostOption = Annotated[str | None, typer.Option("--host", help="address to listen on")]
+LogOption = Annotated[str | None, typer.Option("--log-level", help="DEBUG, INFO, WARNING or ERROR")]
+EncodersOption = Annotated[str | None, typer.Option("--encoders", help="names, separated by commas")]
+
+
+@app.command()
+def serve(
+    service: Service,
+    port: Annotated[int | None, typer.Option(help="port to listen on")] = None,
+    host: HostOption = None,
+    encoders: EncodersOption = None,
+    backend: BackendOption = None,
+    embedding_url: Annotated[str | None, typer.Option(help="classification: the embedding service")] = None,
+    heads: HeadsOption = None,
+    store: StoreOption = None,
+    log_level: LogOption = None,
+) -> None:
+    """Run one service in the foreground; logs are JSON lines on standard error."""
+    import uvicorn
+
+    from services import logs
+
+    settings = output.settings(
+        host=host,
+        encoders=encoders,
+        backend=backend,
+        embedding_url=embedding_url,
+        heads=heads,
+        store=store,
+        log_level=log_level,
+        **({} if port is None else {f"{service}_port": port}),
+    )
+    logs.configure(settings.log_level)
+    if service is Service.embedding:
+        from services.embedding import create_app
+    else:
+        from services.classification import create_app
+    listen = settings.embedding_port if service is Service.embedding else settings.classification_port
+    uvicorn.run(create_app(settings), host=settings.host, port=listen, log_config=None, access_log=False)
+
+
+@app.command()
+def up(
+    encoders: EncodersOption = None,
+    backend: BackendOption = None,
+    host: HostOption = None,
+    embedding_port: Annotated[int | None, typer.Option(help="port of the embedding service")] = None,
+    classification_port: Annotated[int | None, typer.Option(help="port of the classification service")] = None,
+    heads: HeadsOption = None,
+    store: StoreOption = None,
+    log_level: LogOption = "WARNING",
+) -> None:
+    """Run both services until Ctrl-C; prints their addresses once they are ready."""
+    from services.processes import running
+
+    settings = output.settings(
+        encoders=encoders,
+        backend=backend,
+        host=host,
+        embedding_port=embedding_port,
+        classification_port=classification_port,
+        heads=heads,
+        store=store,
+        log_level=log_level,
+    )
+    with output.stopping_on_sigterm(), running(settings) as services:
+        output.out.print(f"embedding       {services.embedding_url}/docs")
+        output.out.print(f"classification  {services.classification_url}/docs")
+        output.out.print(f"try: curl -F images=@photo.jpg '{services.classification_url}/classify?head=NAME'")
+        output.out.print("Ctrl-C stops both")
+        ended = services.wait()
+    output.err.print(f"the {ended} service has ended; both are stopped")
+    raise typer.Exit(1)
+
+
+@app.command()
+def classify(
+    files: Annotated[list[Path], typer.Argument(help="images", exists=True, dir_okay=False)],
+    head: Annotated[list[str] | None, typer.Option("--head", help="name, name@alias; repeat for more")] = None,
+    top_k: Annotated[int, typer.Option(min=1, help="labels to rank")] = 5,
+    url: Annotated[str | None, typer.Option(help="of the classification service")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask the running classification service about images."""
+    from services.client import Client
+
+    settings = output.settings()
+    address = url or f"http://127.0.0.1:{settings.classification_port}"
+    with Client(address, timeout=settings.embedding_timeout) as client:
+        answer = client.classify(files, heads=head or (), top_k=top_k)
+    if as_json:
+        print(answer.model_dump_json(exclude_none=True))
+    else:
+        rows = [
+            (
+                item.name,
+                found.head,
+                found.label,
+                f"{found.probability:.3f}",
+                _ordinary(found.outlier_percentile),
+            )
+            for item in answer.items
+            for found in item.answers
+        ]
+        output.table(("file", "head", "label", "probability", "outlier percentile"), rows)
+        for item in answer.items:
+            if item.error:
+                output.err.print(f"{item.name}: {item.error.code}: {item.error.message}")
+    raise typer.Exit(output.PARTIAL if any(item.error for item in answer.items) else 0)
+
+
+def _ordinary(percentile: float | None) -> str:
+    return "" if percentile is None else f"{percentile:.0f}"

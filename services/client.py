@@ -1,0 +1,223 @@
+"""Python clients of both services, sync and async. No torch, no model: what a request needs and no more.
+
+Every call is built once, as data (`_Call`); the two clients differ in how they send it.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, Self, TypeVar
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+
+from services.errors import RemoteProblem, ServiceDown
+from services.items import ARROW_STREAM, Upload, VectoredBatch, from_arrow
+from services.schemas import ClassifyResponse, ErrorBody, HeadsResponse, OpenAIResponse, SearchResponse
+
+R = TypeVar("R")
+Image = Upload | Path | bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Call(Generic[R]):
+    method: str
+    path: str
+    parse: Callable[[httpx.Response], R]
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+def _files(field_name: str, images: Iterable[Image]) -> list[tuple[str, tuple[str, bytes]]]:
+    files = []
+    for image in images:
+        if isinstance(image, Path):
+            files.append((field_name, (image.name, image.read_bytes())))
+        elif isinstance(image, Upload):
+            files.append((field_name, (image.name or "image", image.data)))
+        else:
+            files.append((field_name, ("image", image)))
+    return files
+
+
+def _embed(images: Iterable[Image], encoder: str) -> _Call[VectoredBatch]:
+    return _Call(
+        "POST",
+        "/v1/embed",
+        lambda response: from_arrow(response.content),
+        {
+            "params": {"encoder": encoder},
+            "files": _files("files", images),
+            "headers": {"Accept": ARROW_STREAM},
+        },
+    )
+
+
+def _embed_texts(texts: Sequence[str], encoder: str) -> _Call[NDArray[np.float32]]:
+    def parse(response: httpx.Response) -> NDArray[np.float32]:
+        data = OpenAIResponse.model_validate_json(response.content).data
+        return np.array([item.embedding for item in data], dtype=np.float32)
+
+    return _Call("POST", "/v1/embeddings", parse, {"json": {"model": encoder, "input": list(texts)}})
+
+
+def _classify(heads: Sequence[str], top_k: int, coverage: float, content: dict[str, Any]) -> _Call[ClassifyResponse]:
+    params = {"head": list(heads), "top_k": top_k, "coverage": coverage}
+    return _Call(
+        "POST",
+        "/classify",
+        lambda response: ClassifyResponse.model_validate_json(response.content),
+        {"params": params, **content},
+    )
+
+
+def _heads() -> _Call[HeadsResponse]:
+    return _Call("GET", "/heads", lambda response: HeadsResponse.model_validate_json(response.content))
+
+
+def _promote(name: str, alias: str, version: str) -> _Call[HeadsResponse]:
+    return _Call(
+        "POST",
+        f"/heads/{name}/alias",
+        lambda response: HeadsResponse.model_validate_json(response.content),
+        {"json": {"alias": alias, "version": version}},
+    )
+
+
+def _search(params: dict[str, str | int]) -> _Call[SearchResponse]:
+    return _Call(
+        "GET",
+        "/search",
+        lambda response: SearchResponse.model_validate_json(response.content),
+        {"params": params},
+    )
+
+
+def _ready() -> _Call[dict[str, Any]]:
+    return _Call("GET", "/health/ready", lambda response: dict(response.json()))
+
+
+def _parse(response: httpx.Response, call: _Call[R]) -> R:
+    if response.is_success:
+        return call.parse(response)
+    try:
+        error = ErrorBody.model_validate_json(response.content).error
+    except ValueError:
+        raise RemoteProblem(response.status_code, "unexpected_answer", response.text[:200]) from None
+    raise RemoteProblem(response.status_code, error.code, error.message)
+
+
+class Client:
+    """A client that blocks. `url` is that of the service whose method is called; close it, or use `with`.
+
+    Raises ServiceDown when nothing answers, RemoteProblem with the service's own code and message.
+    """
+
+    def __init__(self, url: str, *, service: str = "classification", timeout: float = 30.0) -> None:
+        self._service, self._http = service, httpx.Client(base_url=url, timeout=timeout)
+
+    def embed(self, images: Iterable[Image], *, encoder: str) -> VectoredBatch:
+        """Embedding service: a (d,) float32 vector or a problem for every image."""
+        return self._send(_embed(images, encoder))
+
+    def embed_texts(self, texts: Sequence[str], *, encoder: str) -> NDArray[np.float32]:
+        """Embedding service: (n, d) float32."""
+        return self._send(_embed_texts(texts, encoder))
+
+    def classify(
+        self, images: Iterable[Image], *, heads: Sequence[str] = (), top_k: int = 5, coverage: float = 0.9
+    ) -> ClassifyResponse:
+        """Classification service: answers of every head for every image."""
+        return self._send(_classify(heads, top_k, coverage, {"files": _files("images", images)}))
+
+    def classify_ids(
+        self, ids: Sequence[str], *, heads: Sequence[str] = (), top_k: int = 5, coverage: float = 0.9
+    ) -> ClassifyResponse:
+        """The same for assets whose vectors are stored: nothing is embedded."""
+        return self._send(_classify(heads, top_k, coverage, {"json": {"ids": list(ids)}}))
+
+    def heads(self) -> HeadsResponse:
+        return self._send(_heads())
+
+    def promote(self, name: str, alias: str, version: str) -> HeadsResponse:
+        """Point `alias` of head `name` at `version`."""
+        return self._send(_promote(name, alias, version))
+
+    def search(self, *, encoder: str, k: int = 10, **query: str) -> SearchResponse:
+        """Classification service: stored assets nearest to `id=` or `text=`."""
+        return self._send(_search({"encoder": encoder, "k": k, **query}))
+
+    def ready(self) -> dict[str, Any]:
+        """Details of a ready service; RemoteProblem or ServiceDown while it is not."""
+        return self._send(_ready())
+
+    def _send(self, call: _Call[R]) -> R:
+        try:
+            response = self._http.request(call.method, call.path, **call.arguments)
+        except httpx.TransportError as error:
+            raise _down(self._service, self._http, error) from error
+        return _parse(response, call)
+
+    def close(self) -> None:
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class AsyncClient:
+    """`Client` with the same methods as coroutines; close it with `aclose`, or use `async with`."""
+
+    def __init__(self, url: str, *, service: str = "classification", timeout: float = 30.0) -> None:
+        self._service, self._http = service, httpx.AsyncClient(base_url=url, timeout=timeout)
+
+    async def embed(self, images: Iterable[Image], *, encoder: str) -> VectoredBatch:
+        return await self._send(_embed(images, encoder))
+
+    async def embed_texts(self, texts: Sequence[str], *, encoder: str) -> NDArray[np.float32]:
+        return await self._send(_embed_texts(texts, encoder))
+
+    async def classify(
+        self, images: Iterable[Image], *, heads: Sequence[str] = (), top_k: int = 5, coverage: float = 0.9
+    ) -> ClassifyResponse:
+        return await self._send(_classify(heads, top_k, coverage, {"files": _files("images", images)}))
+
+    async def classify_ids(
+        self, ids: Sequence[str], *, heads: Sequence[str] = (), top_k: int = 5, coverage: float = 0.9
+    ) -> ClassifyResponse:
+        return await self._send(_classify(heads, top_k, coverage, {"json": {"ids": list(ids)}}))
+
+    async def heads(self) -> HeadsResponse:
+        return await self._send(_heads())
+
+    async def promote(self, name: str, alias: str, version: str) -> HeadsResponse:
+        return await self._send(_promote(name, alias, version))
+
+    async def search(self, *, encoder: str, k: int = 10, **query: str) -> SearchResponse:
+        return await self._send(_search({"encoder": encoder, "k": k, **query}))
+
+    async def ready(self) -> dict[str, Any]:
+        return await self._send(_ready())
+
+    async def _send(self, call: _Call[R]) -> R:
+        try:
+            response = await self._http.request(call.method, call.path, **call.arguments)
+        except httpx.TransportError as error:
+            raise _down(self._service, self._http, error) from error
+        return _parse(response, call)
+
+    async def aclose(self) -> None:
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+
+def _down(service: str, http: httpx.Client | httpx.AsyncClient, error: httpx.TransportError) -> ServiceDown:
+    return ServiceDown(service, str(http.base_url), f"{type(error).__name__} {error}".strip())

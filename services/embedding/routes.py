@@ -1,0 +1,136 @@
+"""The embedding service's endpoints. No `try` here: `services.http` maps every error in one table."""
+
+import base64
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from services.backfill import backfill
+from services.embedding.state import EmbeddingService
+from services.embedding.storing import Labelling, store_uploads
+from services.errors import BadRequest
+from services.items import ARROW_STREAM, Vectored, VectoredBatch, decode_base64, to_arrow
+from services.schemas import (
+    AssetsResponse,
+    BackfillRequest,
+    BackfillStatus,
+    EmbeddedItem,
+    EmbedResponse,
+    EncoderInfo,
+    OpenAIItem,
+    OpenAIRequest,
+    OpenAIResponse,
+)
+from services.uploads import MULTIPART_BODY, check_count, read_uploads
+
+router = APIRouter(prefix="/v1")
+
+
+def _service(request: Request) -> EmbeddingService:
+    service: EmbeddingService = request.app.state.service
+    return service
+
+
+Service = Annotated[EmbeddingService, Depends(_service)]
+EncoderName = Annotated[str, Query(description="name or fingerprint of a loaded encoder")]
+
+
+@router.get("/encoders", summary="The encoders that are loaded")
+async def list_encoders(service: Service) -> list[EncoderInfo]:
+    encoders = [worker.encoder for worker in service.workers.values()]
+    return [
+        EncoderInfo(
+            name=encoder.name,
+            fingerprint=encoder.spec.fingerprint,
+            dim=encoder.spec.dim,
+            backend=encoder.backend,
+            text=encoder.spec.text is not None,
+            tokens=encoder.spec.tokens,
+        )
+        for encoder in encoders
+    ]
+
+
+@router.post(
+    "/embed",
+    summary="Vectors of the images sent as multipart files; Arrow when asked for by Accept",
+    response_model=EmbedResponse,
+    openapi_extra={"requestBody": {"content": MULTIPART_BODY, "required": True}},
+    responses={200: {"content": {ARROW_STREAM: {}}}},
+)
+async def embed(request: Request, service: Service, encoder: EncoderName = "lite0") -> Response:
+    worker = service.worker(encoder)
+    items = await worker.embed_images(await read_uploads(request, service.settings.max_items))
+    spec = worker.encoder.spec
+    batch = VectoredBatch(worker.encoder.name, spec.fingerprint, items)
+    if ARROW_STREAM in request.headers.get("accept", ""):
+        return Response(to_arrow(batch, spec.dim), media_type=ARROW_STREAM)
+    answer = EmbedResponse(
+        encoder=batch.encoder, fingerprint=batch.fingerprint, items=[_as_json(item) for item in items]
+    )
+    return Response(answer.model_dump_json(exclude_none=True), media_type="application/json")
+
+
+@router.post("/embeddings", summary="OpenAI's embeddings request: texts, or images as data URIs")
+async def openai_embeddings(body: OpenAIRequest, service: Service) -> OpenAIResponse:
+    worker = service.worker(body.model)
+    inputs = [body.input] if isinstance(body.input, str) else body.input
+    check_count(len(inputs), service.settings.max_items)
+    images = [text.startswith("data:") for text in inputs]
+    if any(images) and not all(images):
+        raise BadRequest("texts and data URIs in one input; send them in separate requests")
+    if images[0]:
+        items = await worker.embed_images([decode_base64(uri) for uri in inputs])
+    else:
+        items = [Vectored(None, None, vector) for vector in await worker.embed_texts(inputs)]
+    data = [_as_openai(i, item, body.encoding_format) for i, item in enumerate(items)]
+    return OpenAIResponse(model=worker.encoder.name, data=data)
+
+
+@router.post(
+    "/assets",
+    summary="Store the images sent as multipart files, with labels, and embed them",
+    openapi_extra={"requestBody": {"content": MULTIPART_BODY, "required": True}},
+)
+async def add_assets(
+    request: Request,
+    service: Service,
+    encoder: EncoderName = "lite0",
+    task: Annotated[str | None, Query(description="task that the labels belong to")] = None,
+    label: Annotated[list[str] | None, Query(description="labels of every image sent")] = None,
+    split: Annotated[str | None, Query(description="train, val, test or ood; else by hash of the id")] = None,
+) -> AssetsResponse:
+    if bool(label) != bool(task):
+        raise BadRequest("task and label go together: give both, or neither")
+    worker = service.worker(encoder)
+    store = await run_in_threadpool(service.writable_store, worker.encoder)
+    uploads = await read_uploads(request, service.settings.max_items)
+    return await store_uploads(store, worker, uploads, Labelling(task, tuple(label or ()), split))
+
+
+@router.post("/backfills", status_code=202, summary="Embed every stored asset that lacks a vector")
+async def start_backfill(body: BackfillRequest, service: Service) -> BackfillStatus:
+    encoder = service.worker(body.encoder).encoder
+    store = await run_in_threadpool(service.writable_store, encoder)
+    options = body.model_dump(exclude={"encoder"}) | service.settings.model_dump(include={"max_pixels"})
+    return service.jobs.start(encoder.name, lambda report: backfill(store, encoder, on_progress=report, **options))
+
+
+@router.get("/backfills/{job_id}", summary="Progress of a backfill")
+async def read_backfill(job_id: str, service: Service) -> BackfillStatus:
+    return service.jobs.status(job_id)
+
+
+def _as_json(item: Vectored) -> EmbeddedItem:
+    vector = None if item.vector is None else item.vector.tolist()
+    return EmbeddedItem(id=item.id, name=item.name, vector=vector, error=item.error)
+
+
+def _as_openai(index: int, item: Vectored, encoding: str) -> OpenAIItem:
+    if item.vector is None:
+        return OpenAIItem(object="error", index=index, error=item.error)
+    if encoding == "base64":
+        packed = base64.b64encode(item.vector.astype("<f4").tobytes()).decode()
+        return OpenAIItem(index=index, embedding=packed)
+    return OpenAIItem(index=index, embedding=item.vector.tolist())

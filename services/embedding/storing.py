@@ -1,0 +1,49 @@
+"""Images that are sent to be kept: stored with their labels, and embedded at once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from starlette.concurrency import run_in_threadpool
+
+from services.embedding.worker import EncoderWorker
+from services.ingest import to_asset
+from services.items import Upload, Vectored
+from services.schemas import AssetsResponse, StoredItem
+from store import Label, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Labelling:
+    """What the images of one request are labelled with; no task, no labels."""
+
+    task: str | None
+    labels: tuple[str, ...]
+    split: str | None
+
+
+async def store_uploads(
+    store: Store, worker: EncoderWorker, uploads: Sequence[Upload], labelling: Labelling
+) -> AssetsResponse:
+    """Embeds first, so that nothing is stored that is no image; answers when everything is written."""
+    items = await worker.embed_images(uploads)
+    good = [(upload, item) for upload, item in zip(uploads, items, strict=True) if item.vector is not None]
+    new, known = await run_in_threadpool(_write, store, worker.encoder.spec.fingerprint, good, labelling)
+    stored = [StoredItem(id=item.id, name=item.name, error=item.error) for item in items]
+    return AssetsResponse(new=new, known=known, items=stored)
+
+
+def _write(
+    store: Store, fingerprint: str, good: Sequence[tuple[Upload, Vectored]], labelling: Labelling
+) -> tuple[int, int]:
+    if not good:
+        return 0, 0
+    assets = [to_asset(upload.data, upload.name or "upload") for upload, _ in good]
+    added = store.assets.add(assets)
+    if labelling.task is not None:
+        labels, split = list(labelling.labels), labelling.split
+        rows = [Label(id=asset.id, labels=labels, split=split, source="http") for asset in assets]
+        store.labels.put(labelling.task, rows)
+    vectors = np.stack([item.vector for _, item in good if item.vector is not None])
+    store.features(fingerprint).put([asset.id for asset in assets], vectors)
+    return added.new, added.known

@@ -1,0 +1,191 @@
+"""What both services share: one error table, request ids, body limits, health, metrics, access log."""
+
+import logging
+import math
+import re
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+import classifiers.errors as heads
+import embedder.errors as encoders
+import store.errors as stored
+from services.errors import BadRequest, RemoteProblem, ServiceDown, UnknownBackfill
+from services.logs import request_id
+from services.metrics import CONTENT_TYPE, Metrics
+from services.schemas import ErrorBody, Problem
+
+log = logging.getLogger("headwater.http")
+
+RETRY_AFTER_SECONDS = 1
+
+
+class TooLarge(HTTPException):
+    """A limit on the size of a request was passed, while it was still being read.
+
+    An HTTPException, because FastAPI and Starlette let nothing else through while they read a body.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(status_code=413, detail=message)
+
+
+ERRORS: dict[type[Exception], tuple[int, str]] = {
+    encoders.UnknownEncoder: (404, "unknown_encoder"),
+    encoders.QueueFull: (503, "queue_full"),
+    stored.UnknownId: (404, "unknown_id"),
+    stored.UnknownTask: (404, "unknown_task"),
+    stored.UnknownFeatures: (404, "unknown_encoder"),
+    stored.StoreError: (503, "store_unavailable"),
+    heads.UnknownHead: (404, "unknown_head"),
+    heads.UnknownAlias: (404, "unknown_alias"),
+    heads.UnknownVersion: (404, "unknown_version"),
+    heads.BadArtifact: (503, "bad_head"),
+    heads.WrongFingerprint: (409, "wrong_fingerprint"),
+    heads.BadName: (422, "bad_name"),
+    heads.BadVectors: (422, "bad_vectors"),
+    heads.UnknownCoverage: (422, "unknown_coverage"),
+    encoders.BatcherStopped: (503, "stopping"),
+    UnknownBackfill: (404, "unknown_backfill"),
+    ServiceDown: (502, "service_down"),
+    BadRequest: (422, "bad_request"),
+}
+"""Every error that a client can meet: its status and its code. Anything else is a 500 without details."""
+
+_HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+
+
+def problem(error: Exception) -> Problem:
+    """What a client is told of `error`."""
+    if isinstance(error, encoders.BadImage):
+        return Problem(code=error.reason, message=str(error))
+    if isinstance(error, RemoteProblem):
+        return Problem(code=error.code, message=str(error))
+    _, code = _row(error)
+    return Problem(code=code, message=str(error))
+
+
+def _row(error: Exception) -> tuple[int, str]:
+    return next((ERRORS[kind] for kind in type(error).__mro__ if kind in ERRORS), (500, "internal"))
+
+
+def error_response(status: int, trouble: Problem, headers: dict[str, str] | None = None) -> JSONResponse:
+    body = ErrorBody.model_validate({"error": {**trouble.model_dump(), "request_id": request_id.get()}})
+    return JSONResponse(body.model_dump(), status_code=status, headers=headers)
+
+
+async def _answer_error(_: Request, error: Exception) -> Response:
+    if isinstance(error, HTTPException):
+        code = _HTTP_CODES.get(error.status_code, "bad_request")
+        return error_response(
+            error.status_code, Problem(code=code, message=str(error.detail)), dict(error.headers or {})
+        )
+    if isinstance(error, RequestValidationError):
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        return error_response(422, Problem(code="bad_request", message=faults))
+    status = error.status if isinstance(error, RemoteProblem) else _row(error)[0]
+    seconds = math.ceil(getattr(error, "retry_after", RETRY_AFTER_SECONDS))
+    retry = {"Retry-After": str(max(1, seconds))} if status == 503 else None
+    return error_response(status, problem(error), retry)
+
+
+class RequestScope:
+    """Around every request: an id, the body limit, a last resort for errors, one log line, metrics.
+
+    Plain ASGI, because a middleware that reads bodies or wraps responses costs latency.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, max_body_bytes: int) -> None:
+        self.app, self.metrics, self.max_body_bytes = app, metrics, max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        start, status = time.perf_counter(), 0
+        request_id.set(_request_id(scope))
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.get().encode())]
+            await send(message)
+
+        try:
+            await self.app(scope, self._limited(scope, receive), send_with_id)
+        except Exception:
+            log.exception("request failed", extra={"path": scope["path"]})
+            if not status:
+                trouble = Problem(code="internal", message="an internal error; the service's log has the details")
+                await error_response(500, trouble)(scope, receive, send_with_id)
+        seconds = time.perf_counter() - start
+        route = getattr(scope.get("route"), "path", "unmatched")  # never the raw path: one label a route
+        self.metrics.request(scope["method"], route, status, seconds)
+        fields = {"method": scope["method"], "path": scope["path"], "status": status}
+        level = logging.DEBUG if route.startswith(("/health", "/metrics")) else logging.INFO
+        log.log(level, "answered", extra=fields | {"ms": round(seconds * 1e3, 2)})
+
+    def _limited(self, scope: Scope, receive: Receive) -> Receive:
+        too_large = TooLarge(
+            f"the request body is larger than {self.max_body_bytes} bytes; "
+            "send fewer or smaller items, or raise HEADWATER_MAX_BODY_BYTES"
+        )
+        declared = next((int(v) for k, v in scope["headers"] if k == b"content-length" and v.isdigit()), 0)
+        read = 0
+
+        async def receive_limited() -> Message:
+            nonlocal read
+            if declared > self.max_body_bytes:
+                raise too_large
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > self.max_body_bytes:
+                raise too_large
+            return message
+
+        return receive_limited
+
+
+def _request_id(scope: Scope) -> str:
+    given = next((value.decode("latin-1") for key, value in scope["headers"] if key == b"x-request-id"), "")
+    return given if re.fullmatch(r"[\w.:-]{1,64}", given, re.ASCII) else uuid.uuid4().hex
+
+
+def make_app(
+    title: str,
+    description: str,
+    *,
+    metrics: Metrics,
+    max_body_bytes: int,
+    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]],
+    ready: Callable[[], Awaitable[tuple[bool, dict[str, Any]]]],
+) -> FastAPI:
+    """A FastAPI app with everything that both services have. `ready` says whether, and why not."""
+    app = FastAPI(title=title, description=description, lifespan=lifespan)
+    app.add_middleware(RequestScope, metrics=metrics, max_body_bytes=max_body_bytes)
+    for kind in (*ERRORS, RemoteProblem, HTTPException, RequestValidationError):
+        app.add_exception_handler(kind, _answer_error)
+
+    @app.get("/health/live", tags=["health"], summary="The process runs")
+    async def live() -> dict[str, str]:
+        return {"status": "live"}
+
+    @app.get("/health/ready", tags=["health"], summary="Requests will be answered; 503 with the reason if not")
+    async def is_ready() -> JSONResponse:
+        ok, details = await ready()
+        return JSONResponse({"ready": ok, **details}, status_code=200 if ok else 503)
+
+    @app.get("/metrics", tags=["health"], summary="Prometheus metrics", response_class=Response)
+    async def read_metrics() -> Response:
+        return Response(metrics.render(), media_type=CONTENT_TYPE)
+
+    return app
