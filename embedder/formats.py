@@ -56,6 +56,7 @@ _SIGNATURES = (
     (b"II+\0", _TIFF),
     (b"MM\0+", _TIFF),
 )
+_MAX_SCANS = 100  # encoders write 1 or about 10
 _BMP_HEADER_SIZES = {12, 16, 40, 52, 56, 64, 108, 124}
 _AVIF_BRANDS = {b"avif", b"avis", b"mif1", b"msf1"}
 _HEIC_BRANDS = {b"heic", b"heix", b"hevc", b"heim", b"heis"}
@@ -106,7 +107,19 @@ def open_header(data: bytes) -> tuple[ImageFile.ImageFile, str]:
     Call it, and decode, inside `guarded`.
     """
     found = sniff(data)
-    return found.codec(BytesIO(_sound_png(data) if found is _PNG else data)), found.media_type
+    image = found.codec(BytesIO(_sound_png(data) if found is _PNG else data))
+    if found is _JPEG:
+        _check_scans(image, data)
+    return image, found.media_type
+
+
+def _check_scans(image: ImageFile.ImageFile, data: bytes) -> None:
+    """Refuse a JPEG that paints its picture over and over: 95 bytes a scan keep a core busy for 0.1 s."""
+    begin = image.fp.tell() if image.fp else 0  # Pillow has read up to the first scan
+    end = data.find(b"\xff\xd9", begin)
+    scans = 1 + data.count(b"\xff\xda", begin, end if end >= 0 else len(data))
+    if scans > _MAX_SCANS:
+        raise BadImage("unsupported", f"a JPEG of {scans} scans; at most {_MAX_SCANS} are read; save it anew")
 
 
 def _sound_png(data: bytes) -> bytes:
@@ -123,9 +136,7 @@ def _sound_png(data: bytes) -> bytes:
         end = position + 12 + length
         if end > len(data):
             break
-        if _needed(
-            kind, sound=zlib.crc32(view[position + 4 : end - 4]) == unpack_from(">I", data, end - 4)[0]
-        ):
+        if _needed(kind, sound=zlib.crc32(view[position + 4 : end - 4]) == unpack_from(">I", data, end - 4)[0]):
             # Orientation may stand behind the pixels; in front, it is known with the header.
             kept.insert(2 if kind == b"eXIf" else len(kept), data[position:end])
         if kind == b"IEND":
@@ -139,13 +150,9 @@ def _needed(kind: bytes, *, sound: bool) -> bool:
     if kind in (b"tRNS", b"eXIf") or kind[0] & 0x20:  # bit 5 of the first letter: a decoder may do without
         return sound and kind in (b"tRNS", b"eXIf")
     if kind not in (b"IHDR", b"PLTE", b"IDAT", b"IEND"):
-        raise BadImage(
-            "unsupported", f"the PNG needs its chunk {kind!r}, which is not standard; save it anew"
-        )
+        raise BadImage("unsupported", f"the PNG needs its chunk {kind!r}, which is not standard; save it anew")
     if not sound:
-        raise BadImage(
-            "truncated", f"the PNG is damaged: wrong check sum in its {kind.decode()} chunk; send it again"
-        )
+        raise BadImage("truncated", f"the PNG is damaged: wrong check sum in its {kind.decode()} chunk; send it again")
     return True
 
 
@@ -180,17 +187,18 @@ def guarded() -> Iterator[None]:
     except BadImage:
         raise
     except (MemoryError, Image.DecompressionBombError) as error:
-        raise BadImage(
-            "too_many_pixels", f"the image is too large to decode ({error}); scale it down"
-        ) from error
+        raise BadImage("too_many_pixels", f"the image is too large to decode ({error}); scale it down") from error
     except Exception as error:
         raise _codec_failure(error) from error
     finally:
         _thread.quiet = False
 
 
+_UNSUPPORTED = ("nsupported", "not supported", "unknown pixel mode")  # Pillow's words; the rest is damage
+
+
 def _codec_failure(error: Exception) -> BadImage:
     text = f"{error}" or type(error).__name__
-    if isinstance(error, NotImplementedError) or "nsupported" in text or "unknown" in text:
+    if isinstance(error, NotImplementedError) or any(words in text for words in _UNSUPPORTED):
         return BadImage("unsupported", f"this kind of image is not read ({text}); save it as PNG or JPEG")
     return BadImage("truncated", f"the image is cut off or damaged ({text}); send the whole file again")
