@@ -112,9 +112,7 @@ class Batcher(Generic[Item, Result]):
         self._fail_all(self._queue)
         if self._worker is not None:
             self._arrived.set()
-            await asyncio.wait(
-                {self._worker}
-            )  # unlike a plain await, does not cancel it when we are cancelled
+            await asyncio.wait({self._worker})  # unlike a plain await, does not cancel it when we are cancelled
 
     async def submit(self, items: Sequence[Item]) -> list[Result]:
         """The results of `items`, in their order. All or nothing; cancel it to give the items up.
@@ -217,6 +215,4 @@ class Batcher(Generic[Item, Result]):
     @staticmethod
     def _fail_all(entries: Iterable[_Entry[Item, Result]]) -> None:
         for entry in entries:
-            entry.submission.fail(
-                BatcherStopped("the batcher stopped before this was answered; send it again")
-            )
+            entry.submission.fail(BatcherStopped("the batcher stopped before this was answered; send it again"))

@@ -1,7 +1,5 @@
 """What can go wrong in this package. Each error says what was wrong, with what value, and what to do."""
 
-# ruff: noqa: N818 (names that say what is wrong need no "Error" behind them)
-
 from collections.abc import Sequence
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""Every kind of sound image file comes out right, and `fit` is torchvision's Resize + CenterCrop."""
+"""Every kind of sound image file comes out right."""
 
 import io
 import struct
@@ -7,16 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 from sklearn.datasets import load_sample_image
-from torchvision import transforms
-from torchvision.transforms import InterpolationMode
 
-from embedder.errors import BadImage
-from embedder.image import ImageInfo, decode, fit, inspect
-from embedder.spec import ImagePreprocessing
+from embedder.image import ImageInfo, decode, inspect
 
 CHINA = Image.fromarray(load_sample_image("china.jpg"))
 MEDIA = {
@@ -196,94 +190,3 @@ def test_of_a_stereo_jpeg_the_first_picture_is_taken() -> None:
 def test_one_pixel(kind: str) -> None:
     data = encoded(Image.new("RGB", (1, 1), "white"), kind)
     assert colour(data) == pytest.approx((255, 255, 255), abs=3)
-    assert fit(decode(data).image, settings_of(224, 224)).shape == (224, 224, 3)
-
-
-def settings_of(size: int, resize: int, interpolation: str = "bicubic", crop: str = "centre") -> ImagePreprocessing:
-    return ImagePreprocessing(
-        size=size, resize=resize, interpolation=interpolation, mean=(0, 0, 0), std=(1, 1, 1), crop=crop
-    )
-
-
-def torchvisions(image: Image.Image, p: ImagePreprocessing) -> np.ndarray:
-    resize = transforms.Resize(p.resize, InterpolationMode(p.interpolation))
-    return np.asarray(transforms.CenterCrop(p.size)(resize(image)))
-
-
-def rows_first(image: Image.Image, p: ImagePreprocessing) -> np.ndarray:
-    """The same in the order of passes that all Pillow versions before 13 have."""
-    how = InterpolationMode(p.interpolation)
-    width, height = transforms.Resize(p.resize, how)(image).size
-    wide = transforms.Resize((image.height, width), how)(image)
-    return np.asarray(transforms.CenterCrop(p.size)(transforms.Resize((height, width), how)(wide)))
-
-
-sides = st.integers(1, 320)
-
-
-@settings(max_examples=300, deadline=None)
-@given(
-    width=sides,
-    height=sides,
-    resize=st.integers(1, 160),
-    size=st.integers(1, 160),
-    interpolation=st.sampled_from(["bicubic", "bilinear", "lanczos"]),
-)
-def test_fit_is_torchvisions(width: int, height: int, resize: int, size: int, interpolation: str) -> None:
-    image, p = CHINA.crop((100, 100, 100 + width, 100 + height)), settings_of(size, resize, interpolation)
-    if max(width, height) * resize > 20_000 * min(width, height):
-        p = settings_of(size, 32, interpolation)  # torchvision would compute the whole long side
-    got = fit(image, p).astype(int)
-    difference = np.abs(got - rows_first(image, p))
-    assert difference.max() <= 1
-    assert np.mean(difference > 0) < 0.05
-    # Some shapes Pillow 13 resizes columns first, which rounds, and clips overshoot, elsewhere.
-    assert np.abs(got - torchvisions(image, p)).mean() < 1
-
-
-@settings(max_examples=100, deadline=None)
-@given(width=sides, height=sides, resize=st.integers(1, 160), size=st.integers(1, 160))
-def test_fit_with_nearest_takes_pixels_of_the_picture_at_torchvisions_places(
-    width: int, height: int, resize: int, size: int
-) -> None:
-    # Coordinates as colours: exact ties between two neighbours may fall to either.
-    grid = np.stack([*np.meshgrid(np.arange(width) % 256, np.arange(height) % 256), np.ones((height, width))], axis=2)
-    image, p = Image.fromarray(grid.astype(np.uint8)), settings_of(size, min(resize, 40), "nearest")
-    difference = np.abs(fit(image, p).astype(int) - torchvisions(image, p)) % 255
-    assert difference.max() <= 1
-
-
-@pytest.mark.parametrize(("width", "height"), [(640, 427), (427, 640), (500, 333), (256, 256), (225, 224)])
-@pytest.mark.parametrize(("size", "resize"), [(224, 224), (224, 256), (240, 274), (336, 336)])
-def test_fit_of_everyday_sizes_is_exact(width: int, height: int, size: int, resize: int) -> None:
-    image, p = CHINA.resize((width, height)), settings_of(size, resize)
-    difference = np.abs(fit(image, p).astype(int) - torchvisions(image, p))
-    assert difference.max() <= 1
-    assert np.mean(difference > 0) < 0.001
-
-
-@pytest.mark.parametrize("shape", [(1, 20_000), (20_000, 1), (1, 3_000_000), (3_000_000, 1)])
-def test_fit_of_extreme_shapes_computes_only_what_it_keeps(shape: tuple[int, int]) -> None:
-    # The whole resized picture would be 224 × 4,480,000: a gigapixel.
-    ramp = np.linspace(0, 255, max(shape)).astype(np.uint8).reshape(shape)
-    got = fit(Image.fromarray(ramp).convert("RGB"), settings_of(224, 224))
-    assert got.shape == (224, 224, 3)
-    assert np.abs(got.astype(int) - 127).max() <= 1  # the middle of the ramp
-
-
-@pytest.mark.parametrize(
-    ("image", "p", "told"),
-    [
-        (Image.new("L", (4, 4)), settings_of(2, 2), "fit takes RGB images, got mode 'L'"),
-        (
-            CHINA,
-            settings_of(2, 2, "area"),
-            "interpolation 'area'.*known: nearest, bilinear, bicubic, lanczos",
-        ),
-        (CHINA, settings_of(2, 2, crop="corner"), "crop 'corner'.*centre"),
-    ],
-)
-def test_fit_refuses_what_it_does_not_know(image: Image.Image, p: ImagePreprocessing, told: str) -> None:
-    with pytest.raises(ValueError, match=told) as caught:
-        fit(image, p)
-    assert not isinstance(caught.value, BadImage)  # the caller's fault, not the image's
