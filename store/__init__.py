@@ -1,1 +1,29 @@
-"""Assets, labels, vectors and what failed, in LanceDB."""
+"""The feature store: assets, labels, features and quarantine in LanceDB tables.
+
+Importing this package is cheap: LanceDB itself is imported by the first read or write (see `store.table`).
+"""
+
+from store.errors import StoreError
+from store.features import Features
+from store.matrix import Batches, Matrix
+from store.schema import SPLITS, Added, Asset, Label, Quarantined, asset_id, split_of, stage_of
+from store.snapshot import Snapshot
+from store.store import FeatureTable, Store
+
+__all__ = [
+    "SPLITS",
+    "Added",
+    "Asset",
+    "Batches",
+    "FeatureTable",
+    "Features",
+    "Label",
+    "Matrix",
+    "Quarantined",
+    "Snapshot",
+    "Store",
+    "StoreError",
+    "asset_id",
+    "split_of",
+    "stage_of",
+]

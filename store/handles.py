@@ -1,0 +1,61 @@
+"""Reads and writes on LanceDB's own table handles; `store.table` makes the handles and uses these."""
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import pyarrow as pa
+
+from store.rows import quoted
+
+T = TypeVar("T")
+
+_ATTEMPTS = 30
+
+
+def query(handle: Any, columns: Sequence[str], where: str | None) -> Any:
+    query = handle.search().select(list(columns)).limit(None)
+    return query if where is None else query.where(where)
+
+
+def locate(handle: Any, ids: Sequence[str]) -> dict[str, int]:
+    """{id: row id} of those of `ids` that are there, from one pass over the id column."""
+    wanted = set(ids)
+    found: dict[str, int] = {}
+    for batch in handle.search().select(["id"]).with_row_id(True).limit(None).to_batches(65536):
+        pairs = zip(batch["id"].to_pylist(), batch["_rowid"].to_pylist(), strict=True)
+        found.update((id_, row) for id_, row in pairs if id_ in wanted)
+    return found
+
+
+def rows_of(handle: Any, ids: Sequence[str], columns: Sequence[str], located: dict[str, int] | None) -> pa.Table:
+    """The rows of `ids`, in any order, each once."""
+    found: pa.Table
+    if located is None:
+        found = query(handle, columns, f"id IN ({', '.join(map(quoted, ids))})").to_arrow()
+    elif wanted := sorted({located[id_] for id_ in ids if id_ in located}):
+        found = handle.take_row_ids(wanted).select(list(columns)).to_arrow()
+    else:
+        found = handle.schema.empty_table().select(columns)
+    return found
+
+
+def persist(operation: Callable[[], T]) -> T:
+    """Run a write again until no other process is in its way. Every write of this module may be repeated.
+
+    LanceDB itself tries a few times; with many writers that is not enough.
+    """
+    for attempt in range(_ATTEMPTS):
+        try:
+            return operation()
+        except (RuntimeError, OSError, ValueError) as error:
+            if attempt == _ATTEMPTS - 1 or not _contended(str(error)):
+                raise
+        time.sleep(random.uniform(0, 0.05 * min(attempt + 1, 20)))  # noqa: S311  # jitter, not a secret
+    raise AssertionError("unreachable")
+
+
+def _contended(message: str) -> bool:
+    text = message.lower()
+    return any(word in text for word in ("conflict", "concurrent", "contention", "already exists"))

@@ -1,0 +1,64 @@
+"""Pure functions on Arrow rows: keys made unique, rows put in order, vectors seen as NumPy arrays."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+Column = Any
+"""An Arrow array or chunked array. The published stubs type hardly any compute function for both."""
+
+
+def local_path(uri: str) -> Path | None:
+    """The path that `uri` names, absolute, or None when it is not on a local disk (s3://, memory://, …)."""
+    if "://" not in uri:
+        return Path(uri).expanduser().absolute()
+    parts = urlsplit(uri)
+    return Path(unquote(parts.path)) if parts.scheme == "file" else None
+
+
+def quoted(value: str) -> str:
+    """`value` as an SQL string literal."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def strings(column: Column) -> list[str]:
+    """A string column without nulls as a list."""
+    values: list[str] = column.to_pylist()
+    return values
+
+
+def unique(rows: pa.Table, key: Sequence[str], *, keep_last: bool) -> pa.Table:
+    """`rows` with each key once: its first or its last row."""
+    keys = list(zip(*(rows[name].to_pylist() for name in key), strict=True))
+    if len(set(keys)) == len(keys):
+        return rows
+    order = range(len(keys)) if keep_last else range(len(keys) - 1, -1, -1)
+    return rows.take(sorted({keys[i]: i for i in order}.values()))
+
+
+def in_order(rows: pa.Table, ids: Sequence[str]) -> pa.Table:
+    """The rows of `ids`, in the order of `ids`; ids that `rows` lacks are left out."""
+    where = pc.index_in(pa.array(ids, pa.string()), value_set=rows["id"].combine_chunks())
+    return rows.take(where.drop_null())
+
+
+def fixed_size(vectors: NDArray[Any], kind: Any) -> Column:
+    """(n, ...) → a fixed_size_list array of n, without a copy when `vectors` is contiguous and of that dtype."""
+    flat = np.ascontiguousarray(vectors, kind.value_type.to_pandas_dtype()).reshape(-1)
+    values: Any = pa.array(flat)
+    return pa.FixedSizeListArray.from_arrays(values, type=kind)
+
+
+def matrix_view(column: Column) -> NDArray[Any]:
+    """A fixed_size_list column of n → (n, size) in its own dtype; one chunk is a view of Arrow's memory."""
+    array: Column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    size = array.type.list_size
+    flat = array.values.slice(array.offset * size, len(array) * size)
+    view: NDArray[Any] = flat.to_numpy(zero_copy_only=True).reshape(-1, size)
+    return view

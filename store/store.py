@@ -1,0 +1,188 @@
+"""The store as one object: tables of assets, labels, features and quarantine under one URI."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from embedder.spec import EncoderSpec
+from store import features as feature_tables
+from store import snapshot as snapshots
+from store.assets import Assets
+from store.errors import AmbiguousFeatures, StoreError, UnknownFeatures
+from store.features import About, Features, Kind
+from store.labels import Labels
+from store.matrix import Batches, Matrix, Selection, select
+from store.quarantine import Quarantine
+from store.rows import strings
+from store.schema import Dtype, stage_of
+from store.snapshot import Snapshot
+from store.table import Database
+
+KEEP = timedelta(days=7)
+"""`optimize` keeps old versions so long: a snapshot can be read for that time at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureTable:
+    """One stored encoder, for listings."""
+
+    kind: Kind
+    name: str
+    fingerprint: str
+    spec: EncoderSpec
+    rows: int
+    dtype: Dtype
+
+
+class Store:
+    """Open with `Store.open`. May be shared by threads; any number of processes may read and write at once."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.assets = Assets(database)
+        self.labels = Labels(database)
+        self.quarantine = Quarantine(database)
+
+    @classmethod
+    def open(cls, uri: str | Path, *, must_exist: bool = False) -> Self:
+        """The store at a folder or at any URI that LanceDB takes.
+
+        Nothing is made before the first write: an absent folder reads as an empty store. With `must_exist` it
+        raises StoreError instead, which is what commands that only read want. A file is always refused.
+        """
+        database = Database(uri)
+        if must_exist and not database.exists():
+            raise StoreError(
+                f"there is no store at {database.uri}; fill one with `headwater ingest SOURCE --task NAME "
+                f"--store {database.uri}`, or name another with --store"
+            )
+        return cls(database)
+
+    @property
+    def uri(self) -> str:
+        return self.database.uri
+
+    def encoders(self, kind: Kind = "vector") -> list[FeatureTable]:
+        """What is stored, by table name."""
+        return [
+            FeatureTable(kind, f.name, f.fingerprint, f.spec, f.rows, f.dtype)
+            for f in feature_tables.stored(self.database, kind)
+        ]
+
+    def features(self, name_or_fingerprint: str) -> Features:
+        """The vectors of an encoder, by its name or by at least 6 digits of its fingerprint.
+
+        Raises UnknownFeatures, AmbiguousFeatures.
+        """
+        return self._find("vector", name_or_fingerprint)
+
+    def tokens(self, name_or_fingerprint: str) -> Features:
+        """The tokens of an encoder, rows of shape (P, F); see `features`."""
+        return self._find("tokens", name_or_fingerprint)
+
+    def ensure_features(
+        self, name: str, spec: EncoderSpec, probe: NDArray[np.float32], *, dtype: Dtype | None = None
+    ) -> Features:
+        """The table of that fingerprint's vectors, made when missing (as float32 unless `dtype` says otherwise).
+
+        `probe` (m, d) are the encoder's float32 vectors of the fixed probe batch: the reference for every later
+        writer and reader. Raises FeaturesMismatch when the stored table does not agree.
+        """
+        about = About("vector", name, spec, dtype or "float32", np.asarray(probe, np.float32))
+        return feature_tables.ensure(self.database, about, any_dtype=dtype is None)
+
+    def ensure_tokens(self, name: str, spec: EncoderSpec, probe: NDArray[np.float32]) -> Features:
+        """The same for tokens (n, P, F), always float16."""
+        about = About("tokens", name, spec, "float16", np.asarray(probe, np.float32))
+        return feature_tables.ensure(self.database, about, any_dtype=False)
+
+    def missing(
+        self,
+        fingerprint: str,
+        *,
+        stage: str | None = None,
+        tokens: bool = False,
+        retry_quarantined: bool = False,
+        modality: str = "image",
+    ) -> list[str]:
+        """Ids of assets without a row in that feature table, in stored order. Reads ids only.
+
+        Those in quarantine at `stage` (default: `stage_of(fingerprint, tokens=...)`) are left out, unless
+        `retry_quarantined`.
+        """
+        kind: Kind = "tokens" if tokens else "vector"
+        stored = feature_tables.find(self.database, feature_tables.PREFIX[kind] + fingerprint[:12])
+        done = [stored.ids().combine_chunks()] if stored else []
+        if not retry_quarantined:
+            rows = self.quarantine.get(stage or stage_of(fingerprint, tokens=tokens))
+            done.append(rows["key"].combine_chunks())
+        ids = self.assets.ids(modality)
+        for known in done:
+            ids = ids.filter(pc.invert(pc.is_in(ids, value_set=known)))
+        return strings(ids)
+
+    def snapshot(self) -> Snapshot:
+        """Pin the present version of all tables."""
+        return snapshots.take(self.database)
+
+    def matrix(
+        self,
+        task: str,
+        encoders: Sequence[str],
+        *,
+        splits: Sequence[str] | None = None,
+        snapshot: Snapshot | None = None,
+        classes: Sequence[str] | None = None,
+    ) -> Matrix:
+        """Labels and vectors joined by id, in memory. Raises UnknownTask, UnknownFeatures, BadSplit."""
+        return self._select(task, encoders, splits, snapshot, classes).matrix()
+
+    def batches(
+        self,
+        task: str,
+        encoders: Sequence[str],
+        *,
+        splits: Sequence[str] | None = None,
+        snapshot: Snapshot | None = None,
+        classes: Sequence[str] | None = None,
+        batch_rows: int = 16384,
+    ) -> Batches:
+        """The same as a stream with bounded memory, see `Batches`."""
+        selection = self._select(task, encoders, splits, snapshot, classes)
+        return Batches(selection, selection.classes, batch_rows)
+
+    def optimize(self, *, keep: timedelta = KEEP) -> None:
+        """Compact all tables and index their ids. Worth it after large writes; safe beside other processes.
+
+        Versions older than `keep` are removed, and snapshots of them can no longer be read.
+        """
+        feature_list = [f for kind in feature_tables.PREFIX for f in feature_tables.stored(self.database, kind)]
+        for table in (self.assets.table, self.labels.table, self.quarantine.table, *(f.table for f in feature_list)):
+            table.optimize(keep)
+
+    def _select(
+        self,
+        task: str,
+        encoders: Sequence[str],
+        splits: Sequence[str] | None,
+        snapshot: Snapshot | None,
+        classes: Sequence[str] | None,
+    ) -> Selection:
+        features = {name: self.features(name) for name in encoders}
+        return select(self.labels, task, features, snapshot or self.snapshot(), splits, classes)
+
+    def _find(self, kind: Kind, asked: str) -> Features:
+        stored = feature_tables.stored(self.database, kind)
+        found = [f for f in stored if asked == f.name or (len(asked) >= 6 and f.fingerprint.startswith(asked))]
+        known = [f"{f.name} ({f.fingerprint[:12]})" for f in (found or stored)]
+        if not found:
+            raise UnknownFeatures(asked, known, "vectors" if kind == "vector" else "tokens")
+        if len(found) > 1:
+            raise AmbiguousFeatures(asked, known)
+        return found[0]
