@@ -1,0 +1,115 @@
+"""What an encoder is to the rest of the project, and the data that the built-in ones are described with."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from embedder.spec import EncoderSpec, ImagePreprocessing
+
+if TYPE_CHECKING:
+    import torch
+
+Tokenise = Callable[[Sequence[str]], tuple[NDArray[np.int64], ...]]
+"""Texts → the text network's inputs, one row a text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """What one call gives, row i from image i.
+
+    Attributes:
+        vectors: (n, d) float32, raw: neither normalised nor centred.
+        tokens: (n, P, F) float16, raw; None unless asked for.
+    """
+
+    vectors: NDArray[np.float32]
+    tokens: NDArray[np.float16] | None = None
+
+
+class Encoder(Protocol):
+    """A frozen network with its preprocessing. `embedder.registry.load` makes one from a name.
+
+    `prepare` may be called from any thread; `embed` and `embed_texts` from one thread at a time.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def spec(self) -> EncoderSpec: ...
+    @property
+    def backend(self) -> str:
+        """The engine that really runs, e.g. ``openvino-bf16`` or ``torch-cuda-fp16``."""
+
+    def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
+        """An upright RGB image → (size, size, 3) uint8. No model is involved."""
+
+    def embed(self, pixels: NDArray[np.uint8], *, tokens: bool = False) -> Embedding:
+        """(n, size, size, 3) uint8, n ≥ 0 → n vectors. ValueError: wrong shape or dtype, or no tokens here."""
+
+    def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """n texts → (n, d) float32 in the space of the images. ValueError when the encoder takes no text."""
+
+    def reference_probe(self) -> NDArray[np.float32]:
+        """(m, d): the vectors of `embedder.probe` in fp32 torch on the CPU, whatever the backend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """One input of a network: its shape without the batch (−1: varies from call to call) and its dtype."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Graph:
+    """A network as data: enough to find it in a cache, and to build it when it is not there.
+
+    Attributes:
+        key: identity of the numbers it gives; equal keys may share one converted model.
+        libraries: distributions whose version may change the converted model.
+        build: the fp32 CPU module in eval mode, positional inputs → tuple of outputs, batch first.
+        ports: its inputs. For an image network one, uint8 (size, size, 3).
+        normalise: for an image network: the module gets (n, 3, size, size) float32, scaled to [0, 1], less `mean`,
+            over `std`; engines do that, because they can fold it into the network.
+    """
+
+    key: str
+    libraries: tuple[str, ...]
+    build: Callable[[], "torch.nn.Module"]
+    ports: tuple[Port, ...]
+    normalise: ImagePreprocessing | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blueprint:
+    """All that makes an encoder but the engine.
+
+    Attributes:
+        image: network that gives (vectors,).
+        image_tokens: network that gives (vectors, tokens).
+        text: network that gives (vectors,) from what the tokeniser made.
+        tokeniser: makes the tokeniser, on first use.
+    """
+
+    spec: EncoderSpec
+    image: Graph
+    image_tokens: Graph | None = None
+    text: Graph | None = None
+    tokeniser: Callable[[], Tokenise] | None = None
+
+
+Run = Callable[[Sequence[NDArray[Any]]], list[NDArray[Any]]]
+"""Inputs of n ≥ 1 rows each → outputs of n rows each."""
+
+
+class Engine(Protocol):
+    """Runs networks. One object holds the device, the precision and the threads."""
+
+    @property
+    def name(self) -> str: ...
+    def compile(self, graph: Graph) -> Run: ...

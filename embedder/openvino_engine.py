@@ -1,0 +1,127 @@
+"""The CPU engine: modules converted to OpenVINO once, cached on disk, compiled for a few fixed batch sizes."""
+
+import hashlib
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedder.cache import Cache
+from embedder.encoder import Graph, Run
+
+# OpenVINO reports its import and every conversion to a server on the internet, unless this package is absent.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None is Python's own mark for "absent"
+
+import openvino as ov  # noqa: E402  # the line above must come first
+
+if TYPE_CHECKING:
+    import torch
+
+_FORMAT = 1
+"""Of the cached models; raise it when `_convert` makes them differently."""
+
+BATCHES = (32, 8, 1)
+"""Fixed batch sizes that are compiled, largest first. A dynamic batch is slower on every size."""
+
+
+class OpenVINOEngine:
+    """Runs networks on the CPU in bf16 where it has instructions for that, otherwise in fp32."""
+
+    def __init__(self, cache: Cache, precision: str | None = None, threads: int | None = None) -> None:
+        self._cache = cache
+        self._core = ov.Core()
+        precision = precision or "fp32"
+        self.name = f"openvino-{precision}"
+        self._config = {
+            "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        if threads is not None:
+            self._config["INFERENCE_NUM_THREADS"] = str(threads)
+
+    def compile(self, graph: Graph) -> Run:
+        folder = self._cache.folder(_key(graph), lambda folder: _convert(graph, folder / "model.xml"))
+        return _Compiled(self._core, folder / "model.xml", graph, self._config)
+
+
+class _Compiled:
+    """One network, compiled per batch size when a batch of that size first comes."""
+
+    def __init__(self, core: ov.Core, path: Path, graph: Graph, config: dict[str, str]) -> None:
+        self._core, self._path, self._graph, self._config = core, path, graph, config
+        self._requests: dict[int, ov.InferRequest] = {}
+
+    def __call__(self, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        parts, start, rows = [], 0, len(inputs[0])
+        while start < rows:
+            size = next(size for size in BATCHES if size <= rows - start)
+            outputs = self._request(size).infer([x[start : start + size] for x in inputs])
+            parts.append([outputs[i] for i in range(len(outputs))])
+            start += size
+        return [np.concatenate(column) for column in zip(*parts, strict=True)]
+
+    def _request(self, size: int) -> ov.InferRequest:
+        if size not in self._requests:
+            model = self._core.read_model(self._path)
+            model.reshape({i: [size, *port.shape] for i, port in enumerate(self._graph.ports)})
+            self._requests[size] = self._core.compile_model(model, "CPU", self._config).create_infer_request()
+        return self._requests[size]
+
+
+def _key(graph: Graph) -> str:
+    """File name of the converted model: what it computes, and every version that may change how."""
+    versions = [f"{library}={version(library)}" for library in ("openvino", "torch", *graph.libraries)]
+    return hashlib.sha256("\n".join([f"format {_FORMAT}", graph.key, *versions]).encode()).hexdigest()[:32]
+
+
+def _convert(graph: Graph, path: Path) -> None:
+    """Trace the module and save it, with scaling and normalising of images as part of the network."""
+    model = _translate(graph.build(), graph)
+    if graph.normalise is not None:
+        model = _with_normalising(model, graph)
+    ov.save_model(model, path, compress_to_fp16=False)
+
+
+def _translate(module: "torch.nn.Module", graph: Graph) -> ov.Model:
+    import torch
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    fastpath = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # its fused operator has no counterpart in OpenVINO
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the tracer warns of its own deprecation and of every shape it fixes
+            decoder = TorchScriptPythonDecoder(module, example_input=_example(graph))
+            frontend = FrontEndManager().load_by_framework("pytorch")
+            return frontend.convert(frontend.load(decoder))
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fastpath)
+
+
+def _example(graph: Graph) -> tuple["torch.Tensor", ...]:
+    """Inputs for tracing: two rows, and 16 where a size varies, so that neither is taken for a constant 1."""
+    import torch
+
+    if graph.normalise is not None:
+        return (torch.zeros(2, 3, graph.normalise.size, graph.normalise.size),)
+    sizes = [[16 if size == -1 else size for size in port.shape] for port in graph.ports]
+    return tuple(
+        torch.ones(2, *size, dtype=getattr(torch, p.dtype)) for size, p in zip(sizes, graph.ports, strict=True)
+    )
+
+
+def _with_normalising(model: ov.Model, graph: Graph) -> ov.Model:
+    assert graph.normalise is not None
+    pipeline = ov.preprocess.PrePostProcessor(model)
+    image = pipeline.input(0)
+    image.tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC")).set_shape([-1, *graph.ports[0].shape])
+    image.model().set_layout(ov.Layout("NCHW"))
+    steps = image.preprocess().convert_element_type(ov.Type.f32)
+    steps.mean([255 * value for value in graph.normalise.mean]).scale([255 * value for value in graph.normalise.std])
+    return pipeline.build()

@@ -1,0 +1,48 @@
+"""From a name to an encoder. Importing this loads no model and no torch."""
+
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+
+from embedder import lite
+from embedder.encoder import Encoder
+from embedder.errors import UnknownEncoder
+
+ENTRY_POINTS = "headwater.encoders"
+"""Third-party encoders: an entry point `<name>` serves ``<name>`` and ``<name>/<anything>``. It refers to a
+callable ``(name, *, backend, cache_dir) -> Encoder``; `embedder.graph_encoder.assemble` helps to write one."""
+
+
+def load(name: str, *, backend: str = "auto", cache_dir: Path | None = None, threads: int | None = None) -> Encoder:
+    """The encoder of that name, ready to run.
+
+    Args:
+        name: see `names`.
+        backend: auto, torch or openvino, optionally with a device and a precision: torch-fp32, torch-cuda-bf16,
+            openvino-bf16. auto: torch on a GPU, OpenVINO on a CPU.
+        cache_dir: for converted models and reference vectors; the user's cache folder when None.
+        threads: of the engine on a CPU; its own choice when None.
+
+    Raises UnknownEncoder, WeightsError, and ValueError for an unknown backend.
+    """
+    from embedder import graph_encoder
+
+    family, _, rest = name.partition("/")
+    if name in lite.RECORDS:
+        return graph_encoder.assemble(name, lite.blueprint(name), backend, cache_dir, threads)
+    if family == "openclip" and rest:
+        from embedder import openclip
+
+        return graph_encoder.assemble(name, openclip.blueprint(rest), backend, cache_dir, threads)
+    if plugin := _plugins().get(family):
+        encoder: Encoder = plugin.load()(name, backend=backend, cache_dir=cache_dir)
+        return encoder
+    raise UnknownEncoder(name, names())
+
+
+def names() -> list[str]:
+    """What `load` takes, with patterns where there are too many to list."""
+    return [*lite.RECORDS, "openclip/<model>/<pretrained>", "openclip/<model>@<checkpoint file>", *sorted(_plugins())]
+
+
+def _plugins() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}

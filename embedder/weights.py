@@ -1,0 +1,85 @@
+"""Checkpoints: read them or say why not. A network with random weights must never come out of this package."""
+
+import hashlib
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from embedder.errors import WeightsError
+
+State = dict[str, torch.Tensor]
+SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+
+
+def read(path: Path) -> State:
+    """Tensors by name, on the CPU, in the order of the file. No code of the file is run.
+
+    A training checkpoint's ``state_dict`` is unwrapped, and so is the ``module.`` of DistributedDataParallel.
+    Raises WeightsError for a file that is missing, unreadable, of another kind, or not a state dict.
+    """
+    if not path.is_file():
+        raise WeightsError(f"no checkpoint at {path}; give the path of a file ({', '.join(SUFFIXES)})")
+    if path.suffix not in SUFFIXES:
+        raise WeightsError(f"cannot read the checkpoint {path}: its suffix must be one of {', '.join(SUFFIXES)}")
+    try:
+        content = load_file(path) if path.suffix == ".safetensors" else _load_pickled(path)
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError, SafetensorError) as error:
+        raise WeightsError(f"the checkpoint {path} is damaged or holds more than tensors: {error}") from error
+    return _unwrap(content, path)
+
+
+def _load_pickled(path: Path) -> object:
+    """``torch.save`` files, and the TorchScript archives that OpenAI published its CLIP models as."""
+    with path.open("rb") as file:
+        is_zip = file.read(2) == b"PK"
+    if is_zip and torch._C.PyTorchFileReader(str(path)).has_record("constants.pkl"):
+        return dict(torch.jit.load(str(path), map_location="cpu").state_dict())
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _unwrap(content: object, path: Path) -> State:
+    if isinstance(content, Mapping) and "state_dict" in content:
+        content = content["state_dict"]
+    if not isinstance(content, Mapping) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+        raise WeightsError(f"the checkpoint {path} is not a state dict (tensors by name); save model.state_dict()")
+    if content and all(name.startswith("module.") for name in content):
+        return {name.removeprefix("module."): tensor for name, tensor in content.items()}
+    return dict(content)
+
+
+def load_strictly(module: torch.nn.Module, state: Mapping[str, torch.Tensor], source: str) -> None:
+    """Fill `module` from `state`: every key and every shape must match. Raises WeightsError."""
+    try:
+        module.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise WeightsError(f"the weights in {source} do not fit the architecture: {error}") from error
+
+
+def digest(state: Mapping[str, torch.Tensor]) -> str:
+    """sha256 over names, shapes and values, in the order of the names.
+
+    Values are taken as float32 (integers as int64), so that file formats and storage precisions of equal values
+    agree.
+    """
+    total = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu()
+        dtype = torch.float32 if tensor.is_floating_point() else torch.int64
+        total.update(f"{name} {tuple(tensor.shape)} {dtype}\n".encode())
+        total.update(tensor.to(dtype).contiguous().numpy().tobytes())
+    return total.hexdigest()
+
+
+def check_digest(found: str, expected: str, source: str) -> None:
+    """Raises WeightsError unless the digests agree."""
+    if found != expected:
+        raise WeightsError(f"{source} holds other weights than expected: sha256 {found}, not {expected}; reinstall it")
+
+
+def frozen(module: torch.nn.Module) -> torch.nn.Module:
+    """The module in eval mode, its parameters without gradients."""
+    return module.eval().requires_grad_(False)
