@@ -8,6 +8,7 @@ from store.features import Features
 from store.matrix import Batches, Matrix
 from store.schema import SPLITS, Added, Asset, Label, Quarantined, asset_id, split_of, stage_of
 from store.snapshot import Snapshot
+from store.sources import Item
 from store.store import FeatureTable, Store
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Batches",
     "FeatureTable",
     "Features",
+    "Item",
     "Label",
     "Matrix",
     "Quarantined",

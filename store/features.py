@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from embedder.spec import EncoderSpec
-from store.errors import BadVectors, FeaturesMismatch, UnknownId, WrongSchema
+from store.errors import BadVectors, FeaturesMismatch, WrongSchema
 from store.rows import Column, fixed_size, matrix_view, strings
 from store.schema import FORMAT, Dtype, features_schema
 from store.table import Database, Table
@@ -183,13 +183,6 @@ class Features:
         distances = found["_distance"].to_numpy()
         scores = -distances if metric == "l2" else 1.0 - distances
         return list(zip(strings(found["id"]), scores.tolist(), strict=True))
-
-    def neighbours(self, id_: str, k: int = 10) -> list[tuple[str, float]]:
-        """The k assets nearest to a stored one by cosine, without itself. Raises UnknownId."""
-        _, rows = self.get([id_])
-        if not len(rows):
-            raise UnknownId([id_])
-        return [hit for hit in self.search(rows[0], k + 1) if hit[0] != id_][:k]
 
     def _floats(self, column: Column) -> NDArray[np.float32]:
         floats: NDArray[np.float32] = matrix_view(column).astype(np.float32, copy=False)

@@ -41,6 +41,17 @@ class Labels:
             changed += self._put_chunk(task, chunk, move_splits)
         return changed
 
+    def merge(self, rows: pa.Table) -> int:
+        """Take over whole rows (columns of LABELS, any tasks), newer ones in place of older ones.
+
+        Returns how many were new or newer. Raises BadSplit when a frozen split differs.
+        """
+        for task in strings(pc.unique(rows["task"])):
+            part = rows.filter(pc.equal(rows["task"], pa.scalar(task))).to_pylist()
+            given = {row["id"]: Label(row["id"], row["labels"], row["split"], row["source"]) for row in part}
+            _refuse_moves(task, given, self._stored(task, list(given)))
+        return self.table.upsert(rows, where="target.at < source.at AND target.split = source.split").rows
+
     def _put_chunk(self, task: str, waiting: dict[str, Label], move_splits: bool) -> int:
         for row in waiting.values():
             _check(row)

@@ -150,6 +150,6 @@ class Quarantined:
     message: str = field(default="")
 
 
-def stage_of(fingerprint: str, *, tokens: bool = False) -> str:
-    """The quarantine's stage word of a backfill: ``embed:<fp12>`` or ``tokens:<fp12>``. Ingest is ``ingest``."""
-    return f"{'tokens' if tokens else 'embed'}:{fingerprint[:12]}"
+def stage_of(fingerprint: str) -> str:
+    """The quarantine's stage word of a backfill, vectors and tokens alike. That of an ingest is ``ingest``."""
+    return f"embed:{fingerprint[:12]}"

@@ -97,8 +97,10 @@ class Store:
         about = About("vector", name, spec, dtype or "float32", np.asarray(probe, np.float32))
         return feature_tables.ensure(self.database, about, any_dtype=dtype is None)
 
-    def ensure_tokens(self, name: str, spec: EncoderSpec, probe: NDArray[np.float32]) -> Features:
-        """The same for tokens (n, P, F), always float16."""
+    def ensure_tokens(self, name: str, spec: EncoderSpec, probe: NDArray[np.float32] | None = None) -> Features:
+        """The same for tokens (n, P, F), always float16. Without a probe, that of the stored vectors is taken."""
+        if probe is None:
+            probe = self.features(spec.fingerprint).probe
         about = About("tokens", name, spec, "float16", np.asarray(probe, np.float32))
         return feature_tables.ensure(self.database, about, any_dtype=False)
 
@@ -113,14 +115,14 @@ class Store:
     ) -> list[str]:
         """Ids of assets without a row in that feature table, in stored order. Reads ids only.
 
-        Those in quarantine at `stage` (default: `stage_of(fingerprint, tokens=...)`) are left out, unless
+        Those in quarantine at `stage` (default: `stage_of(fingerprint)`) are left out, unless
         `retry_quarantined`.
         """
         kind: Kind = "tokens" if tokens else "vector"
         stored = feature_tables.find(self.database, feature_tables.PREFIX[kind] + fingerprint[:12])
         done = [stored.ids().combine_chunks()] if stored else []
         if not retry_quarantined:
-            rows = self.quarantine.get(stage or stage_of(fingerprint, tokens=tokens))
+            rows = self.quarantine.get(stage or stage_of(fingerprint))
             done.append(rows["key"].combine_chunks())
         ids = self.assets.ids(modality)
         for known in done:

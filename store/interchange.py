@@ -1,0 +1,132 @@
+"""Parquet out and in: every table of a store as one file, with all that is needed to make it again."""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from store import features as feature_tables
+from store.errors import BadSource
+from store.features import PREFIX, About
+from store.schema import asset_id
+from store.sources import Item, read_files, read_folder, read_parquet, read_sources
+from store.store import Store
+from store.table import Table
+
+__all__ = ["Item", "export_parquet", "import_parquet", "read_files", "read_folder", "read_parquet", "read_sources"]
+
+_CHUNK_BYTES = 64 << 20
+_CHUNK_ROWS = 65536
+
+
+def export_parquet(store: Store, folder: str | Path) -> dict[str, int]:
+    """Write every table to ``<folder>/<table>.parquet``; {table: rows}. One snapshot of all, streamed.
+
+    A file is complete when it has its name: it is written under another one first.
+    """
+    target = Path(folder).expanduser()
+    target.mkdir(parents=True, exist_ok=True)
+    snapshot = store.snapshot()
+    return {
+        table.name: _write(table, version, target / f"{table.name}.parquet")
+        for table in _tables(store)
+        if (version := snapshot.of(table))
+    }
+
+
+def _tables(store: Store) -> list[Table]:
+    stored = [features.table for kind in PREFIX for features in feature_tables.stored(store.database, kind)]
+    return [store.assets.table, store.labels.table, store.quarantine.table, *stored]
+
+
+def _write(table: Table, version: int, path: Path) -> int:
+    rows = 0
+    partial = path.with_suffix(".partial")
+    with pq.ParquetWriter(partial, table.schema) as writer:
+        for batch in table.scan(table.schema.names, version=version, batch_rows=_batch_rows(table.schema)):
+            writer.write_batch(batch.cast(table.schema))
+            rows += batch.num_rows
+    os.replace(partial, path)
+    return rows
+
+
+def import_parquet(store: Store, folder: str | Path) -> dict[str, int]:
+    """Read what `export_parquet` wrote; {table: rows that were new or changed}. May be repeated, or resumed.
+
+    Assets and features that are there stay. Labels and quarantine rows are replaced by newer ones; a row whose
+    frozen split differs raises BadSplit. Raises BadSource for a folder or file that was not exported, and
+    FeaturesMismatch for vectors of an encoder that does not agree with the stored one.
+    """
+    source = Path(folder).expanduser()
+    if not source.is_dir():
+        raise BadSource(f"{source} is not a folder; give one that `headwater export` wrote")
+    files = {path.stem: path for path in sorted(source.glob("*.parquet"))}
+    if not files:
+        raise BadSource(f"{source} has no Parquet files; give a folder that `headwater export` wrote")
+    if unknown := [name for name in files if not _known(name)]:
+        raise BadSource(f"{source} has files that are no tables of a store: {', '.join(unknown)}; move them away")
+    return {name: _read(store, name, path) for name, path in files.items()}
+
+
+def _known(name: str) -> bool:
+    return name in ("assets", "labels", "quarantine") or name.startswith(tuple(PREFIX.values()))
+
+
+def _read(store: Store, name: str, path: Path) -> int:
+    try:
+        file = pq.ParquetFile(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise BadSource(f"{path} is no Parquet file: {error}") from error
+    schema = file.schema_arrow
+    table = _table(store, name, schema)
+    if schema.names != table.schema.names:
+        raise BadSource(f"{path} has the columns {', '.join(schema.names)}, not {', '.join(table.schema.names)}")
+    rows = 0
+    for chunk in _chunks(file.iter_batches(_batch_rows(schema)), schema):
+        part = chunk.cast(table.schema)
+        if name == "assets":
+            _check_digests(part, path)
+            rows += table.insert(part)
+        elif name == "labels":
+            rows += store.labels.merge(part)
+        elif name == "quarantine":
+            rows += table.upsert(part, where="target.at < source.at").rows
+        else:
+            rows += table.insert(part)
+    return rows
+
+
+def _table(store: Store, name: str, schema: pa.Schema) -> Table:
+    if name.startswith(tuple(PREFIX.values())):
+        about = About.of(name, schema)
+        return feature_tables.ensure(store.database, about, any_dtype=False).table
+    tables = (store.assets.table, store.labels.table, store.quarantine.table)
+    return next(table for table in tables if table.name == name)
+
+
+def _check_digests(rows: pa.Table, path: Path) -> None:
+    for id_, content in zip(rows["id"].to_pylist(), rows["content"], strict=True):
+        if content.is_valid and asset_id(content.as_py()) != id_:
+            raise BadSource(f"{path}: the content of asset {id_} is not what its id says; the file is damaged")
+
+
+def _batch_rows(schema: pa.Schema) -> int:
+    """Rows of about 16 MB for vectors and tokens; few for assets, whose content may be large."""
+    for field in schema:
+        if pa.types.is_fixed_size_list(field.type):
+            return max(1, min(16384, (16 << 20) // (field.type.list_size * field.type.value_type.bit_width // 8)))
+    return 256 if "content" in schema.names else 16384
+
+
+def _chunks(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
+    """Batches put together to what one commit is worth: many small ones would make as many fragments."""
+    waiting: list[pa.RecordBatch] = []
+    for batch in batches:
+        waiting.append(batch)
+        if sum(b.nbytes for b in waiting) >= _CHUNK_BYTES or sum(b.num_rows for b in waiting) >= _CHUNK_ROWS:
+            yield pa.Table.from_batches(waiting, schema)
+            waiting = []
+    if waiting:
+        yield pa.Table.from_batches(waiting, schema)
