@@ -142,7 +142,10 @@ TRANSPARENT = {
     "RGBA-16": png(1, 1, 16, 6, bytes(9)),
     "LA": encoded(Image.new("LA", (5, 5), (0, 0)), "PNG"),
     "LA-tiff": encoded(Image.new("LA", (5, 5), (0, 0)), "TIFF"),
-    "La-tiff": encoded(Image.new("LA", (5, 5), (0, 0)), "TIFF", tiffinfo={338: 1}),
+    "La-tiff": encoded(Image.new("LA", (5, 5), (0, 0)), "TIFF").replace(
+        struct.pack("<HHIH", 338, 3, 1, 2),
+        struct.pack("<HHIH", 338, 3, 1, 1),  # ExtraSamples: alpha is premultiplied
+    ),
     "PA-tiff": encoded(Image.new("PA", (5, 5), (0, 0)), "TIFF"),
     "P-index": encoded(Image.new("P", (5, 5), 0), "PNG", transparency=0),
     "P-table": encoded(Image.new("P", (5, 5), 0), "PNG", transparency=bytes(1)),

@@ -51,7 +51,8 @@ def test_fit_is_torchvisions(width: int, height: int, resize: int, size: int, in
     if max(width, height) * resize > 20_000 * min(width, height):
         p = settings_of(size, 32, interpolation)  # torchvision would compute the whole long side
     got = fit(image, p).astype(int)
-    assert np.abs(got - rows_first(image, p)).max() <= 1
+    # Pillow keeps the box in float32: an exact tie of two grey levels may fall otherwise, once in each pass.
+    assert np.abs(got - rows_first(image, p)).max() <= 2
     # Some shapes Pillow 13 resizes columns first, which rounds, and clips overshoot, elsewhere.
     assert np.abs(got - torchvisions(image, p)).mean() < 1
 
