@@ -92,9 +92,7 @@ def load(folder: Path) -> PublishedHead:
             },
         )
     except (ValueError, KeyError, TypeError) as error:
-        raise BadArtifact(
-            folder, f"arrays and manifest do not make a {manifest.kind} head: {error}"
-        ) from error
+        raise BadArtifact(folder, f"arrays and manifest do not make a {manifest.kind} head: {error}") from error
     if head.dim != manifest.dim:
         raise BadArtifact(folder, f"the head is {head.dim} wide, its encoders give {manifest.dim} columns")
     return PublishedHead(folder.parent.name, folder.name, head, manifest)

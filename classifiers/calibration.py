@@ -68,9 +68,7 @@ def _nll(scores: NDArray[Any], codes: NDArray[np.integer[Any]], beta: float) -> 
     return nll, slope, curvature
 
 
-def conformal_thresholds(
-    true_probabilities: NDArray[Any], coverages: Sequence[float] = COVERAGES
-) -> dict[str, float]:
+def conformal_thresholds(true_probabilities: NDArray[Any], coverages: Sequence[float] = COVERAGES) -> dict[str, float]:
     """Least probability with which a class enters the prediction set, per coverage.
 
     Split-conformal LAC (Sadinle, Lei, Wasserman 2019, arXiv 1609.00451): the set {k: p_k ≥ t} holds the true

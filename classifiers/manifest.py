@@ -72,9 +72,7 @@ class TrainingRecord(_Strict):
         stop = 0
         for encoder in self.encoders:
             if encoder.columns[0] != stop or encoder.columns[1] <= stop:
-                raise ValueError(
-                    f"columns of {encoder.name} are {encoder.columns}, expected to start at {stop}"
-                )
+                raise ValueError(f"columns of {encoder.name} are {encoder.columns}, expected to start at {stop}")
             stop = encoder.columns[1]
         return self
 
@@ -104,8 +102,11 @@ class Manifest(TrainingRecord):
         return self
 
     def digest(self) -> str:
-        """12 hex digits over everything but the time: what makes two heads the same content."""
-        content: dict[str, Any] = self.model_dump(mode="json", exclude={"created_at"})
+        """12 hex digits over all that makes two heads the same content: everything but time and snapshot.
+
+        A snapshot says when the rows were read; what was read is in the statistics and the ids' digest.
+        """
+        content: dict[str, Any] = self.model_dump(mode="json", exclude={"created_at", "snapshot"})
         text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

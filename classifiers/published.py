@@ -97,9 +97,7 @@ class PublishedHead:
         return percentiles
 
 
-def prediction_sets(
-    proba: NDArray[np.float32], threshold: float, names: NDArray[Any]
-) -> list[tuple[str, ...] | None]:
+def prediction_sets(proba: NDArray[np.float32], threshold: float, names: NDArray[Any]) -> list[tuple[str, ...] | None]:
     """Names of the classes with probability ≥ `threshold`, per row, most probable first.
 
     The most probable class is always in: a larger set only raises the coverage.
@@ -108,6 +106,4 @@ def prediction_sets(
     order = np.lexsort((columns, -proba[rows, columns], rows))
     ends = np.cumsum(np.bincount(rows, minlength=len(proba)))
     members = names[columns[order]].tolist()
-    return [
-        tuple(members[start:end]) for start, end in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=False)
-    ]
+    return [tuple(members[start:end]) for start, end in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=False)]

@@ -33,9 +33,7 @@ class Registry:
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
 
-    def publish(
-        self, name: str, head: Head, record: TrainingRecord, files: Mapping[str, bytes] | None = None
-    ) -> str:
+    def publish(self, name: str, head: Head, record: TrainingRecord, files: Mapping[str, bytes] | None = None) -> str:
         """Stores a head and points `latest` at it; returns its version.
 
         Content that is there already, and still loads, gets no new version: `latest` then points at the old
@@ -44,7 +42,7 @@ class Registry:
         Args:
             files: report files by name, e.g. report.json.
         """
-        folder = self._folder(name)
+        folder = self.root / check_name(name)
         manifest, contents = pack(head, record, files or {})
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder):
@@ -60,9 +58,7 @@ class Registry:
         """Names of all heads, sorted."""
         if not self.root.is_dir():
             return []
-        return sorted(
-            path.name for path in self.root.iterdir() if path.is_dir() and NAME.fullmatch(path.name)
-        )
+        return sorted(path.name for path in self.root.iterdir() if path.is_dir() and NAME.fullmatch(path.name))
 
     def versions(self, name: str) -> list[str]:
         """Versions of a head, oldest first. Raises UnknownHead."""
@@ -132,16 +128,9 @@ class Registry:
 
     def diff(self, name: str, a: str, b: str) -> dict[str, tuple[Any, Any]]:
         """Manifest entries that differ between two versions or aliases: dotted name → (in a, in b)."""
-        left, right = (
-            _flat(read_manifest(self.path(f"{name}@{each}")).model_dump(mode="json")) for each in (a, b)
-        )
+        left, right = (_flat(read_manifest(self.path(f"{name}@{each}")).model_dump(mode="json")) for each in (a, b))
         changed = sorted(key for key in left.keys() | right.keys() if left.get(key) != right.get(key))
         return {key: (left.get(key), right.get(key)) for key in changed}
-
-    def _folder(self, name: str) -> Path:
-        if not NAME.fullmatch(name):
-            raise BadName(f"head name {name!r}: use 1 to 64 letters, digits, '_' and '-'")
-        return self.root / name
 
     def _existing(self, name: str) -> Path:
         if name not in self.names():
@@ -150,6 +139,13 @@ class Registry:
 
     def _versions(self, folder: Path) -> list[str]:
         return sorted(path.name for path in folder.iterdir() if VERSION.fullmatch(path.name))
+
+
+def check_name(name: str) -> str:
+    """A head name that is also a folder name. Raises BadName."""
+    if not NAME.fullmatch(name):
+        raise BadName(f"head name {name!r}: use 1 to 64 letters, digits, '_' and '-', no '_' or '-' first")
+    return name
 
 
 @contextlib.contextmanager

@@ -85,9 +85,7 @@ def known_classes(given: ArrayLike | None, known: NDArray[Any] | None) -> NDArra
     """The sorted classes of a `partial_fit` call: the same at every call, named at the first."""
     if known is None:
         if given is None:
-            raise ValueError(
-                "the first call of partial_fit needs all classes: partial_fit(X, y, classes=...)"
-            )
+            raise ValueError("the first call of partial_fit needs all classes: partial_fit(X, y, classes=...)")
         return np.unique(np.asarray(given))
     if given is not None and not np.array_equal(np.unique(np.asarray(given)), known):
         raise ValueError(f"classes changed between calls of partial_fit; they were {known.tolist()[:20]}")

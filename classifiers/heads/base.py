@@ -133,9 +133,7 @@ class Head(ABC):
         return None
 
 
-def require_shapes(
-    arrays: Mapping[str, NDArray[Any]], expected: Mapping[str, tuple[tuple[int, ...], str]]
-) -> None:
+def require_shapes(arrays: Mapping[str, NDArray[Any]], expected: Mapping[str, tuple[tuple[int, ...], str]]) -> None:
     """Raises ValueError unless `arrays` holds exactly the `expected` names, shapes and dtypes."""
     if set(arrays) != set(expected):
         raise ValueError(f"arrays are {sorted(arrays)}, expected {sorted(expected)}")

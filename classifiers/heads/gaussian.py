@@ -61,9 +61,7 @@ def discriminant(statistics: GaussianStatistics, shrinkage: Shrinkage, priors: P
     return Discriminant(W, b, centre, whitening, used)
 
 
-def shrunk_covariance(
-    statistics: GaussianStatistics, shrinkage: Shrinkage
-) -> tuple[NDArray[np.float64], float]:
+def shrunk_covariance(statistics: GaussianStatistics, shrinkage: Shrinkage) -> tuple[NDArray[np.float64], float]:
     """(1 - λ) C + λ (tr C / d) I, and λ. Raises NotTrainable when C is zero."""
     covariance = statistics.covariance()
     scale = np.trace(covariance) / statistics.dim

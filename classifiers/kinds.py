@@ -1,0 +1,85 @@
+"""The kinds of head that can be trained, as data: estimator, default parameters, and how it gets its rows."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifiers.errors import NotTrainable, UnknownKind, UnknownParameter
+from classifiers.fit.base import FoldedClassifier
+from classifiers.fit.gaussian import GaussianClassifier
+from classifiers.fit.linear import LinearClassifier
+from classifiers.heads.base import Head
+from classifiers.heads.statistics import GaussianStatistics
+from classifiers.rows import Rows, ids_digest
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """A fitted head, how many rows of each of its classes it saw, and the digest of their ids."""
+
+    head: Head
+    counts: tuple[int, ...]
+    training_ids: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of head: its estimator, parameters that differ from the estimator's own, how it is fed."""
+
+    estimator: type[FoldedClassifier]
+    defaults: Mapping[str, Any]
+    learn: Callable[[Any, Rows, tuple[str, ...]], Learned]
+
+
+def learn_streamed(estimator: GaussianClassifier, rows: Rows, classes: tuple[str, ...]) -> Learned:
+    """One pass over the training rows, one batch of them in memory at a time."""
+    statistics = GaussianStatistics.empty(len(classes), rows.dim)
+    ids: list[str] = []
+    for some, X, codes in rows.batches("train", classes):
+        statistics.update(X, codes)
+        ids += some
+    present = np.flatnonzero(statistics.present)
+    names = require_present(rows, classes, present)
+    estimator.fit_statistics(statistics.select(present), names)
+    counts = statistics.counts[present].astype(int).tolist()
+    return Learned(estimator.head_, tuple(counts), ids_digest(ids))
+
+
+def learn_in_memory(estimator: FoldedClassifier, rows: Rows, classes: tuple[str, ...]) -> Learned:
+    """For estimators that need all training rows at once: n × d × 4 bytes, and what the solver adds."""
+    matrix = rows.matrix("train", classes)
+    present, counts = np.unique(matrix.codes, return_counts=True)
+    require_present(rows, classes, present)
+    estimator.fit(matrix.X, np.array(classes)[matrix.codes])
+    return Learned(estimator.head_, tuple(counts.tolist()), ids_digest(matrix.ids))
+
+
+def require_present(rows: Rows, classes: tuple[str, ...], present: NDArray[np.integer[Any]]) -> tuple[str, ...]:
+    """The classes that have vectors. Raises NotTrainable for fewer than two."""
+    if len(present) < 2:
+        raise NotTrainable(
+            f"of the {len(classes)} classes of task {rows.task!r}, {len(present)} have training rows with "
+            f"vectors of {', '.join(rows.encoders)}; run a backfill with that encoder first"
+        )
+    return tuple(classes[k] for k in present.tolist())
+
+
+KINDS: dict[str, Kind] = {
+    "gaussian": Kind(GaussianClassifier, {}, learn_streamed),
+    "linear": Kind(LinearClassifier, {}, learn_in_memory),
+}
+
+
+def make_estimator(kind: str, params: Mapping[str, Any]) -> FoldedClassifier:
+    """An unfitted estimator of a kind. Raises UnknownKind, UnknownParameter with the names that exist."""
+    if kind not in KINDS:
+        raise UnknownKind(kind, KINDS)
+    chosen = KINDS[kind]
+    known = sorted(chosen.estimator().get_params())
+    for name in params:
+        if name not in known:
+            raise UnknownParameter(name, known)
+    return chosen.estimator(**{**chosen.defaults, **params})

@@ -1,0 +1,122 @@
+"""The labelled vectors of one task at one snapshot, as training and evaluation read them."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from classifiers.errors import NotTrainable
+from classifiers.heads.base import Head
+from classifiers.manifest import EncoderBlock
+
+if TYPE_CHECKING:  # a store is handed in; importing this module does not bring LanceDB along
+    from store import Batches, Features, Matrix, Snapshot, Store
+
+BATCH_ROWS = 16384
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One task's rows with their vectors, pinned. `encoders` are names or fingerprints, as the store takes."""
+
+    store: "Store"
+    task: str
+    encoders: tuple[str, ...]
+    snapshot: "Snapshot"
+
+    @cached_property
+    def features(self) -> "list[Features]":
+        """The encoders' tables, in order. Raises UnknownFeatures with the names that exist."""
+        return [self.store.features(encoder) for encoder in self.encoders]
+
+    def blocks(self) -> tuple[EncoderBlock, ...]:
+        """Which columns each encoder fills."""
+        ends = np.cumsum([0, *(features.spec.dim for features in self.features)]).tolist()
+        return tuple(
+            EncoderBlock(name=features.name, fingerprint=features.fingerprint, columns=(start, end))
+            for features, start, end in zip(self.features, ends, ends[1:], strict=False)
+        )
+
+    @property
+    def dim(self) -> int:
+        return sum(features.spec.dim for features in self.features)
+
+    @cached_property
+    def labels(self) -> pa.Table:
+        """The task's labels but those of the split `ood`. Raises UnknownTask with the tasks that exist."""
+        labels = self.store.labels
+        table = labels.get(self.task, version=self.snapshot.of(labels.table))
+        return table.filter(pc.not_equal(table["split"], pa.scalar("ood")))
+
+    def labelled(self, split: str) -> pa.Table:
+        return self.labels.filter(pc.equal(self.labels["split"], pa.scalar(split)))
+
+    def classes(self) -> tuple[str, ...]:
+        """The labels of the training rows, sorted.
+
+        Raises:
+            UnknownTask: of the store, with the tasks that exist.
+            NotTrainable: rows with several labels or none, no training rows, or a single class.
+        """
+        sizes = pc.list_value_length(self.labels["labels"]).to_numpy()
+        wrong = int(np.count_nonzero(sizes != 1))
+        if wrong:
+            raise NotTrainable(
+                f"task {self.task!r} has {wrong} of {len(sizes)} rows with several labels or none; "
+                "these heads give exactly one label a row"
+            )
+        training = self.labelled("train")
+        names = {str(label) for label in pc.list_flatten(training["labels"]).to_pylist()}
+        if len(names) < 2:
+            raise NotTrainable(
+                f"task {self.task!r} has {training.num_rows} training rows of {len(names)} class(es) "
+                f"{sorted(names)}; a head needs rows of at least 2 classes in the split 'train'"
+            )
+        return tuple(sorted(names))
+
+    def batches(self, split: str, classes: Sequence[str]) -> "Batches":
+        """The rows of a split, streamed: (ids, X, codes), with code -1 for labels outside `classes`."""
+        return self.store.batches(
+            self.task,
+            self.encoders,
+            splits=(split,),
+            snapshot=self.snapshot,
+            classes=classes,
+            batch_rows=BATCH_ROWS,
+        )
+
+    def matrix(self, split: str, classes: Sequence[str]) -> "Matrix":
+        """The rows of a split, in memory."""
+        return self.store.matrix(self.task, self.encoders, splits=(split,), snapshot=self.snapshot, classes=classes)
+
+
+def ids_digest(ids: Iterable[str]) -> str:
+    """sha256 over the sorted ids, each followed by a newline: the same rows, the same digest, in any order."""
+    digest = hashlib.sha256()
+    for id_ in sorted(ids):
+        digest.update(f"{id_}\n".encode())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """The rows of one batch under a head: scores (n, K), codes (n,), log density (n,) or None."""
+
+    scores: NDArray[np.float32]
+    codes: NDArray[np.int64]
+    density: NDArray[np.float32] | None
+
+
+def scored(rows: Rows, head: Head, split: str) -> Iterator[Scored]:
+    """Scores a split batch by batch; rows whose label the head does not know are left out."""
+    for _, X, codes in rows.batches(split, head.classes):
+        known = codes >= 0
+        if known.any():
+            vectors = X[known]
+            yield Scored(head.scores(vectors), codes[known], head.log_density(vectors))

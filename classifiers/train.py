@@ -1,0 +1,201 @@
+"""From stored vectors to a published head: learn, calibrate on val, report on val and test, publish."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from classifiers.calibration import conformal_thresholds, density_quantiles, fit_temperature
+from classifiers.errors import NotTrainable
+from classifiers.evaluate import Evaluation, Outcomes, summarise
+from classifiers.heads.base import Head, probabilities
+from classifiers.kinds import KINDS, Learned, make_estimator
+from classifiers.manifest import TrainingRecord
+from classifiers.published import PublishedHead
+from classifiers.registry import Registry, check_name
+from classifiers.report import Report, to_json, to_markdown
+from classifiers.rows import Rows, Scored, scored
+from store import Store
+
+PACKAGES = ("headwater", "numpy", "scikit-learn", "scipy", "lancedb")
+"""Packages whose versions the manifest records, where installed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A published head and what was found while making it."""
+
+    name: str
+    version: str
+    path: Path
+    report: Report
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """A head with its temperature, and what the validation rows say of it; empty without such rows."""
+
+    head: Head
+    evaluation: Evaluation | None
+    conformal: dict[str, float]
+    outlier: tuple[float, ...]
+
+
+def train(
+    store: Store,
+    registry: Registry,
+    *,
+    task: str,
+    encoders: Sequence[str],
+    name: str,
+    kind: str = "gaussian",
+    params: Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> Trained:
+    """Learns a head from the split `train`, calibrates it on `val`, looks once at `test`, and publishes it.
+
+    Args:
+        encoders: names or fingerprints of stored encoders; several are set side by side.
+        name: of the head in the registry.
+        kind: one of `KINDS`; `params` its hyper-parameters.
+        seed: of the bootstrap intervals. The fits themselves are deterministic.
+
+    Raises:
+        UnknownKind, UnknownParameter, BadName: with the names that exist or are allowed.
+        UnknownTask, UnknownFeatures: from the store, likewise.
+        NotTrainable: too few rows or classes, several labels a row, no vectors, or a singular fit.
+    """
+    check_name(name)
+    estimator = make_estimator(kind, params or {})
+    if not encoders:
+        raise NotTrainable("name at least one encoder whose vectors the head is to take")
+    rows = Rows(store, task, tuple(encoders), store.snapshot())
+    blocks, classes = rows.blocks(), rows.classes()
+    learned = KINDS[kind].learn(estimator, rows, classes)
+    calibrated = calibrate(rows, learned.head, seed)
+    report = make_report(rows, estimator.get_params(), learned, calibrated, classes, seed)
+    record = TrainingRecord(
+        parameters=dict(report.parameters),
+        task=task,
+        encoders=blocks,
+        snapshot=json.loads(rows.snapshot.to_json()),
+        training_ids=learned.training_ids,
+        counts=learned.counts,
+        metrics={split: evaluation.summary() for split, evaluation in report.evaluations.items()},
+        conformal=calibrated.conformal,
+        outlier=calibrated.outlier,
+        packages=package_versions(),
+    )
+    files = {"report.json": to_json(report).encode(), "report.md": to_markdown(report).encode()}
+    published = registry.publish(name, calibrated.head, record, files)
+    return Trained(name, published, registry.path(f"{name}@{published}"), report)
+
+
+def calibrate(rows: Rows, head: Head, seed: int) -> Calibrated:
+    """Temperature, prediction sets, density quantiles and figures from the split `val`.
+
+    All scores of that split are held at once (rows × classes × 4 bytes), never its vectors.
+    """
+    parts = list(scored(rows, head, "val"))
+    if not parts:
+        return Calibrated(head, None, {}, ())
+    scores = np.concatenate([part.scores for part in parts])
+    codes = np.concatenate([part.codes for part in parts])
+    calibrated = head.with_temperature(fit_temperature(scores, codes))
+    outcomes = Outcomes.concatenate([outcomes_of(calibrated, part) for part in parts])
+    densities = [part.density for part in parts if part.density is not None]
+    return Calibrated(
+        calibrated,
+        summarise(outcomes, head.classes, seed=seed),
+        conformal_thresholds(outcomes.likelihood),
+        density_quantiles(np.concatenate(densities)) if densities else (),
+    )
+
+
+def outcomes_of(head: Head, part: Scored) -> Outcomes:
+    return Outcomes.of(probabilities(part.scores, head.link, head.temperature), part.codes)
+
+
+def evaluate_split(rows: Rows, head: Head, split: str, seed: int) -> Evaluation | None:
+    """The figures of a split, streamed; None when it has no row that the head could get right."""
+    parts = [outcomes_of(head, part) for part in scored(rows, head, split)]
+    return summarise(Outcomes.concatenate(parts), head.classes, seed=seed) if parts else None
+
+
+def evaluate_head(
+    store: Store, published: PublishedHead, *, task: str | None = None, split: str = "test", seed: int = 0
+) -> Evaluation:
+    """The figures of a published head on what the store holds now; `task` defaults to the head's own.
+
+    Raises:
+        UnknownTask, UnknownFeatures, BadSplit: from the store, with what exists.
+        NotTrainable: no row of that split has a vector and a label that the head knows.
+    """
+    rows = Rows(store, task or published.manifest.task, published.fingerprints, store.snapshot())
+    evaluation = evaluate_split(rows, published.head, split, seed)
+    if evaluation is None:
+        raise NotTrainable(
+            f"task {rows.task!r} has no row in split {split!r} with a vector and a label of {published.name!r}"
+        )
+    return evaluation
+
+
+def make_report(
+    rows: Rows,
+    parameters: Mapping[str, Any],
+    learned: Learned,
+    calibrated: Calibrated,
+    classes: Sequence[str],
+    seed: int,
+) -> Report:
+    """What is known so far, and the figures on the split `test`."""
+    head = calibrated.head
+    test = evaluate_split(rows, head, "test", seed)
+    evaluations = {"val": calibrated.evaluation, "test": test}
+    found = {split: evaluation for split, evaluation in evaluations.items() if evaluation}
+    used = {"train": sum(learned.counts), **{split: each.rows if each else 0 for split, each in evaluations.items()}}
+    return Report(
+        task=rows.task,
+        kind=head.kind,
+        encoders=tuple(features.name for features in rows.features),
+        parameters=parameters,
+        settings=head.settings(),
+        rows=used,
+        temperature=head.temperature,
+        notes=tuple(notes(rows, used, sorted(set(classes) - set(head.classes)))),
+        evaluations=found,
+    )
+
+
+def notes(rows: Rows, used: Mapping[str, int], lost: Sequence[str]) -> Iterator[str]:
+    """What a reader of the figures must know. `lost`: classes without a training vector."""
+    if not used["val"]:
+        yield (
+            "No validation rows: the temperature stays 1, and there are no prediction sets and no outlier percentiles."
+        )
+    if not used["test"]:
+        yield "No test rows: nothing is known about unseen rows."
+    for split, count in used.items():
+        labelled = rows.labelled(split).num_rows
+        if count < labelled:
+            yield (
+                f"{split}: {labelled - count} of {labelled} labelled rows left out, for want of a vector or "
+                "of a label that the head knows."
+            )
+    if lost:
+        yield f"{len(lost)} classes have no training vector and are unknown to the head: {', '.join(lost[:10])}."
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of `PACKAGES`, where installed."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:  # e.g. headwater run from a checkout
+            continue
+    return versions
