@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -59,8 +60,7 @@ class About:
             "probe_shape": probe.shape,
             "probe": base64.b64encode(probe.tobytes()).decode(),
         }
-        size = int(np.prod(self.shape))
-        return features_schema(self.kind, size, self.dtype, {_METADATA.decode(): json.dumps(record)})
+        return features_schema(self.kind, math.prod(self.shape), self.dtype, {_METADATA.decode(): json.dumps(record)})
 
     @classmethod
     def of(cls, name: str, schema: pa.Schema) -> "About":
@@ -132,7 +132,7 @@ class Features:
                 f"not {given.shape}"
             )
         with np.errstate(over="ignore"):
-            flat = given.astype(self.dtype, copy=False).reshape(len(ids), -1)
+            flat = given.astype(self.dtype, copy=False).reshape(len(ids), math.prod(self.shape))
         finite = np.isfinite(flat).all(axis=1)
         if not finite.all():
             bad = [id_ for id_, good in zip(ids, finite, strict=True) if not good]

@@ -42,7 +42,7 @@ def _tables(store: Store) -> list[Table]:
 
 
 def _write(table: Table, version: int, path: Path) -> int:
-    rows = 0
+    rows: int = 0
     partial = path.with_suffix(".partial")
     with pq.ParquetWriter(partial, table.schema) as writer:
         for batch in table.scan(table.schema.names, version=version, batch_rows=_batch_rows(table.schema)):
@@ -83,19 +83,19 @@ def _read(store: Store, name: str, path: Path) -> int:
     table = _table(store, name, schema)
     if schema.names != table.schema.names:
         raise BadSource(f"{path} has the columns {', '.join(schema.names)}, not {', '.join(table.schema.names)}")
-    rows = 0
-    for chunk in _chunks(file.iter_batches(_batch_rows(schema)), schema):
-        part = chunk.cast(table.schema)
-        if name == "assets":
-            _check_digests(part, path)
-            rows += table.insert(part)
-        elif name == "labels":
-            rows += store.labels.merge(part)
-        elif name == "quarantine":
-            rows += table.upsert(part, where="target.at < source.at").rows
-        else:
-            rows += table.insert(part)
-    return rows
+    chunks = _chunks(file.iter_batches(_batch_rows(schema)), schema)
+    return sum(_take(store, table, chunk.cast(table.schema), path) for chunk in chunks)
+
+
+def _take(store: Store, table: Table, rows: pa.Table, path: Path) -> int:
+    """Write one chunk by the rules of its table; how many rows were new or changed."""
+    if table.name == "labels":
+        return store.labels.merge(rows)
+    if table.name == "quarantine":
+        return table.upsert(rows, where="target.at < source.at").rows
+    if table.name == "assets":
+        _check_digests(rows, path)
+    return table.insert(rows)
 
 
 def _table(store: Store, name: str, schema: pa.Schema) -> Table:
@@ -116,7 +116,8 @@ def _batch_rows(schema: pa.Schema) -> int:
     """Rows of about 16 MB for vectors and tokens; few for assets, whose content may be large."""
     for field in schema:
         if pa.types.is_fixed_size_list(field.type):
-            return max(1, min(16384, (16 << 20) // (field.type.list_size * field.type.value_type.bit_width // 8)))
+            row_bytes: int = field.type.list_size * field.type.value_type.bit_width // 8
+            return max(1, min(16384, (16 << 20) // row_bytes))
     return 256 if "content" in schema.names else 16384
 
 

@@ -1,0 +1,110 @@
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from store import Item
+from store.errors import BadSource
+from store.interchange import read_files, read_folder, read_parquet, read_sources
+
+
+def make(folder: Path, *names: str) -> Path:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+    return folder
+
+
+def seen(items: object, root: Path) -> list[tuple[str, list[str], str | None]]:
+    return [(str(Path(i.uri).relative_to(root)), i.labels, i.split) for i in items]  # type: ignore[attr-defined]
+
+
+def test_class_folders(tmp_path: Path) -> None:
+    make(tmp_path, "dog/1.jpg", "cat/deep/2.jpg", "cat/.hidden.jpg", ".git/x", "loose.png", "cat/notes.txt")
+    items = list(read_folder(tmp_path))
+    assert seen(items, tmp_path) == [
+        ("cat/deep/2.jpg", ["cat"], None),
+        ("cat/notes.txt", ["cat"], None),
+        ("dog/1.jpg", ["dog"], None),
+        ("loose.png", [], None),
+    ]
+    assert items[0].data is None
+    assert items[0].read() == b"cat/deep/2.jpg"
+
+
+def test_split_folders(tmp_path: Path) -> None:
+    make(tmp_path, "train/cat/1.jpg", "Validation/dog/2.jpg", "test/3.jpg")
+    assert seen(read_folder(tmp_path), tmp_path) == [
+        ("Validation/dog/2.jpg", ["dog"], "val"),
+        ("test/3.jpg", [], "test"),
+        ("train/cat/1.jpg", ["cat"], "train"),
+    ]
+    make(tmp_path, "bird/4.jpg")  # now `train` is a class like any other
+    assert ("train/cat/1.jpg", ["train"], None) in seen(read_folder(tmp_path), tmp_path)
+
+
+def test_parquet_columns(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    table = pa.table(
+        {
+            "id": ["p", "q", None],
+            "image": [b"1", b"2", None],
+            "label": ["cat", None, "dog"],
+            "split": ["train", None, "valid"],
+        }
+    )
+    pq.write_table(table, path)
+    assert list(read_parquet(path)) == [
+        Item(f"{path}#p", b"1", ["cat"], "train"),
+        Item(f"{path}#q", b"2", [], None),
+        Item(f"{path}#2", b"", ["dog"], "val"),
+    ]
+    pq.write_table(pa.table({"image": [b"1"], "labels": [["a", "b"]]}), path)
+    assert list(read_parquet(path)) == [Item(f"{path}#0", b"1", ["a", "b"])]
+
+
+def test_parquet_of_hugging_face(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    about = {"info": {"features": {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}}}
+    table = pa.table({"image": [{"bytes": b"1", "path": "x.jpg"}], "label": [1]})
+    pq.write_table(table.replace_schema_metadata({"huggingface": json.dumps(about)}), path)
+    assert list(read_parquet(path)) == [Item(f"{path}#0", b"1", ["dog"])]
+    pq.write_table(table, path)
+    assert list(read_parquet(path)) == [Item(f"{path}#0", b"1", ["1"])]
+
+
+def test_bad_parquet(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    path.write_bytes(b"PAR1 not really")
+    with pytest.raises(BadSource, match="is no Parquet file"):
+        list(read_parquet(path))
+    pq.write_table(pa.table({"picture": [b"1"]}), path)
+    with pytest.raises(BadSource, match=r"no column 'image' .* its columns: picture"):
+        list(read_parquet(path))
+    pq.write_table(pa.table({"image": ["text"]}), path)
+    with pytest.raises(BadSource, match="holds str"):
+        list(read_parquet(path))
+    pq.write_table(pa.table({"image": [b"1"], "split": ["dev"]}), path)
+    with pytest.raises(BadSource, match="no split 'dev'"):
+        list(read_parquet(path))
+
+
+def test_sources_of_every_kind(tmp_path: Path) -> None:
+    make(tmp_path, "photos/cat/1.jpg", "2.jpg")
+    pq.write_table(pa.table({"image": [b"1"], "label": ["dog"]}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"image": [b"3"]}), tmp_path / "photos" / "b.parquet")
+    given = [tmp_path / "photos", tmp_path / "a.parquet", str(tmp_path / "2.jpg")]
+    assert [(Path(i.uri).name, i.labels) for i in read_sources(given)] == [
+        ("b.parquet#0", []),
+        ("1.jpg", ["cat"]),
+        ("a.parquet#0", ["dog"]),
+        ("2.jpg", []),
+    ]
+    assert [i.uri for i in read_files(["x.jpg"])] == [str(Path.cwd() / "x.jpg")]
+    with pytest.raises(BadSource, match=r"gone does not exist"):
+        read_sources([tmp_path / "gone"])
+    with pytest.raises(BadSource, match="is not a folder"):
+        list(read_folder(tmp_path / "2.jpg"))
