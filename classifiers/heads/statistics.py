@@ -157,8 +157,7 @@ def shifted_moments(X: NDArray[Any], codes: NDArray[np.integer[Any]], n_classes:
             for low in range(start, end, PIECE_ROWS):
                 piece = slice(low, min(low + PIECE_ROWS, end))
                 Z_piece = Z[low - start : piece.stop - start]
-                np.take(X, order[piece], axis=0, out=Z_piece, mode="clip")  # "raise" would buffer
-                np.subtract(Z_piece, shift, out=Z_piece)
+                np.subtract(X[order[piece]], shift, out=Z_piece)
                 add_group_sums(sums, Z_piece, codes[piece])
             np.add(second, Z.T @ Z, out=second)
     counts = np.bincount(codes, minlength=n_classes).astype(np.float64)

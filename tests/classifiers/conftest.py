@@ -1,0 +1,28 @@
+"""Small labelled vectors, one calibrated head of every kind, and a store that holds the vectors."""
+
+import pytest
+from toys import Toy, fill, fitted, make_toy
+
+from classifiers.calibration import fit_temperature
+from classifiers.kinds import KINDS
+from store import Store
+
+
+@pytest.fixture(scope="session")
+def toy() -> Toy:
+    return make_toy()
+
+
+@pytest.fixture(scope="session", params=sorted(KINDS))
+def head(request, toy):
+    """One calibrated head of every kind."""
+    uncalibrated = fitted(request.param, toy).head_
+    return uncalibrated.with_temperature(fit_temperature(uncalibrated.scores(toy.X), toy.codes))
+
+
+@pytest.fixture(scope="session")
+def filled(tmp_path_factory, toy):
+    """A real store with the toy's rows, split by hash. Tests must not write to it."""
+    store = Store.open(tmp_path_factory.mktemp("filled") / "db")
+    fill(store, toy)
+    return store

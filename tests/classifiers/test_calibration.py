@@ -1,0 +1,104 @@
+"""Temperature, conformal thresholds and outlier percentiles against hand values and simulation."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize_scalar
+from sklearn.metrics import log_loss
+
+from classifiers.calibration import (
+    COVERAGES,
+    conformal_thresholds,
+    density_quantiles,
+    fit_temperature,
+    outlier_percentile,
+)
+from classifiers.heads.base import probabilities
+
+
+def drawn(seed, n, n_classes, scale):
+    """Scores that are `scale` times too large, and codes drawn from the right probabilities."""
+    rng = np.random.default_rng(seed)
+    scores = rng.normal(size=(n, n_classes)) * 2
+    codes = np.array([rng.choice(n_classes, p=row) for row in probabilities(scores)])
+    return scores * scale, codes
+
+
+def nll(scores, codes, temperature):
+    return log_loss(codes, probabilities(scores, "softmax", temperature), labels=np.arange(scores.shape[1]))
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 7.0, 60.0])
+def test_temperature_finds_the_scale(scale):
+    scores, codes = drawn(0, 4000, 4, scale)
+    temperature = fit_temperature(scores, codes)
+    assert temperature == pytest.approx(scale, rel=0.15)
+    best = minimize_scalar(lambda log_t: nll(scores, codes, np.exp(log_t)), bounds=(-4, 6), method="bounded")
+    assert temperature == pytest.approx(np.exp(best.x), rel=1e-3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n=st.integers(1, 40),
+    n_classes=st.integers(2, 6),
+    scale=st.sampled_from([1e-3, 0.3, 1.0, 30.0, 1e4]),
+)
+def test_temperature_is_never_worse_than_none(seed, n, n_classes, scale):
+    rng = np.random.default_rng(seed)
+    scores = (rng.normal(size=(n, n_classes)) * scale).astype(np.float32)
+    codes = rng.integers(0, n_classes, n)
+    temperature = fit_temperature(scores, codes)
+    assert 0 < temperature < np.inf
+    rows = np.arange(n)
+
+    def exact(t):
+        wide = scores.astype(np.float64) / t
+        return float(np.mean(np.logaddexp.reduce(wide, axis=1) - wide[rows, codes]))
+
+    assert exact(temperature) <= exact(1.0) * (1 + 1e-9) + 1e-9
+
+
+def test_temperature_without_rows_is_one():
+    assert fit_temperature(np.zeros((0, 3)), np.zeros(0, int)) == 1.0
+
+
+def test_temperature_is_finite_when_all_rows_are_right_or_all_wrong():
+    scores, codes = np.eye(3) * 2, np.arange(3)
+    assert 0 < fit_temperature(scores, codes) < 1
+    assert 1 < fit_temperature(scores, (codes + 1) % 3) < np.inf
+
+
+def test_temperature_takes_classes_that_are_never_predicted():
+    scores, codes = drawn(1, 500, 3, 5.0)
+    impossible = np.column_stack([scores, np.full(500, -np.inf)])
+    assert fit_temperature(impossible, codes) == pytest.approx(fit_temperature(scores, codes), rel=1e-6)
+
+
+def test_conformal_thresholds_by_hand():
+    true = np.arange(1, 10) / 10  # 9 rows: (n + 1) × 0.8 = 8, so all but the lowest must be in
+    assert conformal_thresholds(true, (0.8, 0.9, 0.95)) == {"0.8": 0.2, "0.9": 0.1, "0.95": 0.0}
+    assert conformal_thresholds(np.zeros(0)) == {}
+
+
+def test_prediction_sets_hold_what_they_promise_on_average():
+    rng = np.random.default_rng(2)
+    held = dict.fromkeys(COVERAGES, 0.0)
+    for _ in range(300):
+        p = rng.beta(2, 1, size=139)
+        for coverage, threshold in zip(COVERAGES, conformal_thresholds(p[:39]).values(), strict=True):
+            held[coverage] += np.mean(p[39:] >= threshold) / 300
+    for coverage, found in held.items():
+        assert coverage - 0.01 <= found <= coverage + 1 / 40 + 0.01
+
+
+def test_outlier_percentile_is_the_share_of_more_typical_rows():
+    density = np.random.default_rng(3).normal(size=2000) * 5 - 40
+    quantiles = density_quantiles(density)
+    assert list(quantiles) == sorted(quantiles)
+    asked = np.array([-1000.0, density.min(), np.median(density), density.max(), 1000.0])
+    np.testing.assert_allclose(outlier_percentile(asked, quantiles), [100, 100, 50, 0, 0], atol=1e-9)
+    share = [100 * np.mean(density > value) for value in density[:200]]
+    np.testing.assert_allclose(outlier_percentile(density[:200], quantiles), share, atol=1.0)
+    assert density_quantiles(np.zeros(0)) == ()

@@ -1,0 +1,79 @@
+"""Small labelled vectors, heads made from them, and stores that hold them: helpers of these tests."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from classifiers.calibration import conformal_thresholds, density_quantiles
+from classifiers.heads.base import probabilities
+from classifiers.kinds import KINDS
+from classifiers.manifest import EncoderBlock, TrainingRecord
+from embedder.spec import EncoderSpec
+from store import Label, Store
+
+FINGERPRINT = "a" * 64
+
+
+@dataclass(frozen=True)
+class Toy:
+    """Gaussian classes with known parameters: X float32 (n, d), codes (n,), labels (n,) str."""
+
+    X: np.ndarray
+    codes: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+
+
+def make_toy(n=600, dim=12, n_classes=5, spread=1.2, seed=0) -> Toy:
+    rng = np.random.default_rng(seed)
+    means = rng.normal(size=(n_classes, dim)) * spread
+    mixing = rng.normal(size=(dim, dim)) / np.sqrt(dim) + np.eye(dim)
+    codes = rng.integers(0, n_classes, n)
+    codes[:n_classes] = np.arange(n_classes)
+    X = (means[codes] + rng.normal(size=(n, dim)) @ mixing + 0.5).astype(np.float32)
+    classes = tuple(f"class {k}" for k in range(n_classes))
+    return Toy(X, codes, np.array(classes)[codes], classes)
+
+
+def fitted(kind: str, toy: Toy, **params):
+    return KINDS[kind].estimator(**params).fit(toy.X, toy.labels)
+
+
+def record_of(head, toy: Toy, **changes) -> TrainingRecord:
+    """A record as training writes it, calibrated on the toy's own rows."""
+    proba = probabilities(head.scores(toy.X), head.link, head.temperature)
+    density = head.log_density(toy.X)
+    fields = {
+        "parameters": {},
+        "task": "toy",
+        "encoders": (EncoderBlock(name="toy", fingerprint=FINGERPRINT, columns=(0, head.dim)),),
+        "snapshot": {"versions": {"labels": 3}},
+        "training_ids": "b" * 64,
+        "counts": tuple(np.bincount(toy.codes, minlength=len(head.classes)).tolist()),
+        "metrics": {"val": {"accuracy": 0.5}},
+        "conformal": conformal_thresholds(proba[np.arange(len(proba)), toy.codes]),
+        "outlier": () if density is None else density_quantiles(density),
+        "packages": {"numpy": np.__version__},
+    }
+    return TrainingRecord(**{**fields, **changes})
+
+
+def spec_of(dim: int, weights: str = "w") -> EncoderSpec:
+    return EncoderSpec(architecture="toy", weights=weights, activation="gelu", output="pooled", dim=dim)
+
+
+def ids_of(n: int) -> list[str]:
+    return [hashlib.sha256(str(i).encode()).hexdigest() for i in range(n)]
+
+
+def fill(store: Store, toy: Toy, *, task="toy", encoder="toy", splits=None) -> list[str]:
+    """Stores the toy's vectors and labels; `splits` per row, or None for the hash's choice."""
+    ids = ids_of(len(toy.X))
+    probe = np.eye(2, toy.X.shape[1], dtype=np.float32)
+    store.ensure_features(encoder, spec_of(toy.X.shape[1], weights=encoder), probe).put(ids, toy.X)
+    splits = [None] * len(ids) if splits is None else splits
+    store.labels.put(
+        task, [Label(id_, [label], split) for id_, label, split in zip(ids, toy.labels, splits, strict=True)]
+    )
+    return ids
