@@ -6,3 +6,5 @@ from classifiers.heads.linear import LinearHead
 
 HEADS: dict[str, type[Head]] = {head.kind: head for head in (GaussianHead, LinearHead)}
 """Every kind of head, by the name that artifacts carry."""
+
+__all__ = ["HEADS", "GaussianHead", "Head", "LinearHead"]

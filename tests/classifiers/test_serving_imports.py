@@ -1,0 +1,18 @@
+"""What the serving side imports: no torch, no scikit-learn, no SciPy, no LanceDB."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+HEAVY = ("torch", "sklearn", "scipy", "lancedb", "pyarrow", "pandas")
+
+
+def test_heads_and_registry_are_light():
+    code = (
+        "import sys, classifiers.heads, classifiers.registry, classifiers.published, classifiers.evaluate;"
+        f"print(*[name for name in {HEAVY} if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == []

@@ -1,0 +1,185 @@
+"""Training from a real store: what is published, what is reported, and what is refused."""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+from toys import fill, ids_of, make_toy, spec_of
+
+from classifiers import rows as rows_module
+from classifiers.errors import BadName, NotTrainable, UnknownKind, UnknownParameter
+from classifiers.evaluate import evaluate
+from classifiers.fit.gaussian import GaussianClassifier
+from classifiers.kinds import KINDS
+from classifiers.registry import Registry
+from classifiers.train import evaluate_head, train
+from store import Label, Store
+from store.errors import UnknownFeatures, UnknownTask
+
+
+@pytest.fixture
+def registry(tmp_path):
+    return Registry(tmp_path / "heads")
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store.open(tmp_path / "db")
+
+
+def trained(store, registry, **changes):
+    return train(store, registry, **{"task": "toy", "encoders": ["toy"], "name": "cats", **changes})
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_a_head_is_learnt_calibrated_and_published(filled, registry, toy, kind):
+    done = trained(filled, registry, kind=kind)
+    published = registry.load("cats")
+    manifest = published.manifest
+    matrix = filled.matrix("toy", ["toy"])
+    training, test = matrix.select("train"), matrix.select("test")
+    assert done.version == published.version == done.path.name
+    assert manifest.classes == toy.classes
+    assert sum(manifest.counts) == len(training.ids) == done.report.rows["train"]
+    assert manifest.encoders[0].fingerprint == spec_of(12, "toy").fingerprint
+    listed = "".join(f"{id_}\n" for id_ in sorted(training.ids))
+    assert manifest.training_ids == hashlib.sha256(listed.encode()).hexdigest()
+    proba = published.head.predict_proba(test.X)
+    expected = evaluate(proba, test.codes, manifest.classes).summary()
+    assert manifest.metrics["test"] == pytest.approx(expected)
+    assert manifest.metrics["test"]["accuracy"] > 0.9
+    assert published.head.temperature == done.report.temperature != 1.0
+    assert set(manifest.conformal) == {"0.8", "0.9", "0.95", "0.99"}
+    assert bool(manifest.outlier) == (kind == "gaussian")
+    assert {"numpy", "scikit-learn", "lancedb"} <= set(manifest.packages)
+    assert manifest.snapshot["versions"]
+    assert json.loads((done.path / "report.json").read_text())["evaluations"]["test"]["rows"] == len(test.ids)
+    assert (done.path / "report.md").read_text().startswith(f"# {kind} head for toy")
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_temperature_does_not_worsen_validation(filled, registry, kind):
+    done = trained(filled, registry, kind=kind)
+    validation = filled.matrix("toy", ["toy"]).select("val")
+    head = registry.load("cats").head.with_temperature(1.0)
+    plain = evaluate(head.predict_proba(validation.X), validation.codes, head.classes)
+    assert done.report.evaluations["val"].nll <= plain.nll + 1e-6
+
+
+def test_streaming_gives_the_head_of_all_rows_at_once(filled, registry, monkeypatch):
+    monkeypatch.setattr(rows_module, "BATCH_ROWS", 50)
+    trained(filled, registry, params={"shrinkage": 0.1})
+    training = filled.matrix("toy", ["toy"]).select("train")
+    whole = GaussianClassifier(shrinkage=0.1).fit(training.X, np.array(training.classes)[training.codes])
+    head = registry.load("cats").head.with_temperature(1.0)
+    np.testing.assert_allclose(head.predict_proba(training.X), whole.head_.predict_proba(training.X), atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_training_again_is_no_new_version_and_another_snapshot_neither(store, registry, toy, kind):
+    ids = fill(store, toy)
+    first = trained(store, registry, kind=kind)
+    store.labels.put("another task", [Label(ids[0], ["x"])])
+    assert trained(store, registry, kind=kind).version == first.version
+    assert trained(store, registry, kind=kind, name="dogs").version[-12:] == first.version[-12:]
+
+
+def test_encoders_set_side_by_side(store, registry, toy):
+    fill(store, toy)
+    more = make_toy(seed=1)
+    probe = np.eye(2, 12, dtype=np.float32)
+    store.ensure_features("more", spec_of(12, "more"), probe).put(ids_of(600), more.X)
+    done = trained(store, registry, encoders=["toy", "more"])
+    manifest = registry.load("cats").manifest
+    assert [(each.name, each.columns) for each in manifest.encoders] == [("toy", (0, 12)), ("more", (12, 24))]
+    assert registry.load("cats").head.dim == 24
+    assert evaluate_head(store, registry.load("cats")).accuracy == done.report.evaluations["test"].accuracy
+
+
+def test_evaluation_later_is_that_of_the_report(filled, registry):
+    done = trained(filled, registry)
+    published = registry.load("cats")
+    again = evaluate_head(filled, published)
+    assert again.summary() == done.report.evaluations["test"].summary()
+    assert evaluate_head(filled, published, split="val").summary() == done.report.evaluations["val"].summary()
+    with pytest.raises(NotTrainable, match="no row in split 'ood'"):
+        evaluate_head(filled, published, split="ood")
+    with pytest.raises(UnknownTask, match="toy"):
+        evaluate_head(filled, published, task="dogs")
+
+
+def test_without_validation_and_test_rows_the_report_says_so(store, registry, toy):
+    fill(store, toy, splits=["train"] * len(toy.X))
+    done = trained(store, registry)
+    assert done.report.temperature == 1.0
+    assert done.report.evaluations == {}
+    assert [note.split(":")[0] for note in done.report.notes] == ["No validation rows", "No test rows"]
+    (answer,) = registry.load("cats").answer(toy.X[:1])
+    assert answer.prediction_set is None
+    assert answer.outlier_percentile is None
+
+
+def test_rows_left_out_are_reported(store, registry, toy):
+    splits = np.array(["train", "val", "test", "train"] * 150)
+    splits[toy.codes == 4] = "test"  # no training row: not a class
+    ids = fill(store, toy, splits=splits.tolist())
+    store.labels.put("toy", [Label("f" * 64, ["class 5"], "train"), Label("e" * 64, ["class 0"], "train")])
+    done = trained(store, registry)
+    unknown, test_rows = int(np.sum(toy.codes == 4)), int(np.sum(splits == "test"))
+    assert done.report.rows["test"] == test_rows - unknown
+    assert registry.load("cats").head.classes == toy.classes[:4]
+    notes = " ".join(done.report.notes)
+    assert f"test: {unknown} of {test_rows} labelled rows left out" in notes
+    assert "train: 2 of" in notes
+    assert "1 classes have no training vector and are unknown to the head: class 5." in notes
+    assert len(ids) == 600
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"kind": "svm"}, UnknownKind, "unknown kind of head 'svm'; known: gaussian, linear"),
+        ({"params": {"C": 1}}, UnknownParameter, "unknown parameter 'C'; known: priors, shrinkage"),
+        ({"params": {"shrinkage": 7}}, ValueError, "number from 0 to 1"),
+        ({"kind": "linear", "params": {"C": -1.0}}, ValueError, "'C' parameter"),
+        ({"name": "../cats"}, BadName, "letters, digits"),
+        ({"task": "dogs"}, UnknownTask, "toy"),
+        ({"encoders": ["clip"]}, UnknownFeatures, "toy"),
+        ({"encoders": []}, NotTrainable, "at least one encoder"),
+    ],
+)
+def test_what_does_not_exist_is_refused_with_what_does(filled, registry, changes, error, message):
+    with pytest.raises(error, match=message):
+        trained(filled, registry, **changes)
+    assert registry.names() == []
+
+
+def test_rows_with_several_labels_are_refused_with_their_number(store, registry, toy):
+    ids = fill(store, toy)
+    store.labels.put("toy", [Label(ids[0], ["class 0", "class 1"]), Label(ids[1], [])])
+    with pytest.raises(NotTrainable, match="2 of 600 rows with several labels or none"):
+        trained(store, registry)
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_labels_without_vectors_are_refused(store, registry, toy, kind):
+    store.ensure_features("toy", spec_of(12, "toy"), np.eye(2, 12, dtype=np.float32))
+    store.labels.put("toy", [Label(i, [x], "train") for i, x in zip(ids_of(600), toy.labels, strict=True)])
+    with pytest.raises(NotTrainable, match="0 have training rows with vectors of toy; run a backfill"):
+        trained(store, registry, kind=kind)
+
+
+def test_one_class_or_no_training_rows_are_refused(store, registry, toy):
+    ids = fill(store, toy, splits=["test"] * len(toy.X))
+    with pytest.raises(NotTrainable, match=r"0 training rows of 0 class\(es\)"):
+        trained(store, registry)
+    store.labels.put("one", [Label(id_, ["only"], "train") for id_ in ids])
+    with pytest.raises(NotTrainable, match=r"600 training rows of 1 class\(es\) \['only'\]"):
+        trained(store, registry, task="one")
+
+
+def test_ood_rows_may_carry_anything(store, registry, toy):
+    fill(store, toy)
+    store.labels.put("toy", [Label("f" * 64, ["strange", "things"], "ood")])
+    assert trained(store, registry).report.notes == ()
