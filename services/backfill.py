@@ -16,7 +16,7 @@ from embedder import probe
 from embedder.encoder import Embedding, Encoder
 from embedder.errors import BadImage
 from embedder.image import DEFAULT_MAX_PIXELS, decode
-from store import Features, Quarantined, Store
+from store import Features, Quarantined, Store, stage_of
 from store.errors import UnknownFeatures
 
 T = TypeVar("T")
@@ -89,8 +89,9 @@ def backfill(
     Reading, decoding, encoding and writing overlap; memory stays flat in the number of assets. Ctrl-C
     and errors leave the store whole: what is written stays, what is not is missing at the next run.
     """
-    open_features(store, encoder)
-    job = _Job(store, encoder, tokens=tokens, batch=batch, max_pixels=max_pixels)
+    features = open_features(store, encoder)
+    token_table = store.ensure_tokens(encoder.name, encoder.spec, features.probe) if tokens else None
+    job = _Job(store, encoder, features, token_table, batch=batch, max_pixels=max_pixels)
     ids = store.missing(encoder.spec.fingerprint, tokens=tokens, retry_quarantined=retry_quarantined)
     progress, start = Progress(total=len(ids)), time.perf_counter()
     on_progress(progress)
@@ -109,10 +110,19 @@ def backfill(
 class _Job:
     """The three stages of one backfill; each is called from a thread of its own."""
 
-    def __init__(self, store: Store, encoder: Encoder, *, tokens: bool, batch: int, max_pixels: int) -> None:
-        self.store, self.encoder = store, encoder
-        self.tokens, self.batch, self.max_pixels = tokens, batch, max_pixels
-        self.stage = f"embed:{encoder.spec.fingerprint[:12]}"
+    def __init__(
+        self,
+        store: Store,
+        encoder: Encoder,
+        features: Features,
+        tokens: Features | None,
+        *,
+        batch: int,
+        max_pixels: int,
+    ) -> None:
+        self.store, self.encoder, self.features, self.tokens = store, encoder, features, tokens
+        self.batch, self.max_pixels = batch, max_pixels
+        self.stage = stage_of(encoder.spec.fingerprint)
 
     def decode(self, content: tuple[str, bytes | Exception]) -> _Item:
         asset, data = content
@@ -132,7 +142,7 @@ class _Job:
             if good:
                 chunk.ids += [item.id for item in good]
                 pixels = np.stack([item.pixels for item in good if item.pixels is not None])
-                chunk.embeddings.append(self.encoder.embed(pixels, tokens=self.tokens))
+                chunk.embeddings.append(self.encoder.embed(pixels, tokens=self.tokens is not None))
             if len(chunk.ids) + len(chunk.failed) >= CHUNK_ROWS:
                 yield chunk
                 chunk = _Chunk()
@@ -143,10 +153,9 @@ class _Job:
         """Commit one chunk. Tokens go first: a vector in the store then says that the item is complete."""
         if chunk.ids:
             tokens = [part.tokens for part in chunk.embeddings if part.tokens is not None]
-            if tokens:
-                self.store.ensure_tokens(self.encoder.name, self.encoder.spec).put(chunk.ids, np.concatenate(tokens))
-            vectors = np.concatenate([part.vectors for part in chunk.embeddings])
-            self.store.features(self.encoder.spec.fingerprint).put(chunk.ids, vectors)
+            if self.tokens is not None:
+                self.tokens.put(chunk.ids, np.concatenate(tokens))
+            self.features.put(chunk.ids, np.concatenate([part.vectors for part in chunk.embeddings]))
             self.store.quarantine.clear(chunk.ids, self.stage)
         if chunk.failed:
             self.store.quarantine.put(chunk.failed)

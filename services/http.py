@@ -40,10 +40,15 @@ class TooLarge(HTTPException):
 
 ERRORS: dict[type[Exception], tuple[int, str]] = {
     encoders.UnknownEncoder: (404, "unknown_encoder"),
+    encoders.ProbeMismatch: (409, "probe_mismatch"),
     encoders.QueueFull: (503, "queue_full"),
     stored.UnknownId: (404, "unknown_id"),
     stored.UnknownTask: (404, "unknown_task"),
     stored.UnknownFeatures: (404, "unknown_encoder"),
+    stored.AmbiguousFeatures: (422, "ambiguous_encoder"),
+    stored.FeaturesMismatch: (409, "wrong_fingerprint"),
+    stored.BadSplit: (422, "bad_split"),
+    stored.BadVectors: (422, "bad_vectors"),
     stored.StoreError: (503, "store_unavailable"),
     heads.UnknownHead: (404, "unknown_head"),
     heads.UnknownAlias: (404, "unknown_alias"),

@@ -4,6 +4,7 @@ import base64
 import binascii
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -85,7 +86,7 @@ def from_arrow(data: bytes) -> VectoredBatch:
     """The inverse of `to_arrow`."""
     table = pa.ipc.open_stream(data).read_all()
     metadata = table.schema.metadata or {}
-    vectors = table["vector"].combine_chunks()
+    vectors: Any = table["vector"].combine_chunks()  # a FixedSizeListArray
     dim = vectors.type.list_size
     X = np.asarray(vectors.values).reshape(-1, dim)
     columns = {name: table[name].to_pylist() for name in ("id", "name", "code", "message")}

@@ -51,19 +51,8 @@ def running(settings: Settings, *, seconds: float = 600.0) -> Iterator[Running]:
     ):
         _require_free(name, settings.host, port)
     with ExitStack() as stack:
-        shared = ["--store", settings.store, "--host", settings.host, "--log-level", settings.log_level]
-        processes = {
-            "embedding": _start(
-                stack,
-                *("serve", "embedding", "--port", str(settings.embedding_port), *shared),
-                *("--encoders", ",".join(settings.encoders), "--backend", settings.backend),
-            ),
-            "classification": _start(
-                stack,
-                *("serve", "classification", "--port", str(settings.classification_port), *shared),
-                *("--heads", str(settings.heads), "--embedding-url", embedding),
-            ),
-        }
+        together = settings.model_copy(update={"embedding_url": embedding})
+        processes = {name: _start(stack, name, together) for name in ("embedding", "classification")}
         for name, url in (("embedding", embedding), ("classification", classification)):
             _wait_ready(name, url, processes[name], seconds)
         yield Running(embedding, classification, processes)
@@ -94,8 +83,9 @@ def _require_free(name: str, host: str, port: int) -> None:
             ) from error
 
 
-def _start(stack: ExitStack, *arguments: str) -> "subprocess.Popen[bytes]":
-    process = subprocess.Popen([sys.executable, "-m", "services.cli", *arguments])  # noqa: S603
+def _start(stack: ExitStack, service: str, settings: Settings) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "services.cli", "serve", service]
+    process = subprocess.Popen(command, env=settings.environment())  # noqa: S603 - our own command
     stack.callback(_stop, process)
     return process
 

@@ -60,3 +60,8 @@ class Settings(BaseSettings):
                 "a request of that size could never be queued; raise max_queue or lower max_items"
             )
         return self
+
+    def environment(self) -> dict[str, str]:
+        """These settings as environment variables, for a child process: under what this process was given."""
+        values = {name: ",".join(value) if isinstance(value, tuple) else str(value) for name, value in self}
+        return dict(os.environ) | {f"HEADWATER_{name.upper()}": value for name, value in values.items()}

@@ -1,7 +1,5 @@
 """Nearest stored assets, by cosine, to a stored asset, a text or an image."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
@@ -10,10 +8,8 @@ from services.classification.state import ClassificationService
 from services.errors import BadRequest, RemoteProblem
 from services.items import Upload
 from services.schemas import Hit, SearchResponse
+from store import Features, Store
 from store.errors import UnknownId
-
-if TYPE_CHECKING:
-    from store import Store
 
 
 async def by_id_or_text(
@@ -22,7 +18,7 @@ async def by_id_or_text(
     """Raises BadRequest unless exactly one of `id_` and `text` is given; UnknownId; UnknownFeatures."""
     if (id_ is None) == (text is None):
         raise BadRequest("give exactly one of id and text")
-    store = await service.store()
+    store = service.store()
     if text is not None:
         [vector] = await service.embedding.embed_texts([text], encoder=encoder)
         return await run_in_threadpool(_nearest, store, encoder, vector, k)
@@ -31,7 +27,7 @@ async def by_id_or_text(
 
 async def by_image(service: ClassificationService, encoder: str, upload: Upload, k: int) -> SearchResponse:
     """Raises RemoteProblem when the image is none."""
-    store = await service.store()
+    store = service.store()
     [item] = (await service.embedding.embed([upload], encoder=encoder)).items
     if item.vector is None:
         problem = item.error
@@ -39,17 +35,21 @@ async def by_image(service: ClassificationService, encoder: str, upload: Upload,
     return await run_in_threadpool(_nearest, store, encoder, item.vector, k)
 
 
-def _nearest_to_id(store: "Store", encoder: str, id_: str, k: int) -> SearchResponse:
-    found, X = store.features(encoder).get([id_])
+def _nearest_to_id(store: Store, encoder: str, id_: str, k: int) -> SearchResponse:
+    features = store.features(encoder)
+    found, X = features.get([id_])
     if not found:
         raise UnknownId([id_])
-    return _nearest(store, encoder, X[0], k)
+    others = [hit for hit in features.search(X[0], k + 1) if hit[0] != id_]
+    return _answer(store, features, others[:k])
 
 
-def _nearest(store: "Store", encoder: str, vector: NDArray[np.float32], k: int) -> SearchResponse:
+def _nearest(store: Store, encoder: str, vector: NDArray[np.float32], k: int) -> SearchResponse:
     features = store.features(encoder)
-    hits = features.search(vector, k)
-    uris = store.assets.uris([id_ for id_, _ in hits])
-    return SearchResponse(
-        encoder=features.name, hits=[Hit(id=id_, score=score, uri=uris.get(id_)) for id_, score in hits]
-    )
+    return _answer(store, features, features.search(vector, k))
+
+
+def _answer(store: Store, features: Features, found: list[tuple[str, float]]) -> SearchResponse:
+    uris = {asset.id: asset.uri for asset in store.assets.get([id_ for id_, _ in found])}
+    hits = [Hit(id=id_, score=score, uri=uris.get(id_)) for id_, score in found]
+    return SearchResponse(encoder=features.name, hits=hits)

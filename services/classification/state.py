@@ -3,7 +3,7 @@
 import logging
 import time
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 
@@ -15,10 +15,7 @@ from services.errors import BadRequest, RemoteProblem, ServiceDown
 from services.metrics import Metrics
 from services.schemas import HeadInfo, HeadsResponse
 from services.settings import Settings
-from store.errors import StoreError
-
-if TYPE_CHECKING:  # LanceDB takes two seconds to import: only a request that needs the store pays
-    from store import Store
+from store import Store, StoreError
 
 log = logging.getLogger("headwater.classification")
 
@@ -92,12 +89,12 @@ class ClassificationService:
             )
         return HeadsResponse(heads=heads, refused=refused)
 
-    async def store(self) -> "Store":
+    def store(self) -> Store:
         """The feature store, opened when first needed. Raises StoreError when none is set."""
         if not self.settings.store:
             raise StoreError("this service has no store; start it with --store or set HEADWATER_STORE")
         if self._store is None:
-            self._store = await run_in_threadpool(_open_store, self.settings.store)
+            self._store = Store.open(self.settings.store)
         return self._store
 
     def _head(self, ref: str) -> PublishedHead:
@@ -113,9 +110,3 @@ class ClassificationService:
         except (ServiceDown, RemoteProblem) as error:
             return False, str(error)
         return True, "ready"
-
-
-def _open_store(uri: str) -> "Store":
-    from store import Store
-
-    return Store.open(uri)

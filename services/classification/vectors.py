@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from starlette.concurrency import run_in_threadpool
@@ -12,10 +11,8 @@ from classifiers.published import PublishedHead
 from services.classification.state import ClassificationService
 from services.items import Upload, Vectored
 from services.schemas import Problem
+from store import Store
 from store.errors import UnknownId
-
-if TYPE_CHECKING:
-    from store import Store
 
 ByEncoder = Mapping[str, list[Vectored]]
 """Fingerprint → an item for each item of the request, in the request's order."""
@@ -38,7 +35,7 @@ async def of_images(
 
 async def of_ids(service: ClassificationService, ids: Sequence[str], heads: Sequence[PublishedHead]) -> ByEncoder:
     """Stored vectors. An id without one is that item's problem alone; UnknownId when none has one."""
-    store = await service.store()
+    store = service.store()
     fingerprints = {fingerprint for head in heads for fingerprint in head.fingerprints}
     found = {fp: await run_in_threadpool(_stored, store, fp, ids) for fp in fingerprints}
     if all(item.vector is None for items in found.values() for item in items):
@@ -63,7 +60,7 @@ def _require(head: PublishedHead, got: set[str]) -> None:
         raise WrongFingerprint(head.name, head.fingerprints, tuple(sorted(got)))
 
 
-def _stored(store: "Store", fingerprint: str, ids: Sequence[str]) -> list[Vectored]:
+def _stored(store: Store, fingerprint: str, ids: Sequence[str]) -> list[Vectored]:
     found, X = store.features(fingerprint).get(ids)
     row = {id_: i for i, id_ in enumerate(found)}
     missing = Problem(code="unknown_id", message="no stored vector for this id; ingest and backfill it first")

@@ -21,7 +21,7 @@ app = typer.Typer(
 for group in (data.app, learn.app, serving.app, demo.app, doctor.app):
     app.add_typer(group)
 
-EXPECTED = (
+EXPECTED: tuple[type[Exception], ...] = (
     *ERRORS,
     *(RemoteProblem, NotStarted, NotTrainable, UnknownKind, UnknownParameter, ProbeMismatch, WeightsError),
     *(ValidationError, OSError),

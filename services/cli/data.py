@@ -28,7 +28,7 @@ def ingest(
     items = interchange.read_sources(source)
     with output.progress_bar("ingest") as bar:
         done = job.ingest(
-            Store.open(settings.store, create=True),
+            Store.open(settings.store),
             items,
             task=task,
             reference=reference,
@@ -63,7 +63,7 @@ def backfill(
     from store import Store
 
     settings = output.settings(store=store, backend=backend)
-    opened = Store.open(settings.store)
+    opened = Store.open(settings.store, must_exist=True)
     model = registry.load(encoder, backend=settings.backend, cache_dir=settings.cache)
     with output.progress_bar("backfill") as bar:
         done = job.backfill(
@@ -101,7 +101,7 @@ def export(
     """Write every table of the store as Parquet."""
     from store import Store, interchange
 
-    rows = interchange.export_parquet(Store.open(output.settings(store=store).store), folder)
+    rows = interchange.export_parquet(Store.open(output.settings(store=store).store, must_exist=True), folder)
     output.show({"folder": folder, **rows}, as_json=as_json)
 
 
@@ -115,5 +115,5 @@ def import_(
     from store import Store, interchange
 
     uri = output.settings(store=store).store
-    rows = interchange.import_parquet(Store.open(uri, create=True), folder)
+    rows = interchange.import_parquet(Store.open(uri), folder)
     output.show({"store": uri, **rows}, as_json=as_json)

@@ -49,7 +49,7 @@ def _fill(settings: Settings, cells: list[data.Cell]) -> None:
     from services.ingest import ingest
     from store import Store
 
-    store = Store.open(settings.store, create=True)
+    store = Store.open(settings.store)
     done = ingest(store, data.items(cells), task=data.TASK)
     output.out.print(f"ingest    {done.items:,} photos into {settings.store} in {done.seconds:.1f} s")
     encoder = registry.load("lite0", backend=settings.backend, cache_dir=settings.cache)
@@ -67,9 +67,8 @@ def _fill(settings: Settings, cells: list[data.Cell]) -> None:
 
 
 def _train(settings: Settings, seed: int) -> None:
-    from classifiers.train import train
-
     from classifiers.registry import Registry
+    from classifiers.train import train
     from store import Store
 
     rows: list[tuple[str, ...]] = []
@@ -84,7 +83,7 @@ def _train(settings: Settings, seed: int) -> None:
             name=kind,
             seed=seed,
         )
-        test, seconds = trained.evaluations["test"], time.perf_counter() - start
+        test, seconds = trained.report.evaluations["test"], time.perf_counter() - start
         rows.append((kind, f"{test.accuracy:.3f}", f"{test.nll:.3f}", f"{test.ece:.3f}", f"{seconds:.1f} s"))
     rows += [(f"{name}, Deitsch et al. 2019 *", f"{accuracy:.3f}", "", "", "") for name, accuracy in data.PUBLISHED]
     output.table(("head", "test accuracy", "NLL", "ECE", "trained in"), rows)

@@ -70,7 +70,7 @@ def _store(settings: Settings) -> Iterator[tuple[str, str]]:
         return
     from store import Store
 
-    opened = Store.open(settings.store)
+    opened = Store.open(settings.store, must_exist=True)
     yield "store", settings.store
     yield "assets", f"{opened.assets.count():,}"
     yield "quarantine", f"{opened.quarantine.count():,}"

@@ -1,6 +1,7 @@
 """Commands around heads: train, evaluate, heads list|show|promote|diff."""
 
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -28,14 +29,13 @@ def train(
     as_json: JsonOption = False,
 ) -> None:
     """Train a head from stored vectors, calibrate it on validation, publish it with a report on test."""
-    from classifiers.train import train as train_head
-
     from classifiers.registry import Registry
+    from classifiers.train import train as train_head
     from store import Store
 
     settings = output.settings(store=store, heads=heads)
     trained = train_head(
-        Store.open(settings.store),
+        Store.open(settings.store, must_exist=True),
         Registry(settings.heads),
         task=task,
         encoders=encoder or ["lite0"],
@@ -44,7 +44,54 @@ def train(
         params=dict(_assignment(text) for text in set_ or ()),
         seed=seed,
     )
-    _show_trained(trained, as_json)
+    report = trained.report
+    figures = {split: found.summary() for split, found in report.evaluations.items()}
+    result = {"name": name, "version": trained.version, "kind": kind, "report": str(trained.path / "report.md")}
+    if as_json:
+        print(json.dumps(result | {"rows": report.rows, "notes": report.notes, "figures": figures}))
+        return
+    output.show(result, as_json=False)
+    _show_figures(figures)
+    for note in report.notes:
+        output.out.print(f"note: {note}")
+
+
+def _show_figures(figures: Mapping[str, Mapping[str, float]]) -> None:
+    rows = [
+        (
+            split,
+            f"{found['rows']:,.0f}",
+            f"{found['accuracy']:.3f} ({found['accuracy_low']:.3f} to {found['accuracy_high']:.3f})",
+            *(f"{found[figure]:.3f}" for figure in ("macro_f1", "nll", "ece")),
+        )
+        for split, found in figures.items()
+    ]
+    output.table(("split", "rows", "accuracy (95 % interval)", "macro-F1", "NLL", "ECE"), rows)
+
+
+@app.command()
+def evaluate(
+    head: NameArgument,
+    task: Annotated[str | None, typer.Option("--task", "-t", help="another task than the head's own")] = None,
+    split: Annotated[str, typer.Option(help="train, val, test or ood")] = "test",
+    store: StoreOption = None,
+    heads: HeadsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a published head on what the store holds now."""
+    from classifiers.registry import Registry
+    from classifiers.report import classes_table, evaluation_dict
+    from classifiers.train import evaluate_head
+    from store import Store
+
+    settings = output.settings(store=store, heads=heads)
+    published = Registry(settings.heads).load(head)
+    found = evaluate_head(Store.open(settings.store, must_exist=True), published, task=task, split=split)
+    if as_json:
+        print(json.dumps(evaluation_dict(found)))
+    else:
+        _show_figures({split: found.summary()})
+        output.out.print("\n".join(classes_table(found)), markup=False)
 
 
 def _assignment(text: str) -> tuple[str, Any]:
@@ -64,7 +111,7 @@ def list_(heads: HeadsOption = None, as_json: JsonOption = False) -> None:
     from classifiers.registry import Registry
 
     registry = Registry(output.settings(heads=heads).heads)
-    found = {
+    found: dict[str, Any] = {
         name: {"versions": registry.versions(name), "aliases": registry.aliases(name)} for name in registry.names()
     }
     if as_json:

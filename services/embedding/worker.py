@@ -12,6 +12,7 @@ from embedder.batcher import Batcher
 from embedder.encoder import Encoder
 from embedder.errors import BadImage, QueueFull
 from embedder.image import decode
+from services.errors import BadRequest
 from services.http import problem
 from services.items import Upload, Vectored
 from services.metrics import Metrics
@@ -72,9 +73,9 @@ class EncoderWorker:
             self._pending -= len(uploads)
 
     async def embed_texts(self, texts: Sequence[str]) -> list[Vector]:
-        """A vector for every text. Raises QueueFull; ValueError when the encoder takes no text."""
+        """A vector for every text. Raises QueueFull; BadRequest when the encoder takes no text."""
         if self.encoder.spec.text is None:
-            raise ValueError(f"encoder {self.encoder.name} takes images only, no text")
+            raise BadRequest(f"encoder {self.encoder.name} takes images only, no text")
         vectors = await self._texts.submit(texts)
         for _ in texts:
             self._metrics.item("ok")

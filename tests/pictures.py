@@ -1,0 +1,14 @@
+"""Pictures made on the spot."""
+
+import io
+
+import numpy as np
+from PIL import Image
+
+
+def photo(seed: int, width: int = 96, height: int = 64) -> bytes:
+    """A PNG of random colour patches: small, and different for every seed."""
+    patches = np.random.default_rng(seed).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(patches).resize((width, height), Image.Resampling.BICUBIC).save(out, "PNG")
+    return out.getvalue()

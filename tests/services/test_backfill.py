@@ -1,0 +1,158 @@
+"""Backfills: resumed after a kill, nothing lost, nothing twice; what is broken is in quarantine, not gone."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pictures import photo
+
+from embedder.encoder import Encoder
+from embedder.errors import ProbeMismatch
+from embedder.image import decode
+from services import demo
+from services.backfill import backfill, open_features
+from services.ingest import ingest
+from store import Item, Store
+
+
+def command(store: Store | str, cache_dir: Path, *arguments: str) -> "subprocess.Popen[bytes]":
+    uri = store if isinstance(store, str) else store.uri
+    environment = os.environ | {"HEADWATER_CACHE": str(cache_dir)}
+    return subprocess.Popen(
+        [sys.executable, "-m", "services.cli", *arguments, "--store", uri, "--json"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    return Store.open(tmp_path / "headwater.db")
+
+
+def put(store: Store, *images: tuple[str, bytes]) -> None:
+    ingest(store, [Item(uri=uri, data=data) for uri, data in images])
+
+
+def test_vectors_are_those_of_the_encoder(store, lite0: Encoder):
+    put(store, *((f"{seed}.png", photo(seed)) for seed in range(40)))
+    done = backfill(store, lite0)
+    assert (done.total, done.done, done.quarantined) == (40, 40, 0)
+    from store import asset_id
+
+    for seed in (0, 39):
+        [_], X = store.features("lite0").get([asset_id(photo(seed))])
+        wanted = lite0.embed(np.stack([lite0.prepare(decode(photo(seed)).image)])).vectors[0]
+        assert X[0] @ wanted / np.linalg.norm(X[0]) / np.linalg.norm(wanted) > 0.9999
+
+
+def test_tokens_are_stored_when_asked_for(store, lite0: Encoder):
+    put(store, *((f"{seed}.png", photo(seed)) for seed in range(3)))
+    assert backfill(store, lite0).done == 3
+    assert backfill(store, lite0, tokens=True).done == 3
+    [_], T = store.tokens("lite0").get(store.missing("0" * 64)[:1])
+    [_], X = store.features("lite0").get(store.missing("0" * 64)[:1])
+    np.testing.assert_allclose(T[0].astype(np.float32).mean(axis=0), X[0], atol=0.05)
+    assert backfill(store, lite0, tokens=True).total == 0
+
+
+def test_broken_items_go_to_quarantine_and_come_back_when_mended(store, lite0: Encoder, tmp_path):
+    whole = photo(1)
+    path = tmp_path / "photo.png"
+    path.write_bytes(whole)
+    ingest(store, [Item(uri=str(path)), Item(uri="cut.png", data=photo(2)[:-40])], reference=True)
+    put(store, ("good.png", photo(3)), ("cut.png", photo(4)[:2000]))
+    path.unlink()
+    done = backfill(store, lite0)
+    assert (done.done, done.quarantined) == (1, 3)
+    rows = store.quarantine.get().to_pylist()
+    assert {row["reason"] for row in rows} == {"truncated", "unreadable"}
+    assert all(row["message"] for row in rows)
+    assert backfill(store, lite0).total == 0
+    path.write_bytes(whole)
+    again = backfill(store, lite0, retry_quarantined=True)
+    assert (again.done, again.quarantined) == (1, 2)
+    assert store.quarantine.count() == 2
+    assert {row["tries"] for row in store.quarantine.get().to_pylist()} == {2}
+
+
+def test_a_killed_backfill_resumes(home, cache_dir, lite0: Encoder, tmp_path):
+    """SIGKILL after the first commit, then again, then to the end: every id once, each with its own vector."""
+    store = Store.open(tmp_path / "headwater.db")
+    count = 1600
+    put(store, *((f"{seed}.png", photo(seed, 24, 16)) for seed in range(count)))
+    for _ in range(2):
+        before = rows(store, lite0)
+        process = command(store, cache_dir, "backfill")
+        while process.poll() is None and rows(store, lite0) == before:
+            time.sleep(0.02)
+        process.kill()
+        process.communicate()
+    partial = rows(store, lite0)
+    assert 0 < partial < count
+    process = command(store, cache_dir, "backfill")
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err.decode()
+    summary = json.loads(out)
+    assert summary["missing"] == summary["embedded"] == count - partial
+    ids = [id_ for batch, _ in store.features("lite0").scan() for id_ in batch.to_pylist()]
+    assert len(ids) == len(set(ids)) == count
+    assert set(ids) == set(store.missing("0" * 64))
+
+
+def rows(store: Store, encoder: Encoder) -> int:
+    found = {table.fingerprint: table.rows for table in Store.open(store.uri).encoders()}
+    return found.get(encoder.spec.fingerprint, 0)
+
+
+def test_two_backfills_at_once_store_every_vector_once(cache_dir, tmp_path):
+    store = Store.open(tmp_path / "headwater.db")
+    put(store, *((f"{seed}.png", photo(seed, 24, 16)) for seed in range(300)))
+    processes = [command(store, cache_dir, "backfill") for _ in range(2)]
+    for process in processes:
+        _, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err.decode()
+    ids = [id_ for batch, _ in store.features("lite0").scan() for id_ in batch.to_pylist()]
+    assert len(ids) == len(set(ids)) == 300
+
+
+def test_ctrl_c_ends_with_130_and_what_is_written_stays(cache_dir, lite0, tmp_path):
+    store = Store.open(tmp_path / "headwater.db")
+    put(store, *((f"{seed}.png", photo(seed, 24, 16)) for seed in range(1600)))
+    process = command(store, cache_dir, "backfill")
+    while process.poll() is None and rows(store, lite0) == 0:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err.decode()
+    assert b"Traceback" not in err
+    assert 0 < rows(store, lite0) < 1600
+
+
+def test_an_encoder_that_disagrees_with_its_table_may_not_write(store, lite0: Encoder):
+    """As if the table had been made with other weights under the same fingerprint."""
+    reference = lite0.reference_probe()
+    store.ensure_features("lite0", lite0.spec, np.roll(reference, 1, axis=1))
+    with pytest.raises(ProbeMismatch):
+        open_features(store, lite0)
+    put(store, ("a.png", photo(1)))
+    with pytest.raises(ProbeMismatch):
+        backfill(store, lite0)
+    assert store.features("lite0").rows == 0
+
+
+def test_the_split_of_the_demo_is_stratified_and_fixed():
+    cells = demo.cells(seed=0)
+    assert len(cells) == 2624
+    assert cells == demo.cells(seed=0) != demo.cells(seed=1)
+    for label in ("defective", "intact"):
+        splits = [cell.split for cell in cells if cell.label == label]
+        shares = [splits.count(split) / len(splits) for split in ("train", "val", "test")]
+        assert shares == pytest.approx([0.7, 0.1, 0.2], abs=0.001)

@@ -1,0 +1,130 @@
+"""The command line as a user types it: real processes, exit codes, JSON for scripts, errors in one line."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pictures import photo
+
+from services import demo
+
+
+@pytest.fixture
+def headwater(tmp_path, cache_dir):
+    """Runs the command in a folder of its own; gives (exit code, standard output, standard error)."""
+    environment = os.environ | {"HEADWATER_CACHE": str(cache_dir), "COLUMNS": "200"}
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        command = [sys.executable, "-m", "services.cli", *map(str, arguments)]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+        assert "Traceback" not in done.stderr, done.stderr
+        return done.returncode, done.stdout, done.stderr
+
+    return run
+
+
+@pytest.fixture
+def class_folders(tmp_path) -> Path:
+    """A folder of class folders with real photos, and one file that is no image."""
+    folder = tmp_path / "photos"
+    for cell in demo.cells()[:160]:
+        target = folder / cell.label / cell.path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(cell.path.read_bytes())
+    (folder / "intact" / "broken.jpg").write_text("not an image")
+    return folder
+
+
+def test_from_a_folder_of_photos_to_a_promoted_head(headwater, class_folders, tmp_path):
+    code, out, _ = headwater("ingest", class_folders, "--task", "cell", "--json")
+    summary = json.loads(out)
+    assert (code, summary["new_assets"], summary["labelled"], summary["quarantined"]) == (3, 160, 160, 1)
+    code, out, _ = headwater("backfill", "--encoder", "lite0", "--json")
+    assert (code, json.loads(out)["embedded"]) == (0, 160)
+    code, out, err = headwater("train", "--task", "cell", "--name", "cells", "--set", "shrinkage=0.5", "--json")
+    assert code == 0, err
+    first = json.loads(out)["version"]
+    code, out, err = headwater("train", "--task", "cell", "--name", "cells", "--kind", "linear", "--json")
+    assert code == 0, err
+    code, out, _ = headwater("heads", "list", "--json")
+    assert len(json.loads(out)["cells"]["versions"]) == 2
+    assert headwater("heads", "promote", "cells", "production", first)[0] == 0
+    code, out, _ = headwater("heads", "show", "cells@production", "--json")
+    assert (json.loads(out)["kind"], json.loads(out)["parameters"]["shrinkage"]) == ("gaussian", 0.5)
+    assert "kind" in json.loads(headwater("heads", "diff", "cells", "production", "latest", "--json")[1])
+    code, out, err = headwater("evaluate", "cells@production", "--json")
+    assert code == 0, err
+    assert 0 < json.loads(out)["accuracy"] <= 1
+    code, out, _ = headwater("doctor", "--json")
+    assert (code, json.loads(out)["assets"]) == (0, "160")
+    for command in (["heads", "list"], ["heads", "show", "cells"], ["doctor"], ["evaluate", "cells"]):
+        code, out, err = headwater(*command)
+        assert code == 0, err
+        assert out
+
+
+def test_parquet_in_and_out_and_in_again(headwater, tmp_path):
+    rows = [{"image": photo(seed), "label": "ab"[seed % 2], "split": "train"} for seed in range(20)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "data.parquet")
+    assert headwater("ingest", "data.parquet", "--task", "letter")[0] == 0
+    assert headwater("backfill")[0] == 0
+    assert headwater("export", "out")[0] == 0
+    code, _, err = headwater("import", "out", "--store", "second.db")
+    assert code == 0, err
+    assert json.loads(headwater("backfill", "--store", "second.db", "--json")[1])["missing"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["ingest", "nosuch"], "nosuch"),
+        (["backfill"], "headwater.db"),
+        (["train", "--task", "t", "--name", "n"], "headwater.db"),
+        (["heads", "show", "nosuch"], "nosuch"),
+        (["evaluate", "nosuch"], "nosuch"),
+        (["classify", "photo.png", "--url", "http://127.0.0.1:9"], "http://127.0.0.1:9"),
+    ],
+)
+def test_errors_are_one_helpful_line_and_exit_code_1(headwater, tmp_path, arguments, told):
+    (tmp_path / "photo.png").write_bytes(photo(1))
+    code, _, err = headwater(*arguments)
+    assert code == 1
+    assert err.startswith("error: ")
+    assert told in err
+
+
+def test_unknown_names_are_told_with_those_that_exist(headwater, tmp_path):
+    (tmp_path / "a.png").write_bytes(photo(1))
+    assert headwater("ingest", "a.png", "--task", "t")[0] == 0
+    code, _, err = headwater("backfill", "--encoder", "nosuch")
+    assert (code, "lite0" in err) == (1, True)
+    assert headwater("backfill")[0] == 0
+    code, _, err = headwater("train", "--task", "nosuch", "--name", "n")
+    assert code == 1
+    assert "nosuch" in err
+    code, _, err = headwater("train", "--task", "t", "--name", "n", "--kind", "nosuch")
+    assert (code, "gaussian" in err) == (1, True)
+
+
+def test_usage_errors_exit_with_2(headwater):
+    assert headwater("train")[0] == 2
+    assert headwater("nosuch")[0] == 2
+    assert headwater("classify", "missing.jpg")[0] == 2
+
+
+def test_classify_asks_the_running_service(headwater, services, home, tmp_path):
+    paths = [cell.path for cell in home.cells if cell.split == "test"][:2]
+    broken = tmp_path / "broken.jpg"
+    broken.write_text("no")
+    options = ["--head", "gaussian", "--url", services.classification_url]
+    code, out, _ = headwater("classify", *paths, *options, "--json")
+    assert (code, len(json.loads(out)["items"])) == (0, 2)
+    code, out, err = headwater("classify", paths[0], broken, *options)
+    assert code == 3
+    assert paths[0].name in out
+    assert "not_an_image" in err
