@@ -5,8 +5,9 @@ Importing this package is cheap: LanceDB itself is imported by the first read or
 
 from store.errors import StoreError
 from store.features import Features
-from store.matrix import Batches, Matrix
+from store.matrix import Matrix
 from store.schema import SPLITS, Added, Asset, Label, Quarantined, asset_id, split_of, stage_of
+from store.selection import Batches
 from store.snapshot import Snapshot
 from store.sources import Item
 from store.store import FeatureTable, Store

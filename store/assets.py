@@ -13,7 +13,7 @@ from store.rows import Column, local_path, strings
 from store.schema import ASSETS, Added, Asset, asset_id, now
 from store.table import Database, Table
 
-CHUNK_ROWS = 4096
+CHUNK_ROWS = 16384
 CHUNK_BYTES = 64 << 20
 """A write holds at most so many rows and about so many bytes of content."""
 

@@ -17,10 +17,11 @@ from store.assets import Assets
 from store.errors import AmbiguousFeatures, StoreError, UnknownFeatures
 from store.features import About, Features, Kind
 from store.labels import Labels
-from store.matrix import Batches, Matrix, Selection, select
+from store.matrix import Matrix
 from store.quarantine import Quarantine
 from store.rows import strings
 from store.schema import Dtype, stage_of
+from store.selection import Batches, Selection, select
 from store.snapshot import Snapshot
 from store.table import Database
 
@@ -156,8 +157,7 @@ class Store:
         batch_rows: int = 16384,
     ) -> Batches:
         """The same as a stream with bounded memory, see `Batches`."""
-        selection = self._select(task, encoders, splits, snapshot, classes)
-        return Batches(selection, selection.classes, batch_rows)
+        return Batches(self._select(task, encoders, splits, snapshot, classes), batch_rows)
 
     def optimize(self, *, keep: timedelta = KEEP) -> None:
         """Compact all tables and index their ids. Worth it after large writes; safe beside other processes.

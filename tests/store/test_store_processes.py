@@ -72,11 +72,11 @@ WRITE_SLOWLY = (
     HEAD
     + """
 ids = store.missing(toy_spec().fingerprint)
-known = {a.id: i for i, a in enumerate(make_assets(400))}
-X = make_vectors(400)
+known = {a.id: i for i, a in enumerate(make_assets(240))}
+X = make_vectors(240)
 features = store.ensure_features("toy", toy_spec(), PROBE)
-for start in range(0, len(ids), 5):
-    some = ids[start : start + 5]
+for start in range(0, len(ids), 6):
+    some = ids[start : start + 6]
     features.put(some, X[[known[id_] for id_ in some]])
     print("wrote", flush=True)
 print("done", flush=True)
@@ -86,10 +86,10 @@ print("done", flush=True)
 
 def test_a_killed_writer_is_resumed_without_loss_or_repetition(start_python: Start, tmp_path: Path) -> None:
     store = Store.open(tmp_path / "db")
-    assets = make_assets(400)
+    assets = make_assets(240)
     store.assets.add(assets)
     rng = np.random.default_rng(0)
-    for _ in range(3):
+    for _ in range(2):
         worker = start_python(WRITE_SLOWLY, store.uri, 0)
         assert worker.stdin is not None
         assert worker.stdout is not None
@@ -104,7 +104,7 @@ def test_a_killed_writer_is_resumed_without_loss_or_repetition(start_python: Sta
     ids = [a.id for a in assets]
     features = store.features("toy")
     have = features.ids().to_pylist()
-    assert 0 < len(have) < 400
+    assert 0 < len(have) < 240
     assert len(set(have)) == len(have)
     assert set(store.missing(toy_spec().fingerprint)) == set(ids) - set(have)
 
@@ -113,7 +113,7 @@ def test_a_killed_writer_is_resumed_without_loss_or_repetition(start_python: Sta
     assert out.endswith("done\n")
     assert store.missing(toy_spec().fingerprint) == []
     assert sorted(features.ids().to_pylist()) == sorted(ids)
-    np.testing.assert_array_equal(features.get(ids)[1], make_vectors(400))
+    np.testing.assert_array_equal(features.get(ids)[1], make_vectors(240))
 
 
 OPTIMIZE = (
