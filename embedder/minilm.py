@@ -77,6 +77,7 @@ def build() -> "torch.nn.Module":
             super().__init__()
             config = AutoConfig.from_pretrained(folder(), local_files_only=True)
             self.bert = AutoModel.from_config(config, attn_implementation="eager", add_pooling_layer=False)
+            self.bert.loss_function = None  # converters read every attribute, and this one warns when read unset
 
         def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
             states = self.bert(input_ids=ids, attention_mask=mask).last_hidden_state

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedder.cache import Cache
 from embedder.encoder import Graph, Run
+from embedder.spec import ImagePreprocessing
 
 # OpenVINO reports its import and every conversion to a server on the internet, unless this package is absent.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None is Python's own mark for "absent"
@@ -22,7 +24,7 @@ import openvino as ov  # noqa: E402  # the line above must come first
 if TYPE_CHECKING:
     import torch
 
-_FORMAT = 1
+_FORMAT = 2
 """Of the cached models; raise it when `_convert` makes them differently."""
 
 BATCHES = (32, 8, 1)
@@ -35,16 +37,19 @@ class OpenVINOEngine:
     def __init__(self, cache: Cache, precision: str | None = None, threads: int | None = None) -> None:
         self._cache = cache
         self._core = ov.Core()
-        precision = precision or "fp32"
-        self.name = f"openvino-{precision}"
+        has_bf16 = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        self._precision = precision or ("bf16" if has_bf16 else "fp32")
+        self.name = f"openvino-{self._precision}"
         self._config = {
-            "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
+            "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[self._precision],
             "PERFORMANCE_HINT": "LATENCY",
         }
         if threads is not None:
             self._config["INFERENCE_NUM_THREADS"] = str(threads)
 
     def compile(self, graph: Graph) -> Run:
+        if self._precision == "bf16" and graph.bf16 is not None:
+            graph = graph.bf16
         folder = self._cache.folder(_key(graph), lambda folder: _convert(graph, folder / "model.xml"))
         return _Compiled(self._core, folder / "model.xml", graph, self._config)
 
@@ -83,8 +88,24 @@ def _convert(graph: Graph, path: Path) -> None:
     """Trace the module and save it, with scaling and normalising of images as part of the network."""
     model = _translate(graph.build(), graph)
     if graph.normalise is not None:
-        model = _with_normalising(model, graph)
+        model = _with_normalising(model, graph.normalise)
     ov.save_model(model, path, compress_to_fp16=False)
+    if graph.precise:
+        _keep_precise(path, graph.precise)
+
+
+def _keep_precise(path: Path, modules: Sequence[str]) -> None:
+    """Mark the layers of `modules` in a saved model. OpenVINO reads the mark, but has no function that sets it."""
+    prefixes = tuple(f"__module.{module}{end}" for module in modules for end in "./")
+    tree = ElementTree.parse(path)  # noqa: S314  # written by OpenVINO just now
+    layers = [x for x in tree.iter("layer") if x.get("name", "").startswith(prefixes) and x.get("type") != "Const"]
+    for layer in layers:
+        info = layer.find("rt_info")
+        if info is None:
+            info = ElementTree.Element("rt_info")
+            layer.insert(0 if layer.find("data") is None else 1, info)
+        ElementTree.SubElement(info, "attribute", name="precise", version="0")
+    tree.write(path)
 
 
 def _translate(module: "torch.nn.Module", graph: Graph) -> ov.Model:
@@ -116,12 +137,12 @@ def _example(graph: Graph) -> tuple["torch.Tensor", ...]:
     )
 
 
-def _with_normalising(model: ov.Model, graph: Graph) -> ov.Model:
-    assert graph.normalise is not None
+def _with_normalising(model: ov.Model, image: ImagePreprocessing) -> ov.Model:
     pipeline = ov.preprocess.PrePostProcessor(model)
-    image = pipeline.input(0)
-    image.tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC")).set_shape([-1, *graph.ports[0].shape])
-    image.model().set_layout(ov.Layout("NCHW"))
-    steps = image.preprocess().convert_element_type(ov.Type.f32)
-    steps.mean([255 * value for value in graph.normalise.mean]).scale([255 * value for value in graph.normalise.std])
+    pixels = pipeline.input(0)
+    pixels.tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
+    pixels.tensor().set_shape([-1, image.size, image.size, 3])
+    pixels.model().set_layout(ov.Layout("NCHW"))
+    steps = pixels.preprocess().convert_element_type(ov.Type.f32)
+    steps.mean([255 * value for value in image.mean]).scale([255 * value for value in image.std])
     return pipeline.build()

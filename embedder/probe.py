@@ -27,16 +27,18 @@ TEXTS: tuple[str, ...] = (
 )
 
 _SIZES = ((317, 251), (203, 391), (640, 427), (61, 47), (523, 523))
+_MIX = np.array([[1.0, 1.0, 1.0], [0.5, 0.0, -0.5], [0.25, -0.5, 0.25]])
+"""Brightness, and two colour differences of half its strength, as red, green and blue."""
 
 
 def images() -> list[Image.Image]:
     """Five RGB pictures of odd sizes, before preprocessing.
 
-    Coarse-to-fine noise whose amplitude falls as 1/f, as in photographs (Field 1987), over coloured patches with
-    hard edges. Flat or purely random pixels would not do: they lie where networks react to nothing, so that
-    precision looks bad and real faults look small.
+    Noise whose amplitude falls as 1/f, as in photographs (Field 1987), mostly in brightness, under discs and
+    rectangles that overlap with hard edges. Flat or purely random pixels would not do: they lie where networks react
+    to nothing, so that precision looks bad and real faults look small.
     """
-    return [_picture(width, height, seed) for seed, (width, height) in enumerate(_SIZES)]
+    return [_picture(width, height, seed) for seed, (width, height) in enumerate(_SIZES, start=5)]
 
 
 def _picture(width: int, height: int, seed: int) -> Image.Image:
@@ -44,16 +46,18 @@ def _picture(width: int, height: int, seed: int) -> Image.Image:
     total = np.zeros((height, width, 3))
     cells = 3
     while cells < max(width, height):
-        total += np.stack([_noise(random, cells, width, height) for _ in range(3)], axis=2) * 0.5 / cells**0.5
+        total += np.stack([_noise(random, cells, width, height) for _ in range(3)], axis=2) @ _MIX / cells
         cells *= 2
+    total /= total.std()
     rows, columns = np.mgrid[0:height, 0:width]
-    for _ in range(6):
-        y, x, radius = random.randint(height), random.randint(width), random.randint(8, 24 + height // 4)
-        inside = np.maximum(abs(rows - y), abs(columns - x)) < radius
+    for _ in range(40):
+        y, x, radius = random.randint(height), random.randint(width), random.randint(4, 8 + height // 4)
         if random.randint(2):
+            inside = np.maximum(abs(rows - y), abs(columns - x)) < radius
+        else:
             inside = (rows - y) ** 2 + (columns - x) ** 2 < radius**2
-        total[inside] = 0.4 * total[inside] + random.uniform(-0.5, 0.5, 3)
-    return Image.fromarray(np.clip(127.5 + 180 * total, 0, 255).astype(np.uint8))
+        total[inside] = 0.5 * total[inside] + random.uniform(-1.5, 1.5, 3) @ _MIX
+    return Image.fromarray(np.clip(120 + 60 * total, 0, 255).astype(np.uint8))
 
 
 def _noise(random: np.random.RandomState, cells: int, width: int, height: int) -> NDArray[np.float32]:

@@ -54,7 +54,7 @@ def targets(classifier: NDArray[np.float32]) -> NDArray[np.float64]:
     """Rows of a classifier (classes, d) → what tells the classes apart: less their mean, of unit norm."""
     rows = classifier.astype(np.float64)
     rows -= rows.mean(0)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
 
 
 def encode(texts: Sequence[str]) -> NDArray[np.float64]:

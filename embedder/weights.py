@@ -2,6 +2,7 @@
 
 import hashlib
 import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,7 +17,7 @@ SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
 
 def read(path: Path) -> State:
-    """Tensors by name, on the CPU, in the order of the file. No code of the file is run.
+    """Tensors by name, on the CPU, in the order of the file. No Python code of the file is run.
 
     A training checkpoint's ``state_dict`` is unwrapped, and so is the ``module.`` of DistributedDataParallel.
     Raises WeightsError for a file that is missing, unreadable, of another kind, or not a state dict.
@@ -34,10 +35,11 @@ def read(path: Path) -> State:
 
 def _load_pickled(path: Path) -> object:
     """``torch.save`` files, and the TorchScript archives that OpenAI published its CLIP models as."""
-    with path.open("rb") as file:
-        is_zip = file.read(2) == b"PK"
-    if is_zip and torch._C.PyTorchFileReader(str(path)).has_record("constants.pkl"):
-        return dict(torch.jit.load(str(path), map_location="cpu").state_dict())
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            is_script = any(name.endswith("/constants.pkl") for name in archive.namelist())
+        if is_script:
+            return dict(torch.jit.load(path, map_location="cpu").state_dict())  # type: ignore[no-untyped-call]
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
