@@ -1,6 +1,6 @@
 """The kinds of head that can be trained, as data: estimator, default parameters, and how it gets its rows."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,8 @@ from classifiers.errors import NotTrainable, UnknownKind, UnknownParameter
 from classifiers.fit.base import FoldedClassifier
 from classifiers.fit.gaussian import GaussianClassifier
 from classifiers.fit.linear import LinearClassifier
+from classifiers.fit.parallel import Batch, gather
 from classifiers.heads.base import Head
-from classifiers.heads.statistics import GaussianStatistics
 from classifiers.rows import Rows, ids_digest
 
 
@@ -35,12 +35,15 @@ class Kind:
 
 
 def learn_streamed(estimator: GaussianClassifier, rows: Rows, classes: tuple[str, ...]) -> Learned:
-    """One pass over the training rows, one batch of them in memory at a time."""
-    statistics = GaussianStatistics.empty(len(classes), rows.dim)
+    """One pass over the training rows, a few batches of them in memory at a time."""
     ids: list[str] = []
-    for some, X, codes in rows.batches("train", classes):
-        statistics.update(X, codes)
-        ids += some
+
+    def batches() -> Iterator[Batch]:
+        for some, X, codes in rows.batches("train", classes):
+            ids.extend(some)
+            yield X, codes
+
+    statistics = gather(batches(), len(classes), rows.dim)
     present = np.flatnonzero(statistics.present)
     names = require_present(rows, classes, present)
     estimator.fit_statistics(statistics.select(present), names)

@@ -10,6 +10,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from classifiers.fit.base import FoldedClassifier, require_classes
+from classifiers.fit.parallel import gather, shares
 from classifiers.heads.gaussian import GaussianHead, Priors, Shrinkage, discriminant
 from classifiers.heads.statistics import GaussianStatistics
 
@@ -36,11 +37,11 @@ class GaussianClassifier(FoldedClassifier):
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Learns from X (n, d), y (n,) labels, anew. Raises NotTrainable (a ValueError)."""
-        vectors, labels = validate_data(self, X, y, dtype=[np.float64, np.float32])
+        # What is not finite is found by the statistics, which saves a pass over X.
+        vectors, labels = validate_data(self, X, y, dtype=[np.float64, np.float32], ensure_all_finite=False)
         check_classification_targets(labels)
         classes, codes = np.unique(labels, return_inverse=True)
-        statistics = GaussianStatistics.empty(len(classes), vectors.shape[1])
-        statistics.update(vectors, codes)
+        statistics = gather(shares(vectors, codes), len(classes), vectors.shape[1])
         return self.fit_statistics(statistics, classes)
 
     def partial_fit(self, X: ArrayLike, y: ArrayLike, classes: ArrayLike | None = None) -> Self:
