@@ -1,0 +1,28 @@
+"""Every benchmark in turn: ``python -m benchmarks [--data FOLDER]``. Those that need data sets are left out without."""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+OWN = ("encode", "fit", "feature_store", "serve")
+WITH_DATA = ("accuracy", "backfill", "textmap")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, help="folder of Parquet data sets")
+    data = parser.parse_args().data
+    runs = [[name] for name in OWN] + [[name, "--data", str(data)] for name in WITH_DATA if data]
+    failed = []
+    for name, *arguments in runs:
+        print(f"\n== {name}", flush=True)
+        done = subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *arguments])
+        failed += [name] if done.returncode else []
+    if not data:
+        print(f"\nleft out without --data: {', '.join(WITH_DATA)}")
+    sys.exit(f"failed: {', '.join(failed)}" if failed else 0)
+
+
+if __name__ == "__main__":
+    main()

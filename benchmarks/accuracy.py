@@ -1,0 +1,49 @@
+"""Test accuracy of the heads on lite0 vectors of real data sets, trained on their own splits.
+
+python -m benchmarks.accuracy --data FOLDER      with clothing10, caltech99 and flowers5 as Parquet in FOLDER
+"""
+
+import argparse
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks.measure import machine, verdict
+from classifiers.registry import Registry
+from classifiers.train import train
+from embedder import registry
+from services.backfill import backfill
+from services.ingest import ingest
+from services.settings import Settings
+from store import Store
+from store.interchange import read_sources
+
+LEAST = {"clothing10": 0.87, "caltech99": 0.92, "flowers5": 0.87}
+"""Least test accuracy of `gaussian` on lite0."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--encoder", default="lite0")
+    parser.add_argument("--backend", default="auto")
+    options = parser.parse_args()
+    print(machine())
+    encoder = registry.load(options.encoder, backend=options.backend, cache_dir=Settings().cache)
+    with TemporaryDirectory() as folder:
+        store, heads = Store.open(Path(folder) / "headwater.db"), Registry(Path(folder) / "heads")
+        for task in LEAST:
+            ingest(store, read_sources([options.data / f"{task}.parquet"]), task=task)
+        backfill(store, encoder)
+        for task, least in LEAST.items():
+            for kind in ("gaussian", "linear"):
+                made = train(store, heads, task=task, encoders=[encoder.name], kind=kind, name=f"{task}-{kind}")
+                test = made.report.evaluations["test"]
+                figures = f"NLL {test.nll:.3f}, ECE {test.ece:.3f}, {test.rows} rows"
+                if kind == "gaussian":
+                    print(verdict(f"{task} {kind} ({figures})", test.accuracy, least, "", at_least=True))
+                else:
+                    print(f"     {task} {kind} ({figures}): {test.accuracy:.3f}")
+
+
+if __name__ == "__main__":
+    main()

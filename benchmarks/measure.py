@@ -1,0 +1,71 @@
+"""What the benchmarks share: the machine's state printed beside every figure, medians, photos."""
+
+import io
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+
+def machine() -> str:
+    """The processor, its cores and what else they are doing; a figure without it means little."""
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in _read("/proc/cpuinfo").splitlines()
+            if line.startswith("model name")
+        ),
+        platform.processor(),
+    )
+    gflops = multiply()
+    return (
+        f"machine: {model}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, "
+        f"fp32 matrix product {gflops:.0f} GFLOP/s, Python {platform.python_version()}"
+    )
+
+
+def multiply(n: int = 2048, repeats: int = 3) -> float:
+    """Best GFLOP/s of an n × n float32 product: what the machine gives now, whatever its name promises."""
+    a = np.random.default_rng(0).standard_normal((n, n), np.float32)
+    return 2 * n**3 / min(timed(lambda: a @ a, repeats)) / 1e9
+
+
+def timed(run: Callable[[], object], repeats: int) -> list[float]:
+    """Seconds of each of `repeats` calls."""
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def spread(values: Sequence[float], unit: str = "s", digits: int = 3) -> str:
+    """Median with the least and the largest value."""
+    median, low, high = statistics.median(values), min(values), max(values)
+    return f"{median:.{digits}f} {unit} ({low:.{digits}f} to {high:.{digits}f}, {len(values)} runs)"
+
+
+def verdict(name: str, figure: float, limit: float, unit: str, *, at_least: bool) -> str:
+    """One line: the figure beside what it must reach."""
+    holds = figure >= limit if at_least else figure <= limit
+    sign = "≥" if at_least else "≤"
+    return f"{'ok  ' if holds else 'MISS'} {name}: {figure:.3g} {unit} (wanted {sign} {limit:g})"
+
+
+def photo(width: int = 640, height: int = 480) -> bytes:
+    """A real photo (scikit-learn's china.jpg) as a JPEG of that size."""
+    from sklearn.datasets import load_sample_images
+
+    out = io.BytesIO()
+    Image.fromarray(load_sample_images().images[0]).resize((width, height)).save(out, "JPEG", quality=90)
+    return out.getvalue()
+
+
+def _read(path: str) -> str:
+    return Path(path).read_text() if Path(path).exists() else ""
