@@ -58,4 +58,4 @@ def persist(operation: Callable[[], T]) -> T:
 
 def _contended(message: str) -> bool:
     text = message.lower()
-    return any(word in text for word in ("conflict", "concurrent", "contention", "already exists"))
+    return any(word in text for word in ("conflict", "concurrent", "contention"))

@@ -5,7 +5,8 @@ What was learnt about LanceDB 0.40 and decides how this file is written:
 - `merge_insert` is exact between processes only when the key's columns carry the primary-key mark (see
   `store.schema`) *and* the scalar index is not used for the join. Either one missing, two processes that
   insert the same new key at once both succeed.
-- It does not look for duplicates within the rows given; so they are removed first.
+- Two `create_table` at once can both succeed, the later one emptying the table; so a lock is held (`store.lock`).
+- `merge_insert` does not look for duplicates within the rows given; so they are removed first.
 - Connecting makes a local folder, and importing the library takes two seconds; so both wait for first use.
 - Data format 2.0 scans vectors about 1.6 times as fast as the default one, which compresses what is not
   compressible: embeddings, and images that are compressed already.
@@ -21,6 +22,7 @@ import pyarrow as pa
 
 from store.errors import SnapshotGone, StoreError, WrongSchema
 from store.handles import locate, persist, query, rows_of
+from store.lock import exclusive
 from store.rows import in_order, local_path, unique
 
 FEW = 1000
@@ -89,7 +91,10 @@ class Database:
 
     def create(self, name: str, schema: pa.Schema) -> Any:
         """The table's handle, made when missing; of several processes that make it at once one does."""
-        return persist(lambda: self._connect().create_table(name, schema=schema, exist_ok=True))
+        with exclusive(self._path):
+            # Not exist_ok: it refuses a table that another process made with other metadata, such as its own probe.
+            handle = self.open(name)
+            return self._connect().create_table(name, schema=schema) if handle is None else handle
 
     def _connect(self) -> Any:
         with self._lock:

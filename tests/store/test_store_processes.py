@@ -1,14 +1,17 @@
 """Several real processes on one store: at once, and killed in the middle."""
 
 import re
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from subprocess import Popen
 
 import numpy as np
 from toystore import PROBE, make_assets, make_vectors, toy_spec
 
+from embedder.spec import EncoderSpec
 from store import Label, Store
 
 Start = Callable[..., "Popen[str]"]
@@ -152,18 +155,22 @@ def test_compaction_beside_writers_and_readers(start_python: Start, tmp_path: Pa
     np.testing.assert_array_equal(store.matrix("t", ["toy"], snapshot=snapshot).X, X[:100][np.argsort(ids[:100])])
 
 
-def test_first_writers_of_one_feature_table_agree_on_its_probe(start_python: Start, tmp_path: Path) -> None:
-    code = HEAD + 'print(store.ensure_features("toy", toy_spec(), PROBE + worker * 1e-4).probe.tobytes().hex())'
-    workers = [start_python(code, tmp_path / "db", i) for i in range(3)]
-    for worker in workers:
-        assert worker.stdout is not None
-        worker.stdout.readline()
-    for worker in workers:
-        assert worker.stdin is not None
-        worker.stdin.write("go\n")
-        worker.stdin.flush()
-    probes = {worker.communicate(timeout=120)[0].strip() for worker in workers}
-    assert len(probes) == 1
-    stored = Store.open(tmp_path / "db").features("toy").probe
-    assert probes == {stored.tobytes().hex()}
-    assert np.abs(stored - PROBE).max() < 3e-4
+def test_a_table_is_made_once_however_many_begin(tmp_path: Path) -> None:
+    """Threads with a connection each race more closely than processes: LanceDB's own creation fails 1 time in 3."""
+    for trial in range(10):
+        spec = toy_spec(f"weights {trial}")
+        barrier = threading.Barrier(4)
+
+        def write(worker: int, spec: EncoderSpec = spec, barrier: threading.Barrier = barrier) -> bytes:
+            store = Store.open(tmp_path / "db")
+            store.encoders()
+            barrier.wait()
+            features = store.ensure_features("toy", spec, PROBE + np.float32(worker * 1e-4))
+            features.put([f"{worker}", "all"], make_vectors(2))
+            return features.probe.tobytes()
+
+        with ThreadPoolExecutor(4) as pool:
+            probes = set(pool.map(write, range(4)))
+        stored = Store.open(tmp_path / "db").features(spec.fingerprint)
+        assert probes == {stored.probe.tobytes()}
+        assert sorted(stored.ids().to_pylist()) == ["0", "1", "2", "3", "all"]
