@@ -72,7 +72,7 @@ class Rows:
                 "these heads give exactly one label a row"
             )
         training = self.labelled("train")
-        names = {str(label) for label in pc.list_flatten(training["labels"]).to_pylist()}
+        names = {str(label) for label in pc.unique(pc.list_flatten(training["labels"])).to_pylist()}
         if len(names) < 2:
             raise NotTrainable(
                 f"task {self.task!r} has {training.num_rows} training rows of {len(names)} class(es) "
@@ -98,10 +98,8 @@ class Rows:
 
 def ids_digest(ids: Iterable[str]) -> str:
     """sha256 over the sorted ids, each followed by a newline: the same rows, the same digest, in any order."""
-    digest = hashlib.sha256()
-    for id_ in sorted(ids):
-        digest.update(f"{id_}\n".encode())
-    return digest.hexdigest()
+    listed = "".join(f"{id_}\n" for id_ in sorted(ids))
+    return hashlib.sha256(listed.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
