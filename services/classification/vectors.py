@@ -26,11 +26,13 @@ async def of_images(
     Raises ServiceDown, RemoteProblem; WrongFingerprint when that service's encoder is not the heads'.
     """
     names = {encoder.fingerprint: encoder.name for head in heads for encoder in head.manifest.encoders}
-    batches = await asyncio.gather(*(service.embedding.embed(uploads, encoder=name) for name in names.values()))
-    got = {batch.fingerprint for batch in batches}
+    good = [upload for upload in uploads if upload.error is None]
+    calls = (service.embedding.embed(good, encoder=name) for name in names.values())
+    batches = await asyncio.gather(*calls) if good else []
+    found = {batch.fingerprint: _beside_failed(uploads, batch.items) for batch in batches}
     for head in heads:
-        _require(head, got)
-    return {batch.fingerprint: batch.items for batch in batches}
+        _require(head, set(found) if good else set(head.fingerprints))
+    return found or {fingerprint: _beside_failed(uploads, []) for fingerprint in names}
 
 
 async def of_ids(service: ClassificationService, ids: Sequence[str], heads: Sequence[PublishedHead]) -> ByEncoder:
@@ -53,6 +55,12 @@ def of_request(vectors: Sequence[Sequence[float]], encoder: str, heads: Sequence
     for head in heads:
         _require(head, set(widths) or {encoder})
     return {fp: [_checked(vector, width) for vector in vectors] for fp, width in widths.items()}
+
+
+def _beside_failed(uploads: Sequence[Upload], embedded: Sequence[Vectored]) -> list[Vectored]:
+    """Embedded items at the places of the uploads that were sent on; the others keep the problem they came with."""
+    sent = iter(embedded)
+    return [Vectored(None, each.name, error=each.error) if each.error else next(sent) for each in uploads]
 
 
 def _require(head: PublishedHead, got: set[str]) -> None:
