@@ -48,6 +48,7 @@ ERRORS: dict[type[Exception], tuple[int, str]] = {
     stored.AmbiguousFeatures: (422, "ambiguous_encoder"),
     stored.FeaturesMismatch: (409, "wrong_fingerprint"),
     stored.BadSplit: (422, "bad_split"),
+    stored.BadLabels: (422, "bad_labels"),
     stored.BadVectors: (422, "bad_vectors"),
     stored.StoreError: (503, "store_unavailable"),
     heads.UnknownHead: (404, "unknown_head"),

@@ -25,15 +25,16 @@ def ingest(
     from store import Store, interchange
 
     settings = output.settings(store=store)
-    items = interchange.read_sources(source)
+    opened, items = Store.open(settings.store), interchange.read_sources(source)
     with output.progress_bar("ingest") as bar:
         done = job.ingest(
-            Store.open(settings.store),
+            opened,
             items,
             task=task,
             reference=reference,
             on_progress=lambda now: bar(now.items, None, f"{now.quarantined} quarantined"),
         )
+    opened.optimize()
     output.show(
         {
             "store": settings.store,
@@ -76,6 +77,7 @@ def backfill(
             max_pixels=settings.max_pixels,
             on_progress=lambda now: bar(now.done + now.quarantined, now.total, f"{now.images_per_second:.0f} images/s"),
         )
+    opened.optimize()
     output.show(
         {
             "encoder": encoder,
