@@ -7,6 +7,7 @@ needs, and that is what is built; a bare checkpoint does not say, so its name do
 """
 
 import hashlib
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -103,9 +104,14 @@ def _missing(name: str, model: str, record: dict[str, Any], error: Exception) ->
 def _load(source: Source) -> Any:
     """The whole model in fp32, filled, frozen. Raises WeightsError."""
     overrides = {"force_quick_gelu": True} if source.quick_gelu else {}
-    model = open_clip.create_model(
-        source.model, pretrained=None, pretrained_text=False, force_preprocess_cfg=source.tag, **overrides
-    )
+    logger = logging.getLogger()
+    logger.addFilter(_is_needless)
+    try:
+        model = open_clip.create_model(
+            source.model, pretrained=None, pretrained_text=False, force_preprocess_cfg=source.tag, **overrides
+        )
+    finally:
+        logger.removeFilter(_is_needless)
     state = open_clip.factory.convert_state_dict(model, weights.read(source.checkpoint))
     for extra in ("input_resolution", "context_length", "vocab_size"):
         state.pop(extra, None)  # OpenAI's archives carry these numbers among the tensors
@@ -113,6 +119,11 @@ def _load(source: Source) -> Any:
         state = open_clip.model.convert_to_custom_text_state_dict(state)
     weights.load_strictly(model, state, str(source.checkpoint))
     return weights.frozen(model.float())
+
+
+def _is_needless(record: logging.LogRecord) -> bool:
+    """False for open_clip's warning of random weights: they are replaced at once, or it is an error."""
+    return not record.getMessage().startswith("No pretrained weights loaded")
 
 
 def _spec(source: Source, model: Any) -> EncoderSpec:
