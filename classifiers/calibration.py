@@ -47,6 +47,11 @@ def fit_temperature(scores: NDArray[Any], codes: NDArray[np.integer[Any]]) -> fl
     return 1.0 / beta if _nll(scores, codes, beta)[0] < start else 1.0
 
 
+def mean_nll(scores: NDArray[Any], codes: NDArray[np.integer[Any]], temperature: float) -> float:
+    """Mean NLL of softmax(scores / T) in nats; arguments as in `fit_temperature`, n ≥ 1."""
+    return _nll(scores, codes, 1.0 / temperature)[0]
+
+
 def _nll(scores: NDArray[Any], codes: NDArray[np.integer[Any]], beta: float) -> tuple[float, float, float]:
     """Mean NLL of softmax(β scores) and its first two derivatives in β, in float64, chunk by chunk."""
     total = np.zeros(3)

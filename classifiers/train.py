@@ -75,9 +75,10 @@ def train(
         raise NotTrainable("name at least one encoder whose vectors the head is to take")
     rows = Rows(store, task, tuple(encoders), store.snapshot())
     blocks, classes = rows.blocks(), rows.classes()
+    parameters = estimator.get_params()  # as asked; what was chosen on the way is among the head's settings
     learned = KINDS[kind].learn(estimator, rows, classes)
     calibrated = calibrate(rows, learned.head, seed)
-    report = make_report(rows, estimator.get_params(), learned, calibrated, classes, seed)
+    report = make_report(rows, parameters, learned, calibrated, classes, seed)
     record = TrainingRecord(
         parameters=dict(report.parameters),
         task=task,

@@ -1,14 +1,11 @@
 """The image formats that are read, and what stands between a file from a stranger and Pillow's codecs."""
 
-import threading
-import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from struct import unpack_from
-from typing import Any
 
 from PIL import (
     AvifImagePlugin,
@@ -156,32 +153,9 @@ def _needed(kind: bytes, *, sound: bool) -> bool:
     return True
 
 
-_thread = threading.local()
-
-
-class _PillowWarnings:
-    """The `warnings` module as Pillow's codecs see it: silent in a thread that is inside `guarded`.
-
-    Pillow warns of odd metadata that does not touch the picture. `warnings.catch_warnings` would change the
-    filters of all threads; this changes nothing for anyone else in the process.
-    """
-
-    def warn(self, message: str, category: type[Warning] = UserWarning, stacklevel: int = 1) -> None:
-        if not getattr(_thread, "quiet", False):
-            warnings.warn(message, category, stacklevel=stacklevel + 1)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(warnings, name)
-
-
-for _module in (Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin):
-    vars(_module)["warnings"] = _PillowWarnings()
-
-
 @contextmanager
 def guarded() -> Iterator[None]:
-    """Whatever a codec raises inside comes out as BadImage; its warnings do not come out."""
-    _thread.quiet = True
+    """Whatever a codec raises inside comes out as BadImage."""
     try:
         yield
     except BadImage:
@@ -190,8 +164,6 @@ def guarded() -> Iterator[None]:
         raise BadImage("too_many_pixels", f"the image is too large to decode ({error}); scale it down") from error
     except Exception as error:
         raise _codec_failure(error) from error
-    finally:
-        _thread.quiet = False
 
 
 _UNSUPPORTED = ("nsupported", "not supported", "unknown pixel mode")  # Pillow's words; the rest is damage

@@ -3,7 +3,6 @@
 import io
 import struct
 import threading
-import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -14,7 +13,7 @@ import pytest
 from elpv_dataset.utils import load_dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, TiffImagePlugin
+from PIL import Image
 from sklearn.datasets import load_sample_image
 
 from embedder.errors import BadImage
@@ -214,16 +213,6 @@ def test_broken_metadata_does_not_spoil_the_picture() -> None:
     animated = bytearray(FILES["png-animated"])
     animated[animated.index(b"acTL") + 4] = 0xFF
     assert decode(bytes(animated)).image.size == FLOWER.size
-
-
-def test_warnings_of_pillow_stay_in_for_us_and_come_out_for_others() -> None:
-    with pytest.warns(UserWarning, match="EXIF"), Image.open(io.BytesIO(BROKEN_EXIF)) as image:
-        image.getexif()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        decode(BROKEN_EXIF)
-        inspect(BROKEN_EXIF)
-    assert TiffImagePlugin.warnings.catch_warnings is warnings.catch_warnings
 
 
 def test_many_threads_at_once() -> None:
