@@ -196,7 +196,7 @@ def test_a_missing_hub_weight_tells_what_to_do(folder, monkeypatch):
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    with pytest.raises(WeightsError, match="hf download .*openclip/ViT-B-32@FILE"):
+    with pytest.raises(WeightsError, match=r"hf download .*openclip/ViT-B-32@FILE"):
         openclip.blueprint("ViT-B-32/openai")
 
 

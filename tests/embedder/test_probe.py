@@ -13,13 +13,8 @@ from embedder.image import fit
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
-def encoder(cache):
-    return registry.load("lite0", backend="torch-fp32", cache_dir=cache)
+def encoder(cache_dir):
+    return registry.load("lite0", backend="torch-fp32", cache_dir=cache_dir)
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +53,8 @@ def test_the_reference_passes_itself(encoder, reference):
 
 
 @pytest.mark.parametrize("backend", ["torch-fp16", "openvino-fp32", "auto"])
-def test_other_engines_and_precisions_pass(cache, reference, backend):
-    encoder = registry.load("lite0", backend=backend, cache_dir=cache)
+def test_other_engines_and_precisions_pass(cache_dir, reference, backend):
+    encoder = registry.load("lite0", backend=backend, cache_dir=cache_dir)
     assert probe.check(encoder, reference) >= 0.999
 
 

@@ -1,0 +1,164 @@
+"""Engines: same numbers for any batch, a cache that survives damage and company, nothing sent anywhere."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from embedder.cache import Cache
+from embedder.encoder import Graph, Port
+from embedder.engine import TorchEngine
+from embedder.openvino_engine import OpenVINOEngine
+from embedder.spec import ImagePreprocessing
+
+SIZE = 16
+IMAGE = ImagePreprocessing(size=SIZE, resize=SIZE, interpolation="bicubic", mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
+
+
+class Small(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.convolution = torch.nn.Conv2d(3, 8, 3, stride=2)
+
+    def forward(self, x):
+        features = self.convolution(x).relu()
+        return features.mean((2, 3)), features.flatten(2).transpose(1, 2)
+
+
+def graph(build=lambda: Small().eval().requires_grad_(False), key="small"):
+    port = Port((SIZE, SIZE, 3), "uint8")
+    return Graph(key=key, libraries=("numpy",), build=build, ports=(port,), normalise=IMAGE)
+
+
+def pixels(rows, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (rows, SIZE, SIZE, 3), dtype=np.uint8)
+
+
+def expected(x):
+    """By hand: scaled, normalised, through the module."""
+    normal = (x / 255.0 - np.array(IMAGE.mean)) / np.array(IMAGE.std)
+    with torch.inference_mode():
+        return [y.numpy() for y in Small().eval()(torch.from_numpy(normal).float().permute(0, 3, 1, 2))]
+
+
+@pytest.fixture(scope="module")
+def engines(tmp_path_factory):
+    cache = Cache(tmp_path_factory.mktemp("engines"))
+    return [TorchEngine("cpu", "fp32").compile(graph()), OpenVINOEngine(cache, "fp32").compile(graph())]
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.integers(1, 75))
+def test_any_number_of_rows_gives_the_modules_own_numbers(engines, rows):
+    x = pixels(rows, seed=rows)
+    for run in engines:
+        for found, wanted in zip(run([x]), expected(x), strict=True):
+            np.testing.assert_allclose(found, wanted, atol=2e-5)
+
+
+def test_results_are_not_overwritten_by_the_next_call(engines):
+    for run in engines:
+        first = run([pixels(1)])[0]
+        kept = first.copy()
+        run([pixels(1, seed=1)])
+        np.testing.assert_array_equal(first, kept)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_torch_precisions(precision):
+    engine = TorchEngine("cpu", precision)
+    assert engine.name == f"torch-cpu-{precision}"
+    x = pixels(3)
+    np.testing.assert_allclose(engine.compile(graph())([x])[0], expected(x)[0], atol=0.02)
+
+
+def test_a_converted_model_is_used_again_and_rebuilt_when_damaged(tmp_path):
+    built = []
+
+    def build():
+        built.append(1)
+        return Small().eval().requires_grad_(False)
+
+    def run():
+        return OpenVINOEngine(Cache(tmp_path), "fp32").compile(graph(build))([pixels(2)])[0]
+
+    first = run()
+    np.testing.assert_array_equal(run(), first)
+    assert len(built) == 1
+    (weights,) = tmp_path.glob("*/model.bin")
+    weights.write_bytes(weights.read_bytes()[:-4])
+    np.testing.assert_array_equal(run(), first)
+    assert len(built) == 2
+    (listing,) = tmp_path.glob("*/digests.json")
+    listing.unlink()
+    np.testing.assert_array_equal(run(), first)
+    assert len(built) == 3
+    assert not list(tmp_path.glob(".making-*"))
+
+
+def test_a_failed_build_leaves_no_entry(tmp_path):
+    def build():
+        raise RuntimeError("no weights")
+
+    with pytest.raises(RuntimeError, match="no weights"):
+        OpenVINOEngine(Cache(tmp_path), "fp32").compile(graph(build))
+    assert [p.name for p in tmp_path.iterdir() if p.is_dir()] == []
+
+
+MAKE = """
+import os, sys, time
+from pathlib import Path
+from embedder.cache import Cache
+root, log = Path(sys.argv[1]), Path(sys.argv[2])
+def make(folder):
+    with log.open("a") as file:
+        file.write("made\\n")
+    (folder / "a").write_text("a" * 100000)
+    if sys.argv[3] == "die":
+        os._exit(9)
+    time.sleep(0.3)
+    (folder / "b").write_text("b")
+folder = Cache(root).folder("key", make)
+assert (folder / "a").stat().st_size == 100000 and (folder / "b").read_text() == "b"
+"""
+
+
+def start(tmp_path, mode="live"):
+    return subprocess.Popen([sys.executable, "-c", MAKE, str(tmp_path / "cache"), str(tmp_path / "log"), mode])
+
+
+def test_processes_make_an_entry_once_and_a_killed_one_leaves_no_trace(tmp_path):
+    assert start(tmp_path, "die").wait() == 9
+    assert not (tmp_path / "cache" / "key").exists()
+    processes = [start(tmp_path) for _ in range(4)]
+    assert [process.wait() for process in processes] == [0, 0, 0, 0]
+    assert (tmp_path / "log").read_text() == "made\n" * 2  # the killed one's, and one of the four's
+
+
+CONVERT = """
+import socket, sys
+sys.path[:0] = [sys.argv[2]]
+def refuse(*_):
+    raise AssertionError("network")
+socket.socket.connect = socket.getaddrinfo = refuse
+from pathlib import Path
+from test_engine import Cache, OpenVINOEngine, graph, pixels
+OpenVINOEngine(Cache(Path(sys.argv[1])), "fp32").compile(graph())([pixels(1)])
+assert not [name for name, module in sys.modules.items() if name.startswith("openvino_telemetry") and module]
+"""
+
+
+def test_openvino_reports_to_nobody(tmp_path):
+    """Its telemetry package writes an identity into the home folder on import, then posts events."""
+    environment = os.environ | {"HOME": str(tmp_path / "home")}
+    (tmp_path / "home").mkdir()
+    command = [sys.executable, "-c", CONVERT, str(tmp_path / "cache"), str(Path(__file__).parent)]
+    subprocess.run(command, env=environment, check=True)
+    assert not (tmp_path / "home" / "intel").exists()
