@@ -63,7 +63,7 @@ class PublishedHead:
             UnknownCoverage: a coverage that was not calibrated.
             ValueError: `top_k` below 1.
         """
-        threshold = self._threshold(coverage)
+        threshold = self.threshold(coverage)
         vectors = check_vectors(X, self.head.dim)
         proba = probabilities(self.head.score(vectors), self.head.link, self.head.temperature)
         names = np.array(self.head.classes, dtype=object)
@@ -83,7 +83,11 @@ class PublishedHead:
             for label, value, members, percentile in zip(labels, values, sets, percentiles, strict=True)
         ]
 
-    def _threshold(self, coverage: float) -> float | None:
+    def threshold(self, coverage: float) -> float | None:
+        """The least probability in a prediction set of this coverage; None without validation rows.
+
+        Raises UnknownCoverage with those that were calibrated.
+        """
         stored = self.manifest.conformal
         if stored and coverage_key(coverage) not in stored:
             raise UnknownCoverage(coverage_key(coverage), stored)

@@ -15,10 +15,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-import classifiers.errors as heads
-import embedder.errors as encoders
-import store.errors as stored
-from services.errors import BadRequest, RemoteProblem, ServiceDown, UnknownBackfill
+from services.errors import ERRORS, HTTP_CODES, RemoteProblem, status_and_code
 from services.logs import request_id
 from services.metrics import CONTENT_TYPE, Metrics
 from services.schemas import ErrorBody, Problem
@@ -38,49 +35,9 @@ class TooLarge(HTTPException):
         super().__init__(status_code=413, detail=message)
 
 
-ERRORS: dict[type[Exception], tuple[int, str]] = {
-    encoders.UnknownEncoder: (404, "unknown_encoder"),
-    encoders.ProbeMismatch: (409, "probe_mismatch"),
-    encoders.QueueFull: (503, "queue_full"),
-    stored.UnknownId: (404, "unknown_id"),
-    stored.UnknownTask: (404, "unknown_task"),
-    stored.UnknownFeatures: (404, "unknown_encoder"),
-    stored.AmbiguousFeatures: (422, "ambiguous_encoder"),
-    stored.FeaturesMismatch: (409, "wrong_fingerprint"),
-    stored.BadSplit: (422, "bad_split"),
-    stored.BadLabels: (422, "bad_labels"),
-    stored.BadVectors: (422, "bad_vectors"),
-    stored.StoreError: (503, "store_unavailable"),
-    heads.UnknownHead: (404, "unknown_head"),
-    heads.UnknownAlias: (404, "unknown_alias"),
-    heads.UnknownVersion: (404, "unknown_version"),
-    heads.BadArtifact: (503, "bad_head"),
-    heads.WrongFingerprint: (409, "wrong_fingerprint"),
-    heads.BadName: (422, "bad_name"),
-    heads.BadVectors: (422, "bad_vectors"),
-    heads.UnknownCoverage: (422, "unknown_coverage"),
-    encoders.BatcherStopped: (503, "stopping"),
-    UnknownBackfill: (404, "unknown_backfill"),
-    ServiceDown: (502, "service_down"),
-    BadRequest: (422, "bad_request"),
-}
-"""Every error that a client can meet: its status and its code. Anything else is a 500 without details."""
-
-_HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
-
-
 def problem(error: Exception) -> Problem:
     """What a client is told of `error`."""
-    if isinstance(error, encoders.BadImage):
-        return Problem(code=error.reason, message=str(error))
-    if isinstance(error, RemoteProblem):
-        return Problem(code=error.code, message=str(error))
-    _, code = _row(error)
-    return Problem(code=code, message=str(error))
-
-
-def _row(error: Exception) -> tuple[int, str]:
-    return next((ERRORS[kind] for kind in type(error).__mro__ if kind in ERRORS), (500, "internal"))
+    return Problem(code=status_and_code(error)[1], message=str(error))
 
 
 def error_response(status: int, trouble: Problem, headers: dict[str, str] | None = None) -> JSONResponse:
@@ -90,14 +47,14 @@ def error_response(status: int, trouble: Problem, headers: dict[str, str] | None
 
 async def _answer_error(_: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):
-        code = _HTTP_CODES.get(error.status_code, "bad_request")
+        code = HTTP_CODES.get(error.status_code, "bad_request")
         return error_response(
             error.status_code, Problem(code=code, message=str(error.detail)), dict(error.headers or {})
         )
     if isinstance(error, RequestValidationError):
         faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         return error_response(422, Problem(code="bad_request", message=faults))
-    status = error.status if isinstance(error, RemoteProblem) else _row(error)[0]
+    status = status_and_code(error)[0]
     seconds = math.ceil(getattr(error, "retry_after", RETRY_AFTER_SECONDS))
     retry = {"Retry-After": str(max(1, seconds))} if status == 503 else None
     return error_response(status, problem(error), retry)

@@ -6,9 +6,9 @@ import numpy as np
 from PIL import Image
 
 
-def photo(seed: int, width: int = 96, height: int = 64) -> bytes:
-    """A PNG of random colour patches: small, and different for every seed."""
+def photo(seed: int, width: int = 96, height: int = 64, form: str = "PNG") -> bytes:
+    """A picture of random colour patches: small, and different for every seed."""
     patches = np.random.default_rng(seed).integers(0, 256, (4, 6, 3), dtype=np.uint8)
     out = io.BytesIO()
-    Image.fromarray(patches).resize((width, height), Image.Resampling.BICUBIC).save(out, "PNG")
+    Image.fromarray(patches).resize((width, height), Image.Resampling.BICUBIC).save(out, form)
     return out.getvalue()

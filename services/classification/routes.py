@@ -56,6 +56,8 @@ async def classify(
     coverage: Annotated[float, Query(gt=0, lt=1, description="of the prediction set")] = 0.9,
 ) -> ClassifyResponse:
     heads = await service.heads(head or [])
+    for published in heads:
+        published.threshold(coverage)  # refuses an unknown coverage before anything is embedded
     by_encoder = await _vectors(request, service, heads)
     options: dict[str, Any] = {"top_k": top_k, "coverage": coverage, "metrics": service.metrics}
     items = await run_in_threadpool(partial(answer, by_encoder, heads, **options))

@@ -8,8 +8,7 @@ from pydantic import ValidationError
 from classifiers.errors import NotTrainable, UnknownKind, UnknownParameter
 from embedder.errors import ProbeMismatch, WeightsError
 from services.cli import data, demo, doctor, learn, output, serving
-from services.errors import RemoteProblem
-from services.http import ERRORS
+from services.errors import ERRORS, RemoteProblem
 from services.processes import NotStarted
 
 app = typer.Typer(

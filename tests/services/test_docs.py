@@ -9,7 +9,7 @@ import typer.main
 
 from services import classification, embedding
 from services.cli import app
-from services.http import _HTTP_CODES, ERRORS
+from services.errors import ERRORS, HTTP_CODES
 from services.metrics import STAGES, Metrics
 from services.settings import Settings
 
@@ -51,7 +51,7 @@ def test_every_metric_stands_in_the_docs():
 
 def test_every_error_code_stands_in_the_docs():
     text = (DOCS / "http.md").read_text()
-    codes = {code for _, code in ERRORS.values()} | set(_HTTP_CODES.values()) | {"internal"}
+    codes = {code for _, code in ERRORS.values()} | set(HTTP_CODES.values()) | {"internal"}
     assert not [code for code in codes if f"`{code}`" not in text]
 
 

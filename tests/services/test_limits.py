@@ -42,6 +42,9 @@ def test_too_many_items_and_too_many_bytes_are_413(tight, photos):
     assert code(post(tight, b"\0" * 400_000)) == (413, "too_large")
 
 
+START = b'--b\r\nContent-Disposition: form-data; name="images"; filename="x"\r\n\r\n'
+
+
 def test_a_body_without_a_length_is_cut_off_while_it_is_read(tight):
     """An endless chunked upload: the answer comes although the client never stops sending."""
     host, port = tight.classification_url.removeprefix("http://").split(":")
@@ -49,7 +52,7 @@ def test_a_body_without_a_length_is_cut_off_while_it_is_read(tight):
     with socket.create_connection((host, int(port)), timeout=20) as connection:
         connection.sendall(
             b"POST /classify?head=gaussian HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
-            b"Content-Type: multipart/form-data; boundary=b\r\n\r\n"
+            b"Content-Type: multipart/form-data; boundary=b\r\n\r\n" + b"%x\r\n" % len(START) + START + b"\r\n"
         )
         while not answer and sent < 50_000_000:
             connection.sendall(piece)
