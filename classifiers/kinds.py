@@ -63,9 +63,7 @@ def learn_streamed(estimator: GaussianClassifier, rows: Rows, classes: tuple[str
     return Learned(estimator.head_, tuple(counts), ids_digest(ids))
 
 
-def tuned_shrinkage(
-    statistics: GaussianStatistics, priors: Priors, rows: Rows, classes: tuple[str, ...]
-) -> Shrinkage:
+def tuned_shrinkage(statistics: GaussianStatistics, priors: Priors, rows: Rows, classes: tuple[str, ...]) -> Shrinkage:
     """The shrinkage that does best on validation rows, the first `TUNING_ROWS` of them; "oas" without any."""
     parts: list[tuple[NDArray[np.float32], NDArray[np.int64]]] = []
     count = 0

@@ -14,9 +14,10 @@ import numpy as np
 from store import Item
 
 TASK = "defective"
+LABELS = ("defective", "intact")
 
-PUBLISHED = (("SVM on hand-made features", 0.824), ("CNN, VGG-19 fine-tuned", 0.884))
-"""Accuracy of Deitsch et al. 2019 (Solar Energy 185) on these photos, on a 75/25 split of their own."""
+PUBLISHED = (("SVM, published", 0.824), ("CNN, published", 0.884))
+"""Accuracy of Deitsch et al. 2019 (Solar Energy 185) on these photos, on a split of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ def cells(seed: int = 0) -> list[Cell]:
     """All photos with a label and a stratified random 70/10/20 split. Raises ModuleNotFoundError."""
     folder = Path(str(files("elpv_dataset") / "data"))
     rows = [line.split() for line in (folder / "labels.csv").read_text().splitlines() if line.strip()]
-    labels = ["defective" if float(probability) > 0.5 else "intact" for _, probability, _ in rows]
+    labels = [LABELS[0] if float(probability) > 0.5 else LABELS[1] for _, probability, _ in rows]
     splits = stratified(labels, seed)
     return [Cell(folder / row[0], label, split) for row, label, split in zip(rows, labels, splits, strict=True)]
 
@@ -39,6 +40,12 @@ def items(chosen: Sequence[Cell]) -> Iterator[Item]:
     """The photos as `services.ingest` takes them."""
     for cell in chosen:
         yield Item(uri=str(cell.path), labels=[cell.label], split=cell.split)
+
+
+def held_out(chosen: Sequence[Cell], count: int) -> list[Cell]:
+    """`count` photos of the test split, the labels in turn."""
+    by_label = [[cell for cell in chosen if cell.split == "test" and cell.label == label] for label in LABELS]
+    return [cell for pair in zip(*by_label, strict=False) for cell in pair][:count]
 
 
 def stratified(labels: Sequence[str], seed: int) -> list[str]:

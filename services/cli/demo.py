@@ -40,19 +40,22 @@ def demo(
         cells = data.cells(seed)
         _fill(settings, cells)
         _train(settings, seed)
-        _serve(settings, [cell for cell in cells if cell.split == "test"][:HELD_OUT], keep, start)
+        _serve(settings, data.held_out(cells, HELD_OUT), keep, start)
 
 
 def _fill(settings: Settings, cells: list[data.Cell]) -> None:
     from embedder import registry
-    from services.backfill import backfill
+    from services.backfill import backfill, open_features
     from services.ingest import ingest
     from store import Store
 
     store = Store.open(settings.store)
     done = ingest(store, data.items(cells), task=data.TASK)
     output.out.print(f"ingest    {done.items:,} photos into {settings.store} in {done.seconds:.1f} s")
+    begun = time.perf_counter()
     encoder = registry.load("lite0", backend=settings.backend, cache_dir=settings.cache)
+    open_features(store, encoder)
+    output.out.print(f"encoder   {encoder.name} on {encoder.backend}, probed in {time.perf_counter() - begun:.1f} s")
     with output.progress_bar("backfill") as bar:
         filled = backfill(
             store,
@@ -61,8 +64,7 @@ def _fill(settings: Settings, cells: list[data.Cell]) -> None:
             on_progress=lambda now: bar(now.done, now.total, f"{now.images_per_second:.0f} images/s"),
         )
     output.out.print(
-        f"backfill  {filled.done:,} vectors of {encoder.name} ({encoder.backend}) in {filled.seconds:.1f} s, "
-        f"{filled.images_per_second:.0f} images/s"
+        f"backfill  {filled.done:,} vectors in {filled.seconds:.1f} s, {filled.images_per_second:.0f} images/s"
     )
 
 
@@ -85,9 +87,9 @@ def _train(settings: Settings, seed: int) -> None:
         )
         test, seconds = trained.report.evaluations["test"], time.perf_counter() - start
         rows.append((kind, f"{test.accuracy:.3f}", f"{test.nll:.3f}", f"{test.ece:.3f}", f"{seconds:.1f} s"))
-    rows += [(f"{name}, Deitsch et al. 2019 *", f"{accuracy:.3f}", "", "", "") for name, accuracy in data.PUBLISHED]
+    rows += [(f"{name} *", f"{accuracy:.3f}", "", "", "") for name, accuracy in data.PUBLISHED]
     output.table(("head", "test accuracy", "NLL", "ECE", "trained in"), rows)
-    output.out.print("* published on the same photos with another split: a reference, not a contest")
+    output.out.print("* Deitsch et al. 2019, on the same photos with another split: a reference, not a contest")
 
 
 def _serve(settings: Settings, held_out: list[data.Cell], keep: bool, start: float) -> None:
