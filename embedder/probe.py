@@ -26,7 +26,7 @@ TEXTS: tuple[str, ...] = (
     "An aerial view of a harbour at night, with 3 red ships; long exposure.",
 )
 
-_SIZES = ((317, 251), (203, 391), (640, 427), (61, 47), (523, 523))
+_SIZES = ((317, 251), (203, 391), (429, 287), (61, 47), (331, 331))
 _MIX = np.array([[1.0, 1.0, 1.0], [0.5, 0.0, -0.5], [0.25, -0.5, 0.25]])
 """Brightness, and two colour differences of half its strength, as red, green and blue."""
 
@@ -46,18 +46,25 @@ def _picture(width: int, height: int, seed: int) -> Image.Image:
     total = np.zeros((height, width, 3))
     cells = 3
     while cells < max(width, height):
-        total += np.stack([_noise(random, cells, width, height) for _ in range(3)], axis=2) @ _MIX / cells
+        total += np.stack([_noise(random, cells, width, height) for _ in range(3)], axis=2) / cells
         cells *= 2
+    total = total @ _MIX
     total /= total.std()
-    rows, columns = np.mgrid[0:height, 0:width]
     for _ in range(40):
         y, x, radius = random.randint(height), random.randint(width), random.randint(4, 8 + height // 4)
-        if random.randint(2):
-            inside = np.maximum(abs(rows - y), abs(columns - x)) < radius
-        else:
-            inside = (rows - y) ** 2 + (columns - x) ** 2 < radius**2
-        total[inside] = 0.5 * total[inside] + random.uniform(-1.5, 1.5, 3) @ _MIX
+        _draw(total, y, x, radius, is_disc=bool(random.randint(2)), colour=random.uniform(-1.5, 1.5, 3) @ _MIX)
     return Image.fromarray(np.clip(120 + 60 * total, 0, 255).astype(np.uint8))
+
+
+def _draw(
+    picture: NDArray[np.float64], y: int, x: int, radius: int, *, is_disc: bool, colour: NDArray[np.float64]
+) -> None:
+    """A half-transparent disc or square around (y, x), in place."""
+    top, left = max(y - radius, 0), max(x - radius, 0)
+    part = picture[top : y + radius, left : x + radius]
+    rows, columns = np.ogrid[top : top + part.shape[0], left : left + part.shape[1]]
+    inside = (rows - y) ** 2 + (columns - x) ** 2 < radius**2 if is_disc else np.full(part.shape[:2], True)
+    part[inside] = 0.5 * part[inside] + colour
 
 
 def _noise(random: np.random.RandomState, cells: int, width: int, height: int) -> NDArray[np.float32]:
