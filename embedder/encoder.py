@@ -33,7 +33,7 @@ class Embedding:
 class Encoder(Protocol):
     """A frozen network with its preprocessing. `embedder.registry.load` makes one from a name.
 
-    `prepare` may be called from any thread; `embed` and `embed_texts` from one thread at a time.
+    All methods may be called from any thread; those that run the network take turns.
     """
 
     @property

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Lock
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +18,10 @@ from embedder.spec import EncoderSpec, ImagePreprocessing
 
 
 class GraphEncoder:
-    """Implements `embedder.encoder.Encoder`. A network is compiled when it is first used."""
+    """Implements `embedder.encoder.Encoder`. A network is compiled when it is first used.
+
+    Calls from several threads take turns at the engine, so a service can backfill while it answers.
+    """
 
     def __init__(self, name: str, blueprint: Blueprint, engine: Engine, cache: Cache) -> None:
         self.name = name
@@ -26,6 +31,7 @@ class GraphEncoder:
         self._engine = engine
         self._cache = cache
         self._compiled: dict[str, Run] = {}
+        self._turn = Lock()
         self._tokenise: Tokenise | None = None
 
     def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
@@ -38,7 +44,7 @@ class GraphEncoder:
             raise ValueError(f"{self.name} gives no tokens; ask for vectors only")
         if len(pixels) == 0:
             return self._nothing(tokens)
-        vectors, *rest = self._run(graph)([pixels])
+        vectors, *rest = self._run(graph, [pixels])
         return Embedding(_floats(vectors), rest[0].astype(np.float16) if rest else None)
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -51,7 +57,7 @@ class GraphEncoder:
             return np.zeros((0, self.spec.dim), np.float32)
         if self._tokenise is None:
             self._tokenise = blueprint.tokeniser()
-        return _floats(self._run(blueprint.text)(self._tokenise(texts))[0])
+        return _floats(self._run(blueprint.text, self._tokenise(texts))[0])
 
     def reference_probe(self) -> NDArray[np.float32]:
         """Kept in the cache, so that a process with converted models need not import torch for it."""
@@ -80,10 +86,11 @@ class GraphEncoder:
         empty = np.zeros((0, *self.spec.tokens), np.float16) if tokens and self.spec.tokens else None
         return Embedding(np.zeros((0, self.spec.dim), np.float32), empty)
 
-    def _run(self, graph: Graph) -> Run:
-        if graph.key not in self._compiled:
-            self._compiled[graph.key] = self._engine.compile(graph)
-        return self._compiled[graph.key]
+    def _run(self, graph: Graph, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        with self._turn:
+            if graph.key not in self._compiled:
+                self._compiled[graph.key] = self._engine.compile(graph)
+            return self._compiled[graph.key](inputs)
 
 
 def assemble(

@@ -118,7 +118,9 @@ def _translate(module: "torch.nn.Module", graph: Graph) -> ov.Model:
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the tracer warns of its own deprecation and of every shape it fixes
-            decoder = TorchScriptPythonDecoder(module, example_input=_example(graph))
+            # The tracer's own check traces a second time, which doubles the wait; the probe compares results anyway.
+            once = {"check_trace": False}
+            decoder = TorchScriptPythonDecoder(module, example_input=_example(graph), trace_kwargs=once)
             frontend = FrontEndManager().load_by_framework("pytorch")
             return frontend.convert(frontend.load(decoder))
     finally:

@@ -33,7 +33,7 @@ def network():
 
 def test_equals_timm_with_its_own_preprocessing(encoder, pixels, network):
     config = timm.data.resolve_model_data_config(network)
-    prepare = timm.data.create_transform(**config, is_training=False)
+    prepare = timm.data.create_transform(**config | {"crop_pct": 1.0}, is_training=False)
     with torch.inference_mode():
         features = network.forward_features(torch.stack([prepare(image) for image in probe.images()]))
         theirs = network.forward_head(features, pre_logits=True)

@@ -42,7 +42,7 @@ class Faulty:
 def test_pictures_are_fixed_and_odd():
     first, second = probe.images(), probe.images()
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
-    assert all(image.mode == "RGB" and image.width % 2 and image.height % 2 for image in first if image.width != 640)
+    assert all(image.mode == "RGB" and image.width % 2 and image.height % 2 for image in first)
     assert len({image.size for image in first}) == len(first)
 
 
@@ -60,7 +60,7 @@ def test_other_engines_and_precisions_pass(cache_dir, reference, backend):
 
 @pytest.mark.parametrize(
     "change",
-    [{"interpolation": "bilinear"}, {"interpolation": "nearest"}, {"resize": 224}, {"interpolation": "lanczos"}],
+    [{"interpolation": "bilinear"}, {"interpolation": "nearest"}, {"resize": 256}, {"interpolation": "lanczos"}],
 )
 def test_wrong_resizing_is_caught(encoder, reference, change):
     wrong = replace(encoder.spec.image, **change)
