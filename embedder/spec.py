@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any, Self
 
 Fingerprint = str
@@ -64,7 +65,7 @@ class EncoderSpec:
 
     @property
     def fingerprint(self) -> Fingerprint:
-        return hashlib.sha256(self.canonical_json().encode()).hexdigest()
+        return _fingerprint(self)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -80,3 +81,9 @@ class EncoderSpec:
             return cls(**fields)
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"not an encoder spec: {error}; got {text[:200]!r}") from error
+
+
+@lru_cache(maxsize=256)
+def _fingerprint(spec: EncoderSpec) -> Fingerprint:
+    """Remembered, because services ask for it several times a request."""
+    return hashlib.sha256(spec.canonical_json().encode()).hexdigest()
