@@ -6,10 +6,12 @@ Trains on photos of the demo (package elpv-dataset), starts both services and as
 """
 
 import argparse
+import multiprocessing
 import statistics
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -97,7 +99,8 @@ def main() -> None:
             classification_port=ports[1],
             log_level="ERROR",
         )
-        fill(settings)
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as other:
+            other.submit(fill, settings).result()  # not here: threads that an engine leaves behind slow the client
         with running(settings) as services:
             times = latencies(services.classification_url, photo(), options.requests)
             bare = settings.model_copy(update={"store": ""})

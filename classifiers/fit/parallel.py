@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_info, threadpool_limits  # type: ignore[import-untyped] # ships no types
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from classifiers.heads.statistics import GaussianStatistics
 

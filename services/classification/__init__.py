@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from threadpoolctl import threadpool_limits
 
 from services.classification.routes import router
 from services.classification.state import ClassificationService
@@ -17,7 +18,10 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await service.start()
-        yield
+        # A head's product takes a millisecond, but BLAS threads keep a core spinning long after it, and that core is
+        # wanted by the next request. Concurrent requests use the other cores.
+        with threadpool_limits(1, user_api="blas"):
+            yield
         await service.stop()
 
     app = make_app(

@@ -11,6 +11,7 @@ from classifiers import rows as rows_module
 from classifiers.errors import BadName, NotTrainable, UnknownKind, UnknownParameter
 from classifiers.evaluate import evaluate
 from classifiers.fit.gaussian import GaussianClassifier
+from classifiers.fit.shrinkage import choose_shrinkage
 from classifiers.kinds import KINDS
 from classifiers.registry import Registry
 from classifiers.train import evaluate_head, train
@@ -74,6 +75,19 @@ def test_streaming_gives_the_head_of_all_rows_at_once(filled, registry, monkeypa
     whole = GaussianClassifier(shrinkage=0.1).fit(training.X, np.array(training.classes)[training.codes])
     head = registry.load("cats").head.with_temperature(1.0)
     np.testing.assert_allclose(head.predict_proba(training.X), whole.head_.predict_proba(training.X), atol=1e-4)
+
+
+def test_shrinkage_is_chosen_on_validation_rows_and_recorded(filled, registry):
+    trained(filled, registry)
+    matrix = filled.matrix("toy", ["toy"])
+    training, val = matrix.select("train"), matrix.select("val")
+    statistics = GaussianClassifier().fit(training.X, training.codes).statistics_
+    manifest = registry.load("cats").manifest
+    assert manifest.parameters["shrinkage"] == "auto"
+    chosen = choose_shrinkage(statistics, "empirical", val.X, val.codes)
+    assert manifest.settings["shrinkage"] == pytest.approx(chosen, rel=1e-6)
+    trained(filled, registry, params={"shrinkage": "oas"})
+    assert registry.load("cats").manifest.settings["shrinkage"] == "oas"
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))

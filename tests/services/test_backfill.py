@@ -15,7 +15,6 @@ from pictures import photo
 from embedder.encoder import Encoder
 from embedder.errors import ProbeMismatch
 from embedder.image import decode
-from services import demo
 from services.backfill import backfill, open_features
 from services.ingest import ingest
 from store import Item, Store
@@ -145,13 +144,3 @@ def test_an_encoder_that_disagrees_with_its_table_may_not_write(store, lite0: En
     with pytest.raises(ProbeMismatch):
         backfill(store, lite0)
     assert store.features("lite0").rows == 0
-
-
-def test_the_split_of_the_demo_is_stratified_and_fixed():
-    cells = demo.cells(seed=0)
-    assert len(cells) == 2624
-    assert cells == demo.cells(seed=0) != demo.cells(seed=1)
-    for label in ("defective", "intact"):
-        splits = [cell.split for cell in cells if cell.label == label]
-        shares = [splits.count(split) / len(splits) for split in ("train", "val", "test")]
-        assert shares == pytest.approx([0.7, 0.1, 0.2], abs=0.001)
