@@ -1,23 +1,20 @@
-"""What both services share: one error table, request ids, body limits, health, metrics, access log."""
+"""Around every request: its id, its limits, its log line and, when it fails, its answer in one shape."""
 
 import logging
 import math
 import re
 import time
 import uuid
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
-from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.errors import ERRORS, HTTP_CODES, RemoteProblem, status_and_code
+from services.errors import HTTP_CODES, status_and_code
 from services.logs import request_id
-from services.metrics import CONTENT_TYPE, Metrics
+from services.metrics import Metrics
 from services.schemas import ErrorBody, Problem
 
 log = logging.getLogger("headwater.http")
@@ -45,7 +42,8 @@ def error_response(status: int, trouble: Problem, headers: dict[str, str] | None
     return JSONResponse(body.model_dump(), status_code=status, headers=headers)
 
 
-async def _answer_error(_: Request, error: Exception) -> Response:
+async def answer_error(_: Request, error: Exception) -> Response:
+    """The exception handler of both apps."""
     if isinstance(error, HTTPException):
         code = HTTP_CODES.get(error.status_code, "bad_request")
         return error_response(
@@ -121,34 +119,3 @@ class RequestScope:
 def _request_id(scope: Scope) -> str:
     given = next((value.decode("latin-1") for key, value in scope["headers"] if key == b"x-request-id"), "")
     return given if re.fullmatch(r"[\w.:-]{1,64}", given, re.ASCII) else uuid.uuid4().hex
-
-
-def make_app(
-    title: str,
-    description: str,
-    *,
-    metrics: Metrics,
-    max_body_bytes: int,
-    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]],
-    ready: Callable[[], Awaitable[tuple[bool, dict[str, Any]]]],
-) -> FastAPI:
-    """A FastAPI app with everything that both services have. `ready` says whether, and why not."""
-    app = FastAPI(title=title, description=description, lifespan=lifespan)
-    app.add_middleware(RequestScope, metrics=metrics, max_body_bytes=max_body_bytes)
-    for kind in (*ERRORS, RemoteProblem, HTTPException, RequestValidationError):
-        app.add_exception_handler(kind, _answer_error)
-
-    @app.get("/health/live", tags=["health"], summary="The process runs")
-    async def live() -> dict[str, str]:
-        return {"status": "live"}
-
-    @app.get("/health/ready", tags=["health"], summary="Requests will be answered; 503 with the reason if not")
-    async def is_ready() -> JSONResponse:
-        ok, details = await ready()
-        return JSONResponse({"ready": ok, **details}, status_code=200 if ok else 503)
-
-    @app.get("/metrics", tags=["health"], summary="Prometheus metrics", response_class=Response)
-    async def read_metrics() -> Response:
-        return Response(metrics.render(), media_type=CONTENT_TYPE)
-
-    return app

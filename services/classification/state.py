@@ -6,16 +6,16 @@ from functools import lru_cache
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
+from threadpoolctl import threadpool_limits
 
 from classifiers.errors import BadArtifact, UnknownAlias
 from classifiers.published import PublishedHead
 from classifiers.registry import Registry
 from services.client import AsyncClient
 from services.errors import BadRequest, RemoteProblem, ServiceDown
-from services.metrics import Metrics
 from services.schemas import HeadInfo, HeadsResponse
+from services.service import Service
 from services.settings import Settings
-from store import Store, StoreError
 
 log = logging.getLogger("headwater.classification")
 
@@ -26,25 +26,32 @@ LOADED_HEADS = 128
 """Most head versions kept in memory; the one asked for longest ago goes first."""
 
 
-class ClassificationService:
+class ClassificationService(Service):
     """Answers from heads. Vectors come from the request, the store or the embedding service."""
 
     def __init__(self, settings: Settings) -> None:
-        self.settings, self.metrics = settings, Metrics()
+        super().__init__(settings)
         self.registry = Registry(settings.heads)
         self.embedding = AsyncClient(settings.embedding_url, service="embedding", timeout=settings.embedding_timeout)
         self._load = lru_cache(maxsize=LOADED_HEADS)(self._load_version)
-        self._store: Store | None = None
+        self._blas: threadpool_limits | None = None
         self._checked = float("-inf")
         self._embedding_ready: tuple[bool, str] = (False, "not asked yet")
 
     async def start(self) -> None:
-        """Load the latest version of every head; what can't be trusted is refused by name, the others serve."""
+        """Load the latest version of every head; what can't be trusted is refused by name, the others serve.
+
+        Heads run on one BLAS thread: their products take a millisecond, but BLAS threads keep a core spinning long
+        after it, and that core is wanted by the next request. Concurrent requests use the other cores.
+        """
+        self._blas = threadpool_limits(1, user_api="blas")
         for name, reason in (await run_in_threadpool(self.catalogue)).refused.items():
             log.error("head refused", extra={"head": name, "reason": reason})
 
     async def stop(self) -> None:
         await self.embedding.aclose()
+        if self._blas:
+            self._blas.restore_original_limits()
 
     async def ready(self) -> tuple[bool, dict[str, Any]]:
         """Ready when images can be answered, so only while the embedding service is ready too."""
@@ -88,14 +95,6 @@ class ClassificationService:
                 )
             )
         return HeadsResponse(heads=heads, refused=refused)
-
-    def store(self) -> Store:
-        """The feature store, opened when first needed. Raises StoreError when none is set."""
-        if not self.settings.store:
-            raise StoreError("this service has no store; start it with --store or set HEADWATER_STORE")
-        if self._store is None:
-            self._store = Store.open(self.settings.store)
-        return self._store
 
     def _head(self, ref: str) -> PublishedHead:
         path = self.registry.path(ref)

@@ -16,7 +16,7 @@ from embedder.errors import UnknownEncoder
 from services.backfill import open_features
 from services.embedding.jobs import BackfillJobs
 from services.embedding.worker import EncoderWorker
-from services.metrics import Metrics
+from services.service import Service
 from services.settings import Settings
 from store import Store
 from store.errors import StoreError, UnknownFeatures
@@ -24,15 +24,14 @@ from store.errors import StoreError, UnknownFeatures
 log = logging.getLogger("headwater.embedding")
 
 
-class EmbeddingService:
+class EmbeddingService(Service):
     """Encoders load in the background: until they have, the service is live but not ready, and says so."""
 
     def __init__(self, settings: Settings) -> None:
-        self.settings, self.metrics = settings, Metrics()
+        super().__init__(settings)
         self.threads = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decode")
         self.workers: dict[str, EncoderWorker] = {}
         self.jobs = BackfillJobs()
-        self._store: Store | None = None
         self._writable: set[str] = set()
         self._failure: str | None = None
         self._loading: asyncio.Task[None] | None = None
@@ -57,14 +56,6 @@ class EmbeddingService:
             if name in (worker.encoder.name, worker.encoder.spec.fingerprint):
                 return worker
         raise UnknownEncoder(name, sorted(self.workers))
-
-    def store(self) -> Store:
-        """The feature store, opened when it is first needed. Raises StoreError when none is set."""
-        if not self.settings.store:
-            raise StoreError("this service has no store; start it with --store or set HEADWATER_STORE")
-        if self._store is None:
-            self._store = Store.open(self.settings.store)
-        return self._store
 
     def writable_store(self, encoder: Encoder) -> Store:
         """The store, after `encoder` has passed the probe of its table. Raises ProbeMismatch."""

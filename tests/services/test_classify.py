@@ -188,3 +188,17 @@ def test_a_search_for_nothing_or_for_what_is_not_there(http):
     assert http.get("/search", params={"encoder": "lite0", "id": "0" * 64}).status_code == 404
     assert http.get("/search", params={"encoder": "nosuch", "id": "0" * 64}).status_code == 404
     assert http.post("/search?encoder=lite0", files=files(b"nothing")).status_code == 422
+
+
+def test_metrics_tell_requests_by_route_and_time_by_stage(http, services, photos):
+    ask(http, files=files(photos[0]))
+    http.get("/no/such/path")
+    own, embedding = (httpx.get(f"{url}/metrics").text for url in (str(http.base_url), services.embedding_url))
+    assert 'headwater_requests_total{method="POST",route="/classify",status="200"}' in own
+    assert 'route="unmatched",status="404"' in own
+    assert "/no/such/path" not in own
+    count = 'headwater_stage_seconds_count{stage="%s"} '
+    assert float(own.partition(count % "head")[2].split()[0]) > 0
+    for stage in ("queue", "decode", "encode"):
+        assert float(embedding.partition(count % stage)[2].split()[0]) > 0
+    assert 'headwater_queue_depth{encoder="lite0"} 0.0' in embedding
