@@ -28,9 +28,17 @@ EXPECTED: tuple[type[Exception], ...] = (
 """Errors that a user can mend: one sentence and exit code 1. Any other is a fault of ours, with its traceback."""
 
 
+EXTRAS = {"sklearn": "train", "scipy": "train", "elpv_dataset": "demo"}
+"""Which extra brings a module that a command needs and the core does not have; others: ``embedding``."""
+
+
 def main() -> None:
     try:
         app()
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get((error.name or "").partition(".")[0], "embedding")
+        output.err.print(f"error: {error}; this command needs: pip install 'headwater\\[{extra}]'", style="red")
+        sys.exit(1)
     except EXPECTED as error:
         output.err.print(f"error: {error}", style="red", markup=False)
         sys.exit(1)

@@ -3,20 +3,25 @@
 import subprocess
 import sys
 
+import pytest
+
 HEAVY = ("torch", "torchvision", "timm", "open_clip", "transformers", "openvino", "sklearn", "scipy")
 
-ANSWER_ONE = """
-import asyncio, importlib.abc, sys
+WITHOUT = f"""
+import importlib.abc, sys
 
-HEAVY = {heavy!r}
+HEAVY = {HEAVY!r}
 
 class Missing(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in HEAVY:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+            raise ModuleNotFoundError("No module named " + repr(name), name=name)
 
 sys.meta_path.insert(0, Missing())
+"""
 
+ANSWER_ONE = """
+import asyncio
 import httpx
 from services.classification import create_app
 from services.settings import Settings
@@ -35,14 +40,15 @@ assert not [name for name in HEAVY if name in sys.modules]
 """
 
 
-def run(code: str) -> None:
+def run(code: str, exit_code: int = 0) -> str:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == exit_code, done.stderr
+    return done.stderr
 
 
 def test_the_classification_service_answers_without_torch(home):
     [known] = home.store.missing("0" * 64)[:1]
-    run(ANSWER_ONE.format(heavy=HEAVY, heads=str(home.settings.heads), store=home.settings.store, known=known))
+    run(WITHOUT + ANSWER_ONE.format(heads=str(home.settings.heads), store=home.settings.store, known=known))
 
 
 def test_without_a_store_lancedb_is_not_imported_either(home):
@@ -61,3 +67,11 @@ def test_the_command_line_shows_its_help_without_torch():
         "except SystemExit as end: assert end.code == 0\n"
         f"assert not [name for name in {(*HEAVY, 'lancedb')!r} if name in sys.modules]"
     )
+
+
+@pytest.mark.parametrize(("command", "extra"), [("backfill", "embedding"), ("train --task t --name n", "train")])
+def test_a_command_that_needs_more_says_what_to_install(home, command, extra):
+    arguments = ["headwater", *command.split(), "--store", home.settings.store]
+    told = run(f"{WITHOUT}\nsys.argv = {arguments!r}\nfrom services.cli import main\nmain()", exit_code=1)
+    assert f"headwater[{extra}]" in told.replace("\n", "")
+    assert "Traceback" not in told
