@@ -4,6 +4,7 @@ import base64
 import binascii
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from services.schemas import Problem
 ARROW_STREAM = "application/vnd.apache.arrow.stream"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Upload:
     """The raw bytes of one image as they came in, or why there are none."""
 
@@ -23,8 +24,9 @@ class Upload:
     data: bytes
     error: Problem | None = None
 
-    @property
+    @cached_property
     def id(self) -> str:
+        """The asset id: hashed once, by whoever asks first, which is a decoding thread and not the event loop."""
         return hashlib.sha256(self.data).hexdigest()
 
 
