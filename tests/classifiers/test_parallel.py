@@ -1,5 +1,7 @@
 """Statistics gathered on several threads: the same as on one, every time, and errors come through."""
 
+from threading import get_ident
+
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
@@ -35,6 +37,29 @@ def test_shares_are_all_rows_once(toy, monkeypatch, rows):
     assert len(found) == 4
     np.testing.assert_array_equal(np.concatenate([X for X, _ in found]), toy.X[:rows])
     np.testing.assert_array_equal(np.concatenate([codes for _, codes in found]), toy.codes[:rows])
+
+
+def test_every_worker_gets_a_share(toy, monkeypatch):
+    threads, workers = set(), parallel.workers()
+    of = GaussianStatistics.of
+
+    def noting(*arguments):
+        threads.add(get_ident())
+        return of(*arguments)
+
+    monkeypatch.setattr(GaussianStatistics, "of", noting)
+    parallel.gather(parallel.shares(toy.X, toy.codes), 5, 12)
+    assert len(threads) == workers
+
+
+def test_inside_gather_blas_has_one_thread(toy):
+    def batches():
+        assert parallel.workers() == 1
+        yield toy.X, toy.codes
+
+    before = parallel.workers()
+    parallel.gather(batches(), 5, 12)
+    assert parallel.workers() == before
 
 
 def test_no_batches_are_no_rows():
