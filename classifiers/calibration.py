@@ -5,7 +5,7 @@ All functions are pure and take NumPy arrays; `codes` are column numbers of the 
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,10 @@ def fit_temperature(scores: NDArray[Any], codes: NDArray[np.integer[Any]]) -> fl
     The NLL is convex in β = 1/T; a Newton search kept inside a shrinking bracket finds its minimum. Returns
     1.0 where nothing beats it, and for no rows.
 
+    Few rows that are all right would ask for T → 0, hence probabilities of 1. So scores are sharpened (T < 1) only
+    until the mean confidence is (n + 1) / (n + 2): what n rows that are all right justify (Laplace's rule of
+    succession).
+
     Args:
         scores: (n, K) floats; -inf marks a class that is never predicted.
         codes: (n,) in 0…K-1.
@@ -35,26 +39,49 @@ def fit_temperature(scores: NDArray[Any], codes: NDArray[np.integer[Any]]) -> fl
     if len(scores) == 0:
         return 1.0
     low, high, beta = LEAST_BETA, MOST_BETA, 1.0
-    start = _nll(scores, codes, 1.0)[0]
+    start = _nll(scores, codes, 1.0).mean
     for _ in range(40):
-        _, slope, curvature = _nll(scores, codes, beta)
-        low, high = (low, beta) if slope > 0 else (beta, high)
-        step = beta - slope / curvature if curvature > 0 else math.inf
+        found = _nll(scores, codes, beta)
+        low, high = (low, beta) if found.slope > 0 else (beta, high)
+        step = beta - found.slope / found.curvature if found.curvature > 0 else math.inf
         following = step if low < step < high else math.sqrt(low * high)
         if abs(following - beta) <= 1e-7 * beta:
             break
         beta = following
-    return 1.0 / beta if _nll(scores, codes, beta)[0] < start else 1.0
+    if _nll(scores, codes, beta).mean >= start:
+        return 1.0
+    return 1.0 / (beta if beta <= 1.0 else _justified(scores, codes, beta))
+
+
+def _justified(scores: NDArray[Any], codes: NDArray[np.integer[Any]], most: float) -> float:
+    """The largest β in 1…`most` at which the mean confidence is at most (n + 1) / (n + 2); 1 where none is."""
+    limit = (len(scores) + 1) / (len(scores) + 2)
+    if _nll(scores, codes, most).confidence <= limit:
+        return most
+    low = 1.0
+    while most - low > 1e-7 * most:
+        middle = math.sqrt(low * most)
+        low, most = (middle, most) if _nll(scores, codes, middle).confidence <= limit else (low, middle)
+    return low
 
 
 def mean_nll(scores: NDArray[Any], codes: NDArray[np.integer[Any]], temperature: float) -> float:
     """Mean NLL of softmax(scores / T) in nats; arguments as in `fit_temperature`, n ≥ 1."""
-    return _nll(scores, codes, 1.0 / temperature)[0]
+    return _nll(scores, codes, 1.0 / temperature).mean
 
 
-def _nll(scores: NDArray[Any], codes: NDArray[np.integer[Any]], beta: float) -> tuple[float, float, float]:
-    """Mean NLL of softmax(β scores) and its first two derivatives in β, in float64, chunk by chunk."""
-    total = np.zeros(3)
+class _NLL(NamedTuple):
+    """Mean NLL of softmax(β scores), its first two derivatives in β, and the mean of the largest probability."""
+
+    mean: float
+    slope: float
+    curvature: float
+    confidence: float
+
+
+def _nll(scores: NDArray[Any], codes: NDArray[np.integer[Any]], beta: float) -> _NLL:
+    """In float64, chunk by chunk."""
+    total = np.zeros(4)
     for start in range(0, len(scores), CHUNK_ROWS):
         chunk = scores[start : start + CHUNK_ROWS].astype(np.float64)
         chunk -= chunk.max(axis=1, keepdims=True)
@@ -68,9 +95,9 @@ def _nll(scores: NDArray[Any], codes: NDArray[np.integer[Any]], beta: float) -> 
             (np.log(normaliser) - beta * true).sum(),
             (mean - true).sum(),
             (square - mean**2).sum(),
+            (1.0 / normaliser).sum(),  # the largest weight is exp(0)
         )
-    nll, slope, curvature = (total / len(scores)).tolist()
-    return nll, slope, curvature
+    return _NLL(*(total / len(scores)).tolist())
 
 
 def conformal_thresholds(true_probabilities: NDArray[Any], coverages: Sequence[float] = COVERAGES) -> dict[str, float]:

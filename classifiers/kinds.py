@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import clone
 
 from classifiers.errors import NotTrainable, UnknownKind, UnknownParameter
 from classifiers.fit.base import FoldedClassifier
@@ -16,10 +17,10 @@ from classifiers.fit.shrinkage import choose_shrinkage
 from classifiers.heads.base import Head
 from classifiers.heads.gaussian import Priors, Shrinkage
 from classifiers.heads.statistics import GaussianStatistics
-from classifiers.rows import Rows, ids_digest
+from classifiers.rows import Rows, Scored, ids_digest, scored
 
 AUTO = "auto"
-"""Shrinkage that is chosen on validation rows. The estimator itself has none to choose on, and knows no "auto"."""
+"""Shrinkage that is chosen on validation rows or folds. The estimator itself has neither, and knows no "auto"."""
 
 TUNING_ROWS = 10_000
 """Most validation rows that a choice is made on; they are held in memory (10,000 × 1280 float32 = 51 MB)."""
@@ -36,7 +37,10 @@ class Learned:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of head: its estimator, parameters that differ from the estimator's own, how it is fed."""
+    """One kind of head: its estimator, parameters that differ from the estimator's own, how it is fed.
+
+    `learn` may settle parameters of the estimator that it is given: a clone then learns with the same.
+    """
 
     estimator: type[FoldedClassifier]
     defaults: Mapping[str, Any]
@@ -64,19 +68,32 @@ def learn_streamed(estimator: GaussianClassifier, rows: Rows, classes: tuple[str
 
 
 def tuned_shrinkage(statistics: GaussianStatistics, priors: Priors, rows: Rows, classes: tuple[str, ...]) -> Shrinkage:
-    """The shrinkage that does best on validation rows, the first `TUNING_ROWS` of them; "oas" without any."""
-    parts: list[tuple[NDArray[np.float32], NDArray[np.int64]]] = []
-    count = 0
+    """The shrinkage that does best on validation rows, at most `TUNING_ROWS` of them.
+
+    For folds, the median of what does best on each by the statistics of the others, which are all `statistics`
+    less its own. "oas" where there is nothing to choose on.
+    """
+    chosen = []
+    for view in rows.validations():
+        learned, X, codes = statistics, *tuning_rows(view, classes)
+        if view is not rows:
+            held = gather(((X, codes) for _, X, codes in view.batches("val", classes)), len(classes), rows.dim)
+            learned = statistics.subtract(held)
+        known = (codes >= 0) & learned.present[codes]
+        if known.any() and learned.covariance().any():
+            chosen.append(choose_shrinkage(learned, priors, X[known], codes[known]))
+    return float(np.median(chosen)) if chosen else "oas"
+
+
+def tuning_rows(rows: Rows, classes: tuple[str, ...]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The first `TUNING_ROWS` validation rows: X (n, d), codes (n,)."""
+    parts = [(np.empty((0, rows.dim), np.float32), np.empty(0, np.int64))]
     for _, X, codes in rows.batches("val", classes):
-        known = codes >= 0
-        parts.append((X[known], codes[known]))
-        count += int(known.sum())
-        if count >= TUNING_ROWS:
+        parts.append((X, codes))
+        if sum(len(codes) for _, codes in parts) >= TUNING_ROWS:
             break
-    if not count or not statistics.covariance().any():
-        return "oas"
     X, codes = (np.concatenate(column)[:TUNING_ROWS] for column in zip(*parts, strict=True))
-    return choose_shrinkage(statistics, priors, X, codes)
+    return X, codes
 
 
 def learn_in_memory(estimator: FoldedClassifier, rows: Rows, classes: tuple[str, ...]) -> Learned:
@@ -86,6 +103,22 @@ def learn_in_memory(estimator: FoldedClassifier, rows: Rows, classes: tuple[str,
     require_present(rows, classes, present)
     estimator.fit(matrix.X, np.array(classes)[matrix.codes])
     return Learned(estimator.head_, tuple(counts.tolist()), ids_digest(matrix.ids))
+
+
+def validate(kind: str, estimator: FoldedClassifier, rows: Rows, head: Head) -> list[Scored]:
+    """The validation rows of a head that `estimator` learned from `rows`, under heads that did not learn from them.
+
+    Where the task has validation rows that is `head` itself. Otherwise the training rows are held out fold by fold,
+    and heads learned with the same settings from the others score them. Empty when there are too few rows for that.
+    """
+    parts: list[Scored] = []
+    for view in rows.validations():
+        try:
+            tested = head if view is rows else KINDS[kind].learn(clone(estimator), view, head.classes).head
+        except NotTrainable:
+            return []
+        parts += [part.aligned(tested.classes, head.classes) for part in scored(view, tested, "val")]
+    return parts
 
 
 def require_present(rows: Rows, classes: tuple[str, ...], present: NDArray[np.integer[Any]]) -> tuple[str, ...]:

@@ -2,9 +2,10 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
+from zlib import crc32
 
 import numpy as np
 import pyarrow as pa
@@ -16,19 +17,32 @@ from classifiers.heads.base import Head
 from classifiers.manifest import EncoderBlock
 
 if TYPE_CHECKING:  # a store is handed in; importing this module does not bring LanceDB along
-    from store import Batches, Features, Matrix, Snapshot, Store
+    from store import Features, Matrix, Snapshot, Store
 
 BATCH_ROWS = 16384
+
+FOLDS = 5
+LEAST_CROSSED, MOST_CROSSED = 20, 20_000
+"""With fewer training rows than this none can be spared, with more one fold of them is validation enough."""
+
+Vectors = tuple[list[str], NDArray[np.float32], NDArray[np.int64]]
+"""ids, X (n, d), codes (n,); code -1 for a label that is not among the classes asked."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """One task's rows with their vectors, pinned. `encoders` are names or fingerprints, as the store takes."""
+    """One task's rows with their vectors, pinned.
+
+    Attributes:
+        encoders: names or fingerprints, as the store takes.
+        fold: None; or the fold of the training rows that is held out, and plays the split `val`.
+    """
 
     store: "Store"
     task: str
     encoders: tuple[str, ...]
     snapshot: "Snapshot"
+    fold: int | None = None
 
     @cached_property
     def features(self) -> "list[Features]":
@@ -80,20 +94,46 @@ class Rows:
             )
         return tuple(sorted(names))
 
-    def batches(self, split: str, classes: Sequence[str]) -> "Batches":
-        """The rows of a split, streamed: (ids, X, codes), with code -1 for labels outside `classes`."""
-        return self.store.batches(
-            self.task,
-            self.encoders,
-            splits=(split,),
-            snapshot=self.snapshot,
-            classes=classes,
-            batch_rows=BATCH_ROWS,
-        )
+    def validations(self) -> list[Self]:
+        """Rows whose split `val` a choice can be made on: these, where the task has validation rows.
+
+        Otherwise the training rows, once a fold, each time with that fold held out; none where they are too few.
+        """
+        if self.labelled("val").num_rows:
+            return [self]
+        training = self.labelled("train").num_rows
+        folds = 0 if training < LEAST_CROSSED else FOLDS if training <= MOST_CROSSED else 1
+        return [replace(self, fold=fold) for fold in range(folds)]
+
+    def batches(self, split: str, classes: Sequence[str]) -> Iterator[Vectors]:
+        """The rows of a split, streamed."""
+        found = self.store.batches(self.task, batch_rows=BATCH_ROWS, **self._asked(split, classes))
+        for ids, X, codes in found:
+            keep = self._kept(split, ids)
+            if keep.all():
+                yield ids, X, codes
+            elif keep.any():
+                yield [ids[i] for i in np.flatnonzero(keep)], X[keep], codes[keep]
 
     def matrix(self, split: str, classes: Sequence[str]) -> "Matrix":
         """The rows of a split, in memory."""
-        return self.store.matrix(self.task, self.encoders, splits=(split,), snapshot=self.snapshot, classes=classes)
+        matrix = self.store.matrix(self.task, **self._asked(split, classes))
+        return matrix.take(np.flatnonzero(self._kept(split, matrix.ids)))
+
+    def _asked(self, split: str, classes: Sequence[str]) -> dict[str, Any]:
+        stored = "train" if split == "val" and self.fold is not None else split
+        return {"encoders": self.encoders, "splits": (stored,), "snapshot": self.snapshot, "classes": classes}
+
+    def _kept(self, split: str, ids: Sequence[str]) -> NDArray[np.bool_]:
+        """Which of the stored rows belong to `split`, (n,)."""
+        if self.fold is None or split not in ("train", "val"):
+            return np.ones(len(ids), np.bool_)
+        return np.asarray((fold_of(ids) == self.fold) == (split == "val"))
+
+
+def fold_of(ids: Sequence[str]) -> NDArray[np.int64]:
+    """The fold of each row, (n,) in 0…FOLDS-1: by a checksum of its id, so the same on every machine."""
+    return np.array([crc32(id_.encode()) for id_ in ids], np.int64) % FOLDS
 
 
 def ids_digest(ids: Iterable[str]) -> str:
@@ -109,6 +149,16 @@ class Scored:
     scores: NDArray[np.float32]
     codes: NDArray[np.int64]
     density: NDArray[np.float32] | None
+
+    def aligned(self, own: Sequence[str], wanted: Sequence[str]) -> "Scored":
+        """The same rows with a column for every class of `wanted`: -inf for those that `own`, their head's, lacks.
+
+        Both sorted; `wanted` holds all of `own`.
+        """
+        columns = np.searchsorted(np.array(wanted), np.array(own))
+        scores = np.full((len(self.scores), len(wanted)), -np.inf, np.float32)
+        scores[:, columns] = self.scores
+        return Scored(scores, columns[self.codes], self.density)
 
 
 def scored(rows: Rows, head: Head, split: str) -> Iterator[Scored]:

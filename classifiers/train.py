@@ -13,7 +13,7 @@ from classifiers.calibration import conformal_thresholds, density_quantiles, fit
 from classifiers.errors import NotTrainable
 from classifiers.evaluate import Evaluation, Outcomes, summarise
 from classifiers.heads.base import Head, probabilities
-from classifiers.kinds import KINDS, Learned, make_estimator
+from classifiers.kinds import KINDS, Learned, make_estimator, validate
 from classifiers.manifest import TrainingRecord
 from classifiers.published import PublishedHead
 from classifiers.registry import Registry, check_name
@@ -23,6 +23,10 @@ from store import Store
 
 PACKAGES = ("headwater", "numpy", "scikit-learn", "scipy", "lancedb")
 """Packages whose versions the manifest records, where installed."""
+
+
+CROSS_VALIDATION = "cross-validation"
+"""Stands for `val` in reports and metrics of heads that were calibrated on held-out training rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,8 @@ def train(
 ) -> Trained:
     """Learns a head from the split `train`, calibrates it on `val`, looks once at `test`, and publishes it.
 
+    Without validation rows it is calibrated by cross-validation on the training rows.
+
     Args:
         encoders: names or fingerprints of stored encoders; several are set side by side.
         name: of the head in the registry.
@@ -77,7 +83,7 @@ def train(
     blocks, classes = rows.blocks(), rows.classes()
     parameters = estimator.get_params()  # as asked; what was chosen on the way is among the head's settings
     learned = KINDS[kind].learn(estimator, rows, classes)
-    calibrated = calibrate(rows, learned.head, seed)
+    calibrated = calibrate(learned.head, validate(kind, estimator, rows, learned.head), seed)
     report = make_report(rows, parameters, learned, calibrated, classes, seed)
     record = TrainingRecord(
         parameters=dict(report.parameters),
@@ -96,12 +102,11 @@ def train(
     return Trained(name, published, registry.path(f"{name}@{published}"), report)
 
 
-def calibrate(rows: Rows, head: Head, seed: int) -> Calibrated:
-    """Temperature, prediction sets, density quantiles and figures from the split `val`.
+def calibrate(head: Head, parts: Sequence[Scored], seed: int) -> Calibrated:
+    """Temperature, prediction sets, density quantiles and figures from validation rows.
 
-    All scores of that split are held at once (rows × classes × 4 bytes), never its vectors.
+    All their scores are held at once (rows × classes × 4 bytes), never their vectors.
     """
-    parts = list(scored(rows, head, "val"))
     if not parts:
         return Calibrated(head, None, {}, ())
     scores = np.concatenate([part.scores for part in parts])
@@ -156,9 +161,12 @@ def make_report(
     """What is known so far, and the figures on the split `test`."""
     head = calibrated.head
     test = evaluate_split(rows, head, "test", seed)
-    evaluations = {"val": calibrated.evaluation, "test": test}
+    crossed = not rows.labelled("val").num_rows
+    evaluations = {CROSS_VALIDATION if crossed else "val": calibrated.evaluation, "test": test}
     found = {split: evaluation for split, evaluation in evaluations.items() if evaluation}
-    used = {"train": sum(learned.counts), **{split: each.rows if each else 0 for split, each in evaluations.items()}}
+    used = {"train": sum(learned.counts)} | {
+        split: found[split].rows if split in found else 0 for split in ("val", "test")
+    }
     return Report(
         task=rows.task,
         kind=head.kind,
@@ -167,16 +175,22 @@ def make_report(
         settings=head.settings(),
         rows=used,
         temperature=head.temperature,
-        notes=tuple(notes(rows, used, sorted(set(classes) - set(head.classes)))),
+        notes=tuple(notes(rows, used, sorted(set(classes) - set(head.classes)), calibrated=bool(calibrated.conformal))),
         evaluations=found,
     )
 
 
-def notes(rows: Rows, used: Mapping[str, int], lost: Sequence[str]) -> Iterator[str]:
+def notes(rows: Rows, used: Mapping[str, int], lost: Sequence[str], *, calibrated: bool) -> Iterator[str]:
     """What a reader of the figures must know. `lost`: classes without a training vector."""
-    if not used["val"]:
+    if not calibrated:
         yield (
-            "No validation rows: the temperature stays 1, and there are no prediction sets and no outlier percentiles."
+            "No validation rows and too few training rows to hold some out: the temperature stays 1, and there are "
+            "no prediction sets and no outlier percentiles."
+        )
+    elif not used["val"]:
+        yield (
+            "No validation rows: temperature, prediction sets and outlier percentiles come from training rows that "
+            "were held out, fold by fold, from heads made only for that."
         )
     if not used["test"]:
         yield "No test rows: nothing is known about unseen rows."

@@ -1,8 +1,9 @@
 """What training gets: vectors, labels and splits as arrays, joined by asset id."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -64,12 +65,19 @@ class Matrix:
 
     def select(self, *splits: str) -> "Matrix":
         """The rows of these splits."""
-        keep = np.flatnonzero(np.isin(self.splits, [check_split(split) for split in splits]))
-        return Matrix(
-            task=self.task, ids=[self.ids[i] for i in keep], X=self.X[keep], labels=self.labels.take(pa.array(keep)),
-            classes=self.classes, splits=self.splits[keep], blocks=self.blocks, fingerprints=self.fingerprints,
-            snapshot=self.snapshot, dropped=self.dropped,
-        )  # fmt: skip
+        return self.take(np.flatnonzero(np.isin(self.splits, [check_split(split) for split in splits])))
+
+    def take(self, rows: NDArray[np.integer[Any]]) -> "Matrix":
+        """The rows at these positions, in this order; itself for all of them in their order."""
+        if np.array_equal(rows, np.arange(len(self.ids))):
+            return self
+        return replace(
+            self,
+            ids=[self.ids[i] for i in rows],
+            X=self.X[rows],
+            labels=self.labels.take(pa.array(rows)),
+            splits=self.splits[rows],
+        )
 
 
 def codes_of(labels: Column, classes: Sequence[str], task: str) -> NDArray[np.int64]:

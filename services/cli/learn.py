@@ -28,7 +28,7 @@ def train(
     heads: HeadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a head from stored vectors, calibrate it on validation, publish it with a report on test."""
+    """Train a head from stored vectors, calibrate it on validation rows or folds, publish it with a report on test."""
     from classifiers.registry import Registry
     from classifiers.train import train as train_head
     from store import Store

@@ -70,6 +70,22 @@ def test_temperature_is_finite_when_all_rows_are_right_or_all_wrong():
     assert 1 < fit_temperature(scores, (codes + 1) % 3) < np.inf
 
 
+@pytest.mark.parametrize("n", [2, 6, 40, 300])
+def test_rows_that_are_all_right_do_not_make_a_head_certain(n):
+    rng = np.random.default_rng(n)
+    codes = rng.integers(0, 3, n)
+    scores = (np.eye(3)[codes] + rng.uniform(0, 0.5, (n, 3))).astype(np.float32)
+    temperature = fit_temperature(scores, codes)
+    assert temperature < 1
+    confidence = probabilities(scores, "softmax", temperature).max(axis=1).mean()
+    assert confidence == pytest.approx((n + 1) / (n + 2), abs=1e-5)
+
+
+def test_a_sure_head_that_was_always_right_is_left_as_it_is():
+    codes = np.arange(9) % 3
+    assert fit_temperature(np.eye(3)[codes] * 20, codes) == 1.0
+
+
 def test_temperature_takes_classes_that_are_never_predicted():
     scores, codes = drawn(1, 500, 3, 5.0)
     impossible = np.column_stack([scores, np.full(500, -np.inf)])

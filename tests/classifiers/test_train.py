@@ -5,15 +5,19 @@ import json
 
 import numpy as np
 import pytest
-from toys import fill, ids_of, make_toy, spec_of
+from sklearn.base import clone
+from toys import Toy, fill, ids_of, make_toy, spec_of
 
 from classifiers import rows as rows_module
+from classifiers.calibration import conformal_thresholds, fit_temperature
 from classifiers.errors import BadName, NotTrainable, UnknownKind, UnknownParameter
 from classifiers.evaluate import evaluate
 from classifiers.fit.gaussian import GaussianClassifier
 from classifiers.fit.shrinkage import choose_shrinkage
+from classifiers.heads.base import probabilities
 from classifiers.kinds import KINDS
 from classifiers.registry import Registry
+from classifiers.rows import fold_of
 from classifiers.train import evaluate_head, train
 from store import Label, Store
 from store.errors import UnknownFeatures, UnknownTask
@@ -39,7 +43,7 @@ def test_a_head_is_learnt_calibrated_and_published(filled, registry, toy, kind):
     published = registry.load("cats")
     manifest = published.manifest
     matrix = filled.matrix("toy", ["toy"])
-    training, test = matrix.select("train"), matrix.select("test")
+    training, validation, test = (matrix.select(split) for split in ("train", "val", "test"))
     assert done.version == published.version == done.path.name
     assert manifest.classes == toy.classes
     assert sum(manifest.counts) == len(training.ids) == done.report.rows["train"]
@@ -50,7 +54,8 @@ def test_a_head_is_learnt_calibrated_and_published(filled, registry, toy, kind):
     expected = evaluate(proba, test.codes, manifest.classes).summary()
     assert manifest.metrics["test"] == pytest.approx(expected)
     assert manifest.metrics["test"]["accuracy"] > 0.9
-    assert published.head.temperature == done.report.temperature != 1.0
+    best = fit_temperature(published.head.scores(validation.X), validation.codes)
+    assert published.head.temperature == done.report.temperature == pytest.approx(best, rel=1e-5)
     assert set(manifest.conformal) == {"0.8", "0.9", "0.95", "0.99"}
     assert bool(manifest.outlier) == (kind == "gaussian")
     assert {"numpy", "scikit-learn", "lancedb"} <= set(manifest.packages)
@@ -123,12 +128,71 @@ def test_evaluation_later_is_that_of_the_report(filled, registry):
         evaluate_head(filled, published, task="dogs")
 
 
-def test_without_validation_and_test_rows_the_report_says_so(store, registry, toy):
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_without_validation_rows_held_out_folds_calibrate(store, registry, toy, kind):
+    splits = ["train"] * 500 + ["test"] * 100
+    fill(store, toy, splits=splits)
+    done = trained(store, registry, kind=kind)
+    published = registry.load("cats")
+    rows = store.matrix("toy", ["toy"]).select("train")
+    settled = done.report.settings.get("shrinkage")
+    estimator = KINDS[kind].estimator(**({} if settled is None else {"shrinkage": settled}))
+    folds, y = fold_of(rows.ids), np.array(rows.classes)[rows.codes]
+    scores = np.empty((len(y), len(rows.classes)))
+    for fold in range(5):
+        held = folds == fold
+        scores[held] = clone(estimator).fit(rows.X[~held], y[~held]).head_.scores(rows.X[held])
+    assert published.head.temperature == pytest.approx(fit_temperature(scores, rows.codes), rel=1e-3)
+    true = probabilities(scores, temperature=published.head.temperature)[np.arange(len(y)), rows.codes]
+    assert published.manifest.conformal == pytest.approx(conformal_thresholds(true), rel=1e-3)
+    assert list(done.report.evaluations) == ["cross-validation", "test"]
+    assert done.report.evaluations["cross-validation"].rows == 500 == done.report.rows["train"]
+    assert done.report.rows["val"] == 0
+    assert bool(published.manifest.outlier) == (kind == "gaussian")
+    assert [note.split(":")[0] for note in done.report.notes] == ["No validation rows"]
+    whole = clone(estimator).fit(rows.X, y)  # what is published has learned from every row
+    np.testing.assert_allclose(published.head.scores(rows.X), whole.head_.scores(rows.X), rtol=1e-4, atol=1e-3)
+
+
+def test_shrinkage_is_the_median_of_the_folds_choices(store, registry, toy):
     fill(store, toy, splits=["train"] * len(toy.X))
+    trained(store, registry)
+    rows = store.matrix("toy", ["toy"])
+    chosen = []
+    for fold in range(5):
+        held = fold_of(rows.ids) == fold
+        statistics = GaussianClassifier().fit(rows.X[~held], rows.codes[~held]).statistics_
+        chosen.append(choose_shrinkage(statistics, "empirical", rows.X[held], rows.codes[held]))
+    assert registry.load("cats").manifest.settings["shrinkage"] == pytest.approx(np.median(chosen), rel=1e-6)
+
+
+def test_many_training_rows_need_one_fold_only(store, registry, toy, monkeypatch):
+    monkeypatch.setattr(rows_module, "MOST_CROSSED", 599)
+    ids = fill(store, toy, splits=["train"] * len(toy.X))
+    done = trained(store, registry)
+    assert done.report.evaluations["cross-validation"].rows == np.count_nonzero(fold_of(ids) == 0)
+    assert done.report.rows["train"] == 600
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_a_class_of_one_row_is_served_though_no_fold_can_test_it(store, registry, toy, kind):
+    fill(store, make_toy(n=60), splits=["train"] * 60)
+    store.features("toy").put(["f" * 64], toy.X[:1] + 9)
+    store.labels.put("toy", [Label("f" * 64, ["rare"], "train")])
+    done = trained(store, registry, kind=kind)
+    assert registry.load("cats").head.classes[-1] == "rare"
+    assert done.report.evaluations["cross-validation"].rows == 60
+    assert dict(registry.load("cats").answer(toy.X[:1] + 9)[0].top_k)["rare"] > 0
+
+
+def test_too_few_rows_to_hold_any_out_the_report_says_so(store, registry, toy):
+    few = Toy(toy.X[:4], np.array([0, 0, 1, 1]), np.array(["a", "a", "b", "b"]), ("a", "b"))
+    fill(store, few, splits=["train"] * 4)
     done = trained(store, registry)
     assert done.report.temperature == 1.0
-    assert done.report.evaluations == {}
-    assert [note.split(":")[0] for note in done.report.notes] == ["No validation rows", "No test rows"]
+    assert list(done.report.evaluations) == []
+    assert [note.split(":")[0] for note in done.report.notes][1:] == ["No test rows"]
+    assert "too few training rows" in done.report.notes[0]
     (answer,) = registry.load("cats").answer(toy.X[:1])
     assert answer.prediction_set is None
     assert answer.outlier_percentile is None

@@ -78,8 +78,8 @@ ids = store.missing(toy_spec().fingerprint)
 known = {a.id: i for i, a in enumerate(make_assets(240))}
 X = make_vectors(240)
 features = store.ensure_features("toy", toy_spec(), PROBE)
-for start in range(0, len(ids), 6):
-    some = ids[start : start + 6]
+for start in range(0, len(ids), 2):  # many small writes: more than a second of them on any machine
+    some = ids[start : start + 2]
     features.put(some, X[[known[id_] for id_ in some]])
     print("wrote", flush=True)
 print("done", flush=True)
