@@ -1,6 +1,6 @@
 """A head as it is served: what `answer` gives for a batch of vectors."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,10 +50,11 @@ class PublishedHead:
         """Fingerprints of the encoders whose vectors it takes, in the order of their columns."""
         return tuple(encoder.fingerprint for encoder in self.manifest.encoders)
 
-    def require(self, fingerprints: Sequence[str]) -> None:
-        """Raises WrongFingerprint unless these are the encoders of the vectors it takes, in order."""
-        if tuple(fingerprints) != self.fingerprints:
-            raise WrongFingerprint(self.name, self.fingerprints, tuple(fingerprints))
+    def require(self, fingerprints: Collection[str]) -> None:
+        """Raises WrongFingerprint unless the encoders of the vectors it takes are all among these."""
+        if not set(self.fingerprints).issubset(fingerprints):
+            expected = tuple(f"{encoder.name} ({encoder.fingerprint})" for encoder in self.manifest.encoders)
+            raise WrongFingerprint(self.name, expected, tuple(sorted(fingerprints)))
 
     def answer(self, X: ArrayLike, *, top_k: int = 5, coverage: float = 0.9) -> list[Answer]:
         """One answer per row of X (n, d), n ≥ 0.

@@ -16,6 +16,7 @@ from embedder import probe
 from embedder.encoder import Embedding, Encoder
 from embedder.errors import BadImage
 from embedder.image import DEFAULT_MAX_PIXELS, decode
+from services.failures import Failures
 from store import Features, Quarantined, Store, stage_of
 from store.errors import UnknownFeatures
 
@@ -35,8 +36,12 @@ class Progress:
 
     total: int = 0
     done: int = 0
-    quarantined: int = 0
+    failures: Failures = field(default_factory=Failures)
     seconds: float = 0.0
+
+    @property
+    def quarantined(self) -> int:
+        return self.failures.total
 
     @property
     def images_per_second(self) -> float:
@@ -101,7 +106,7 @@ def backfill(
         items = _map_ahead(decoders, job.decode, store.assets.contents(ids), AHEAD)
         for written, failed in _map_ahead(writer, job.write, job.encode(items), 1):
             progress.done += written
-            progress.quarantined += failed
+            progress.failures.add(failed)
             progress.seconds = time.perf_counter() - start
             on_progress(progress)
     return progress
@@ -149,7 +154,7 @@ class _Job:
         if chunk.ids or chunk.failed:
             yield chunk
 
-    def write(self, chunk: _Chunk) -> tuple[int, int]:
+    def write(self, chunk: _Chunk) -> tuple[int, list[Quarantined]]:
         """Commit one chunk. Tokens go first: a vector in the store then says that the item is complete."""
         if chunk.ids:
             tokens = [part.tokens for part in chunk.embeddings if part.tokens is not None]
@@ -159,7 +164,7 @@ class _Job:
             self.store.quarantine.clear(chunk.ids, self.stage)
         if chunk.failed:
             self.store.quarantine.put(chunk.failed)
-        return len(chunk.ids), len(chunk.failed)
+        return len(chunk.ids), chunk.failed
 
     def _failed(self, asset: str, reason: str, message: str) -> _Item:
         return _Item(asset, None, Quarantined(key=asset, stage=self.stage, reason=reason, message=message))

@@ -16,6 +16,9 @@ from services.errors import RemoteProblem, ServiceDown
 from services.items import ARROW_STREAM, Upload, VectoredBatch, from_arrow
 from services.schemas import ClassifyResponse, ErrorBody, HeadsResponse, OpenAIResponse, SearchResponse
 
+READY_SECONDS = 3.0
+"""Longest wait for a service to say whether it is ready; one that takes longer is not."""
+
 R = TypeVar("R")
 Image = Upload | Path | bytes
 
@@ -84,17 +87,17 @@ def _promote(name: str, alias: str, version: str) -> _Call[HeadsResponse]:
     )
 
 
-def _search(params: dict[str, str | int]) -> _Call[SearchResponse]:
+def _search(params: dict[str, str | int], image: Image | None) -> _Call[SearchResponse]:
     return _Call(
-        "GET",
+        "GET" if image is None else "POST",
         "/search",
         lambda response: SearchResponse.model_validate_json(response.content),
-        {"params": params},
+        {"params": params} if image is None else {"params": params, "files": _files("images", [image])},
     )
 
 
 def _ready() -> _Call[dict[str, Any]]:
-    return _Call("GET", "/health/ready", lambda response: dict(response.json()))
+    return _Call("GET", "/health/ready", lambda response: dict(response.json()), {"timeout": READY_SECONDS})
 
 
 def _parse(response: httpx.Response, call: _Call[R]) -> R:
@@ -143,9 +146,9 @@ class Client:
         """Point `alias` of head `name` at `version`."""
         return self._send(_promote(name, alias, version))
 
-    def search(self, *, encoder: str, k: int = 10, **query: str) -> SearchResponse:
-        """Classification service: stored assets nearest to `id=` or `text=`."""
-        return self._send(_search({"encoder": encoder, "k": k, **query}))
+    def search(self, image: Image | None = None, *, encoder: str, k: int = 10, **query: str) -> SearchResponse:
+        """Classification service: stored assets nearest to `image`, or to `id=` or `text=`."""
+        return self._send(_search({"encoder": encoder, "k": k, **query}, image))
 
     def ready(self) -> dict[str, Any]:
         """Details of a ready service; RemoteProblem or ServiceDown while it is not."""
@@ -196,8 +199,8 @@ class AsyncClient:
     async def promote(self, name: str, alias: str, version: str) -> HeadsResponse:
         return await self._send(_promote(name, alias, version))
 
-    async def search(self, *, encoder: str, k: int = 10, **query: str) -> SearchResponse:
-        return await self._send(_search({"encoder": encoder, "k": k, **query}))
+    async def search(self, image: Image | None = None, *, encoder: str, k: int = 10, **query: str) -> SearchResponse:
+        return await self._send(_search({"encoder": encoder, "k": k, **query}, image))
 
     async def ready(self) -> dict[str, Any]:
         return await self._send(_ready())

@@ -50,7 +50,7 @@ async def answer_error(_: Request, error: Exception) -> Response:
             error.status_code, Problem(code=code, message=str(error.detail)), dict(error.headers or {})
         )
     if isinstance(error, RequestValidationError):
-        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        faults = "; ".join(": ".join(filter(None, (".".join(map(str, e["loc"])), e["msg"]))) for e in error.errors())
         return error_response(422, Problem(code="bad_request", message=faults))
     status = status_and_code(error)[0]
     seconds = math.ceil(getattr(error, "retry_after", RETRY_AFTER_SECONDS))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from embedder.errors import BadImage
 from embedder.image import inspect
+from services.failures import Failures
 from store import Asset, Item, Label, Quarantined, Store, asset_id
 
 STAGE = "ingest"
@@ -22,8 +23,12 @@ class Ingested:
     new: int = 0
     known: int = 0
     labelled: int = 0
-    quarantined: int = 0
+    failures: Failures = field(default_factory=Failures)
     seconds: float = 0.0
+
+    @property
+    def quarantined(self) -> int:
+        return self.failures.total
 
     @property
     def items(self) -> int:
@@ -107,4 +112,4 @@ class _Chunk:
             done.labelled += store.labels.put(task, self.labels)
         if self.failed:
             store.quarantine.put(self.failed)
-            done.quarantined += len(self.failed)
+            done.failures.add(self.failed)

@@ -73,7 +73,8 @@ def read_folder(folder: str | Path) -> Iterator[Item]:
     by_split = bool(tops) and all(path.name.lower() in SPLIT_FOLDERS for path in tops)
     for path in sorted(root.rglob("*")):
         folders = path.relative_to(root).parts[:-1]
-        if not path.is_file() or any(part.startswith(".") for part in (*folders, path.name)):
+        lost = path.is_symlink() and not path.exists()  # a link to nothing: an item that can't be read
+        if not (path.is_file() or lost) or any(part.startswith(".") for part in (*folders, path.name)):
             continue
         if path.suffix == ".parquet":
             yield from read_parquet(path)

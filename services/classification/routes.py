@@ -119,7 +119,7 @@ async def _vectors(
         check_count(len(body.ids), limit)
         return await vectors.of_ids(service, body.ids, heads)
     check_count(len(body.vectors or ()), limit)
-    return vectors.of_request(body.vectors or (), body.encoder or "", heads)
+    return await vectors.of_request(service, body.vectors or (), body.encoder or "", heads)
 
 
 def _parse_body(data: bytes) -> ClassifyBody:

@@ -1,7 +1,6 @@
 """What the classification service holds: loaded heads, a client of the embedding service, perhaps a store."""
 
 import logging
-import time
 from functools import lru_cache
 from typing import Any
 
@@ -19,9 +18,6 @@ from services.settings import Settings
 
 log = logging.getLogger("headwater.classification")
 
-READY_SECONDS = 1.0
-"""How long one answer of the embedding service about its readiness is good for."""
-
 LOADED_HEADS = 128
 """Most head versions kept in memory; the one asked for longest ago goes first."""
 
@@ -35,8 +31,6 @@ class ClassificationService(Service):
         self.embedding = AsyncClient(settings.embedding_url, service="embedding", timeout=settings.embedding_timeout)
         self._load = lru_cache(maxsize=LOADED_HEADS)(self._load_version)
         self._blas: threadpool_limits | None = None
-        self._checked = float("-inf")
-        self._embedding_ready: tuple[bool, str] = (False, "not asked yet")
 
     async def start(self) -> None:
         """Load the latest version of every head; what can't be trusted is refused by name, the others serve.
@@ -55,10 +49,7 @@ class ClassificationService(Service):
 
     async def ready(self) -> tuple[bool, dict[str, Any]]:
         """Ready when images can be answered, so only while the embedding service is ready too."""
-        if time.monotonic() - self._checked > READY_SECONDS:
-            self._embedding_ready = await self._ask_embedding()
-            self._checked = time.monotonic()
-        ok, reason = self._embedding_ready
+        ok, reason = await self._ask_embedding()
         return ok, {"heads": self.registry.names(), "embedding": reason}
 
     async def heads(self, refs: list[str]) -> list[PublishedHead]:

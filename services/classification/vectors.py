@@ -1,13 +1,14 @@
 """Where the vectors of a request come from: the request itself, the store, or the embedding service."""
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from starlette.concurrency import run_in_threadpool
 
-from classifiers.errors import WrongFingerprint
 from classifiers.published import PublishedHead
+from embedder.errors import UnknownEncoder
 from services.classification.state import ClassificationService
 from services.items import Upload, Vectored
 from services.schemas import Problem
@@ -31,7 +32,7 @@ async def of_images(
     batches = await asyncio.gather(*calls) if good else []
     found = {batch.fingerprint: _beside_failed(uploads, batch.items) for batch in batches}
     for head in heads:
-        _require(head, set(found) if good else set(head.fingerprints))
+        head.require(found if good else head.fingerprints)
     return found or {fingerprint: _beside_failed(uploads, []) for fingerprint in names}
 
 
@@ -45,15 +46,22 @@ async def of_ids(service: ClassificationService, ids: Sequence[str], heads: Sequ
     return found
 
 
-def of_request(vectors: Sequence[Sequence[float]], encoder: str, heads: Sequence[PublishedHead]) -> ByEncoder:
+async def of_request(
+    service: ClassificationService, vectors: Sequence[Sequence[float]], encoder: str, heads: Sequence[PublishedHead]
+) -> ByEncoder:
     """Vectors that the request brought, of the encoder it names (by name or fingerprint).
 
-    Raises WrongFingerprint when a head reads another encoder.
+    Raises WrongFingerprint when a head reads another encoder; UnknownEncoder for a name that no head knows.
     """
     blocks = [block for head in heads for block in head.manifest.encoders]
     widths = {b.fingerprint: b.columns[1] - b.columns[0] for b in blocks if encoder in (b.name, b.fingerprint)}
+    if not widths and not re.fullmatch("[0-9a-f]{64}", encoder):
+        catalogue = await run_in_threadpool(service.catalogue)
+        known = sorted({name for head in catalogue.heads for name in head.encoders})
+        if encoder not in known:
+            raise UnknownEncoder(encoder, known)
     for head in heads:
-        _require(head, set(widths) or {encoder})
+        head.require(widths or {encoder})
     return {fp: [_checked(vector, width) for vector in vectors] for fp, width in widths.items()}
 
 
@@ -61,11 +69,6 @@ def _beside_failed(uploads: Sequence[Upload], embedded: Sequence[Vectored]) -> l
     """Embedded items at the places of the uploads that were sent on; the others keep the problem they came with."""
     sent = iter(embedded)
     return [Vectored(None, each.name, error=each.error) if each.error else next(sent) for each in uploads]
-
-
-def _require(head: PublishedHead, got: set[str]) -> None:
-    if not got.issuperset(head.fingerprints):
-        raise WrongFingerprint(head.name, head.fingerprints, tuple(sorted(got)))
 
 
 def _stored(store: Store, fingerprint: str, ids: Sequence[str]) -> list[Vectored]:

@@ -2,12 +2,17 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from services.cli import output
 from services.cli.output import BackendOption, EncoderOption, JsonOption, StoreOption
+from store.errors import BadSource
+
+if TYPE_CHECKING:
+    from services.failures import Failures
+    from store import Store
 
 app = typer.Typer()
 
@@ -35,18 +40,16 @@ def ingest(
             on_progress=lambda now: bar(now.items, None, f"{now.quarantined} quarantined"),
         )
     opened.optimize()
-    output.show(
-        {
-            "store": settings.store,
-            "new_assets": done.new,
-            "known_assets": done.known,
-            "labelled": done.labelled,
-            "quarantined": done.quarantined,
-            "seconds": round(done.seconds, 2),
-        },
-        as_json=as_json,
-    )
-    raise typer.Exit(output.PARTIAL if done.quarantined else 0)
+    if not done.items:
+        raise BadSource(f"no file in {', '.join(source)}; give a folder of class folders, a Parquet file or images")
+    result = {
+        "store": settings.store,
+        "new_assets": done.new,
+        "known_assets": done.known,
+        "labelled": done.labelled,
+        "seconds": round(done.seconds, 2),
+    }
+    _finish(opened, result, done.failures, as_json)
 
 
 @app.command()
@@ -78,20 +81,32 @@ def backfill(
             on_progress=lambda now: bar(now.done + now.quarantined, now.total, f"{now.images_per_second:.0f} images/s"),
         )
     opened.optimize()
-    output.show(
-        {
-            "encoder": encoder,
-            "backend": model.backend,
-            "fingerprint": model.spec.fingerprint[:12],
-            "missing": done.total,
-            "embedded": done.done,
-            "quarantined": done.quarantined,
-            "seconds": round(done.seconds, 2),
-            "images_per_second": round(done.images_per_second, 1),
-        },
-        as_json=as_json,
-    )
-    raise typer.Exit(output.PARTIAL if done.quarantined else 0)
+    result = {
+        "encoder": encoder,
+        "backend": model.backend,
+        "fingerprint": model.spec.fingerprint[:12],
+        "missing": done.total,
+        "embedded": done.done,
+        "seconds": round(done.seconds, 2),
+        "images_per_second": round(done.images_per_second, 1),
+    }
+    _finish(opened, result, done.failures, as_json)
+
+
+def _finish(store: "Store", result: dict[str, Any], failures: "Failures", as_json: bool) -> None:
+    """Show the result with the number and an example of every reason for quarantine, and exit. Raises typer.Exit."""
+    result["quarantined"] = failures.total
+    if as_json:
+        output.show(result | {"reasons": dict(failures.counts)}, as_json=True)
+    else:
+        output.show(result, as_json=False)
+        ids = store.assets.exists([example.key for example in failures.examples.values()])
+        uris = {asset.id: asset.uri for asset in store.assets.get(sorted(ids))}
+        for reason, count in failures.counts.most_common():
+            example = failures.examples[reason]
+            line = f"{count:,} {reason}, e.g. {uris.get(example.key, example.key)}: {example.message}"
+            output.out.print(line, markup=False)
+    raise typer.Exit(output.PARTIAL if failures.total else 0)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Commands that serve and ask: serve, up, classify."""
+"""Commands that serve and ask: serve, up, classify, search."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from services.cli import output
-from services.cli.output import BackendOption, HeadsOption, JsonOption, StoreOption
+from services.cli.output import BackendOption, EncoderOption, HeadsOption, JsonOption, StoreOption
 
 if TYPE_CHECKING:
+    from services.client import Client
     from services.schemas import ClassifiedItem
 
 app = typer.Typer()
@@ -25,6 +26,7 @@ class Service(StrEnum):
 
 HostOption = Annotated[str | None, typer.Option("--host", help="address to listen on")]
 LogOption = Annotated[str | None, typer.Option("--log-level", help="DEBUG, INFO, WARNING or ERROR")]
+UrlOption = Annotated[str | None, typer.Option("--url", help="of the classification service")]
 EncodersOption = Annotated[str | None, typer.Option("--encoders", help="names, separated by commas")]
 
 
@@ -103,17 +105,14 @@ def classify(
     files: Annotated[list[Path], typer.Argument(help="images", exists=True, dir_okay=False)],
     head: Annotated[list[str] | None, typer.Option("--head", help="name, name@alias; repeat for more")] = None,
     top_k: Annotated[int, typer.Option(min=1, help="labels to rank")] = 5,
-    url: Annotated[str | None, typer.Option(help="of the classification service")] = None,
+    url: UrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Ask the running classification service about images."""
-    from services.client import Client
     from services.schemas import ClassifyResponse
 
-    settings = output.settings()
-    address = url or f"http://127.0.0.1:{settings.classification_port}"
     items: list[ClassifiedItem] = []
-    with Client(address, timeout=settings.embedding_timeout) as client:
+    with _client(url) as client:
         for start in range(0, len(files), FILES_A_REQUEST):
             some = files[start : start + FILES_A_REQUEST]
             items += client.classify(some, heads=head or (), top_k=top_k).items
@@ -136,6 +135,35 @@ def classify(
             if item.error:
                 output.err.print(f"{item.name}: {item.error.code}: {item.error.message}")
     raise typer.Exit(output.PARTIAL if any(item.error for item in items) else 0)
+
+
+@app.command()
+def search(
+    image: Annotated[Path | None, typer.Argument(help="an image", exists=True, dir_okay=False)] = None,
+    text: Annotated[str | None, typer.Option("--text", help="what to look for, in words")] = None,
+    id_: Annotated[str | None, typer.Option("--id", help="of a stored asset")] = None,
+    encoder: EncoderOption = "lite0",
+    k: Annotated[int, typer.Option("-k", min=1, max=1000, help="how many")] = 10,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask the running classification service for the stored assets nearest to an image, a text or an asset."""
+    query = {name: value for name, value in (("text", text), ("id", id_)) if value is not None}
+    if len(query) + (image is not None) != 1:
+        raise typer.BadParameter("give exactly one of IMAGE, --text and --id")
+    with _client(url) as client:
+        found = client.search(image, encoder=encoder, k=k, **query)
+    if as_json:
+        print(found.model_dump_json(exclude_none=True))
+    else:
+        output.table(("cosine", "asset", "uri"), [(f"{h.score:.3f}", h.id[:12], h.uri or "") for h in found.hits])
+
+
+def _client(url: str | None) -> "Client":
+    from services.client import Client
+
+    settings = output.settings()
+    return Client(url or f"http://127.0.0.1:{settings.classification_port}", timeout=settings.embedding_timeout)
 
 
 def _ordinary(percentile: float | None) -> str:

@@ -85,8 +85,8 @@ def test_what_cannot_be_answered_is_refused(published, toy):
 
 def test_vectors_of_another_encoder_are_refused(published):
     published.require([FINGERPRINT])
-    for others in (["b" * 64], [], [FINGERPRINT, FINGERPRINT]):
-        with pytest.raises(WrongFingerprint, match="reads vectors of aaaa"):
+    for others in (["b" * 64], []):
+        with pytest.raises(WrongFingerprint, match=r"reads vectors of toy \(aaaa"):
             published.require(others)
 
 

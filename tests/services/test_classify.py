@@ -114,6 +114,13 @@ def test_vectors_of_another_encoder_are_409(http):
     response = ask(http, json={"vectors": [[0.0] * 1280], "encoder": "a" * 64})
     assert (response.status_code, response.json()["error"]["code"]) == (409, "wrong_fingerprint")
     assert "a" * 64 in response.json()["error"]["message"]
+    assert "lite0" in response.json()["error"]["message"]
+
+
+def test_vectors_of_an_encoder_that_no_head_knows_are_404(http):
+    response = ask(http, json={"vectors": [[0.0] * 1280], "encoder": "lite9"})
+    assert (response.status_code, response.json()["error"]["code"]) == (404, "unknown_encoder")
+    assert "'lite9'; known: lite0" in response.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,32 @@ def class_folders(tmp_path) -> Path:
     return folder
 
 
+def test_what_failed_is_told_by_reason_with_an_example(headwater, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(photo(1))
+    (folder / "b.jpg").write_bytes(photo(2, form="JPEG")[:-200])
+    (folder / "c.txt").write_text("c")
+    (folder / "d.txt").write_text("d")
+    (folder / "e.png").symlink_to(tmp_path / "nosuch")
+    code, out, _ = headwater("ingest", folder)
+    assert code == 3
+    assert f"2 not_an_image, e.g. {folder}/c.txt: not an image" in out
+    assert f"1 unreadable, e.g. {folder}/e.png: " in out
+    code, out, _ = headwater("backfill")
+    assert code == 3
+    assert f"1 truncated, e.g. {folder}/b.jpg: " in out
+    code, out, _ = headwater("backfill", "--retry-quarantined", "--json")
+    assert (code, json.loads(out)["reasons"], json.loads(out)["quarantined"]) == (3, {"truncated": 1}, 1)
+
+
+def test_an_empty_folder_is_an_error(headwater, tmp_path):
+    (tmp_path / "nothing").mkdir()
+    code, _, err = headwater("ingest", "nothing")
+    assert code == 1
+    assert "no file in nothing" in err
+
+
 def test_from_a_folder_of_photos_to_a_promoted_head(headwater, class_folders, tmp_path):
     code, out, _ = headwater("ingest", class_folders, "--task", "cell", "--json")
     summary = json.loads(out)
@@ -115,6 +141,8 @@ def test_usage_errors_exit_with_2(headwater):
     assert headwater("train")[0] == 2
     assert headwater("nosuch")[0] == 2
     assert headwater("classify", "missing.jpg")[0] == 2
+    assert headwater("search")[0] == 2
+    assert headwater("search", "--text", "a", "--id", "b")[0] == 2
 
 
 def test_classify_asks_the_running_service(headwater, services, home, tmp_path):
@@ -128,3 +156,15 @@ def test_classify_asks_the_running_service(headwater, services, home, tmp_path):
     assert code == 3
     assert paths[0].name in out
     assert "not_an_image" in err
+
+
+def test_search_asks_the_running_service(headwater, services, home):
+    path, url = home.cells[5].path, services.classification_url
+    code, out, err = headwater("search", path, "--url", url, "-k", "2", "--json")
+    assert code == 0, err
+    hits = json.loads(out)["hits"]
+    assert (len(hits), hits[0]["uri"]) == (2, str(path))
+    assert str(path) not in headwater("search", "--id", hits[0]["id"], "--url", url)[1]
+    code, out, err = headwater("search", "--text", "a cracked cell", "--url", url, "-k", "1")
+    assert code == 0, err
+    assert str(path.parent) in out

@@ -35,6 +35,16 @@ def test_class_folders(tmp_path: Path) -> None:
     assert items[0].read() == b"cat/deep/2.jpg"
 
 
+def test_a_link_to_nothing_is_an_item_that_cannot_be_read(tmp_path: Path) -> None:
+    make(tmp_path, "cat/1.jpg")
+    (tmp_path / "cat" / "2.jpg").symlink_to(tmp_path / "nosuch")
+    (tmp_path / "cat" / "3.jpg").symlink_to(tmp_path / "cat" / "1.jpg")
+    _, lost, linked = read_folder(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        lost.read()
+    assert linked.read() == b"cat/1.jpg"
+
+
 def test_split_folders(tmp_path: Path) -> None:
     make(tmp_path, "train/cat/1.jpg", "Validation/dog/2.jpg", "test/3.jpg")
     assert seen(read_folder(tmp_path), tmp_path) == [
