@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 OWN = ("encode", "fit", "feature_store", "serve")
-WITH_DATA = ("accuracy", "backfill", "textmap")
+WITH_DATA = ("accuracy", "backfill", "lite", "textmap")
 
 
 def main() -> None:

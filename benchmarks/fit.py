@@ -1,6 +1,6 @@
 """How long a fit takes: the Gaussian head on 200,000 × 512 float32 vectors of 1,000 classes.
 
-    python -m benchmarks.fit gaussian [--repeats 5]
+    python -m benchmarks.fit [gaussian] [--repeats 5]
 
 In memory, beside scikit-learn's LDA(solver="lsqr") with the same fixed shrinkage on the same arrays in the same
 run, alternating, with labels as integers and as strings (which a store's labels are); and from a store in a temporary
@@ -105,7 +105,7 @@ def from_store(X: np.ndarray, codes: np.ndarray, repeats: int) -> bool:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kind", choices=["gaussian"])
+    parser.add_argument("kind", choices=["gaussian"], nargs="?", default="gaussian")
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
     pools = [info for info in threadpool_info() if info["user_api"] == "blas"]

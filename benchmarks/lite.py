@@ -1,0 +1,77 @@
+"""What two choices in `embedder.lite` rest on: how much of a picture is taken, and what bf16 leaves in fp32.
+
+python -m benchmarks.lite --data FOLDER      with clothing10, caltech99 and flowers5 as Parquet in FOLDER
+"""
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from benchmarks.accuracy import LEAST, accuracies
+from benchmarks.measure import machine
+from embedder import lite, registry
+from embedder.cache import Cache
+from embedder.encoder import Encoder
+from embedder.graph_encoder import GraphEncoder
+from embedder.image import decode
+from embedder.openvino_engine import OpenVINOEngine
+from services.settings import Settings
+
+PHOTOS = 50
+
+
+def cropped(data: Path) -> None:
+    """Test accuracy of a Gaussian head with the whole short side, and with timm's margin of an eighth cut off."""
+    for resize in (224, 256):
+        name = f"lite0-{resize}"
+        lite.RECORDS[name] = replace(lite.RECORDS["lite0"], resize=resize)
+        found = accuracies(registry.load(name, cache_dir=Settings().cache), data)
+        print(f"short side {resize}: " + ", ".join(f"{task} {found[task].accuracy:.3f}" for task in LEAST))
+
+
+def precisions() -> Iterator[tuple[str, Encoder]]:
+    """lite0 in bf16, with less and less of it rounded."""
+    cache = Cache(Settings().cache)
+    plan = lite.blueprint("lite0")
+    assert plan.image.bf16 is not None
+    plain = replace(plan.image, bf16=None)
+    graphs = {
+        "plain bf16": plain,
+        "first convolutions in fp32": replace(plain, key=f"{plain.key} precise", precise=plan.image.bf16.precise),
+        "and biases corrected": plan.image,
+    }
+    for name, graph in graphs.items():
+        yield name, GraphEncoder("lite0", replace(plan, image=graph), OpenVINOEngine(cache, "bf16"), cache)
+
+
+def rounded(data: Path) -> None:
+    """Cosines of single photos to fp32."""
+    exact = registry.load("lite0", backend="torch-cpu-fp32", cache_dir=Settings().cache)
+    photos = [
+        exact.prepare(decode(image).image)
+        for task in ("clothing10", "flowers5")
+        for image in pq.read_table(data / f"{task}.parquet", columns=["image"])["image"].to_pylist()[:PHOTOS]
+    ]
+    pixels = np.stack(photos)
+    wanted = exact.embed(pixels).vectors
+    for name, encoder in precisions():
+        found = encoder.embed(pixels).vectors
+        cosines = np.sum(found * wanted, axis=1) / np.linalg.norm(found, axis=1) / np.linalg.norm(wanted, axis=1)
+        print(f"{name}: cosine to fp32, worst {cosines.min():.4f}, median {np.median(cosines):.4f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    data = parser.parse_args().data
+    print(machine())
+    rounded(data)
+    cropped(data)
+
+
+if __name__ == "__main__":
+    main()
