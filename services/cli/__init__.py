@@ -37,8 +37,8 @@ def main() -> None:
         app()
     except ModuleNotFoundError as error:
         extra = EXTRAS.get((error.name or "").partition(".")[0], "embedding")
-        output.err.print(f"error: {error}; this command needs: pip install 'headwater\\[{extra}]'", style="red")
+        output.err.print(f"error: {error}; this command needs: pip install 'headwater[{extra}]'", style="red")
         sys.exit(1)
     except EXPECTED as error:
-        output.err.print(f"error: {error}", style="red", markup=False)
+        output.err.print(f"error: {error}", style="red")
         sys.exit(1)

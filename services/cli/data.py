@@ -105,7 +105,7 @@ def _finish(store: "Store", result: dict[str, Any], failures: "Failures", as_jso
         for reason, count in failures.counts.most_common():
             example = failures.examples[reason]
             line = f"{count:,} {reason}, e.g. {uris.get(example.key, example.key)}: {example.message}"
-            output.out.print(line, markup=False)
+            output.out.print(line)
     raise typer.Exit(output.PARTIAL if failures.total else 0)
 
 

@@ -70,9 +70,10 @@ def _store(settings: Settings) -> Iterator[tuple[str, str]]:
         return
     from store import Store
 
-    opened = Store.open(settings.store, must_exist=True)
-    yield "store", settings.store
-    yield "assets", f"{opened.assets.count():,}"
+    opened = Store.open(settings.store)
+    assets = opened.assets.count()
+    yield "store", settings.store if assets else f"{settings.store} (empty: fill it with `headwater ingest`)"
+    yield "assets", f"{assets:,}"
     yield "quarantine", f"{opened.quarantine.count():,}"
     for table in opened.encoders():
         yield f"vectors of {table.name}", f"{table.rows:,} × {table.spec.dim} ({table.fingerprint[:12]})"

@@ -91,7 +91,7 @@ def evaluate(
         print(json.dumps(evaluation_dict(found)))
     else:
         _show_figures({split: found.summary()})
-        output.out.print("\n".join(classes_table(found)), markup=False)
+        output.out.print("\n".join(classes_table(found)))
 
 
 def _assignment(text: str) -> tuple[str, Any]:

@@ -94,6 +94,17 @@ def test_from_a_folder_of_photos_to_a_promoted_head(headwater, class_folders, tm
         assert out
 
 
+def test_doctor_finds_nothing_wrong_before_anything_is_stored(headwater):
+    code, out, err = headwater("doctor")
+    assert code == 0, err
+    assert "empty: fill it" in out
+
+
+def test_what_users_write_is_shown_as_it_is(headwater, tmp_path):
+    (tmp_path / "a.png").write_bytes(photo(1))
+    assert headwater("ingest", "a.png", "--store", "[bold]x[/bold]")[1].splitlines()[0].split()[1] == "[bold]x[/bold]"
+
+
 def test_parquet_in_and_out_and_in_again(headwater, tmp_path):
     rows = [{"image": photo(seed), "label": "ab"[seed % 2], "split": "train"} for seed in range(20)]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "data.parquet")
