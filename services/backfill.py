@@ -16,7 +16,7 @@ from embedder import probe
 from embedder.encoder import Embedding, Encoder
 from embedder.errors import BadImage
 from embedder.image import DEFAULT_MAX_PIXELS, decode
-from services.failures import Failures
+from services.outcome import Outcome
 from store import Features, Quarantined, Store, stage_of
 from store.errors import UnknownFeatures
 
@@ -31,17 +31,11 @@ AHEAD = 128
 
 
 @dataclass(slots=True)
-class Progress:
+class Progress(Outcome):
     """Counts of one backfill, as they stand. `done` are in the store."""
 
     total: int = 0
     done: int = 0
-    failures: Failures = field(default_factory=Failures)
-    seconds: float = 0.0
-
-    @property
-    def quarantined(self) -> int:
-        return self.failures.total
 
     @property
     def images_per_second(self) -> float:

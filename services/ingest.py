@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from embedder.errors import BadImage
 from embedder.image import inspect
-from services.failures import Failures
+from services.outcome import Outcome
 from store import Asset, Item, Label, Quarantined, Store, asset_id
 
 STAGE = "ingest"
@@ -17,18 +17,12 @@ CHUNK_ITEMS = 2_000
 
 
 @dataclass(slots=True)
-class Ingested:
-    """Counts of one ingest: assets that were new or known already, items with labels, items quarantined."""
+class Ingested(Outcome):
+    """Counts of one ingest: assets that were new or known already, items with labels."""
 
     new: int = 0
     known: int = 0
     labelled: int = 0
-    failures: Failures = field(default_factory=Failures)
-    seconds: float = 0.0
-
-    @property
-    def quarantined(self) -> int:
-        return self.failures.total
 
     @property
     def items(self) -> int:

@@ -11,7 +11,7 @@ from services.cli.output import BackendOption, EncoderOption, JsonOption, StoreO
 from store.errors import BadSource
 
 if TYPE_CHECKING:
-    from services.failures import Failures
+    from services.outcome import Failures
     from store import Store
 
 app = typer.Typer()

@@ -1,4 +1,4 @@
-"""What a job could not do: how often for which reason, with an example of each. The rows are in quarantine."""
+"""How a job went: what it could not do, how often for which reason, with an example of each."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from store import Quarantined
 
 @dataclass(slots=True)
 class Failures:
-    """Bounded by the number of reasons, however many items fail.
+    """What went to quarantine. Bounded by the number of reasons, however many items fail.
 
     Attributes:
         counts: items by reason.
@@ -27,3 +27,15 @@ class Failures:
     @property
     def total(self) -> int:
         return self.counts.total()
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What every job counts beside its own work: the items that went to quarantine, and the time since it began."""
+
+    failures: Failures = field(default_factory=Failures)
+    seconds: float = 0.0
+
+    @property
+    def quarantined(self) -> int:
+        return self.failures.total
