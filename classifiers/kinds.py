@@ -15,15 +15,16 @@ from classifiers.fit.linear import LinearClassifier
 from classifiers.fit.parallel import Batch, gather
 from classifiers.fit.shrinkage import choose_shrinkage
 from classifiers.heads.base import Head
-from classifiers.heads.gaussian import Priors, Shrinkage
+from classifiers.heads.gaussian import GaussianHead, Priors, Shrinkage
 from classifiers.heads.statistics import GaussianStatistics
 from classifiers.rows import Rows, Scored, ids_digest, scored
 
 AUTO = "auto"
 """Shrinkage that is chosen on validation rows or folds. The estimator itself has neither, and knows no "auto"."""
 
-TUNING_ROWS = 10_000
-"""Most validation rows that a choice is made on; they are held in memory (10,000 × 1280 float32 = 51 MB)."""
+TUNING_ROWS, TUNING_CELLS = 10_000, 2_000_000
+"""Most validation rows that a choice is made on, and most of their scores (rows × classes): a choice among a dozen
+costs seconds. The rows are held in memory (10,000 × 1280 float32 = 51 MB)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +38,19 @@ class Learned:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of head: its estimator, parameters that differ from the estimator's own, how it is fed.
+    """One kind of head.
 
-    `learn` may settle parameters of the estimator that it is given: a clone then learns with the same.
+    Attributes:
+        defaults: parameters that differ from the estimator's own.
+        learn: (estimator, rows, classes) → what it learns from the training rows. May settle parameters of the
+            estimator, which `without` then goes by.
+        without: (estimator, head that it learned, rows with a fold held out) → the head without that fold.
     """
 
     estimator: type[FoldedClassifier]
     defaults: Mapping[str, Any]
     learn: Callable[[Any, Rows, tuple[str, ...]], Learned]
+    without: Callable[[Any, Any, Rows], Head]
 
 
 def learn_streamed(estimator: GaussianClassifier, rows: Rows, classes: tuple[str, ...]) -> Learned:
@@ -68,7 +74,7 @@ def learn_streamed(estimator: GaussianClassifier, rows: Rows, classes: tuple[str
 
 
 def tuned_shrinkage(statistics: GaussianStatistics, priors: Priors, rows: Rows, classes: tuple[str, ...]) -> Shrinkage:
-    """The shrinkage that does best on validation rows, at most `TUNING_ROWS` of them.
+    """The shrinkage that does best on validation rows, or on the first of them (see `TUNING_ROWS`).
 
     For folds, the median of what does best on each by the statistics of the others, which are all `statistics`
     less its own. "oas" where there is nothing to choose on.
@@ -77,22 +83,35 @@ def tuned_shrinkage(statistics: GaussianStatistics, priors: Priors, rows: Rows, 
     for view in rows.validations():
         learned, X, codes = statistics, *tuning_rows(view, classes)
         if view is not rows:
-            held = gather(((X, codes) for _, X, codes in view.batches("val", classes)), len(classes), rows.dim)
-            learned = statistics.subtract(held)
+            learned = statistics.subtract(held_out(view, classes))
         known = (codes >= 0) & learned.present[codes]
         if known.any() and learned.covariance().any():
             chosen.append(choose_shrinkage(learned, priors, X[known], codes[known]))
     return float(np.median(chosen)) if chosen else "oas"
 
 
+def held_out(fold: Rows, classes: tuple[str, ...]) -> GaussianStatistics:
+    """The statistics of a fold's own rows."""
+    return gather(((X, codes) for _, X, codes in fold.batches("val", classes)), len(classes), fold.dim)
+
+
+def without_statistics(estimator: GaussianClassifier, head: GaussianHead, fold: Rows) -> Head:
+    """A head less the rows of a fold, from its statistics alone. Raises NotTrainable."""
+    rest = head.statistics.subtract(held_out(fold, head.classes))
+    present = np.flatnonzero(rest.present)
+    fresh: GaussianClassifier = clone(estimator)
+    return fresh.fit_statistics(rest.select(present), [head.classes[k] for k in present]).head_
+
+
 def tuning_rows(rows: Rows, classes: tuple[str, ...]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """The first `TUNING_ROWS` validation rows: X (n, d), codes (n,)."""
+    """The first validation rows: X (n, d), codes (n,)."""
+    most = min(TUNING_ROWS, TUNING_CELLS // len(classes))
     parts = [(np.empty((0, rows.dim), np.float32), np.empty(0, np.int64))]
     for _, X, codes in rows.batches("val", classes):
         parts.append((X, codes))
-        if sum(len(codes) for _, codes in parts) >= TUNING_ROWS:
+        if sum(len(codes) for _, codes in parts) >= most:
             break
-    X, codes = (np.concatenate(column)[:TUNING_ROWS] for column in zip(*parts, strict=True))
+    X, codes = (np.concatenate(column)[:most] for column in zip(*parts, strict=True))
     return X, codes
 
 
@@ -105,6 +124,11 @@ def learn_in_memory(estimator: FoldedClassifier, rows: Rows, classes: tuple[str,
     return Learned(estimator.head_, tuple(counts.tolist()), ids_digest(matrix.ids))
 
 
+def relearned(estimator: FoldedClassifier, head: Head, fold: Rows) -> Head:
+    """For heads from which no row can be taken away. Raises NotTrainable."""
+    return learn_in_memory(clone(estimator), fold, head.classes).head
+
+
 def validate(kind: str, estimator: FoldedClassifier, rows: Rows, head: Head) -> list[Scored]:
     """The validation rows of a head that `estimator` learned from `rows`, under heads that did not learn from them.
 
@@ -114,7 +138,7 @@ def validate(kind: str, estimator: FoldedClassifier, rows: Rows, head: Head) -> 
     parts: list[Scored] = []
     for view in rows.validations():
         try:
-            tested = head if view is rows else KINDS[kind].learn(clone(estimator), view, head.classes).head
+            tested = head if view is rows else KINDS[kind].without(estimator, head, view)
         except NotTrainable:
             return []
         parts += [part.aligned(tested.classes, head.classes) for part in scored(view, tested, "val")]
@@ -132,8 +156,8 @@ def require_present(rows: Rows, classes: tuple[str, ...], present: NDArray[np.in
 
 
 KINDS: dict[str, Kind] = {
-    "gaussian": Kind(GaussianClassifier, {"shrinkage": AUTO}, learn_streamed),
-    "linear": Kind(LinearClassifier, {}, learn_in_memory),
+    "gaussian": Kind(GaussianClassifier, {"shrinkage": AUTO}, learn_streamed, without_statistics),
+    "linear": Kind(LinearClassifier, {}, learn_in_memory, relearned),
 }
 
 

@@ -17,16 +17,14 @@ from classifiers.heads.base import Head
 from classifiers.manifest import EncoderBlock
 
 if TYPE_CHECKING:  # a store is handed in; importing this module does not bring LanceDB along
-    from store import Features, Matrix, Snapshot, Store
+    from store import Batches, Features, Matrix, Snapshot, Store
 
 BATCH_ROWS = 16384
 
 FOLDS = 5
-LEAST_CROSSED, MOST_CROSSED = 20, 20_000
-"""With fewer training rows than this none can be spared, with more one fold of them is validation enough."""
-
-Vectors = tuple[list[str], NDArray[np.float32], NDArray[np.int64]]
-"""ids, X (n, d), codes (n,); code -1 for a label that is not among the classes asked."""
+LEAST_CROSSED, MOST_CROSSED, ENOUGH = 20, 20_000, 10_000
+"""With fewer training rows than the first none can be spared; with more than the second, one fold of about the third
+is validation enough."""
 
 
 @dataclass(frozen=True)
@@ -35,14 +33,14 @@ class Rows:
 
     Attributes:
         encoders: names or fingerprints, as the store takes.
-        fold: None; or the fold of the training rows that is held out, and plays the split `val`.
+        fold: None; or (i, n): fold i of n of the training rows is held out, and plays the split `val`.
     """
 
     store: "Store"
     task: str
     encoders: tuple[str, ...]
     snapshot: "Snapshot"
-    fold: int | None = None
+    fold: tuple[int, int] | None = None
 
     @cached_property
     def features(self) -> "list[Features]":
@@ -102,38 +100,34 @@ class Rows:
         if self.labelled("val").num_rows:
             return [self]
         training = self.labelled("train").num_rows
-        folds = 0 if training < LEAST_CROSSED else FOLDS if training <= MOST_CROSSED else 1
-        return [replace(self, fold=fold) for fold in range(folds)]
+        if training < LEAST_CROSSED:
+            return []
+        if training > MOST_CROSSED:
+            return [replace(self, fold=(0, training // ENOUGH))]
+        return [replace(self, fold=(i, FOLDS)) for i in range(FOLDS)]
 
-    def batches(self, split: str, classes: Sequence[str]) -> Iterator[Vectors]:
-        """The rows of a split, streamed."""
-        found = self.store.batches(self.task, batch_rows=BATCH_ROWS, **self._asked(split, classes))
-        for ids, X, codes in found:
-            keep = self._kept(split, ids)
-            if keep.all():
-                yield ids, X, codes
-            elif keep.any():
-                yield [ids[i] for i in np.flatnonzero(keep)], X[keep], codes[keep]
+    def batches(self, split: str, classes: Sequence[str]) -> "Batches":
+        """The rows of a split, streamed: (ids, X, codes), with code -1 for labels outside `classes`."""
+        return self.store.batches(self.task, batch_rows=BATCH_ROWS, **self._asked(split, classes))
 
     def matrix(self, split: str, classes: Sequence[str]) -> "Matrix":
         """The rows of a split, in memory."""
-        matrix = self.store.matrix(self.task, **self._asked(split, classes))
-        return matrix.take(np.flatnonzero(self._kept(split, matrix.ids)))
+        return self.store.matrix(self.task, **self._asked(split, classes))
 
     def _asked(self, split: str, classes: Sequence[str]) -> dict[str, Any]:
-        stored = "train" if split == "val" and self.fold is not None else split
-        return {"encoders": self.encoders, "splits": (stored,), "snapshot": self.snapshot, "classes": classes}
-
-    def _kept(self, split: str, ids: Sequence[str]) -> NDArray[np.bool_]:
-        """Which of the stored rows belong to `split`, (n,)."""
+        asked = {"encoders": self.encoders, "splits": (split,), "snapshot": self.snapshot, "classes": classes}
         if self.fold is None or split not in ("train", "val"):
-            return np.ones(len(ids), np.bool_)
-        return np.asarray((fold_of(ids) == self.fold) == (split == "val"))
+            return asked
+        number, count = self.fold
+        return asked | {
+            "splits": ("train",),
+            "where": lambda ids: (fold_of(ids, count) == number) == (split == "val"),
+        }
 
 
-def fold_of(ids: Sequence[str]) -> NDArray[np.int64]:
-    """The fold of each row, (n,) in 0…FOLDS-1: by a checksum of its id, so the same on every machine."""
-    return np.array([crc32(id_.encode()) for id_ in ids], np.int64) % FOLDS
+def fold_of(ids: Sequence[str], count: int = FOLDS) -> NDArray[np.int64]:
+    """The fold of each row, (n,) in 0…count-1: by a checksum of its id, so the same on every machine."""
+    return np.array([crc32(id_.encode()) for id_ in ids], np.int64) % count
 
 
 def ids_digest(ids: Iterable[str]) -> str:

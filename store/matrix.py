@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -65,18 +64,13 @@ class Matrix:
 
     def select(self, *splits: str) -> "Matrix":
         """The rows of these splits."""
-        return self.take(np.flatnonzero(np.isin(self.splits, [check_split(split) for split in splits])))
-
-    def take(self, rows: NDArray[np.integer[Any]]) -> "Matrix":
-        """The rows at these positions, in this order; itself for all of them in their order."""
-        if np.array_equal(rows, np.arange(len(self.ids))):
-            return self
+        keep = np.flatnonzero(np.isin(self.splits, [check_split(split) for split in splits]))
         return replace(
             self,
-            ids=[self.ids[i] for i in rows],
-            X=self.X[rows],
-            labels=self.labels.take(pa.array(rows)),
-            splits=self.splits[rows],
+            ids=[self.ids[i] for i in keep],
+            X=self.X[keep],
+            labels=self.labels.take(pa.array(keep)),
+            splits=self.splits[keep],
         )
 
 

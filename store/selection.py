@@ -1,6 +1,6 @@
 """From tables to arrays: the labelled rows of a task joined with their vectors, whole or streamed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,9 @@ from store.matrix import Matrix, codes_of
 from store.rows import Column, strings
 from store.schema import check_split
 from store.snapshot import Snapshot
+
+Where = Callable[[list[str]], NDArray[np.bool_]]
+"""Asset ids (n) → which of them to take, (n,)."""
 
 _Part = tuple[Column, NDArray[np.int64], NDArray[np.float32]]
 
@@ -140,6 +143,7 @@ def select(
     snapshot: Snapshot,
     splits: Sequence[str] | None,
     classes: Sequence[str] | None,
+    where: Where | None,
 ) -> Selection:
     """Read the labels of a task at `snapshot`. Raises UnknownTask, BadSplit, ValueError without encoders."""
     if not features:
@@ -149,4 +153,6 @@ def select(
     if splits is not None:
         wanted = pa.array([check_split(split) for split in splits], pa.string())
         rows = rows.filter(pc.is_in(rows["split"], value_set=wanted))
+    if where is not None:
+        rows = rows.filter(pa.array(where(strings(rows["id"]))))
     return Selection(task, features, snapshot, rows, classes)

@@ -21,7 +21,7 @@ from store.matrix import Matrix
 from store.quarantine import Quarantine
 from store.rows import strings
 from store.schema import Dtype, stage_of
-from store.selection import Batches, Selection, select
+from store.selection import Batches, Selection, Where, select
 from store.snapshot import Snapshot
 from store.table import Database
 
@@ -142,9 +142,13 @@ class Store:
         splits: Sequence[str] | None = None,
         snapshot: Snapshot | None = None,
         classes: Sequence[str] | None = None,
+        where: Where | None = None,
     ) -> Matrix:
-        """Labels and vectors joined by id, in memory. Raises UnknownTask, UnknownFeatures, BadSplit."""
-        return self._select(task, encoders, splits, snapshot, classes).matrix()
+        """Labels and vectors joined by id, in memory; with `where`, of the ids that it picks.
+
+        Raises UnknownTask, UnknownFeatures, BadSplit.
+        """
+        return self._select(task, encoders, splits, snapshot, classes, where).matrix()
 
     def batches(
         self,
@@ -154,10 +158,11 @@ class Store:
         splits: Sequence[str] | None = None,
         snapshot: Snapshot | None = None,
         classes: Sequence[str] | None = None,
+        where: Where | None = None,
         batch_rows: int = 16384,
     ) -> Batches:
         """The same as a stream with bounded memory, see `Batches`."""
-        return Batches(self._select(task, encoders, splits, snapshot, classes), batch_rows)
+        return Batches(self._select(task, encoders, splits, snapshot, classes, where), batch_rows)
 
     def optimize(self, *, keep: timedelta = KEEP) -> None:
         """Compact all tables and index their ids. Worth it after large writes; safe beside other processes.
@@ -175,9 +180,10 @@ class Store:
         splits: Sequence[str] | None,
         snapshot: Snapshot | None,
         classes: Sequence[str] | None,
+        where: Where | None,
     ) -> Selection:
         features = {name: self.features(name) for name in encoders}
-        return select(self.labels, task, features, snapshot or self.snapshot(), splits, classes)
+        return select(self.labels, task, features, snapshot or self.snapshot(), splits, classes, where)
 
     def _find(self, kind: Kind, asked: str) -> Features:
         stored = feature_tables.stored(self.database, kind)

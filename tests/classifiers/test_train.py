@@ -166,11 +166,12 @@ def test_shrinkage_is_the_median_of_the_folds_choices(store, registry, toy):
     assert registry.load("cats").manifest.settings["shrinkage"] == pytest.approx(np.median(chosen), rel=1e-6)
 
 
-def test_many_training_rows_need_one_fold_only(store, registry, toy, monkeypatch):
+def test_many_training_rows_need_one_small_fold_only(store, registry, toy, monkeypatch):
     monkeypatch.setattr(rows_module, "MOST_CROSSED", 599)
+    monkeypatch.setattr(rows_module, "ENOUGH", 50)
     ids = fill(store, toy, splits=["train"] * len(toy.X))
     done = trained(store, registry)
-    assert done.report.evaluations["cross-validation"].rows == np.count_nonzero(fold_of(ids) == 0)
+    assert done.report.evaluations["cross-validation"].rows == np.count_nonzero(fold_of(ids, 12) == 0)
     assert done.report.rows["train"] == 600
 
 
