@@ -24,7 +24,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="print the result as JS
 EncoderOption = Annotated[str, typer.Option("--encoder", "-e", help="encoder name, e.g. lite0")]
 BackendOption = Annotated[str | None, typer.Option("--backend", help="auto, torch or openvino")]
 
-out = Console(highlight=False, markup=False, soft_wrap=True)
+out = Console(highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else 1000)
 err = Console(highlight=False, markup=False, soft_wrap=True, stderr=True)
 
 

@@ -17,7 +17,7 @@ from services import demo
 @pytest.fixture
 def headwater(tmp_path, cache_dir):
     """Runs the command in a folder of its own; gives (exit code, standard output, standard error)."""
-    environment = os.environ | {"HEADWATER_CACHE": str(cache_dir), "COLUMNS": "200"}
+    environment = os.environ | {"HEADWATER_CACHE": str(cache_dir)}
 
     def run(*arguments: object) -> tuple[int, str, str]:
         command = [sys.executable, "-m", "services.cli", *map(str, arguments)]
