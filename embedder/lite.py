@@ -109,7 +109,7 @@ RECORDS = {
         resize=240,
         grid=8,
         dim=1280,
-        # With the stem alone its probe has a cosine of 0.9984 (`benchmarks/lite.py` prints both).
+        # With the stem alone its probe has a cosine of 0.9984, with these blocks as well 0.9995.
         precise=(*_STEM, "blocks.0.0", "blocks.1.0"),
     ),
     "lite2": Record(
@@ -146,7 +146,8 @@ def blueprint(name: str) -> Blueprint:
             plain,
             bf16=replace(
                 plain,
-                key=f"{plain.key} bf16 {_BF16_REVISION} {probe.REVISION} {record.precise}",  # the probe's pictures make it
+                # The pictures of the probe are among what it is made from.
+                key=f"{plain.key} bf16 {_BF16_REVISION} {probe.REVISION} {record.precise}",
                 build=partial(build_bf16, record, tokens=tokens),
                 precise=tuple(f"network.{path}" for path in record.precise),
             ),
