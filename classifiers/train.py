@@ -184,8 +184,8 @@ def notes(rows: Rows, used: Mapping[str, int], lost: Sequence[str], *, calibrate
     """What a reader of the figures must know. `lost`: classes without a training vector."""
     if not calibrated:
         yield (
-            "No validation rows and too few training rows to hold some out: the temperature stays 1, and there are "
-            "no prediction sets and no outlier percentiles."
+            "No validation rows with a vector, or too few training rows to hold some out: the temperature stays 1, and "
+            "there are no prediction sets and no outlier percentiles."
         )
     elif not used["val"]:
         yield (
