@@ -39,7 +39,8 @@ class GaussianClassifier(FoldedClassifier):
         """Learns from X (n, d), y (n,) labels, anew. Raises NotTrainable (a ValueError)."""
         # What is not finite is found by the statistics, which saves a pass over X.
         vectors, labels = validate_data(self, X, y, dtype=[np.float64, np.float32], ensure_all_finite=False)
-        check_classification_targets(labels)
+        if labels.dtype.kind not in "biuUS":  # whole numbers and strings are always classes; to look costs two sorts
+            check_classification_targets(labels)
         classes, codes = np.unique(labels, return_inverse=True)
         statistics = gather(shares(vectors, codes), len(classes), vectors.shape[1])
         return self.fit_statistics(statistics, classes)
