@@ -27,9 +27,8 @@ PHOTOS = 50
 def cropped(data: Path) -> None:
     """Test accuracy of a Gaussian head with the whole short side, and with timm's margin of an eighth cut off."""
     for resize in (224, 256):
-        name = f"lite0-{resize}"
-        lite.RECORDS[name] = replace(lite.RECORDS["lite0"], resize=resize)
-        found = accuracies(registry.load(name, cache_dir=Settings().cache), data)
+        lite.RECORDS["lite0"] = replace(lite.RECORDS["lite0"], resize=resize)
+        found = accuracies(registry.load("lite0", cache_dir=Settings().cache), data)
         print(f"short side {resize}: " + ", ".join(f"{task} {found[task].accuracy:.3f}" for task in LEAST))
 
 
@@ -74,7 +73,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     data = parser.parse_args().data
     print(machine())
-    for name in tuple(lite.RECORDS):
+    for name in lite.RECORDS:
         rounded(name, data)
     cropped(data)
 
