@@ -60,7 +60,8 @@ def shown(times: list[float]) -> str:
 
 
 def in_memory(X: np.ndarray, y: np.ndarray, labels: str, repeats: int) -> bool:
-    ours, theirs = GaussianClassifier(SHRINKAGE), LinearDiscriminantAnalysis(solver="lsqr", shrinkage=SHRINKAGE)
+    ours = GaussianClassifier(shrinkage=SHRINKAGE)
+    theirs = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=SHRINKAGE)
     our_times, their_times, floor = [], [], []
     for _ in range(repeats):
         our_times.append(seconds(lambda: ours.fit(X, y)))
@@ -92,7 +93,7 @@ def from_store(X: np.ndarray, codes: np.ndarray, repeats: int) -> bool:
 
         def fit() -> None:
             rows = Rows(store, "bench", ("bench",), store.snapshot())
-            learn_streamed(GaussianClassifier(SHRINKAGE), rows, rows.classes())
+            learn_streamed(GaussianClassifier(shrinkage=SHRINKAGE), rows, rows.classes())
 
         def whole() -> None:
             train(store, registry, task="bench", encoders=["bench"], name="bench")

@@ -101,10 +101,10 @@ def load(folder: Path) -> PublishedHead:
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of a version folder. Raises BadArtifact."""
     raw = _json(folder)
-    if raw.get("protocol") != PROTOCOL:
+    if raw.get("protocol") not in range(1, PROTOCOL + 1):
         raise BadArtifact(
             folder,
-            f"protocol {raw.get('protocol')!r}; this version of headwater reads {PROTOCOL}: upgrade it",
+            f"protocol {raw.get('protocol')!r}; this version of headwater reads up to {PROTOCOL}: upgrade it",
         )
     try:
         manifest = Manifest.model_validate(raw)

@@ -2,21 +2,23 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
 from classifiers.errors import NotTrainable, UnknownKind, UnknownParameter
-from classifiers.fit.base import FoldedClassifier
+from classifiers.fit.base import HeadClassifier
 from classifiers.fit.gaussian import GaussianClassifier
 from classifiers.fit.linear import LinearClassifier
 from classifiers.fit.parallel import Batch, gather
 from classifiers.fit.shrinkage import choose_shrinkage
 from classifiers.heads.base import Head
-from classifiers.heads.gaussian import GaussianHead, Priors, Shrinkage
+from classifiers.heads.gaussian import GaussianHead
+from classifiers.heads.moments import Moment
 from classifiers.heads.statistics import GaussianStatistics
+from classifiers.heads.transform import Transform
 from classifiers.rows import Rows, Scored, ids_digest, scored
 
 AUTO = "auto"
@@ -47,7 +49,7 @@ class Kind:
         without: (estimator, head that it learned, rows with a fold held out) → the head without that fold.
     """
 
-    estimator: type[FoldedClassifier]
+    estimator: type[HeadClassifier]
     defaults: Mapping[str, Any]
     learn: Callable[[Any, Rows, tuple[str, ...]], Learned]
     without: Callable[[Any, Any, Rows], Head]
@@ -58,49 +60,63 @@ def learn_streamed(estimator: GaussianClassifier, rows: Rows, classes: tuple[str
     ids: list[str] = []
 
     def batches() -> Iterator[Batch]:
+        ids.clear()  # a covariance or transform may take a second pass
         for some, X, codes in rows.batches("train", classes):
             ids.extend(some)
-            yield X, codes
+            yield Batch(X, codes)
 
-    gathered = gather(batches(), len(classes), rows.dim)
+    tuned = estimator.shrinkage == AUTO
+    estimator.set_params(shrinkage="oas" if tuned else estimator.shrinkage, blocks=rows.edges())
+    gathered, transform = estimator.gather(batches, len(classes), rows.dim)
     present = np.flatnonzero(gathered.present)
     names = require_present(rows, classes, present)
     statistics = gathered.select(present)
-    if estimator.shrinkage == AUTO:
-        estimator.set_params(shrinkage=tuned_shrinkage(statistics, estimator.priors, rows, names))
-    estimator.fit_statistics(statistics, names)
-    counts = statistics.counts[present].astype(int).tolist()
+    if tuned:
+        estimator.set_params(shrinkage=tuned_shrinkage(statistics, estimator, transform, rows, names))
+    shrinkage = estimator.settled(batches, gathered, transform)
+    shrinkage = shrinkage[present] if isinstance(shrinkage, np.ndarray) and len(shrinkage) > 1 else shrinkage
+    estimator.fit_statistics(statistics, names, transform, shrinkage)
+    counts = statistics.counts.astype(int).tolist()
     return Learned(estimator.head_, tuple(counts), ids_digest(ids))
 
 
-def tuned_shrinkage(statistics: GaussianStatistics, priors: Priors, rows: Rows, classes: tuple[str, ...]) -> Shrinkage:
+def tuned_shrinkage(
+    statistics: GaussianStatistics,
+    estimator: GaussianClassifier,
+    transform: Transform,
+    rows: Rows,
+    classes: tuple[str, ...],
+) -> float | Literal["oas"]:
     """The shrinkage that does best on validation rows, or on the first of them (see `TUNING_ROWS`).
 
     For folds, the median of what does best on each by the statistics of the others, which are all `statistics`
     less its own. "oas" where there is nothing to choose on.
     """
-    chosen = []
+    model, chosen = estimator.model(classes), []
     for view in rows.validations():
         learned, X, codes = statistics, *tuning_rows(view, classes)
         if view is not rows:
-            learned = statistics.subtract(held_out(view, classes))
+            learned = statistics.subtract(held_out(view, classes, transform, statistics.moment))
         known = (codes >= 0) & learned.present[codes]
         if known.any() and learned.covariance().any():
-            chosen.append(choose_shrinkage(learned, priors, X[known], codes[known]))
+            chosen.append(choose_shrinkage(learned, model, transform(X[known]), codes[known]))
     return float(np.median(chosen)) if chosen else "oas"
 
 
-def held_out(fold: Rows, classes: tuple[str, ...]) -> GaussianStatistics:
+def held_out(fold: Rows, classes: tuple[str, ...], transform: Transform, moment: Moment) -> GaussianStatistics:
     """The statistics of a fold's own rows."""
-    return gather(((X, codes) for _, X, codes in fold.batches("val", classes)), len(classes), fold.dim)
+    batches = (Batch(X, codes) for _, X, codes in fold.batches("val", classes))
+    return gather(batches, len(classes), transform, moment)
 
 
 def without_statistics(estimator: GaussianClassifier, head: GaussianHead, fold: Rows) -> Head:
-    """A head less the rows of a fold, from its statistics alone. Raises NotTrainable."""
-    rest = head.statistics.subtract(held_out(fold, head.classes))
+    """A head less the rows of a fold, from its statistics alone; transform and shrinkage stay. Raises NotTrainable."""
+    rest = head.statistics.subtract(held_out(fold, head.classes, head.transform, head.statistics.moment))
     present = np.flatnonzero(rest.present)
+    used = np.asarray(head.settings()["shrinkage_used"])
     fresh: GaussianClassifier = clone(estimator)
-    return fresh.fit_statistics(rest.select(present), [head.classes[k] for k in present]).head_
+    names = [head.classes[k] for k in present]
+    return fresh.fit_statistics(rest.select(present), names, head.transform, used[present] if used.ndim else used).head_
 
 
 def tuning_rows(rows: Rows, classes: tuple[str, ...]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -115,21 +131,22 @@ def tuning_rows(rows: Rows, classes: tuple[str, ...]) -> tuple[NDArray[np.float3
     return X, codes
 
 
-def learn_in_memory(estimator: FoldedClassifier, rows: Rows, classes: tuple[str, ...]) -> Learned:
+def learn_in_memory(estimator: HeadClassifier, rows: Rows, classes: tuple[str, ...]) -> Learned:
     """For estimators that need all training rows at once: n × d × 4 bytes, and what the solver adds."""
     matrix = rows.matrix("train", classes)
     present, counts = np.unique(matrix.codes, return_counts=True)
     require_present(rows, classes, present)
+    estimator.set_params(blocks=rows.edges())
     estimator.fit(matrix.X, np.array(classes)[matrix.codes])
     return Learned(estimator.head_, tuple(counts.tolist()), ids_digest(matrix.ids))
 
 
-def relearned(estimator: FoldedClassifier, head: Head, fold: Rows) -> Head:
+def relearned(estimator: HeadClassifier, head: Head, fold: Rows) -> Head:
     """For heads from which no row can be taken away. Raises NotTrainable."""
     return learn_in_memory(clone(estimator), fold, head.classes).head
 
 
-def validate(kind: str, estimator: FoldedClassifier, rows: Rows, head: Head) -> list[Scored]:
+def validate(kind: str, estimator: HeadClassifier, rows: Rows, head: Head) -> list[Scored]:
     """The validation rows of a head that `estimator` learned from `rows`, under heads that did not learn from them.
 
     Where the task has validation rows that is `head` itself. Otherwise the training rows are held out fold by fold,
@@ -161,7 +178,7 @@ KINDS: dict[str, Kind] = {
 }
 
 
-def make_estimator(kind: str, params: Mapping[str, Any]) -> FoldedClassifier:
+def make_estimator(kind: str, params: Mapping[str, Any]) -> HeadClassifier:
     """An unfitted estimator of a kind. Raises UnknownKind, UnknownParameter with the names that exist."""
     if kind not in KINDS:
         raise UnknownKind(kind, KINDS)

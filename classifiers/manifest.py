@@ -15,8 +15,11 @@ from pydantic import (
     model_validator,
 )
 
-PROTOCOL = 1
-"""Raised when an older reader would misread a head folder. Readers keep reading every earlier protocol."""
+PROTOCOL = 2
+"""Raised when an older reader would misread a head folder. Readers keep reading every earlier protocol.
+
+1: heads score vectors as they are. 2: settings may hold a transform, which an older reader would leave out.
+"""
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*\.[a-z0-9]+$", max_length=80)]
@@ -85,7 +88,7 @@ class TrainingRecord(_Strict):
 class Manifest(TrainingRecord):
     """A training record with the head itself: its kind, classes, arrays and the digests of its files."""
 
-    protocol: Literal[1] = 1
+    protocol: Literal[1, 2] = 2
     kind: str
     classes: tuple[str, ...] = Field(min_length=2)
     temperature: float = Field(gt=0)

@@ -55,6 +55,10 @@ class Rows:
             for features, start, end in zip(self.features, ends, ends[1:], strict=False)
         )
 
+    def edges(self) -> tuple[int, ...]:
+        """Column edges of the encoders' blocks: 0, …, d."""
+        return (0, *(block.columns[1] for block in self.blocks()))
+
     @property
     def dim(self) -> int:
         return sum(features.spec.dim for features in self.features)

@@ -1,59 +1,81 @@
 """Multinomial logistic regression as a scikit-learn estimator that yields a linear head."""
 
-from typing import Self
+from collections.abc import Sequence
+from typing import Any, Literal, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
-from classifiers.fit.base import FoldedClassifier, require_classes
+from classifiers.fit.base import HeadClassifier, encode, names
+from classifiers.fit.parameters import check_weights
+from classifiers.fit.transform import Projection, TransformPlan
 from classifiers.heads.linear import LinearHead
 
 
-class LinearClassifier(FoldedClassifier):
+class LinearClassifier(HeadClassifier):
     """Softmax regression with an L2 penalty on standardised columns, by L-BFGS.
 
-    The standardisation is folded into the weights, so what is served takes raw vectors.
+    The standardisation is folded into the weights, and so is the transform where it is affine.
 
     Args:
         C: inverse strength of the penalty, > 0, as in scikit-learn's LogisticRegression.
         max_iter: most L-BFGS iterations.
         tol: the largest gradient component at which to stop.
+        norm, project, dims, whiten, blocks, seed: the transform before it, see `TransformPlan`.
 
     Attributes:
         classes_: labels, sorted, (K,).
+        transform_: what is done to vectors first, but for what is folded.
         coef_, intercept_: folded, float64 (K, d) and (K,); two classes have two rows too.
         n_iter_: iterations that were run.
         head_: the same as a NumPy head for serving, in float32.
     """
 
-    def __init__(self, C: float = 0.01, max_iter: int = 1000, tol: float = 1e-4) -> None:
+    def __init__(
+        self,
+        C: float = 0.01,
+        max_iter: int = 1000,
+        tol: float = 1e-4,
+        norm: Literal["none", "unit"] = "none",
+        project: Projection = "none",
+        dims: float | None = None,
+        whiten: bool = False,
+        blocks: Sequence[int] | None = None,
+        seed: int = 0,
+    ) -> None:
         self.C = C
         self.max_iter = max_iter
         self.tol = tol
+        self.norm = norm
+        self.project = project
+        self.dims = dims
+        self.whiten = whiten
+        self.blocks = blocks
+        self.seed = seed
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Learns from X (n, d), y (n,) labels. Raises NotTrainable for fewer than two classes."""
         vectors, labels = validate_data(self, X, y, dtype=[np.float64, np.float32])
-        check_classification_targets(labels)
-        classes = np.unique(labels)
-        require_classes(classes)
-        scaler = StandardScaler().fit(vectors)
+        weights = check_weights(sample_weight, len(vectors))
+        classes, _ = encode(labels)
+        plan = TransformPlan(self.norm, self.project, self.dims, self.whiten, self.blocks, self.seed)
+        transform = plan.learn(vectors, weights)
+        Z = transform(vectors)
+        scaler = StandardScaler().fit(Z, sample_weight=weights)
         solver = LogisticRegression(C=self.C, max_iter=self.max_iter, tol=self.tol)
-        solver.fit(scaler.transform(vectors), labels)
+        solver.fit(scaler.transform(Z), labels, sample_weight=weights)
         coef, intercept = solver.coef_.astype(np.float64), solver.intercept_.astype(np.float64)
         if len(classes) == 2:  # scikit-learn keeps the one logit s₁ - s₀; half of it each is the same softmax
             coef, intercept = np.vstack([-coef, coef]) / 2, np.concatenate([-intercept, intercept]) / 2
-        self.classes_ = classes
-        self.n_iter_ = int(solver.n_iter_[0])
-        self.coef_ = coef / scaler.scale_
-        self.intercept_ = intercept - self.coef_ @ scaler.mean_
-        self.head_ = LinearHead(
-            [str(label) for label in classes],
-            self.coef_.astype(np.float32),
-            self.intercept_.astype(np.float32),
-        )
+        coef = coef / scaler.scale_
+        self.coef_, self.intercept_ = transform.folded(coef, intercept - coef @ scaler.mean_)
+        self.classes_, self.n_iter_, self.transform_ = classes, int(solver.n_iter_[0]), transform.rowwise
+        W, b = self.coef_.astype(np.float32), self.intercept_.astype(np.float32)
+        self.head_ = LinearHead(names(classes), W, b, self.transform_)
         return self
+
+    def _scores(self, X: NDArray[Any]) -> NDArray[np.float64]:
+        return np.asarray(self.transform_(X) @ self.coef_.T + self.intercept_)

@@ -11,15 +11,25 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import cache, reduce
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
+from classifiers.heads.moments import Moment
 from classifiers.heads.statistics import GaussianStatistics
+from classifiers.heads.transform import Transform
 
-Batch = tuple[NDArray[Any], NDArray[np.integer[Any]]]
+
+class Batch(NamedTuple):
+    """Some rows X (n, d) with codes (n,) and, perhaps, weights (n,)."""
+
+    X: NDArray[Any]
+    codes: NDArray[np.integer[Any]]
+    weights: NDArray[np.float64] | None = None
+
+
 AHEAD = 2
 """Batches waiting per worker. Bounds the memory of a stream."""
 
@@ -35,8 +45,10 @@ def workers() -> int:
     return max((int(pool["num_threads"]) for pool in blas().info()), default=1)
 
 
-def gather(batches: Iterable[Batch], n_classes: int, dim: int) -> GaussianStatistics:
-    """The statistics of all batches (X (n, dim), codes (n,)).
+def gather(
+    batches: Iterable[Batch], n_classes: int, transform: Transform, moment: Moment = "shared"
+) -> GaussianStatistics:
+    """The statistics of all batches' rows, transformed.
 
     Batch i goes to worker i modulo their number, whatever its speed: the same batches give the same result.
     Raises BadVectors, and whatever `batches` raises.
@@ -44,30 +56,35 @@ def gather(batches: Iterable[Batch], n_classes: int, dim: int) -> GaussianStatis
     count = workers()
     parts: list[GaussianStatistics | None] = [None] * count
 
-    def take(lane: int, X: NDArray[Any], codes: NDArray[np.integer[Any]]) -> None:
+    def take(lane: int, batch: Batch) -> None:
+        rows = Batch(transform(batch.X), batch.codes, batch.weights)
         if (part := parts[lane]) is None:
-            parts[lane] = GaussianStatistics.of(X, codes, n_classes)
+            parts[lane] = GaussianStatistics.of(rows.X, rows.codes, n_classes, moment, rows.weights)
         else:
-            part.update(X, codes)
+            part.update(*rows)
 
     waiting: deque[Future[None]] = deque()
     with ExitStack() as stack:
         stack.enter_context(blas().limit(limits=1))
         lanes = [stack.enter_context(ThreadPoolExecutor(1)) for _ in range(count)]
-        for number, (X, codes) in enumerate(batches):
-            waiting.append(lanes[number % count].submit(take, number % count, X, codes))
+        for number, batch in enumerate(batches):
+            waiting.append(lanes[number % count].submit(take, number % count, batch))
             if len(waiting) > AHEAD * count:
                 waiting.popleft().result()
         for future in waiting:
             future.result()
     found = [part for part in parts if part is not None]
-    return reduce(GaussianStatistics.merge, found) if found else GaussianStatistics.empty(n_classes, dim)
+    empty = GaussianStatistics.empty(n_classes, transform.width, moment)
+    return reduce(GaussianStatistics.merge, found) if found else empty
 
 
-def shares(X: NDArray[Any], codes: NDArray[np.integer[Any]]) -> list[Batch]:
+def shares(X: NDArray[Any], codes: NDArray[np.integer[Any]], weights: NDArray[np.float64] | None = None) -> list[Batch]:
     """One batch a worker, of neighbouring rows, equal in size but for the rounding.
 
     A list, not a generator: inside `gather` BLAS has one thread, and so would `workers` find one.
     """
     ends = np.linspace(0, len(X), workers() + 1).astype(int).tolist()
-    return [(X[start:end], codes[start:end]) for start, end in pairwise(ends)]
+    return [
+        Batch(X[start:end], codes[start:end], None if weights is None else weights[start:end])
+        for start, end in pairwise(ends)
+    ]

@@ -1,93 +1,29 @@
-"""One Gaussian a class with one shared covariance: its statistics, and in closed form all that follows."""
+"""One Gaussian a class: a head that is its statistics."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, Self
+from dataclasses import asdict
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from classifiers.errors import NotTrainable
 from classifiers.heads.base import Head, Meta, require_shapes
-from classifiers.heads.statistics import GaussianStatistics, oas_shrinkage
+from classifiers.heads.covariance import MOMENTS
+from classifiers.heads.discriminant import TIED, Discriminant, GaussianModel, discriminant
+from classifiers.heads.moments import second_shape
+from classifiers.heads.quadratic import Quadratic
+from classifiers.heads.statistics import GaussianStatistics
+from classifiers.heads.transform import Transform
 
-Shrinkage = float | Literal["oas"]
-Priors = Literal["empirical", "uniform"]
-
-
-@dataclass(frozen=True, slots=True)
-class Discriminant:
-    """The Gaussian model folded for scoring, float64. P = C⁻¹ = A Aᵀ, c the mean of all rows.
-
-    Attributes:
-        W: P (m_k - c) as rows, (K, d).
-        b: log π_k - ½ (m_k - c)ᵀ P (m_k - c) - W_k · c, (K,); -inf for classes without rows.
-        centre: c, (d,).
-        whitening: A, upper triangular (d, d): rows of (X - c) A have the identity as within-class covariance.
-        shrinkage: the shrinkage that was used.
-    """
-
-    W: NDArray[np.float64]
-    b: NDArray[np.float64]
-    centre: NDArray[np.float64]
-    whitening: NDArray[np.float64]
-    shrinkage: float
-
-
-def discriminant(statistics: GaussianStatistics, shrinkage: Shrinkage, priors: Priors) -> Discriminant:
-    """Linear discriminant functions of Gaussians with the covariance (1 - λ) C + λ (tr C / d) I.
-
-    Centring all means on c takes the same term from every score (the softmax does not see it) and keeps the
-    scores small, hence exact in float32. Hastie, Tibshirani, Friedman: Elements of Statistical Learning, 4.3.
-
-    Raises:
-        NotTrainable: no rows, no within-class scatter, or a singular covariance (with a small `shrinkage`).
-    """
-    if statistics.rows == 0:
-        raise NotTrainable("no rows: a Gaussian needs at least two rows in one class")
-    covariance, used = shrunk_covariance(statistics, shrinkage)
-    try:
-        lower = np.linalg.cholesky(covariance)
-    except np.linalg.LinAlgError:
-        raise NotTrainable(
-            f"the covariance of {statistics.rows} rows in {statistics.dim} dimensions is singular with "
-            f"shrinkage {used:g}; use shrinkage='oas' or a larger one"
-        ) from None
-    whitening = np.linalg.solve(lower, np.eye(statistics.dim)).T
-    centre = statistics.centre()
-    whitened = np.where(statistics.present[:, None], statistics.means() - centre, 0.0) @ whitening
-    W = whitened @ whitening.T
-    b = log_priors(statistics.counts, priors) - 0.5 * np.sum(whitened**2, axis=1) - W @ centre
-    return Discriminant(W, b, centre, whitening, used)
-
-
-def shrunk_covariance(statistics: GaussianStatistics, shrinkage: Shrinkage) -> tuple[NDArray[np.float64], float]:
-    """(1 - λ) C + λ (tr C / d) I, and λ. Raises NotTrainable when C is zero."""
-    covariance = statistics.covariance()
-    scale = np.trace(covariance) / statistics.dim
-    if scale == 0:
-        raise NotTrainable(
-            f"no class has two different rows ({statistics.rows} rows in "
-            f"{np.count_nonzero(statistics.present)} classes): no covariance can be estimated"
-        )
-    used = oas_shrinkage(covariance, statistics.rows) if shrinkage == "oas" else float(shrinkage)
-    covariance *= 1.0 - used
-    covariance[np.diag_indices_from(covariance)] += used * scale
-    return covariance, used
-
-
-def log_priors(counts: NDArray[np.float64], priors: Priors) -> NDArray[np.float64]:
-    """log π_k: the classes' shares of the rows, or the same for every class with rows; -inf without rows."""
-    weights = counts if priors == "empirical" else (counts > 0).astype(np.float64)
-    with np.errstate(divide="ignore"):
-        return np.asarray(np.log(weights / weights.sum()))
+STATISTICS = ("counts", "sums", "second")
 
 
 class GaussianHead(Head):
-    """p(x | k) = N(m_k, C), one C for all classes.
+    """p(z | k) = N(m_k, C_k) of transformed vectors z, with the covariances that its model says.
 
     The artifact keeps the float64 `statistics`, so heads can be merged, or rows taken away, without the rows.
-    Arrays in float32: W (K, d), b (K,), centre (d,), whitening (d, d), as in `Discriminant`.
+    Arrays in float32: those of the `Quadratic` by name, its linear part folded with the transform where covariances
+    are tied; centre (m,) and, for densities of tied ones, whitening (m, m) or (m,), as in `Discriminant`.
     """
 
     kind = "gaussian"
@@ -96,87 +32,104 @@ class GaussianHead(Head):
         self,
         classes: Sequence[str],
         statistics: GaussianStatistics,
-        folded: Mapping[str, NDArray[np.float32]],
+        transform: Transform,
+        arrays: Mapping[str, NDArray[Any]],
         settings: Mapping[str, Any],
         temperature: float = 1.0,
     ) -> None:
         super().__init__(classes, temperature)
-        self.statistics = statistics
-        self.W, self.b = folded["W"], folded["b"]
-        self.centre, self.whitening = folded["centre"], folded["whitening"]
+        self.statistics, self.transform = statistics, transform
         self._settings = dict(settings)
-        log_det = np.log(np.diag(self.whitening).astype(np.float64)).sum()  # of A: half that of P
-        self._log_norm = np.float32(log_det - 0.5 * self.dim * np.log(2 * np.pi))
+        self.tied = settings.get("covariance", "tied") in TIED
+        self.centre, self.whitening = arrays["centre"], arrays.get("whitening")
+        self.quadratic = Quadratic.from_arrays(arrays)
 
     @classmethod
     def from_statistics(
         cls,
         classes: Sequence[str],
         statistics: GaussianStatistics,
-        *,
-        shrinkage: Shrinkage = "oas",
-        priors: Priors = "empirical",
+        model: GaussianModel | None = None,
+        transform: Transform | None = None,
     ) -> Self:
-        """The head that follows from `statistics`. Raises NotTrainable, see `discriminant`."""
-        solved = discriminant(statistics, shrinkage, priors)
-        return cls.from_discriminant(classes, statistics, solved, shrinkage=shrinkage, priors=priors)
+        """The head that follows from `statistics` of transformed rows. Raises NotTrainable, see `discriminant`."""
+        model, transform = model or GaussianModel(), transform or Transform(statistics.dim)
+        return cls.from_discriminant(classes, statistics, model, transform, discriminant(statistics, model))
 
     @classmethod
     def from_discriminant(
         cls,
         classes: Sequence[str],
         statistics: GaussianStatistics,
+        model: GaussianModel,
+        transform: Transform,
         solved: Discriminant,
-        *,
-        shrinkage: Shrinkage,
-        priors: Priors,
     ) -> Self:
-        folded = {name: getattr(solved, name).astype(np.float32) for name in FOLDED}
-        settings = {"shrinkage": shrinkage, "shrinkage_used": solved.shrinkage, "priors": priors}
-        return cls(classes, statistics, folded, settings)
+        scores = solved.scores
+        if model.covariance in TIED and scores.W is not None:
+            scores = Quadratic(*reversed(transform.folded(scores.W, scores.b)))
+        named = scores.named() | {"centre": solved.centre}
+        if solved.whitening is not None:
+            named["whitening"] = solved.whitening
+        arrays = {name: array.astype(np.float32) for name, array in named.items()}
+        asked = model.shrinkage if isinstance(model.shrinkage, str | float | int) else "ledoit-wolf"
+        settings = {**asdict(model), "shrinkage": asked, "shrinkage_used": solved.shrinkage}
+        settings |= {"form": list(scores.form), **transform.settings()}
+        return cls(classes, statistics, transform, arrays, settings)
 
     @property
     def dim(self) -> int:
-        return int(self.W.shape[1])
+        return self.transform.dim
 
     def score(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
-        """log π_k + log N(x; m_k, C), less a term that all classes share: (n, K)."""
-        return np.asarray(X @ self.W.T + self.b)
+        """log π_k + log N(z; m_k, C_k), less a term that all classes share where covariances are tied: (n, K)."""
+        if self.tied:
+            return np.asarray(self.quadratic(self.transform.rowwise(X)))
+        return np.asarray(self.quadratic(self.transform(X) - self.centre))
 
-    def log_density(self, X: ArrayLike) -> NDArray[np.float32]:
-        """log p(x) = log Σ_k π_k N(x; m_k, C), in nats, (n,). Raises BadVectors.
+    def log_density(self, X: ArrayLike) -> NDArray[np.float32] | None:
+        """log p(z) = log Σ_k π_k N(z; m_k, C_k), in nats, (n,); None with correlations. Raises BadVectors.
 
-        The term that `score` leaves out is the log density of N(c, C), so one whitening is enough.
+        The term that `score` leaves out of tied ones is the log density of N(c, C), so one whitening is enough.
         """
         scores = self.scores(X)
+        if self._settings.get("correlation"):
+            return None
         top = scores.max(axis=1, keepdims=True)
         log_sum = top[:, 0] + np.log(np.exp(scores - top).sum(axis=1))
-        z = (np.asarray(X, dtype=np.float32) - self.centre) @ self.whitening
-        return np.asarray(log_sum - 0.5 * np.einsum("ij,ij->i", z, z) + self._log_norm)
+        if self.whitening is None:
+            return np.asarray(log_sum)
+        centred = self.transform(np.asarray(X, dtype=np.float32)) - self.centre
+        z = centred @ self.whitening if self.whitening.ndim == 2 else centred * self.whitening
+        half_log_det = np.log(self.whitening.diagonal() if self.whitening.ndim == 2 else self.whitening).sum()
+        log_norm = np.float32(half_log_det - 0.5 * len(self.centre) * np.log(2 * np.pi))
+        return np.asarray(log_sum - 0.5 * np.einsum("ij,ij->i", z, z) + log_norm)
 
     def settings(self) -> dict[str, Any]:
         return dict(self._settings)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        return {name: getattr(self, name) for name in FOLDED} | {
-            name: getattr(self.statistics, name) for name in STATISTICS
-        }
+        folded = self.quadratic.named() | {"centre": self.centre} | self.transform.arrays()
+        if self.whitening is not None:
+            folded["whitening"] = self.whitening
+        return folded | {name: getattr(self.statistics, name) for name in STATISTICS}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], meta: Meta) -> Self:
-        n_classes = len(meta["classes"])
-        dim = arrays["centre"].shape[-1] if "centre" in arrays and arrays["centre"].ndim else 0
-        of_class, square = (n_classes, dim), (dim, dim)
-        shapes = {"W": of_class, "b": (n_classes,), "centre": (dim,), "whitening": square}
-        counted = {"counts": (n_classes,), "sums": of_class, "second": square}
-        require_shapes(
-            arrays,
-            {name: (shape, "float32") for name, shape in shapes.items()}
-            | {name: (shape, "float64") for name, shape in counted.items()},
-        )
-        statistics = GaussianStatistics(*(arrays[name] for name in STATISTICS))
-        return cls(meta["classes"], statistics, arrays, meta["settings"], meta["temperature"])
-
-
-FOLDED = ("W", "b", "centre", "whitening")
-STATISTICS = ("counts", "sums", "second")
+        settings, n_classes = meta["settings"], len(meta["classes"])
+        covariance = settings.get("covariance", "tied")
+        if covariance not in MOMENTS:
+            raise ValueError(f"covariance is {covariance!r}, expected one of {', '.join(MOMENTS)}")
+        moment, tied = MOMENTS[covariance], covariance in TIED
+        width = arrays["centre"].shape[-1] if "centre" in arrays and arrays["centre"].ndim else 0
+        transform = Transform.from_arrays(settings, arrays, width)
+        scored = transform.rowwise.width if tied else width  # what is affine is folded into linear scores
+        shapes = Quadratic.shapes(settings.get("form", (0, 0)), n_classes, scored) | Transform.shapes(settings)
+        shapes["centre"] = ((width,), "float32")
+        if tied and not settings.get("correlation"):
+            shapes["whitening"] = ((width,) * (2 if covariance == "tied" else 1), "float32")
+        shapes |= {"counts": ((n_classes,), "float64"), "sums": ((n_classes, width), "float64")}
+        shapes["second"] = (second_shape(moment, n_classes, width), "float64")
+        require_shapes(arrays, shapes)
+        statistics = GaussianStatistics(arrays["counts"], arrays["sums"], arrays["second"], moment)
+        return cls(meta["classes"], statistics, transform, arrays, settings, meta["temperature"])

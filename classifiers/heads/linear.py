@@ -7,10 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifiers.heads.base import Head, Meta, require_shapes
+from classifiers.heads.transform import Transform
 
 
 class LinearHead(Head):
-    """scores = X Wᵀ + b. Arrays in float32: W (K, d), b (K,); any standardisation is folded in."""
+    """scores = z Wᵀ + b. Arrays in float32: W (K, m), b (K,).
+
+    Any standardisation, and all of the transform that is affine, is folded in; m = d unless it makes random features.
+    """
 
     kind = "linear"
 
@@ -19,24 +23,30 @@ class LinearHead(Head):
         classes: Sequence[str],
         W: NDArray[np.float32],
         b: NDArray[np.float32],
+        transform: Transform | None = None,
         temperature: float = 1.0,
     ) -> None:
         super().__init__(classes, temperature)
-        self.W, self.b = W, b
+        self.W, self.b, self.transform = W, b, transform or Transform(W.shape[1])
 
     @property
     def dim(self) -> int:
-        return int(self.W.shape[1])
+        return self.transform.dim
 
     def score(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.asarray(X @ self.W.T + self.b)
+        return np.asarray(self.transform(X) @ self.W.T + self.b)
+
+    def settings(self) -> dict[str, Any]:
+        return self.transform.settings()
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        return {"W": self.W, "b": self.b}
+        return {"W": self.W, "b": self.b} | self.transform.arrays()
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], meta: Meta) -> Self:
-        n_classes = len(meta["classes"])
-        dim = arrays["W"].shape[-1] if "W" in arrays and arrays["W"].ndim else 0
-        require_shapes(arrays, {"W": ((n_classes, dim), "float32"), "b": ((n_classes,), "float32")})
-        return cls(meta["classes"], arrays["W"], arrays["b"], meta["temperature"])
+        n_classes, settings = len(meta["classes"]), meta["settings"]
+        width = arrays["W"].shape[-1] if "W" in arrays and arrays["W"].ndim else 0
+        shapes = {"W": ((n_classes, width), "float32"), "b": ((n_classes,), "float32")}
+        require_shapes(arrays, shapes | Transform.shapes(settings))
+        transform = Transform.from_arrays(settings, arrays, width)
+        return cls(meta["classes"], arrays["W"], arrays["b"], transform, meta["temperature"])

@@ -1,10 +1,9 @@
 """Small labelled vectors, one calibrated head of every kind, and a store that holds the vectors."""
 
 import pytest
-from toys import Toy, fill, fitted, make_toy
+from toys import VARIANTS, Toy, fill, fitted, make_toy
 
 from classifiers.calibration import fit_temperature
-from classifiers.kinds import KINDS
 from store import Store
 
 
@@ -13,9 +12,9 @@ def toy() -> Toy:
     return make_toy()
 
 
-@pytest.fixture(scope="session", params=sorted(KINDS))
+@pytest.fixture(scope="session", params=VARIANTS)
 def head(request, toy):
-    """One calibrated head of every kind."""
+    """One calibrated head of every variant of every kind."""
     uncalibrated = fitted(request.param, toy).head_
     return uncalibrated.with_temperature(fit_temperature(uncalibrated.scores(toy.X), toy.codes))
 
@@ -26,3 +25,8 @@ def filled(tmp_path_factory, toy):
     store = Store.open(tmp_path_factory.mktemp("filled") / "db")
     fill(store, toy)
     return store
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store.open(tmp_path / "db")

@@ -46,7 +46,7 @@ def edited(folder, **changes):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"protocol": 2}, "protocol 2; this version of headwater reads 1"),
+        ({"protocol": 3}, "protocol 3; this version of headwater reads up to 2"),
         ({"protocol": None}, "protocol None"),
         ({"kind": "oracle"}, "kind 'oracle'; known kinds: gaussian, linear"),
         ({"classes": ["a", "a", "b", "c", "d"]}, "classes repeat"),

@@ -8,7 +8,9 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from classifiers.errors import NotTrainable
 from classifiers.fit.gaussian import GaussianClassifier
-from classifiers.heads.gaussian import GaussianHead, discriminant, shrunk_covariance
+from classifiers.heads.covariance import shrunk_covariance
+from classifiers.heads.discriminant import GaussianModel, discriminant
+from classifiers.heads.gaussian import GaussianHead
 from classifiers.heads.statistics import GaussianStatistics
 
 
@@ -107,7 +109,7 @@ def test_rows_that_cannot_give_a_covariance_are_refused(X, y, message):
 
 def test_no_rows_at_all_are_refused():
     with pytest.raises(NotTrainable, match="no rows"):
-        discriminant(GaussianStatistics.empty(3, 4), "oas", "empirical")
+        discriminant(GaussianStatistics.empty(3, 4), GaussianModel())
 
 
 @pytest.mark.parametrize(
@@ -116,7 +118,7 @@ def test_no_rows_at_all_are_refused():
         ({"shrinkage": 1.5}, "number from 0 to 1"),
         ({"shrinkage": "auto"}, "'oas'"),
         ({"shrinkage": True}, "got True"),
-        ({"priors": "flat"}, "empirical, uniform"),
+        ({"priors": "flat"}, "'empirical', 'uniform' or"),
     ],
 )
 def test_parameters_out_of_range_are_refused(toy, params, message):

@@ -6,6 +6,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from classifiers.calibration import fit_temperature, mean_nll
 from classifiers.fit.gaussian import GaussianClassifier
 from classifiers.fit.shrinkage import CANDIDATES, choose_shrinkage
+from classifiers.heads.discriminant import GaussianModel
 
 
 def rows(seed: int, n: int, dim: int = 30, tails: float = 3.0) -> tuple[np.ndarray, np.ndarray]:
@@ -21,7 +22,7 @@ def test_no_candidate_does_better_by_scikit_learns_own_scores():
     X, codes = rows(0, 60)
     V, val_codes = rows(1, 300)
     statistics = GaussianClassifier().fit(X, codes).statistics_
-    chosen = choose_shrinkage(statistics, "empirical", V, val_codes)
+    chosen = choose_shrinkage(statistics, GaussianModel(), V, val_codes)
 
     def loss(shrinkage: float) -> float:
         lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage).fit(X.astype(np.float64), codes)
@@ -37,4 +38,4 @@ def test_a_class_without_rows_is_no_trouble():
     model = GaussianClassifier().partial_fit(X[codes > 0], codes[codes > 0], classes=[0, 1, 2])
     V, val_codes = rows(1, 50)
     keep = val_codes > 0
-    assert 0 < choose_shrinkage(model.statistics_, "empirical", V[keep], val_codes[keep]) <= 1
+    assert 0 < choose_shrinkage(model.statistics_, GaussianModel(), V[keep], val_codes[keep]) <= 1

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from sklearn.covariance import OAS
 
 from classifiers.errors import BadVectors
-from classifiers.heads import statistics as module
-from classifiers.heads.statistics import GaussianStatistics, oas_shrinkage
+from classifiers.heads import moments as module
+from classifiers.heads.covariance import oas_shrinkage
+from classifiers.heads.statistics import GaussianStatistics
 
 
 def gathered(X, codes, n_classes):

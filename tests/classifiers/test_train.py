@@ -15,22 +15,18 @@ from classifiers.evaluate import evaluate
 from classifiers.fit.gaussian import GaussianClassifier
 from classifiers.fit.shrinkage import choose_shrinkage
 from classifiers.heads.base import probabilities
+from classifiers.heads.discriminant import GaussianModel
 from classifiers.kinds import KINDS
 from classifiers.registry import Registry
 from classifiers.rows import fold_of
 from classifiers.train import evaluate_head, train
-from store import Label, Store
+from store import Label
 from store.errors import UnknownFeatures, UnknownTask
 
 
 @pytest.fixture
 def registry(tmp_path):
     return Registry(tmp_path / "heads")
-
-
-@pytest.fixture
-def store(tmp_path):
-    return Store.open(tmp_path / "db")
 
 
 def trained(store, registry, **changes):
@@ -89,7 +85,7 @@ def test_shrinkage_is_chosen_on_validation_rows_and_recorded(filled, registry):
     statistics = GaussianClassifier().fit(training.X, training.codes).statistics_
     manifest = registry.load("cats").manifest
     assert manifest.parameters["shrinkage"] == "auto"
-    chosen = choose_shrinkage(statistics, "empirical", val.X, val.codes)
+    chosen = choose_shrinkage(statistics, GaussianModel(), val.X, val.codes)
     assert manifest.settings["shrinkage"] == pytest.approx(chosen, rel=1e-6)
     trained(filled, registry, params={"shrinkage": "oas"})
     assert registry.load("cats").manifest.settings["shrinkage"] == "oas"
@@ -162,7 +158,7 @@ def test_shrinkage_is_the_median_of_the_folds_choices(store, registry, toy):
     for fold in range(5):
         held = fold_of(rows.ids) == fold
         statistics = GaussianClassifier().fit(rows.X[~held], rows.codes[~held]).statistics_
-        chosen.append(choose_shrinkage(statistics, "empirical", rows.X[held], rows.codes[held]))
+        chosen.append(choose_shrinkage(statistics, GaussianModel(), rows.X[held], rows.codes[held]))
     assert registry.load("cats").manifest.settings["shrinkage"] == pytest.approx(np.median(chosen), rel=1e-6)
 
 
@@ -219,7 +215,11 @@ def test_rows_left_out_are_reported(store, registry, toy):
     ("changes", "error", "message"),
     [
         ({"kind": "svm"}, UnknownKind, "unknown kind of head 'svm'; known: gaussian, linear"),
-        ({"params": {"C": 1}}, UnknownParameter, "unknown parameter 'C'; known: priors, shrinkage"),
+        (
+            {"params": {"C": 1}},
+            UnknownParameter,
+            "unknown parameter 'C'; known: blocks, correlation, covariance, dims, norm, ",
+        ),
         ({"params": {"shrinkage": 7}}, ValueError, "number from 0 to 1"),
         ({"kind": "linear", "params": {"C": -1.0}}, ValueError, "'C' parameter"),
         ({"name": "../cats"}, BadName, "letters, digits"),

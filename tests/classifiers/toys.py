@@ -36,8 +36,31 @@ def make_toy(n=600, dim=12, n_classes=5, spread=1.2, seed=0) -> Toy:
     return Toy(X, codes, np.array(classes)[codes], classes)
 
 
-def fitted(kind: str, toy: Toy, **params):
-    return KINDS[kind].estimator(**params).fit(toy.X, toy.labels)
+VARIANTS: dict[str, tuple[str, dict]] = {
+    "gaussian": ("gaussian", {}),
+    "gaussian tied-diag": ("gaussian", {"covariance": "tied-diag"}),
+    "gaussian tied-spherical": ("gaussian", {"covariance": "tied-spherical", "norm": "unit"}),
+    "gaussian diag": ("gaussian", {"covariance": "diag"}),
+    "gaussian spherical": ("gaussian", {"covariance": "spherical", "project": "centre"}),
+    "gaussian full": ("gaussian", {"covariance": "full", "shrinkage": "ledoit-wolf"}),
+    "gaussian correlation": ("gaussian", {"covariance": "full", "correlation": True, "norm": "unit"}),
+    "gaussian pca": ("gaussian", {"project": "pca", "dims": 8, "whiten": True}),
+    "gaussian full pca": ("gaussian", {"covariance": "full", "project": "pca", "dims": 0.95, "pooling": 0.3}),
+    "gaussian ranpac": ("gaussian", {"project": "ranpac", "dims": 60, "norm": "unit"}),
+    "linear": ("linear", {}),
+    "linear unit pca": ("linear", {"norm": "unit", "project": "pca", "dims": 0.99, "whiten": True}),
+    "linear ranpac": ("linear", {"project": "ranpac", "dims": 60}),
+}
+"""Every kind of head, and the ways in which it can be set up that score differently."""
+
+
+def estimator(variant: str, **more):
+    kind, params = VARIANTS[variant]
+    return KINDS[kind].estimator(**params, **more)
+
+
+def fitted(variant: str, toy: Toy, **more):
+    return estimator(variant, **more).fit(toy.X, toy.labels)
 
 
 def record_of(head, toy: Toy, **changes) -> TrainingRecord:

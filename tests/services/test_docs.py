@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
+from classifiers.kinds import KINDS, make_estimator
 from services import classification, embedding
 from services.cli import app
 from services.errors import ERRORS, HTTP_CODES
@@ -47,6 +48,13 @@ def test_every_metric_stands_in_the_docs():
     names = set(re.findall(r"^# TYPE (headwater_\w+) ", Metrics().render().decode(), re.MULTILINE))
     assert {name for name in names if not name.endswith("_created")} <= set(re.findall(r"headwater_\w+", text))
     assert all(f"`{stage}`" in text for stage in STAGES)
+
+
+def test_every_kind_of_head_and_parameter_stands_in_the_docs():
+    text = (DOCS / "heads.md").read_text()
+    missing = [kind for kind in KINDS if f"## {kind}\n" not in text]
+    missing += [name for kind in KINDS for name in make_estimator(kind, {}).get_params() if f"`{name}`" not in text]
+    assert not missing
 
 
 def test_every_error_code_stands_in_the_docs():

@@ -1,0 +1,117 @@
+"""How the transform inside a head is learned: from its parameters, and the statistics of one pass over the rows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from numbers import Integral, Real
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifiers.errors import NotTrainable
+from classifiers.fit.parallel import gather, shares
+from classifiers.heads.statistics import GaussianStatistics
+from classifiers.heads.transform import Transform, check_edges
+
+Projection = Literal["none", "centre", "pca", "ranpac"]
+PROJECTIONS: tuple[Projection, ...] = ("none", "centre", "pca", "ranpac")
+RANDOM_FEATURES = 2000
+"""Of RanPAC, when `dims` does not say. The paper's 10,000 need statistics of 800 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class TransformPlan:
+    """The transform that a head is to have.
+
+    Attributes:
+        norm: "unit": every block of columns to unit norm first.
+        project: then "centre" (less the mean of all rows), "pca" (centred, onto the leading principal components),
+            "ranpac" (max(0, x R) with R ~ N(0, 1): arXiv 2307.02251) or "none".
+        dims: of "pca": how many components (a whole number), or the share of the variance that they must explain (a
+            fraction in 0…1); of "ranpac": how many random features. None: 0.8, as in arXiv 2410.13421, and 2,000.
+        whiten: components of "pca" get unit variance.
+        blocks: column edges of the encoders; None for one encoder.
+        seed: of R.
+    """
+
+    norm: Literal["none", "unit"] = "none"
+    project: Projection = "none"
+    dims: float | None = None
+    whiten: bool = False
+    blocks: Sequence[int] | None = None
+    seed: int = 0
+
+    def check(self) -> None:
+        """Raises ValueError for values that are not allowed, with those that are."""
+        if self.norm not in ("none", "unit"):
+            raise ValueError(f"norm must be 'none' or 'unit', got {self.norm!r}")
+        if self.project not in PROJECTIONS:
+            raise ValueError(f"project must be one of {', '.join(PROJECTIONS)}, got {self.project!r}")
+        if self.dims is None:
+            return
+        whole = isinstance(self.dims, Integral) and not isinstance(self.dims, bool) and self.dims >= 1
+        share = isinstance(self.dims, Real) and not isinstance(self.dims, Integral) and 0 < self.dims <= 1
+        if not (whole or (share and self.project == "pca")):
+            raise ValueError(
+                f"dims must be a whole number ≥ 1, or for pca a share of the variance in 0…1, got {self.dims!r}"
+            )
+
+    @property
+    def learned(self) -> bool:
+        """Whether it takes statistics of the rows to make it whole."""
+        return self.project in ("centre", "pca")
+
+    def rowwise(self, dim: int) -> Transform:
+        """The part that needs no statistics. Raises ValueError for parameters that do not fit."""
+        self.check()
+        edges = (0, dim) if self.blocks is None else check_edges(self.blocks, dim)
+        transform = Transform(dim, edges if self.norm == "unit" else ())
+        if self.project != "ranpac":
+            return transform
+        shape = (dim, int(self.dims or RANDOM_FEATURES))
+        random = np.random.default_rng(self.seed).normal(size=shape).astype(np.float32)
+        return replace(transform, matrix=random, relu=True)
+
+    def complete(self, transform: Transform, statistics: GaussianStatistics) -> Transform:
+        """The whole transform, from the row-wise part and the statistics of rows that went through it."""
+        if not self.learned:
+            return transform
+        centre = statistics.centre()
+        if self.project == "centre":
+            return replace(transform, offset=-centre)
+        matrix = principal_components(statistics.total_covariance(), self.dims or 0.8, self.whiten)
+        return replace(transform, matrix=matrix, offset=-centre @ matrix)
+
+    def learn(self, X: NDArray[Any], weights: NDArray[np.float64] | None = None) -> Transform:
+        """The whole transform from rows X (n, d) in memory. Raises NotTrainable, BadVectors, ValueError."""
+        rowwise = self.rowwise(X.shape[1])
+        if not self.learned:
+            return rowwise
+        alike = np.zeros(len(X), dtype=np.int64)
+        return self.complete(rowwise, gather(shares(X, alike, weights), 1, rowwise))
+
+
+def principal_components(covariance: NDArray[np.float64], dims: float, whiten: bool) -> NDArray[np.float64]:
+    """The leading eigenvectors of a covariance (d, d) as columns (d, m); each over its deviation to `whiten`.
+
+    Args:
+        dims: m as a whole number, or the share of the variance that the m of them must explain.
+
+    Raises:
+        NotTrainable: no variance, or fewer directions with any than asked for.
+    """
+    values, vectors = np.linalg.eigh(covariance)
+    values, vectors = np.maximum(values[::-1], 0.0), vectors[:, ::-1]
+    held = np.cumsum(values)
+    varied = int(np.count_nonzero(values > 1e-10 * values[0])) if held[-1] > 0 else 0
+    if not varied:
+        raise NotTrainable("all rows are equal: there are no principal components")
+    if isinstance(dims, Integral):
+        count = int(dims)
+        if count > varied:
+            raise NotTrainable(f"dims={count} principal components asked for; the rows vary in {varied} directions")
+    else:
+        count = min(varied, 1 + int(np.searchsorted(held, dims * held[-1] * (1 - 1e-12))))
+    signs = np.where(np.abs(vectors.min(axis=0)) > vectors.max(axis=0), -1.0, 1.0)  # the same on every machine
+    kept = (vectors * signs)[:, :count]
+    return kept / np.sqrt(values[:count]) if whiten else kept

@@ -1,0 +1,109 @@
+"""Counts, sums and second moments of labelled rows, in one pass over them."""
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Moment = Literal["shared", "diagonal", "full"]
+"""What is kept of the second moment: Σ x xᵀ over all rows (d, d), Σ x² per class (K, d), Σ x xᵀ per class (K, d, d)."""
+
+CHUNK_ROWS = 8192
+"""Rows per Gram product. Bounds the working copy (8192 × 1280 float32 = 42 MB) and the number of rows that
+are summed in float32 before the sum goes on in float64."""
+
+PIECE_ROWS = 1024
+"""Rows that are gathered, shifted and summed while they are in the cache (1024 × 512 float32 = 2 MB)."""
+
+
+def second_shape(moment: Moment, n_classes: int, dim: int) -> tuple[int, ...]:
+    return {"shared": (dim, dim), "diagonal": (n_classes, dim), "full": (n_classes, dim, dim)}[moment]
+
+
+def moments(
+    X: NDArray[Any],
+    codes: NDArray[np.integer[Any]],
+    n_classes: int,
+    moment: Moment = "shared",
+    weights: NDArray[np.float64] | None = None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Counts, sums and second moment of X (n ≥ 1, d) with codes (n,) and, perhaps, weights (n,), chunk by chunk.
+
+    The products are of rows less a provisional mean, because a mean that is large beside the deviation would eat
+    the digits of a float32 product. Any point near the data does, so the mean of about 256 rows spread over X is
+    enough. Rows are taken class by class: the sums of a class are then sums of a few tall blocks, which costs less
+    than any scatter, sparse product or `np.add.reduceat` (measured: a fifth to a twentieth of the time).
+    """
+    dtype = np.float32 if X.dtype.kind == "f" and X.dtype.itemsize <= 4 else np.float64
+    X = X.astype(dtype, copy=False)
+    shift = X[:: max(1, len(X) // 256)].mean(axis=0, dtype=np.float64).astype(dtype)
+    order = np.argsort(codes, kind="stable")
+    codes = codes[order]
+    weighting = np.ones(len(X), dtype) if weights is None else weights[order].astype(dtype)
+    counts = np.bincount(codes, weights=None if weights is None else weights[order], minlength=n_classes)
+    sums, second = np.zeros((n_classes, X.shape[1])), np.zeros(second_shape(moment, n_classes, X.shape[1]))
+    room = np.empty((min(CHUNK_ROWS, len(X)), X.shape[1]), dtype=dtype)
+    with np.errstate(over="ignore", invalid="ignore"):  # the caller sees it in the sums and the second moment
+        for start in range(0, len(X), CHUNK_ROWS):
+            end = min(start + CHUNK_ROWS, len(X))
+            Z = room[: end - start]
+            for low in range(start, end, PIECE_ROWS):
+                piece = slice(low, min(low + PIECE_ROWS, end))
+                Z_piece = Z[low - start : piece.stop - start]
+                np.take(X, order[piece], axis=0, out=Z_piece, mode="clip")  # any other mode copies once more
+                np.subtract(Z_piece, shift, out=Z_piece)
+                add_group_sums(sums, Z_piece, codes[piece], weighting[piece])
+                if weights is not None:
+                    np.multiply(Z_piece, np.sqrt(weighting[piece])[:, None], out=Z_piece)
+            add_second(second, moment, Z, codes[start:end])
+        add_shift(sums, second, moment, counts.astype(np.float64), shift.astype(np.float64))
+    return counts.astype(np.float64), sums, second
+
+
+def groups(codes: NDArray[np.integer[Any]]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Where each run of equal (sorted) codes starts and ends."""
+    starts = np.flatnonzero(np.diff(codes, prepend=-1))
+    return starts, np.append(starts[1:], len(codes))
+
+
+def add_group_sums(
+    sums: NDArray[np.float64], Z: NDArray[Any], codes: NDArray[np.integer[Any]], weights: NDArray[Any]
+) -> None:
+    """Adds the weighted rows of Z to the rows of `sums` that `codes` (sorted) name, in place."""
+    starts, ends = groups(codes)
+    added = np.empty((len(starts), Z.shape[1]), Z.dtype)
+    for total, start, end in zip(added, starts.tolist(), ends.tolist(), strict=True):
+        np.dot(weights[start:end], Z[start:end], out=total)  # half the time of Z.sum(axis=0)
+    sums[codes[starts]] += added
+
+
+def add_second(second: NDArray[np.float64], moment: Moment, Z: NDArray[Any], codes: NDArray[np.integer[Any]]) -> None:
+    """Adds the second moment of rows Z with (sorted) codes, in place."""
+    if moment == "shared":
+        second += Z.T @ Z
+    elif moment == "diagonal":
+        add_group_sums(second, Z * Z, codes, np.ones(len(Z), Z.dtype))
+    else:
+        starts, ends = groups(codes)
+        for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+            second[codes[start]] += Z[start:end].T @ Z[start:end]
+
+
+def add_shift(
+    sums: NDArray[np.float64],
+    second: NDArray[np.float64],
+    moment: Moment,
+    counts: NDArray[np.float64],
+    shift: NDArray[np.float64],
+) -> None:
+    """Turns moments of rows less `shift` (d,) into those of the rows themselves, in place."""
+    sums += np.outer(counts, shift)
+    if moment == "diagonal":
+        second += shift * (2.0 * sums - np.outer(counts, shift))
+        return
+    if moment == "shared":
+        second, sums, counts = second[None], sums.sum(axis=0)[None], counts.sum()[None]
+    for matrix, total, count in zip(second, sums, counts.tolist(), strict=True):
+        if count > 0:
+            cross = np.outer(shift, total - 0.5 * count * shift)
+            matrix += cross + cross.T

@@ -1,0 +1,121 @@
+"""What a head does to vectors before it scores them: unit norm, an affine map, random features."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+PREFIX = "transform."
+"""Of the names of its arrays among those of a head."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transform:
+    """x → z: each block of columns to unit norm, then x @ matrix + offset, then max(0, ·). Every step is optional.
+
+    Vectors are stored raw, so all of this belongs to the head: it changes results (arXiv 2312.14400).
+
+    Attributes:
+        dim: width d of x.
+        unit: column edges (0, …, d) of the blocks, one an encoder, that get unit norm each; () for none. A block of
+            zeros stays zero.
+        matrix: (d, m), or None for the identity.
+        offset: (m,), or None for 0.
+        relu: negative values become 0 (random features as in RanPAC, arXiv 2307.02251).
+    """
+
+    dim: int
+    unit: tuple[int, ...] = ()
+    matrix: NDArray[Any] | None = None
+    offset: NDArray[Any] | None = None
+    relu: bool = False
+
+    @property
+    def width(self) -> int:
+        """Width m of z."""
+        return self.dim if self.matrix is None else int(self.matrix.shape[1])
+
+    @property
+    def affine(self) -> bool:
+        """Whether it has an affine map that a linear score could take over."""
+        return not self.relu and (self.matrix is not None or self.offset is not None)
+
+    @property
+    def rowwise(self) -> Self:
+        """The part that no linear score can take over: the unit norm, or all of it with random features."""
+        return self if self.relu else replace(self, matrix=None, offset=None)
+
+    def __call__(self, X: NDArray[Any]) -> NDArray[Any]:
+        """z (n, m) of x (n, d), in the precision of X. Never changes its input; may return it."""
+        Z = unit_blocks(X, self.unit) if self.unit else X
+        if self.matrix is not None:
+            Z = Z @ self.matrix.astype(Z.dtype, copy=False)
+        if self.offset is not None:
+            Z = Z + self.offset.astype(Z.dtype, copy=False)
+        return np.maximum(Z, 0) if self.relu else Z
+
+    def folded(self, W: NDArray[Any], b: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """(W, b) for x, but for `rowwise`, of linear scores z Wᵀ + b: (K, m) → (K, d), exact."""
+        if not self.affine:
+            return W, b
+        constant = b if self.offset is None else b + W @ self.offset
+        return (W if self.matrix is None else W @ self.matrix.T), constant
+
+    def arrays(self) -> dict[str, NDArray[np.float32]]:
+        named = {"matrix": self.matrix, "offset": self.offset}
+        return {PREFIX + name: each.astype(np.float32) for name, each in named.items() if each is not None}
+
+    def settings(self) -> dict[str, Any]:
+        """What it is beside its arrays, JSON-able; empty for the identity, so that plain heads stay as they were."""
+        if not self.unit and self.matrix is None and self.offset is None:
+            return {}
+        described = {"dim": self.dim, "unit": list(self.unit), "relu": self.relu, "width": self.width}
+        return {"transform": {**described, "arrays": [name.removeprefix(PREFIX) for name in self.arrays()]}}
+
+    @staticmethod
+    def shapes(settings: Mapping[str, Any]) -> dict[str, tuple[tuple[int, ...], str]]:
+        """Shapes and dtypes of its arrays, by what `settings` says. Raises KeyError, TypeError."""
+        described = settings.get("transform", {"arrays": []})
+        known = {"matrix": ("dim", "width"), "offset": ("width",)}
+        return {
+            PREFIX + name: (tuple(described[length] for length in known[name]), "float32")
+            for name in described["arrays"]
+        }
+
+    @classmethod
+    def from_arrays(cls, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], width: int) -> Self:
+        """The inverse of `arrays` and `settings`, for arrays of the right shapes; `width` for the identity.
+
+        Raises:
+            ValueError, KeyError, TypeError: settings that do not describe a transform.
+        """
+        described = settings.get("transform", {"dim": width, "unit": (), "relu": False})
+        dim = int(described["dim"])
+        unit = check_edges(described["unit"], dim) if described["unit"] else ()
+        return cls(dim, unit, arrays.get(PREFIX + "matrix"), arrays.get(PREFIX + "offset"), bool(described["relu"]))
+
+
+def unit_blocks(X: NDArray[Any], edges: Sequence[int]) -> NDArray[Any]:
+    """X (n, d) with every block of columns [edges[i], edges[i + 1]) at unit norm; a block of zeros stays zero."""
+    Z = np.empty(X.shape, X.dtype if X.dtype.kind == "f" else np.float64)
+    with np.errstate(invalid="ignore"):  # infinity becomes NaN, which whoever takes Z refuses
+        return _unit_blocks(X, edges, Z)
+
+
+def _unit_blocks(X: NDArray[Any], edges: Sequence[int], Z: NDArray[Any]) -> NDArray[Any]:
+    for start, stop in pairwise(edges):
+        block = X[:, start:stop]
+        norms = np.sqrt(np.einsum("ij,ij->i", block, block, dtype=np.float64))
+        Z[:, start:stop] = block / np.where(norms > 0, norms, 1.0).astype(Z.dtype)[:, None]
+    return Z
+
+
+def check_edges(edges: Sequence[int], dim: int) -> tuple[int, ...]:
+    """`edges` as a tuple. Raises ValueError unless they rise from 0 to `dim`."""
+    found = tuple(int(edge) for edge in edges)
+    if len(found) < 2 or (found[0], found[-1]) != (0, dim) or any(a >= b for a, b in pairwise(found)):
+        raise ValueError(f"column edges must rise from 0 to {dim}, got {list(edges)}")
+    return found
