@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
+from classifiers.calibration import fit_temperature, mean_nll
 from classifiers.errors import NotTrainable, UnknownKind, UnknownParameter
 from classifiers.fit.base import HeadClassifier
 from classifiers.fit.gaussian import GaussianClassifier
 from classifiers.fit.linear import LinearClassifier
+from classifiers.fit.mixture import MixtureClassifier
 from classifiers.fit.parallel import Batch, gather
 from classifiers.fit.shrinkage import choose_shrinkage
 from classifiers.heads.base import Head
@@ -22,7 +24,13 @@ from classifiers.heads.transform import Transform
 from classifiers.rows import Rows, Scored, ids_digest, scored
 
 AUTO = "auto"
-"""Shrinkage that is chosen on validation rows or folds. The estimator itself has neither, and knows no "auto"."""
+"""Shrinkage or components chosen on validation rows or folds. Estimators have neither, and know no "auto"."""
+
+COMPONENTS = (1, 2, 4)
+"""Of a mixture, tried in this order; the first is kept where there is nothing to choose on."""
+
+COMPONENTS = (1, 2, 4)
+"""Of a mixture, tried in this order; the first is kept where there is nothing to choose on."""
 
 TUNING_ROWS, TUNING_CELLS = 10_000, 2_000_000
 """Most validation rows that a choice is made on, and most of their scores (rows × classes): a choice among a dozen
@@ -141,6 +149,23 @@ def learn_in_memory(estimator: HeadClassifier, rows: Rows, classes: tuple[str, .
     return Learned(estimator.head_, tuple(counts.tolist()), ids_digest(matrix.ids))
 
 
+def learn_mixture(estimator: MixtureClassifier, rows: Rows, classes: tuple[str, ...]) -> Learned:
+    """As `learn_in_memory`, with the number of components that does best on validation rows or folds."""
+    if estimator.components != AUTO:
+        return learn_in_memory(estimator, rows, classes)
+    found: list[tuple[float, int, Learned]] = []
+    for components in COMPONENTS:
+        learned = learn_in_memory(estimator.set_params(components=components), rows, classes)
+        parts = validate("mixture", estimator, rows, learned.head)
+        if not parts:
+            return learned
+        scores, codes = (np.concatenate([getattr(part, name) for part in parts]) for name in ("scores", "codes"))
+        found.append((mean_nll(scores, codes, fit_temperature(scores, codes)), components, learned))
+    _, components, learned = min(found, key=lambda each: each[:2])
+    estimator.set_params(components=components)
+    return learned
+
+
 def relearned(estimator: HeadClassifier, head: Head, fold: Rows) -> Head:
     """For heads from which no row can be taken away. Raises NotTrainable."""
     return learn_in_memory(clone(estimator), fold, head.classes).head
@@ -174,6 +199,7 @@ def require_present(rows: Rows, classes: tuple[str, ...], present: NDArray[np.in
 
 KINDS: dict[str, Kind] = {
     "gaussian": Kind(GaussianClassifier, {"shrinkage": AUTO}, learn_streamed, without_statistics),
+    "mixture": Kind(MixtureClassifier, {"components": AUTO}, learn_mixture, relearned),
     "linear": Kind(LinearClassifier, {}, learn_in_memory, relearned),
 }
 

@@ -3,8 +3,9 @@
 from classifiers.heads.base import Head
 from classifiers.heads.gaussian import GaussianHead
 from classifiers.heads.linear import LinearHead
+from classifiers.heads.mixture import MixtureHead
 
-HEADS: dict[str, type[Head]] = {head.kind: head for head in (GaussianHead, LinearHead)}
+HEADS: dict[str, type[Head]] = {head.kind: head for head in (GaussianHead, LinearHead, MixtureHead)}
 """Every kind of head, by the name that artifacts carry."""
 
-__all__ = ["HEADS", "GaussianHead", "Head", "LinearHead"]
+__all__ = ["HEADS", "GaussianHead", "Head", "LinearHead", "MixtureHead"]

@@ -78,6 +78,11 @@ class Quadratic:
         arrays = {name: getattr(self, name) for name in self.__slots__}
         return {name: array for name, array in arrays.items() if array is not None}
 
+    def over(self, scale: float) -> Self:
+        """The same functions of vectors that were not divided by `scale`."""
+        powers = {"W": 1, "Q": 2, "F": 1}
+        return type(self)(**{name: array / scale ** powers.get(name, 0) for name, array in self.named().items()})
+
     def astype(self, dtype: type[np.floating[Any]]) -> Self:
         return type(self)(**{name: array.astype(dtype) for name, array in self.named().items()})
 
@@ -109,7 +114,7 @@ def of_classes(scores: NDArray[Any], n_classes: int) -> NDArray[Any]:
     """log Σ_g exp s_kg: component scores (n, K·G), class by class, → class scores (n, K)."""
     if scores.shape[1] == n_classes:
         return scores
-    grouped = scores.reshape(len(scores), n_classes, -1)
+    grouped = scores.reshape(len(scores), n_classes, scores.shape[1] // n_classes)
     top = grouped.max(axis=2, keepdims=True)
     top = np.where(np.isfinite(top), top, 0.0)
     with np.errstate(divide="ignore"):  # a class whose components are all out of use scores -inf

@@ -12,6 +12,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from classifiers.fit.gaussian import GaussianClassifier
 from classifiers.fit.linear import LinearClassifier
+from classifiers.fit.mixture import MixtureClassifier
 
 MAY_SKIP = {
     "check_array_api_input",
@@ -25,6 +26,8 @@ ESTIMATORS = [
     GaussianClassifier(covariance="spherical", project="pca", dims=0.9),
     GaussianClassifier(covariance="full", pooling=0.2),
     GaussianClassifier(covariance="tied-diag", project="ranpac", dims=30),
+    MixtureClassifier(steps=20),
+    MixtureClassifier(model="sdgm-d", components=2, steps=50, learning_rate=0.05),
     LinearClassifier(),
     LinearClassifier(project="pca", whiten=True),
 ]
