@@ -33,10 +33,18 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class CascadePoint:
-    """A cascade at one threshold: accuracy, mean cost of a row, and the share of rows that stop at each stage."""
+    """A cascade at one threshold.
+
+    Attributes:
+        loss, loss_error: accuracy less than at the last stage, and its standard error (the same rows, so paired).
+        cost: of a row, on average, in the unit of the encoders' costs.
+        stopped: share of rows that stop at each stage.
+    """
 
     threshold: float
     accuracy: float
+    loss: float
+    loss_error: float
     cost: float
     stopped: tuple[float, ...]
 
@@ -164,8 +172,19 @@ def cascade_curve(
     for threshold in thresholds:
         stage = stopping(sure, threshold)
         stopped = np.bincount(stage, minlength=stages) / len(codes)
-        accuracy, cost = float(right[rows, stage].mean()), float(stopped @ spent)
-        points.append(CascadePoint(threshold, accuracy, cost, tuple(stopped.tolist())))
+        won = right[rows, stage]
+        lost = right[:, -1].astype(np.float64) - won
+        error = lost.std() / np.sqrt(len(codes))
+        points.append(
+            CascadePoint(
+                threshold,
+                accuracy=float(won.mean()),
+                loss=float(lost.mean()),
+                loss_error=float(error),
+                cost=float(stopped @ spent),
+                stopped=tuple(stopped.tolist()),
+            )
+        )
     return points
 
 

@@ -1,6 +1,7 @@
 """What the rules of fusion learn, all from log-probabilities of rows that the members had not seen."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from scipy.optimize import Bounds, LinearConstraint, minimize
 
 from classifiers.calibration import LOWEST_SCORE, fit_temperature, mean_nll
 from classifiers.fusion_report import cascade_curve
-from classifiers.heads.cascade import Cascade
+from classifiers.heads.cascade import NEVER, Cascade
 from classifiers.heads.combiner import Combiner
 from classifiers.heads.fusion import Subsets, position
 from classifiers.heads.rules import RULES, filled, weighted
@@ -81,7 +82,8 @@ def fit_cascade(
     Args:
         logs: log-probabilities (n, B, K), which may hold -inf; codes (n,) true classes.
         costs: of every member's encoder, (B,).
-        threshold: None for the one with the least cost whose accuracy is at most `tolerance` below the last stage's.
+        threshold: None for the cheapest whose loss of accuracy against the last stage, and one standard error of it,
+            are together at most `tolerance`.
     """
     order = tuple(int(member) for member in np.argsort(costs, kind="stable"))
     weights, temperatures = np.zeros((len(order), len(order)), np.float32), np.ones(len(order), np.float32)
@@ -89,15 +91,13 @@ def fit_cascade(
         so_far = filled(logs[:, order[: stage + 1]])
         weights[stage, : stage + 1] = fit_weights(so_far, codes)
         temperatures[stage] = fit_temperature(weighted(so_far, weights[stage, : stage + 1]), codes)
-    cascade = Cascade(
-        order, tuple(float(cost) for cost in costs), 1.0 if threshold is None else threshold, weights, temperatures
-    )
+    spends = tuple(float(cost) for cost in costs)
+    cascade = Cascade(order, spends, NEVER if threshold is None else threshold, weights, temperatures)
     if threshold is not None or len(codes) == 0:
         return cascade
     points = cascade_curve(cascade.stage_scores(logs), codes, cascade.spent())
-    enough = [point for point in points if point.accuracy >= points[-1].accuracy - tolerance]
-    chosen = min(enough, key=lambda point: point.cost)
-    return Cascade(order, cascade.costs, chosen.threshold, weights, temperatures)
+    enough = [point for point in points if point.loss + point.loss_error <= tolerance or point is points[-1]]
+    return replace(cascade, threshold=min(enough, key=lambda point: point.cost).threshold)
 
 
 def measure_subsets(

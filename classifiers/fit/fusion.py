@@ -10,6 +10,7 @@ from sklearn.base import clone
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
+from classifiers.calibration import fit_temperature
 from classifiers.fit.base import ScoringClassifier, require_classes
 from classifiers.fit.fusers import (
     MOST_BLOCKS,
@@ -29,7 +30,7 @@ from classifiers.heads.combiner import ALL_RULES, Combiner
 from classifiers.heads.fusion import FusionHead
 from classifiers.heads.gate import GateInputs, gate_inputs, inverse_softplus
 from classifiers.heads.members import Blocks
-from classifiers.heads.rules import filled, log_softmax
+from classifiers.heads.rules import filled, log_softmax, weighted
 
 MEMBERS: dict[str, type[ScoringClassifier]] = {"gaussian": GaussianClassifier, "linear": LinearClassifier}
 """Estimators of members by name."""
@@ -56,8 +57,8 @@ class FusionClassifier(ScoringClassifier):
         calibrate: members' scores are divided by temperatures of their own, before any rule.
         inputs: what the gate of "nlc" reads: "unit" or "layer" for the normalised blocks, "statistics" for few rows.
         costs: of each block's encoder, in any one unit, for "cascade", which goes from cheap to dear; None for 1 each.
-        threshold: probability at which the cascade stops; None for the cheapest that costs at most `tolerance`
-            accuracy out of fold.
+        threshold: probability at which the cascade stops; None for the cheapest that loses at most `tolerance`
+            accuracy out of fold, by one standard error.
         folds: 2 or more; 0 for temperatures of 1, equal weights and nothing measured.
         seed: of the folds and of the gate.
 
@@ -138,10 +139,12 @@ class FusionClassifier(ScoringClassifier):
         if self.rule == AUTO:
             self.rule_nll_ = choose_rule(said, held.codes, held.fold, held.whole) if len(held.codes) else {}
             self.rule_ = min(self.rule_nll_, key=self.rule_nll_.__getitem__, default="stack")
+        weights = fit_weights(said, held.codes)
+        weights /= fit_temperature(weighted(said, weights), held.codes)  # or a gate would win by that alone
         combiner = Combiner(
             rule=self.rule_,
             temperatures=temperatures,
-            offsets=inverse_softplus(fit_weights(said, held.codes)),
+            offsets=inverse_softplus(weights),
             cascade=self._cascade(logs, held.codes) if self.rule_ == "cascade" else None,
         )
         measured = np.ones(len(held.codes), bool)

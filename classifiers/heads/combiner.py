@@ -48,7 +48,7 @@ class Combiner:
 
     @property
     def weights(self) -> NDArray[Any]:
-        """w_b, float32 (B,)."""
+        """w_b, float32 (B,); their sum is the inverse temperature of the fused scores, their shares say who counts."""
         return softplus(self.offsets)
 
     def scores(self, member_scores: NDArray[Any], blocks: Sequence[NDArray[Any]]) -> NDArray[Any]:
@@ -59,7 +59,7 @@ class Combiner:
         logs = filled(logs)
         if self.rule in RULES:
             return RULES[self.rule](logs)
-        offsets = self.offsets
+        offsets = self.offsets.astype(logs.dtype)
         if self.gate is not None:
             offsets = offsets + self.gate.shifts(gate_inputs(self.inputs, blocks, logs))
         return weighted(logs, softplus(offsets))

@@ -68,8 +68,13 @@ def vote_3(logs: Logs) -> NDArray[Any]:
 
 
 def confidence(logs: Logs) -> NDArray[Any]:
-    """The log-probabilities of the member with the largest probability, row by row."""
-    chosen = logs.max(axis=2).argmax(axis=1)
+    """The log-probabilities of the member with the largest probability, row by row.
+
+    That is the one that leaves least to its other classes, which tells members apart whose largest rounds to 1.
+    """
+    others = logs.copy()
+    np.put_along_axis(others, logs.argmax(axis=2, keepdims=True), -np.inf, axis=2)
+    chosen = np.logaddexp.reduce(others, axis=2).argmin(axis=1)
     return np.asarray(logs[np.arange(len(logs)), chosen])
 
 
