@@ -25,14 +25,18 @@ P = np.array([[[0.6, 0.3, 0.1], [0.2, 0.7, 0.1], [0.5, 0.1, 0.4]]])
 
 
 @st.composite
-def scored(draw, lacking=True):
-    """Scores (n, B, K) without ties; sometimes members that lack a class, and one class that all lack."""
+def scored(draw):
+    """Scores (n, B, K) without ties; sometimes a member that lacks a class, and one class that all lack.
+
+    Not so for very sure members: one of probability 1 and another's class filled in at 1 would tie.
+    """
     n, members, classes = draw(st.integers(1, 6)), draw(st.integers(1, 4)), draw(st.integers(2, 5))
+    scale = draw(st.sampled_from([0.1, 3.0, 200.0]))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    scores = rng.normal(size=(n, members, classes)) * draw(st.sampled_from([0.1, 3.0, 200.0]))
-    if lacking and classes > 2 and draw(st.booleans()):
+    scores = rng.normal(size=(n, members, classes)) * scale
+    if scale < 10 and classes > 2 and draw(st.booleans()):
         scores[:, 0, 1] = -np.inf
-        if draw(st.booleans()):
+        if classes > 3 and draw(st.booleans()):
             scores[:, :, 2] = -np.inf
     return scores
 
