@@ -92,7 +92,7 @@ def fit_cascade(
         weights[stage, : stage + 1] = fit_weights(so_far, codes)
         temperatures[stage] = fit_temperature(weighted(so_far, weights[stage, : stage + 1]), codes)
     spends = tuple(float(cost) for cost in costs)
-    cascade = Cascade(order, spends, NEVER if threshold is None else threshold, weights, temperatures)
+    cascade = Cascade(order, spends, NEVER if threshold is None else float(threshold), weights, temperatures)
     if threshold is not None or len(codes) == 0:
         return cascade
     points = cascade_curve(cascade.stage_scores(logs), codes, cascade.spent())

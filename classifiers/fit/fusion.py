@@ -67,7 +67,8 @@ class FusionClassifier(ScoringClassifier):
         members_, joint_: fitted members; for "concatenation" the one on all columns, else None.
         rule_: the rule, also where "auto" chose it; `rule_nll_` what it went by, else empty.
         combiner_: the rule with what it learned.
-        subsets_: accuracy and temperature of every subset of the blocks, out of fold.
+        subsets_: accuracy and temperature of every subset of the blocks, out of fold; for "nlc" on the rows that its
+            gate was chosen on.
         out_of_fold_: the scores it was fitted on, see `HeldOut`; no rows without folds or with one block.
         head_: the NumPy head for serving.
     """

@@ -31,6 +31,10 @@ class Cascade:
     weights: NDArray[np.float32]
     temperatures: NDArray[np.float32]
 
+    def __post_init__(self) -> None:
+        if sorted(self.order) != list(range(len(self.weights))) or len(self.costs) != len(self.order):
+            raise ValueError(f"a cascade's order {self.order} and costs {self.costs} must name every member once")
+
     def stage_scores(self, logs: NDArray[Any]) -> NDArray[Any]:
         """Scores (n, S, K) of every stage from log-probabilities (n, S, K), which may hold -inf."""
         stages = [

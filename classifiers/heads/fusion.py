@@ -80,13 +80,17 @@ class FusionHead(Head):
         if self.joint is not None:
             scores = self.joint.score(np.concatenate(blocks, axis=1))
             return spread(scores, self._columns[-1], len(self.classes))
-        return self.combiner.scores(self.member_scores(X), blocks)
+        return self.combiner.scores(self._member_scores(blocks), blocks)
 
-    def member_scores(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What every member says of checked vectors, float32 (n, B, K); -inf for classes it lacks."""
+    def member_scores(self, X: ArrayLike) -> NDArray[np.float32]:
+        """What every member says, float32 (n, B, K); -inf for classes it lacks. Raises BadVectors."""
+        return self._member_scores(self.blocks.of(check_vectors(X, self.dim)))
+
+    def _member_scores(self, blocks: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        columns = self._columns[: len(blocks)]
         parts = [
-            spread(member.score(block), columns, len(self.classes))
-            for member, block, columns in zip(self.members, self.blocks.of(X), self._columns, strict=False)
+            spread(member.score(block), where, len(self.classes))
+            for member, block, where in zip(self.members, blocks, columns, strict=True)
         ]
         return np.stack(parts, axis=1)
 
@@ -168,6 +172,8 @@ class FusionHead(Head):
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], meta: Meta) -> Self:
         settings = meta["settings"]
         edges, n_members = tuple(settings["edges"]), len(settings["members"])
+        if len(edges) != n_members + 1:
+            raise ValueError(f"{len(edges)} edges of blocks for the arrays of {n_members} members")
         prefixes = [f"member{number}." for number in range(n_members)]
         members = [nested_head(arrays, *each) for each in zip(prefixes, settings["members"], strict=True)]
         joint = None if settings["joint"] is None else nested_head(arrays, "joint.", settings["joint"])

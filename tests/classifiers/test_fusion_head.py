@@ -84,8 +84,14 @@ def test_arrays_of_another_shape_type_or_name_are_refused(fused):
             FusionHead.from_arrays({**head.arrays(), more: np.zeros(1)}, meta)
     with pytest.raises(ValueError, match="array"):
         FusionHead.from_arrays(head.arrays(), {**meta, "classes": meta["classes"][:-1]})
-    with pytest.raises(ValueError, match="unknown rule"):
-        FusionHead.from_arrays(head.arrays(), {**meta, "settings": {**meta["settings"], "rule": "vote-9"}})
+    for changes, message in (
+        ({"rule": "vote-9"}, "unknown rule"),
+        ({"edges": [0, 12]}, "2 edges"),
+        ({"edges": [0, 3, 8, 12]}, "wide"),
+        ({"cascade": {"order": [0, 0, 7], "costs": [1, 1, 1], "threshold": 0.5}}, "every member once|array"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            FusionHead.from_arrays(head.arrays(), {**meta, "settings": {**meta["settings"], **changes}})
 
 
 def test_every_subset_of_blocks_is_answered_and_its_loss_is_known(fused, hard):
