@@ -11,6 +11,7 @@ from sklearn.base import clone
 from classifiers.calibration import fit_temperature, mean_nll
 from classifiers.errors import NotTrainable, UnknownKind, UnknownParameter
 from classifiers.fit.base import HeadClassifier
+from classifiers.fit.fusion import FusionClassifier
 from classifiers.fit.gaussian import GaussianClassifier
 from classifiers.fit.linear import LinearClassifier
 from classifiers.fit.mixture import MixtureClassifier
@@ -199,6 +200,7 @@ def require_present(rows: Rows, classes: tuple[str, ...], present: NDArray[np.in
 
 KINDS: dict[str, Kind] = {
     "gaussian": Kind(GaussianClassifier, {"shrinkage": AUTO}, learn_streamed, without_statistics),
+    "fusion": Kind(FusionClassifier, {}, learn_in_memory, relearned),
     "mixture": Kind(MixtureClassifier, {"components": AUTO}, learn_mixture, relearned),
     "linear": Kind(LinearClassifier, {}, learn_in_memory, relearned),
 }

@@ -26,19 +26,20 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):
 
     def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
         """Scores (n, K), or for two classes their difference (n,), as scikit-learn has it."""
-        scores = self._checked_scores(X)
+        scores = self.scores(X)
         return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Probabilities (n, K), never calibrated; calibration belongs to `classifiers.train`."""
-        return probabilities(self._checked_scores(X))
+        return probabilities(self.scores(X))
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """The most probable label of every row, (n,)."""
-        best = self._checked_scores(X).argmax(axis=1)
+        best = self.scores(X).argmax(axis=1)
         return np.asarray(self.classes_[best])
 
-    def _checked_scores(self, X: ArrayLike) -> NDArray[np.float64]:
+    def scores(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Scores before the softmax, (n, K), for two classes too."""
         check_is_fitted(self)
         return self._scores(validate_data(self, X, dtype=[np.float64, np.float32], reset=False))
 

@@ -21,7 +21,7 @@ def train(
     task: Annotated[str, typer.Option("--task", "-t", help="labels to learn")],
     name: Annotated[str, typer.Option("--name", "-n", help="name of the head")],
     encoder: Annotated[list[str] | None, typer.Option("--encoder", "-e", help="repeat for several")] = None,
-    kind: Annotated[str, typer.Option("--kind", "-k", help="gaussian, mixture or linear")] = "gaussian",
+    kind: Annotated[str, typer.Option("--kind", "-k", help="gaussian, fusion, mixture or linear")] = "gaussian",
     set_: Annotated[list[str] | None, typer.Option("--set", help="hyper-parameter, as name=value")] = None,
     seed: Annotated[int, typer.Option(help="of everything random")] = 0,
     store: StoreOption = None,

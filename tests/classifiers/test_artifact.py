@@ -48,7 +48,7 @@ def edited(folder, **changes):
     [
         ({"protocol": 3}, "protocol 3; this version of headwater reads up to 2"),
         ({"protocol": None}, "protocol None"),
-        ({"kind": "oracle"}, "kind 'oracle'; known kinds: gaussian, linear"),
+        ({"kind": "oracle"}, "kind 'oracle'; known kinds: fusion, gaussian, linear, mixture"),
         ({"classes": ["a", "a", "b", "c", "d"]}, "classes repeat"),
         ({"classes": ["a", "b", "c", "d"]}, "5 counts for 4 classes"),
         ({"counts": [1, 2, 3, 4], "classes": ["a", "b", "c", "d"]}, "do not make a"),

@@ -10,6 +10,7 @@ from unittest import SkipTest
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from classifiers.fit.fusion import FusionClassifier
 from classifiers.fit.gaussian import GaussianClassifier
 from classifiers.fit.linear import LinearClassifier
 from classifiers.fit.mixture import MixtureClassifier
@@ -26,6 +27,7 @@ ESTIMATORS = [
     GaussianClassifier(covariance="spherical", project="pca", dims=0.9),
     GaussianClassifier(covariance="full", pooling=0.2),
     GaussianClassifier(covariance="tied-diag", project="ranpac", dims=30),
+    FusionClassifier(),
     MixtureClassifier(steps=20),
     MixtureClassifier(model="sdgm-d", components=2, steps=50, learning_rate=0.05),
     LinearClassifier(),

@@ -53,7 +53,7 @@ def test_a_head_is_learnt_calibrated_and_published(filled, registry, toy, kind):
     best = fit_temperature(published.head.scores(validation.X), validation.codes)
     assert published.head.temperature == done.report.temperature == pytest.approx(best, rel=1e-5)
     assert set(manifest.conformal) == {"0.8", "0.9", "0.95", "0.99"}
-    assert bool(manifest.outlier) == (kind == "gaussian")
+    assert bool(manifest.outlier) == (kind in ("gaussian", "fusion"))
     assert {"numpy", "scikit-learn", "lancedb"} <= set(manifest.packages)
     assert manifest.snapshot["versions"]
     assert json.loads((done.path / "report.json").read_text())["evaluations"]["test"]["rows"] == len(test.ids)
@@ -144,7 +144,7 @@ def test_without_validation_rows_held_out_folds_calibrate(store, registry, toy, 
     assert list(done.report.evaluations) == ["cross-validation", "test"]
     assert done.report.evaluations["cross-validation"].rows == 500 == done.report.rows["train"]
     assert done.report.rows["val"] == 0
-    assert bool(published.manifest.outlier) == (kind == "gaussian")
+    assert bool(published.manifest.outlier) == (kind in ("gaussian", "fusion"))
     assert [note.split(":")[0] for note in done.report.notes] == ["No validation rows"]
     whole = clone(estimator).fit(rows.X, y)  # what is published has learned from every row
     np.testing.assert_allclose(published.head.scores(rows.X), whole.head_.scores(rows.X), rtol=1e-4, atol=1e-3)
@@ -214,7 +214,7 @@ def test_rows_left_out_are_reported(store, registry, toy):
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"kind": "svm"}, UnknownKind, "unknown kind of head 'svm'; known: gaussian, linear"),
+        ({"kind": "svm"}, UnknownKind, "unknown kind of head 'svm'; known: gaussian, fusion, mixture, linear"),
         (
             {"params": {"C": 1}},
             UnknownParameter,

@@ -47,6 +47,8 @@ VARIANTS: dict[str, tuple[str, dict]] = {
     "gaussian pca": ("gaussian", {"project": "pca", "dims": 8, "whiten": True}),
     "gaussian full pca": ("gaussian", {"covariance": "full", "project": "pca", "dims": 0.95, "pooling": 0.3}),
     "gaussian ranpac": ("gaussian", {"project": "ranpac", "dims": 60, "norm": "unit"}),
+    "fusion": ("fusion", {"blocks": (0, 5, 12), "folds": 4}),
+    "fusion cascade": ("fusion", {"blocks": (0, 5, 12), "rule": "cascade", "member_params": {"project": "centre"}}),
     "mixture": ("mixture", {}),
     "mixture of three": ("mixture", {"components": 3, "norm": "unit", "project": "pca", "dims": 10}),
     "mixture by EM": ("mixture", {"components": 2, "steps": 0}),
