@@ -1,7 +1,7 @@
 """The kinds of head that can be trained, as data: estimator, default parameters, and how it gets its rows."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -30,9 +30,6 @@ AUTO = "auto"
 COMPONENTS = (1, 2, 4)
 """Of a mixture, tried in this order; the first is kept where there is nothing to choose on."""
 
-COMPONENTS = (1, 2, 4)
-"""Of a mixture, tried in this order; the first is kept where there is nothing to choose on."""
-
 TUNING_ROWS, TUNING_CELLS = 10_000, 2_000_000
 """Most validation rows that a choice is made on, and most of their scores (rows × classes): a choice among a dozen
 costs seconds. The rows are held in memory (10,000 × 1280 float32 = 51 MB)."""
@@ -40,11 +37,18 @@ costs seconds. The rows are held in memory (10,000 × 1280 float32 = 51 MB)."""
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """A fitted head, how many rows of each of its classes it saw, and the digest of their ids."""
+    """A fitted head, and what training found on the way.
+
+    Attributes:
+        counts: rows of each of its classes that it saw.
+        training_ids: digest of their ids.
+        validated: what `validate` gives, where something was chosen by it already.
+    """
 
     head: Head
     counts: tuple[int, ...]
     training_ids: str
+    validated: Sequence[Scored] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +165,8 @@ def learn_mixture(estimator: MixtureClassifier, rows: Rows, classes: tuple[str, 
         if not parts:
             return learned
         scores, codes = (np.concatenate([getattr(part, name) for part in parts]) for name in ("scores", "codes"))
-        found.append((mean_nll(scores, codes, fit_temperature(scores, codes)), components, learned))
+        nll = mean_nll(scores, codes, fit_temperature(scores, codes))
+        found.append((nll, components, replace(learned, validated=parts)))
     _, components, learned = min(found, key=lambda each: each[:2])
     estimator.set_params(components=components)
     return learned

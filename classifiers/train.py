@@ -83,7 +83,8 @@ def train(
     blocks, classes = rows.blocks(), rows.classes()
     parameters = estimator.get_params()  # as asked; what was chosen on the way is among the head's settings
     learned = KINDS[kind].learn(estimator, rows, classes)
-    calibrated = calibrate(learned.head, validate(kind, estimator, rows, learned.head), seed)
+    validated = validate(kind, estimator, rows, learned.head) if learned.validated is None else learned.validated
+    calibrated = calibrate(learned.head, validated, seed)
     report = make_report(rows, parameters, learned, calibrated, classes, seed)
     record = TrainingRecord(
         parameters=dict(report.parameters),

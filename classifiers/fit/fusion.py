@@ -7,11 +7,10 @@ from typing import Any, Self, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from classifiers.calibration import fit_temperature
-from classifiers.fit.base import HeadClassifier, require_classes
+from classifiers.fit.base import HeadClassifier, encode, names
 from classifiers.fit.fusers import (
     MOST_BLOCKS,
     choose_rule,
@@ -31,6 +30,7 @@ from classifiers.heads.fusion import FusionHead
 from classifiers.heads.gate import GateInputs, gate_inputs, inverse_softplus
 from classifiers.heads.members import Blocks
 from classifiers.heads.rules import filled, log_softmax, weighted
+from classifiers.heads.transform import check_edges
 
 MEMBERS: dict[str, HeadClassifier] = {"gaussian": GaussianClassifier(shrinkage=0.5), "linear": LinearClassifier()}
 """Members by name, to clone. They are not tuned one by one: a shrinkage of 0.5 had the least out-of-fold NLL on two
@@ -105,9 +105,7 @@ class FusionClassifier(HeadClassifier):
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Learns from X (n, d), y (n,) labels, anew. Raises NotTrainable; ValueError for parameters out of range."""
         vectors, labels = validate_data(self, X, y, dtype=[np.float64, np.float32])
-        check_classification_targets(labels)
-        self.classes_, codes = np.unique(labels, return_inverse=True)
-        require_classes(self.classes_)
+        self.classes_, codes = encode(labels)
         self.blocks_ = make_blocks(vectors, check_parameters(self, vectors.shape[1]), self.normalise)
         parts = self.blocks_.of(vectors)
         prototype, whole = self._prototype(), np.concatenate(parts, axis=1) if self.rule in WHOLE else None
@@ -164,13 +162,13 @@ class FusionClassifier(HeadClassifier):
         return fit_cascade(logs, codes, costs, threshold=self.threshold, tolerance=self.tolerance)
 
     def _head(self) -> FusionHead:
-        names = [str(label) for label in self.classes_]
+        classes = names(self.classes_)
         return FusionHead(
-            names,
-            [renamed(member.head_, names) for member in self.members_],
+            classes,
+            [renamed(member.head_, classes) for member in self.members_],
             self.blocks_,
             self.combiner_,
-            joint=None if self.joint_ is None else renamed(self.joint_.head_, names),
+            joint=None if self.joint_ is None else renamed(self.joint_.head_, classes),
             subsets=self.subsets_,
         )
 
@@ -198,9 +196,7 @@ def renamed(head: Head, classes: Sequence[str]) -> Head:
 
 def check_parameters(asked: FusionClassifier, dim: int) -> tuple[int, ...]:
     """The edges of the blocks of vectors `dim` wide. Raises ValueError for parameters out of range."""
-    edges = (0, dim) if asked.blocks is None else tuple(int(edge) for edge in asked.blocks)
-    if edges[0] != 0 or edges[-1] != dim or (np.diff(edges) <= 0).any():
-        raise ValueError(f"blocks must be increasing edges from 0 to {dim}, the width of X, got {asked.blocks}")
+    edges = check_edges((0, dim) if asked.blocks is None else asked.blocks, dim)
     n_blocks = len(edges) - 1
     if n_blocks > MOST_BLOCKS:
         raise ValueError(f"at most {MOST_BLOCKS} blocks, because every subset is measured; got {n_blocks}")

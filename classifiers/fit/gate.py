@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from classifiers.calibration import LOWEST_SCORE
 from classifiers.fit.held_out import stratified_folds
+from classifiers.heads.base import probabilities
 from classifiers.heads.gate import Gate, softplus
 from classifiers.heads.rules import weighted
 
@@ -93,10 +94,9 @@ def gradient(
     hidden = np.maximum(before, 0)
     shifts = hidden @ gate.out_weights.T + gate.out_bias
     scores = weighted(logs, softplus(offsets + shifts))
-    by_score = np.exp(scores - scores.max(axis=1, keepdims=True))
-    by_score /= by_score.sum(axis=1, keepdims=True)
+    by_score = probabilities(scores)
     by_score[np.arange(len(codes)), codes] -= 1
-    slope = 0.5 * (1 + np.tanh(0.5 * (offsets + shifts)))  # softplus'
+    slope = probabilities(offsets + shifts, "sigmoid")  # softplus'
     by_shift = np.einsum("nk,nbk->nb", by_score, logs) * slope / len(codes)
     by_shift = (by_shift + 2 * SHIFT_PENALTY * shifts / shifts.size).astype(inputs.dtype)
     by_before = (by_shift @ gate.out_weights) * (before > 0)

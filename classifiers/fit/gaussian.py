@@ -94,7 +94,7 @@ class GaussianClassifier(HeadClassifier):
     def gather(self, batches: Batches, n_classes: int, dim: int) -> tuple[GaussianStatistics, Transform]:
         """The statistics of all rows, transformed, and the transform. Raises NotTrainable, BadVectors, ValueError."""
         self._check()
-        plan, moment = self._plan(), MOMENTS[self.covariance]
+        plan, moment = TransformPlan.of(self), MOMENTS[self.covariance]
         rowwise = plan.rowwise(dim)
         if not plan.learned:
             require_room(self.covariance, n_classes, rowwise.width)
@@ -168,10 +168,7 @@ class GaussianClassifier(HeadClassifier):
 
     def _check(self) -> None:
         check_covariance(self.covariance, self.shrinkage, self.pooling, self.correlation)
-        self._plan().check()
-
-    def _plan(self) -> TransformPlan:
-        return TransformPlan(self.norm, self.project, self.dims, self.whiten, self.blocks, self.seed)
+        TransformPlan.of(self).check()
 
     def model(self, classes: ArrayLike, shrinkage: SolvedShrinkage | None = None) -> GaussianModel:
         """How its head follows from statistics of `classes`, with `shrinkage` instead of its own."""

@@ -79,8 +79,7 @@ class MixtureClassifier(HeadClassifier):
         self._check()
         vectors, labels = validate_data(self, X, y, dtype=[np.float64, np.float32])
         classes, codes = encode(labels)
-        plan = TransformPlan(self.norm, self.project, self.dims, self.whiten, self.blocks, self.seed)
-        transform, deviation = centred(plan.learn(vectors), vectors, codes, len(classes))
+        transform, deviation = centred(TransformPlan.of(self).learn(vectors), vectors, codes, len(classes))
         Z = transform(vectors) / vectors.dtype.type(deviation)
         K, G, dim = len(classes), int(self.components), Z.shape[1]
         if self.model == "sdgm-f" and K * G * dim**2 > MOST_CELLS:

@@ -1,9 +1,9 @@
 """How the transform inside a head is learned: from its parameters, and the statistics of one pass over the rows."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,11 @@ class TransformPlan:
     whiten: bool = False
     blocks: Sequence[int] | None = None
     seed: int = 0
+
+    @classmethod
+    def of(cls, estimator: Any) -> Self:
+        """The plan in an estimator's parameters of the same names."""
+        return cls(**{field.name: getattr(estimator, field.name) for field in fields(cls)})
 
     def check(self) -> None:
         """Raises ValueError for values that are not allowed, with those that are."""

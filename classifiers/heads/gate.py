@@ -7,6 +7,8 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from classifiers.heads.transform import unit_rows
+
 GateInputs = Literal["unit", "layer", "statistics"]
 
 LEAST_WEIGHT = 1e-8
@@ -60,19 +62,13 @@ def gate_inputs(kind: GateInputs, blocks: Sequence[NDArray[Any]], logs: NDArray[
     """
     if kind == "statistics":
         return agreement_statistics(logs)
-    standard = unit_norm if kind == "unit" else layer_norm
+    standard = unit_rows if kind == "unit" else layer_norm
     return np.concatenate([standard(block) for block in blocks], axis=1)
 
 
 def gate_width(kind: GateInputs, edges: Sequence[int]) -> int:
     """Columns of `gate_inputs` for blocks between `edges`."""
     return 4 * (len(edges) - 1) if kind == "statistics" else edges[-1]
-
-
-def unit_norm(X: NDArray[Any]) -> NDArray[Any]:
-    """Rows over their L2 norm; a row of zeros stays as it is."""
-    norm = np.linalg.norm(X, axis=1, keepdims=True)
-    return np.asarray(X / np.where(norm > 0, norm, 1))
 
 
 def layer_norm(X: NDArray[Any]) -> NDArray[Any]:

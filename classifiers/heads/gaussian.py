@@ -11,7 +11,7 @@ from classifiers.heads.base import Head, Meta, require_shapes
 from classifiers.heads.covariance import MOMENTS
 from classifiers.heads.discriminant import TIED, Discriminant, GaussianModel, discriminant
 from classifiers.heads.moments import second_shape
-from classifiers.heads.quadratic import Quadratic
+from classifiers.heads.quadratic import Quadratic, of_classes
 from classifiers.heads.statistics import GaussianStatistics
 from classifiers.heads.transform import Transform
 
@@ -67,7 +67,8 @@ class GaussianHead(Head):
     ) -> Self:
         scores = solved.scores
         if model.covariance in TIED and scores.W is not None:
-            scores = Quadratic(*reversed(transform.folded(scores.W, scores.b)))
+            W, b = transform.folded(scores.W, scores.b)
+            scores = Quadratic(b, W)
         named = scores.named() | {"centre": solved.centre}
         if solved.whitening is not None:
             named["whitening"] = solved.whitening
@@ -95,8 +96,7 @@ class GaussianHead(Head):
         scores = self.scores(X)
         if self._settings.get("correlation"):
             return None
-        top = scores.max(axis=1, keepdims=True)
-        log_sum = top[:, 0] + np.log(np.exp(scores - top).sum(axis=1))
+        log_sum = of_classes(scores, 1)[:, 0]
         if self.whitening is None:
             return np.asarray(log_sum)
         centred = self.transform(np.asarray(X, dtype=np.float32)) - self.centre

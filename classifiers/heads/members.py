@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from classifiers.heads.base import Head
-from classifiers.heads.gate import unit_norm
+from classifiers.heads.transform import unit_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +28,10 @@ class Blocks:
 
     def of(self, X: NDArray[Any]) -> list[NDArray[Any]]:
         """The blocks of X (n, d), in its dtype."""
-        parts = [X[:, low:high] for low, high in zip(self.edges, self.edges[1:], strict=False)]
+        parts = [X[:, low:high] for low, high in pairwise(self.edges)]
         if not self.normalise:
             return parts
-        return [unit_norm(part) * scale.astype(X.dtype) for part, scale in zip(parts, self.scale, strict=True)]
+        return [unit_rows(part) * scale.astype(X.dtype) for part, scale in zip(parts, self.scale, strict=True)]
 
     def only(self, members: Sequence[int]) -> Self:
         """These blocks alone, side by side."""

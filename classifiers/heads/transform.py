@@ -99,23 +99,21 @@ class Transform:
 
 
 def unit_blocks(X: NDArray[Any], edges: Sequence[int]) -> NDArray[Any]:
-    """X (n, d) with every block of columns [edges[i], edges[i + 1]) at unit norm; a block of zeros stays zero."""
-    Z = np.empty(X.shape, X.dtype if X.dtype.kind == "f" else np.float64)
-    with np.errstate(invalid="ignore"):  # infinity becomes NaN, which whoever takes Z refuses
-        return _unit_blocks(X, edges, Z)
+    """X (n, d) with every block of columns [edges[i], edges[i + 1]) at unit norm."""
+    return np.concatenate([unit_rows(X[:, start:stop]) for start, stop in pairwise(edges)], axis=1)
 
 
-def _unit_blocks(X: NDArray[Any], edges: Sequence[int], Z: NDArray[Any]) -> NDArray[Any]:
-    for start, stop in pairwise(edges):
-        block = X[:, start:stop]
-        norms = np.sqrt(np.einsum("ij,ij->i", block, block, dtype=np.float64))
-        Z[:, start:stop] = block / np.where(norms > 0, norms, 1.0).astype(Z.dtype)[:, None]
-    return Z
+def unit_rows(X: NDArray[Any]) -> NDArray[Any]:
+    """Rows of X (n, d) over their L2 norm; a row of zeros stays zero."""
+    norms = np.sqrt(np.einsum("ij,ij->i", X, X, dtype=np.float64))
+    divisors = np.where(norms > 0, norms, 1.0).astype(X.dtype if X.dtype.kind == "f" else np.float64)
+    with np.errstate(invalid="ignore"):  # infinity becomes NaN, which whoever takes it refuses
+        return np.asarray(X / divisors[:, None])
 
 
 def check_edges(edges: Sequence[int], dim: int) -> tuple[int, ...]:
-    """`edges` as a tuple. Raises ValueError unless they rise from 0 to `dim`."""
+    """Column edges of blocks as a tuple. Raises ValueError unless they rise from 0 to `dim`."""
     found = tuple(int(edge) for edge in edges)
     if len(found) < 2 or (found[0], found[-1]) != (0, dim) or any(a >= b for a, b in pairwise(found)):
-        raise ValueError(f"column edges must rise from 0 to {dim}, got {list(edges)}")
+        raise ValueError(f"blocks must be increasing edges that rise from 0 to {dim}, the width of X, got {found}")
     return found

@@ -1,9 +1,11 @@
 """Small labelled vectors, one calibrated head of every kind, and a store that holds the vectors."""
 
 import pytest
-from toys import VARIANTS, Toy, fill, fitted, make_toy
+from toys import EDGES, VARIANTS, Toy, fill, fitted, make_toy
 
 from classifiers.calibration import fit_temperature
+from classifiers.fit.fusion import FusionClassifier
+from classifiers.heads.combiner import ALL_RULES
 from store import Store
 
 
@@ -17,6 +19,18 @@ def head(request, toy):
     """One calibrated head of every variant of every kind."""
     uncalibrated = fitted(request.param, toy).head_
     return uncalibrated.with_temperature(fit_temperature(uncalibrated.scores(toy.X), toy.codes))
+
+
+@pytest.fixture(scope="session")
+def hard() -> Toy:
+    """Classes that no block of columns tells apart by itself."""
+    return make_toy(spread=0.7)
+
+
+@pytest.fixture(scope="session", params=sorted(ALL_RULES))
+def fused(request, hard):
+    """A fused estimator of every rule."""
+    return FusionClassifier(rule=request.param, blocks=EDGES, costs=(3, 1, 2)).fit(hard.X, hard.labels)
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from sklearn.base import clone
-from toys import Toy, make_toy
+from toys import EDGES, make_toy
 
 from classifiers.calibration import mean_nll
 from classifiers.errors import NotTrainable
@@ -11,19 +11,6 @@ from classifiers.fit.fusion import FusionClassifier
 from classifiers.fit.gaussian import GaussianClassifier
 from classifiers.fit.linear import LinearClassifier
 from classifiers.heads.combiner import ALL_RULES
-
-EDGES = (0, 4, 8, 12)
-
-
-@pytest.fixture(scope="module")
-def hard() -> Toy:
-    """Classes that no block tells apart by itself."""
-    return make_toy(spread=0.7)
-
-
-@pytest.fixture(scope="module", params=sorted(ALL_RULES))
-def fused(request, hard):
-    return FusionClassifier(rule=request.param, blocks=EDGES, costs=(3, 1, 2)).fit(hard.X, hard.labels)
 
 
 def test_the_head_says_what_its_estimator_says(fused, hard):

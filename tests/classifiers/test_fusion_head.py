@@ -6,40 +6,20 @@ import numpy as np
 import pytest
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
-from toys import Toy, make_toy, record_of
+from toys import EDGES, record_of
 
 from classifiers import artifact
 from classifiers.calibration import fit_temperature
 from classifiers.errors import BadVectors
 from classifiers.fit.fusion import FusionClassifier
 from classifiers.fit.gaussian import GaussianClassifier
-from classifiers.heads import HEADS
 from classifiers.heads.base import Head
-from classifiers.heads.combiner import ALL_RULES, Combiner
+from classifiers.heads.combiner import Combiner
 from classifiers.heads.fusion import FusionHead, Subsets
 from classifiers.heads.gate import inverse_softplus
 from classifiers.heads.linear import LinearHead
 from classifiers.heads.members import Blocks
 from classifiers.manifest import EncoderBlock
-
-EDGES = (0, 4, 8, 12)
-
-
-@pytest.fixture(scope="module")
-def hard() -> Toy:
-    """Classes that no block tells apart by itself."""
-    return make_toy(spread=0.7)
-
-
-@pytest.fixture(scope="module", params=sorted(ALL_RULES))
-def fused(request, hard):
-    return FusionClassifier(rule=request.param, blocks=EDGES, costs=(3, 1, 2)).fit(hard.X, hard.labels)
-
-
-@pytest.fixture
-def known(monkeypatch):
-    """The kind among those that artifacts can hold."""
-    monkeypatch.setitem(HEADS, "fusion", FusionHead)
 
 
 def test_the_head_survives_its_arrays_bit_for_bit(fused, hard):
@@ -54,14 +34,14 @@ def test_the_head_survives_its_arrays_bit_for_bit(fused, hard):
     assert again.only([0, 2]).scores(hard.X[:, :8]).tobytes() == head.only([0, 2]).scores(hard.X[:, :8]).tobytes()
 
 
-def test_a_folder_on_disk_gives_the_same_head(known, tmp_path, fused, hard):
+def test_a_folder_on_disk_gives_the_same_head(tmp_path, fused, hard):
     path = artifact.save(tmp_path / "h", fused.head_, record_of(fused.head_, hard))
     again = artifact.load(path)
     assert again.head.scores(hard.X).tobytes() == fused.head_.scores(hard.X).tobytes()
     assert again.answer(hard.X[:2])[0].label == fused.head_.predict(hard.X[:1])[0]
 
 
-def test_a_fusion_may_hold_a_fusion(known, hard):
+def test_a_fusion_may_hold_a_fusion(hard):
     inner = FusionClassifier(rule="nlc", blocks=(0, 4, 8), folds=3).fit(hard.X[:, :8], hard.labels).head_
     other = GaussianClassifier().fit(hard.X[:, 8:], hard.labels).head_
     ones = np.ones(2, np.float32)

@@ -16,9 +16,9 @@ from classifiers.heads.gate import (
     inverse_softplus,
     layer_norm,
     softplus,
-    unit_norm,
 )
 from classifiers.heads.rules import RULES, filled, log_softmax, weighted
+from classifiers.heads.transform import unit_rows
 
 P = np.array([[[0.6, 0.3, 0.1], [0.2, 0.7, 0.1], [0.5, 0.1, 0.4]]])
 """One row, three members, three classes."""
@@ -180,10 +180,10 @@ def test_a_gate_moves_weights_row_by_row():
 
 def test_gate_inputs_by_hand():
     X = np.array([[3.0, 4.0], [0.0, 0.0]])
-    np.testing.assert_allclose(unit_norm(X), [[0.6, 0.8], [0, 0]])
+    np.testing.assert_allclose(unit_rows(X), [[0.6, 0.8], [0, 0]])
     np.testing.assert_allclose(layer_norm(X), [[-1, 1], [0, 0]])
     both = gate_inputs("unit", [X, 5 * X], np.log(P))
-    np.testing.assert_allclose(both, np.hstack([unit_norm(X), unit_norm(X)]))
+    np.testing.assert_allclose(both, np.hstack([unit_rows(X), unit_rows(X)]))
     found = agreement_statistics(np.log(P))
     entropy = -(P[0] * np.log(P[0])).sum(axis=1)
     np.testing.assert_allclose(found, [[0.6, 0.7, 0.5, 0.3, 0.5, 0.1, *entropy, 2 / 3, 1 / 3, 2 / 3]])

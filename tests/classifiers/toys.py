@@ -13,6 +13,8 @@ from embedder.spec import EncoderSpec
 from store import Label, Store
 
 FINGERPRINT = "a" * 64
+EDGES = (0, 4, 8, 12)
+"""Of three blocks in a toy's columns."""
 
 
 @dataclass(frozen=True)
