@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-OWN = ("encode", "fit", "feature_store", "serve")
+OWN = ("encode", "fit", "scoring", "feature_store", "serve")
 WITH_DATA = ("accuracy", "backfill", "lite", "textmap")
 
 

@@ -7,8 +7,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-CHUNK_CELLS = 2**22
-"""Most projections at a time (16 MB of float32)."""
+CHUNK_CELLS = 2**24
+"""Most projections at a time: 64 MB of float32. With a quarter of it 100 classes × 512 dimensions were scored at little
+more than half the rate, because few rows make a thin product."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,9 @@ class Quadratic:
         directions, origins = self.F.reshape(C * R, dim).T, self.o.reshape(C * R)
         rows = max(1, CHUNK_CELLS // max(1, C * R))
         for start in range(0, len(Z), rows):
-            P = (Z[start : start + rows] @ directions - origins).reshape(-1, C, R)
+            P = Z[start : start + rows] @ directions
+            P -= origins
+            P = P.reshape(-1, C, R)
             scores[start : start + rows] += (-0.5 if self.Q is None else 0.5) * np.einsum("ncr,ncr->nc", P, P)
         return scores
 
@@ -115,7 +118,8 @@ def of_classes(scores: NDArray[Any], n_classes: int) -> NDArray[Any]:
     if scores.shape[1] == n_classes:
         return scores
     grouped = scores.reshape(len(scores), n_classes, scores.shape[1] // n_classes)
-    top = grouped.max(axis=2, keepdims=True)
+    parts = np.ascontiguousarray(np.moveaxis(grouped, 2, 0))  # over a short last axis NumPy takes ten times as long
+    top = parts.max(axis=0)
     top = np.where(np.isfinite(top), top, 0.0)
     with np.errstate(divide="ignore"):  # a class whose components are all out of use scores -inf
-        return np.asarray(np.log(np.exp(grouped - top).sum(axis=2)) + top[..., 0])
+        return np.asarray(np.log(np.exp(parts - top).sum(axis=0)) + top)
