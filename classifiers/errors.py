@@ -16,6 +16,10 @@ class NotTrainable(ValueError):
     """The rows cannot give a head; the text says what is missing and what to do."""
 
 
+class BadParameter(ValueError):
+    """A hyper-parameter with a value that is not allowed; the text names those that are."""
+
+
 class WrongFingerprint(ValueError):
     """Vectors of another encoder than the head was trained on."""
 

@@ -10,6 +10,7 @@ from sklearn.base import clone
 from sklearn.utils.validation import validate_data
 
 from classifiers.calibration import fit_temperature
+from classifiers.errors import BadParameter
 from classifiers.fit.base import HeadClassifier, encode, names
 from classifiers.fit.fusers import (
     MOST_BLOCKS,
@@ -195,18 +196,18 @@ def renamed(head: Head, classes: Sequence[str]) -> Head:
 
 
 def check_parameters(asked: FusionClassifier, dim: int) -> tuple[int, ...]:
-    """The edges of the blocks of vectors `dim` wide. Raises ValueError for parameters out of range."""
+    """The edges of the blocks of vectors `dim` wide. Raises BadParameter for parameters out of range."""
     edges = check_edges((0, dim) if asked.blocks is None else asked.blocks, dim)
     n_blocks = len(edges) - 1
     if n_blocks > MOST_BLOCKS:
-        raise ValueError(f"at most {MOST_BLOCKS} blocks, because every subset is measured; got {n_blocks}")
+        raise BadParameter(f"at most {MOST_BLOCKS} blocks, because every subset is measured; got {n_blocks}")
     if asked.costs is not None and (len(asked.costs) != n_blocks or min(asked.costs) <= 0):
-        raise ValueError(f"costs must be {n_blocks} positive numbers, one for each block, got {asked.costs}")
+        raise BadParameter(f"costs must be {n_blocks} positive numbers, one for each block, got {asked.costs}")
     if asked.folds < 0 or asked.folds == 1:
-        raise ValueError(f"folds must be 2 or more, or 0 for none, got {asked.folds}")
+        raise BadParameter(f"folds must be 2 or more, or 0 for none, got {asked.folds}")
     for name, allowed in (("rule", (AUTO, *ALL_RULES)), ("inputs", get_args(GateInputs))):
         if getattr(asked, name) not in allowed:
-            raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {getattr(asked, name)!r}")
+            raise BadParameter(f"{name} must be one of {', '.join(allowed)}, got {getattr(asked, name)!r}")
     if isinstance(asked.member, str) and asked.member not in MEMBERS:
-        raise ValueError(f"member must be an estimator or one of {', '.join(MEMBERS)}, got {asked.member!r}")
+        raise BadParameter(f"member must be an estimator or one of {', '.join(MEMBERS)}, got {asked.member!r}")
     return edges

@@ -9,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import validate_data
 
+from classifiers.errors import BadParameter
 from classifiers.fit.base import HeadClassifier, encode, names
 from classifiers.fit.parameters import check_weights
 from classifiers.fit.transform import Projection, TransformPlan
@@ -65,7 +66,10 @@ class LinearClassifier(HeadClassifier):
         Z = transform(vectors)
         scaler = StandardScaler().fit(Z, sample_weight=weights)
         solver = LogisticRegression(C=self.C, max_iter=self.max_iter, tol=self.tol)
-        solver.fit(scaler.transform(Z), labels, sample_weight=weights)
+        try:
+            solver.fit(scaler.transform(Z), labels, sample_weight=weights)
+        except ValueError as error:  # rows and labels are checked above: what is left is C, max_iter or tol
+            raise BadParameter(str(error)) from error
         coef, intercept = solver.coef_.astype(np.float64), solver.intercept_.astype(np.float64)
         if len(classes) == 2:  # scikit-learn keeps the one logit s₁ - s₀; half of it each is the same softmax
             coef, intercept = np.vstack([-coef, coef]) / 2, np.concatenate([-intercept, intercept]) / 2

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.mixture import GaussianMixture
 from sklearn.utils.validation import validate_data
 
-from classifiers.errors import NotTrainable
+from classifiers.errors import BadParameter, NotTrainable
 from classifiers.fit.base import HeadClassifier, encode, names
 from classifiers.fit.parallel import gather, shares
 from classifiers.fit.transform import Projection, TransformPlan
@@ -100,9 +100,9 @@ class MixtureClassifier(HeadClassifier):
     def _check(self) -> None:
         models: Sequence[str] = get_args(Model)
         if self.model not in models:
-            raise ValueError(f"model must be one of {', '.join(models)}, got {self.model!r}")
+            raise BadParameter(f"model must be one of {', '.join(models)}, got {self.model!r}")
         if isinstance(self.components, str) or self.components < 1:
-            raise ValueError(f"components must be a whole number ≥ 1, got {self.components!r}")
+            raise BadParameter(f"components must be a whole number ≥ 1, got {self.components!r}")
 
     def _scores(self, X: NDArray[Any]) -> NDArray[np.float64]:
         return of_classes(self._quadratic(self.transform_(X)), len(self.classes_))

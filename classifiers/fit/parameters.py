@@ -7,21 +7,22 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from classifiers.errors import BadParameter
 from classifiers.heads.covariance import Covariance
 from classifiers.heads.discriminant import Priors
 
 
 def check_covariance(covariance: object, shrinkage: object, pooling: object, correlation: bool) -> None:
-    """Raises ValueError for values that `GaussianClassifier` does not take, with those that it does."""
+    """Raises BadParameter for values that `GaussianClassifier` does not take, with those that it does."""
     kinds: Sequence[str] = get_args(Covariance)
     if covariance not in kinds:
-        raise ValueError(f"covariance must be one of {', '.join(kinds)}, got {covariance!r}")
+        raise BadParameter(f"covariance must be one of {', '.join(kinds)}, got {covariance!r}")
     if not (shrinkage in ("oas", "ledoit-wolf") or share(shrinkage)):
-        raise ValueError(f"shrinkage must be 'oas', 'ledoit-wolf' or a number from 0 to 1, got {shrinkage!r}")
+        raise BadParameter(f"shrinkage must be 'oas', 'ledoit-wolf' or a number from 0 to 1, got {shrinkage!r}")
     if not share(pooling):
-        raise ValueError(f"pooling must be a number from 0 to 1, got {pooling!r}")
+        raise BadParameter(f"pooling must be a number from 0 to 1, got {pooling!r}")
     if correlation and covariance not in ("tied", "full"):
-        raise ValueError(f"correlation is for covariance 'tied' or 'full'; a {covariance!r} one has none")
+        raise BadParameter(f"correlation is for covariance 'tied' or 'full'; a {covariance!r} one has none")
 
 
 def share(value: object) -> bool:
@@ -30,22 +31,22 @@ def share(value: object) -> bool:
 
 
 def priors_of(given: object, classes: NDArray[Any]) -> Priors:
-    """The priors as a head keeps them. Raises ValueError unless they fit the classes."""
+    """The priors as a head keeps them. Raises BadParameter unless they fit the classes."""
     if isinstance(given, str):
         if given not in ("empirical", "uniform"):
-            raise ValueError(f"priors must be 'empirical', 'uniform' or probabilities, got {given!r}")
+            raise BadParameter(f"priors must be 'empirical', 'uniform' or probabilities, got {given!r}")
         return "uniform" if given == "uniform" else "empirical"
     labels = [str(label) for label in classes]
     if isinstance(given, Mapping):
         by_label = {str(label): float(prior) for label, prior in given.items()}
         missing = [label for label in labels if label not in by_label]
         if missing:
-            raise ValueError(f"priors lack classes {missing[:10]}; give one for each of the {len(labels)}")
+            raise BadParameter(f"priors lack classes {missing[:10]}; give one for each of the {len(labels)}")
         values = [by_label[label] for label in labels]
     else:
         values = [float(prior) for prior in np.asarray(given, dtype=np.float64).ravel()]
     if len(values) != len(labels) or not all(np.isfinite(value) and value > 0 for value in values):
-        raise ValueError(f"priors must be {len(labels)} numbers above 0, one a class, got {values[:20]}")
+        raise BadParameter(f"priors must be {len(labels)} numbers above 0, one a class, got {values[:20]}")
     return tuple(value / sum(values) for value in values)
 
 

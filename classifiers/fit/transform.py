@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from classifiers.errors import NotTrainable
+from classifiers.errors import BadParameter, NotTrainable
 from classifiers.fit.parallel import gather, shares
 from classifiers.heads.statistics import GaussianStatistics
 from classifiers.heads.transform import Transform, check_edges
@@ -47,17 +47,17 @@ class TransformPlan:
         return cls(**{field.name: getattr(estimator, field.name) for field in fields(cls)})
 
     def check(self) -> None:
-        """Raises ValueError for values that are not allowed, with those that are."""
+        """Raises BadParameter for values that are not allowed, with those that are."""
         if self.norm not in ("none", "unit"):
-            raise ValueError(f"norm must be 'none' or 'unit', got {self.norm!r}")
+            raise BadParameter(f"norm must be 'none' or 'unit', got {self.norm!r}")
         if self.project not in PROJECTIONS:
-            raise ValueError(f"project must be one of {', '.join(PROJECTIONS)}, got {self.project!r}")
+            raise BadParameter(f"project must be one of {', '.join(PROJECTIONS)}, got {self.project!r}")
         if self.dims is None:
             return
         whole = isinstance(self.dims, Integral) and not isinstance(self.dims, bool) and self.dims >= 1
         share = isinstance(self.dims, Real) and not isinstance(self.dims, Integral) and 0 < self.dims <= 1
         if not (whole or (share and self.project == "pca")):
-            raise ValueError(
+            raise BadParameter(
                 f"dims must be a whole number ≥ 1, or for pca a share of the variance in 0…1, got {self.dims!r}"
             )
 
@@ -67,7 +67,7 @@ class TransformPlan:
         return self.project in ("centre", "pca")
 
     def rowwise(self, dim: int) -> Transform:
-        """The part that needs no statistics. Raises ValueError for parameters that do not fit."""
+        """The part that needs no statistics. Raises BadParameter for parameters that do not fit."""
         self.check()
         edges = (0, dim) if self.blocks is None else check_edges(self.blocks, dim)
         transform = Transform(dim, edges if self.norm == "unit" else ())

@@ -5,7 +5,7 @@ import sys
 import typer
 from pydantic import ValidationError
 
-from classifiers.errors import NotTrainable, UnknownKind, UnknownParameter
+from classifiers.errors import BadParameter, NotTrainable, UnknownKind, UnknownParameter
 from embedder.errors import ProbeMismatch, WeightsError
 from services.cli import data, demo, doctor, learn, output, serving
 from services.errors import ERRORS, RemoteProblem
@@ -22,8 +22,8 @@ for group in (data.app, learn.app, serving.app, demo.app, doctor.app):
 
 EXPECTED: tuple[type[Exception], ...] = (
     *ERRORS,
-    *(RemoteProblem, NotStarted, NotTrainable, UnknownKind, UnknownParameter, ProbeMismatch, WeightsError),
-    *(ValidationError, OSError),
+    *(RemoteProblem, NotStarted, BadParameter, NotTrainable, UnknownKind, UnknownParameter),
+    *(ProbeMismatch, WeightsError, ValidationError, OSError),
 )
 """Errors that a user can mend: one sentence and exit code 1. Any other is a fault of ours, with its traceback."""
 

@@ -10,7 +10,7 @@ from toys import Toy, fill, ids_of, make_toy, spec_of
 
 from classifiers import rows as rows_module
 from classifiers.calibration import conformal_thresholds, fit_temperature
-from classifiers.errors import BadName, NotTrainable, UnknownKind, UnknownParameter
+from classifiers.errors import BadName, BadParameter, NotTrainable, UnknownKind, UnknownParameter
 from classifiers.evaluate import evaluate
 from classifiers.fit.gaussian import GaussianClassifier
 from classifiers.fit.shrinkage import choose_shrinkage
@@ -220,8 +220,11 @@ def test_rows_left_out_are_reported(store, registry, toy):
             UnknownParameter,
             "unknown parameter 'C'; known: blocks, correlation, covariance, dims, norm, ",
         ),
-        ({"params": {"shrinkage": 7}}, ValueError, "number from 0 to 1"),
-        ({"kind": "linear", "params": {"C": -1.0}}, ValueError, "'C' parameter"),
+        ({"params": {"shrinkage": 7}}, BadParameter, "number from 0 to 1"),
+        ({"kind": "linear", "params": {"C": -1.0}}, BadParameter, "'C' parameter"),
+        ({"params": {"project": "ica"}}, BadParameter, "none, centre, pca, ranpac"),
+        ({"kind": "mixture", "params": {"model": "gmm"}}, BadParameter, "dgmmc-s"),
+        ({"kind": "fusion", "params": {"rule": "best"}}, BadParameter, "vote-1"),
         ({"name": "../cats"}, BadName, "letters, digits"),
         ({"task": "dogs"}, UnknownTask, "toy"),
         ({"encoders": ["clip"]}, UnknownFeatures, "toy"),

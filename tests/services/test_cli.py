@@ -77,6 +77,8 @@ def test_from_a_folder_of_photos_to_a_promoted_head(headwater, class_folders, tm
     first = json.loads(out)["version"]
     code, out, err = headwater("train", "--task", "cell", "--name", "cells", "--kind", "linear", "--json")
     assert code == 0, err
+    code, _, err = headwater("train", "--task", "cell", "--name", "cells", "--set", "covariance=oval")
+    assert (code, err.startswith("error: covariance must be one of tied, diag")) == (1, True)
     code, out, _ = headwater("heads", "list", "--json")
     assert len(json.loads(out)["cells"]["versions"]) == 2
     assert headwater("heads", "promote", "cells", "production", first)[0] == 0
