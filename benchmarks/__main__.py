@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 OWN = ("encode", "fit", "scoring", "feature_store", "serve")
-WITH_DATA = ("accuracy", "backfill", "lite", "textmap")
+WITH_DATA = ("accuracy", "backfill", "lite", "outliers", "textmap")
 
 
 def main() -> None:

@@ -17,18 +17,22 @@ from safetensors.numpy import save as save_arrays
 from classifiers.errors import BadArtifact
 from classifiers.heads import HEADS
 from classifiers.heads.base import Head
+from classifiers.heads.outlier import OutlierDetector
 from classifiers.manifest import PROTOCOL, ArrayShape, Manifest, TrainingRecord
 from classifiers.published import PublishedHead
 
 MANIFEST = "manifest.json"
 ARRAYS = "head.safetensors"
+OUTLIER = "outlier.safetensors"
+"""The outlier detector, for heads that have one."""
 
 
 def pack(head: Head, record: TrainingRecord, extra: Mapping[str, bytes]) -> tuple[Manifest, dict[str, bytes]]:
     """The manifest, and every file of the folder by name.
 
     Args:
-        extra: report files by name. They count as content, so no times or durations belong in them.
+        extra: report files by name, and what `outlier_file` gives. They count as content, so no times or durations
+            belong in them.
     """
     arrays = {name: np.ascontiguousarray(array) for name, array in head.arrays().items()}
     files = {ARRAYS: save_arrays(arrays), **extra}
@@ -41,6 +45,11 @@ def pack(head: Head, record: TrainingRecord, extra: Mapping[str, bytes]) -> tupl
     )
     text = json.dumps(manifest.model_dump(mode="json"), indent=2, ensure_ascii=False)
     return manifest, {**files, MANIFEST: text.encode()}
+
+
+def outlier_file(detector: OutlierDetector | None) -> dict[str, bytes]:
+    """The detector as a file of the head's folder, by name; nothing for None."""
+    return {} if detector is None else {OUTLIER: save_arrays(detector.arrays())}
 
 
 def write(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -81,7 +90,9 @@ def load(folder: Path) -> PublishedHead:
     contents = {name: _checked(folder, name, digest) for name, digest in manifest.files.items()}
     if ARRAYS not in contents:
         raise BadArtifact(folder, f"the manifest lists no {ARRAYS}")
-    arrays = _arrays(folder, contents[ARRAYS], manifest)
+    arrays = _arrays(folder, ARRAYS, contents[ARRAYS])
+    if {name: ArrayShape(shape=a.shape, dtype=str(a.dtype)) for name, a in arrays.items()} != manifest.arrays:
+        raise BadArtifact(folder, f"{ARRAYS} holds {sorted(arrays)} with other shapes than the manifest says")
     try:
         head = HEADS[manifest.kind].from_arrays(
             arrays,
@@ -95,7 +106,23 @@ def load(folder: Path) -> PublishedHead:
         raise BadArtifact(folder, f"arrays and manifest do not make a {manifest.kind} head: {error}") from error
     if head.dim != manifest.dim:
         raise BadArtifact(folder, f"the head is {head.dim} wide, its encoders give {manifest.dim} columns")
-    return PublishedHead(folder.parent.name, folder.name, head, manifest)
+    detector = _detector(folder, contents.get(OUTLIER), head.dim)
+    if manifest.protocol > 2 and manifest.outlier and not detector:
+        raise BadArtifact(folder, f"the manifest holds outlier quantiles, but no {OUTLIER}")
+    return PublishedHead(folder.parent.name, folder.name, head, manifest, detector)
+
+
+def _detector(folder: Path, data: bytes | None, dim: int) -> OutlierDetector | None:
+    if data is None:
+        return None
+    arrays = _arrays(folder, OUTLIER, data)
+    try:
+        detector = OutlierDetector.from_arrays(arrays)
+    except ValueError as error:
+        raise BadArtifact(folder, f"{OUTLIER} holds no outlier detector: {error}") from error
+    if detector.dim != dim:
+        raise BadArtifact(folder, f"{OUTLIER} is {detector.dim} wide, the head {dim}")
+    return detector
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -142,12 +169,9 @@ def _checked(folder: Path, name: str, digest: str) -> bytes:
     return data
 
 
-def _arrays(folder: Path, data: bytes, manifest: Manifest) -> dict[str, NDArray[Any]]:
+def _arrays(folder: Path, name: str, data: bytes) -> dict[str, NDArray[Any]]:
     try:
         arrays: dict[str, NDArray[Any]] = load_arrays(data)
     except (SafetensorError, ValueError, KeyError) as error:
-        raise BadArtifact(folder, f"{ARRAYS} is not a safetensors file: {error}") from error
-    found = {name: ArrayShape(shape=a.shape, dtype=str(a.dtype)) for name, a in arrays.items()}
-    if found != manifest.arrays:
-        raise BadArtifact(folder, f"{ARRAYS} holds {sorted(found)} with other shapes than the manifest says")
+        raise BadArtifact(folder, f"{name} is not a safetensors file: {error}") from error
     return arrays

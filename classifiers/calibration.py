@@ -1,4 +1,4 @@
-"""Honest numbers from validation rows: temperature, prediction sets with a coverage, outlier percentiles.
+"""Honest numbers from validation rows: temperature and outlier percentiles. Prediction sets: `classifiers.conformal`.
 
 All functions are pure and take NumPy arrays; `codes` are column numbers of the true classes.
 """
@@ -10,11 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-COVERAGES = (0.8, 0.9, 0.95, 0.99)
-"""Coverages for which every head stores a threshold."""
-
-DENSITY_QUANTILES = 101
-"""Stored quantiles of the validation rows' log density: one per percent."""
+OUTLIER_QUANTILES = 101
+"""Stored quantiles of the validation rows' outlier scores: one per percent."""
 
 CHUNK_CELLS = 2**16
 """Scores in one step of the NLL: float64 copies of so many stay in the cache (half the time of larger steps)."""
@@ -95,44 +92,20 @@ def _nll(scores: NDArray[Any], codes: NDArray[np.integer[Any]], beta: float) -> 
     return _NLL(*(total / len(scores)).tolist())
 
 
-def conformal_thresholds(true_probabilities: NDArray[Any], coverages: Sequence[float] = COVERAGES) -> dict[str, float]:
-    """Least probability with which a class enters the prediction set, per coverage.
+def score_quantiles(scores: NDArray[Any]) -> tuple[float, ...]:
+    """Evenly spaced quantiles, smallest first, of validation rows' outlier scores (n,); empty for no rows."""
+    if len(scores) == 0:
+        return ()
+    levels = np.linspace(0.0, 1.0, OUTLIER_QUANTILES)
+    return tuple(np.quantile(scores.astype(np.float64), levels).tolist())
 
-    Split-conformal LAC (Sadinle, Lei, Wasserman 2019, arXiv 1609.00451): the set {k: p_k ≥ t} holds the true
-    class with probability ≥ coverage, for rows exchangeable with the n validation rows. With the
-    finite-sample correction, t is the (n - ⌈(n + 1) coverage⌉ + 1)-th smallest of the true classes'
-    probabilities, and 0 (every class) where n is too small for the coverage.
+
+def outlier_percentile(scores: NDArray[Any], quantiles: Sequence[float]) -> NDArray[np.float64]:
+    """Percent of the validation rows that are more ordinary than each row, (n,) in 0…100.
 
     Args:
-        true_probabilities: (n,) calibrated probability of each validation row's true class.
-        coverages: each in 0…1, exclusive.
-
-    Returns:
-        Thresholds by coverage, written as `coverage_key` does; empty for no rows.
+        scores: (n,), larger = stranger.
+        quantiles: of the validation rows' scores, as `score_quantiles` gives them.
     """
-    n = len(true_probabilities)
-    ordered = np.sort(true_probabilities)
-    ranks = {coverage: n - math.ceil((n + 1) * coverage) for coverage in coverages} if n else {}
-    return {coverage_key(c): float(ordered[rank]) if rank >= 0 else 0.0 for c, rank in ranks.items()}
-
-
-def coverage_key(coverage: float) -> str:
-    """0.9 → "0.9": the name of a coverage in manifests and messages."""
-    return f"{coverage:g}"
-
-
-def density_quantiles(log_density: NDArray[Any]) -> tuple[float, ...]:
-    """Evenly spaced quantiles, smallest first, of validation rows' log density (n,); empty for no rows."""
-    if len(log_density) == 0:
-        return ()
-    levels = np.linspace(0.0, 1.0, DENSITY_QUANTILES)
-    return tuple(np.quantile(log_density.astype(np.float64), levels).tolist())
-
-
-def outlier_percentile(log_density: NDArray[Any], quantiles: Sequence[float]) -> NDArray[np.float64]:
-    """Percent of the validation rows that are more typical than each row, (n,) in 0…100.
-
-    100: less likely under the head's own Gaussian than every validation row; 50: as likely as the median one.
-    """
-    levels = np.linspace(100.0, 0.0, len(quantiles))
-    return np.asarray(np.interp(log_density.astype(np.float64), quantiles, levels))
+    levels = np.linspace(0.0, 100.0, len(quantiles))
+    return np.asarray(np.interp(scores.astype(np.float64), quantiles, levels))

@@ -76,3 +76,17 @@ class UnknownParameter(Unknown):
 
 class UnknownCoverage(Unknown):
     what = "coverage"
+
+
+class UnknownSets(Unknown):
+    what = "kind of prediction set"
+
+
+class NoOutlierScore(ValueError):
+    """An outlier limit was asked of a head that can't tell outliers."""
+
+    def __init__(self, head: str) -> None:
+        super().__init__(
+            f"head {head!r} has no outlier percentiles, so max_outlier means nothing to it; leave it out, or train the "
+            "head again with at least 20 rows (its report says what was missing)"
+        )

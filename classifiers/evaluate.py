@@ -7,8 +7,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-ECE_BINS = 15
-"""Equal-width bins of confidence, as in Guo et al. 2017 (arXiv 1706.04599)."""
+from classifiers.conformal import aps_of_true
+from classifiers.trust import Reliability, Selective, reliability, risk_coverage, risk_coverage_area
 
 BOOTSTRAP_DRAWS = 2000
 SMALLEST = float(np.finfo(np.float32).tiny)
@@ -24,19 +24,31 @@ class Outcomes:
         predicted: column of the most probable class, (n,).
         confidence: probability of the predicted class, (n,).
         likelihood: probability of the true class, (n,).
+        plain: the same before any temperature, (n,).
+        before: probability of all classes that rank before the true one, (n,).
     """
 
     codes: NDArray[np.int64]
     predicted: NDArray[np.int64]
     confidence: NDArray[np.float32]
     likelihood: NDArray[np.float32]
+    plain: NDArray[np.float32]
+    before: NDArray[np.float64]
 
     @classmethod
-    def of(cls, proba: NDArray[Any], codes: NDArray[np.integer[Any]]) -> Self:
-        """The outcomes of probabilities (n, K) and codes (n,) in 0…K-1."""
+    def of(cls, proba: NDArray[Any], codes: NDArray[np.integer[Any]], plain: NDArray[Any] | None = None) -> Self:
+        """The outcomes of probabilities (n, K) and codes (n,) in 0…K-1; `plain` (n, K) before any temperature."""
         rows = np.arange(len(proba))
         predicted = proba.argmax(axis=1).astype(np.int64)
-        return cls(codes.astype(np.int64), predicted, proba[rows, predicted], proba[rows, codes])
+        likelihood = proba[rows, codes]
+        return cls(
+            codes.astype(np.int64),
+            predicted,
+            proba[rows, predicted],
+            likelihood,
+            likelihood if plain is None else plain[rows, codes],
+            aps_of_true(proba, codes),
+        )
 
     @classmethod
     def concatenate(cls, parts: Sequence[Self]) -> Self:
@@ -56,7 +68,9 @@ class Evaluation:
         accuracy_interval: 95 % bootstrap interval of the accuracy.
         macro_f1: mean F1 of the classes that occur or are predicted.
         nll: mean negative log probability of the true class, in nats.
-        ece: expected calibration error in 0…1 over `ECE_BINS` bins.
+        nll_plain: the same before any temperature.
+        ece: expected calibration error in 0…1 over `trust.ECE_BINS` bins.
+        aurc: area under the risk-coverage curve: the error among the k most confident rows, averaged over k = 1…n.
         precision, recall, f1: (K,) floats; 0 where undefined.
         support: rows per true class, (K,) ints.
         confusion: rows by true class (row) and predicted class (column), (K, K) ints.
@@ -68,12 +82,16 @@ class Evaluation:
     accuracy_interval: tuple[float, float]
     macro_f1: float
     nll: float
+    nll_plain: float
     ece: float
+    aurc: float
     precision: NDArray[np.float64]
     recall: NDArray[np.float64]
     f1: NDArray[np.float64]
     support: NDArray[np.int64]
     confusion: NDArray[np.int64]
+    reliability: Reliability
+    selective: Selective
 
     def summary(self) -> dict[str, float]:
         """The figures that are one number each."""
@@ -85,7 +103,9 @@ class Evaluation:
             "accuracy_high": high,
             "macro_f1": self.macro_f1,
             "nll": self.nll,
+            "nll_plain": self.nll_plain,
             "ece": self.ece,
+            "aurc": self.aurc,
         }
 
 
@@ -102,6 +122,8 @@ def summarise(outcomes: Outcomes, classes: Sequence[str], *, seed: int = 0) -> E
         raise ValueError("no rows to evaluate")
     confusion = confusion_matrix(outcomes.codes, outcomes.predicted, len(classes))
     right = np.diag(confusion).astype(np.float64)
+    correct = outcomes.predicted == outcomes.codes
+    bins = reliability(outcomes.confidence, correct)
     support, claimed = confusion.sum(axis=1), confusion.sum(axis=0)
     f1 = ratio(2 * right, support + claimed)
     accuracy = float(right.sum() / len(outcomes))
@@ -111,13 +133,17 @@ def summarise(outcomes: Outcomes, classes: Sequence[str], *, seed: int = 0) -> E
         accuracy=accuracy,
         accuracy_interval=bootstrap_interval(accuracy, len(outcomes), seed),
         macro_f1=float(f1[(support + claimed) > 0].mean()),
-        nll=float(-np.log(np.maximum(outcomes.likelihood.astype(np.float64), SMALLEST)).mean()),
-        ece=calibration_error(outcomes.confidence, outcomes.predicted == outcomes.codes),
+        nll=log_loss(outcomes.likelihood),
+        nll_plain=log_loss(outcomes.plain),
+        ece=bins.error(),
+        aurc=risk_coverage_area(outcomes.confidence, correct),
         precision=ratio(right, claimed),
         recall=ratio(right, support),
         f1=f1,
         support=support,
         confusion=confusion,
+        reliability=bins,
+        selective=risk_coverage(outcomes.confidence, correct),
     )
 
 
@@ -132,11 +158,9 @@ def ratio(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
     return np.asarray(np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0))
 
 
-def calibration_error(confidence: NDArray[Any], right: NDArray[np.bool_]) -> float:
-    """Mean |accuracy - confidence| over `ECE_BINS` equal bins (low, high], weighted by their rows."""
-    bins = np.clip(np.ceil(confidence.astype(np.float64) * ECE_BINS).astype(np.int64) - 1, 0, ECE_BINS - 1)
-    gaps = np.bincount(bins, weights=right - confidence.astype(np.float64), minlength=ECE_BINS)
-    return float(np.abs(gaps).sum() / len(confidence))
+def log_loss(likelihood: NDArray[Any]) -> float:
+    """Mean negative log of probabilities (n,), in nats."""
+    return float(-np.log(np.maximum(likelihood.astype(np.float64), SMALLEST)).mean())
 
 
 def bootstrap_interval(accuracy: float, rows: int, seed: int) -> tuple[float, float]:

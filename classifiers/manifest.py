@@ -15,10 +15,14 @@ from pydantic import (
     model_validator,
 )
 
-PROTOCOL = 2
+from classifiers.conformal import kept_ranks
+
+PROTOCOL = 3
 """Raised when an older reader would misread a head folder. Readers keep reading every earlier protocol.
 
-1: heads score vectors as they are. 2: settings may hold a transform, which an older reader would leave out.
+1: heads score vectors as they are; `conformal` holds thresholds of four coverages, `outlier` quantiles of the head's
+log density. 2: settings may hold a transform. 3: `conformal` holds nonconformity scores, `outlier` quantiles of the
+score of outlier.safetensors.
 """
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -43,6 +47,26 @@ class ArrayShape(_Strict):
     dtype: str
 
 
+class Conformal(_Strict):
+    """What prediction sets need of the calibration rows (see `classifiers.conformal`).
+
+    Attributes:
+        rows: how many there were.
+        lac, aps: the nonconformity scores that were kept of each kind, smallest first.
+    """
+
+    rows: int = Field(ge=1)
+    lac: tuple[float, ...]
+    aps: tuple[float, ...]
+
+    @model_validator(mode="after")
+    def _as_many_as_are_kept(self) -> Self:
+        for scores in (self.lac, self.aps):
+            if len(scores) != len(kept_ranks(self.rows)) or list(scores) != sorted(scores):
+                raise ValueError(f"{len(scores)} scores of {self.rows} rows, or not in order")
+        return self
+
+
 class TrainingRecord(_Strict):
     """Where a head comes from and what was measured: all that its arrays do not say.
 
@@ -53,8 +77,10 @@ class TrainingRecord(_Strict):
         training_ids: sha256 over the sorted asset ids of the training rows, each followed by a newline.
         counts: training rows per class, in the order of the classes.
         metrics: split → metric → value.
-        conformal: coverage → least probability in the prediction set (see `classifiers.calibration`).
-        outlier: quantiles of the validation rows' log density, smallest first; empty when there are none.
+        conformal: what gives prediction sets; empty when there were no rows to calibrate on. Before protocol 3:
+            coverage → least probability in the prediction set.
+        outlier: quantiles of the validation rows' outlier scores (before protocol 3: of their log density), smallest
+            first; empty when there are none.
         packages: versions of the packages that made the head.
     """
 
@@ -65,7 +91,7 @@ class TrainingRecord(_Strict):
     training_ids: Sha256
     counts: tuple[int, ...]
     metrics: dict[str, dict[str, float]]
-    conformal: dict[str, float]
+    conformal: Conformal | dict[str, float]
     outlier: tuple[float, ...]
     packages: dict[str, str]
     created_at: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))
@@ -88,7 +114,7 @@ class TrainingRecord(_Strict):
 class Manifest(TrainingRecord):
     """A training record with the head itself: its kind, classes, arrays and the digests of its files."""
 
-    protocol: Literal[1, 2] = 2
+    protocol: Literal[1, 2, 3] = 3
     kind: str
     classes: tuple[str, ...] = Field(min_length=2)
     temperature: float = Field(gt=0)

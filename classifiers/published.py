@@ -2,15 +2,19 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from classifiers.calibration import coverage_key, outlier_percentile
-from classifiers.errors import UnknownCoverage, WrongFingerprint
+from classifiers.calibration import outlier_percentile
+from classifiers.conformal import NONCONFORMITY, SETS, Sets, prediction_sets, threshold
+from classifiers.errors import NoOutlierScore, UnknownCoverage, UnknownSets, WrongFingerprint
 from classifiers.heads.base import Head, best, check_vectors, probabilities
-from classifiers.manifest import Manifest
+from classifiers.heads.outlier import OutlierDetector
+from classifiers.manifest import Conformal, Manifest
+
+Reason = Literal["low_probability", "outlier"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,14 +22,15 @@ class Answer:
     """What a head says of one vector.
 
     Attributes:
-        label: the most probable class.
+        label: the most probable class, also where the head abstains.
         probability: its calibrated probability.
         top_k: (label, probability), most probable first.
         prediction_set: classes that together hold the true one with probability ≥ `coverage`, most probable
             first, never empty; None for a head without validation rows.
         coverage: as asked; None without a prediction set.
-        outlier_percentile: percent of the validation rows that are more typical than this one (0…100); None
-            for heads without a density of their own or without validation rows.
+        outlier_percentile: percent of the validation rows that are more ordinary than this one (0…100); None
+            for heads without an outlier score.
+        abstained: why the label should not be used, by the limits that were asked for; empty where it may be.
     """
 
     label: str
@@ -34,6 +39,7 @@ class Answer:
     prediction_set: tuple[str, ...] | None
     coverage: float | None
     outlier_percentile: float | None
+    abstained: tuple[Reason, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,7 @@ class PublishedHead:
     version: str
     head: Head
     manifest: Manifest
+    detector: OutlierDetector | None = None
 
     @property
     def fingerprints(self) -> tuple[str, ...]:
@@ -56,59 +63,100 @@ class PublishedHead:
             expected = tuple(f"{encoder.name} ({encoder.fingerprint})" for encoder in self.manifest.encoders)
             raise WrongFingerprint(self.name, expected, tuple(sorted(fingerprints)))
 
-    def answer(self, X: ArrayLike, *, top_k: int = 5, coverage: float = 0.9) -> list[Answer]:
+    def require_answerable(
+        self, *, coverage: float = 0.9, sets: Sets = "lac", max_outlier: float | None = None
+    ) -> None:
+        """Raises what `answer` would raise for these, before there are vectors."""
+        if sets not in SETS:
+            raise UnknownSets(sets, SETS)
+        if not 0 < coverage < 1:
+            raise UnknownCoverage(f"{coverage:g}", ["any between 0 and 1"])
+        if isinstance(stored := self.manifest.conformal, dict) and stored:
+            if sets != "lac":
+                raise UnknownSets(sets, ["lac (of a head saved by an earlier version; train it again for others)"])
+            if f"{coverage:g}" not in stored:
+                raise UnknownCoverage(f"{coverage:g}", stored)
+        if max_outlier is not None and not self.manifest.outlier:
+            raise NoOutlierScore(self.name)
+
+    def answer(
+        self,
+        X: ArrayLike,
+        *,
+        top_k: int = 5,
+        coverage: float = 0.9,
+        sets: Sets = "lac",
+        min_probability: float | None = None,
+        max_outlier: float | None = None,
+    ) -> list[Answer]:
         """One answer per row of X (n, d), n ≥ 0.
+
+        Args:
+            coverage: of the prediction sets, between 0 and 1; above n / (n + 1) of n validation rows every class is
+                in every set.
+            sets: kind of prediction set, see `classifiers.conformal`.
+            min_probability, max_outlier: abstain below this probability, or above this outlier percentile.
 
         Raises:
             BadVectors: wrong width, or values that are not finite.
-            UnknownCoverage: a coverage that was not calibrated.
+            UnknownCoverage, UnknownSets: what was not calibrated.
+            NoOutlierScore: `max_outlier` for a head without outlier percentiles.
             ValueError: `top_k` below 1.
         """
-        threshold = self.threshold(coverage)
+        self.require_answerable(coverage=coverage, sets=sets, max_outlier=max_outlier)
         vectors = check_vectors(X, self.head.dim)
         proba = probabilities(self.head.score(vectors), self.head.link, self.head.temperature)
         names = np.array(self.head.classes, dtype=object)
         columns = best(proba, top_k)
         labels, values = names[columns].tolist(), np.take_along_axis(proba, columns, axis=1).tolist()
-        sets = [None] * len(proba) if threshold is None else prediction_sets(proba, threshold, names)
+        inside = self._inside(proba, coverage, sets)
+        members = [None] * len(proba) if inside is None else prediction_sets(proba, inside, names)
         percentiles = self._percentiles(vectors)
         return [
             Answer(
                 label=label[0],
                 probability=value[0],
                 top_k=tuple(zip(label, value, strict=True)),
-                prediction_set=members,
-                coverage=None if members is None else coverage,
+                prediction_set=member,
+                coverage=None if member is None else coverage,
                 outlier_percentile=percentile,
+                abstained=reasons(value[0], percentile, min_probability, max_outlier),
             )
-            for label, value, members, percentile in zip(labels, values, sets, percentiles, strict=True)
+            for label, value, member, percentile in zip(labels, values, members, percentiles, strict=True)
         ]
 
-    def threshold(self, coverage: float) -> float | None:
-        """The least probability in a prediction set of this coverage; None without validation rows.
-
-        Raises UnknownCoverage with those that were calibrated.
-        """
+    def _inside(self, proba: NDArray[np.float32], coverage: float, sets: Sets) -> NDArray[np.bool_] | None:
+        """Which classes are in the prediction set, (n, K); None without validation rows."""
         stored = self.manifest.conformal
-        if stored and coverage_key(coverage) not in stored:
-            raise UnknownCoverage(coverage_key(coverage), stored)
-        return stored.get(coverage_key(coverage))
+        if isinstance(stored, Conformal):
+            most = threshold(getattr(stored, sets), stored.rows, coverage)
+            return np.asarray(NONCONFORMITY[sets](proba) <= most)
+        return np.asarray(proba >= stored[f"{coverage:g}"]) if stored else None
 
     def _percentiles(self, vectors: NDArray[np.float32]) -> Sequence[float | None]:
-        density = self.head.log_density(vectors) if self.manifest.outlier else None
+        quantiles = self.manifest.outlier
+        if not quantiles:
+            return [None] * len(vectors)
+        if self.detector:
+            return _listed(outlier_percentile(self.detector.score(vectors), quantiles))
+        density = self.head.log_density(vectors)  # before protocol 3: the larger, the more ordinary
         if density is None:
             return [None] * len(vectors)
-        percentiles: list[float | None] = outlier_percentile(density, self.manifest.outlier).tolist()
-        return percentiles
+        return _listed(outlier_percentile(-density, [-quantile for quantile in reversed(quantiles)]))
 
 
-def prediction_sets(proba: NDArray[np.float32], threshold: float, names: NDArray[Any]) -> list[tuple[str, ...] | None]:
-    """Names of the classes with probability ≥ `threshold`, per row, most probable first.
+def _listed(percentiles: NDArray[Any]) -> list[float]:
+    found: list[float] = percentiles.tolist()
+    return found
 
-    The most probable class is always in: a larger set only raises the coverage.
-    """
-    rows, columns = np.nonzero((proba >= threshold) | (proba == proba.max(axis=1, keepdims=True, initial=0)))
-    order = np.lexsort((columns, -proba[rows, columns], rows))
-    ends = np.cumsum(np.bincount(rows, minlength=len(proba)))
-    members = names[columns[order]].tolist()
-    return [tuple(members[start:end]) for start, end in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=False)]
+
+def reasons(
+    probability: float, percentile: float | None, min_probability: float | None, max_outlier: float | None
+) -> tuple[Reason, ...]:
+    """Why an answer should not be used, by limits of which any may be None."""
+    found: list[Reason] = []
+    if min_probability is not None and probability < min_probability:
+        found.append("low_probability")
+    if max_outlier is not None and percentile is not None and percentile > max_outlier:
+        found.append("outlier")
+    return tuple(found)

@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
 from classifiers.evaluate import Evaluation
+from classifiers.trust import ECE_BINS, Reliability, Selective, Strangers
 
 MOST_CLASSES = 40
 """Classes in the Markdown, weakest first; the JSON has them all."""
@@ -24,6 +25,7 @@ class Report:
         temperature: divides the scores; fitted on the validation rows, 1 without them.
         notes: what a reader must know, one sentence each.
         evaluations: figures by split, with calibrated probabilities. Choose on val; test is looked at once.
+        strangers: how well rows of the split `ood` stand out; None without such rows.
     """
 
     task: str
@@ -35,6 +37,7 @@ class Report:
     temperature: float
     notes: tuple[str, ...]
     evaluations: Mapping[str, Evaluation]
+    strangers: Strangers | None = None
 
 
 def to_json(report: Report) -> str:
@@ -49,6 +52,7 @@ def to_json(report: Report) -> str:
         "temperature": report.temperature,
         "notes": list(report.notes),
         "evaluations": {split: evaluation_dict(each) for split, each in report.evaluations.items()},
+        "ood": strangers_dict(report.strangers) if report.strangers else None,
     }
     return json.dumps(content, indent=2, ensure_ascii=False)
 
@@ -64,6 +68,29 @@ def evaluation_dict(evaluation: Evaluation) -> dict[str, Any]:
             for name, precision, recall, f1, support in per_class
         ],
         "confusion": confusions(evaluation),
+        "reliability": records(evaluation.reliability),
+        "risk_coverage": records(evaluation.selective),
+    }
+
+
+def records(columns: Reliability | Selective) -> list[dict[str, float]]:
+    """Columns of equal length as one object a row."""
+    names = [field.name for field in fields(columns)]
+    values = (getattr(columns, name).tolist() for name in names)
+    return [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
+
+
+def strangers_dict(found: Strangers) -> dict[str, Any]:
+    """The figures on the split `ood` as JSON-able values."""
+    flagged = [
+        {"max_outlier": limit, "ood": theirs, found.against: ours} for limit, (theirs, ours) in found.flagged.items()
+    ]
+    return {
+        "rows": found.rows,
+        "against": found.against,
+        "against_rows": found.against_rows,
+        "auroc": dict(found.auroc),
+        "flagged": flagged,
     }
 
 
@@ -89,9 +116,12 @@ def to_markdown(report: Report) -> str:
         *(f"- {note}" for note in report.notes),
         *([""] if report.notes else []),
         *figures(report.evaluations),
+        *(strangers_lines(report.strangers) if report.strangers else ()),
     ]
     if report.evaluations:
         split, evaluation = list(report.evaluations.items())[-1]
+        lines += ["", f"## Can its probabilities be trusted? {split}", "", *reliability_table(evaluation)]
+        lines += ["", f"## If it answers only when sure, {split}", "", *selective_table(evaluation)]
         lines += ["", f"## Weakest classes, {split}", "", *classes_table(evaluation)]
         lines += ["", f"## Commonest confusions, {split}", "", *confusions_table(evaluation)]
     return "\n".join(lines) + "\n"
@@ -112,11 +142,42 @@ def interval(evaluation: Evaluation) -> str:
 
 def figures(evaluations: Mapping[str, Evaluation]) -> list[str]:
     rows = [
-        f"| {split} | {e.rows:,} | {e.accuracy:.4f} | {interval(e)} | {e.macro_f1:.4f} | {e.nll:.4f} | {e.ece:.4f} |"
+        f"| {split} | {e.rows:,} | {e.accuracy:.4f} | {interval(e)} | {e.macro_f1:.4f} "
+        f"| {e.nll_plain:.4f} → {e.nll:.4f} | {e.ece:.4f} | {e.aurc:.4f} |"
         for split, e in evaluations.items()
     ]
-    head = "| split | rows | accuracy | 95 % interval | macro-F1 | NLL | ECE |"
-    return [head, "|---|---|---|---|---|---|---|", *rows]
+    head = "| split | rows | accuracy | 95 % interval | macro-F1 | NLL before → after temperature | ECE | AURC |"
+    return [head, "|---|---|---|---|---|---|---|---|", *rows]
+
+
+def strangers_lines(found: Strangers) -> list[str]:
+    names = {"outlier": "outlier score", "max_probability": "probability"}
+    areas = ", ".join(f"{value:.3f} by {names[name]}" for name, value in found.auroc.items())
+    return [
+        "",
+        f"Strangers, {found.rows:,} rows of ood against {found.against_rows:,} of {found.against}: AUROC {areas}.",
+        *(
+            f"`max_outlier={limit}` turns away {theirs:.1%} of the strangers and {ours:.1%} of {found.against}."
+            for limit, (theirs, ours) in found.flagged.items()
+        ),
+    ]
+
+
+def reliability_table(evaluation: Evaluation) -> list[str]:
+    rows = [
+        f"| {each['low']:.2f}–{each['low'] + 1 / ECE_BINS:.2f} | {each['confidence']:.3f} | {each['accuracy']:.3f} "
+        f"| {each['rows']:,} |"
+        for each in records(evaluation.reliability)
+    ]
+    return ["| probability | mean | accuracy | rows |", "|---|---|---|---|", *rows]
+
+
+def selective_table(evaluation: Evaluation) -> list[str]:
+    rows = [
+        f"| {each['min_probability']:.4f} | {each['answered']:.1%} | {each['accuracy']:.4f} |"
+        for each in records(evaluation.selective)
+    ]
+    return ["| min_probability | answered | accuracy of these |", "|---|---|---|", *rows]
 
 
 def classes_table(evaluation: Evaluation) -> list[str]:

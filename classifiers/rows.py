@@ -142,11 +142,10 @@ def ids_digest(ids: Iterable[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """The rows of one batch under a head: scores (n, K), codes (n,), log density (n,) or None."""
+    """The rows of one batch under a head: scores (n, K), codes (n,)."""
 
     scores: NDArray[np.float32]
     codes: NDArray[np.int64]
-    density: NDArray[np.float32] | None
 
     def aligned(self, own: Sequence[str], wanted: Sequence[str]) -> "Scored":
         """The same rows with a column for every class of `wanted`: -inf for those that `own`, their head's, lacks.
@@ -156,7 +155,7 @@ class Scored:
         columns = np.searchsorted(np.array(wanted), np.array(own))
         scores = np.full((len(self.scores), len(wanted)), -np.inf, np.float32)
         scores[:, columns] = self.scores
-        return Scored(scores, columns[self.codes], self.density)
+        return Scored(scores, columns[self.codes])
 
 
 def scored(rows: Rows, head: Head, split: str) -> Iterator[Scored]:
@@ -164,5 +163,4 @@ def scored(rows: Rows, head: Head, split: str) -> Iterator[Scored]:
     for _, X, codes in rows.batches(split, head.classes):
         known = codes >= 0
         if known.any():
-            vectors = X[known]
-            yield Scored(head.scores(vectors), codes[known], head.log_density(vectors))
+            yield Scored(head.scores(X[known]), codes[known])

@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from classifiers.calibration import conformal_thresholds, density_quantiles, fit_temperature
+from classifiers.artifact import outlier_file
+from classifiers.calibration import fit_temperature
+from classifiers.conformal import keep, lac_scores
 from classifiers.errors import NotTrainable
 from classifiers.evaluate import Evaluation, Outcomes, summarise
 from classifiers.heads.base import Head, probabilities
 from classifiers.kinds import KINDS, Learned, make_estimator, validate
-from classifiers.manifest import TrainingRecord
+from classifiers.manifest import Conformal, TrainingRecord
+from classifiers.outliers import Outliers, learn_outliers, tell_strangers
 from classifiers.published import PublishedHead
 from classifiers.registry import Registry, check_name
 from classifiers.report import Report, to_json, to_markdown
@@ -45,8 +48,7 @@ class Calibrated:
 
     head: Head
     evaluation: Evaluation | None
-    conformal: dict[str, float]
-    outlier: tuple[float, ...]
+    conformal: Conformal | None
 
 
 def train(
@@ -85,7 +87,8 @@ def train(
     learned = KINDS[kind].learn(estimator, rows, classes)
     validated = validate(kind, estimator, rows, learned.head) if learned.validated is None else learned.validated
     calibrated = calibrate(learned.head, validated, seed)
-    report = make_report(rows, parameters, learned, calibrated, classes, seed)
+    outliers = learn_outliers(rows, learned.head.classes)
+    report = make_report(rows, parameters, learned, calibrated, outliers, classes, seed)
     record = TrainingRecord(
         parameters=dict(report.parameters),
         task=task,
@@ -94,37 +97,34 @@ def train(
         training_ids=learned.training_ids,
         counts=learned.counts,
         metrics={split: evaluation.summary() for split, evaluation in report.evaluations.items()},
-        conformal=calibrated.conformal,
-        outlier=calibrated.outlier,
+        conformal=calibrated.conformal or {},
+        outlier=outliers.quantiles,
         packages=package_versions(),
     )
     files = {"report.json": to_json(report).encode(), "report.md": to_markdown(report).encode()}
+    files |= outlier_file(outliers.detector)
     published = registry.publish(name, calibrated.head, record, files)
     return Trained(name, published, registry.path(f"{name}@{published}"), report)
 
 
 def calibrate(head: Head, parts: Sequence[Scored], seed: int) -> Calibrated:
-    """Temperature, prediction sets, density quantiles and figures from validation rows.
+    """Temperature, prediction sets and figures from validation rows.
 
     All their scores are held at once (rows × classes × 4 bytes), never their vectors.
     """
     if not parts:
-        return Calibrated(head, None, {}, ())
+        return Calibrated(head, None, None)
     scores = np.concatenate([part.scores for part in parts])
     codes = np.concatenate([part.codes for part in parts])
     calibrated = head.with_temperature(fit_temperature(scores, codes))
     outcomes = Outcomes.concatenate([outcomes_of(calibrated, part) for part in parts])
-    densities = [part.density for part in parts if part.density is not None]
-    return Calibrated(
-        calibrated,
-        summarise(outcomes, head.classes, seed=seed),
-        conformal_thresholds(outcomes.likelihood),
-        density_quantiles(np.concatenate(densities)) if densities else (),
-    )
+    conformal = Conformal(rows=len(codes), lac=keep(lac_scores(outcomes.likelihood)), aps=keep(outcomes.before))
+    return Calibrated(calibrated, summarise(outcomes, head.classes, seed=seed), conformal)
 
 
 def outcomes_of(head: Head, part: Scored) -> Outcomes:
-    return Outcomes.of(probabilities(part.scores, head.link, head.temperature), part.codes)
+    plain = probabilities(part.scores, head.link)
+    return Outcomes.of(probabilities(part.scores, head.link, head.temperature), part.codes, plain)
 
 
 def evaluate_split(rows: Rows, head: Head, split: str, seed: int) -> Evaluation | None:
@@ -156,10 +156,11 @@ def make_report(
     parameters: Mapping[str, Any],
     learned: Learned,
     calibrated: Calibrated,
+    outliers: Outliers,
     classes: Sequence[str],
     seed: int,
 ) -> Report:
-    """What is known so far, and the figures on the split `test`."""
+    """What is known so far, and the figures on the splits `test` and `ood`."""
     head = calibrated.head
     test = evaluate_split(rows, head, "test", seed)
     crossed = not rows.labelled("val").num_rows
@@ -176,23 +177,28 @@ def make_report(
         settings=head.settings(),
         rows=used,
         temperature=head.temperature,
-        notes=tuple(notes(rows, used, sorted(set(classes) - set(head.classes)), calibrated=bool(calibrated.conformal))),
+        notes=tuple(notes(rows, used, sorted(set(classes) - set(head.classes)), calibrated, outliers)),
         evaluations=found,
+        strangers=tell_strangers(rows, head, outliers),
     )
 
 
-def notes(rows: Rows, used: Mapping[str, int], lost: Sequence[str], *, calibrated: bool) -> Iterator[str]:
+def notes(
+    rows: Rows, used: Mapping[str, int], lost: Sequence[str], calibrated: Calibrated, outliers: Outliers
+) -> Iterator[str]:
     """What a reader of the figures must know. `lost`: classes without a training vector."""
-    if not calibrated:
+    if not calibrated.conformal:
         yield (
             "No validation rows with a vector, or too few training rows to hold some out: the temperature stays 1, and "
-            "there are no prediction sets and no outlier percentiles."
+            "there are no prediction sets."
         )
     elif not used["val"]:
         yield (
-            "No validation rows: temperature, prediction sets and outlier percentiles come from training rows that "
-            "were held out, fold by fold, from heads made only for that."
+            "No validation rows: temperature and prediction sets come from training rows that were held out, fold by "
+            "fold, from heads made only for that; outlier percentiles from the same rows, each left out in turn."
         )
+    if not outliers.quantiles:
+        yield f"No outlier percentiles: {outliers.lacks}."
     if not used["test"]:
         yield "No test rows: nothing is known about unseen rows."
     for split, count in used.items():

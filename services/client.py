@@ -6,7 +6,7 @@ Every call is built once, as data (`_Call`); the two clients differ in how they 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Literal, Self, TypedDict, TypeVar, Unpack
 
 import httpx
 import numpy as np
@@ -21,6 +21,16 @@ READY_SECONDS = 3.0
 
 R = TypeVar("R")
 Image = Upload | Path | bytes
+
+
+class ClassifyOptions(TypedDict, total=False):
+    """Options of POST /classify, with the service's defaults; None is left out."""
+
+    top_k: int
+    coverage: float
+    sets: Literal["lac", "aps"]
+    min_probability: float | None
+    max_outlier: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +74,8 @@ def _embed_texts(texts: Sequence[str], encoder: str) -> _Call[NDArray[np.float32
     return _Call("POST", "/v1/embeddings", parse, {"json": {"model": encoder, "input": list(texts)}})
 
 
-def _classify(heads: Sequence[str], top_k: int, coverage: float, content: dict[str, Any]) -> _Call[ClassifyResponse]:
-    params = {"head": list(heads), "top_k": top_k, "coverage": coverage}
+def _classify(heads: Sequence[str], options: ClassifyOptions, content: dict[str, Any]) -> _Call[ClassifyResponse]:
+    params = {"head": list(heads)} | {name: value for name, value in options.items() if value is not None}
     return _Call(
         "POST",
         "/classify",
@@ -128,16 +138,16 @@ class Client:
         return self._send(_embed_texts(texts, encoder))
 
     def classify(
-        self, images: Iterable[Image], *, heads: Sequence[str] = (), top_k: int = 5, coverage: float = 0.9
+        self, images: Iterable[Image], *, heads: Sequence[str] = (), **options: Unpack[ClassifyOptions]
     ) -> ClassifyResponse:
         """Classification service: answers of every head for every image."""
-        return self._send(_classify(heads, top_k, coverage, {"files": _files("images", images)}))
+        return self._send(_classify(heads, options, {"files": _files("images", images)}))
 
     def classify_ids(
-        self, ids: Sequence[str], *, heads: Sequence[str] = (), top_k: int = 5, coverage: float = 0.9
+        self, ids: Sequence[str], *, heads: Sequence[str] = (), **options: Unpack[ClassifyOptions]
     ) -> ClassifyResponse:
         """The same for assets whose vectors are stored: nothing is embedded."""
-        return self._send(_classify(heads, top_k, coverage, {"json": {"ids": list(ids)}}))
+        return self._send(_classify(heads, options, {"json": {"ids": list(ids)}}))
 
     def heads(self) -> HeadsResponse:
         return self._send(_heads())
@@ -184,14 +194,14 @@ class AsyncClient:
         return await self._send(_embed_texts(texts, encoder))
 
     async def classify(
-        self, images: Iterable[Image], *, heads: Sequence[str] = (), top_k: int = 5, coverage: float = 0.9
+        self, images: Iterable[Image], *, heads: Sequence[str] = (), **options: Unpack[ClassifyOptions]
     ) -> ClassifyResponse:
-        return await self._send(_classify(heads, top_k, coverage, {"files": _files("images", images)}))
+        return await self._send(_classify(heads, options, {"files": _files("images", images)}))
 
     async def classify_ids(
-        self, ids: Sequence[str], *, heads: Sequence[str] = (), top_k: int = 5, coverage: float = 0.9
+        self, ids: Sequence[str], *, heads: Sequence[str] = (), **options: Unpack[ClassifyOptions]
     ) -> ClassifyResponse:
-        return await self._send(_classify(heads, top_k, coverage, {"json": {"ids": list(ids)}}))
+        return await self._send(_classify(heads, options, {"json": {"ids": list(ids)}}))
 
     async def heads(self) -> HeadsResponse:
         return await self._send(_heads())

@@ -55,6 +55,8 @@ ERRORS: dict[type[Exception], tuple[int, str]] = {
     heads.BadName: (422, "bad_name"),
     heads.BadVectors: (422, "bad_vectors"),
     heads.UnknownCoverage: (422, "unknown_coverage"),
+    heads.UnknownSets: (422, "unknown_sets"),
+    heads.NoOutlierScore: (422, "no_outlier_score"),
     UnknownBackfill: (404, "unknown_backfill"),
     ServiceDown: (502, "service_down"),
     BadRequest: (422, "bad_request"),

@@ -153,6 +153,10 @@ class HeadAnswer(BaseModel):
     outlier_percentile: float | None = Field(
         None, description="percentage of validation vectors that look more ordinary than this one"
     )
+    abstained: bool | None = Field(
+        None, description="with min_probability or max_outlier: whether the label should not be used"
+    )
+    abstained_for: list[Literal["low_probability", "outlier"]] | None = Field(None, description="why it should not")
 
 
 class ClassifiedItem(BaseModel):

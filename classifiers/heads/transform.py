@@ -50,7 +50,7 @@ class Transform:
 
     def __call__(self, X: NDArray[Any]) -> NDArray[Any]:
         """z (n, m) of x (n, d), in the precision of X. Never changes its input; may return it."""
-        Z = unit_blocks(X, self.unit) if self.unit else X
+        Z = unit_blocks(X, self.unit)
         if self.matrix is not None:
             Z = Z @ self.matrix.astype(Z.dtype, copy=False)
         if self.offset is not None:
@@ -99,16 +99,20 @@ class Transform:
 
 
 def unit_blocks(X: NDArray[Any], edges: Sequence[int]) -> NDArray[Any]:
-    """X (n, d) with every block of columns [edges[i], edges[i + 1]) at unit norm."""
+    """X (n, d) with every block of columns [edges[i], edges[i + 1]) at unit norm; X itself without edges."""
+    if not edges:
+        return X
     return np.concatenate([unit_rows(X[:, start:stop]) for start, stop in pairwise(edges)], axis=1)
 
 
 def unit_rows(X: NDArray[Any]) -> NDArray[Any]:
     """Rows of X (n, d) over their L2 norm; a row of zeros stays zero."""
     norms = np.sqrt(np.einsum("ij,ij->i", X, X, dtype=np.float64))
-    divisors = np.where(norms > 0, norms, 1.0).astype(X.dtype if X.dtype.kind == "f" else np.float64)
+    norms[norms == 0] = 1.0
+    units = np.empty(X.shape, X.dtype if X.dtype.kind == "f" else np.float64)
     with np.errstate(invalid="ignore"):  # infinity becomes NaN, which whoever takes it refuses
-        return np.asarray(X / divisors[:, None])
+        np.divide(X, norms[:, None], out=units, casting="same_kind")  # in float64, so that no norm overflows
+    return units
 
 
 def check_edges(edges: Sequence[int], dim: int) -> tuple[int, ...]:

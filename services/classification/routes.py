@@ -1,7 +1,6 @@
 """The classification service's endpoints. No `try` here: `services.http` maps every error in one table."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -9,9 +8,10 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
+from classifiers.conformal import Sets
 from classifiers.published import PublishedHead
 from services.classification import search, vectors
-from services.classification.answers import answer
+from services.classification.answers import Options, answer
 from services.classification.state import ClassificationService
 from services.items import decode_base64
 from services.schemas import (
@@ -54,13 +54,16 @@ async def classify(
     head: HeadRefs = None,
     top_k: HowMany = 5,
     coverage: Annotated[float, Query(gt=0, lt=1, description="of the prediction set")] = 0.9,
+    sets: Annotated[Sets, Query(description="kind of prediction set")] = "lac",
+    min_probability: Annotated[float | None, Query(ge=0, le=1, description="abstain below it")] = None,
+    max_outlier: Annotated[float | None, Query(ge=0, le=100, description="abstain above this percentile")] = None,
 ) -> ClassifyResponse:
     heads = await service.heads(head or [])
-    for published in heads:
-        published.threshold(coverage)  # refuses an unknown coverage before anything is embedded
+    for published in heads:  # refuses what it can't answer before anything is embedded
+        published.require_answerable(coverage=coverage, sets=sets, max_outlier=max_outlier)
     by_encoder = await _vectors(request, service, heads)
-    options: dict[str, Any] = {"top_k": top_k, "coverage": coverage, "metrics": service.metrics}
-    items = await run_in_threadpool(partial(answer, by_encoder, heads, **options))
+    options = Options(top_k, coverage, sets, min_probability, max_outlier)
+    items = await run_in_threadpool(answer, by_encoder, heads, options, service.metrics)
     for item in items:
         service.metrics.item(item.error.code if item.error else "ok")
     return ClassifyResponse(items=items)

@@ -13,6 +13,8 @@ app = typer.Typer()
 heads_app = typer.Typer(help="List, show, promote and compare trained heads.", no_args_is_help=True)
 app.add_typer(heads_app, name="heads")
 
+NUMBERS_SHOWN = 10
+
 NameArgument = Annotated[str, typer.Argument(help="name of a head; name@alias or name@version for one version")]
 
 
@@ -30,6 +32,7 @@ def train(
 ) -> None:
     """Train a head from stored vectors, calibrate it on validation rows or folds, publish it with a report on test."""
     from classifiers.registry import Registry
+    from classifiers.report import strangers_dict, strangers_lines
     from classifiers.train import train as train_head
     from store import Store
 
@@ -48,10 +51,13 @@ def train(
     figures = {split: found.summary() for split, found in report.evaluations.items()}
     result = {"name": name, "version": trained.version, "kind": kind, "report": str(trained.path / "report.md")}
     if as_json:
-        print(json.dumps(result | {"rows": report.rows, "notes": report.notes, "figures": figures}))
+        strangers = strangers_dict(report.strangers) if report.strangers else None
+        print(json.dumps(result | {"rows": report.rows, "notes": report.notes, "figures": figures, "ood": strangers}))
         return
     output.show(result, as_json=False)
     _show_figures(figures)
+    if report.strangers:
+        output.out.print("\n".join(strangers_lines(report.strangers)[1:]))
     for note in report.notes:
         output.out.print(f"note: {note}")
 
@@ -62,11 +68,11 @@ def _show_figures(figures: Mapping[str, Mapping[str, float]]) -> None:
             split,
             f"{found['rows']:,.0f}",
             f"{found['accuracy']:.3f} ({found['accuracy_low']:.3f} to {found['accuracy_high']:.3f})",
-            *(f"{found[figure]:.3f}" for figure in ("macro_f1", "nll", "ece")),
+            *(f"{found[figure]:.3f}" for figure in ("macro_f1", "nll", "ece", "aurc")),
         )
         for split, found in figures.items()
     ]
-    output.table(("split", "rows", "accuracy (95 % interval)", "macro-F1", "NLL", "ECE"), rows)
+    output.table(("split", "rows", "accuracy (95 % interval)", "macro-F1", "NLL", "ECE", "AURC"), rows)
 
 
 @app.command()
@@ -139,7 +145,16 @@ def show(name: NameArgument, heads: HeadsOption = None, as_json: JsonOption = Fa
     if as_json:
         print(json.dumps(manifest))
     else:
-        output.out.print_json(json.dumps(manifest))
+        output.out.print_json(json.dumps(_shortened(manifest)))
+
+
+def _shortened(value: Any) -> Any:
+    """The same with long lists of numbers told by their length; `--json` gives them whole."""
+    if isinstance(value, dict):
+        return {name: _shortened(each) for name, each in value.items()}
+    if isinstance(value, list) and len(value) > NUMBERS_SHOWN and all(isinstance(each, float) for each in value):
+        return f"{len(value)} numbers from {value[0]:.4g} to {value[-1]:.4g}"
+    return value
 
 
 @heads_app.command()

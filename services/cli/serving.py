@@ -10,13 +10,21 @@ from services.cli import output
 from services.cli.output import BackendOption, EncoderOption, HeadsOption, JsonOption, StoreOption
 
 if TYPE_CHECKING:
-    from services.client import Client
-    from services.schemas import ClassifiedItem
+    from services.client import ClassifyOptions, Client
+    from services.schemas import ClassifiedItem, HeadAnswer
 
 app = typer.Typer()
 
 FILES_A_REQUEST = 32
 """`classify` sends so many at a time: any number of files works, and no request comes near the limits."""
+
+LABELS_SHOWN = 4
+"""Labels of a prediction set in the table of `classify`."""
+
+
+class Sets(StrEnum):
+    lac = "lac"
+    aps = "aps"
 
 
 class Service(StrEnum):
@@ -105,32 +113,34 @@ def classify(
     files: Annotated[list[Path], typer.Argument(help="images", exists=True, dir_okay=False)],
     head: Annotated[list[str] | None, typer.Option("--head", help="name, name@alias; repeat for more")] = None,
     top_k: Annotated[int, typer.Option(min=1, help="labels to rank")] = 5,
+    coverage: Annotated[float, typer.Option(help="of the prediction set, between 0 and 1")] = 0.9,
+    sets: Annotated[Sets, typer.Option(help="kind of prediction set")] = Sets.lac,
+    min_probability: Annotated[float | None, typer.Option(help="abstain below it")] = None,
+    max_outlier: Annotated[float | None, typer.Option(help="abstain above this outlier percentile")] = None,
     url: UrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask the running classification service about images."""
+    """Ask the running classification service about images. A label in brackets is one that the head abstains from."""
     from services.schemas import ClassifyResponse
 
     items: list[ClassifiedItem] = []
+    options: ClassifyOptions = {
+        "top_k": top_k,
+        "coverage": coverage,
+        "sets": sets.value,
+        "min_probability": min_probability,
+        "max_outlier": max_outlier,
+    }
     with _client(url) as client:
         for start in range(0, len(files), FILES_A_REQUEST):
             some = files[start : start + FILES_A_REQUEST]
-            items += client.classify(some, heads=head or (), top_k=top_k).items
+            items += client.classify(some, heads=head or (), **options).items
     if as_json:
         print(ClassifyResponse(items=items).model_dump_json(exclude_none=True))
     else:
-        rows = [
-            (
-                item.name,
-                found.head,
-                found.label,
-                f"{found.probability:.3f}",
-                _ordinary(found.outlier_percentile),
-            )
-            for item in items
-            for found in item.answers
-        ]
-        output.table(("file", "head", "label", "probability", "outlier percentile"), rows)
+        rows = [(item.name, *_told(found)) for item in items for found in item.answers]
+        columns = ("file", "head", "label", "probability", "prediction set", "outlier percentile", "abstained for")
+        output.table(columns, rows)
         for item in items:
             if item.error:
                 output.err.print(f"{item.name}: {item.error.code}: {item.error.message}")
@@ -166,5 +176,19 @@ def _client(url: str | None) -> "Client":
     return Client(url or f"http://127.0.0.1:{settings.classification_port}", timeout=settings.embedding_timeout)
 
 
-def _ordinary(percentile: float | None) -> str:
-    return "" if percentile is None else f"{percentile:.0f}"
+def _told(found: "HeadAnswer") -> tuple[str, ...]:
+    """An answer as the cells of a table."""
+    percentile, members = found.outlier_percentile, found.prediction_set
+    return (
+        found.head,
+        f"({found.label})" if found.abstained else found.label,
+        f"{found.probability:.3f}",
+        ", ".join(_shortened(members.labels)) if members else "",
+        "" if percentile is None else f"{percentile:.0f}",
+        ", ".join(found.abstained_for or ()),
+    )
+
+
+def _shortened(labels: list[str]) -> list[str]:
+    more = len(labels) - LABELS_SHOWN
+    return [*labels[:LABELS_SHOWN], f"and {more} more"] if more > 0 else labels

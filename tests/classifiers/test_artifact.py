@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
-from toys import record_of
+from toys import Toy, detector_of, outlier_of, record_of
 
-from classifiers.artifact import load, save
-from classifiers.errors import BadArtifact
+from classifiers.artifact import load, outlier_file, save
+from classifiers.errors import BadArtifact, UnknownCoverage, UnknownSets
 from classifiers.manifest import EncoderBlock, Manifest
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -18,7 +18,8 @@ FIXTURES = Path(__file__).parent / "fixtures"
 
 @pytest.fixture
 def folder(head, toy, tmp_path):
-    return save(tmp_path / "toy", head, record_of(head, toy), {"report.json": b"{}"})
+    quantiles, files = outlier_of(toy)
+    return save(tmp_path / "toy", head, record_of(head, toy, outlier=quantiles), {"report.json": b"{}", **files})
 
 
 def test_save_then_load_is_bit_equal(head, toy, folder):
@@ -28,7 +29,11 @@ def test_save_then_load_is_bit_equal(head, toy, folder):
     np.testing.assert_array_equal(again.head.predict_proba(toy.X), head.predict_proba(toy.X))
     assert again.head.meta() == head.meta()
     assert (again.name, again.version) == ("toy", folder.name)
-    assert sorted(path.name for path in folder.iterdir()) == ["head.safetensors", "manifest.json", "report.json"]
+    for name, array in detector_of(toy).arrays().items():
+        assert again.detector.arrays()[name].tobytes() == array.tobytes()
+    found = sorted(path.name for path in folder.iterdir())
+    assert found == ["head.safetensors", "manifest.json", "outlier.safetensors", "report.json"]
+    assert again.manifest.protocol == 3
 
 
 def edited(folder, **changes):
@@ -46,7 +51,7 @@ def edited(folder, **changes):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"protocol": 3}, "protocol 3; this version of headwater reads up to 2"),
+        ({"protocol": 4}, "protocol 4; this version of headwater reads up to 3"),
         ({"protocol": None}, "protocol None"),
         ({"kind": "oracle"}, "kind 'oracle'; known kinds: fusion, gaussian, linear, mixture"),
         ({"classes": ["a", "a", "b", "c", "d"]}, "classes repeat"),
@@ -56,6 +61,8 @@ def edited(folder, **changes):
         ({"temperature": float("nan")}, "manifest field 'temperature'"),
         ({"training_ids": "xyz"}, "manifest field 'training_ids'"),
         ({"surprise": 1}, "manifest field 'surprise'"),
+        ({"conformal": {"rows": 2, "lac": [0.1], "aps": [0.1, 0.2]}}, "manifest field 'conformal"),
+        ({"conformal": {"rows": 2, "lac": [0.2, 0.1], "aps": [0.1, 0.2]}}, "manifest field 'conformal"),
         ({"files": {"../../etc/passwd": "0" * 64}}, "manifest field 'files"),
         ({"files": {"/etc/passwd": "0" * 64}}, "manifest field 'files"),
         ({"files": {}}, "lists no head.safetensors"),
@@ -83,7 +90,7 @@ def test_a_manifest_changed_after_the_fact_is_refused(folder):
         load(folder)
 
 
-@pytest.mark.parametrize("name", ["head.safetensors", "report.json"])
+@pytest.mark.parametrize("name", ["head.safetensors", "outlier.safetensors", "report.json"])
 def test_a_file_changed_after_the_fact_is_refused(folder, name):
     path = folder / name
     path.write_bytes(path.read_bytes()[:-1] + b"\x01")
@@ -91,7 +98,7 @@ def test_a_file_changed_after_the_fact_is_refused(folder, name):
         load(folder)
 
 
-@pytest.mark.parametrize("name", ["head.safetensors", "report.json", "manifest.json"])
+@pytest.mark.parametrize("name", ["head.safetensors", "outlier.safetensors", "report.json", "manifest.json"])
 def test_a_missing_file_is_refused(folder, name):
     (folder / name).unlink()
     with pytest.raises(BadArtifact, match=f"{name} is missing"):
@@ -105,10 +112,10 @@ def test_a_manifest_that_is_no_object_is_refused(folder, text):
         load(folder)
 
 
-def with_arrays(folder, data):
-    (folder / "head.safetensors").write_bytes(data)
+def with_arrays(folder, data, name="head.safetensors"):
+    (folder / name).write_bytes(data)
     files = json.loads((folder / "manifest.json").read_text())["files"]
-    return edited(folder, files={**files, "head.safetensors": hashlib.sha256(data).hexdigest()})
+    return edited(folder, files={**files, name: hashlib.sha256(data).hexdigest()})
 
 
 def test_arrays_that_are_not_those_of_the_manifest_are_refused(folder, tmp_path):
@@ -123,6 +130,24 @@ def test_a_file_that_is_no_safetensors_is_refused(folder):
         load(with_arrays(folder, b"\x80\x04 a pickle, say"))
 
 
+def test_an_outlier_file_that_is_no_detector_is_refused(head, toy, folder):
+    narrow = Toy(toy.X[:, :6], toy.codes, toy.labels, toy.classes)
+    for data, reason in (
+        (b"\x80\x04 a pickle, say", "outlier.safetensors is not a safetensors file"),
+        ((folder / "head.safetensors").read_bytes(), "outlier.safetensors holds no outlier detector"),
+        (outlier_file(detector_of(narrow))["outlier.safetensors"], "outlier.safetensors is 6 wide, the head 12"),
+    ):
+        folder = with_arrays(folder, data, "outlier.safetensors")
+        with pytest.raises(BadArtifact, match=reason):
+            load(folder)
+
+
+def test_outlier_quantiles_without_the_detector_are_refused(head, toy, tmp_path):
+    record = record_of(head, toy, outlier=outlier_of(toy)[0])
+    with pytest.raises(BadArtifact, match=r"outlier quantiles, but no outlier\.safetensors"):
+        load(save(tmp_path / "toy", head, record))
+
+
 def test_columns_of_several_encoders_follow_each_other(head, toy, tmp_path):
     blocks = (
         EncoderBlock(name="one", fingerprint="1" * 64, columns=(0, 5)),
@@ -132,9 +157,9 @@ def test_columns_of_several_encoders_follow_each_other(head, toy, tmp_path):
     assert both.fingerprints == ("1" * 64, "2" * 64)
 
 
-@pytest.mark.parametrize("kind", ["gaussian", "linear"])
+@pytest.mark.parametrize("kind", ["gaussian", "linear", "protocol-2/gaussian", "protocol-2/linear"])
 def test_a_head_saved_long_ago_loads_with_the_same_scores(kind):
-    """Written by make_fixtures.py with protocol 1; never remade, so that old heads keep loading."""
+    """Written by make_fixtures.py with protocols 1 and 2; never remade, so that old heads keep loading."""
     (folder,) = (FIXTURES / kind).glob("2*")
     expected = np.load(FIXTURES / kind / "expected.npz")
     published = load(folder)
@@ -144,6 +169,30 @@ def test_a_head_saved_long_ago_loads_with_the_same_scores(kind):
     answers = published.answer(X, coverage=0.9)
     assert [answer.label for answer in answers] == expected["labels"].tolist()
     assert [len(answer.prediction_set) for answer in answers] == expected["set_sizes"].tolist()
-    if kind == "gaussian":
+    if kind.endswith("gaussian"):
         found = [answer.outlier_percentile for answer in answers]
         np.testing.assert_allclose(found, expected["outlier"], atol=0.01)
+        for answer, percentile in zip(published.answer(X, max_outlier=50), found, strict=True):
+            assert answer.abstained == (("outlier",) if percentile > 50 else ())
+    else:
+        assert {answer.outlier_percentile for answer in answers} == {None}
+    with pytest.raises(UnknownCoverage, match=r"'0.77'; known: 0.8, 0.9, 0.95, 0.99"):
+        published.answer(X, coverage=0.77)
+    with pytest.raises(UnknownSets, match="earlier version"):
+        published.answer(X, sets="aps")
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "linear", "mixture", "fusion"])
+def test_a_head_of_protocol_3_loads_with_the_same_answers(kind):
+    """Written by make_fixtures.py; never remade."""
+    (folder,) = (FIXTURES / "protocol-3" / kind).glob("2*")
+    expected = np.load(FIXTURES / "protocol-3" / kind / "expected.npz")
+    published = load(folder)
+    X = expected["X"]
+    np.testing.assert_allclose(published.head.predict_proba(X), expected["proba"], rtol=1e-4, atol=1e-6)
+    answers = published.answer(X, coverage=0.9)
+    assert [answer.label for answer in answers] == expected["labels"].tolist()
+    assert [len(answer.prediction_set) for answer in answers] == expected["set_sizes"].tolist()
+    adaptive = published.answer(X, coverage=0.97, sets="aps")
+    assert [len(answer.prediction_set) for answer in adaptive] == expected["aps_sizes"].tolist()
+    np.testing.assert_allclose([answer.outlier_percentile for answer in answers], expected["outlier"], atol=0.05)

@@ -1,4 +1,4 @@
-"""Temperature, conformal thresholds and outlier percentiles against hand values and simulation."""
+"""Temperature and outlier percentiles against hand values and simulation."""
 
 import numpy as np
 import pytest
@@ -7,13 +7,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from sklearn.metrics import log_loss
 
-from classifiers.calibration import (
-    COVERAGES,
-    conformal_thresholds,
-    density_quantiles,
-    fit_temperature,
-    outlier_percentile,
-)
+from classifiers.calibration import fit_temperature, outlier_percentile, score_quantiles
 from classifiers.heads.base import probabilities
 
 
@@ -92,29 +86,12 @@ def test_temperature_takes_classes_that_are_never_predicted():
     assert fit_temperature(impossible, codes) == pytest.approx(fit_temperature(scores, codes), rel=1e-6)
 
 
-def test_conformal_thresholds_by_hand():
-    true = np.arange(1, 10) / 10  # 9 rows: (n + 1) × 0.8 = 8, so all but the lowest must be in
-    assert conformal_thresholds(true, (0.8, 0.9, 0.95)) == {"0.8": 0.2, "0.9": 0.1, "0.95": 0.0}
-    assert conformal_thresholds(np.zeros(0)) == {}
-
-
-def test_prediction_sets_hold_what_they_promise_on_average():
-    rng = np.random.default_rng(2)
-    held = dict.fromkeys(COVERAGES, 0.0)
-    for _ in range(300):
-        p = rng.beta(2, 1, size=139)
-        for coverage, threshold in zip(COVERAGES, conformal_thresholds(p[:39]).values(), strict=True):
-            held[coverage] += np.mean(p[39:] >= threshold) / 300
-    for coverage, found in held.items():
-        assert coverage - 0.01 <= found <= coverage + 1 / 40 + 0.01
-
-
-def test_outlier_percentile_is_the_share_of_more_typical_rows():
-    density = np.random.default_rng(3).normal(size=2000) * 5 - 40
-    quantiles = density_quantiles(density)
+def test_outlier_percentile_is_the_share_of_more_ordinary_rows():
+    scores = np.random.default_rng(3).normal(size=2000) * 5 - 40
+    quantiles = score_quantiles(scores)
     assert list(quantiles) == sorted(quantiles)
-    asked = np.array([-1000.0, density.min(), np.median(density), density.max(), 1000.0])
-    np.testing.assert_allclose(outlier_percentile(asked, quantiles), [100, 100, 50, 0, 0], atol=1e-9)
-    share = [100 * np.mean(density > value) for value in density[:200]]
-    np.testing.assert_allclose(outlier_percentile(density[:200], quantiles), share, atol=1.0)
-    assert density_quantiles(np.zeros(0)) == ()
+    asked = np.array([-1000.0, scores.min(), np.median(scores), scores.max(), 1000.0])
+    np.testing.assert_allclose(outlier_percentile(asked, quantiles), [0, 0, 50, 100, 100], atol=1e-9)
+    share = [100 * np.mean(scores < value) for value in scores[:200]]
+    np.testing.assert_allclose(outlier_percentile(scores[:200], quantiles), share, atol=1.0)
+    assert score_quantiles(np.zeros(0)) == ()

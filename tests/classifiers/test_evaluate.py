@@ -1,6 +1,7 @@
 """Figures against scikit-learn's, and their edge cases."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss
 from classifiers.evaluate import Outcomes, evaluate, summarise
 from classifiers.heads.base import probabilities
 from classifiers.report import Report, to_json, to_markdown
+from classifiers.trust import Strangers
 
 
 def drawn(seed, n, n_classes):
@@ -93,8 +95,37 @@ def test_report_holds_every_figure_as_json():
     assert {key: test[key] for key in found.summary()} == found.summary()
     assert [each["support"] for each in test["per_class"]] == found.support.tolist()
     assert sum(count for _, _, count in test["confusion"]) == 100
+    assert sum(each["rows"] for each in test["reliability"]) == 100
+    assert test["reliability"][-1].keys() == {"low", "rows", "confidence", "accuracy"}
+    assert test["risk_coverage"][-1]["answered"] == 1.0
+    assert test["risk_coverage"][-1]["accuracy"] == pytest.approx(found.accuracy)
+    assert content["ood"] is None
     assert content["temperature"] == 1.5
     assert content["notes"] == ["Mind."]
+
+
+def test_nll_before_the_temperature_stands_beside_the_one_after():
+    proba, codes = drawn(5, 80, 3)
+    plain, _ = drawn(6, 80, 3)
+    found = summarise(Outcomes.of(proba, codes, plain), "abc")
+    assert found.nll_plain == pytest.approx(evaluate(plain, codes, "abc").nll)
+    assert found.nll == evaluate(proba, codes, "abc").nll == evaluate(proba, codes, "abc").nll_plain
+    assert f"{found.nll_plain:.4f} → {found.nll:.4f}" in to_markdown(report_of({"test": found}))
+
+
+def test_report_tells_how_strangers_stand_out():
+    strangers = Strangers(7, "test", 90, {"max_probability": 0.61234, "outlier": 0.9}, {95: (0.5, 0.0625)})
+    report = replace(report_of({}), strangers=strangers)
+    assert json.loads(to_json(report))["ood"] == {
+        "rows": 7,
+        "against": "test",
+        "against_rows": 90,
+        "auroc": {"max_probability": 0.61234, "outlier": 0.9},
+        "flagged": [{"max_outlier": 95, "ood": 0.5, "test": 0.0625}],
+    }
+    page = to_markdown(report)
+    assert "7 rows of ood against 90 of test: AUROC 0.612 by probability, 0.900 by outlier score." in page
+    assert "`max_outlier=95` turns away 50.0% of the strangers and 6.2% of test." in page
 
 
 def test_report_as_markdown_keeps_its_tables_whole():
@@ -104,6 +135,8 @@ def test_report_as_markdown_keeps_its_tables_whole():
     assert "- Mind." in page
     assert f"| test | 100 | {found.accuracy:.4f} |" in page
     assert r"| pi\|pe line |" in page
+    lows = [each for each in page.splitlines() if each.startswith("| 0.")]
+    assert len(lows) == len(found.reliability.low) + len(found.selective.answered)
 
 
 def test_a_report_without_figures_is_still_a_page():

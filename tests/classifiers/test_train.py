@@ -9,13 +9,18 @@ from sklearn.base import clone
 from toys import Toy, fill, ids_of, make_toy, spec_of
 
 from classifiers import rows as rows_module
-from classifiers.calibration import conformal_thresholds, fit_temperature
+from classifiers.calibration import fit_temperature, score_quantiles
+from classifiers.conformal import aps_scores
 from classifiers.errors import BadName, BadParameter, NotTrainable, UnknownKind, UnknownParameter
-from classifiers.evaluate import evaluate
+from classifiers.evaluate import Outcomes, evaluate, summarise
 from classifiers.fit.gaussian import GaussianClassifier
+from classifiers.fit.outlier import left_out_scores
 from classifiers.fit.shrinkage import choose_shrinkage
 from classifiers.heads.base import probabilities
 from classifiers.heads.discriminant import GaussianModel
+from classifiers.heads.outlier import PrecisionPair
+from classifiers.heads.statistics import GaussianStatistics
+from classifiers.heads.transform import unit_blocks
 from classifiers.kinds import KINDS
 from classifiers.registry import Registry
 from classifiers.rows import fold_of
@@ -47,13 +52,19 @@ def test_a_head_is_learnt_calibrated_and_published(filled, registry, toy, kind):
     listed = "".join(f"{id_}\n" for id_ in sorted(training.ids))
     assert manifest.training_ids == hashlib.sha256(listed.encode()).hexdigest()
     proba = published.head.predict_proba(test.X)
-    expected = evaluate(proba, test.codes, manifest.classes).summary()
+    plain = published.head.with_temperature(1.0).predict_proba(test.X)
+    expected = summarise(Outcomes.of(proba, test.codes, plain), manifest.classes).summary()
     assert manifest.metrics["test"] == pytest.approx(expected)
     assert manifest.metrics["test"]["accuracy"] > 0.9
     best = fit_temperature(published.head.scores(validation.X), validation.codes)
     assert published.head.temperature == done.report.temperature == pytest.approx(best, rel=1e-5)
-    assert set(manifest.conformal) == {"0.8", "0.9", "0.95", "0.99"}
-    assert bool(manifest.outlier) == (kind in ("gaussian", "fusion"))
+    proba = published.head.predict_proba(validation.X)
+    true = np.arange(len(proba)), validation.codes
+    assert manifest.conformal.rows == len(validation.ids)
+    np.testing.assert_allclose(manifest.conformal.lac, np.sort(1 - proba[true]), atol=1e-5)
+    np.testing.assert_allclose(manifest.conformal.aps, np.sort(aps_scores(proba)[true]), atol=1e-5)
+    scores = published.detector.score(validation.X)
+    np.testing.assert_allclose(manifest.outlier, score_quantiles(scores), rtol=1e-4, atol=1e-4)
     assert {"numpy", "scikit-learn", "lancedb"} <= set(manifest.packages)
     assert manifest.snapshot["versions"]
     assert json.loads((done.path / "report.json").read_text())["evaluations"]["test"]["rows"] == len(test.ids)
@@ -109,6 +120,7 @@ def test_encoders_set_side_by_side(store, registry, toy):
     manifest = registry.load("cats").manifest
     assert [(each.name, each.columns) for each in manifest.encoders] == [("toy", (0, 12)), ("more", (12, 24))]
     assert registry.load("cats").head.dim == 24
+    assert registry.load("cats").detector.edges == (0, 12, 24)
     assert evaluate_head(store, registry.load("cats")).accuracy == done.report.evaluations["test"].accuracy
 
 
@@ -140,11 +152,13 @@ def test_without_validation_rows_held_out_folds_calibrate(store, registry, toy, 
         scores[held] = clone(estimator).fit(rows.X[~held], y[~held]).head_.scores(rows.X[held])
     assert published.head.temperature == pytest.approx(fit_temperature(scores, rows.codes), rel=1e-3)
     true = probabilities(scores, temperature=published.head.temperature)[np.arange(len(y)), rows.codes]
-    assert published.manifest.conformal == pytest.approx(conformal_thresholds(true), rel=1e-3)
+    np.testing.assert_allclose(published.manifest.conformal.lac, np.sort(1 - true), rtol=1e-3, atol=1e-5)
     assert list(done.report.evaluations) == ["cross-validation", "test"]
     assert done.report.evaluations["cross-validation"].rows == 500 == done.report.rows["train"]
     assert done.report.rows["val"] == 0
-    assert bool(published.manifest.outlier) == (kind in ("gaussian", "fusion"))
+    statistics = GaussianStatistics.of(unit_blocks(rows.X, (0, 12)).astype(np.float64), rows.codes, 5)
+    left_out = left_out_scores(statistics, PrecisionPair.of(statistics), unit_blocks(rows.X, (0, 12)), rows.codes)
+    np.testing.assert_allclose(published.manifest.outlier, score_quantiles(left_out), rtol=1e-4, atol=1e-4)
     assert [note.split(":")[0] for note in done.report.notes] == ["No validation rows"]
     whole = clone(estimator).fit(rows.X, y)  # what is published has learned from every row
     np.testing.assert_allclose(published.head.scores(rows.X), whole.head_.scores(rows.X), rtol=1e-4, atol=1e-3)
@@ -188,11 +202,12 @@ def test_too_few_rows_to_hold_any_out_the_report_says_so(store, registry, toy):
     done = trained(store, registry)
     assert done.report.temperature == 1.0
     assert list(done.report.evaluations) == []
-    assert [note.split(":")[0] for note in done.report.notes][1:] == ["No test rows"]
+    assert [note.split(":")[0] for note in done.report.notes][1:] == ["No outlier percentiles", "No test rows"]
     assert "too few training rows" in done.report.notes[0]
     (answer,) = registry.load("cats").answer(toy.X[:1])
     assert answer.prediction_set is None
     assert answer.outlier_percentile is None
+    assert not (done.path / "outlier.safetensors").exists()
 
 
 def test_rows_left_out_are_reported(store, registry, toy):

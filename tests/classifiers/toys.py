@@ -5,10 +5,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from classifiers.calibration import conformal_thresholds, density_quantiles
+from classifiers.artifact import outlier_file
+from classifiers.calibration import score_quantiles
+from classifiers.conformal import aps_of_true, keep, lac_scores
 from classifiers.heads.base import probabilities
+from classifiers.heads.outlier import OutlierDetector, PrecisionPair
+from classifiers.heads.statistics import GaussianStatistics
+from classifiers.heads.transform import unit_blocks
 from classifiers.kinds import KINDS
-from classifiers.manifest import EncoderBlock, TrainingRecord
+from classifiers.manifest import Conformal, EncoderBlock, TrainingRecord
 from embedder.spec import EncoderSpec
 from store import Label, Store
 
@@ -72,10 +77,24 @@ def fitted(variant: str, toy: Toy, **more):
     return estimator(variant, **more).fit(toy.X, toy.labels)
 
 
+def detector_of(toy: Toy, edges: tuple[int, ...] | None = None) -> OutlierDetector:
+    """The outlier detector of the toy's own rows."""
+    edges = (0, toy.X.shape[1]) if edges is None else edges
+    statistics = GaussianStatistics.of(unit_blocks(toy.X, edges), toy.codes, len(toy.classes))
+    return OutlierDetector.fold(statistics, PrecisionPair.of(statistics), edges)
+
+
+def outlier_of(toy: Toy) -> tuple[tuple[float, ...], dict[str, bytes]]:
+    """Outlier quantiles of the toy's own rows for a record, and the detector's file to save beside it."""
+    detector = detector_of(toy)
+    return score_quantiles(detector.score(toy.X)), outlier_file(detector)
+
+
 def record_of(head, toy: Toy, **changes) -> TrainingRecord:
-    """A record as training writes it, calibrated on the toy's own rows."""
+    """A record as training writes it, calibrated on the toy's own rows; without an outlier detector."""
     proba = probabilities(head.scores(toy.X), head.link, head.temperature)
-    density = head.log_density(toy.X)
+    true = proba[np.arange(len(proba)), toy.codes]
+    lac, aps = keep(lac_scores(true)), keep(aps_of_true(proba, toy.codes))
     fields = {
         "parameters": {},
         "task": "toy",
@@ -84,8 +103,8 @@ def record_of(head, toy: Toy, **changes) -> TrainingRecord:
         "training_ids": "b" * 64,
         "counts": tuple(np.bincount(toy.codes, minlength=len(head.classes)).tolist()),
         "metrics": {"val": {"accuracy": 0.5}},
-        "conformal": conformal_thresholds(proba[np.arange(len(proba)), toy.codes]),
-        "outlier": () if density is None else density_quantiles(density),
+        "conformal": Conformal(rows=len(true), lac=lac, aps=aps),
+        "outlier": (),
         "packages": {"numpy": np.__version__},
     }
     return TrainingRecord(**{**fields, **changes})

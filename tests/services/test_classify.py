@@ -56,6 +56,27 @@ def test_one_photo_is_answered_as_without_a_service(http, home, lite0, photos):
     assert item["name"] == "0.jpg"
 
 
+@pytest.mark.parametrize("head", ["gaussian", "linear"])
+@pytest.mark.parametrize("sets", ["lac", "aps"])
+def test_any_coverage_is_answered(client, home, lite0, photos, head, sets):
+    [[answer]] = [item.answers for item in client.classify([photos[0]], heads=[head], coverage=0.123, sets=sets).items]
+    assert answer.prediction_set.coverage == 0.123
+    assert answer.prediction_set.labels[0] == answer.label
+    assert answer.outlier_percentile == pytest.approx(expected(home, lite0, photos[0], head).outlier_percentile, abs=3)
+
+
+def test_a_head_abstains_only_when_asked_and_says_why(http, client, home, photos, china):
+    assert "abstained" not in ask(http, files=files(photos[0])).json()["items"][0]["answers"][0]
+    answers = [
+        item.answers[0] for item in client.classify([photos[0], china], heads=["linear"], max_outlier=99.5).items
+    ]
+    assert [answer.abstained for answer in answers] == [False, True]
+    assert [answer.abstained_for for answer in answers] == [None, ["outlier"]]
+    assert answers[1].label in Registry(home.settings.heads).load("linear").head.classes
+    [item] = client.classify([photos[0]], heads=["linear"], min_probability=1.0).items
+    assert (item.answers[0].abstained, item.answers[0].abstained_for) == (True, ["low_probability"])
+
+
 def test_every_head_answers_from_one_pass(http, services, photos):
     before = encoded(services)
     [item] = ask(http, "head=gaussian&head=linear@latest&top_k=1", files=files(photos[0])).json()["items"]
@@ -150,7 +171,10 @@ def test_unknown_names_are_404_with_those_that_exist(http, photos, query, code, 
         ("head=gaussian", {"content": b"plain"}),
         ("head=gaussian", {"data": {"images": "no file"}}),
         ("head=gaussian&top_k=0", {"files": files(b"x")}),
-        ("head=gaussian&coverage=0.123", {"files": files(b"x")}),
+        ("head=gaussian&coverage=1", {"files": files(b"x")}),
+        ("head=gaussian&sets=raps", {"files": files(b"x")}),
+        ("head=gaussian&min_probability=1.1", {"files": files(b"x")}),
+        ("head=gaussian&max_outlier=101", {"files": files(b"x")}),
         ("head=../etc", {"files": files(b"x")}),
     ],
 )

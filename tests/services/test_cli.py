@@ -90,6 +90,9 @@ def test_from_a_folder_of_photos_to_a_promoted_head(headwater, class_folders, tm
     assert 0 < json.loads(out)["accuracy"] <= 1
     code, out, _ = headwater("doctor", "--json")
     assert (code, json.loads(out)["assets"]) == (0, "160")
+    shown = headwater("heads", "show", "cells")[1]
+    assert "101 numbers from" in shown
+    assert len(json.loads(headwater("heads", "show", "cells", "--json")[1])["outlier"]) == 101
     for command in (["heads", "list"], ["heads", "show", "cells"], ["doctor"], ["evaluate", "cells"]):
         code, out, err = headwater(*command)
         assert code == 0, err
@@ -165,6 +168,11 @@ def test_classify_asks_the_running_service(headwater, services, home, tmp_path):
     options = ["--head", "gaussian", "--url", services.classification_url]
     code, out, _ = headwater("classify", *paths, *options, "--json")
     assert (code, len(json.loads(out)["items"])) == (0, 2)
+    strict = ["--min-probability", 1, "--max-outlier", 0, "--coverage", 0.995, "--sets", "aps"]
+    code, out, err = headwater("classify", paths[0], *options, *strict)
+    assert code == 0, err
+    assert "(defective)" in out or "(intact)" in out
+    assert "low_probability, outlier" in out
     code, out, err = headwater("classify", paths[0], broken, *options)
     assert code == 3
     assert paths[0].name in out

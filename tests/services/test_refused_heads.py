@@ -21,7 +21,7 @@ def spoil(root: Path, name: str, how: str) -> None:
         (folder / "head.safetensors").write_bytes(data)
     elif how == "protocol":
         text = (folder / "manifest.json").read_text()
-        (folder / "manifest.json").write_text(text.replace('"protocol": 2', '"protocol": 99'))
+        (folder / "manifest.json").write_text(text.replace('"protocol": 3', '"protocol": 99'))
     elif how == "missing":
         (folder / "head.safetensors").unlink()
 

@@ -1,0 +1,184 @@
+"""When a head may be believed: outlier scores compared, coverage and size of prediction sets, time of one score.
+
+    python -m benchmarks.outliers --data FOLDER      with clothing10 and caltech99 as Parquet in FOLDER
+
+Heads are `gaussian` on lite0 vectors. Figures on the rows of `test`, strangers being rows of the split `ood`.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from benchmarks.measure import machine, timed, verdict
+from classifiers.conformal import SETS, aps_scores, keep, threshold
+from classifiers.fit.outlier import left_out_scores
+from classifiers.heads.covariance import oas_shrinkage
+from classifiers.heads.outlier import OutlierDetector, PrecisionPair, doubt, inverse
+from classifiers.heads.statistics import GaussianStatistics
+from classifiers.heads.transform import unit_blocks
+from classifiers.published import PublishedHead
+from classifiers.registry import Registry
+from classifiers.rows import fold_of
+from classifiers.train import train
+from classifiers.trust import auroc
+from embedder import registry
+from services.backfill import backfill
+from services.ingest import ingest
+from services.settings import Settings
+from store import Label, Matrix, Store
+from store.interchange import read_sources
+
+Score = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+COVERAGES = (0.8, 0.9, 0.95)
+LEAST = {"caltech99, backgrounds": 0.94, "caltech99, garments": 0.97, "clothing10, objects": 0.97}
+"""Least AUROC of the score that is served."""
+MOST_MILLISECONDS = 1.0
+"""For the score of one vector, on the one BLAS thread that the service has."""
+
+
+def labels_of(store: Store, task: str) -> list[Label]:
+    table = store.labels.get(task).to_pydict()
+    return [Label(*row) for row in zip(table["id"], table["labels"], table["split"], strict=True)]
+
+
+def cases(store: Store) -> Iterator[str]:
+    """Tasks with strangers in their split `ood`, from those that are stored."""
+    own = {
+        task: [each for each in labels_of(store, task) if each.split != "ood"] for task in ("caltech99", "clothing10")
+    }
+    yield "caltech99, backgrounds"
+    store.labels.put("caltech99, backgrounds", labels_of(store, "caltech99"))
+    for task, other, what in (("caltech99", "clothing10", "garments"), ("clothing10", "caltech99", "objects")):
+        store.labels.put(f"{task}, {what}", [*own[task], *(Label(each.id, ["x"], "ood") for each in own[other])])
+        yield f"{task}, {what}"
+    for task, every in own.items():
+        unknown = sorted({each.labels[0] for each in every})[1::2]
+        known = [each for each in every if each.labels[0] not in unknown]
+        rest = [Label(each.id, ["x"], "ood") for each in every if each.labels[0] in unknown and each.split == "test"]
+        store.labels.put(f"{task}, every second class", [*known, *rest])
+        yield f"{task}, every second class"
+
+
+def scores(training: Matrix, head: PublishedHead) -> Iterator[tuple[str, Score]]:
+    """Every outlier score that is compared, the larger the stranger. `RMD unit` is the one that is served."""
+    for norm, edges in (("raw", ()), ("unit", (0, training.X.shape[1]))):
+        X = unit_blocks(training.X, edges)
+        statistics = GaussianStatistics.of(X, training.codes, len(training.classes))
+        solved = PrecisionPair.of(statistics)
+        yield f"MD {norm}", OutlierDetector.fold(statistics, solved, edges, relative=False).score
+        yield f"RMD {norm}", OutlierDetector.fold(statistics, solved, edges).score
+        total = GaussianStatistics.of(X, np.zeros_like(training.codes), 1).covariance()
+        own = PrecisionPair(solved.within, inverse(total, oas_shrinkage(total, statistics.rows)), solved.shrinkage)
+        yield f"RMD {norm}, two λ", OutlierDetector.fold(statistics, own, edges).score
+    yield "probability", lambda X: doubt(head.head.predict_proba(X))
+    yield "density", lambda X: -np.asarray(head.head.log_density(X))
+    yield "best score", lambda X: -head.head.scores(X).max(axis=1)
+
+
+def compare(store: Store, heads: Registry) -> list[str]:
+    """Prints the AUROC of every score in every case; gives the verdicts on the one that is served."""
+    found: dict[str, list[float]] = {}
+    tasks = list(cases(store))
+    verdicts = []
+    for number, task in enumerate(tasks):
+        name = f"case-{number}"
+        served = train(store, heads, task=task, encoders=["lite0"], name=name).report.strangers
+        matrix = store.matrix(task, ["lite0"], classes=heads.load(name).head.classes)
+        training, test, strangers = (matrix.select(split) for split in ("train", "test", "ood"))
+        for score, of in scores(training, heads.load(name)):
+            found.setdefault(score, []).append(auroc(of(test.X), of(strangers.X)))
+        print(
+            f"case {number}: {task}: {len(test.ids)} test rows, {len(strangers.ids)} strangers; at percentile 95 ",
+            end="",
+        )
+        print("{:.1%} of the strangers and {:.1%} of test are above".format(*served.flagged[95] if served else ()))
+        if task in LEAST and served:
+            verdicts.append(verdict(f"AUROC {task}", served.auroc["outlier"], LEAST[task], "", at_least=True))
+    print("AUROC".ljust(18) + "".join(f"case {number}".rjust(9) for number in range(len(tasks))))
+    for score, values in found.items():
+        print(score.ljust(18) + "".join(f"{value:9.3f}" for value in values))
+    return verdicts
+
+
+def sets_of(store: Store, published: PublishedHead) -> None:
+    """Prints how many test rows' sets hold the true class, and how many labels they have."""
+    test = store.matrix(published.manifest.task, ["lite0"], classes=published.head.classes).select("test")
+    true = np.array(test.classes)[test.codes].tolist()
+    for coverage in COVERAGES:
+        line = f"{published.manifest.task} ({len(true)} rows), coverage {coverage}:"
+        for kind in SETS:
+            found = [answer.prediction_set or () for answer in published.answer(test.X, coverage=coverage, sets=kind)]
+            held = np.mean([label in labels for label, labels in zip(true, found, strict=True)])
+            line += f"  {kind} {held:.3f} with {np.mean([len(labels) for labels in found]):.2f} labels"
+        print(line + f"  (aps with the whole share: {whole_share(published, test, coverage)})")
+
+
+def whole_share(published: PublishedHead, test: Matrix, coverage: float, draws: int = 50) -> str:
+    """Coverage and size of APS sets whose score takes in the class itself, calibrated on random halves of test."""
+    proba = published.head.predict_proba(test.X)
+    values, rng, found = aps_scores(proba) + proba, np.random.default_rng(0), []
+    for _ in range(draws):
+        mine = rng.random(len(values)) < 0.5
+        true = values[np.arange(len(values)), test.codes]
+        inside = values[~mine] <= threshold(keep(true[mine]), int(mine.sum()), coverage)
+        inside[np.arange(len(inside)), proba[~mine].argmax(axis=1)] = True
+        found.append((inside[np.arange(len(inside)), test.codes[~mine]].mean(), inside.sum(axis=1).mean()))
+    return "{:.3f} with {:.2f}".format(*np.mean(found, axis=0))
+
+
+def percentiles(store: Store) -> None:
+    """Prints how honest percentiles from left-out rows are beside those of five folds, on caltech99."""
+    matrix = store.matrix("caltech99", ["lite0"], splits=["train", "test"])
+    training, test = matrix.select("train"), matrix.select("test")
+    edges, n_classes = (0, matrix.X.shape[1]), len(matrix.classes)
+    X, folds = unit_blocks(training.X, edges), fold_of(training.ids)
+    statistics = GaussianStatistics.of(X, training.codes, n_classes)
+    solved = PrecisionPair.of(statistics)
+    folded = np.empty(len(X))
+    for fold in range(folds.max() + 1):
+        held = folds == fold
+        rest = statistics.subtract(GaussianStatistics.of(X[held], training.codes[held], n_classes))
+        folded[held] = OutlierDetector.fold(rest, PrecisionPair.of(rest), edges).score(training.X[held])
+    scores = OutlierDetector.fold(statistics, solved, edges).score(test.X)
+    left_out = left_out_scores(statistics, solved, X, training.codes)
+    for name, own in (("left-out rows", left_out), ("five folds", folded)):
+        above = ", ".join(
+            f"{np.mean(scores > np.quantile(own, p)):.1%} above {p:.0%}" for p in (0.5, 0.8, 0.9, 0.95, 0.99)
+        )
+        print(f"test rows by percentiles from {name}: {above}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--backend", default="auto")
+    options = parser.parse_args()
+    print(machine())
+    encoder = registry.load("lite0", backend=options.backend, cache_dir=Settings().cache)
+    with TemporaryDirectory() as folder:
+        store, heads = Store.open(Path(folder) / "headwater.db"), Registry(Path(folder) / "heads")
+        for task in ("caltech99", "clothing10"):
+            ingest(store, read_sources([options.data / f"{task}.parquet"]), task=task)
+        backfill(store, encoder)
+        for task in ("caltech99", "clothing10"):
+            train(store, heads, task=task, encoders=["lite0"], name=task)
+            sets_of(store, heads.load(task))
+        percentiles(store)
+        verdicts = compare(store, heads)
+        detector = heads.load("caltech99").detector
+        vector = store.matrix("caltech99", ["lite0"], splits=["test"]).X[:1]
+        if detector:
+            with threadpool_limits(1, user_api="blas"):
+                milliseconds = 1e3 * float(np.median(timed(lambda: detector.score(vector), 300)))
+            verdicts.append(verdict("one outlier score", milliseconds, MOST_MILLISECONDS, "ms", at_least=False))
+    print("\n".join(verdicts))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""The outlier detector of a training run, its percentiles from rows it did not learn from, and how well it works."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifiers.calibration import outlier_percentile, score_quantiles
+from classifiers.errors import NotTrainable
+from classifiers.fit.outlier import left_out_scores
+from classifiers.fit.parallel import Batch, gather
+from classifiers.heads.base import Head
+from classifiers.heads.outlier import OutlierDetector, PrecisionPair, doubt
+from classifiers.heads.transform import Transform
+from classifiers.rows import Rows
+from classifiers.trust import Strangers, auroc
+
+MOST_COLUMNS = 4096
+"""Widest vectors with a detector: its matrix (67 MB in float32 at this width) would outgrow most heads."""
+
+LIMITS = (95, 99)
+"""Percentiles at which the report tells what would be turned away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outliers:
+    """A detector with the quantiles of its scores; or neither, and what it `lacks`."""
+
+    detector: OutlierDetector | None = None
+    quantiles: tuple[float, ...] = ()
+    lacks: str = "no rows to calibrate on"
+
+
+def learn_outliers(rows: Rows, classes: tuple[str, ...]) -> Outliers:
+    """One pass over the training rows of `classes`; then the scores of validation rows, or of training rows left out.
+
+    Where the task has no validation rows, the training rows that the head is calibrated on are scored one by one as
+    if they had not been learned from.
+    """
+    if rows.dim > MOST_COLUMNS:
+        return Outliers(lacks=f"vectors of {rows.dim} columns are wider than {MOST_COLUMNS}")
+    edges = rows.edges()
+    unit = Transform(rows.dim, unit=edges)
+    statistics = gather((Batch(*known) for known in known_rows(rows, "train", classes)), len(classes), unit)
+    try:
+        solved = PrecisionPair.of(statistics)
+    except NotTrainable as error:
+        return Outliers(lacks=str(error))
+    detector = OutlierDetector.fold(statistics, solved, edges)
+    scores: list[NDArray[Any]] = []
+    for view in rows.validations():
+        for X, codes in known_rows(view, "val", classes):
+            if view is rows:
+                scores.append(detector.score(X))
+            elif (several := statistics.counts[codes] > 1).any():
+                scores.append(left_out_scores(statistics, solved, unit(X[several]), codes[several]))
+    return Outliers(detector, score_quantiles(np.concatenate(scores))) if scores else Outliers()
+
+
+def known_rows(
+    rows: Rows, split: str, classes: tuple[str, ...]
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+    """X and codes of a split's rows, batch by batch, without those of other classes."""
+    for _, X, codes in rows.batches(split, classes):
+        known = codes >= 0
+        if known.any():
+            yield X[known], codes[known]
+
+
+def tell_strangers(rows: Rows, head: Head, outliers: Outliers) -> Strangers | None:
+    """How well strangers (split `ood`) stand out from rows of `test`, or of `val` where there is no test row.
+
+    None when there are no rows of one or the other. The strangers' vectors are held in memory.
+    """
+    strangers = rows.matrix("ood", head.classes).X  # not streamed: their labels may be anything, and are not looked at
+    split = next((split for split in ("test", "val") if rows.labelled(split).num_rows), "test")
+    known = [suspicion(X, head, outliers.detector) for X, _ in known_rows(rows, split, head.classes)]
+    if not len(strangers) or not known:
+        return None
+    ours, theirs = np.concatenate(known), suspicion(strangers, head, outliers.detector)
+    names = ("max_probability", "outlier") if outliers.detector else ("max_probability",)
+    flagged = {}
+    if outliers.detector:
+        a, b = (outlier_percentile(scores[:, 1], outliers.quantiles) for scores in (theirs, ours))
+        flagged = {limit: (float(np.mean(a > limit)), float(np.mean(b > limit))) for limit in LIMITS}
+    return Strangers(
+        rows=len(theirs),
+        against=split,
+        against_rows=len(ours),
+        auroc={name: auroc(ours[:, i], theirs[:, i]) for i, name in enumerate(names)},
+        flagged=flagged,
+    )
+
+
+def suspicion(X: NDArray[np.float32], head: Head, detector: OutlierDetector | None) -> NDArray[np.float32]:
+    """Doubt and outlier score of rows X, as columns."""
+    columns = [doubt(head.predict_proba(X)), *([detector.score(X)] if detector else [])]
+    return np.column_stack(columns)
