@@ -5,6 +5,7 @@ Pure functions of arrays. Give them rows that no member was trained on.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,8 @@ class FusionReport:
 
     Attributes:
         rows: rows that were looked at.
-        members: figures of each single encoder, by name.
+        members: figures of each encoder alone, by name.
+        singles: likewise of classifiers that play no part in the fusion, such as the same with another norm.
         rules: figures of every rule by name; "…, calibrated" with the members' temperatures.
         oracle: share of rows that any member gets right: the bound of choosing a member for every row.
         oracle_gain: that less the best single member.
@@ -67,6 +69,7 @@ class FusionReport:
 
     rows: int
     members: Mapping[str, Figures]
+    singles: Mapping[str, Figures]
     rules: Mapping[str, Figures]
     oracle: float
     oracle_gain: float
@@ -86,6 +89,7 @@ def fusion_report(
     temperatures: NDArray[Any],
     weights: NDArray[Any],
     *,
+    singles: Mapping[str, NDArray[Any]] = MappingProxyType({}),
     cascade: Sequence[CascadePoint] = (),
 ) -> FusionReport:
     """The report on scores (n ≥ 1, B, K) of members with `names` (B,), -inf where a member lacks a class.
@@ -93,6 +97,7 @@ def fusion_report(
     Args:
         codes: true classes (n,).
         temperatures, weights: of the members, (B,), learned on other rows.
+        singles: scores (n, K) of others, by name.
     """
     right = scores.argmax(axis=2) == codes[:, None]
     members = {name: Figures.of(scores[:, member], codes) for member, name in enumerate(names)}
@@ -100,6 +105,7 @@ def fusion_report(
     return FusionReport(
         rows=len(codes),
         members=members,
+        singles={name: Figures.of(each, codes) for name, each in singles.items()},
         rules=rule_figures(scores, codes, temperatures, weights),
         oracle=oracle,
         oracle_gain=oracle - max(each.accuracy for each in members.values()),
@@ -190,3 +196,34 @@ def cascade_curve(
 
 def rounded(matrix: NDArray[np.float64]) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(row) for row in matrix.round(6).tolist())
+
+
+def fusion_lines(reports: Mapping[str, FusionReport]) -> list[str]:
+    """The reports of one or more splits as Markdown: accuracy and NLL side by side, and what a cascade costs.
+
+    Of the cascade the cheapest point of each run of equal accuracies.
+    """
+    columns = [cells(report) for report in reports.values()]
+    heads = [f"{figure}, {split}" for split in reports for figure in ("accuracy", "NLL")]
+    lines = ["", "## What fusing is worth", "", row("", *heads), row(*["---"] * (len(heads) + 1))]
+    lines += [row(name, *(cell for column in columns for cell in column[name])) for name in columns[0]]
+    split, last = list(reports.items())[-1]
+    if last.cascade:
+        lines += ["", f"## What the cascade costs, {split}", ""]
+        lines += [row("stops at", "mean cost", "accuracy"), row(*["---"] * 3)]
+        accuracies = [None, *(point.accuracy for point in last.cascade)]
+        changes = [point for point, before in zip(last.cascade, accuracies, strict=False) if point.accuracy != before]
+        lines += [row(f"{point.threshold:.4f}", f"{point.cost:.3f}", f"{point.accuracy:.4f}") for point in changes]
+    return lines
+
+
+def cells(report: FusionReport) -> dict[str, tuple[str, str]]:
+    """Accuracy and NLL of everything in a report, by name."""
+    found = {**report.members, **report.singles, **report.rules}
+    shown = {name: (f"{each.accuracy:.4f}", f"{each.nll:.4f}") for name, each in found.items()}
+    oracles = {"oracle": report.oracle, "oracle, were errors independent": report.independent_oracle}
+    return shown | {name: (f"{value:.4f}", "") for name, value in oracles.items()}
+
+
+def row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"

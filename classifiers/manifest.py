@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import accumulate, pairwise
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -40,6 +42,15 @@ class EncoderBlock(_Strict):
     name: str
     fingerprint: Sha256
     columns: tuple[int, int]
+
+
+def side_by_side(encoders: Sequence[EncoderBlock]) -> tuple[EncoderBlock, ...]:
+    """The same encoders with columns that follow each other from 0 on."""
+    ends = list(accumulate(encoder.columns[1] - encoder.columns[0] for encoder in encoders))
+    return tuple(
+        encoder.model_copy(update={"columns": columns})
+        for encoder, columns in zip(encoders, pairwise([0, *ends]), strict=True)
+    )
 
 
 class ArrayShape(_Strict):

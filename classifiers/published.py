@@ -1,8 +1,8 @@
 """A head as it is served: what `answer` gives for a batch of vectors."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,10 +11,11 @@ from classifiers.calibration import outlier_percentile
 from classifiers.conformal import NONCONFORMITY, SETS, Sets, prediction_sets, threshold
 from classifiers.errors import NoOutlierScore, UnknownCoverage, UnknownSets, WrongFingerprint
 from classifiers.heads.base import Head, best, check_vectors, probabilities
+from classifiers.heads.fusion import FusionHead
 from classifiers.heads.outlier import OutlierDetector
-from classifiers.manifest import Conformal, Manifest
+from classifiers.manifest import Conformal, Manifest, side_by_side
 
-Reason = Literal["low_probability", "outlier"]
+Reason = Literal["low_probability", "outlier", "no_outlier_score"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,22 +45,54 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class PublishedHead:
-    """One version of a named head, loaded. Never changed, so any number of threads may ask it."""
+    """One version of a named head, loaded. Never changed, so any number of threads may ask it.
+
+    Attributes:
+        detector: what gives outlier percentiles, where the head has one.
+        missing: names of the encoders that it was trained on and now does without, see `from_some`.
+        accuracy_lost: by that, measured when it was trained; negative where it did better, None where not measured.
+    """
 
     name: str
     version: str
     head: Head
     manifest: Manifest
     detector: OutlierDetector | None = None
+    missing: tuple[str, ...] = ()
+    accuracy_lost: float | None = None
 
     @property
     def fingerprints(self) -> tuple[str, ...]:
         """Fingerprints of the encoders whose vectors it takes, in the order of their columns."""
         return tuple(encoder.fingerprint for encoder in self.manifest.encoders)
 
+    def can_answer(self, fingerprints: Collection[str]) -> bool:
+        """Whether the encoders of the vectors it takes are among these: all, or for a fused head any of them."""
+        enough = any if isinstance(self.head, FusionHead) else all
+        return enough(fingerprint in fingerprints for fingerprint in self.fingerprints)
+
+    def from_some(self, fingerprints: Collection[str]) -> Self:
+        """The head for vectors of those of its encoders alone that are among these, if it `can_answer` from them.
+
+        What was calibrated on all of them is left out: prediction sets and outlier percentiles.
+        """
+        there = [i for i, fingerprint in enumerate(self.fingerprints) if fingerprint in fingerprints]
+        encoders = self.manifest.encoders
+        if len(there) == len(encoders) or not isinstance(self.head, FusionHead):
+            return self
+        kept = side_by_side([encoders[i] for i in there])
+        return replace(
+            self,
+            head=self.head.only(there),
+            manifest=self.manifest.model_copy(update={"encoders": kept, "conformal": {}, "outlier": ()}),
+            detector=None,
+            missing=tuple(encoder.name for i, encoder in enumerate(encoders) if i not in there),
+            accuracy_lost=self.head.loss_without(there),
+        )
+
     def require(self, fingerprints: Collection[str]) -> None:
-        """Raises WrongFingerprint unless the encoders of the vectors it takes are all among these."""
-        if not set(self.fingerprints).issubset(fingerprints):
+        """Raises WrongFingerprint unless it can answer from vectors of these encoders."""
+        if not self.can_answer(fingerprints):
             expected = tuple(f"{encoder.name} ({encoder.fingerprint})" for encoder in self.manifest.encoders)
             raise WrongFingerprint(self.name, expected, tuple(sorted(fingerprints)))
 
@@ -76,7 +109,7 @@ class PublishedHead:
                 raise UnknownSets(sets, ["lac (of a head saved by an earlier version; train it again for others)"])
             if f"{coverage:g}" not in stored:
                 raise UnknownCoverage(f"{coverage:g}", stored)
-        if max_outlier is not None and not self.manifest.outlier:
+        if max_outlier is not None and not self.manifest.outlier and not self.missing:
             raise NoOutlierScore(self.name)
 
     def answer(
@@ -157,6 +190,6 @@ def reasons(
     found: list[Reason] = []
     if min_probability is not None and probability < min_probability:
         found.append("low_probability")
-    if max_outlier is not None and percentile is not None and percentile > max_outlier:
-        found.append("outlier")
+    if max_outlier is not None and (percentile is None or percentile > max_outlier):
+        found.append("no_outlier_score" if percentile is None else "outlier")
     return tuple(found)

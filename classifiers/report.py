@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 
 from classifiers.evaluate import Evaluation
+from classifiers.fusion_report import FusionReport, fusion_lines
 from classifiers.trust import ECE_BINS, Reliability, Selective, Strangers
 
 MOST_CLASSES = 40
@@ -26,6 +27,7 @@ class Report:
         notes: what a reader must know, one sentence each.
         evaluations: figures by split, with calibrated probabilities. Choose on val; test is looked at once.
         strangers: how well rows of the split `ood` stand out; None without such rows.
+        fusion: of a fused head, what stands beside it, by split.
     """
 
     task: str
@@ -38,6 +40,7 @@ class Report:
     notes: tuple[str, ...]
     evaluations: Mapping[str, Evaluation]
     strangers: Strangers | None = None
+    fusion: Mapping[str, FusionReport] = field(default_factory=dict)
 
 
 def to_json(report: Report) -> str:
@@ -53,6 +56,7 @@ def to_json(report: Report) -> str:
         "notes": list(report.notes),
         "evaluations": {split: evaluation_dict(each) for split, each in report.evaluations.items()},
         "ood": strangers_dict(report.strangers) if report.strangers else None,
+        "fusion": {split: each.to_json() for split, each in report.fusion.items()},
     }
     return json.dumps(content, indent=2, ensure_ascii=False)
 
@@ -104,7 +108,7 @@ def confusions(evaluation: Evaluation) -> list[list[Any]]:
 
 def to_markdown(report: Report) -> str:
     """One page: figures by split, notes, and the last split's weakest classes and commonest confusions."""
-    made = {**report.parameters, **report.settings}
+    made = {name: value for name, value in {**report.parameters, **report.settings}.items() if plain(value)}
     lines = [
         f"# {report.kind} head for {report.task}",
         "",
@@ -117,6 +121,7 @@ def to_markdown(report: Report) -> str:
         *([""] if report.notes else []),
         *figures(report.evaluations),
         *(strangers_lines(report.strangers) if report.strangers else ()),
+        *(fusion_lines(report.fusion) if report.fusion else ()),
     ]
     if report.evaluations:
         split, evaluation = list(report.evaluations.items())[-1]
@@ -125,6 +130,11 @@ def to_markdown(report: Report) -> str:
         lines += ["", f"## Weakest classes, {split}", "", *classes_table(evaluation)]
         lines += ["", f"## Commonest confusions, {split}", "", *confusions_table(evaluation)]
     return "\n".join(lines) + "\n"
+
+
+def plain(value: object) -> bool:
+    """Whether a setting is one value, or a list of them: what heads inside a head are like stands in the manifest."""
+    return not isinstance(value, dict) and not (isinstance(value, list) and any(isinstance(v, dict) for v in value))
 
 
 def shown(value: object) -> str:

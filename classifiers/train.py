@@ -14,6 +14,8 @@ from classifiers.calibration import fit_temperature
 from classifiers.conformal import keep, lac_scores
 from classifiers.errors import NotTrainable
 from classifiers.evaluate import Evaluation, Outcomes, summarise
+from classifiers.fused import fusion_reports
+from classifiers.fusion_report import FusionReport
 from classifiers.heads.base import Head, probabilities
 from classifiers.kinds import KINDS, Learned, make_estimator, validate
 from classifiers.manifest import Conformal, TrainingRecord
@@ -88,7 +90,8 @@ def train(
     validated = validate(kind, estimator, rows, learned.head) if learned.validated is None else learned.validated
     calibrated = calibrate(learned.head, validated, seed)
     outliers = learn_outliers(rows, learned.head.classes)
-    report = make_report(rows, parameters, learned, calibrated, outliers, classes, seed)
+    fused = fusion_reports(rows, estimator, calibrated.head)
+    report = make_report(rows, parameters, learned, calibrated, outliers, fused, classes, seed)
     record = TrainingRecord(
         parameters=dict(report.parameters),
         task=task,
@@ -157,6 +160,7 @@ def make_report(
     learned: Learned,
     calibrated: Calibrated,
     outliers: Outliers,
+    fused: Mapping[str, FusionReport],
     classes: Sequence[str],
     seed: int,
 ) -> Report:
@@ -180,6 +184,7 @@ def make_report(
         notes=tuple(notes(rows, used, sorted(set(classes) - set(head.classes)), calibrated, outliers)),
         evaluations=found,
         strangers=tell_strangers(rows, head, outliers),
+        fusion=fused,
     )
 
 

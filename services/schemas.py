@@ -156,7 +156,13 @@ class HeadAnswer(BaseModel):
     abstained: bool | None = Field(
         None, description="with min_probability or max_outlier: whether the label should not be used"
     )
-    abstained_for: list[Literal["low_probability", "outlier"]] | None = Field(None, description="why it should not")
+    abstained_for: list[Literal["low_probability", "outlier", "no_outlier_score"]] | None = Field(
+        None, description="why it should not"
+    )
+    missing_encoders: list[str] | None = Field(
+        None, description="encoders of a fused head whose vectors were not there; it answered from the others"
+    )
+    accuracy_lost: float | None = Field(None, description="without them, as measured when the head was trained")
 
 
 class ClassifiedItem(BaseModel):

@@ -72,6 +72,8 @@ class FusionClassifier(HeadClassifier):
         subsets_: accuracy and temperature of every subset of the blocks, out of fold; for "nlc" on the rows that its
             gate was chosen on.
         out_of_fold_: the scores it was fitted on, see `HeldOut`; no rows without folds or with one block.
+        fused_, measured_: their fused scores (m, K), and which of these rows chose temperatures and weights alone: all
+            but those that a gate was trained on, (m,).
         head_: the NumPy head for serving.
     """
 
@@ -109,7 +111,7 @@ class FusionClassifier(HeadClassifier):
         self.classes_, codes = encode(labels)
         self.blocks_ = make_blocks(vectors, check_parameters(self, vectors.shape[1]), self.normalise)
         parts = self.blocks_.of(vectors)
-        prototype, whole = self._prototype(), np.concatenate(parts, axis=1) if self.rule in WHOLE else None
+        prototype, whole = self.make_member(), np.concatenate(parts, axis=1) if self.rule in WHOLE else None
         held = HeldOut.of(prototype, parts, whole, codes, self._folds(codes, len(parts)))
         temperatures = np.ones(len(parts), np.float32)
         if self.calibrate:
@@ -121,7 +123,8 @@ class FusionClassifier(HeadClassifier):
         self.head_ = self._head()
         return self
 
-    def _prototype(self) -> HeadClassifier:
+    def make_member(self) -> HeadClassifier:
+        """An unfitted member. Raises what `set_params` does for parameters that it does not have."""
         made: HeadClassifier = clone(MEMBERS[self.member] if isinstance(self.member, str) else self.member)
         made.set_params(**(self.member_params or {}))
         return made
@@ -156,7 +159,7 @@ class FusionClassifier(HeadClassifier):
             combiner = replace(combiner, gate=gate, inputs=self.inputs)
         fused = held.whole if self.rule_ == "concatenation" else combiner.scores(held.scores, blocks)
         self.subsets_ = measure_subsets(combiner, held.scores[measured], held.codes[measured], fused[measured])
-        self.combiner_ = combiner
+        self.combiner_, self.fused_, self.measured_ = combiner, fused, measured
 
     def _cascade(self, logs: NDArray[Any], codes: NDArray[np.int64]) -> Cascade:
         costs = [1.0] * logs.shape[1] if self.costs is None else self.costs

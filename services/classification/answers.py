@@ -1,16 +1,19 @@
 """From vectors to answers: one pass of each head over the items that have all the vectors it reads."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from classifiers.conformal import Sets
 from classifiers.published import Answer, PublishedHead
 from services.classification.vectors import ByEncoder
-from services.items import Vectored
 from services.metrics import Metrics
 from services.schemas import ClassifiedItem, HeadAnswer, PredictionSet, Ranked
+
+Vector = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,35 +36,29 @@ def answer(
 ) -> list[ClassifiedItem]:
     """An item for each item of the request: the answers of all heads, or the problem that it has."""
     columns = list(by_encoder.values())
-    items = [_item([column[i] for column in columns]) for i in range(len(columns[0]))]
+    items = [ClassifiedItem(id=part.id, name=part.name) for part in columns[0]]
     with metrics.timed("head"):
         for head in heads:
-            blocks = [by_encoder[fingerprint] for fingerprint in head.fingerprints]
-            for i, found in _answer_one(head, blocks, options):
+            for i, found in _answers(head, by_encoder, options):
                 items[i].answers.append(found)
+    for i, item in enumerate(items):
+        if len(item.answers) < len(heads):
+            item.error = next(part.error for part in (column[i] for column in columns) if part.error)
     return items
 
 
-def _item(parts: Sequence[Vectored]) -> ClassifiedItem:
-    error = next((part.error for part in parts if part.error), None)
-    return ClassifiedItem(id=parts[0].id, name=parts[0].name, error=error)
-
-
-def _answer_one(
-    head: PublishedHead, blocks: Sequence[Sequence[Vectored]], options: Options
-) -> list[tuple[int, HeadAnswer]]:
-    rows = {i: parts for i, items in enumerate(zip(*blocks, strict=True)) if (parts := _parts(items))}
-    if not rows:
-        return []
-    X = np.stack([np.concatenate(parts) for parts in rows.values()])
-    answers = head.answer(X, **asdict(options))
-    return [(i, _as_json(head, found, options)) for i, found in zip(rows, answers, strict=True)]
-
-
-def _parts(items: Sequence[Vectored]) -> list[np.ndarray[tuple[int], np.dtype[np.float32]]]:
-    """The item's vectors in the order of the head's blocks; empty when one is missing."""
-    vectors = [item.vector for item in items if item.vector is not None]
-    return vectors if len(vectors) == len(items) else []
+def _answers(head: PublishedHead, by_encoder: ByEncoder, options: Options) -> Iterator[tuple[int, HeadAnswer]]:
+    """The number of each item that the head can answer, and the answer: one pass for items with the same vectors."""
+    own = {fingerprint: by_encoder[fingerprint] for fingerprint in head.fingerprints if fingerprint in by_encoder}
+    groups: dict[tuple[str, ...], dict[int, Vector]] = defaultdict(dict)
+    for i, parts in enumerate(zip(*own.values(), strict=True)):
+        vectors = {fp: part.vector for fp, part in zip(own, parts, strict=True) if part.vector is not None}
+        if head.can_answer(vectors):
+            groups[tuple(vectors)][i] = np.concatenate(list(vectors.values()))
+    for there, rows in groups.items():
+        asked = head.from_some(there)
+        answers = asked.answer(np.stack(list(rows.values())), **asdict(options))
+        yield from ((i, _as_json(asked, found, options)) for i, found in zip(rows, answers, strict=True))
 
 
 def _as_json(head: PublishedHead, found: Answer, options: Options) -> HeadAnswer:
@@ -78,4 +75,6 @@ def _as_json(head: PublishedHead, found: Answer, options: Options) -> HeadAnswer
         outlier_percentile=found.outlier_percentile,
         abstained=bool(found.abstained) if options.may_abstain else None,
         abstained_for=list(found.abstained) or None,
+        missing_encoders=list(head.missing) or None,
+        accuracy_lost=head.accuracy_lost,
     )

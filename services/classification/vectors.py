@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from starlette.concurrency import run_in_threadpool
@@ -10,10 +10,11 @@ from starlette.concurrency import run_in_threadpool
 from classifiers.published import PublishedHead
 from embedder.errors import UnknownEncoder
 from services.classification.state import ClassificationService
-from services.items import Upload, Vectored
+from services.errors import RemoteProblem
+from services.items import Upload, Vectored, VectoredBatch
 from services.schemas import Problem
 from store import Store
-from store.errors import UnknownId
+from store.errors import UnknownFeatures, UnknownId
 
 ByEncoder = Mapping[str, list[Vectored]]
 """Fingerprint → an item for each item of the request, in the request's order."""
@@ -24,23 +25,52 @@ async def of_images(
 ) -> ByEncoder:
     """One pass of the embedding service for every encoder that any of the heads needs.
 
-    Raises ServiceDown, RemoteProblem; WrongFingerprint when that service's encoder is not the heads'.
+    Raises ServiceDown, RemoteProblem; WrongFingerprint when that service's encoder is not the heads'. A fused head
+    does without the encoders that are not loaded there.
     """
     names = {encoder.fingerprint: encoder.name for head in heads for encoder in head.manifest.encoders}
     good = [upload for upload in uploads if upload.error is None]
-    calls = (service.embedding.embed(good, encoder=name) for name in names.values())
-    batches = await asyncio.gather(*calls) if good else []
-    found = {batch.fingerprint: _beside_failed(uploads, batch.items) for batch in batches}
+    if not good:
+        return {fingerprint: _beside_failed(uploads, []) for fingerprint in names}
+    asked = await asyncio.gather(*(_embedded(service, good, name) for name in names.values()))
+    found = {each.fingerprint: _beside_failed(uploads, each.items) for each in asked if isinstance(each, VectoredBatch)}
+    _require(heads, found, [each for each in asked if isinstance(each, RemoteProblem)])
+    return found
+
+
+async def _embedded(
+    service: ClassificationService, uploads: Sequence[Upload], encoder: str
+) -> VectoredBatch | RemoteProblem:
+    """The vectors, or that the embedding service has no such encoder."""
+    try:
+        return await service.embedding.embed(uploads, encoder=encoder)
+    except RemoteProblem as problem:
+        if problem.code != "unknown_encoder":
+            raise
+        return problem
+
+
+def _require(heads: Sequence[PublishedHead], found: Collection[str], problems: Sequence[Exception]) -> None:
+    """Raises the first of the problems, or WrongFingerprint, when a head can't answer from what was found."""
     for head in heads:
-        head.require(found if good else head.fingerprints)
-    return found or {fingerprint: _beside_failed(uploads, []) for fingerprint in names}
+        if problems and not head.can_answer(found):
+            raise problems[0]
+        head.require(found)
 
 
 async def of_ids(service: ClassificationService, ids: Sequence[str], heads: Sequence[PublishedHead]) -> ByEncoder:
-    """Stored vectors. An id without one is that item's problem alone; UnknownId when none has one."""
+    """Stored vectors. An id without one is that item's problem alone; UnknownId when none has one.
+
+    Raises UnknownFeatures when nothing is stored of an encoder that a head needs; a fused head does without some.
+    """
     store = service.store()
-    fingerprints = {fingerprint for head in heads for fingerprint in head.fingerprints}
-    found = {fp: await run_in_threadpool(_stored, store, fp, ids) for fp in fingerprints}
+    found, problems = {}, []
+    for fingerprint in {fingerprint for head in heads for fingerprint in head.fingerprints}:
+        try:
+            found[fingerprint] = await run_in_threadpool(_stored, store, fingerprint, ids)
+        except UnknownFeatures as problem:
+            problems.append(problem)
+    _require(heads, found, problems)
     if all(item.vector is None for items in found.values() for item in items):
         raise UnknownId(ids)
     return found

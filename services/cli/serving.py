@@ -142,6 +142,9 @@ def classify(
         columns = ("file", "head", "label", "probability", "prediction set", "outlier percentile", "abstained for")
         output.table(columns, rows)
         for item in items:
+            for found in item.answers:
+                if found.missing_encoders:
+                    output.err.print(f"{item.name}: {_without(found)}")
             if item.error:
                 output.err.print(f"{item.name}: {item.error.code}: {item.error.message}")
     raise typer.Exit(output.PARTIAL if any(item.error for item in items) else 0)
@@ -187,6 +190,12 @@ def _told(found: "HeadAnswer") -> tuple[str, ...]:
         "" if percentile is None else f"{percentile:.0f}",
         ", ".join(found.abstained_for or ()),
     )
+
+
+def _without(found: "HeadAnswer") -> str:
+    """That a fused head had to do without some encoders, and what that costs."""
+    lost = "" if found.accuracy_lost is None else f", which lost {found.accuracy_lost:.1%} accuracy in training"
+    return f"{found.head} answered without {', '.join(found.missing_encoders or ())}{lost}"
 
 
 def _shortened(labels: list[str]) -> list[str]:
