@@ -1,0 +1,66 @@
+"""What heads for rows with any number of labels share: a probability a label, and thresholds."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from classifiers.heads.base import Head, Link, require_shapes
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """From which score on a label is given. Scores are before temperature and link, so calibration changes no decision.
+
+    Attributes:
+        labels: float32 (L,).
+        common: float32 (1,), for labels that no threshold was tuned for, such as those that a head is given later.
+    """
+
+    labels: NDArray[np.float32]
+    common: NDArray[np.float32]
+
+    @classmethod
+    def even(cls, n_labels: int) -> Self:
+        """A label is given where it is as likely as not."""
+        return cls(np.zeros(n_labels, np.float32), np.zeros(1, np.float32))
+
+    def over(self, known: Sequence[str], classes: Sequence[str]) -> Self:
+        """For other labels: those with a `known` name keep their threshold, the others get the common one."""
+        own = dict(zip(known, self.labels, strict=True))
+        return type(self)(np.array([own.get(name, self.common[0]) for name in classes], np.float32), self.common)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        return {"thresholds": self.labels, "common_threshold": self.common}
+
+    @classmethod
+    def split(cls, arrays: Mapping[str, NDArray[Any]], n_labels: int) -> tuple[Self, dict[str, NDArray[Any]]]:
+        """The thresholds among a head's arrays, and its other arrays. Raises ValueError."""
+        names = ("thresholds", "common_threshold")
+        found = {name: array for name, array in arrays.items() if name in names}
+        require_shapes(found, {"thresholds": ((n_labels,), "float32"), "common_threshold": ((1,), "float32")})
+        return cls(found["thresholds"], found["common_threshold"]), {n: a for n, a in arrays.items() if n not in names}
+
+
+class LabelsHead(Head):
+    """A head that gives a row any number of labels.
+
+    Attributes:
+        thresholds: from which score on; where nothing was tuned, from a probability of one half at temperature 1.
+    """
+
+    link: ClassVar[Link] = "sigmoid"
+
+    def __init__(self, classes: Sequence[str], thresholds: Thresholds | None = None, temperature: float = 1.0) -> None:
+        super().__init__(classes, temperature)
+        self.thresholds = Thresholds.even(len(self.classes)) if thresholds is None else thresholds
+
+    def with_thresholds(self, thresholds: Thresholds) -> Self:
+        """The same head with other thresholds. Raises ValueError for those of another number of labels."""
+        return type(self).from_arrays({**self.arrays(), **thresholds.arrays()}, self.meta())
+
+    def given(self, X: ArrayLike) -> NDArray[np.bool_]:
+        """Which labels each row gets, (n, L): those whose score reaches their threshold. Raises BadVectors."""
+        return np.asarray(self.scores(X) >= self.thresholds.labels)
