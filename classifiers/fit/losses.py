@@ -1,0 +1,77 @@
+"""Losses for rows with several labels, and the contrastive loss of pictures and texts. Pure functions on tensors.
+
+All compute in float32 at least, whatever they are given: the logarithms and powers below are NaN in half precision
+for confident scores.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, logsigmoid, normalize
+
+
+def widened(x: Tensor) -> Tensor:
+    """x in float32, or in float64 if that is what it has."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def asymmetric_loss(
+    scores: Tensor,
+    targets: Tensor,
+    *,
+    gamma_negative: float = 4.0,
+    gamma_positive: float = 0.0,
+    margin: float = 0.05,
+) -> Tensor:
+    """The asymmetric loss of every row, summed over its labels: (n,).
+
+    Ridnik et al. 2021 (arXiv 2009.14119): with p = sigmoid(score) and p_m = max(p - margin, 0), a label that is
+    there costs -(1 - p)^γ₊ log p, one that is not costs -p_m^γ₋ log(1 - p_m). The factors in front are constants
+    to the gradient, as in the authors' training runs. With γ₊ = γ₋ = margin = 0 this is binary cross-entropy.
+
+    The authors clamp the logarithms at 1e-8, where the gradient ends; log-sigmoid needs no clamp.
+
+    Args:
+        scores: (n, L), before the sigmoid.
+        targets: (n, L), 1 where the label is there, else 0.
+    """
+    scores = widened(scores)
+    targets = targets.to(scores.dtype)
+    absent = torch.sigmoid(-scores)
+    if margin > 0:
+        absent = (absent + margin).clamp(max=1.0)
+        log_absent = absent.log()
+    else:
+        log_absent = logsigmoid(-scores)
+    with torch.no_grad():
+        weight_positive = torch.sigmoid(-scores).pow(gamma_positive)
+        weight_negative = (1.0 - absent).pow(gamma_negative)
+    costs = targets * weight_positive * logsigmoid(scores) + (1.0 - targets) * weight_negative * log_absent
+    return -costs.sum(dim=1)
+
+
+def zlpr_loss(scores: Tensor, targets: Tensor) -> Tensor:
+    """The zero-bounded log-sum-exp pairwise rank loss of every row, (n,).
+
+    Su et al. 2022 (arXiv 2208.02955): log(1 + Σ_present e^-s) + log(1 + Σ_absent e^s). Labels compete within a row,
+    and zero divides those that are there from those that are not. Arguments as for `asymmetric_loss`.
+    """
+    scores, there = widened(scores), targets > 0
+    zero = scores.new_zeros(len(scores), 1)
+    present = torch.cat([zero, (-scores).masked_fill(~there, -torch.inf)], dim=1)
+    absent = torch.cat([zero, scores.masked_fill(there, -torch.inf)], dim=1)
+    return present.logsumexp(dim=1) + absent.logsumexp(dim=1)
+
+
+def clip_loss(images: Tensor, texts: Tensor, scale: Tensor, same: Tensor | None = None) -> Tensor:
+    """The symmetric contrastive loss of n pictures and their n texts, a scalar (Radford et al. 2021, 2103.00020).
+
+    Args:
+        images, texts: (n, d), of any norm.
+        scale: multiplies the cosines, a scalar.
+        same: (n, n) bool, which pictures have the same text. They share the target evenly, where the plain loss
+            would have each of them push the others' equal texts away. None: every text is its own.
+    """
+    cosines = normalize(widened(images), dim=1) @ normalize(widened(texts), dim=1).T
+    shared = torch.eye(len(cosines), dtype=cosines.dtype) if same is None else same.to(cosines.dtype)
+    target = shared / shared.sum(dim=1, keepdim=True)
+    return 0.5 * (cross_entropy(scale * cosines, target) + cross_entropy(scale * cosines.T, target))
