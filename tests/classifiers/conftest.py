@@ -1,7 +1,7 @@
 """Small labelled vectors, one calibrated head of every kind, and a store that holds the vectors."""
 
 import pytest
-from toys import EDGES, VARIANTS, Toy, fill, fitted, make_toy
+from toys import EDGES, LABEL_VARIANTS, VARIANTS, Toy, fill, fitted, make_toy
 
 from classifiers.calibration import fit_temperature
 from classifiers.fit.fusion import FusionClassifier
@@ -14,7 +14,7 @@ def toy() -> Toy:
     return make_toy()
 
 
-@pytest.fixture(scope="session", params=VARIANTS)
+@pytest.fixture(scope="session", params=[*VARIANTS, *LABEL_VARIANTS])
 def head(request, toy):
     """One calibrated head of every variant of every kind."""
     uncalibrated = fitted(request.param, toy).head_

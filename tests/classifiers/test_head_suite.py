@@ -2,45 +2,49 @@
 
 import numpy as np
 import pytest
-from toys import VARIANTS, estimator, fitted
+from toys import LABEL_VARIANTS, VARIANTS, fit, fitted, shaped
 
 from classifiers.errors import BadVectors
 from classifiers.heads import HEADS
 from classifiers.heads.base import Head, probabilities
 from classifiers.kinds import KINDS
 
-
-def test_every_kind_that_trains_can_be_served_and_is_in_this_suite():
-    assert set(KINDS) == set(HEADS) == {kind for kind, _ in VARIANTS.values()}
+EVERY = [*VARIANTS, *LABEL_VARIANTS]
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_kind_that_trains_can_be_served_and_is_in_this_suite(toy):
+    assert set(KINDS) == {kind for kind, _ in VARIANTS.values()}
+    assert set(HEADS) == set(KINDS) | {fitted(variant, toy).head_.kind for variant in LABEL_VARIANTS}
+
+
+@pytest.mark.parametrize("variant", EVERY)
 def test_fit_does_not_touch_its_input(variant, toy):
     X, labels = toy.X.copy(), toy.labels.copy()
     X.flags.writeable = labels.flags.writeable = False
-    estimator(variant).fit(X, labels)
+    fit(variant, X, labels)
     np.testing.assert_array_equal(X, toy.X)
     np.testing.assert_array_equal(labels, toy.labels)
 
 
-def test_probabilities_sum_to_one(head, toy):
+def test_probabilities_are_such_and_sum_to_one_where_a_row_has_one_label(head, toy):
     proba = head.predict_proba(toy.X)
     assert proba.dtype == np.float32
-    assert (proba >= 0).all()
-    np.testing.assert_allclose(proba.sum(axis=1), 1, atol=1e-5)
+    assert ((proba >= 0) & (proba <= 1)).all()
+    if head.link == "softmax":
+        np.testing.assert_allclose(proba.sum(axis=1), 1, atol=1e-5)
 
 
 def test_it_learns(head, toy):
     assert np.mean(head.predict(toy.X) == toy.labels) > 0.85
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", EVERY)
 def test_class_order_is_that_of_the_sorted_labels_whatever_the_row_order(variant, toy):
     order = np.random.default_rng(0).permutation(len(toy.X))
-    shuffled = estimator(variant).fit(toy.X[order], toy.labels[order])
+    shuffled = fit(variant, toy.X[order], toy.labels[order])
     assert shuffled.head_.classes == tuple(sorted(toy.classes))
     straight = fitted(variant, toy).head_
-    if straight.kind in ("mixture", "fusion"):  # which rows are held out, and where EM starts, go by their order
+    if straight.kind in ("mixture", "fusion", "bilinear", "decoder"):  # which rows are held out goes by their order
         assert np.mean(shuffled.head_.predict(toy.X) == straight.predict(toy.X)) > 0.94
     else:
         np.testing.assert_allclose(shuffled.head_.predict_proba(toy.X), straight.predict_proba(toy.X), atol=2e-3)
@@ -58,17 +62,17 @@ def test_float64_input_scores_as_float32_does(head, toy):
     np.testing.assert_array_equal(head.scores(toy.X.astype(np.float64)), head.scores(toy.X))
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", EVERY)
 def test_a_fit_in_float64_is_nearly_one_in_float32(variant, toy):
-    wide = estimator(variant).fit(toy.X.astype(np.float64), toy.labels).head_
+    wide = fit(variant, toy.X.astype(np.float64), toy.labels).head_
     narrow = fitted(variant, toy).head_
     np.testing.assert_allclose(narrow.predict_proba(toy.X), wide.predict_proba(toy.X), atol=2e-3)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", EVERY)
 def test_the_head_says_what_its_estimator_says(variant, toy):
     made = fitted(variant, toy)
-    np.testing.assert_allclose(made.head_.predict_proba(toy.X), made.predict_proba(toy.X), atol=1e-4)
+    np.testing.assert_allclose(made.head_.predict_proba(toy.X), made.predict_proba(shaped(variant, toy.X)), atol=1e-4)
 
 
 def test_a_batch_is_its_rows_one_by_one(head, toy):
@@ -80,7 +84,7 @@ def test_a_batch_is_its_rows_one_by_one(head, toy):
         np.testing.assert_allclose(alone, density, rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", EVERY)
 def test_the_same_rows_give_the_same_head(variant, toy):
     once, again = fitted(variant, toy).head_, fitted(variant, toy).head_
     for name, array in once.arrays().items():
@@ -137,14 +141,16 @@ def test_top_k_is_the_sorted_head_of_the_probabilities(head, toy):
 def test_temperature_changes_confidence_and_no_prediction(head, toy):
     hot = head.with_temperature(10 * head.temperature)
     np.testing.assert_array_equal(hot.predict(toy.X), head.predict(toy.X))
-    assert hot.predict_proba(toy.X).max(axis=1).mean() < head.predict_proba(toy.X).max(axis=1).mean()
+    undecided = 0.5 if head.link == "sigmoid" else 0.2
+    assert np.abs(hot.predict_proba(toy.X) - undecided).mean() < np.abs(head.predict_proba(toy.X) - undecided).mean()
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", EVERY)
 def test_two_rows_a_class_are_enough(variant, toy):
     few = np.concatenate([np.flatnonzero(toy.codes == k)[:2] for k in range(5)])
-    head = estimator(variant).fit(toy.X[few], toy.labels[few]).head_
-    assert np.mean(head.predict(toy.X) == toy.labels) > 0.5
+    head = fit(variant, toy.X[few], toy.labels[few]).head_
+    least = 0.4 if head.kind == "decoder" else 0.5  # it knows which columns are one token, not which token it is
+    assert np.mean(head.predict(toy.X) == toy.labels) > least
 
 
 def test_arrays_of_another_shape_type_or_name_are_refused(head):

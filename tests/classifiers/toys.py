@@ -8,6 +8,9 @@ import numpy as np
 from classifiers.artifact import outlier_file
 from classifiers.calibration import score_quantiles
 from classifiers.conformal import aps_of_true, keep, lac_scores
+from classifiers.fit.bilinear import BilinearClassifier
+from classifiers.fit.decoder import DecoderClassifier
+from classifiers.fit.labelwise import LabelwiseClassifier
 from classifiers.heads.base import probabilities
 from classifiers.heads.outlier import OutlierDetector, PrecisionPair
 from classifiers.heads.statistics import GaussianStatistics
@@ -68,13 +71,50 @@ VARIANTS: dict[str, tuple[str, dict]] = {
 """Every kind of head, and the ways in which it can be set up that score differently."""
 
 
+TOKENS = (2, 6)
+"""As which decoders see a toy's columns."""
+TEXT = np.random.default_rng(0).normal(size=(5, 12)).astype(np.float32)
+"""Of the default toy's classes: the directions of their means."""
+
+_SMALL = {"width": 32, "heads": 4, "hidden": 32, "epochs": 50, "learning_rate": 1e-2}
+LABEL_VARIANTS: dict[str, tuple[type, dict]] = {
+    "labelwise": (LabelwiseClassifier, {}),
+    "labelwise pca": (LabelwiseClassifier, {"norm": "unit", "project": "pca", "dims": 0.95, "C": 1.0}),
+    "labelwise ranpac": (LabelwiseClassifier, {"project": "ranpac", "dims": 60}),
+    "cosine": (BilinearClassifier, {"rank": 0, "epochs": 5, "centre": True}),
+    "bilinear": (BilinearClassifier, {"rank": 4, "epochs": 20, "centre": True}),
+    "bilinear apart": (BilinearClassifier, {"rank": 12, "shared": False, "loss": "zlpr", "learning_rate": 1e-2}),
+    "decoder": (DecoderClassifier, _SMALL),
+    "decoder groups": (DecoderClassifier, {**_SMALL, "queries": "groups"}),
+}
+"""The same of the kinds that give any number of labels. A toy's rows have one each."""
+
+
 def estimator(variant: str, **more):
+    if variant in LABEL_VARIANTS:
+        made, params = LABEL_VARIANTS[variant]
+        return made(**params, **more)
     kind, params = VARIANTS[variant]
     return KINDS[kind].estimator(**params, **more)
 
 
+def shaped(variant: str, X):
+    """X as the estimator takes it."""
+    return X.reshape(-1, *TOKENS) if variant.startswith("decoder") else X
+
+
+def fit(variant: str, X, labels, **more):
+    """An estimator of the variant, fitted."""
+    made = estimator(variant, **more)
+    if variant not in LABEL_VARIANTS:
+        return made.fit(X, labels)
+    classes = [f"class {k}" for k in range(5)]
+    text = {} if variant.startswith("labelwise") else {"text": TEXT}
+    return made.fit(shaped(variant, X), labels[:, None] == np.array(classes), classes, **text)
+
+
 def fitted(variant: str, toy: Toy, **more):
-    return estimator(variant, **more).fit(toy.X, toy.labels)
+    return fit(variant, toy.X, toy.labels, **more)
 
 
 def detector_of(toy: Toy, edges: tuple[int, ...] | None = None) -> OutlierDetector:
