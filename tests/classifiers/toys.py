@@ -76,18 +76,18 @@ TOKENS = (2, 6)
 TEXT = np.random.default_rng(0).normal(size=(5, 12)).astype(np.float32)
 """Of the default toy's classes: the directions of their means."""
 
-_SMALL = {"width": 32, "heads": 4, "hidden": 32, "epochs": 50, "learning_rate": 1e-2}
+_SMALL = {"width": 32, "heads": 4, "hidden": 32, "epochs": 25, "learning_rate": 2e-2}
 LABEL_VARIANTS: dict[str, tuple[type, dict]] = {
     "labelwise": (LabelwiseClassifier, {}),
     "labelwise pca": (LabelwiseClassifier, {"norm": "unit", "project": "pca", "dims": 0.95, "C": 1.0}),
     "labelwise ranpac": (LabelwiseClassifier, {"project": "ranpac", "dims": 60}),
-    "cosine": (BilinearClassifier, {"rank": 0, "epochs": 5, "centre": True}),
+    "bilinear cosine": (BilinearClassifier, {"rank": 0, "epochs": 5, "centre": True}),
     "bilinear": (BilinearClassifier, {"rank": 4, "epochs": 20, "centre": True}),
     "bilinear apart": (BilinearClassifier, {"rank": 12, "shared": False, "loss": "zlpr", "learning_rate": 1e-2}),
     "decoder": (DecoderClassifier, _SMALL),
     "decoder groups": (DecoderClassifier, {**_SMALL, "queries": "groups"}),
 }
-"""The same of the kinds that give any number of labels. A toy's rows have one each."""
+"""The same of the kinds that give any number of labels, each with its kind first. A toy's rows have one each."""
 
 
 def estimator(variant: str, **more):
