@@ -1,0 +1,134 @@
+"""Paper 1 (arXiv 2410.13421): one Gaussian a class is as good as softmax, more do not help, and PCA costs little.
+
+Each head learns from the split `train`. What is to be chosen (the penalty of softmax, shrinkage) is chosen by NLL on
+`val`, where there is one, or on a fifth of the training rows, held out; then the head learns from all of `train`.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+
+from benchmarks.quality.study import Finding, Study, Table
+from benchmarks.quality.vectors import ENCODERS, Vectors, paired_interval
+from classifiers.calibration import fit_temperature, mean_nll
+from classifiers.fit.base import HeadClassifier
+from classifiers.fit.gaussian import GaussianClassifier
+from classifiers.fit.held_out import stratified_folds
+from classifiers.fit.linear import LinearClassifier
+from classifiers.fit.mixture import MixtureClassifier
+from store import Store
+
+PAPER = "Gaussian heads (arXiv 2410.13421)"
+TASKS = ("clothing10", "caltech99", "cifar10_10k")
+SEEDS = (0, 1, 2, 3, 4)
+COMPONENTS = (1, 2, 4)
+PENALTIES, SHRINKAGES = (0.001, 0.01, 0.1, 1.0), (0.1, 0.25, 0.5, 0.75)
+MOST_BEHIND, MOST_LOST = 0.005, 0.01
+"""How far one Gaussian may be behind softmax, and how much accuracy PCA may cost."""
+VARIANCE = 0.8
+PCA = {"project": "pca", "dims": VARIANCE}
+
+ONE = "one Gaussian a class is within 0.5 points of softmax"
+TIED = "one Gaussian a class with a common covariance (LDA) is within 0.5 points of softmax"
+MORE = "more components a class do not help"
+REDUCED = f"PCA at {VARIANCE:.0%} of the variance costs at most 1 point"
+
+Right = NDArray[np.float64]
+"""Of each test row: whether it was right, or the share of the seeds that had it right."""
+
+
+def studies(store: Store, load: Any) -> list[Study]:
+    """One a task and encoder."""
+    settings = {
+        "seeds": SEEDS, "components": COMPONENTS, "penalties": PENALTIES, "shrinkages": SHRINKAGES, "variance": VARIANCE
+    }  # fmt: skip
+    made = []
+    for task in TASKS:
+        vectors: Vectors = load(store, task)
+        for encoder in ENCODERS:
+            run = partial(study, vectors, encoder)
+            made.append(Study(PAPER, f"gaussians, {task}, {encoder}", __file__, vectors.digest, run, settings))
+    return made
+
+
+def study(vectors: Vectors, encoder: str) -> tuple[list[Finding], list[Table]]:
+    """All claims on one encoder's vectors of one task."""
+    heads: dict[str, tuple[list[Right], str]] = {}
+    for suffix, transform in (("", {}), (", PCA", PCA)):
+        heads["softmax" + suffix] = tuned([LinearClassifier(C=C, **transform) for C in PENALTIES], vectors, encoder)
+        lda = [GaussianClassifier(shrinkage=s, **transform) for s in SHRINKAGES]
+        heads["LDA" + suffix] = tuned(lda, vectors, encoder)
+    for components in COMPONENTS:
+        heads[f"DGMMC-S, G = {components}"] = seeded(vectors, encoder, components=components)
+    heads["DGMMC-S, G = 1, PCA"] = seeded(vectors, encoder, components=1, **PCA)
+    right = {name: np.mean(runs, axis=0) for name, (runs, _) in heads.items()}
+    where = f"{vectors.task}, {encoder}"
+    most = max((f"DGMMC-S, G = {G}" for G in COMPONENTS[1:]), key=lambda name: right[name].mean())
+    findings = [
+        compared(ONE, where, right, "DGMMC-S, G = 1", "softmax", MOST_BEHIND),
+        compared(TIED, where, right, "LDA", "softmax", MOST_BEHIND),
+        compared(MORE, where, right, "DGMMC-S, G = 1", most, 0.0),
+        *(compared(REDUCED, where, right, f"{head}, PCA", head, MOST_LOST) for head in ("softmax", "LDA", "DGMMC-S, G = 1")),
+    ]  # fmt: skip
+    return findings, [table(vectors, encoder, heads)]
+
+
+def compared(claim: str, where: str, right: dict[str, Right], one: str, other: str, most: float) -> Finding:
+    """Whether `one` is at most `most` behind `other`, over the same test rows."""
+    apart, low, high = paired_interval(right[one], right[other])
+    figure = f"{one} {right[one].mean():.3f}, {other} {right[other].mean():.3f}: {points(apart, low, high)}"
+    return Finding(claim, where, figure, bool(apart >= -most - 1e-12), sure=not low < -most <= high)
+
+
+def points(apart: float, low: float, high: float) -> str:
+    return f"{100 * apart:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f})"
+
+
+def tuned(candidates: Sequence[HeadClassifier], vectors: Vectors, encoder: str) -> tuple[list[Right], str]:
+    """Which test rows the candidate with the least validation NLL gets right; and its description."""
+    X, codes = vectors.part(encoder, "train")
+    learning = (X, codes)
+    validation = vectors.part(encoder, "val")
+    if not len(validation[1]):
+        held = stratified_folds(codes, 5, np.random.default_rng(0)) == 0
+        learning, validation = (X[~held], codes[~held]), (X[held], codes[held])
+    losses = [validation_nll(clone(head).fit(*learning), *validation) for head in candidates]
+    best = clone(candidates[int(np.argmin(losses))]).fit(X, codes)
+    kept = {"C": best.C} if isinstance(best, LinearClassifier) else {"shrinkage": best.shrinkage}
+    described = ", ".join(f"{name} {value:g}" for name, value in kept.items())
+    return [rights(best, vectors, encoder)], described + width(best)
+
+
+def validation_nll(head: HeadClassifier, X: NDArray[Any], codes: NDArray[np.int64]) -> float:
+    """At its best temperature, so that a head is not chosen for being timid."""
+    scores = head.scores(X)
+    return mean_nll(scores, codes, fit_temperature(scores, codes))
+
+
+def seeded(vectors: Vectors, encoder: str, **parameters: Any) -> tuple[list[Right], str]:
+    """The same of mixtures, one a seed (of EM and of the rows that choose the number of steps)."""
+    fitted = [MixtureClassifier(seed=seed, **parameters).fit(*vectors.part(encoder, "train")) for seed in SEEDS]
+    return [rights(head, vectors, encoder) for head in fitted], f"{len(SEEDS)} seeds" + width(fitted[0])
+
+
+def width(head: Any) -> str:
+    return f", {head.transform_.width} dims" if head.project == "pca" and hasattr(head, "transform_") else ""
+
+
+def rights(head: HeadClassifier, vectors: Vectors, encoder: str) -> Right:
+    X, codes = vectors.part(encoder, "test")
+    return (head.predict(X) == codes).astype(np.float64)
+
+
+def table(vectors: Vectors, encoder: str, heads: dict[str, tuple[list[Right], str]]) -> Table:
+    rows = []
+    for name, (runs, described) in heads.items():
+        accuracies = [float(run.mean()) for run in runs]
+        spread = f" ± {np.std(accuracies, ddof=1):.3f}" if len(accuracies) > 1 else ""
+        cells = (vectors.task, encoder, name, f"{np.mean(accuracies):.3f}{spread}", described, str(len(runs[0])))
+        rows.append(cells)
+    return Table("Test accuracy", ("data", "encoder", "head", "accuracy", "chosen", "test rows"), tuple(rows))

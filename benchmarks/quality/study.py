@@ -1,0 +1,126 @@
+"""Findings, the studies that yield them, and how each study's outcome is kept so that it is measured once."""
+
+import hashlib
+import json
+import platform
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Self
+
+CODE = Path(__file__).parents[2] / "classifiers"
+PACKAGES = ("numpy", "scipy", "scikit-learn", "torch")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a paper says, and whether it holds on one data set.
+
+    Attributes:
+        claim: in the same words for every data set, so that they can be set side by side.
+        where: data set, encoders, head.
+        figure: what was measured, with its interval or deviation.
+        holds: the point estimate's verdict.
+        sure: False where the interval also holds the other verdict.
+    """
+
+    claim: str
+    where: str
+    figure: str
+    holds: bool
+    sure: bool = True
+
+    @property
+    def verdict(self) -> str:
+        return ("holds here" if self.holds else "does not hold here") + ("" if self.sure else ", too close to be sure")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Figures that stand behind findings; tables of one title and header are shown as one."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one study found, or why it failed."""
+
+    findings: tuple[Finding, ...] = ()
+    tables: tuple[Table, ...] = ()
+    seconds: float = 0.0
+    date: str = ""
+    error: str = ""
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        record = json.loads(text)
+        tables = [
+            Table(table["title"], tuple(table["header"]), tuple(tuple(row) for row in table["rows"]))
+            for table in record["tables"]
+        ]
+        findings = tuple(Finding(**finding) for finding in record["findings"])
+        return cls(findings, tuple(tables), record["seconds"], record["date"], record["error"])
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """One measurement: all claims of a paper on one data set (and encoder).
+
+    Attributes:
+        paper: heading under which its findings stand.
+        name: unique.
+        module: `__file__` of the code that measures.
+        data: digest of the vectors, labels and splits that `run` looks at.
+        settings: everything else that its outcome depends on: seeds, grids, limits.
+        run: → its findings and tables.
+    """
+
+    paper: str
+    name: str
+    module: str
+    data: str
+    run: Callable[[], tuple[Sequence[Finding], Sequence[Table]]] = field(repr=False)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """Changes with data, settings, the study's own code, that of `classifiers`, and the packages' versions."""
+        told = [self.paper, self.name, self.data, dict(self.settings), sources(self.module), versions()]
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
+    def outcome(self, folder: Path, *, fresh: bool = False) -> Outcome:
+        """From the folder where it is kept, or measured now and kept. A failure is an outcome too, and is not kept."""
+        kept = folder / f"{self.name.replace(' ', '_').replace(',', '')}-{self.digest}.json"
+        if kept.exists() and not fresh:
+            return Outcome.from_json(kept.read_text())
+        start, date = time.perf_counter(), time.strftime("%Y-%m-%d", time.gmtime())
+        try:
+            findings, tables = self.run()
+        except Exception as error:
+            traceback.print_exc()
+            return Outcome(error=f"{type(error).__name__}: {error}", date=date)
+        made = Outcome(tuple(findings), tuple(tables), time.perf_counter() - start, date)
+        folder.mkdir(parents=True, exist_ok=True)
+        unfinished = kept.with_suffix(".part")
+        unfinished.write_text(made.to_json())
+        unfinished.replace(kept)
+        return made
+
+
+def sources(module: str) -> str:
+    """Digest of the code that a study rests on."""
+    paths = [*sorted(CODE.rglob("*.py")), Path(module)]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
+
+
+def versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {package: version(package) for package in PACKAGES}

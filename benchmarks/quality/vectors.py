@@ -1,0 +1,83 @@
+"""The data sets' vectors: embedded through a store in the work folder, once, and read from there."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedder import registry
+from services.backfill import backfill
+from services.ingest import ingest
+from services.settings import Settings
+from store import Store
+from store.interchange import read_sources
+
+ENCODERS = ("lite0", "lite1", "lite2")
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """The labelled vectors of one task, one block an encoder, rows in order of their ids.
+
+    Attributes:
+        blocks: {encoder: float32 (n, d)}.
+        codes: index into `classes`, (n,).
+        splits: "train", "val" or "test" of each row, (n,).
+    """
+
+    task: str
+    classes: tuple[str, ...]
+    blocks: dict[str, NDArray[np.float32]]
+    codes: NDArray[np.int64]
+    splits: NDArray[np.str_]
+    digest: str
+
+    def part(self, encoder: str, split: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """X (m, d), codes (m,) of one encoder in one split."""
+        chosen = self.splits == split
+        return self.blocks[encoder][chosen], self.codes[chosen]
+
+    def joined(self, encoders: Sequence[str] = ENCODERS) -> tuple[NDArray[np.float32], tuple[int, ...]]:
+        """All rows of several encoders side by side (n, Σ d), and the edges of their columns."""
+        edges = np.cumsum([0, *(self.blocks[encoder].shape[1] for encoder in encoders)]).tolist()
+        return np.concatenate([self.blocks[encoder] for encoder in encoders], axis=1), tuple(edges)
+
+
+def prepare(store: Store, data: Path, tasks: Sequence[str], encoders: Sequence[str] = ENCODERS) -> None:
+    """Ingests the data sets that the store lacks, and embeds whatever has no vector yet."""
+    known = store.labels.tasks()
+    for task in tasks:
+        if task not in known:
+            ingest(store, read_sources([data / f"{task}.parquet"]), task=task)
+    for name in encoders:
+        if any(table.name == name for table in store.encoders()) and not store.missing(store.features(name).fingerprint):
+            continue
+        backfill(store, registry.load(name, backend="auto", cache_dir=Settings().cache))
+
+
+def load(store: Store, task: str, encoders: Sequence[str] = ENCODERS) -> Vectors:
+    """The rows of a task but those of the split `ood`."""
+    matrix = store.matrix(task, encoders, splits=("train", "val", "test"))
+    digest = hashlib.sha256(matrix.X.tobytes())
+    for part in ("\n".join(matrix.ids), "\n".join(matrix.splits), "\n".join(matrix.classes)):
+        digest.update(part.encode())
+    digest.update(matrix.codes.tobytes())
+    blocks = {encoder: matrix.X[:, matrix.blocks[encoder]] for encoder in encoders}
+    return Vectors(task, matrix.classes, blocks, matrix.codes, matrix.splits, digest.hexdigest())
+
+
+def paired_interval(better: NDArray[Any], worse: NDArray[Any], *, draws: int = 2000, seed: int = 0) -> tuple[float, ...]:
+    """Difference of two means over the same rows, and its 95 % percentile interval over resampled rows.
+
+    Args:
+        better, worse: of each row, e.g. whether it was right, (n,).
+    """
+    apart = np.asarray(better, np.float64) - np.asarray(worse, np.float64)
+    values, counts = np.unique(apart, return_counts=True)  # resampled rows are a multinomial draw of their values
+    drawn = np.random.default_rng(seed).multinomial(len(apart), counts / len(apart), size=draws) @ values / len(apart)
+    low, high = np.quantile(drawn, (0.025, 0.975)).tolist()
+    return float(apart.mean()), low, high
