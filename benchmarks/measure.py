@@ -14,19 +14,18 @@ from PIL import Image
 
 def machine() -> str:
     """The processor, its cores and what else they are doing; a figure without it means little."""
-    model = next(
-        (
-            line.partition(":")[2].strip()
-            for line in _read("/proc/cpuinfo").splitlines()
-            if line.startswith("model name")
-        ),
-        platform.processor(),
-    )
     gflops = multiply()
     return (
-        f"machine: {model}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, "
+        f"machine: {model()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, "
         f"fp32 matrix product {gflops:.0f} GFLOP/s, Python {platform.python_version()}"
     )
+
+
+def model() -> str:
+    """The processor's name."""
+    lines = _read("/proc/cpuinfo").splitlines()
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor())
 
 
 def multiply(n: int = 2048, repeats: int = 3) -> float:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 from zlib import crc32
@@ -34,6 +34,7 @@ class Rows:
     Attributes:
         encoders: names or fingerprints, as the store takes.
         fold: None; or (i, n): fold i of n of the training rows is held out, and plays the split `val`.
+        known: `labels`, where they have been read already.
     """
 
     store: "Store"
@@ -41,6 +42,7 @@ class Rows:
     encoders: tuple[str, ...]
     snapshot: "Snapshot"
     fold: tuple[int, int] | None = None
+    known: pa.Table | None = field(default=None, repr=False, compare=False)
 
     @cached_property
     def features(self) -> "list[Features]":
@@ -66,12 +68,26 @@ class Rows:
     @cached_property
     def labels(self) -> pa.Table:
         """The task's labels but those of the split `ood`. Raises UnknownTask with the tasks that exist."""
+        if self.known is not None:
+            return self.known
         labels = self.store.labels
-        table = labels.get(self.task, version=self.snapshot.of(labels.table))
+        table = labels.get(self.task, version=self.snapshot.of(labels.table)).select(["id", "labels", "split"])
         return table.filter(pc.not_equal(table["split"], pa.scalar("ood")))
 
     def labelled(self, split: str) -> pa.Table:
-        return self.labels.filter(pc.equal(self.labels["split"], pa.scalar(split)))
+        """The rows of `labels` in a split, with a fold held out of `train` as `val`."""
+        if self.fold is None or split not in ("train", "val"):
+            return self.labels.filter(pc.equal(self.labels["split"], pa.scalar(split)))
+        training, held = self._folded
+        return training.filter(pa.array(held == (split == "val")))
+
+    @cached_property
+    def _folded(self) -> tuple[pa.Table, NDArray[np.bool_]]:
+        """All training rows, and which of them are held out, (n,)."""
+        number, count = self.fold or (0, 1)
+        training = replace(self, fold=None, known=self.labels).labelled("train")
+        ids: Any = training["id"].to_pylist()
+        return training, fold_of(ids, count) == number
 
     def classes(self) -> tuple[str, ...]:
         """The labels of the training rows, sorted.
@@ -101,14 +117,15 @@ class Rows:
 
         Otherwise the training rows, once a fold, each time with that fold held out; none where they are too few.
         """
-        if self.labelled("val").num_rows:
-            return [self]
+        return [self] if self.labelled("val").num_rows else self._crossed
+
+    @cached_property
+    def _crossed(self) -> list[Self]:
         training = self.labelled("train").num_rows
         if training < LEAST_CROSSED:
             return []
-        if training > MOST_CROSSED:
-            return [replace(self, fold=(0, training // ENOUGH))]
-        return [replace(self, fold=(i, FOLDS)) for i in range(FOLDS)]
+        count, used = (training // ENOUGH, 1) if training > MOST_CROSSED else (FOLDS, FOLDS)
+        return [replace(self, fold=(i, count), known=self.labels) for i in range(used)]
 
     def batches(self, split: str, classes: Sequence[str]) -> "Batches":
         """The rows of a split, streamed: (ids, X, codes), with code -1 for labels outside `classes`."""
@@ -119,25 +136,18 @@ class Rows:
         return self.store.matrix(self.task, **self._asked(split, classes))
 
     def _asked(self, split: str, classes: Sequence[str]) -> dict[str, Any]:
-        asked = {"encoders": self.encoders, "splits": (split,), "snapshot": self.snapshot, "classes": classes}
-        if self.fold is None or split not in ("train", "val"):
-            return asked
-        number, count = self.fold
-        return asked | {
-            "splits": ("train",),
-            "where": lambda ids: (fold_of(ids, count) == number) == (split == "val"),
-        }
+        rows = self.labelled(split)
+        return {"encoders": self.encoders, "rows": rows, "snapshot": self.snapshot, "classes": classes}
 
 
 def fold_of(ids: Sequence[str], count: int = FOLDS) -> NDArray[np.int64]:
     """The fold of each row, (n,) in 0…count-1: by a checksum of its id, so the same on every machine."""
-    return np.array([crc32(id_.encode()) for id_ in ids], np.int64) % count
+    return np.fromiter((crc32(id_.encode()) for id_ in ids), np.int64, len(ids)) % count
 
 
 def ids_digest(ids: Iterable[str]) -> str:
     """sha256 over the sorted ids, each followed by a newline: the same rows, the same digest, in any order."""
-    listed = "".join(f"{id_}\n" for id_ in sorted(ids))
-    return hashlib.sha256(listed.encode()).hexdigest()
+    return hashlib.sha256("\n".join([*sorted(ids), ""]).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

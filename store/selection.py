@@ -1,6 +1,6 @@
 """From tables to arrays: the labelled rows of a task joined with their vectors, whole or streamed."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +15,6 @@ from store.matrix import Matrix, codes_of
 from store.rows import Column, strings
 from store.schema import check_split
 from store.snapshot import Snapshot
-
-Where = Callable[[list[str]], NDArray[np.bool_]]
-"""Asset ids (n) → which of them to take, (n,)."""
 
 _Part = tuple[Column, NDArray[np.int64], NDArray[np.float32]]
 
@@ -143,16 +140,18 @@ def select(
     snapshot: Snapshot,
     splits: Sequence[str] | None,
     classes: Sequence[str] | None,
-    where: Where | None,
+    rows: pa.Table | None,
 ) -> Selection:
-    """Read the labels of a task at `snapshot`. Raises UnknownTask, BadSplit, ValueError without encoders."""
+    """The labels of a task at `snapshot`, read unless `rows` of them are given.
+
+    Raises UnknownTask, BadSplit, ValueError without encoders.
+    """
     if not features:
         raise ValueError("no encoder was named; name at least one encoder whose vectors are stored")
-    rows = labels.get(task, version=snapshot.of(labels.table)).select(["id", "labels", "split"])
+    rows = labels.get(task, version=snapshot.of(labels.table)) if rows is None else rows
+    rows = rows.select(["id", "labels", "split"])
     classes = classes_of(rows) if classes is None else tuple(classes)
     if splits is not None:
         wanted = pa.array([check_split(split) for split in splits], pa.string())
         rows = rows.filter(pc.is_in(rows["split"], value_set=wanted))
-    if where is not None:
-        rows = rows.filter(pa.array(where(strings(rows["id"]))))
     return Selection(task, features, snapshot, rows, classes)

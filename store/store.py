@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
@@ -21,7 +22,7 @@ from store.matrix import Matrix
 from store.quarantine import Quarantine
 from store.rows import strings
 from store.schema import Dtype, stage_of
-from store.selection import Batches, Selection, Where, select
+from store.selection import Batches, Selection, select
 from store.snapshot import Snapshot
 from store.table import Database
 
@@ -142,13 +143,18 @@ class Store:
         splits: Sequence[str] | None = None,
         snapshot: Snapshot | None = None,
         classes: Sequence[str] | None = None,
-        where: Where | None = None,
+        rows: pa.Table | None = None,
     ) -> Matrix:
-        """Labels and vectors joined by id, in memory; with `where`, of the ids that it picks.
+        """Labels and vectors joined by id, in memory.
+
+        Args:
+            splits: which to take; None for all.
+            classes: instead of the task's own, see `Labels.classes`.
+            rows: some of the rows of `Labels.get` at `snapshot`, to join these and read no labels.
 
         Raises UnknownTask, UnknownFeatures, BadSplit.
         """
-        return self._select(task, encoders, splits, snapshot, classes, where).matrix()
+        return self._select(task, encoders, splits, snapshot, classes, rows).matrix()
 
     def batches(
         self,
@@ -158,11 +164,11 @@ class Store:
         splits: Sequence[str] | None = None,
         snapshot: Snapshot | None = None,
         classes: Sequence[str] | None = None,
-        where: Where | None = None,
+        rows: pa.Table | None = None,
         batch_rows: int = 16384,
     ) -> Batches:
         """The same as a stream with bounded memory, see `Batches`."""
-        return Batches(self._select(task, encoders, splits, snapshot, classes, where), batch_rows)
+        return Batches(self._select(task, encoders, splits, snapshot, classes, rows), batch_rows)
 
     def optimize(self, *, keep: timedelta = KEEP) -> None:
         """Compact all tables and index their ids. Worth it after large writes; safe beside other processes.
@@ -180,10 +186,10 @@ class Store:
         splits: Sequence[str] | None,
         snapshot: Snapshot | None,
         classes: Sequence[str] | None,
-        where: Where | None,
+        rows: pa.Table | None,
     ) -> Selection:
         features = {name: self.features(name) for name in encoders}
-        return select(self.labels, task, features, snapshot or self.snapshot(), splits, classes, where)
+        return select(self.labels, task, features, snapshot or self.snapshot(), splits, classes, rows)
 
     def _find(self, kind: Kind, asked: str) -> Features:
         stored = feature_tables.stored(self.database, kind)

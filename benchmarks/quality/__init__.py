@@ -1,1 +1,1 @@
-"""The yardstick: do the findings of the four papers hold on these data? `python -m benchmarks.quality --data FOLDER`."""
+"""The yardstick: do the findings of four papers hold on these data? `python -m benchmarks.quality --data FOLDER`."""

@@ -72,8 +72,9 @@ def study(vectors: Vectors, encoder: str) -> tuple[list[Finding], list[Table]]:
         compared(ONE, where, right, "DGMMC-S, G = 1", "softmax", MOST_BEHIND),
         compared(TIED, where, right, "LDA", "softmax", MOST_BEHIND),
         compared(MORE, where, right, "DGMMC-S, G = 1", most, 0.0),
-        *(compared(REDUCED, where, right, f"{head}, PCA", head, MOST_LOST) for head in ("softmax", "LDA", "DGMMC-S, G = 1")),
-    ]  # fmt: skip
+    ]
+    reduced = ("softmax", "LDA", "DGMMC-S, G = 1")
+    findings += [compared(REDUCED, where, right, f"{head}, PCA", head, MOST_LOST) for head in reduced]
     return findings, [table(vectors, encoder, heads)]
 
 
@@ -116,7 +117,8 @@ def seeded(vectors: Vectors, encoder: str, **parameters: Any) -> tuple[list[Righ
 
 
 def width(head: Any) -> str:
-    return f", {head.transform_.width} dims" if head.project == "pca" and hasattr(head, "transform_") else ""
+    """Components that PCA kept; a linear head has folded them away."""
+    return f", {head.transform_.width} dims" if head.project == "pca" and head.transform_.matrix is not None else ""
 
 
 def rights(head: HeadClassifier, vectors: Vectors, encoder: str) -> Right:

@@ -53,10 +53,10 @@ def prepare(store: Store, data: Path, tasks: Sequence[str], encoders: Sequence[s
     for task in tasks:
         if task not in known:
             ingest(store, read_sources([data / f"{task}.parquet"]), task=task)
+    stored = {table.name: table.fingerprint for table in store.encoders()}
     for name in encoders:
-        if any(table.name == name for table in store.encoders()) and not store.missing(store.features(name).fingerprint):
-            continue
-        backfill(store, registry.load(name, backend="auto", cache_dir=Settings().cache))
+        if name not in stored or store.missing(stored[name]):
+            backfill(store, registry.load(name, backend="auto", cache_dir=Settings().cache))
 
 
 def load(store: Store, task: str, encoders: Sequence[str] = ENCODERS) -> Vectors:
@@ -70,7 +70,7 @@ def load(store: Store, task: str, encoders: Sequence[str] = ENCODERS) -> Vectors
     return Vectors(task, matrix.classes, blocks, matrix.codes, matrix.splits, digest.hexdigest())
 
 
-def paired_interval(better: NDArray[Any], worse: NDArray[Any], *, draws: int = 2000, seed: int = 0) -> tuple[float, ...]:
+def paired_interval(better: NDArray[Any], worse: NDArray[Any], *, draws: int = 2000) -> tuple[float, float, float]:
     """Difference of two means over the same rows, and its 95 % percentile interval over resampled rows.
 
     Args:
@@ -78,6 +78,6 @@ def paired_interval(better: NDArray[Any], worse: NDArray[Any], *, draws: int = 2
     """
     apart = np.asarray(better, np.float64) - np.asarray(worse, np.float64)
     values, counts = np.unique(apart, return_counts=True)  # resampled rows are a multinomial draw of their values
-    drawn = np.random.default_rng(seed).multinomial(len(apart), counts / len(apart), size=draws) @ values / len(apart)
+    drawn = np.random.default_rng(0).multinomial(len(apart), counts / len(apart), size=draws) @ values / len(apart)
     low, high = np.quantile(drawn, (0.025, 0.975)).tolist()
     return float(apart.mean()), low, high

@@ -10,7 +10,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from classifiers.fit.base import HeadClassifier, encode, names, require_classes
-from classifiers.fit.parallel import Batch, gather, shares
+from classifiers.fit.parallel import Batch, factorising, gather, shares
 from classifiers.fit.parameters import check_covariance, check_weights, known_classes, priors_of
 from classifiers.fit.shrinkage import ledoit_wolf
 from classifiers.fit.transform import Projection, TransformPlan
@@ -157,7 +157,8 @@ class GaussianClassifier(HeadClassifier):
         statistics = statistics.copy()
         transform = transform or Transform(statistics.dim)
         model = self.model(labels, shrinkage)
-        solved = discriminant(statistics, model)
+        with factorising(statistics.dim):
+            solved = discriminant(statistics, model)
         self.classes_, self.statistics_, self.transform_ = labels, statistics, transform
         self.n_features_in_ = transform.dim
         self._solved = solved

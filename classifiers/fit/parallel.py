@@ -8,7 +8,7 @@ time of the threaded Gram product alone.
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import cache, reduce
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -33,6 +33,9 @@ class Batch(NamedTuple):
 AHEAD = 2
 """Batches waiting per worker. Bounds the memory of a stream."""
 
+SMALL = 1024
+"""Dimensions up to which one thread factorises a matrix in some 50 ms."""
+
 
 @cache
 def blas() -> ThreadpoolController:
@@ -43,6 +46,15 @@ def blas() -> ThreadpoolController:
 def workers() -> int:
     """As many as BLAS may use threads, so that OMP_NUM_THREADS and the like count here too."""
     return max((int(pool["num_threads"]) for pool in blas().info()), default=1)
+
+
+def factorising(dim: int) -> AbstractContextManager[object]:
+    """While (dim, dim) matrices are factorised: one BLAS thread for small ones.
+
+    LAPACK's threads wait for each other at every panel, with little to do between: a Cholesky factor of 512 × 512
+    took 11 ms with one thread and 780 ms with two on two busy cores.
+    """
+    return blas().limit(limits=1) if dim <= SMALL else nullcontext()
 
 
 def gather(

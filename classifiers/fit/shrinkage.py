@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.linalg import solve
 
 from classifiers.calibration import fit_temperature, mean_nll
-from classifiers.fit.parallel import Batch
+from classifiers.fit.parallel import Batch, factorising
 from classifiers.heads.covariance import class_spectra, mean_variance, oas_shrinkage, shrunk_covariance
 from classifiers.heads.discriminant import TIED, GaussianModel, discriminant, log_priors
 from classifiers.heads.quadratic import Quadratic
@@ -52,7 +52,8 @@ def solver(statistics: GaussianStatistics, model: GaussianModel) -> Callable[[fl
 
     def solve_tied(shrinkage: float) -> Quadratic:
         covariance, _ = shrunk_covariance(statistics, shrinkage)
-        weights = solve(covariance, means.T, assume_a="pos", overwrite_a=True)  # a tenth of the time of a whitening
+        with factorising(statistics.dim):
+            weights = solve(covariance, means.T, assume_a="pos", overwrite_a=True)  # a tenth of a whitening's time
         return Quadratic(log_pi - 0.5 * np.sum(means.T * weights, axis=0), weights.T)
 
     def solve_any(shrinkage: float) -> Quadratic:

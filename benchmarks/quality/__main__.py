@@ -1,0 +1,64 @@
+"""Do the findings of the four papers hold on these data? Measures what is not measured yet, and writes the page.
+
+    python -m benchmarks.quality --data FOLDER      with the data sets as Parquet in FOLDER
+
+The data sets are ingested and embedded with lite0, lite1 and lite2 once, into a store in the work folder, and every
+study's outcome is kept there under a digest of its data, settings and code: a run that is stopped goes on where it was,
+and what has not changed is not measured again. A study that fails is reported on the page, and the others go on.
+"""
+
+import argparse
+import sys
+import time
+from functools import cache
+from pathlib import Path
+
+from benchmarks.measure import machine
+from benchmarks.quality import fusion, gaussians
+from benchmarks.quality.report import page
+from benchmarks.quality.study import Outcome, Study
+from benchmarks.quality.vectors import load, prepare
+from store import Store
+
+PAPERS = {"gaussians": gaussians, "fusion": fusion}
+"""Modules with TASKS and studies(store, load) → list[Study]; load(store, task) → Vectors."""
+PAGE = Path(__file__).parents[1] / "results" / "quality.md"
+WORK = Path("~/.cache/headwater/quality").expanduser()
+
+
+def show(study: Study, outcome: Outcome) -> None:
+    print(f"\n{study.name} ({outcome.seconds:.0f} s)", flush=True)
+    for finding in outcome.findings:
+        print(f"  {finding.claim}\n    {finding.where}: {finding.figure}: {finding.verdict}", flush=True)
+    if outcome.error:
+        print(f"  FAILED: {outcome.error}", flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--work", type=Path, default=WORK, help="store and outcomes are kept there")
+    parser.add_argument("--store", type=Path, help="a store with the data sets, instead of the one in the work folder")
+    parser.add_argument("--papers", nargs="+", choices=PAPERS, default=list(PAPERS))
+    parser.add_argument("--fresh", action="store_true", help="measure again what is there")
+    parser.add_argument("--page", type=Path, default=PAGE)
+    options = parser.parse_args()
+    print(machine())
+    start = time.perf_counter()
+    store = Store.open(options.store or options.work / "headwater.db")
+    chosen = [PAPERS[name] for name in options.papers]
+    prepare(store, options.data, sorted({task for paper in chosen for task in paper.TASKS}))
+    done = []
+    once = cache(load)
+    for study in (study for paper in chosen for study in paper.studies(store, once)):
+        outcome = study.outcome(options.work / "outcomes", fresh=options.fresh)
+        show(study, outcome)
+        done.append((study, outcome))
+        options.page.parent.mkdir(parents=True, exist_ok=True)
+        options.page.write_text(page(done))
+    print(f"\n{options.page} written after {(time.perf_counter() - start) / 60:.1f} minutes")
+    return 1 if any(outcome.error for _, outcome in done) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

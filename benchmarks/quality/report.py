@@ -1,0 +1,76 @@
+"""The outcomes of all studies as one Markdown page."""
+
+import os
+from collections.abc import Iterable, Sequence
+
+from benchmarks.measure import model
+from benchmarks.quality.study import Finding, Outcome, Study, Table, versions
+
+INTRODUCTION = """\
+Written by `python -m benchmarks.quality`. Intervals are of 95 %, from 2,000 paired resamplings of the test rows; ± is
+the standard deviation over seeds or draws. *Holds here* and *does not hold here* are said of the figure itself; where
+its interval holds the other verdict too, it is *too close to be sure*. Nothing is chosen on test rows."""
+
+
+def page(done: Sequence[tuple[Study, Outcome]]) -> str:
+    """Summary, then each paper with its findings, tables and failures."""
+    parts = ["# Do the papers' findings hold here?", INTRODUCTION, conditions(done), summary(done)]
+    for paper in dict.fromkeys(study.paper for study, _ in done):
+        chosen = [(study, outcome) for study, outcome in done if study.paper == paper]
+        parts += [f"## {paper}", *claims(f for _, outcome in chosen for f in outcome.findings)]
+        parts += tables(t for _, outcome in chosen for t in outcome.tables)
+        settings = {name: value for study, _ in chosen for name, value in study.settings.items()}
+        parts.append("Settings: " + "; ".join(f"{name} {plain(value)}" for name, value in settings.items()) + ".")
+        parts += [f"**Failed:** {study.name}: {outcome.error}" for study, outcome in chosen if outcome.error]
+    return "\n\n".join(parts) + "\n"
+
+
+def conditions(done: Sequence[tuple[Study, Outcome]]) -> str:
+    dates = sorted({outcome.date for _, outcome in done})
+    seconds = sum(outcome.seconds for _, outcome in done)
+    packages = ", ".join(f"{name} {number}" for name, number in versions().items())
+    when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
+    return f"{when}; {model()}, {os.cpu_count()} cores; {seconds / 60:.0f} minutes of measuring; {packages}."
+
+
+def summary(done: Sequence[tuple[Study, Outcome]]) -> str:
+    """One row a claim: on how many data sets and encoders it holds."""
+    rows = []
+    for paper in dict.fromkeys(study.paper for study, _ in done):
+        found = [f for study, outcome in done if study.paper == paper for f in outcome.findings]
+        for claim, each in by_claim(found).items():
+            held, close = sum(f.holds for f in each), sum(not f.sure for f in each)
+            rows.append((claim, f"{held} of {len(each)}", str(close) if close else ""))
+    return markdown(("finding", "holds here in", "of all, too close to be sure"), rows)
+
+
+def claims(findings: Iterable[Finding]) -> list[str]:
+    parts = []
+    for claim, each in by_claim(findings).items():
+        rows = [(f.where, f.figure, f"*{f.verdict}*") for f in each]
+        parts += [f"### {claim[0].upper()}{claim[1:]}", markdown(("where", "figure", "verdict"), rows)]
+    return parts
+
+
+def by_claim(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
+    grouped: dict[str, list[Finding]] = {}
+    for finding in findings:
+        grouped.setdefault(finding.claim, []).append(finding)
+    return grouped
+
+
+def tables(found: Iterable[Table]) -> list[str]:
+    """Tables of one title and header as one."""
+    joined: dict[tuple[str, tuple[str, ...]], list[tuple[str, ...]]] = {}
+    for table in found:
+        joined.setdefault((table.title, table.header), []).extend(table.rows)
+    return [f"### {title}\n\n{markdown(header, rows)}" for (title, header), rows in joined.items()]
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def plain(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
