@@ -5,8 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-OWN = ("encode", "fit", "scoring", "feature_store", "serve")
-WITH_DATA = ("accuracy", "backfill", "lite", "outliers", "textmap")
+OWN = ("encode", "fit", "heads", "scoring", "imagenet_shape", "feature_store", "serve")
+WITH_DATA = ("accuracy", "backfill", "lite", "outliers", "textmap", "quality")
 
 
 def main() -> None:

@@ -35,8 +35,8 @@ EARLIER = {
     "clothing10": {"best single": 0.906, "log-average": 0.914, "concatenation": 0.909, "oracle": 0.944},
     "caltech99": {"best single": 0.932, "log-average": 0.932, "concatenation": 0.938, "oracle": 0.956},
 }
-"""Figures of an earlier, plain measurement with LDA heads on the same splits: to be reached. Its best single encoder was
-named on test rows, so it is compared with the best one on test rows here, which nothing else goes by."""
+"""Figures of an earlier, plain measurement with LDA heads on the same splits: to be reached. Its best single encoder
+was named on test rows, so it is compared with the best one on test rows here, which nothing else goes by."""
 
 NORMALISING = "normalising the vectors changes the accuracy"
 ORACLE = "the oracle gains more over the best single encoder than three refits of one encoder do"

@@ -54,6 +54,15 @@ def test_every_worker_gets_a_share(toy, monkeypatch):
     assert len(threads) == workers
 
 
+def test_small_matrices_are_factorised_by_one_thread_and_large_ones_by_all():
+    before = parallel.workers()
+    with parallel.factorising(parallel.SMALL):
+        assert parallel.workers() == 1
+    with parallel.factorising(parallel.SMALL + 1):
+        assert parallel.workers() == before
+    assert parallel.workers() == before
+
+
 def test_inside_gather_blas_has_one_thread(toy):
     def batches():
         assert parallel.workers() == 1

@@ -176,6 +176,24 @@ def test_shrinkage_is_the_median_of_the_folds_choices(store, registry, toy):
     assert registry.load("cats").manifest.settings["shrinkage"] == pytest.approx(np.median(chosen), rel=1e-6)
 
 
+def test_folds_part_the_training_rows_and_labels_are_read_once(store, toy, monkeypatch):
+    fill(store, toy, splits=["train"] * 500 + ["test"] * (len(toy.X) - 500))
+    get, reads = store.labels.get, []
+    monkeypatch.setattr(store.labels, "get", lambda *a, **k: reads.append(a) or get(*a, **k))
+    rows = rows_module.Rows(store, "toy", ("toy",), store.snapshot())
+    classes, held = rows.classes(), []
+    whole = {id_ for ids, _, _ in rows.batches("train", classes) for id_ in ids}
+    for view in rows.validations():
+        left, out = ({id_ for ids, _, _ in view.batches(s, classes) for id_ in ids} for s in ("train", "val"))
+        assert left | out == whole
+        assert not left & out
+        assert set(view.matrix("val", classes).ids) == out
+        held.append(out)
+    assert len(held) == 5
+    assert sum(map(len, held)) == len(whole) == 500
+    assert len(reads) == 1
+
+
 def test_many_training_rows_need_one_small_fold_only(store, registry, toy, monkeypatch):
     monkeypatch.setattr(rows_module, "MOST_CROSSED", 599)
     monkeypatch.setattr(rows_module, "ENOUGH", 50)

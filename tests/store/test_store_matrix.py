@@ -81,6 +81,24 @@ def test_batches_are_the_matrix_in_pieces(filled: Store, encoders: list[str], ba
     assert batches.classes == matrix.classes
 
 
+@pytest.mark.parametrize("encoders", [["a"], ["b", "a"]])
+def test_rows_given_are_joined_without_reading_labels(
+    filled: Store, encoders: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = filled.snapshot()
+    some = filled.labels.get("t").slice(10, 30)
+    wanted = set(some["id"].to_pylist())
+    whole = filled.matrix("t", encoders)
+    monkeypatch.setattr(filled.labels, "get", None)
+    matrix = filled.matrix("t", encoders, rows=some, classes=whole.classes, snapshot=snapshot)
+    keep = [row for row, id_ in enumerate(whole.ids) if id_ in wanted]
+    assert matrix.ids == [whole.ids[row] for row in keep]
+    np.testing.assert_array_equal(matrix.X, whole.X[keep])
+    np.testing.assert_array_equal(matrix.codes, whole.codes[keep])
+    batches = filled.batches("t", encoders, rows=some, classes=whole.classes, snapshot=snapshot)
+    assert sorted(id_ for ids, _, _ in batches for id_ in ids) == matrix.ids
+
+
 def test_few_labels_of_a_large_table_are_looked_up(filled: Store) -> None:
     filled.labels.put("few", [Label(IDS[3], ["x"]), Label(IDS[40], ["y"]), Label(IDS[59], ["y"])])
     matrix = filled.matrix("few", ["a"])

@@ -1,0 +1,188 @@
+"""Fit and predict of every kind of head beside its scikit-learn counterpart, in one run.
+
+    python -m benchmarks.heads [--store STORE --task TASK] [--repeats 3] [--kinds linear fusion …]
+
+On synthetic float32 vectors of 10 classes, as many and as wide as those of cifar10 by lite0 (7,000 × 1280 to learn
+from, 3,000 to predict), or on a task in a store, of lite0, lite1 and lite2. Both sides get the same rows and the same
+settings where they have them, and take turns; medians are compared. The ratio is scikit-learn's time over ours; the
+accuracy on held-out rows stands beside it, because a fast head that is wrong is worth nothing.
+"""
+
+import argparse
+import os
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
+from sklearn.ensemble import StackingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.mixture import GaussianMixture
+from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+from benchmarks.measure import machine
+from classifiers.fit.fusion import FusionClassifier
+from classifiers.fit.gaussian import GaussianClassifier
+from classifiers.fit.linear import LinearClassifier
+from classifiers.fit.mixture import MixtureClassifier
+from store import Store
+
+TRAINING, TESTING, DIM, CLASSES, BLOCKS = 7_000, 3_000, 1280, 10, 3
+SHRINKAGE, COMPONENTS = 0.3, 2
+WARM = 300
+
+
+@dataclass(frozen=True)
+class Data:
+    """Rows to learn from and rows to predict, the columns of several encoders side by side; the first is `narrow`."""
+
+    X: NDArray[np.float32]
+    y: NDArray[np.int64]
+    T: NDArray[np.float32]
+    truth: NDArray[np.int64]
+    edges: tuple[int, ...]
+
+    @property
+    def narrow(self) -> "Data":
+        return Data(
+            self.X[:, : self.edges[1]].copy(), self.y, self.T[:, : self.edges[1]].copy(), self.truth, self.edges[:2]
+        )
+
+
+class MixturePerClass(ClassifierMixin, BaseEstimator):
+    """One scikit-learn GaussianMixture a class: what one writes without this project."""
+
+    def fit(self, X: NDArray[Any], y: NDArray[np.int64]) -> "MixturePerClass":
+        self.classes_ = np.unique(y)
+        made = [GaussianMixture(COMPONENTS, covariance_type="spherical", random_state=0) for _ in self.classes_]
+        wide = X.astype(np.float64)  # float32 can give negative variances
+        self.models_ = [model.fit(wide[y == k]) for model, k in zip(made, self.classes_, strict=True)]
+        self.priors_ = np.log([np.mean(y == k) for k in self.classes_])
+        return self
+
+    def predict(self, X: NDArray[Any]) -> NDArray[np.int64]:
+        wide = X.astype(np.float64)
+        scores = np.stack([model.score_samples(wide) for model in self.models_], axis=1) + self.priors_
+        return np.asarray(self.classes_[scores.argmax(axis=1)])
+
+
+def pairs(edges: tuple[int, ...]) -> dict[str, tuple[Any, Any]]:
+    """Kind → ours, scikit-learn's; unfitted."""
+    lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=SHRINKAGE)
+    logistic = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
+    return {
+        "gaussian tied": (GaussianClassifier(shrinkage=SHRINKAGE), lda),
+        "gaussian full": (
+            GaussianClassifier("full", shrinkage=SHRINKAGE),
+            QuadraticDiscriminantAnalysis(solver="eigen", shrinkage=SHRINKAGE),
+        ),
+        "gaussian diag": (GaussianClassifier("diag", shrinkage=1e-3), GaussianNB()),
+        "mixture, EM": (MixtureClassifier(components=COMPONENTS, steps=0), MixturePerClass()),
+        "mixture": (MixtureClassifier(components=COMPONENTS), MixturePerClass()),
+        "linear": (LinearClassifier(C=0.01), logistic),
+        "fusion": (
+            FusionClassifier("stack", member_params={"shrinkage": SHRINKAGE}, blocks=edges),
+            stacking(edges, lda),
+        ),
+    }
+
+
+def stacking(edges: tuple[int, ...], member: Any) -> StackingClassifier:
+    """A member a block, fused by logistic regression on out-of-fold probabilities."""
+    blocks = [
+        make_pipeline(FunctionTransformer(columns, kw_args={"start": start, "end": end}), member)
+        for start, end in pairwise(edges)
+    ]
+    return StackingClassifier([(str(number), block) for number, block in enumerate(blocks)], cv=5)
+
+
+def columns(X: NDArray[Any], start: int, end: int) -> NDArray[Any]:
+    return X[:, start:end]
+
+
+def synthetic() -> Data:
+    """Classes that overlap, on correlated columns, as many as three encoders give."""
+    rng = np.random.default_rng(0)
+    count = TRAINING + TESTING
+    codes = rng.integers(0, CLASSES, count)
+    parts = []
+    for _ in range(BLOCKS):
+        mixing = (np.eye(DIM) + rng.normal(size=(DIM, DIM)) / np.sqrt(DIM)).astype(np.float32)
+        means = 0.1 * rng.standard_normal((CLASSES, DIM), dtype=np.float32)
+        parts.append((rng.standard_normal((count, DIM), dtype=np.float32) + means[codes]) @ mixing)
+    X = np.concatenate(parts, axis=1)
+    edges = tuple(range(0, BLOCKS * DIM + 1, DIM))
+    return Data(X[:TRAINING], codes[:TRAINING], X[TRAINING:], codes[TRAINING:], edges)
+
+
+def stored(uri: str, task: str) -> Data:
+    """The splits `train` and `test` of a task, of lite0, lite1 and lite2."""
+    encoders = ("lite0", "lite1", "lite2")
+    matrix = Store.open(uri, must_exist=True).matrix(task, encoders, splits=("train", "test"))
+    train, test = matrix.splits == "train", matrix.splits == "test"
+    edges = (0, *(matrix.blocks[encoder].stop for encoder in encoders))
+    return Data(matrix.X[train], matrix.codes[train], matrix.X[test], matrix.codes[test], edges)
+
+
+def seconds(run: Callable[[], object]) -> float:
+    """Of one run, begun on idle cores: BLAS threads of the run before keep one spinning for a while."""
+    time.sleep(0.2)
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def compare(name: str, ours: Any, theirs: Any, data: Data, repeats: int) -> str:
+    """One row of the table: medians of fit and predict on both sides, ratios, accuracies."""
+    times: dict[tuple[int, str], list[float]] = {}
+    for estimator in (ours, theirs):
+        estimator.fit(data.X[:WARM], data.y[:WARM])  # imports, and first calls of libraries, are not counted
+    for _ in range(repeats):
+        for side, estimator in enumerate((ours, theirs)):
+            for what, run in (
+                ("fit", lambda e=estimator: e.fit(data.X, data.y)),
+                ("predict", lambda e=estimator: e.predict(data.T)),
+            ):
+                times.setdefault((side, what), []).append(seconds(run))
+    median = {key: statistics.median(each) for key, each in times.items()}
+    cells = [name]
+    for what in ("fit", "predict"):
+        mine, other = median[0, what], median[1, what]
+        cells.append(f"{mine:.3f} s, {other:.3f} s: {other / mine:.1f} ×")
+    cells += [f"{np.mean(estimator.predict(data.T) == data.truth):.3f}" for estimator in (ours, theirs)]
+    return "| " + " | ".join(cells) + " |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--store")
+    parser.add_argument("--task", default="cifar10_10k")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--kinds", nargs="+")
+    options = parser.parse_args()
+    print(machine())
+    data = stored(options.store, options.task) if options.store else synthetic()
+    print(
+        f"{len(data.X):,} rows to learn from, {len(data.T):,} to predict, {data.edges[1]} columns, {len(data.edges) - 1} blocks"
+    )
+    print("| kind | fit: ours, scikit-learn's | predict | accuracy, ours | scikit-learn's |\n|---|---|---|---|---|")
+    narrow = data.narrow
+    warnings.filterwarnings("ignore", module="sklearn")  # of what it thinks of a variance; the figures stand beside it
+    for name, (ours, theirs) in pairs(data.edges).items():
+        if not options.kinds or name in options.kinds:
+            chosen = data if name == "fusion" else narrow
+            print(compare(name, ours, theirs, chosen, options.repeats), flush=True)
+    print(f"load {os.getloadavg()[0]:.1f} after")
+
+
+if __name__ == "__main__":
+    main()
