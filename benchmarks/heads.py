@@ -172,7 +172,7 @@ def main() -> None:
     print(machine())
     data = stored(options.store, options.task) if options.store else synthetic()
     print(
-        f"{len(data.X):,} rows to learn from, {len(data.T):,} to predict, {data.edges[1]} columns, {len(data.edges) - 1} blocks"
+        f"{len(data.X):,} rows to learn from, {len(data.T):,} to predict, {data.edges[1]} columns; fusion of three times"
     )
     print("| kind | fit: ours, scikit-learn's | predict | accuracy, ours | scikit-learn's |\n|---|---|---|---|---|")
     narrow = data.narrow
