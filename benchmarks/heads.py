@@ -172,7 +172,7 @@ def main() -> None:
     print(machine())
     data = stored(options.store, options.task) if options.store else synthetic()
     print(
-        f"{len(data.X):,} rows to learn from, {len(data.T):,} to predict, {data.edges[1]} columns; fusion of three times"
+        f"{len(data.X):,} rows to learn from, {len(data.T):,} to predict, {data.edges[1]} columns; fusion {data.edges[-1]}"
     )
     print("| kind | fit: ours, scikit-learn's | predict | accuracy, ours | scikit-learn's |\n|---|---|---|---|---|")
     narrow = data.narrow
