@@ -171,9 +171,8 @@ def main() -> None:
     options = parser.parse_args()
     print(machine())
     data = stored(options.store, options.task) if options.store else synthetic()
-    print(
-        f"{len(data.X):,} rows to learn from, {len(data.T):,} to predict, {data.edges[1]} columns; fusion {data.edges[-1]}"
-    )
+    sizes = f"{len(data.X):,} rows to learn from, {len(data.T):,} to predict"
+    print(f"{sizes}, {data.edges[1]} columns; fusion: {len(data.edges) - 1} blocks, {data.edges[-1]} columns")
     print("| kind | fit: ours, scikit-learn's | predict | accuracy, ours | scikit-learn's |\n|---|---|---|---|---|")
     narrow = data.narrow
     warnings.filterwarnings("ignore", module="sklearn")  # of what it thinks of a variance; the figures stand beside it
