@@ -74,7 +74,7 @@ def tell_strangers(rows: Rows, head: Head, outliers: Outliers) -> Strangers | No
 
     None when there are no rows of one or the other. The strangers' vectors are held in memory.
     """
-    strangers = rows.matrix("ood", head.classes).X  # not streamed: their labels may be anything, and are not looked at
+    strangers = rows.strangers(head.classes).X  # not streamed: their labels may be anything, and are not looked at
     split = next((split for split in ("test", "val") if rows.labelled(split).num_rows), "test")
     known = [suspicion(X, head, outliers.detector) for X, _ in known_rows(rows, split, head.classes)]
     if not len(strangers) or not known:

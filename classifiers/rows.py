@@ -135,6 +135,10 @@ class Rows:
         """The rows of a split, in memory."""
         return self.store.matrix(self.task, **self._asked(split, classes))
 
+    def strangers(self, classes: Sequence[str]) -> "Matrix":
+        """The rows of the split `ood`, which no head is to know, in memory."""
+        return self.store.matrix(self.task, self.encoders, splits=("ood",), snapshot=self.snapshot, classes=classes)
+
     def _asked(self, split: str, classes: Sequence[str]) -> dict[str, Any]:
         rows = self.labelled(split)
         return {"encoders": self.encoders, "rows": rows, "snapshot": self.snapshot, "classes": classes}
