@@ -39,6 +39,14 @@ class BadArtifact(ValueError):
         super().__init__(f"head folder {str(folder)!r} refused: {reason}")
 
 
+class BadComparison(ValueError):
+    """A folder that holds no comparison which could go on; `reason` says why."""
+
+    def __init__(self, folder: object, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"no comparison to go on with in {str(folder)!r}: {reason}")
+
+
 class BadName(ValueError):
     """A head, version or alias name that could not be a folder name."""
 

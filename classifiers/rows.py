@@ -17,7 +17,10 @@ from classifiers.heads.base import Head
 from classifiers.manifest import EncoderBlock
 
 if TYPE_CHECKING:  # a store is handed in; importing this module does not bring LanceDB along
-    from store import Batches, Features, Matrix, Snapshot, Store
+    from store import Features, Matrix, Snapshot, Store
+
+RowBatch = tuple[list[str], NDArray[np.float32], NDArray[np.int64]]
+"""Ids (n), X (n, d), codes (n,)."""
 
 BATCH_ROWS = 16384
 
@@ -127,7 +130,7 @@ class Rows:
         count, used = (training // ENOUGH, 1) if training > MOST_CROSSED else (FOLDS, FOLDS)
         return [replace(self, fold=(i, count), known=self.labels) for i in range(used)]
 
-    def batches(self, split: str, classes: Sequence[str]) -> "Batches":
+    def batches(self, split: str, classes: Sequence[str]) -> Iterable[RowBatch]:
         """The rows of a split, streamed: (ids, X, codes), with code -1 for labels outside `classes`."""
         return self.store.batches(self.task, batch_rows=BATCH_ROWS, **self._asked(split, classes))
 

@@ -2,8 +2,11 @@
 
 import json
 import os
+import shlex
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -97,6 +100,61 @@ def test_from_a_folder_of_photos_to_a_promoted_head(headwater, class_folders, tm
         code, out, err = headwater(*command)
         assert code == 0, err
         assert out
+
+
+def test_compare_ranks_heads_and_tells_how_to_train_the_best(headwater, home, tmp_path):
+    options = ["--store", home.settings.store]
+    (tmp_path / "tried.txt").write_text("gaussian shrinkage=0.5\ngaussian project=pca dims=5000  # too many\n")
+    code, out, err = headwater("compare", "--task", demo.TASK, "--candidates", "tried.txt", *options)
+    assert code == 3, err
+    assert "not ranked: gaussian project=pca dims=5000 @ lite0: NotTrainable: " in out
+    [folder] = (tmp_path / "compare").iterdir()
+    assert {path.suffix for path in folder.iterdir()} == {".json", ".html", ".png", ""}
+    told = next(line for line in out.splitlines() if line.startswith("train it:")).removeprefix("train it:")
+    record = json.loads((folder / "compare.json").read_text())
+    assert shlex.split(told) == shlex.split(record["command"])
+    assert told.endswith(f"--store {home.settings.store}")
+    code, out, err = headwater(*shlex.split(told)[1:], "--json")
+    assert code == 0, err
+    best = record["candidates"][0]
+    assert json.loads(out)["figures"]["val"]["accuracy"] == best["validation"]["accuracy"]
+    assert json.loads(out)["figures"]["test"]["accuracy"] == record["test"][best["label"]]["accuracy"]
+    code, out, err = headwater("compare", "--resume", folder, "--pair", "1", "2", "--json", *options)
+    assert code == 0, err
+    told = json.loads(out)
+    assert (told["A"], told["B"]) == (best["label"], record["candidates"][1]["label"])
+    assert told["accuracy"] == record["candidates"][1]["behind_winner"]["accuracy"]
+
+
+def test_compare_refuses_what_cannot_be(headwater, home, tmp_path):
+    options = ["--store", home.settings.store]
+    assert headwater("compare", *options)[0] == 2
+    assert headwater("compare", "--resume", "x", "--kind", "linear", *options)[0] == 2
+    code, _, err = headwater("compare", "--task", demo.TASK, "--kind", "nosuch", *options)
+    assert (code, err.startswith("error: "), "gaussian" in err) == (1, True, True)
+    code, _, err = headwater("compare", "--resume", "nosuch", *options)
+    assert (code, "nosuch" in err) == (1, True)
+    assert not (tmp_path / "compare").exists()
+
+
+def test_compare_stopped_by_ctrl_c_can_go_on(home, tmp_path):
+    command = [sys.executable, "-m", "services.cli", "compare", "--store", home.settings.store]
+    started = subprocess.Popen(
+        [*command, "--task", demo.TASK], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    for _ in range(600):
+        if list(tmp_path.glob("compare/*/outcomes/*.npz")) or started.poll() is not None:
+            break
+        time.sleep(0.1)
+    started.send_signal(signal.SIGINT)
+    _, err = started.communicate(timeout=60)
+    assert started.returncode == 130, err
+    [folder] = (tmp_path / "compare").iterdir()
+    record = json.loads((folder / "compare.json").read_text())
+    assert record["state"] == "stopped"
+    assert record["candidates"][0]["state"] == "done"
+    assert "Unfinished" in (folder / "report.html").read_text()
+    assert f"headwater compare --resume {folder.relative_to(tmp_path)} --store" in err
 
 
 def test_doctor_finds_nothing_wrong_before_anything_is_stored(headwater):

@@ -1,0 +1,165 @@
+"""What `compare` tries: candidates written as a line of text, sensible ones by default, and the controls."""
+
+import json
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from classifiers.errors import BadParameter
+
+NEAREST, SOFTMAX, MAJORITY = "nearest class mean", "plain softmax", "majority class"
+"""The controls: what a head has to beat before it is worth its parameters."""
+
+EACH = (
+    "gaussian",
+    "gaussian norm=unit",
+    "gaussian covariance=tied-diag",
+    "gaussian project=pca",
+    "gaussian norm=unit project=ranpac",
+    "gaussian covariance=full project=pca pooling=0.5",
+    "mixture components=1 project=pca",
+    "linear norm=unit",
+)
+"""Tried by default on the vectors of every encoder."""
+
+TOGETHER = (
+    "gaussian",
+    "gaussian norm=unit",
+    "gaussian project=pca",
+    "fusion",
+    "fusion rule=log-average",
+)
+"""Tried by default on the vectors of all encoders side by side, where there are several."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One kind of head with its hyper-parameters, on the vectors of some encoders.
+
+    Attributes:
+        kind: as in `classifiers.kinds.KINDS`, or `MAJORITY`.
+        control: which control it is; "" for none.
+    """
+
+    kind: str
+    encoders: tuple[str, ...]
+    params: Mapping[str, Any] = field(default_factory=dict)
+    control: str = ""
+
+    @property
+    def settings(self) -> str:
+        """Kind and parameters as one writes them."""
+        return " ".join([self.kind, *(shlex.quote(f"{name}={shown(value)}") for name, value in self.params.items())])
+
+    @property
+    def title(self) -> str:
+        """What readers are shown: the name of a control, else kind and parameters."""
+        return self.control or self.settings
+
+    @property
+    def inputs(self) -> str:
+        """The encoders as readers are shown them; the majority class looks at no vector."""
+        return "–" if self.kind == MAJORITY else " ".join(self.encoders)
+
+    @property
+    def label(self) -> str:
+        """What names it among all candidates; `parse` reads it back, but for `MAJORITY`."""
+        return f"{self.settings} @ {' '.join(self.encoders)}"
+
+
+CONTROLS: tuple[tuple[str, Mapping[str, Any], str], ...] = (
+    ("gaussian", {"covariance": "tied-spherical", "shrinkage": 0.0, "priors": "uniform"}, NEAREST),
+    ("linear", {}, SOFTMAX),
+    (MAJORITY, {}, MAJORITY),
+)
+
+
+def shown(value: object) -> str:
+    """A value so that `assignment` reads it back: text as it is, all else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def assignment(text: str) -> tuple[str, Any]:
+    """``C=0.5`` → ("C", 0.5): the value is read as JSON, or else is the text itself. Raises BadParameter."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise BadParameter(f"{text!r} sets nothing: write name=value, e.g. shrinkage=0.1")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def parse(text: str, encoders: Sequence[str]) -> list[Candidate]:
+    """``kind name=value … [@ encoder …]`` → one candidate; without encoders one for each, and one for all together.
+
+    `fusion` is for several encoders only, so it goes with all of them. Raises BadParameter.
+    """
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise BadParameter(f"candidate {text!r}: {error}") from error
+    at = words.index("@") if "@" in words else len(words)
+    kind, params, named = words[:1], dict(map(assignment, words[1:at])), tuple(words[at + 1 :])
+    if not kind or kind == ["@"] or (at < len(words) and not named):
+        raise BadParameter(f"candidate {text!r}: write kind name=value … @ encoder …, e.g. gaussian norm=unit @ lite0")
+    strange = [name for name in named if name not in encoders]
+    if strange:
+        raise BadParameter(
+            f"candidate {text!r}: {strange[0]!r} is not among the encoders of this comparison: "
+            f"{', '.join(encoders)}; add it with --encoder"
+        )
+    return [Candidate(kind[0], each, params) for each in ([named] if named else encoder_sets(kind[0], encoders))]
+
+
+def encoder_sets(kind: str, encoders: Sequence[str]) -> list[tuple[str, ...]]:
+    alone = [] if kind == "fusion" else [(encoder,) for encoder in encoders]
+    return alone + ([tuple(encoders)] if len(encoders) > 1 else [])
+
+
+def parse_lines(lines: Iterable[str], encoders: Sequence[str]) -> list[Candidate]:
+    """Candidates one a line; what follows a # is left out."""
+    texts = (line.partition("#")[0].strip() for line in lines)
+    return [candidate for text in texts if text for candidate in parse(text, encoders)]
+
+
+def defaults(encoders: Sequence[str], kinds: Sequence[str] = ()) -> list[Candidate]:
+    """The default candidates, or those of some kinds, each of which is tried with its own defaults at least."""
+    alone = [Candidate(each.kind, (encoder,), each.params) for encoder in encoders for each in parse_lines(EACH, ["-"])]
+    found = alone
+    if len(encoders) > 1:
+        together = {
+            each.label: each for text in TOGETHER for each in parse(f"{text} @ {shlex.join(encoders)}", encoders)
+        }
+        found = alone + list(together.values())
+    if kinds:
+        plain = [candidate for kind in kinds for candidate in parse(kind, encoders)]
+        found = [*plain, *(each for each in found if each.kind in kinds)]
+    return found
+
+
+def with_controls(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The candidates without repetitions, and the controls on every set of encoders that any of them takes."""
+    sets = list(dict.fromkeys(candidate.encoders for candidate in candidates))
+    controls = [Candidate(kind, each, params, name) for each in sets for kind, params, name in CONTROLS]
+    majority = [each for each in controls if each.control == MAJORITY][:1]  # it looks at no vector
+    named = {each.label: each for each in candidates}
+    named |= {each.label: each for each in controls if each.control != MAJORITY}
+    return [*named.values(), *majority]
+
+
+def train_command(candidate: Candidate, task: str, options: Sequence[str] = ()) -> str:
+    """The command that trains and publishes this candidate; `options` are added as they are."""
+    words = ["headwater", "train", "--task", task, "--name", head_name(task), "--kind", candidate.kind]
+    for encoder in candidate.encoders:
+        words += ["--encoder", encoder]
+    for name, value in candidate.params.items():
+        words += ["--set", f"{name}={shown(value)}"]
+    return shlex.join([*words, *options])
+
+
+def head_name(task: str) -> str:
+    """The task's name, as the registry takes names."""
+    kept = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "_-") else "-" for letter in task)
+    return kept.strip("_-")[:64] or "head"

@@ -1,0 +1,120 @@
+"""A comparison as far as it has come: who leads, by how much, and who the controls are."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from classifiers.compare.candidates import MAJORITY, Candidate, train_command
+from classifiers.compare.curves import CurvePoint
+from classifiers.compare.paired import Pair, paired_bootstrap
+from classifiers.compare.trial import Trial
+from classifiers.errors import BadParameter
+from classifiers.evaluate import Evaluation, Outcomes
+from classifiers.rows import Rows
+from classifiers.train import CROSS_VALIDATION
+
+State = Literal["running", "stopped", "done"]
+
+
+@dataclass
+class Comparison:
+    """What was tried, and what came of it.
+
+    Attributes:
+        folder: where it is kept.
+        rows: of all encoders, pinned.
+        classes: the task's labels.
+        options: of the command line, for the command that trains the winner.
+        notes: what a reader must know, one sentence each.
+        trials, failed: by the candidate's label; `failed` the reason.
+        pairs: the winner against every other on the validation rows, by the other's label; once all are tried.
+        test: figures of the winner and its controls on the test rows, by label, the winner first.
+        test_pairs: the winner against each of those controls on the test rows.
+        curves: accuracy against principal components, by encoder.
+    """
+
+    folder: Path
+    rows: Rows
+    classes: tuple[str, ...]
+    candidates: tuple[Candidate, ...]
+    seed: int = 0
+    options: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    state: State = "running"
+    trials: dict[str, Trial] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    pairs: dict[str, Pair] = field(default_factory=dict)
+    test: dict[str, Evaluation] = field(default_factory=dict)
+    test_pairs: dict[str, Pair] = field(default_factory=dict)
+    curves: dict[str, list[CurvePoint]] = field(default_factory=dict)
+
+    @property
+    def validated_on(self) -> str:
+        """ "val", or `CROSS_VALIDATION` where the task has no such rows."""
+        return "val" if self.rows.labelled("val").num_rows else CROSS_VALIDATION
+
+    def ranking(self) -> list[Trial]:
+        """By accuracy on the validation rows, then NLL, then fewest parameters: the best first. Test has no say."""
+        return sorted(
+            self.trials.values(), key=lambda each: (-each.evaluation.accuracy, each.evaluation.nll, each.parameters)
+        )
+
+    def winner(self) -> Trial | None:
+        """The best that can be trained, so not the majority class."""
+        return next((trial for trial in self.ranking() if trial.candidate.kind != MAJORITY), None)
+
+    def controls(self) -> list[Trial]:
+        """The controls on the winner's encoders, and the majority class; without the winner itself."""
+        best = self.winner()
+        return [
+            trial
+            for trial in self.ranking()
+            if best and trial is not best and is_control(trial.candidate, best.candidate.encoders)
+        ]
+
+    def pair(self, first: str, second: str) -> tuple[Trial, Trial, Pair]:
+        """Any two on the validation rows, by rank (1 is the best) or label. Raises BadParameter."""
+        a, b = self.find(first), self.find(second)
+        return a, b, paired_bootstrap(a.outcomes, [b.outcomes], seed=self.seed)[0]
+
+    def find(self, asked: str) -> Trial:
+        ranked = self.ranking()
+        if asked.isdecimal() and 1 <= int(asked) <= len(ranked):
+            return ranked[int(asked) - 1]
+        if asked in self.trials:
+            return self.trials[asked]
+        raise BadParameter(
+            f"no candidate {asked!r} in {self.folder}: give a rank from 1 to {len(ranked)}, or its label"
+        )
+
+    def settle(self) -> None:
+        """The winner against all others on the validation rows."""
+        best = self.winner()
+        if best is not None:
+            others = [trial for trial in self.trials.values() if trial is not best]
+            self.pairs = against(best.outcomes, {each.candidate.label: each.outcomes for each in others}, self.seed)
+
+    def smallest_alike(self) -> Trial | None:
+        """The one with the fewest parameters of those that the validation rows do not tell from the winner, by accuracy
+        or NLL. None where none has fewer than it."""
+        best = self.winner()
+        alike = [self.trials[label] for label, pair in self.pairs.items() if pair.alike]
+        smaller = [each for each in alike if best and each.parameters < best.parameters]
+        return min(
+            (each for each in smaller if each.candidate.kind != MAJORITY), key=lambda t: t.parameters, default=None
+        )
+
+    def command(self, trial: Trial | None) -> str:
+        """What trains and publishes a candidate; "" for none."""
+        return train_command(trial.candidate, self.rows.task, self.options) if trial else ""
+
+
+def is_control(candidate: Candidate, encoders: Sequence[str]) -> bool:
+    """Whether it is a control for heads on these encoders."""
+    return candidate.kind == MAJORITY or (bool(candidate.control) and candidate.encoders == tuple(encoders))
+
+
+def against(best: Outcomes, others: dict[str, Outcomes], seed: int) -> dict[str, Pair]:
+    """`best` against each of `others` on the same rows, by their names."""
+    return dict(zip(others, paired_bootstrap(best, list(others.values()), seed=seed), strict=True))

@@ -1,0 +1,73 @@
+"""Accuracy against the number of principal components, from one pass over the rows."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifiers.fit.gaussian import GaussianClassifier
+from classifiers.fit.parallel import Batch
+from classifiers.heads.statistics import GaussianStatistics
+from classifiers.heads.transform import Transform
+from classifiers.kinds import require_present, tuned_shrinkage, validate
+from classifiers.rows import Rows
+
+SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
+"""Of the variance, that the components are to explain."""
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """`components` explain at least `share` of the variance; `accuracy` on validation rows, in 0…1."""
+
+    share: float
+    components: int
+    accuracy: float
+
+
+def pca_curve(rows: Rows, classes: Sequence[str], shares: Sequence[float] = SHARES) -> list[CurvePoint]:
+    """What `gaussian project=pca dims=share` gives on validation rows or folds, for all shares at once.
+
+    The leading m × m corner of the statistics of all components are the statistics of the first m, so the rows are
+    read, and the components found, once. Raises NotTrainable.
+    """
+
+    def batches() -> Iterator[Batch]:
+        return (Batch(X, codes) for _, X, codes in rows.batches("train", classes))
+
+    estimator = GaussianClassifier(project="pca", dims=1.0, blocks=rows.edges())
+    gathered, transform = estimator.gather(batches, len(classes), rows.dim)
+    present = np.flatnonzero(gathered.present)
+    names = require_present(rows, tuple(classes), present)
+    statistics = gathered.select(present)
+    explained = np.cumsum(np.diag(statistics.total_covariance()))
+    points = []
+    for share in shares:
+        wanted = int(np.searchsorted(explained, share * explained[-1] * (1 - 1e-12))) + 1
+        count = min(wanted, statistics.dim)
+        points.append(CurvePoint(share, count, accuracy_of(count, estimator, statistics, transform, rows, names)))
+    return points
+
+
+def accuracy_of(
+    count: int,
+    estimator: GaussianClassifier,
+    statistics: GaussianStatistics,
+    transform: Transform,
+    rows: Rows,
+    names: tuple[str, ...],
+) -> float:
+    """Validation accuracy with the first `count` components alone, at the shrinkage that does best there."""
+    part = GaussianStatistics(statistics.counts, statistics.sums[:, :count], statistics.second[:count, :count])
+    first = replace(transform, matrix=leading(transform.matrix, count), offset=leading(transform.offset, count))
+    estimator.set_params(shrinkage="oas")
+    estimator.set_params(shrinkage=tuned_shrinkage(part, estimator, first, rows, names))
+    head = estimator.fit_statistics(part, names, first).head_
+    right = [part.scores.argmax(axis=1) == part.codes for part in validate("gaussian", estimator, rows, head)]
+    return float(np.concatenate(right).mean())
+
+
+def leading(array: NDArray[Any] | None, count: int) -> NDArray[Any] | None:
+    return None if array is None else array[..., :count]

@@ -1,0 +1,67 @@
+"""A task's rows read once and held in memory, so that many heads can be learned from them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifiers import rows as rows_module
+from classifiers.rows import RowBatch, Rows, fold_of
+
+if TYPE_CHECKING:
+    from store import Matrix
+
+
+@dataclass(frozen=True)
+class HeldRows(Rows):
+    """Rows of some splits, of which each set of encoders takes its columns.
+
+    Only rows that have a vector of every encoder are held, so every set of encoders sees the same rows.
+
+    Attributes:
+        held: by split, the rows with the columns of all encoders.
+    """
+
+    held: "Mapping[str, Matrix]" = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def read(cls, rows: Rows, classes: Sequence[str], splits: Sequence[str]) -> Self:
+        """Reads splits from the store: n × d × 4 bytes, see `bytes_of`."""
+        held = {split: rows.matrix(split, classes) for split in splits}
+        return cls(rows.store, rows.task, rows.encoders, rows.snapshot, held=held)
+
+    def of(self, encoders: Sequence[str]) -> Self:
+        """The same rows with the columns of these encoders, in this order."""
+        return replace(self, encoders=tuple(encoders))
+
+    def matrix(self, split: str, classes: Sequence[str]) -> "Matrix":
+        source = split if self.fold is None else "train"
+        whole = self.held[source]
+        X = columns(whole.X, [whole.blocks[encoder] for encoder in self.encoders])
+        if self.fold is None or split not in ("train", "val"):
+            return replace(whole, X=X, classes=tuple(classes))
+        number, count = self.fold
+        keep = np.flatnonzero((fold_of(whole.ids, count) == number) == (split == "val"))
+        ids, labels = [whole.ids[i] for i in keep], whole.labels.take(keep)
+        return replace(whole, ids=ids, X=X[keep], labels=labels, splits=whole.splits[keep], classes=tuple(classes))
+
+    def batches(self, split: str, classes: Sequence[str]) -> Iterator[RowBatch]:
+        matrix, step = self.matrix(split, classes), rows_module.BATCH_ROWS
+        for start in range(0, len(matrix.ids), step):
+            piece = slice(start, start + step)
+            yield matrix.ids[piece], matrix.X[piece], matrix.codes[piece]
+
+
+def columns(X: NDArray[Any], blocks: Sequence[slice]) -> NDArray[Any]:
+    """Columns of X (n, d); a view where the blocks are neighbours."""
+    if all(left.stop == right.start for left, right in pairwise(blocks)):
+        return X[:, blocks[0].start : blocks[-1].stop]
+    return np.concatenate([X[:, block] for block in blocks], axis=1)
+
+
+def bytes_of(rows: Rows, splits: Sequence[str]) -> int:
+    """Most memory that `HeldRows.read` takes."""
+    return sum(rows.labelled(split).num_rows for split in splits) * rows.dim * 4

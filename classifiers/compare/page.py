@@ -1,0 +1,198 @@
+"""A comparison as one HTML page that needs nothing else, with its pictures as PNG beside it."""
+
+import base64
+from collections.abc import Sequence
+from html import escape
+from string import Template
+
+from classifiers.compare.comparison import Comparison
+from classifiers.compare.paired import Difference, Pair
+from classifiers.compare.pictures import Picture, draw
+from classifiers.evaluate import Evaluation
+
+REPORT = "report.html"
+
+FIGURES = ("=accuracy", "=95 % interval", "=macro-F1", "=NLL", "=ECE")
+AHEAD = ("=winner ahead by", "=P(winner better)")
+"""Titles of the columns that `figures` and `ahead` fill; = for figures, see `table`."""
+
+PAGE = Template("""\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>$title</title>
+<style>
+:root { color-scheme: light dark; --ink: #1b1b1b; --faint: #666; --line: #ddd; --page: #fff; --mark: #e8f1fa; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e6e6e6; --faint: #a0a0a0; --line: #3a3a3a; --page: #161616; --mark: #1d2c3a; }
+}
+body { margin: 2rem auto; max-width: 80rem; padding: 0 1rem; color: var(--ink); background: var(--page);
+  font: 1rem/1.5 system-ui, sans-serif; }
+h1, h2 { line-height: 1.2; }
+h2 { margin-top: 2.5rem; }
+p, li, figcaption { max-width: 44rem; }
+.faint, figcaption { color: var(--faint); }
+.wide { overflow-x: auto; }
+pre { padding: .75rem; background: var(--mark); white-space: pre-wrap; overflow-wrap: anywhere; }
+table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
+th { white-space: nowrap; }
+td:not(.n) { min-width: 9rem; max-width: 22rem; overflow-wrap: break-word; }
+.n { text-align: right; white-space: nowrap; }
+tr.best { background: var(--mark); }
+figure { margin: 1.5rem 0; }
+img { max-width: min(100%, 44rem); height: auto; background: #fff; }
+</style>
+</head>
+<body>
+<main>
+$body
+</main>
+</body>
+</html>
+""")
+
+
+def write(comparison: Comparison) -> None:
+    """Writes the PNGs and `report.html` into the comparison's folder."""
+    pictures = draw(comparison)
+    for picture in pictures:
+        (comparison.folder / f"{picture.name}.png").write_bytes(picture.png)
+    (comparison.folder / REPORT).write_text(to_html(comparison, pictures), encoding="utf-8")
+
+
+def to_html(comparison: Comparison, pictures: Sequence[Picture]) -> str:
+    parts = [
+        *opening(comparison),
+        *verdict(comparison),
+        *test_section(comparison),
+        *ranking_section(comparison),
+        *failed_section(comparison),
+        "<h2>Pictures</h2>" if pictures else "",
+        *map(figure, pictures),
+    ]
+    return PAGE.substitute(title=escape(f"Heads for {comparison.rows.task}"), body="\n".join(filter(None, parts)))
+
+
+def opening(comparison: Comparison) -> list[str]:
+    done, all_ = len(comparison.trials), len(comparison.candidates)
+    unfinished = "" if comparison.state == "done" else f" <strong>Unfinished: {done} of {all_} tried.</strong>"
+    about = (
+        f"{done} heads on vectors of {', '.join(comparison.rows.encoders)}; "
+        f"store as of {comparison.rows.snapshot.at:%Y-%m-%d %H:%M} UTC."
+    )
+    notes = "".join(f"<li>{escape(note)}</li>" for note in comparison.notes)
+    return [
+        f"<h1>Heads for {escape(comparison.rows.task)}</h1>",
+        f'<p class="faint">{escape(about)}{unfinished}</p>',
+        f"<ul>{notes}</ul>" if notes else "",
+    ]
+
+
+def verdict(comparison: Comparison) -> list[str]:
+    """Which head to train, how sure that is, and the smallest that may do as well."""
+    best, smaller = comparison.winner(), comparison.smallest_alike()
+    if best is None:
+        return ["<p>No head came through; the reasons are below.</p>"]
+    found = best.evaluation
+    lines = [
+        "<h2>Train this one</h2>",
+        f"<p><strong>{escape(best.candidate.label)}</strong>: {found.accuracy:.1%} of {found.rows:,} validation rows "
+        f"({interval(found)}). It is the best of {len(comparison.trials)} there: expect a little less on new rows.</p>",
+        f"<pre><code>{escape(comparison.command(best))}</code></pre>",
+    ]
+    if smaller:
+        lines += [
+            f"<p>These rows do not tell it from a smaller one, with {smaller.parameters:,} parameters instead of "
+            f"{best.parameters:,}: <strong>{escape(smaller.candidate.label)}</strong>, "
+            f"{smaller.evaluation.accuracy:.1%}.</p>",
+            f"<pre><code>{escape(comparison.command(smaller))}</code></pre>",
+        ]
+    return lines
+
+
+def test_section(comparison: Comparison) -> list[str]:
+    if not comparison.test:
+        return []
+    columns = ("head", "encoders", *FIGURES, *AHEAD)
+    rows = []
+    for label, found in comparison.test.items():
+        candidate = comparison.trials[label].candidate
+        rows.append([candidate.title, candidate.inputs, *figures(found), *ahead(comparison.test_pairs.get(label))])
+    return [
+        f"<h2>On {next(iter(comparison.test.values())).rows:,} test rows</h2>",
+        "<p>Looked at once, after the choice, for the winner and for what any head has to beat.</p>",
+        table(columns, rows, best=0),
+    ]
+
+
+def ranking_section(comparison: Comparison) -> list[str]:
+    columns = ("=rank", "head", "encoders", *FIGURES, *AHEAD, "=parameters", "=seconds")
+    ranked = comparison.ranking()
+    rows = [
+        [
+            str(rank),
+            trial.candidate.title,
+            trial.candidate.inputs,
+            *figures(trial.evaluation),
+            *ahead(comparison.pairs.get(trial.candidate.label)),
+            f"{trial.parameters:,}",
+            f"{trial.seconds:.1f}",
+        ]
+        for rank, trial in enumerate(ranked, 1)
+    ]
+    best = comparison.winner()
+    return [
+        f"<h2>Ranking on {escape(comparison.validated_on)}</h2>",
+        "<p>By accuracy, then NLL. <em>Winner ahead by</em>: difference of accuracy in points with its 95 % interval, "
+        "from the same rows resampled for both. <em>P(winner better)</em>: share of those draws that the winner wins. "
+        "An interval that holds 0 says that these rows do not tell the two apart.</p>",
+        table(columns, rows, best=ranked.index(best) if best else None),
+    ]
+
+
+def failed_section(comparison: Comparison) -> list[str]:
+    if not comparison.failed:
+        return []
+    return ["<h2>Not ranked</h2>", table(("head", "why"), [[*each] for each in comparison.failed.items()])]
+
+
+def figures(found: Evaluation) -> list[str]:
+    return [f"{found.accuracy:.4f}", interval(found), *(f"{x:.4f}" for x in (found.macro_f1, found.nll, found.ece))]
+
+
+def interval(found: Evaluation) -> str:
+    low, high = found.accuracy_interval
+    return f"{low:.3f} to {high:.3f}"
+
+
+def ahead(pair: Pair | None) -> list[str]:
+    return [points(pair.accuracy), f"{pair.accuracy.better:.0%}"] if pair else ["", ""]
+
+
+def points(found: Difference) -> str:
+    """A difference of accuracy in points of a hundred."""
+    return f"{100 * found.mean:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], best: int | None = None) -> str:
+    """An HTML table; columns whose title starts with = hold figures, row `best` is marked."""
+    kinds = [' class="n"' if title.startswith("=") else "" for title in columns]
+    titles = [title.removeprefix("=") for title in columns]
+    head = "".join(f'<th scope="col"{kind}>{escape(title)}</th>' for title, kind in zip(titles, kinds, strict=True))
+    body = []
+    for number, row in enumerate(rows):
+        cells = "".join(f"<td{kind}>{escape(cell)}</td>" for cell, kind in zip(row, kinds, strict=True))
+        body.append(f'<tr class="best">{cells}</tr>' if number == best else f"<tr>{cells}</tr>")
+    lines = "\n".join(body)
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead>\n<tbody>{lines}</tbody></table></div>'
+
+
+def figure(picture: Picture) -> str:
+    data = base64.b64encode(picture.png).decode()
+    return (
+        f'<figure><img src="data:image/png;base64,{data}" alt="{escape(picture.text)}">'
+        f"<figcaption>{escape(picture.caption)}</figcaption></figure>"
+    )

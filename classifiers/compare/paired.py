@@ -1,0 +1,82 @@
+"""Whether one head is better than another on the same rows: the paired bootstrap, from arrays alone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifiers.evaluate import BOOTSTRAP_DRAWS, SMALLEST, Outcomes
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A mean over the rows of A less that of B.
+
+    Attributes:
+        low, high: 95 % percentile interval over resampled rows.
+        better: share of the draws in which A is better than B, ties not counted.
+    """
+
+    mean: float
+    low: float
+    high: float
+    better: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A against B on the same rows. `accuracy` in 0…1, more is better; `nll` in nats, less is better."""
+
+    accuracy: Difference
+    nll: Difference
+
+    @property
+    def alike(self) -> bool:
+        """Whether the rows do not tell which of the two is better: 0 lies in both intervals."""
+        return self.accuracy.low <= 0 <= self.accuracy.high and self.nll.low <= 0 <= self.nll.high
+
+
+def paired_bootstrap(
+    first: Outcomes, others: Sequence[Outcomes], *, seed: int = 0, draws: int = BOOTSTRAP_DRAWS
+) -> list[Pair]:
+    """`first` against each of `others`, all on the same rows in the same order.
+
+    Efron and Tibshirani 1993, chapter 16: rows are drawn with replacement, the same ones for all heads, so what
+    makes a row hard for every head cancels out. Raises ValueError for other rows, or none.
+    """
+    if not others:
+        return []
+    if len(first) == 0:
+        raise ValueError("no rows to compare on")
+    if any(not np.array_equal(first.codes, other.codes) for other in others):
+        raise ValueError("a paired comparison needs the same rows in the same order on both sides")
+    differences = np.concatenate([figures(first) - figures(other) for other in others], axis=1)
+    drawn = bootstrap_means(differences, seed, draws).reshape(draws, len(others), 2)
+    means = differences.mean(axis=0).reshape(len(others), 2)
+    return [
+        Pair(difference(mean[0], drawn[:, i, 0], 1), difference(mean[1], drawn[:, i, 1], -1))
+        for i, mean in enumerate(means)
+    ]
+
+
+def figures(outcomes: Outcomes) -> NDArray[np.float64]:
+    """Whether each row is right, and its NLL, (n, 2)."""
+    nll = -np.log(np.maximum(outcomes.likelihood.astype(np.float64), SMALLEST))
+    return np.stack([outcomes.predicted == outcomes.codes, nll], axis=1)
+
+
+def bootstrap_means(values: NDArray[np.float64], seed: int, draws: int) -> NDArray[np.float64]:
+    """Means (draws, m) of values (n, m) over n rows drawn with replacement."""
+    rng, n = np.random.default_rng(seed), len(values)
+    means = np.empty((draws, values.shape[1]))
+    for draw in range(draws):  # how often each row was drawn: n numbers at a time, whatever m is
+        means[draw] = np.bincount(rng.integers(0, n, n), minlength=n) @ values / n
+    return means
+
+
+def difference(mean: Any, drawn: NDArray[np.float64], sign: int) -> Difference:
+    """The mean with its draws; `sign` is 1 where more is better, -1 where less is."""
+    low, high = np.quantile(drawn, (0.025, 0.975)).tolist()
+    return Difference(float(mean), low, high, float(np.mean(sign * drawn > 0)))

@@ -1,0 +1,97 @@
+"""What is drawn of a comparison, with captions, and words for those who cannot see it."""
+
+from dataclasses import dataclass
+
+from classifiers import plots
+from classifiers.compare.candidates import MAJORITY, SOFTMAX
+from classifiers.compare.comparison import Comparison
+from classifiers.compare.curves import CurvePoint
+from classifiers.compare.trial import Trial
+from classifiers.report import confusions
+
+MARKED = 0.8
+"""Share of the variance that is marked in PCA curves: what `project=pca` takes by default."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A PNG with a caption, and what it shows in words."""
+
+    name: str
+    png: bytes
+    caption: str
+    text: str
+
+
+def draw(comparison: Comparison) -> list[Picture]:
+    """All pictures there is something to draw for; none before a candidate has come through."""
+    best = comparison.winner()
+    if best is None:
+        return []
+    found = [parameters(comparison, best), confusion(comparison, best), reliability(comparison, best)]
+    curves = {encoder: points for encoder, points in comparison.curves.items() if points}
+    return [*found, pca(curves)] if curves else found
+
+
+def parameters(comparison: Comparison, best: Trial) -> Picture:
+    trials = [trial for trial in comparison.ranking() if trial.candidate.kind != MAJORITY]
+    points = [
+        plots.Point(
+            trial.parameters,
+            trial.evaluation.accuracy,
+            group="\n".join(trial.candidate.encoders),
+            kind=trial.candidate.kind,
+            name=trial.candidate.title,
+        )
+        for trial in trials
+    ]
+    sizes, right = [point.parameters for point in points], [point.accuracy for point in points]
+    return Picture(
+        "parameters",
+        plots.png(plots.accuracy_by_parameters(points, trials.index(best), best.evaluation.accuracy_interval)),
+        "Every head by its size; the best on each set of encoders is named. The winner is ringed, and the band is "
+        "the 95 % interval of its accuracy.",
+        f"{len(points)} heads of {min(sizes):,} to {max(sizes):,} parameters, with accuracies from "
+        f"{min(right):.1%} to {max(right):.1%}; the winner has {best.parameters:,}.",
+    )
+
+
+def confusion(comparison: Comparison, best: Trial) -> Picture:
+    wrong = sorted((each for each in confusions(best.evaluation) if each[0] != each[1]), key=lambda each: -each[2])
+    commonest = "; ".join(f"{true} taken for {predicted}, {rows} times" for true, predicted, rows in wrong[:3])
+    some = len(best.evaluation.classes) > plots.MOST_CLASSES
+    return Picture(
+        "confusion",
+        plots.png(plots.confusion(best.evaluation)),
+        f"Where the winner errs on {comparison.validated_on}: rows by true and predicted class"
+        + (f", the {plots.MOST_CLASSES} classes with the most errors." if some else "."),
+        f"Commonest errors: {commonest}." if wrong else "No errors.",
+    )
+
+
+def reliability(comparison: Comparison, best: Trial) -> Picture:
+    softmax = [trial for trial in comparison.controls() if trial.candidate.control == SOFTMAX]
+    heads = dict(zip(("winner", SOFTMAX), (best, *softmax), strict=False))
+    errors = " and ".join(f"{trial.evaluation.ece:.3f} for the {name}" for name, trial in heads.items())
+    return Picture(
+        "reliability",
+        plots.png(plots.reliability({name: trial.evaluation for name, trial in heads.items()})),
+        f"How sure heads are, and how often they are right, on {comparison.validated_on}: the rows that their "
+        "temperatures were fitted on, so a little kinder than new rows. Larger points are more rows.",
+        f"Expected calibration error {errors}.",
+    )
+
+
+def pca(curves: dict[str, list[CurvePoint]]) -> Picture:
+    lines, said = {}, []
+    for encoder, points in curves.items():
+        marked = min(range(len(points)), key=lambda i: abs(points[i].share - MARKED))
+        lines[encoder] = plots.Line([p.components for p in points], [p.accuracy for p in points], marked)
+        at, whole = points[marked], points[-1]
+        said.append(f"{encoder} {at.accuracy:.1%} with {at.components:,} components, {whole.accuracy:.1%} with all")
+    return Picture(
+        "pca",
+        plots.png(plots.pca(lines)),
+        "Validation accuracy of a Gaussian head (tied) on the first principal components alone.",
+        f"At {MARKED:.0%} of the variance: {'; '.join(said)}.",
+    )

@@ -1,0 +1,135 @@
+"""A comparison on disk: `compare.json` for readers, and what each candidate said of every row for going on."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from classifiers.compare.candidates import Candidate
+from classifiers.compare.comparison import Comparison
+from classifiers.compare.trial import Trial, load_outcomes, save_outcomes
+from classifiers.errors import BadComparison
+from classifiers.evaluate import summarise
+from classifiers.rows import Rows
+from store import Snapshot, Store
+
+FORMAT = 1
+RECORD, OUTCOMES = "compare.json", "outcomes"
+
+
+def save(comparison: Comparison) -> None:
+    """Writes `compare.json`, whole or not at all."""
+    partial = comparison.folder / f"{RECORD}.partial"
+    partial.write_text(json.dumps(to_record(comparison), indent=1, ensure_ascii=False), encoding="utf-8")
+    partial.replace(comparison.folder / RECORD)
+
+
+def keep(comparison: Comparison, trial: Trial) -> None:
+    """Adds a trial, here and on disk."""
+    comparison.trials[trial.candidate.label] = trial
+    save_outcomes(outcomes_path(comparison.folder, comparison.candidates.index(trial.candidate)), trial.outcomes)
+    save(comparison)
+
+
+def outcomes_path(folder: Path, number: int) -> Path:
+    return folder / OUTCOMES / f"{number}.npz"
+
+
+def to_record(comparison: Comparison) -> dict[str, Any]:
+    """All that is known, JSON-able; candidates by rank, then those that failed or wait."""
+    best, smaller = comparison.winner(), comparison.smallest_alike()
+    ranks = {trial.candidate.label: rank for rank, trial in enumerate(comparison.ranking(), 1)}
+    numbered = sorted(
+        enumerate(comparison.candidates), key=lambda each: (ranks.get(each[1].label, len(ranks) + 1), each[0])
+    )
+    return {
+        "format": FORMAT,
+        "task": comparison.rows.task,
+        "state": comparison.state,
+        "validated_on": comparison.validated_on,
+        "winner": best.candidate.label if best else None,
+        "command": comparison.command(best) or None,
+        "smallest_alike": smaller.candidate.label if smaller else None,
+        "notes": list(comparison.notes),
+        "candidates": [candidate_record(comparison, number, candidate, ranks) for number, candidate in numbered],
+        "test": {label: evaluation.summary() for label, evaluation in comparison.test.items()},
+        "test_pairs": {label: asdict(pair) for label, pair in comparison.test_pairs.items()},
+        "pca": {encoder: [asdict(point) for point in points] for encoder, points in comparison.curves.items()},
+        "encoders": list(comparison.rows.encoders),
+        "classes": list(comparison.classes),
+        "seed": comparison.seed,
+        "options": list(comparison.options),
+        "snapshot": json.loads(comparison.rows.snapshot.to_json()),
+    }
+
+
+def candidate_record(
+    comparison: Comparison, number: int, candidate: Candidate, ranks: Mapping[str, int]
+) -> dict[str, Any]:
+    label = candidate.label
+    record = {
+        "rank": ranks.get(label),
+        "label": label,
+        "kind": candidate.kind,
+        "encoders": list(candidate.encoders),
+        "parameters": dict(candidate.params),
+        "control": candidate.control or None,
+        "number": number,
+        "state": "failed" if label in comparison.failed else "waiting",
+        "reason": comparison.failed.get(label),
+    }
+    if (trial := comparison.trials.get(label)) is None:
+        return record
+    return record | {
+        "state": "done",
+        "validation": trial.evaluation.summary(),
+        "behind_winner": asdict(comparison.pairs[label]) if label in comparison.pairs else None,
+        "parameter_count": trial.parameters,
+        "seconds": round(trial.seconds, 3),
+        "temperature": trial.temperature,
+        "classes": list(trial.evaluation.classes),
+        "settings": dict(trial.settings),
+    }
+
+
+def load(store: Store, folder: Path) -> Comparison:
+    """A comparison that was begun; what failed is to be tried again. Raises BadComparison."""
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        if record["format"] != FORMAT:
+            raise ValueError(f"format {record['format']}; this version reads {FORMAT}")
+        entries = sorted(record["candidates"], key=lambda entry: int(entry["number"]))
+        comparison = Comparison(
+            folder,
+            Rows(store, record["task"], tuple(record["encoders"]), Snapshot.from_json(json.dumps(record["snapshot"]))),
+            tuple(record["classes"]),
+            tuple(
+                Candidate(each["kind"], tuple(each["encoders"]), each["parameters"], each["control"] or "")
+                for each in entries
+            ),
+            seed=record["seed"],
+            options=tuple(record["options"]),
+            notes=tuple(record["notes"]),
+            state=record["state"],
+        )
+        for number, entry in enumerate(entries):
+            if entry["state"] == "done":
+                trial = restored(comparison, number, entry)
+                comparison.trials[trial.candidate.label] = trial
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadComparison(folder, f"{type(error).__name__}: {error}") from error
+    return comparison
+
+
+def restored(comparison: Comparison, number: int, entry: Mapping[str, Any]) -> Trial:
+    outcomes = load_outcomes(outcomes_path(comparison.folder, number))
+    return Trial(
+        comparison.candidates[number],
+        outcomes,
+        summarise(outcomes, entry["classes"], seed=comparison.seed),
+        entry["temperature"],
+        entry["parameter_count"],
+        entry["seconds"],
+        entry["settings"],
+    )

@@ -1,0 +1,178 @@
+"""Many candidates on the same rows of one snapshot: ranked by validation, test looked at once, by few of them."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from classifiers.compare.candidates import MAJORITY, Candidate
+from classifiers.compare.comparison import Comparison, against
+from classifiers.compare.curves import CurvePoint, pca_curve
+from classifiers.compare.held import HeldRows, bytes_of
+from classifiers.compare.record import OUTCOMES, keep, save
+from classifiers.compare.trial import examine, outcomes_on, relearned
+from classifiers.errors import NotTrainable
+from classifiers.evaluate import Outcomes, summarise
+from classifiers.heads.base import Head
+from classifiers.kinds import make_estimator
+from classifiers.rows import Rows
+from store import Store
+
+LARGE = 10**9
+"""Bytes from which on a reader is told how much memory the rows take."""
+
+Progress = Callable[[int, int, str], None]
+"""Called with (steps done, all steps, what is under way)."""
+
+
+def start(
+    store: Store,
+    folder: Path,
+    *,
+    task: str,
+    encoders: Sequence[str],
+    candidates: Sequence[Candidate],
+    seed: int = 0,
+    options: Sequence[str] = (),
+) -> Comparison:
+    """A comparison with nothing tried yet, in a new folder.
+
+    Args:
+        candidates: with their controls, see `with_controls`.
+        seed: of the bootstrap. The fits themselves are deterministic.
+        options: of the command line, for the command that trains the winner.
+
+    Raises:
+        UnknownTask, UnknownFeatures, UnknownKind, UnknownParameter: with what exists.
+        NotTrainable: labels that no candidate could learn from, or nothing to choose on.
+        FileExistsError: there is such a folder.
+    """
+    if not encoders:
+        raise NotTrainable("the store holds no vectors yet; fill it with `headwater backfill`")
+    rows = Rows(store, task, tuple(encoders), store.snapshot())
+    rows.blocks()  # names that do not exist are told before anything is done
+    for candidate in candidates:
+        if candidate.kind != MAJORITY:
+            make_estimator(candidate.kind, candidate.params)
+    classes = rows.classes()
+    if not rows.validations():
+        raise NotTrainable(
+            f"task {task!r} has no rows in split 'val', and only {rows.labelled('train').num_rows} training rows, too "
+            "few to hold some out: there is nothing to choose on"
+        )
+    (folder / OUTCOMES).mkdir(parents=True)
+    comparison = Comparison(folder, rows, classes, tuple(candidates), seed, tuple(options))
+    save(comparison)
+    return comparison
+
+
+def run(comparison: Comparison, on_progress: Progress = lambda *_: None) -> None:
+    """Tries what was not tried yet, one after the other, then measures the winner and its controls on test.
+
+    One that fails is noted and takes no other down. Whatever ends it early, what is finished is on disk.
+    """
+    steps = Steps(comparison, on_progress)
+    try:
+        comparison.state = "running"
+        steps.next("reading rows")
+        rows = HeldRows.read(comparison.rows, comparison.classes, ("train", "val"))
+        comparison.notes = tuple(notes(comparison, rows))
+        leading: tuple[str, Head] | None = None  # the one head that is kept: to learn it again could take long
+        for candidate in comparison.candidates:
+            steps.next(candidate.label)
+            if candidate.label not in comparison.trials:
+                head = attempt(comparison, candidate, rows)
+                leads = (best := comparison.winner()) and best.candidate.label == candidate.label
+                leading = (candidate.label, head) if leads and head else leading
+        comparison.settle()
+        for encoder in comparison.rows.encoders:
+            steps.next(f"principal components of {encoder}")
+            comparison.curves[encoder] = curve(comparison, rows.of([encoder]))
+        steps.next("test rows")
+        measure_test(comparison, rows, dict([leading] if leading else []))
+        steps.next("done")
+        comparison.state = "done"
+    finally:
+        if comparison.state != "done":
+            comparison.state = "stopped"
+        save(comparison)
+
+
+class Steps:
+    """Counts what is done of a run."""
+
+    def __init__(self, comparison: Comparison, on_progress: Progress) -> None:
+        self.total = len(comparison.candidates) + len(comparison.rows.encoders) + 2
+        self.done, self.on_progress = -1, on_progress
+
+    def next(self, what: str) -> None:
+        self.done += 1
+        self.on_progress(self.done, self.total, what)
+
+
+def attempt(comparison: Comparison, candidate: Candidate, rows: HeldRows) -> Head | None:
+    """Tries one candidate, and writes down what came of it. Gives its head, None where it failed."""
+    comparison.failed.pop(candidate.label, None)
+    try:
+        trial, head = examine(candidate, rows.of(candidate.encoders), comparison.classes, comparison.seed)
+        require_same_rows(comparison, trial.outcomes)
+    except Exception as error:
+        comparison.failed[candidate.label] = f"{type(error).__name__}: {error}"
+        save(comparison)
+        return None
+    keep(comparison, trial)
+    return head
+
+
+def require_same_rows(comparison: Comparison, outcomes: Outcomes) -> None:
+    """Raises NotTrainable where a candidate was validated on other rows than the first."""
+    first = next(iter(comparison.trials.values()), None)
+    if first and not np.array_equal(first.outcomes.codes, outcomes.codes):
+        raise NotTrainable(
+            f"validated on {len(outcomes)} rows, others on {len(first.outcomes)}: what it knows of classes differs"
+        )
+
+
+def curve(comparison: Comparison, rows: HeldRows) -> list[CurvePoint]:
+    """Empty where the rows have no principal components."""
+    try:
+        return pca_curve(rows, comparison.classes)
+    except NotTrainable:
+        return []
+
+
+def measure_test(comparison: Comparison, rows: HeldRows, heads: Mapping[str, Head]) -> None:
+    """The winner and its controls on the test rows, which nothing has read before.
+
+    `heads` are calibrated, by label; those that are not among them are learned again.
+    """
+    best = comparison.winner()
+    test = HeldRows.read(comparison.rows, comparison.classes, ("test",))
+    if best is None or not len(test.held["test"].ids):
+        return
+    found: dict[str, Outcomes] = {}
+    for trial in (best, *comparison.controls()):
+        encoders, label = trial.candidate.encoders, trial.candidate.label
+        head = heads.get(label) or relearned(trial, rows.of(encoders), comparison.classes)
+        found[label] = outcomes_on(test.of(encoders), head, "test")
+        comparison.test[label] = summarise(found[label], trial.evaluation.classes, seed=comparison.seed)
+    comparison.test_pairs = against(found.pop(best.candidate.label), found, comparison.seed)
+
+
+def memory(rows: Rows) -> int:
+    """Most bytes that the rows of a comparison take at once; a fit may take as much again."""
+    return bytes_of(rows, ("train", "val"))
+
+
+def notes(comparison: Comparison, rows: HeldRows) -> Iterator[str]:
+    """What a reader of the figures must know."""
+    for split, matrix in rows.held.items():
+        if matrix.dropped:
+            yield (
+                f"{split}: {matrix.dropped} of {matrix.dropped + len(matrix.ids)} labelled rows lack a vector of one "
+                "of these encoders and are left out, for every candidate."
+            )
+    if comparison.validated_on != "val":
+        yield "No validation rows: every figure is of training rows that were held out, fold by fold."
+    if not comparison.rows.labelled("test").num_rows:
+        yield "No test rows: nothing is known about unseen rows."

@@ -1,0 +1,123 @@
+"""One candidate of a comparison: learned from the training rows, and what it gives on validation and test rows."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from classifiers.calibration import fit_temperature
+from classifiers.compare.candidates import MAJORITY, Candidate
+from classifiers.errors import NotTrainable
+from classifiers.evaluate import Evaluation, Outcomes, summarise
+from classifiers.heads.base import Head
+from classifiers.heads.fusion import FusionHead
+from classifiers.heads.gaussian import GaussianHead
+from classifiers.heads.linear import LinearHead
+from classifiers.kinds import KINDS, make_estimator, require_present, validate
+from classifiers.rows import Rows, Scored, scored
+from classifiers.train import outcomes_of
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What a candidate gave on the validation rows, with calibrated probabilities.
+
+    Attributes:
+        parameters: numbers that its head needs to score a vector.
+        seconds: to learn, choose and validate.
+        settings: what the head says of itself: what was chosen on the way is among it.
+    """
+
+    candidate: Candidate
+    outcomes: Outcomes
+    evaluation: Evaluation
+    temperature: float
+    parameters: int
+    seconds: float
+    settings: Mapping[str, Any]
+
+
+def examine(candidate: Candidate, rows: Rows, classes: tuple[str, ...], seed: int) -> tuple[Trial, Head]:
+    """Learns a candidate and scores the validation rows, or the training rows fold by fold. Also its calibrated head.
+
+    Raises NotTrainable, and whatever a fit raises.
+    """
+    start = time.perf_counter()
+    head, parts = learn(candidate, rows, classes)
+    if not parts:
+        raise NotTrainable("no validation row, and too few training rows of each class to hold some out")
+    scores, codes = (np.concatenate([getattr(part, name) for part in parts]) for name in ("scores", "codes"))
+    calibrated = head.with_temperature(fit_temperature(scores, codes))
+    outcomes = Outcomes.concatenate([outcomes_of(calibrated, part) for part in parts])
+    trial = Trial(
+        candidate,
+        outcomes,
+        summarise(outcomes, head.classes, seed=seed),
+        calibrated.temperature,
+        len(head.classes) if candidate.kind == MAJORITY else scoring_parameters(head),
+        time.perf_counter() - start,
+        head.settings(),
+    )
+    return trial, calibrated
+
+
+def learn(candidate: Candidate, rows: Rows, classes: tuple[str, ...]) -> tuple[Head, Sequence[Scored]]:
+    """A candidate's head, not calibrated, and its validation rows."""
+    if candidate.kind == MAJORITY:
+        head = majority(rows, classes)
+        return head, [part for view in rows.validations() for part in scored(view, head, "val")]
+    estimator = make_estimator(candidate.kind, candidate.params)
+    learned = KINDS[candidate.kind].learn(estimator, rows, classes)
+    if learned.validated is not None and candidate.kind != "fusion":
+        # Those of a fusion may be the rows that its rule was fitted on: enough to calibrate it, not to compare it by.
+        return learned.head, learned.validated
+    return learned.head, validate(candidate.kind, estimator, rows, learned.head)
+
+
+def relearned(trial: Trial, rows: Rows, classes: tuple[str, ...]) -> Head:
+    """A candidate's calibrated head once more: fits give the same head again."""
+    return learn(trial.candidate, rows, classes)[0].with_temperature(trial.temperature)
+
+
+def outcomes_on(rows: Rows, head: Head, split: str) -> Outcomes:
+    """What a calibrated head says of a split with rows that it knows the classes of."""
+    return Outcomes.concatenate([outcomes_of(head, part) for part in scored(rows, head, split)])
+
+
+def majority(rows: Rows, classes: tuple[str, ...]) -> LinearHead:
+    """The head that gives every vector the classes' shares of the training rows (also of folds: it has no more)."""
+    present, counts = np.unique(rows.matrix("train", classes).codes, return_counts=True)
+    names = require_present(rows, classes, present)
+    weights = np.zeros((len(names), rows.dim), np.float32)
+    return LinearHead(names, weights, np.log(counts / counts.sum()).astype(np.float32))
+
+
+def scoring_parameters(head: Head) -> int:
+    """How many numbers `head` needs to score a vector: no statistics, and nothing that is folded into others."""
+    if isinstance(head, FusionHead):
+        nested = head.members if head.joint is None else (head.joint,)
+        return sum(map(scoring_parameters, nested)) + sum(array.size for array in head.combiner.arrays().values())
+    arrays = head.arrays()
+    if isinstance(head, GaussianHead):
+        kept = head.transform.rowwise if head.tied else head.transform
+        arrays = head.quadratic.named() | kept.arrays()
+        if not head.tied:
+            arrays["centre"] = head.centre
+    return sum(array.size for array in arrays.values())
+
+
+def save_outcomes(path: Path, outcomes: Outcomes) -> None:
+    """As .npz, under a temporary name first."""
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        np.savez_compressed(file, **{field.name: getattr(outcomes, field.name) for field in fields(outcomes)})
+    partial.replace(path)
+
+
+def load_outcomes(path: Path) -> Outcomes:
+    """The inverse of `save_outcomes`. Raises OSError, ValueError, KeyError for anything else."""
+    with np.load(path, allow_pickle=False) as file:
+        return Outcomes(**{field.name: file[field.name] for field in fields(Outcomes)})
