@@ -10,7 +10,7 @@ from scipy.linalg import solve
 
 from classifiers.calibration import fit_temperature, mean_nll
 from classifiers.fit.parallel import Batch, factorising
-from classifiers.heads.covariance import class_spectra, mean_variance, oas_shrinkage, shrunk_covariance
+from classifiers.heads.covariance import class_spectra, mean_variance, oas_shrinkage, shrunk
 from classifiers.heads.discriminant import TIED, GaussianModel, discriminant, log_priors
 from classifiers.heads.quadratic import Quadratic
 from classifiers.heads.statistics import GaussianStatistics
@@ -46,14 +46,15 @@ def choose_shrinkage(
 def solver(statistics: GaussianStatistics, model: GaussianModel) -> Callable[[float], Quadratic]:
     """Shrinkage → scores of rows less the mean of all, doing as little anew for each as can be."""
     spectra = class_spectra(statistics, model.pooling) if model.covariance == "full" else None
-    centre = statistics.centre()
+    covariance, centre = statistics.covariance(), statistics.centre()
     means = np.where(statistics.present[:, None], statistics.means() - centre, 0.0)
     log_pi = log_priors(statistics.counts, model.priors)
 
     def solve_tied(shrinkage: float) -> Quadratic:
-        covariance, _ = shrunk_covariance(statistics, shrinkage)
         with factorising(statistics.dim):
-            weights = solve(covariance, means.T, assume_a="pos", overwrite_a=True)  # a tenth of a whitening's time
+            weights = solve(
+                shrunk(covariance, shrinkage), means.T, assume_a="pos", overwrite_a=True
+            )  # a tenth of a whitening's time
         return Quadratic(log_pi - 0.5 * np.sum(means.T * weights, axis=0), weights.T)
 
     def solve_any(shrinkage: float) -> Quadratic:

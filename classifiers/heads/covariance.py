@@ -69,12 +69,17 @@ def shrunk_covariance(statistics: GaussianStatistics, shrinkage: Shrinkage) -> t
     """(1 - λ) C + λ (tr C / d) I of the pooled C, (d, d) or its diagonal (d,), and λ. Raises NotTrainable."""
     covariance = pooled(statistics)
     used = oas_shrinkage(covariance, statistics.rows) if isinstance(shrinkage, str) else float(np.mean(shrinkage))
-    scale = mean_variance(covariance)
-    covariance = covariance * (1.0 - used)
-    if covariance.ndim == 1:
-        return covariance + used * scale, used
-    covariance[np.diag_indices_from(covariance)] += used * scale
-    return covariance, used
+    return shrunk(covariance, used), used
+
+
+def shrunk(covariance: NDArray[np.float64], shrinkage: float) -> NDArray[np.float64]:
+    """(1 - λ) C + λ (tr C / d) I of C (d, d), or of its diagonal (d,)."""
+    found = covariance * (1.0 - shrinkage)
+    scale = shrinkage * mean_variance(covariance)
+    if found.ndim == 1:
+        return found + scale
+    found[np.diag_indices_from(found)] += scale
+    return found
 
 
 def pooled(statistics: GaussianStatistics) -> NDArray[np.float64]:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from classifiers.errors import NotTrainable
 from classifiers.heads.base import require_shapes
-from classifiers.heads.covariance import oas_shrinkage
+from classifiers.heads.covariance import oas_shrinkage, shrunk
 from classifiers.heads.statistics import GaussianStatistics
 from classifiers.heads.transform import unit_blocks
 
@@ -122,9 +122,7 @@ class OutlierDetector:
 
 def inverse(covariance: NDArray[np.float64], shrinkage: float) -> NDArray[np.float64]:
     """The inverse of (1 - λ) C + λ (tr C / d) I, (d, d)."""
-    shrunk = (1.0 - shrinkage) * covariance
-    shrunk[np.diag_indices_from(shrunk)] += shrinkage * np.trace(covariance) / len(covariance)
-    return np.asarray(np.linalg.inv(shrunk), np.float64)
+    return np.asarray(np.linalg.inv(shrunk(covariance, shrinkage)), np.float64)
 
 
 def doubt(proba: NDArray[Any]) -> NDArray[Any]:
