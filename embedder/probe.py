@@ -27,6 +27,8 @@ TEXTS: tuple[str, ...] = (
 )
 
 _SIZES = ((317, 251), (203, 391), (429, 287), (61, 47), (331, 331))
+IMAGES = len(_SIZES)
+"""How many rows of a probe are images: the first ones. The rest are texts."""
 _MIX = np.array([[1.0, 1.0, 1.0], [0.5, 0.0, -0.5], [0.25, -0.5, 0.25]])
 """Brightness, and two colour differences of half its strength, as red, green and blue."""
 

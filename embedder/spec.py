@@ -43,6 +43,8 @@ class EncoderSpec:
         image: preprocessing of images; None when the encoder takes none.
         text: sha256 over all that a text passes through; None when the encoder takes no text.
         revision: ours; raised when our own code changes the numbers.
+        parent: of a derived encoder, the fingerprint of the encoder whose vectors are adapted; None for any other.
+        adapter: of a derived encoder, the digest of the adapter.
     """
 
     architecture: str
@@ -54,6 +56,8 @@ class EncoderSpec:
     image: ImagePreprocessing | None = None
     text: str | None = None
     revision: int = 1
+    parent: str | None = None
+    adapter: str | None = None
 
     def canonical_json(self) -> str:
         """The spec as JSON with sorted keys, no spaces and no absent fields.

@@ -18,6 +18,8 @@ class Settings(BaseSettings):
 
     store: str = Field("./headwater.db", description="LanceDB URI of the feature store; empty: no store")
     heads: Path = Field(Path("heads"), description="Folder of trained heads")
+    adapters: Path = Field(Path("adapters"), description="Folder of the adapters of derived encoders")
+    clusters: Path = Field(Path("clusters"), description="Folder of clusterings and their reports")
     cache: Path = Field(
         Path(os.path.expanduser("~/.cache/headwater")),
         description="Folder of converted models; safe to delete",

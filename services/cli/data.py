@@ -68,7 +68,7 @@ def backfill(
 
     settings = output.settings(store=store, backend=backend)
     opened = Store.open(settings.store, must_exist=True)
-    model = registry.load(encoder, backend=settings.backend, cache_dir=settings.cache)
+    model = registry.load(encoder, backend=settings.backend, cache_dir=settings.cache, adapters=settings.adapters)
     with output.progress_bar("backfill") as bar:
         done = job.backfill(
             opened,

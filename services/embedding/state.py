@@ -83,7 +83,12 @@ class EmbeddingService(Service):
 
     def _load_and_probe(self, name: str) -> Encoder:
         """Embeds the probe: a first real inference, and the proof that the vectors are those of the table."""
-        encoder = registry.load(name, backend=self.settings.backend, cache_dir=self.settings.cache)
+        encoder = registry.load(
+            name,
+            backend=self.settings.backend,
+            cache_dir=self.settings.cache,
+            adapters=self.settings.adapters,
+        )
         stored = self._stored_probe(encoder)
         probe.check(encoder, encoder.reference_probe() if stored is None else stored)
         return encoder

@@ -33,6 +33,8 @@ CHANGED = {
     "image": None,
     "text": None,
     "revision": 2,
+    "parent": "ab" * 32,
+    "adapter": "cd" * 32,
 }
 CHANGED_IMAGE = {
     "size": 225,

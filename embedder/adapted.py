@@ -1,0 +1,50 @@
+"""Derived encoders: a parent encoder, then an adapter on its vectors."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from embedder import probe
+from embedder.adapter import Adapter, StoredAdapter
+from embedder.encoder import Embedding, Encoder
+from embedder.spec import EncoderSpec
+
+
+class AdaptedEncoder:
+    """Implements `embedder.encoder.Encoder`: images only, no tokens. Whatever the parent's engine, NumPy adapts.
+
+    Attributes:
+        adapter: takes the parent's vectors; stored ones will do, see `spec.parent`.
+    """
+
+    def __init__(self, parent: Encoder, stored: StoredAdapter) -> None:
+        """Raises WeightsError when the adapter was not learned on this parent's vectors."""
+        self.name = f"{parent.name}+mlcd-{stored.version}"
+        self.spec: EncoderSpec = stored.spec(parent.spec)
+        self.backend = parent.backend
+        self.adapter = stored.adapter
+        self._parent = parent
+
+    def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
+        return self._parent.prepare(image)
+
+    def embed(self, pixels: NDArray[np.uint8], *, tokens: bool = False) -> Embedding:
+        if tokens:
+            raise ValueError(f"{self.name} gives no tokens; ask for vectors only, or its parent {self._parent.name}")
+        return Embedding(self.adapter(self._parent.embed(pixels).vectors))
+
+    def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        raise ValueError(
+            f"{self.name} was adapted on images and takes no text, {len(texts)} were given; "
+            f"ask its parent {self._parent.name}"
+        )
+
+    def reference_probe(self) -> NDArray[np.float32]:
+        return adapted_probe(self._parent.reference_probe(), self.adapter)
+
+
+def adapted_probe(parent_probe: NDArray[np.float32], adapter: Adapter) -> NDArray[np.float32]:
+    """Reference vectors of the parent (m, d) → those of the derived encoder: the images' alone, adapted."""
+    return adapter(parent_probe[: probe.IMAGES])
