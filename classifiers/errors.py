@@ -98,3 +98,11 @@ class NoOutlierScore(ValueError):
             f"head {head!r} has no outlier percentiles, so max_outlier means nothing to it; leave it out, or train the "
             "head again with at least 20 rows (its report says what was missing)"
         )
+
+
+class UnknownClustering(Unknown):
+    what = "clustering"
+
+
+class BadClustering(ValueError):
+    """A clustering that is damaged, of another encoder, or whose name is taken; the text says what to do."""

@@ -141,10 +141,10 @@ class Registry:
         return sorted(path.name for path in folder.iterdir() if VERSION.fullmatch(path.name))
 
 
-def check_name(name: str) -> str:
-    """A head name that is also a folder name. Raises BadName."""
+def check_name(name: str, what: str = "head") -> str:
+    """A name that is also a folder name. Raises BadName, which says `what` it would have named."""
     if not NAME.fullmatch(name):
-        raise BadName(f"head name {name!r}: use 1 to 64 letters, digits, '_' and '-', no '_' or '-' first")
+        raise BadName(f"{what} name {name!r}: use 1 to 64 letters, digits, '_' and '-', no '_' or '-' first")
     return name
 
 

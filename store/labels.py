@@ -76,6 +76,10 @@ class Labels:
             rows = rows.filter(pc.is_in(rows["id"], value_set=pa.array(ids, pa.string())))
         return {row["id"]: row for row in rows.to_pylist()}
 
+    def prune(self, task: str, source: str) -> None:
+        """Remove a task's rows of all other sources, for tasks that a program writes whole and anew."""
+        self.table.delete(f"{_of(task)} AND source != {quoted(source)}")
+
     def get(self, task: str, *, version: int | None = None) -> pa.Table:
         """All rows of a task: id, labels list<string>, split, source, at (UTC). Raises UnknownTask."""
         rows = self.table.read(_COLUMNS, where=_of(task), version=version)

@@ -1,0 +1,195 @@
+"""What a clustering looks like: sizes, typical assets, how different one image's centres are, agreement with labels.
+
+From arrays alone; JSON for programs, Markdown for people. No times: the same rows give the same report.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifiers.report import cell
+
+MOST_CLUSTERS = 40
+"""Clusters in the Markdown, largest first; the JSON has them all."""
+_CELLS = 1 << 22
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How well clusters agree with the labels of a task.
+
+    Attributes:
+        rows, classes: that were compared.
+        purity: share of rows whose class is the commonest of their cluster. More clusters, more purity: compare only
+            at one number of clusters.
+        nmi: mutual information over the mean of both entropies, 0…1.
+        majority: the commonest class of each cluster, (k,), -1 for a cluster without a labelled row.
+        share: of that class in the cluster, (k,).
+    """
+
+    rows: int
+    classes: int
+    purity: float
+    nmi: float
+    majority: NDArray[np.int64]
+    share: NDArray[np.float64]
+
+
+def agreement(codes: NDArray[np.int64], truth: NDArray[np.int64], clusters: int, classes: int) -> Agreement:
+    """Of cluster codes (n,) in 0…k-1 and class codes (n,) in 0…classes-1, n ≥ 1."""
+    table = np.bincount(codes * classes + truth, minlength=clusters * classes).reshape(clusters, classes)
+    sizes, most = table.sum(axis=1), table.max(axis=1)
+    rows, columns = sizes / len(codes), table.sum(axis=0) / len(codes)
+    i, j = np.nonzero(table)
+    p = table[i, j] / len(codes)
+    mutual = float((p * np.log(p / (rows[i] * columns[j]))).sum())
+    entropy = (_entropy(rows) + _entropy(columns)) / 2
+    return Agreement(
+        rows=len(codes),
+        classes=int(np.count_nonzero(columns)),
+        purity=float(most.sum() / len(codes)),
+        nmi=max(0.0, mutual) / entropy if entropy else 1.0,
+        majority=np.where(sizes > 0, table.argmax(axis=1), -1),
+        share=np.divide(most, sizes, out=np.zeros(clusters), where=sizes > 0),
+    )
+
+
+def _entropy(p: NDArray[np.float64]) -> float:
+    filled = p[p > 0]
+    return float(-(filled * np.log(filled)).sum())
+
+
+def overlap(centres: NDArray[np.float32], codes: NDArray[np.int64], kept: NDArray[np.int64]) -> float | None:
+    """Mean cosine between two different centres of one row, over all such pairs; None where there is none.
+
+    The reviewers of MLCD doubted that these are different concepts: near 1 they are one concept several times.
+
+    Args:
+        codes: centres of each row, (n, l); the first `kept` (n,) of them count.
+    """
+    total, rows = 0.0, max(1, _CELLS // centres.shape[1])
+    for start in range(0, len(codes), rows):
+        part, counts = codes[start : start + rows], kept[start : start + rows]
+        sums = np.zeros((len(part), centres.shape[1]), np.float64)
+        for place, column in enumerate(part.T):
+            sums += centres[column] * (counts > place)[:, None]
+        total += float((sums**2).sum() - counts.sum())  # |Σ c|² less the products of a centre with itself
+    pairs = int((kept * (kept - 1)).sum())
+    return total / pairs if pairs else None
+
+
+def typical(codes: NDArray[np.int64], cosines: NDArray[np.float32], clusters: int, count: int) -> list[list[int]]:
+    """For each cluster the `count` rows of it that are nearest to its centre, nearest first; codes, cosines (n,)."""
+    order = np.lexsort((-cosines, codes))
+    starts = np.searchsorted(codes[order], np.arange(clusters + 1)).tolist()
+    return [order[a : min(a + count, b)].tolist() for a, b in pairwise(starts)]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The agreement with a task, and the names of its classes, (classes,)."""
+
+    task: str
+    classes: Sequence[str]
+    found: Agreement
+
+
+@dataclass(frozen=True, slots=True)
+class Browsing:
+    """A clustering of all stored vectors, to be looked at.
+
+    Attributes:
+        labels: names of the clusters, (k,).
+        codes, cosines: of each row's nearest centres, nearest first, (n, l); the first `kept` (n,) are its labels.
+        overlap, apart: mean cosine between two centres of one row (see `overlap`), and between any two centres.
+        examples: (asset id, uri, cosine) of each cluster's most typical assets, (k,).
+    """
+
+    name: str
+    encoder: str
+    record: Mapping[str, Any]
+    labels: Sequence[str]
+    codes: NDArray[np.int64]
+    cosines: NDArray[np.float32]
+    kept: NDArray[np.int64]
+    overlap: float | None
+    apart: float | None
+    examples: Sequence[Sequence[tuple[str, str, float]]]
+    comparison: Comparison | None = None
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Rows whose nearest centre each is, (k,)."""
+        return np.bincount(self.codes[:, 0], minlength=len(self.labels))
+
+    def summary(self) -> dict[str, Any]:
+        """The figures that are one number each; without those there are none of, as overlap with one label a row."""
+        low, middle, high = np.quantile(self.sizes, (0, 0.5, 1)).tolist()
+        found: dict[str, Any] = {
+            "clusters": len(self.labels),
+            "rows": len(self.codes),
+            "labels_a_row": float(self.kept.mean()),
+            "smallest_cluster": int(low),
+            "median_cluster": middle,
+            "largest_cluster": int(high),
+            "cosine_to_nearest": float(self.cosines[:, 0].mean()),
+            "cosine_between_centres_of_one_row": self.overlap,
+            "cosine_between_any_two_centres": self.apart,
+        }
+        if self.comparison:
+            agreed = self.comparison.found
+            found |= {"against": self.comparison.task, "labelled_rows": agreed.rows, "classes": agreed.classes}
+            found |= {"purity": agreed.purity, "nmi": agreed.nmi}
+        return {name: value for name, value in found.items() if value is not None}
+
+    def clusters(self) -> list[dict[str, Any]]:
+        """One entry a cluster, in the order of `labels`."""
+        near = np.bincount(self.codes[:, 0], self.cosines[:, 0].astype(np.float64), len(self.labels))
+        sizes = self.sizes
+        found: list[dict[str, Any]] = [
+            {
+                "label": label,
+                "size": int(sizes[i]),
+                "cosine": float(near[i] / sizes[i]) if sizes[i] else None,
+                "nearest": [{"id": id_, "uri": uri, "cosine": cosine} for id_, uri, cosine in self.examples[i]],
+            }
+            for i, label in enumerate(self.labels)
+        ]
+        if self.comparison:
+            agreed, classes = self.comparison.found, self.comparison.classes
+            for each, code, share in zip(found, agreed.majority.tolist(), agreed.share.tolist(), strict=True):
+                each |= {"majority": classes[code] if code >= 0 else None, "purity": share}
+        return found
+
+
+def to_json(found: Browsing) -> str:
+    head = {"name": found.name, "encoder": found.encoder, "record": dict(found.record), "summary": found.summary()}
+    return json.dumps(head | {"clusters": found.clusters()}, indent=2, ensure_ascii=False)
+
+
+def to_markdown(found: Browsing) -> str:
+    """One page: the figures, and the largest clusters with their most typical assets."""
+    labelled = found.comparison is not None
+    head = ["cluster", "rows", "mean cosine", *(["commonest label", "its share"] if labelled else []), "most typical"]
+    rows = []
+    for each in sorted(found.clusters(), key=lambda each: -each["size"])[:MOST_CLUSTERS]:
+        cosine = "" if each["cosine"] is None else f"{each['cosine']:.3f}"
+        truth = [cell(each["majority"] or ""), f"{each['purity']:.2f}"] if labelled else []
+        names = ", ".join(cell(asset["uri"]) for asset in each["nearest"][:3])
+        rows.append([each["label"], f"{each['size']:,}", cosine, *truth, names])
+    table = [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
+    figures = [f"- {name.replace('_', ' ')}: {_shown(value)}" for name, value in found.summary().items()]
+    notes = [f"- {note}" for note in found.record.get("notes", ())]
+    title = f"# Clusters {found.name} of {found.encoder}"
+    return "\n".join([title, "", *figures, *notes, "", f"## The largest of {len(found.labels):,}", "", *table]) + "\n"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,159 @@
+"""Clusterings: centres on the unit sphere, which rows are nearest to which of them, and the folder that keeps them.
+
+NumPy only. How centres are found is in `classifiers.fit.clustering`.
+"""
+
+import hashlib
+import json
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
+
+from classifiers.artifact import sync_folder, write
+from classifiers.errors import BadClustering, NotTrainable, UnknownClustering
+from classifiers.heads.base import check_vectors
+from classifiers.heads.transform import unit_rows
+from classifiers.registry import NAME, check_name
+
+FORMAT = 1
+_MANIFEST, _ARRAYS = "clustering.json", "clustering.safetensors"
+CELLS = 1 << 24
+"""Cosines that are held at a time: 64 MiB."""
+
+
+@dataclass(frozen=True, eq=False)
+class Clustering:
+    """Centres in the space of unit(unit(x) − mean), x being vectors of one encoder.
+
+    Attributes:
+        encoder, fingerprint: whose vectors they are.
+        mean: float32 (d,), of the unit-norm vectors that the centres were learned from.
+        centres: float32 (k, d), each of length one.
+        record: how they were found, as JSON-able values.
+    """
+
+    encoder: str
+    fingerprint: str
+    mean: NDArray[np.float32]
+    centres: NDArray[np.float32]
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.centres)
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the clusters, (k,): c0000, c0001, …"""
+        width = max(4, len(str(len(self) - 1)))
+        return [f"c{number:0{width}}" for number in range(len(self))]
+
+    @property
+    def digest(self) -> str:
+        """sha256 over the arrays and how they were found."""
+        total = hashlib.sha256(json.dumps(dict(self.record), sort_keys=True).encode())
+        for array in (self.mean, self.centres):
+            total.update(np.ascontiguousarray(array, "<f4").tobytes())
+        return total.hexdigest()
+
+    def assign(self, X: ArrayLike, count: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The `count` nearest centres of raw vectors X (n, d), nearest first, and their cosines, each (n, count).
+
+        Raises BadVectors; NotTrainable when there are fewer centres.
+        """
+        if not 1 <= count <= len(self):
+            raise NotTrainable(f"the {count} nearest of {len(self)} clusters asked for; ask for 1 to {len(self)}")
+        return nearest(centred(check_vectors(X, len(self.mean)), self.mean), self.centres, count)
+
+    def save(self, root: Path, name: str, files: Mapping[str, bytes] | None = None) -> Path:
+        """Writes ``<root>/<name>`` in place of an older one of that name; returns it. Raises BadName.
+
+        Args:
+            files: more files by name, e.g. a report.
+        """
+        target = root / check_name(name, "clustering")
+        arrays = save_arrays({"mean": self.mean, "centres": self.centres})
+        manifest = {
+            "format": FORMAT,
+            "encoder": self.encoder,
+            "fingerprint": self.fingerprint,
+            "sha256": hashlib.sha256(arrays).hexdigest(),
+            "record": dict(self.record),
+        }
+        text = json.dumps(manifest, indent=2, ensure_ascii=False)
+        fresh, old = (root / f".{uuid.uuid4().hex}" for _ in range(2))
+        write(fresh, {**(files or {}), _ARRAYS: arrays, _MANIFEST: text.encode()})
+        if target.exists():
+            target.rename(old)
+        fresh.rename(target)
+        sync_folder(root)
+        shutil.rmtree(old, ignore_errors=True)
+        return target
+
+    @classmethod
+    def load(cls, root: Path, name: str) -> Self:
+        """The inverse of `save`. Raises UnknownClustering with the names that exist, BadName, BadClustering."""
+        folder = root / check_name(name, "clustering")
+        if not folder.is_dir():
+            raise UnknownClustering(name, names(root))
+        try:
+            manifest = json.loads((folder / _MANIFEST).read_bytes())
+            data = (folder / _ARRAYS).read_bytes()
+            if manifest["format"] != FORMAT:
+                raise ValueError(f"format {manifest['format']!r}; this version reads {FORMAT}: upgrade headwater")
+            if hashlib.sha256(data).hexdigest() != manifest["sha256"]:
+                raise ValueError(f"{_ARRAYS} is not the file that {_MANIFEST} tells of")
+            arrays = load_arrays(data)
+            mean, centres = arrays["mean"], arrays["centres"]
+            return cls(manifest["encoder"], manifest["fingerprint"], mean, centres, manifest["record"])
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise BadClustering(f"the clustering in {str(folder)!r} cannot be used: {error}; cluster again") from error
+
+
+def names(root: Path) -> list[str]:
+    """Of the clusterings in `root`, sorted."""
+    return sorted(path.parent.name for path in root.glob(f"*/{_MANIFEST}") if NAME.fullmatch(path.parent.name))
+
+
+def centred(X: NDArray[np.float32], mean: NDArray[np.float32]) -> NDArray[np.float32]:
+    """unit(unit(x) − mean) of the rows of X (n, d): directions from the middle of the data.
+
+    Vectors of networks lie in a narrow cone, where every cosine is high and both terms of the MLCD loss, which compare
+    with cosine 0, would see only violations.
+    """
+    Z = np.empty(X.shape, np.float32)
+    rows = max(1, CELLS // max(1, X.shape[1]))
+    for start in range(0, len(X), rows):
+        part = slice(start, start + rows)
+        Z[part] = unit_rows(unit_rows(X[part]) - mean)
+    return Z
+
+
+def nearest(
+    Z: NDArray[np.float32], centres: NDArray[np.float32], count: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The `count` centres (k, d) with the greatest inner product with each row of Z (n, d), greatest first, ties by
+    number, and those products: each (n, count)."""
+    codes = np.empty((len(Z), count), np.int64)
+    cosines = np.empty((len(Z), count), np.float32)
+    rows = max(1, CELLS // len(centres))
+    for start in range(0, len(Z), rows):
+        part = slice(start, start + rows)
+        products = Z[part] @ centres.T
+        if count == 1:
+            some = products.argmax(axis=1)[:, None]
+        else:
+            some = np.sort(np.argpartition(-products, count - 1, axis=1)[:, :count], axis=1)
+        values = np.take_along_axis(products, some, axis=1)
+        order = np.argsort(-values, axis=1, kind="stable")
+        codes[part] = np.take_along_axis(some, order, axis=1)
+        cosines[part] = np.take_along_axis(values, order, axis=1)
+    return codes, cosines

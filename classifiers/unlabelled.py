@@ -1,0 +1,109 @@
+"""The stored vectors of one encoder at one snapshot, and which of them may be learned from without labels."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from classifiers.errors import NotTrainable
+from classifiers.rows import BATCH_ROWS
+from store.join import Positions
+from store.rows import Column, strings
+
+if TYPE_CHECKING:  # a store is handed in; importing this module does not bring LanceDB along
+    from store import Features, Snapshot, Store
+
+SOURCE = "clustering "
+"""How the source of a pseudo-label begins; the clustering's name and digest follow."""
+
+SAMPLE_BYTES = 1 << 30
+"""Vectors that are held in memory to learn from, at most. Learning holds them twice: raw, and as directions."""
+
+
+@dataclass(frozen=True)
+class Unlabelled:
+    """One encoder's stored vectors at one snapshot.
+
+    Rows that some task holds in val, test or ood are not learned from, so that figures on those splits stay honest
+    for heads on what is learned here; assets that no task has labelled are. Pseudo-labels of clusterings do not count.
+
+    Attributes:
+        task: only assets that this task labels, whatever the label; None for all that are stored.
+    """
+
+    store: "Store"
+    features: "Features"
+    snapshot: "Snapshot"
+    task: str | None = None
+
+    @property
+    def version(self) -> int:
+        return self.snapshot.of(self.features.table)
+
+    @cached_property
+    def members(self) -> Column | None:
+        """Ids of the assets that the task labels; None without a task. Raises UnknownTask."""
+        if self.task is None:
+            return None
+        labels = self.store.labels
+        return labels.get(self.task, version=self.snapshot.of(labels.table))["id"].combine_chunks()
+
+    @cached_property
+    def stored(self) -> Column:
+        """Ids of the vectors there are, of the task's assets only where there is one."""
+        ids = self.features.ids(version=self.version).combine_chunks()
+        return ids if self.members is None else ids.filter(pc.is_in(ids, value_set=self.members))
+
+    def held_out(self) -> Column:
+        """Ids that are not learned from."""
+        labels = self.store.labels.table
+        rows = labels.read(["id", "split", "source"], version=self.snapshot.of(labels))
+        spared = pc.and_(
+            pc.not_equal(rows["split"], pa.scalar("train")), pc.invert(pc.starts_with(rows["source"], pattern=SOURCE))
+        )
+        ids: Column = rows["id"].filter(spared).combine_chunks()
+        return ids
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """Ids that may be learned from, sorted. Raises NotTrainable when there are fewer than two."""
+        spared = pc.is_in(self.stored, value_set=self.held_out())
+        found = sorted(strings(self.stored.filter(pc.invert(spared))))
+        if len(found) < 2:
+            raise NotTrainable(
+                f"{len(found)} of {len(self.stored)} stored vectors of {self.features.name!r} may be learned from, at "
+                "least 2 are needed: the others are in val, test or ood of some task; ingest and backfill more images"
+            )
+        return found
+
+    def sample(self, most: int, seed: int) -> tuple[list[str], NDArray[np.float32]]:
+        """At most `most` of `ids` (and at most `SAMPLE_BYTES`), drawn at random: (ids, X (m, d)), sorted by id.
+
+        Does not depend on the order of the stored rows.
+        """
+        dim, ids = self.features.spec.dim, self.ids
+        most = min(most, max(2, SAMPLE_BYTES // (4 * dim)))
+        if most < len(ids):
+            drawn = np.sort(np.random.default_rng(seed).choice(len(ids), most, replace=False))
+            ids = [ids[i] for i in drawn.tolist()]
+        X = np.empty((len(ids), dim), np.float32)
+        positions = Positions(pa.array(ids, pa.string()))
+        for some, part in self.features.scan(BATCH_ROWS, version=self.version):
+            where = positions.of(some)
+            X[where[where >= 0]] = part[where >= 0]
+        return ids, X
+
+    def scan(self) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
+        """The vectors of `stored` in stored order, streamed: (ids, X)."""
+        members = None if self.members is None else Positions(self.members)
+        for ids, X in self.features.scan(BATCH_ROWS, version=self.version):
+            if members is None:
+                yield strings(ids), X
+            else:
+                mine = members.of(ids) >= 0
+                yield strings(ids.filter(pa.array(mine))), X[mine]
