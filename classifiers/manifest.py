@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from itertools import accumulate, pairwise
 from typing import Annotated, Any, Literal, Self
 
@@ -154,3 +155,14 @@ class Manifest(TrainingRecord):
         """UTC time to the millisecond and the digest, e.g. ``20260102T030405678Z-0123456789ab``."""
         time = self.created_at.astimezone(UTC)
         return f"{time:%Y%m%dT%H%M%S}{time.microsecond // 1000:03d}Z-{self.digest()}"
+
+
+def package_versions(packages: Sequence[str]) -> dict[str, str]:
+    """Their versions, where installed."""
+    versions = {}
+    for package in packages:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:  # e.g. headwater run from a checkout
+            continue
+    return versions

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from classifiers.fused import fusion_reports
 from classifiers.fusion_report import FusionReport
 from classifiers.heads.base import Head, probabilities
 from classifiers.kinds import KINDS, Learned, make_estimator, validate
-from classifiers.manifest import Conformal, TrainingRecord
+from classifiers.manifest import Conformal, TrainingRecord, package_versions
 from classifiers.outliers import Outliers, learn_outliers, tell_strangers
 from classifiers.published import PublishedHead
 from classifiers.registry import Registry, check_name
@@ -102,7 +101,7 @@ def train(
         metrics={split: evaluation.summary() for split, evaluation in report.evaluations.items()},
         conformal=calibrated.conformal or {},
         outlier=outliers.quantiles,
-        packages=package_versions(),
+        packages=package_versions(PACKAGES),
     )
     files = {"report.json": to_json(report).encode(), "report.md": to_markdown(report).encode()}
     files |= outlier_file(outliers.detector)
@@ -215,14 +214,3 @@ def notes(
             )
     if lost:
         yield f"{len(lost)} classes have no training vector and are unknown to the head: {', '.join(lost[:10])}."
-
-
-def package_versions() -> dict[str, str]:
-    """Versions of `PACKAGES`, where installed."""
-    versions = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:  # e.g. headwater run from a checkout
-            continue
-    return versions

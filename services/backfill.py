@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder import probe
+from embedder.adapted import AdaptedEncoder
 from embedder.encoder import Embedding, Encoder
 from embedder.errors import BadImage
 from embedder.image import DEFAULT_MAX_PIXELS, decode
+from services.derived import fill
 from services.outcome import Outcome
 from store import Features, Quarantined, Store, stage_of
 from store.errors import UnknownFeatures
@@ -85,14 +87,17 @@ def backfill(
 ) -> Progress:
     """Embed all that is missing. An item that fails goes to quarantine and the rest goes on.
 
+    What the parent of a derived encoder has is adapted, and not embedded again; it counts as done.
+
     Reading, decoding, encoding and writing overlap; memory stays flat in the number of assets. Ctrl-C
     and errors leave the store whole: what is written stays, what is not is missing at the next run.
     """
     features = open_features(store, encoder)
     token_table = store.ensure_tokens(encoder.name, encoder.spec, features.probe) if tokens else None
     job = _Job(store, encoder, features, token_table, batch=batch, max_pixels=max_pixels)
+    adapted = _from_parent(store, encoder, features) if isinstance(encoder, AdaptedEncoder) else 0
     ids = store.missing(encoder.spec.fingerprint, tokens=tokens, retry_quarantined=retry_quarantined)
-    progress, start = Progress(total=len(ids)), time.perf_counter()
+    progress, start = Progress(total=len(ids) + adapted, done=adapted), time.perf_counter()
     on_progress(progress)
     with ExitStack() as stack:
         decoders = stack.enter_context(ThreadPoolExecutor(threads, thread_name_prefix="decode"))
@@ -104,6 +109,15 @@ def backfill(
             progress.seconds = time.perf_counter() - start
             on_progress(progress)
     return progress
+
+
+def _from_parent(store: Store, encoder: AdaptedEncoder, features: Features) -> int:
+    """Rows that were written from the parent's stored vectors."""
+    try:
+        parent = store.features(encoder.spec.parent or "")
+    except UnknownFeatures:
+        return 0
+    return fill(parent, features, encoder.adapter, lambda *_: None)
 
 
 class _Job:
