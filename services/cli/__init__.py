@@ -5,9 +5,17 @@ import sys
 import typer
 from pydantic import ValidationError
 
-from classifiers.errors import BadComparison, BadParameter, NotTrainable, UnknownKind, UnknownParameter
+from classifiers.errors import (
+    BadClustering,
+    BadComparison,
+    BadParameter,
+    NotTrainable,
+    UnknownClustering,
+    UnknownKind,
+    UnknownParameter,
+)
 from embedder.errors import ProbeMismatch, WeightsError
-from services.cli import compare, data, demo, doctor, learn, output, serving
+from services.cli import compare, data, demo, discover, doctor, learn, output, serving
 from services.errors import ERRORS, RemoteProblem
 from services.processes import NotStarted
 
@@ -17,18 +25,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for group in (data.app, learn.app, compare.app, serving.app, demo.app, doctor.app):
+for group in (data.app, discover.app, learn.app, compare.app, serving.app, demo.app, doctor.app):
     app.add_typer(group)
 
 EXPECTED: tuple[type[Exception], ...] = (
     *ERRORS,
     *(RemoteProblem, NotStarted, BadComparison, BadParameter, NotTrainable, UnknownKind, UnknownParameter),
-    *(ProbeMismatch, WeightsError, ValidationError, OSError),
+    *(BadClustering, UnknownClustering, ProbeMismatch, WeightsError, ValidationError, OSError),
 )
 """Errors that a user can mend: one sentence and exit code 1. Any other is a fault of ours, with its traceback."""
 
 
-EXTRAS = {"sklearn": "train", "scipy": "train", "matplotlib": "train", "elpv_dataset": "demo"}
+EXTRAS = {"sklearn": "train", "scipy": "train", "faiss": "cluster", "matplotlib": "train", "elpv_dataset": "demo"}
 """Which extra brings a module that a command needs and the core does not have; others: ``embedding``."""
 
 

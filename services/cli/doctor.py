@@ -18,6 +18,7 @@ app = typer.Typer()
 PACKAGES = {
     "core": ("numpy", "pyarrow", "lancedb", "fastapi", "uvicorn", "safetensors", "pillow"),
     "train": ("scikit-learn", "scipy"),
+    "cluster": ("faiss-cpu",),
     "embedding": ("torch", "torchvision", "timm", "open_clip_torch", "openvino", "transformers"),
 }
 
@@ -31,6 +32,7 @@ def doctor(store: StoreOption = None, heads: HeadsOption = None, as_json: JsonOp
         _packages,
         _store,
         _heads,
+        _adapters,
     )
     found: dict[str, str] = {}
     broken = False
@@ -88,3 +90,16 @@ def _heads(settings: Settings) -> Iterator[tuple[str, str]]:
     yield "heads", f"{settings.heads}: {', '.join(sorted(heads)) or 'none yet'}"
     for name, reason in refused.items():
         yield f"head {name}", f"refused: {reason}"
+
+
+def _adapters(settings: Settings) -> Iterator[tuple[str, str]]:
+    from embedder.adapter import StoredAdapter
+    from embedder.errors import WeightsError
+
+    found = []
+    for folder in sorted(settings.adapters.glob("mlcd-*")):
+        try:
+            found.append(StoredAdapter.load(folder).name)
+        except WeightsError as error:
+            yield f"adapter {folder.name}", f"refused: {error}"
+    yield "adapters", f"{settings.adapters}: {', '.join(found) or 'none yet'}"

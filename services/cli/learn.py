@@ -44,7 +44,7 @@ def train(
         encoders=encoder or ["lite0"],
         kind=kind,
         name=name,
-        params=dict(_assignment(text) for text in set_ or ()),
+        params=dict(output.assignment(text) for text in set_ or ()),
         seed=seed,
     )
     report = trained.report
@@ -98,17 +98,6 @@ def evaluate(
     else:
         _show_figures({split: found.summary()})
         output.out.print("\n".join(classes_table(found)))
-
-
-def _assignment(text: str) -> tuple[str, Any]:
-    """``C=0.5`` → ("C", 0.5): the value is read as JSON, or else is the text itself."""
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise typer.BadParameter(f"--set {text!r}: write name=value, e.g. --set shrinkage=0.1")
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
 
 
 @heads_app.command("list")

@@ -51,6 +51,17 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[object]], title: str =
     out.print(made)
 
 
+def assignment(text: str) -> tuple[str, Any]:
+    """``C=0.5`` → ("C", 0.5): the value is read as JSON, or else is the text itself."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise typer.BadParameter(f"--set {text!r}: write name=value, e.g. --set shrinkage=0.1")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
 @contextmanager
 def progress_bar(what: str) -> Iterator[Callable[[int, int | None, str], None]]:
     """A progress bar on standard error; gives the function to move it: (done, total, note)."""

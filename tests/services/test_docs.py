@@ -2,11 +2,13 @@
 
 import json
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import typer.main
 
+from classifiers.fit.recipe import LOSSES, Recipe
 from classifiers.kinds import KINDS, make_estimator
 from services import classification, embedding
 from services.cli import app
@@ -55,6 +57,13 @@ def test_every_kind_of_head_and_parameter_stands_in_the_docs():
     missing = [kind for kind in KINDS if f"## {kind}\n" not in text]
     missing += [name for kind in KINDS for name in make_estimator(kind, {}).get_params() if f"`{name}`" not in text]
     assert not missing
+
+
+def test_every_parameter_of_adapters_stands_in_the_docs_with_its_default():
+    text = (DOCS / "clusters.md").read_text()
+    defaults = {field.name: str(field.default).removesuffix(".0") for field in fields(Recipe)}
+    assert not [name for name, default in defaults.items() if f"`{name}` ({default})" not in text]
+    assert not [loss for loss in LOSSES if f"`{loss}`" not in text]
 
 
 def test_every_error_code_stands_in_the_docs():

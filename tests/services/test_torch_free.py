@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "torchvision", "timm", "open_clip", "transformers", "openvino", "sklearn", "scipy")
+HEAVY = ("torch", "torchvision", "timm", "open_clip", "transformers", "openvino", "sklearn", "scipy", "faiss")
 
 WITHOUT = f"""
 import importlib.abc, sys
@@ -69,7 +69,15 @@ def test_the_command_line_shows_its_help_without_torch():
     )
 
 
-@pytest.mark.parametrize(("command", "extra"), [("backfill", "embedding"), ("train --task t --name n", "train")])
+@pytest.mark.parametrize(
+    ("command", "extra"),
+    [
+        ("backfill", "embedding"),
+        ("train --task t --name n", "train"),
+        ("cluster --task t", "cluster"),
+        ("adapt", "embedding"),
+    ],
+)
 def test_a_command_that_needs_more_says_what_to_install(home, command, extra):
     arguments = ["headwater", *command.split(), "--store", home.settings.store]
     told = run(f"{WITHOUT}\nsys.argv = {arguments!r}\nfrom services.cli import main\nmain()", exit_code=1)

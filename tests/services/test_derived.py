@@ -1,0 +1,119 @@
+"""A derived encoder from the command line on: clustered, adapted, trained on, backfilled, served; always one vector."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from pictures import photo
+
+from services.processes import free_ports, running
+from services.settings import Settings
+from store import Store, asset_id
+
+
+@pytest.fixture(scope="module")
+def settings(home, tmp_path_factory) -> Settings:
+    """A copy of the store of photos, which other tests count on, with places for clusters and adapters."""
+    folder = tmp_path_factory.mktemp("derived")
+    shutil.copytree(home.settings.store, folder / "headwater.db")
+    ports = free_ports(2)
+    return Settings(
+        store=str(folder / "headwater.db"),
+        heads=folder / "heads",
+        adapters=folder / "adapters",
+        clusters=folder / "clusters",
+        cache=home.settings.cache,
+        embedding_port=ports[0],
+        classification_port=ports[1],
+        log_level="WARNING",
+    )
+
+
+@pytest.fixture(scope="module")
+def headwater(settings, tmp_path_factory):
+    """Runs the command; gives what it prints as JSON."""
+    environment = os.environ | settings.environment()
+
+    def run(*arguments: object, code: int = 0) -> dict:
+        command = [sys.executable, "-m", "services.cli", *map(str, arguments)]
+        command += ["--json"] if code == 0 else []
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stderr
+        return json.loads(done.stdout) if code == 0 else {"error": done.stderr}
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def derived(headwater) -> str:
+    """The name of the derived encoder, by the way that the documentation shows."""
+    found = headwater("cluster", "--task", "looks", "--clusters", 12, "--nearest", 3, "--against", "defective")
+    assert found["rows"] == 240
+    assert Path(found["report"]).is_file()
+    made = headwater("adapt", "--from", "looks", "--nearest", 3, "--set", "dim=32", "--set", "epochs=3")
+    assert (made["vectors"], made["written"]) == (240, 240)
+    assert made["encoder"].startswith("lite0+mlcd-")
+    again = headwater("adapt", "--from", "looks", "--nearest", 3, "--set", "dim=32", "--set", "epochs=3")
+    assert (again["encoder"], again["written"]) == (made["encoder"], 0)
+    return made["encoder"]
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+
+
+def test_store_backfill_and_service_give_one_vector(settings, headwater, derived, photos, tmp_path):
+    trained = headwater("train", "--task", "defective", "--encoder", derived, "--name", "cells")
+    assert trained["rows"]["train"] > 100
+    fresh = photo(7)
+    (tmp_path / "new.png").write_bytes(fresh)
+    headwater("ingest", tmp_path / "new.png")
+    assert headwater("backfill", "--encoder", derived)["embedded"] == 1
+    ids = [asset_id(photos[0]), asset_id(fresh)]  # written from the parent's vectors, and by the backfill
+    _, stored = Store.open(settings.store).features(derived).get(ids)
+    serving = settings.model_copy(update={"encoders": (derived,)})
+    with running(serving) as services, httpx.Client(timeout=60) as http:
+        files = [("files", ("a.jpg", photos[0])), ("files", ("b.png", fresh))]
+        answer = http.post(f"{services.embedding_url}/v1/embed", params={"encoder": derived}, files=files).json()
+        for item, vector in zip(answer["items"], stored, strict=True):
+            assert cosine(np.array(item["vector"]), vector) > 0.999
+        url = f"{services.classification_url}/classify"
+        by_image = http.post(url, params={"head": "cells"}, files={"images": ("a.jpg", photos[0])})
+        by_id = http.post(url, params={"head": "cells"}, json={"ids": [ids[0]]})
+        assert by_image.status_code == by_id.status_code == 200, (by_image.text, by_id.text)
+        [one], [two] = (answer.json()["items"][0]["answers"] for answer in (by_image, by_id))
+        assert one["label"] == two["label"]
+        assert one["probability"] == pytest.approx(two["probability"], abs=0.02)
+        text = http.post(f"{services.embedding_url}/v1/embeddings", json={"model": derived, "input": "a cell"})
+        assert (text.status_code, text.json()["error"]["code"]) == (422, "bad_request")
+
+
+def test_a_damaged_or_missing_adapter_stops_writers_with_a_sentence(settings, headwater, derived):
+    file = settings.adapters / f"mlcd-{derived.rpartition('-')[2]}" / "adapter.safetensors"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    told = headwater("backfill", "--encoder", derived, code=1)["error"]
+    assert "not the file that the manifest tells of" in told
+    assert headwater("doctor")[f"adapter {file.parent.name}"].startswith("refused: ")
+    file.write_bytes(whole)
+    told = headwater("backfill", "--encoder", "lite0+mlcd-0123456789ab", code=1)["error"]
+    assert "HEADWATER_ADAPTERS" in told
+    assert derived in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["adapt", "--set", "epoch=3"], "unknown parameter 'epoch'; known: loss"),
+        (["cluster", "--task", "defective"], "taken by a task of your own"),
+    ],
+)
+def test_wrong_use_is_told_in_one_sentence(headwater, arguments, told):
+    assert told in headwater(*arguments, code=1)["error"].replace("\n", "")
