@@ -14,13 +14,13 @@ from functools import cache
 from pathlib import Path
 
 from benchmarks.measure import machine
-from benchmarks.quality import fusion, gaussians, zero_shot
+from benchmarks.quality import adapters, fusion, gaussians, zero_shot
 from benchmarks.quality.report import page
 from benchmarks.quality.study import Outcome, Study
 from benchmarks.quality.vectors import load, prepare
 from store import Store
 
-PAPERS = {"gaussians": gaussians, "fusion": fusion, "zero_shot": zero_shot}
+PAPERS = {"gaussians": gaussians, "fusion": fusion, "zero_shot": zero_shot, "adapters": adapters}
 """Modules with TASKS and studies(store, load) → list[Study]; load(store, task) → Vectors."""
 PAGE = Path(__file__).parents[1] / "results" / "quality.md"
 WORK = Path("~/.cache/headwater/quality").expanduser()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 CODE = Path(__file__).parents[2] / "classifiers"
-PACKAGES = ("numpy", "scipy", "scikit-learn", "torch")
+PACKAGES = ("numpy", "scipy", "scikit-learn", "torch", "faiss-cpu")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,116 @@
+"""Paper 4 (MLCD, arXiv 2407.17331): do vectors get better when an adapter learns from clusters, without labels?
+
+The adapter learns from the training rows of the data set at hand, with the defaults of `headwater adapt`. Two judges,
+neither of which is tuned on test rows: 20 nearest neighbours by cosine, weighted by exp(cos / 0.07), as is usual for
+this family of papers; and softmax on unit-norm vectors, its penalty chosen by NLL on a fifth of the training rows, for
+which a second adapter is learned that has not seen that fifth.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.quality.gaussians import Right, points, validation_nll
+from benchmarks.quality.study import Finding, Study, Table
+from benchmarks.quality.vectors import Vectors, paired_interval
+from classifiers.clusters import Clustering, centred
+from classifiers.fit.adapter import fit_adapter
+from classifiers.fit.clustering import adapter_clusters, fit_centres
+from classifiers.fit.held_out import stratified_folds
+from classifiers.fit.linear import LinearClassifier
+from classifiers.fit.recipe import Recipe
+from classifiers.heads.transform import unit_rows
+from embedder.adapter import Adapter
+from store import Store
+
+PAPER = "Cluster discrimination (MLCD, arXiv 2407.17331)"
+TASKS = ("caltech99", "cifar10_10k")
+ENCODER = "lite0"
+RECIPES = {
+    "MLCD, l = 1": Recipe(nearest=1),
+    "MLCD, l = 4": Recipe(nearest=4),
+    "MLCD, l = 8": Recipe(nearest=8),
+    "MLC, l = 8": Recipe(nearest=8, loss="mlc"),
+}
+NEIGHBOURS, TEMPERATURE = 20, 0.07
+PENALTIES = (0.01, 0.1, 1.0, 10.0)
+
+PAIRS = {
+    "an adapter learned from clusters (MLCD, l = 8) is better than raw vectors": ("MLCD, l = 8", "raw"),
+    "eight positive centres are better than one": ("MLCD, l = 8", "MLCD, l = 1"),
+    "MLCD is better than MLC": ("MLCD, l = 8", "MLC, l = 8"),
+}
+"""Claims of the paper, each of which the first of two sets of vectors should win."""
+
+Map = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""Raw vectors (n, d) → vectors to be judged (n, D)."""
+
+
+def studies(store: Store, load: Any) -> list[Study]:
+    """One a task."""
+    settings = {"recipes": list(map(str, RECIPES.values())), "neighbours": NEIGHBOURS, "penalties": PENALTIES}
+    found: list[Study] = []
+    for task in TASKS:
+        vectors: Vectors = load(store, task)
+        run = partial(study, vectors)
+        found.append(Study(PAPER, f"adapters, {task}", __file__, vectors.digest, run, settings))
+    return found
+
+
+def study(vectors: Vectors) -> tuple[list[Finding], list[Table]]:
+    """All claims on one task."""
+    right = {"raw": judged(vectors, lambda _: lambda X: X)}
+    right |= {name: judged(vectors, partial(adapter, recipe)) for name, recipe in RECIPES.items()}
+    findings = []
+    for claim, (one, other) in PAIRS.items():
+        for judge in right[one]:
+            apart, low, high = paired_interval(right[one][judge], right[other][judge])
+            told = f"{right[one][judge].mean():.3f}, {other} {right[other][judge].mean():.3f}"
+            figure = f"{one} {told}: {points(apart, low, high)}"
+            where = f"{vectors.task}, {ENCODER}, {judge}"
+            findings.append(Finding(claim, where, figure, apart > 0, sure=not low <= 0 <= high))
+    rows = tuple(
+        (vectors.task, name, *(f"{each.mean():.3f}" for each in judges.values())) for name, judges in right.items()
+    )
+    return findings, [Table("Test accuracy without and with an adapter", ("data", "vectors", *right["raw"]), rows)]
+
+
+def adapter(recipe: Recipe, X: NDArray[np.float32]) -> Map:
+    """Learned from raw vectors X (n, d)."""
+    mean, centres = fit_centres(X, adapter_clusters(len(X), recipe.nearest), seed=recipe.seed)
+    nearest, _ = Clustering(ENCODER, "", mean, centres).assign(X, recipe.nearest)
+    return Adapter({"mean": mean, **fit_adapter(centred(X, mean), centres, nearest, recipe).arrays})
+
+
+def judged(vectors: Vectors, learn: Callable[[NDArray[np.float32]], Map]) -> dict[str, Right]:
+    """Which test rows each judge gets right, with the vectors of a map learned from the training rows."""
+    X, codes = vectors.part(ENCODER, "train")
+    T, wanted = vectors.part(ENCODER, "test")
+    turned = learn(X)
+    head = LinearClassifier(C=penalty(X, codes, learn), norm="unit").fit(turned(X), codes)
+    near = neighbours(turned(X), codes, turned(T), len(vectors.classes))
+    return {"20 nearest": (near == wanted).astype(np.float64), "softmax": (head.predict(turned(T)) == wanted) * 1.0}
+
+
+def penalty(X: NDArray[np.float32], codes: NDArray[np.int64], learn: Callable[[NDArray[np.float32]], Map]) -> float:
+    """C with the least NLL on a fifth of the rows, under a map that has not seen them."""
+    held = stratified_folds(codes, 5, np.random.default_rng(0)) == 0
+    turned = learn(X[~held])
+    seen, unseen = turned(X[~held]), turned(X[held])
+    heads = [LinearClassifier(C=C, norm="unit").fit(seen, codes[~held]) for C in PENALTIES]
+    return PENALTIES[int(np.argmin([validation_nll(head, unseen, codes[held]) for head in heads]))]
+
+
+def neighbours(
+    X: NDArray[np.float32], codes: NDArray[np.int64], T: NDArray[np.float32], classes: int
+) -> NDArray[np.int64]:
+    """The class of each row of T (m, D) by its nearest rows of X (n, D) with `codes`, (m,)."""
+    cosines = unit_rows(T) @ unit_rows(X).T
+    near = np.argsort(-cosines, axis=1, kind="stable")[:, :NEIGHBOURS]
+    votes = np.zeros((len(T), classes))
+    weights = np.exp(np.take_along_axis(cosines, near, axis=1) / TEMPERATURE)
+    np.add.at(votes, (np.arange(len(T))[:, None], codes[near]), weights)
+    return np.asarray(votes.argmax(axis=1))
