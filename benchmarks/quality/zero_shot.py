@@ -19,7 +19,7 @@ from benchmarks.quality.labels import DRAWS, UNSEEN, LabelDraw, draws, frequent,
 from benchmarks.quality.study import Finding, Study, Table
 from classifiers.evaluate_labels import LabelEvaluation, ZeroShotEvaluation, evaluate_labels, evaluate_zero_shot
 from classifiers.fit.bilinear import BilinearClassifier
-from classifiers.fit.decoder import DecoderClassifier
+from classifiers.fit.decoder import DecoderClassifier, Queries
 from classifiers.fit.labelwise import LabelwiseClassifier
 from classifiers.heads.bilinear import BilinearHead
 from embedder import registry
@@ -31,7 +31,9 @@ PAPER = "CLIP-Decoder (arXiv 2406.14830)"
 TASKS = ("coco18_share", "emoji_2vendors")
 ENCODER = "lite0"
 PROMPTS = ("a photo of a {}", "a picture of the {}", "{}")
-DECODER = {"width": 128, "hidden": 256, "epochs": 10}
+DECODER = {"width": 128, "hidden": 256}
+EPOCHS = {"coco18_share": 40, "emoji_2vendors": 10}
+"""About 450 steps each."""
 BILINEAR = ({}, {"loss": "zlpr", "learning_rate": 3e-3})
 COUNTS = (13, 25, 50, 100, 200)
 """Of seen labels, beside all of them: from how many on does the decoder win?"""
@@ -59,7 +61,14 @@ class Pictures:
 
 def studies(store: Store, _load: Any) -> list[Study]:
     """One a task. `_load` gives vectors with one label a row, so it has no use here."""
-    settings = {"draws": DRAWS, "unseen": UNSEEN, "decoder": DECODER, "bilinear": BILINEAR, "prompts": PROMPTS}
+    settings = {
+        "draws": DRAWS,
+        "unseen": UNSEEN,
+        "decoder": DECODER,
+        "epochs": EPOCHS,
+        "bilinear": BILINEAR,
+        "prompts": PROMPTS,
+    }
     made = []
     for task in TASKS:
         rows = sorted(store.labels.get(task).select(["id", "labels", "split"]).to_pylist(), key=lambda row: row["id"])
@@ -131,8 +140,12 @@ def zero_shot(pictures: Pictures, draw: LabelDraw) -> Iterator[tuple[str, ZeroSh
     yield "cosine", figures(BilinearHead.cosine(names, text).scores(V))
     yield "bilinear", figures(bilinear(pictures, draw).with_labels(names, text).scores(V))
     Y, own = learning(pictures, draw.seen)
-    decoder = DecoderClassifier(**DECODER).fit(pictures.tokens[own], Y, draw.seen, text=texts(pictures, draw.seen))
+    decoder = unfitted(pictures, "text").fit(pictures.tokens[own], Y, draw.seen, text=texts(pictures, draw.seen))
     yield "decoder", figures(flat(decoder.head_.with_labels(names, text).scores, pictures))
+
+
+def unfitted(pictures: Pictures, queries: Queries) -> DecoderClassifier:
+    return DecoderClassifier(queries, epochs=EPOCHS[pictures.task], **DECODER)
 
 
 def learning(pictures: Pictures, seen: Sequence[str]) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
@@ -183,8 +196,8 @@ def closed_set(pictures: Pictures) -> tuple[list[Finding], Table]:
     names, (Y, own) = pictures.names, learning(pictures, pictures.names)
     truth = pictures.truth[~pictures.training]
     pooled = LabelwiseClassifier().fit(pictures.vectors[own], Y, names).head_
-    grouped = DecoderClassifier("groups", **DECODER).fit(pictures.tokens[own], Y, names).head_
-    by_text = DecoderClassifier(**DECODER).fit(pictures.tokens[own], Y, names, text=pictures.text).head_
+    grouped = unfitted(pictures, "groups").fit(pictures.tokens[own], Y, names).head_
+    by_text = unfitted(pictures, "text").fit(pictures.tokens[own], Y, names, text=pictures.text).head_
     found: dict[str, LabelEvaluation] = {
         "logistic regression a label": evaluate_labels(
             pooled.scores(pictures.vectors[~pictures.training]), truth, names, 0.0
