@@ -1,7 +1,7 @@
 """The labelled vectors of one task at one snapshot, as training and evaluation read them."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
@@ -22,6 +22,9 @@ if TYPE_CHECKING:  # a store is handed in; importing this module does not bring 
 RowBatch = tuple[list[str], NDArray[np.float32], NDArray[np.int64]]
 """Ids (n), X (n, d), codes (n,)."""
 
+Texts = Callable[[str, Sequence[str]], NDArray[np.float32]]
+"""(fingerprint of an encoder, n texts) → their vectors (n, d) in the space of its images, raw."""
+
 BATCH_ROWS = 16384
 
 FOLDS = 5
@@ -38,6 +41,7 @@ class Rows:
         encoders: names or fingerprints, as the store takes.
         fold: None; or (i, n): fold i of n of the training rows is held out, and plays the split `val`.
         known: `labels`, where they have been read already.
+        texts: the encoders' text sides; None where nobody brought them along.
     """
 
     store: "Store"
@@ -46,6 +50,7 @@ class Rows:
     snapshot: "Snapshot"
     fold: tuple[int, int] | None = None
     known: pa.Table | None = field(default=None, repr=False, compare=False)
+    texts: Texts | None = None
 
     @cached_property
     def features(self) -> "list[Features]":
@@ -92,13 +97,8 @@ class Rows:
         ids: Any = training["id"].to_pylist()
         return training, fold_of(ids, count) == number
 
-    def classes(self) -> tuple[str, ...]:
-        """The labels of the training rows, sorted.
-
-        Raises:
-            UnknownTask: of the store, with the tasks that exist.
-            NotTrainable: rows with several labels or none, no training rows, or a single class.
-        """
+    def require_one_label(self) -> None:
+        """Raises NotTrainable for rows with several labels or none."""
         sizes = pc.list_value_length(self.labels["labels"]).to_numpy()
         wrong = int(np.count_nonzero(sizes != 1))
         if wrong:
@@ -106,6 +106,37 @@ class Rows:
                 f"task {self.task!r} has {wrong} of {len(sizes)} rows with several labels or none; "
                 "these heads give exactly one label a row"
             )
+
+    def require_texts(self) -> Texts:
+        """The encoders' text sides. Raises NotTrainable unless every encoder has one, and they are at hand."""
+        blind = [features.name for features in self.features if features.spec.text is None]
+        if blind:
+            raise NotTrainable(
+                f"encoder {', '.join(blind)} takes no text, so it gives no vector for the name of a class; use one "
+                "with a text side, e.g. lite0 or openclip/…, or a kind of head that needs none, e.g. gaussian"
+            )
+        if self.texts is None:
+            raise NotTrainable("this kind of head needs vectors of texts: call train(..., texts=...)")
+        return self.texts
+
+    def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """The vectors of n texts in every encoder's columns, raw, (n, d). Raises NotTrainable."""
+        sides = self.require_texts()
+        return np.concatenate([sides(features.fingerprint, texts) for features in self.features], axis=1)
+
+    def names(self) -> tuple[str, ...]:
+        """All labels of the task, whatever their split but `ood`, sorted. Raises UnknownTask, NotTrainable."""
+        self.require_one_label()
+        return tuple(sorted(map(str, pc.unique(pc.list_flatten(self.labels["labels"])).to_pylist())))
+
+    def classes(self) -> tuple[str, ...]:
+        """The labels of the training rows, sorted.
+
+        Raises:
+            UnknownTask: of the store, with the tasks that exist.
+            NotTrainable: rows with several labels or none, no training rows, or a single class.
+        """
+        self.require_one_label()
         training = self.labelled("train")
         names = {str(label) for label in pc.unique(pc.list_flatten(training["labels"])).to_pylist()}
         if len(names) < 2:

@@ -16,18 +16,21 @@ from classifiers.evaluate import Evaluation, Outcomes, summarise
 from classifiers.fused import fusion_reports
 from classifiers.fusion_report import FusionReport
 from classifiers.heads.base import Head, probabilities
-from classifiers.kinds import KINDS, Learned, make_estimator, validate
+from classifiers.kinds import KINDS, make_estimator, validate
 from classifiers.manifest import Conformal, TrainingRecord, package_versions
 from classifiers.outliers import Outliers, learn_outliers, tell_strangers
 from classifiers.published import PublishedHead
 from classifiers.registry import Registry, check_name
 from classifiers.report import Report, to_json, to_markdown
-from classifiers.rows import Rows, Scored, scored
+from classifiers.rows import Rows, Scored, Texts, scored
+from classifiers.streamed import Learned
 from store import Store
 
 PACKAGES = ("headwater", "numpy", "scikit-learn", "scipy", "lancedb")
 """Packages whose versions the manifest records, where installed."""
 
+
+NO_LABEL = "the head learned from no label"
 
 CROSS_VALIDATION = "cross-validation"
 """Stands for `val` in reports and metrics of heads that were calibrated on held-out training rows."""
@@ -62,6 +65,7 @@ def train(
     kind: str = "gaussian",
     params: Mapping[str, Any] | None = None,
     seed: int = 0,
+    texts: Texts | None = None,
 ) -> Trained:
     """Learns a head from the split `train`, calibrates it on `val`, looks once at `test`, and publishes it.
 
@@ -72,6 +76,7 @@ def train(
         name: of the head in the registry.
         kind: one of `KINDS`; `params` its hyper-parameters.
         seed: of the bootstrap intervals. The fits themselves are deterministic.
+        texts: the encoders' text sides, for kinds that need them; called by no other.
 
     Raises:
         UnknownKind, UnknownParameter, BadName: with the names that exist or are allowed.
@@ -82,13 +87,15 @@ def train(
     estimator = make_estimator(kind, params or {})
     if not encoders:
         raise NotTrainable("name at least one encoder whose vectors the head is to take")
-    rows = Rows(store, task, tuple(encoders), store.snapshot())
-    blocks, classes = rows.blocks(), rows.classes()
+    rows = Rows(store, task, tuple(encoders), store.snapshot(), texts=texts)
+    blocks, classes = rows.blocks(), KINDS[kind].classes(estimator, rows)
+    if KINDS[kind].texts:
+        rows.require_texts()
     parameters = estimator.get_params()  # as asked; what was chosen on the way is among the head's settings
     learned = KINDS[kind].learn(estimator, rows, classes)
     validated = validate(kind, estimator, rows, learned.head) if learned.validated is None else learned.validated
     calibrated = calibrate(learned.head, validated, seed)
-    outliers = learn_outliers(rows, learned.head.classes)
+    outliers = learn_outliers(rows, learned.head.classes) if any(learned.counts) else Outliers(lacks=NO_LABEL)
     fused = fusion_reports(rows, estimator, calibrated.head)
     report = make_report(rows, parameters, learned, calibrated, outliers, fused, classes, seed)
     record = TrainingRecord(
@@ -180,7 +187,10 @@ def make_report(
         settings=head.settings(),
         rows=used,
         temperature=head.temperature,
-        notes=tuple(notes(rows, used, sorted(set(classes) - set(head.classes)), calibrated, outliers)),
+        notes=(
+            *learned.notes,
+            *notes(rows, used, sorted(set(classes) - set(head.classes)), calibrated, outliers),
+        ),
         evaluations=found,
         strangers=tell_strangers(rows, head, outliers),
         fusion=fused,
@@ -196,6 +206,11 @@ def notes(
             "No validation rows with a vector, or too few training rows to hold some out: the temperature stays 1, and "
             "there are no prediction sets."
         )
+    elif not used["val"] and not used["train"]:
+        yield (
+            "No validation rows: temperature and prediction sets come from the training rows, whose labels the head "
+            "did not learn from."
+        )
     elif not used["val"]:
         yield (
             "No validation rows: temperature and prediction sets come from training rows that were held out, fold by "
@@ -207,7 +222,7 @@ def notes(
         yield "No test rows: nothing is known about unseen rows."
     for split, count in used.items():
         labelled = rows.labelled(split).num_rows
-        if count < labelled:
+        if count < labelled and (split != "train" or count):
             yield (
                 f"{split}: {labelled - count} of {labelled} labelled rows left out, for want of a vector or "
                 "of a label that the head knows."

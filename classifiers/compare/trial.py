@@ -16,8 +16,9 @@ from classifiers.heads.base import Head
 from classifiers.heads.fusion import FusionHead
 from classifiers.heads.gaussian import GaussianHead
 from classifiers.heads.linear import LinearHead
-from classifiers.kinds import KINDS, make_estimator, require_present, validate
+from classifiers.kinds import KINDS, make_estimator, validate
 from classifiers.rows import Rows, Scored, scored
+from classifiers.streamed import require_present
 from classifiers.train import outcomes_of
 
 

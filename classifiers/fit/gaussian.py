@@ -52,6 +52,8 @@ class GaussianClassifier(HeadClassifier):
         head_: the same as a NumPy head for serving, in float32.
     """
 
+    head_: GaussianHead
+
     def __init__(
         self,
         covariance: Covariance = "tied",

@@ -8,10 +8,20 @@ from classifiers.heads.gaussian import GaussianHead
 from classifiers.heads.labelwise import LabelwiseHead
 from classifiers.heads.linear import LinearHead
 from classifiers.heads.mixture import MixtureHead
+from classifiers.heads.zeroshot import ZeroShotHead
 
 HEADS: dict[str, type[Head]] = {
     head.kind: head
-    for head in (FusionHead, GaussianHead, LinearHead, MixtureHead, BilinearHead, DecoderHead, LabelwiseHead)
+    for head in (
+        FusionHead,
+        GaussianHead,
+        LinearHead,
+        MixtureHead,
+        ZeroShotHead,
+        BilinearHead,
+        DecoderHead,
+        LabelwiseHead,
+    )
 }
 """Every kind of head, by the name that artifacts carry. The last three give a row any number of labels."""
 
@@ -25,4 +35,5 @@ __all__ = [
     "LabelwiseHead",
     "LinearHead",
     "MixtureHead",
+    "ZeroShotHead",
 ]

@@ -23,7 +23,9 @@ def train(
     task: Annotated[str, typer.Option("--task", "-t", help="labels to learn")],
     name: Annotated[str, typer.Option("--name", "-n", help="name of the head")],
     encoder: Annotated[list[str] | None, typer.Option("--encoder", "-e", help="repeat for several")] = None,
-    kind: Annotated[str, typer.Option("--kind", "-k", help="gaussian, fusion, mixture or linear")] = "gaussian",
+    kind: Annotated[
+        str, typer.Option("--kind", "-k", help="gaussian, fusion, mixture, linear or zeroshot")
+    ] = "gaussian",
     set_: Annotated[list[str] | None, typer.Option("--set", help="hyper-parameter, as name=value")] = None,
     seed: Annotated[int, typer.Option(help="of everything random")] = 0,
     store: StoreOption = None,
@@ -34,11 +36,13 @@ def train(
     from classifiers.registry import Registry
     from classifiers.report import strangers_dict, strangers_lines
     from classifiers.train import train as train_head
+    from services.texts import text_sides
     from store import Store
 
     settings = output.settings(store=store, heads=heads)
+    opened = Store.open(settings.store, must_exist=True)
     trained = train_head(
-        Store.open(settings.store, must_exist=True),
+        opened,
         Registry(settings.heads),
         task=task,
         encoders=encoder or ["lite0"],
@@ -46,6 +50,7 @@ def train(
         name=name,
         params=dict(output.assignment(text) for text in set_ or ()),
         seed=seed,
+        texts=text_sides(opened, settings),
     )
     report = trained.report
     figures = {split: found.summary() for split, found in report.evaluations.items()}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
-from toys import fill
+from toys import fill, text_side
 
 from classifiers import outliers
 from classifiers.kinds import KINDS
@@ -23,7 +23,8 @@ def store(tmp_path):
 
 
 def trained(store, registry, kind="gaussian"):
-    return train(store, registry, task="toy", encoders=["toy"], name="cats", kind=kind)
+    params = {"blend": 0.3} if kind == "zeroshot" else {}
+    return train(store, registry, task="toy", encoders=["toy"], name="cats", kind=kind, params=params, texts=text_side)
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))

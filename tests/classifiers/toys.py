@@ -1,7 +1,10 @@
 """Small labelled vectors, heads made from them, and stores that hold them: helpers of these tests."""
 
 import hashlib
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from zlib import crc32
 
 import numpy as np
 
@@ -11,12 +14,14 @@ from classifiers.conformal import aps_of_true, keep, lac_scores
 from classifiers.fit.bilinear import BilinearClassifier
 from classifiers.fit.decoder import DecoderClassifier
 from classifiers.fit.labelwise import LabelwiseClassifier
+from classifiers.fit.zeroshot import ZeroShotClassifier
 from classifiers.heads.base import probabilities
 from classifiers.heads.outlier import OutlierDetector, PrecisionPair
 from classifiers.heads.statistics import GaussianStatistics
 from classifiers.heads.transform import unit_blocks
 from classifiers.kinds import KINDS
 from classifiers.manifest import Conformal, EncoderBlock, TrainingRecord
+from classifiers.prompts import PROMPTS
 from embedder.spec import EncoderSpec
 from store import Label, Store
 
@@ -67,8 +72,60 @@ VARIANTS: dict[str, tuple[str, dict]] = {
     "linear": ("linear", {}),
     "linear unit pca": ("linear", {"norm": "unit", "project": "pca", "dims": 0.99, "whiten": True}),
     "linear ranpac": ("linear", {"project": "ranpac", "dims": 60}),
+    "zeroshot": ("zeroshot", {}),
+    "zeroshot blend": ("zeroshot", {"blend": 0.3, "centre": False, "prompts": ("a {}", "{}")}),
+    "zeroshot of two": ("zeroshot", {"blend": 0.1, "blocks": (0, 5, 12)}),
+    "zeroshot gaussian": ("zeroshot", {"blend": "gaussian", "shrinkage": 0.2}),
 }
 """Every kind of head, and the ways in which it can be set up that score differently."""
+
+
+def unit(X):
+    """Rows at norm 1."""
+    return X / np.linalg.norm(X, axis=1, keepdims=True)
+
+
+def toy_directions() -> np.ndarray:
+    """What a perfect text side would give for the default toy's classes, (5, 12)."""
+    toy = make_toy()
+    units = unit(toy.X.astype(np.float64))
+    return np.stack([units[toy.codes == k].mean(axis=0) for k in range(5)]) - units.mean(axis=0)
+
+
+DIRECTIONS = toy_directions()
+
+
+def embed_texts(texts: Sequence[str], dim: int = 12) -> np.ndarray:
+    """A text side for toys: near the direction of the class that a text names, else anywhere; float32 (n, dim)."""
+    rows = []
+    for text in texts:
+        row = np.random.default_rng(crc32(text.encode())).normal(size=dim)
+        named = re.search(r"class ([0-4])\b", text) if dim == 12 else None
+        rows.append(row / 20 + 3 * DIRECTIONS[int(named[1])] if named else row)
+    return np.array(rows, np.float32).reshape(-1, dim)
+
+
+def text_of(names, prompts=PROMPTS):
+    """Class directions by hand: unit vectors of every filled prompt, averaged, at unit norm again."""
+    filled = [[prompt.replace("{}", name) for prompt in prompts] for name in names]
+    return unit(np.stack([unit(embed_texts(texts).astype(np.float64)).mean(axis=0) for texts in filled]))
+
+
+def text_side(fingerprint: str, texts: Sequence[str]) -> np.ndarray:
+    """The same as training takes it."""
+    return embed_texts(texts)
+
+
+class WithTexts(ZeroShotClassifier):
+    """The estimator with texts at hand, so that it fits by X and y as all others do."""
+
+    def fit(self, X, y):
+        return super().fit(X, y, text=lambda texts: embed_texts(texts, np.asarray(X).shape[1]))
+
+
+def make(kind: str, **params):
+    """An estimator of a kind that fits by X and y."""
+    return WithTexts(**params) if kind == "zeroshot" else KINDS[kind].estimator(**params)
 
 
 TOKENS = (2, 6)
@@ -95,7 +152,7 @@ def estimator(variant: str, **more):
         made, params = LABEL_VARIANTS[variant]
         return made(**params, **more)
     kind, params = VARIANTS[variant]
-    return KINDS[kind].estimator(**params, **more)
+    return make(kind, **params, **more)
 
 
 def shaped(variant: str, X):
@@ -150,8 +207,8 @@ def record_of(head, toy: Toy, **changes) -> TrainingRecord:
     return TrainingRecord(**{**fields, **changes})
 
 
-def spec_of(dim: int, weights: str = "w") -> EncoderSpec:
-    return EncoderSpec(architecture="toy", weights=weights, activation="gelu", output="pooled", dim=dim)
+def spec_of(dim: int, weights: str = "w", text: str | None = "t") -> EncoderSpec:
+    return EncoderSpec(architecture="toy", weights=weights, activation="gelu", output="pooled", dim=dim, text=text)
 
 
 def ids_of(n: int) -> list[str]:

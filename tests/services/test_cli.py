@@ -12,8 +12,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from conftest import jpeg
 from pictures import photo
+from sklearn.datasets import load_sample_images
 
+from classifiers.registry import Registry
 from services import demo
 
 
@@ -100,6 +103,28 @@ def test_from_a_folder_of_photos_to_a_promoted_head(headwater, class_folders, tm
         code, out, err = headwater(*command)
         assert code == 0, err
         assert out
+
+
+def test_from_class_names_to_a_published_head(headwater, tmp_path):
+    """Two photos for testing, none for training: their labels are names of classes and nothing else."""
+    for label, pixels in zip(("Royal_palace", "flower"), load_sample_images().images, strict=True):
+        file = tmp_path / "photos" / "test" / label / "photo.jpg"
+        file.parent.mkdir(parents=True)
+        file.write_bytes(jpeg(pixels))
+    assert headwater("ingest", "photos", "--task", "thing")[0] == 0
+    assert headwater("backfill")[0] == 0
+    train = ["train", "--task", "thing", "--name", "things", "--kind", "zeroshot"]
+    code, out, err = headwater(*train, "--json")
+    assert code == 0, err
+    told = json.loads(out)
+    assert told["figures"]["test"]["accuracy"] == 1.0
+    assert (told["rows"]["train"], told["rows"]["test"]) == (0, 2)
+    assert told["notes"][0].startswith("The head learned from no label")
+    code, out, err = headwater(*train, "--set", 'classes=["sofa", "flower", "cliff"]', "--set", 'prompts=["{}"]')
+    assert code == 0, err
+    published = Registry(tmp_path / "heads").load("things")
+    assert published.head.classes == ("cliff", "flower", "sofa")
+    assert published.manifest.parameters["prompts"] == ["{}"]
 
 
 def test_compare_ranks_heads_and_tells_how_to_train_the_best(headwater, home, tmp_path):

@@ -1,0 +1,97 @@
+"""Class names alone, a Gaussian head alone, and both blended: accuracy on test, with all training rows and with few.
+
+`python -m benchmarks.zeroshot --store URI [--encoder lite0] TASK…`. Blend and shrinkage are chosen on validation rows
+where a task has them, else by folds; with k rows a class by folds of these rows alone. Five draws of k.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from classifiers.fit.zeroshot import ZeroShotClassifier
+from classifiers.heads.zeroshot import ZeroShotHead
+from classifiers.kinds import make_estimator
+from classifiers.rows import FOLDS, LEAST_CROSSED, Rows
+from classifiers.zero_shot import learn_zero_shot
+from services.settings import Settings
+from services.texts import text_sides
+from store import Matrix, Store
+
+SHOTS, DRAWS = (2, 4, 16), 5
+ENDS = (0.0, "gaussian", "auto")
+
+
+@dataclass(frozen=True)
+class Few(Rows):
+    """Some of a task's training rows in memory, as training reads them; folds hold out every fifth row of a class."""
+
+    X: NDArray[np.float32] | None = None
+    codes: NDArray[np.int64] | None = None
+
+    def labelled(self, split: str) -> pa.Table:
+        return super().labelled(split).slice(0, 0 if split == "val" else None)
+
+    def validations(self) -> list["Few"]:
+        return [replace(self, fold=(i, FOLDS)) for i in range(FOLDS)] if len(self.codes) >= LEAST_CROSSED else []
+
+    def batches(self, split: str, _: Sequence[str]):
+        order = np.argsort(self.codes, kind="stable")
+        held = np.zeros(len(order), np.bool_)
+        held[order] = np.arange(len(order)) % FOLDS == (-1 if self.fold is None else self.fold[0])
+        rows = np.flatnonzero(held == (split == "val"))
+        yield [str(i) for i in rows], self.X[rows], self.codes[rows]
+
+
+def accuracies(estimator: ZeroShotClassifier, rows: Rows, test: Matrix) -> tuple[list[float], object]:
+    """Accuracy on test of the text, of the Gaussian part and of the blend; and the blend."""
+    head = learn_zero_shot(estimator, rows, test.classes).head
+    found = []
+    for end in ENDS:
+        settings = head.settings() if end == "auto" else {**head.settings(), "blend": end}
+        again = ZeroShotHead(head.classes, head.arrays(), settings)
+        found.append(float(np.mean(again.predict(test.X) == np.array(test.classes)[test.codes])))
+    return found, head.settings()["blend"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--store", required=True)
+    parser.add_argument("--encoder", default="lite0")
+    parser.add_argument("tasks", nargs="+")
+    options = parser.parse_args()
+    store = Store.open(options.store, must_exist=True)
+    print("| task | rows a class | text | Gaussian | blend | α |\n|---|---|---|---|---|---|")
+    for task in options.tasks:
+        rows = Rows(store, task, (options.encoder,), store.snapshot(), texts=text_sides(store, Settings()))
+        training, test = (rows.matrix(split, rows.classes()) for split in ("train", "test"))
+        found, blend = accuracies(make_estimator("zeroshot", {"blend": "auto"}), rows, test)
+        print(f"| {task} | all | {' | '.join(f'{each:.3f}' for each in found)} | {blend} |", flush=True)
+        for shots in SHOTS:
+            draws, blends = [], []
+            for draw in range(DRAWS):
+                order = np.random.default_rng(draw).permutation(len(training.ids))
+                kept = np.concatenate([order[training.codes[order] == k][:shots] for k in range(len(test.classes))])
+                few = Few(
+                    rows.store,
+                    task,
+                    rows.encoders,
+                    rows.snapshot,
+                    texts=rows.texts,
+                    X=training.X[kept],
+                    codes=training.codes[kept],
+                )
+                estimator = make_estimator("zeroshot", {"blend": "auto"})
+                found, blend = accuracies(estimator, few, test)
+                draws.append(found)
+                blends.append(str(blend))
+            mean, spread = np.mean(draws, axis=0), np.std(draws, axis=0, ddof=1)
+            cells = " | ".join(f"{m:.3f} ± {s:.3f}" for m, s in zip(mean, spread, strict=True))
+            print(f"| {task} | {shots} | {cells} | {', '.join(blends)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,160 @@
+"""Zero-shot by class texts, alone or blended with a Gaussian head, as a scikit-learn estimator."""
+
+from collections.abc import Mapping, Sequence
+from numbers import Real
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.validation import validate_data
+
+from classifiers.errors import BadParameter, NotTrainable
+from classifiers.fit.base import HeadClassifier, encode, names
+from classifiers.fit.gaussian import GaussianClassifier, Shrinkage
+from classifiers.heads.transform import check_edges, unit_blocks
+from classifiers.heads.zeroshot import Blend, ZeroShotHead, folded
+from classifiers.prompts import PROMPTS, EmbedTexts, class_vectors, given_vectors
+
+
+class ZeroShotClassifier(HeadClassifier):
+    """scale · t_k·(u - m), t_k the direction of class k's texts, u that of x; `blend` adds α times a Gaussian's scores.
+
+    m is the mean direction of the rows, which needs no label: what all pictures of a task have in common is nearer to
+    some names than to others, and says nothing of a picture. Without it (`centre`) scores are plain cosines.
+
+    The Gaussian part is `GaussianClassifier` with one covariance for all classes, of vectors at unit norm: GDA for
+    CLIP, arXiv 2402.04087, but for how the covariance is shrunk, and for priors, which are the classes' shares here.
+    With blend 0 nothing is learned from labels: they only tell which classes there are, unless `classes` does.
+
+    Args:
+        blend: α ≥ 0, or "gaussian" for the Gaussian part alone (α → ∞).
+        shrinkage: of the Gaussian part, as in `GaussianClassifier`.
+        centre: see above.
+        prompts: templates with one {} for the class, whose texts are averaged.
+        classes: names to tell apart, with blend 0; None for those of y.
+        scale: of the cosines; CLIP's own is 100. What it is matters only beside α and where nothing calibrates it.
+        blocks: column edges of the encoders, whose cosines are averaged; None for one encoder.
+
+    Attributes:
+        classes_: labels, sorted, (K,).
+        text_: the classes' text vectors, (K, d), of norm 1 / B in each of B blocks.
+        centre_: m, (d,).
+        coef_, intercept_: of the scores of vectors at unit norm, float64 (K, d) and (K,).
+        head_: the same as a NumPy head for serving, in float32.
+    """
+
+    head_: ZeroShotHead
+
+    def __init__(
+        self,
+        blend: Blend = 0.0,
+        shrinkage: Shrinkage = "oas",
+        centre: bool = True,
+        prompts: Sequence[str] = PROMPTS,
+        classes: Sequence[str] | None = None,
+        scale: float = 100.0,
+        blocks: Sequence[int] | None = None,
+    ) -> None:
+        self.blend = blend
+        self.shrinkage = shrinkage
+        self.centre = centre
+        self.prompts = prompts
+        self.classes = classes
+        self.scale = scale
+        self.blocks = blocks
+
+    def fit(
+        self, X: ArrayLike, y: ArrayLike, *, text: EmbedTexts | Mapping[Any, ArrayLike] | ArrayLike | None = None
+    ) -> Self:
+        """Learns from X (n, d), y (n,) labels and the texts of the classes, anew.
+
+        Args:
+            text: an encoder's text side, texts (m) → (m, d), which is asked for every prompt of every class; or one
+                vector a class, by label, or (K, d) in the order of the sorted classes. It is needed.
+
+        Raises:
+            NotTrainable: no text, fewer than two classes, or rows that give no Gaussian.
+            BadParameter, BadVectors: see the class, and `classifiers.prompts`.
+        """
+        vectors, labels = validate_data(self, X, y, dtype=[np.float64, np.float32])
+        if text is None:
+            raise NotTrainable(
+                "zero-shot classes are known by their texts: pass text to fit, an encoder's embed_texts or one vector "
+                "a class"
+            )
+        self.check()
+        classes, _ = encode(labels if self.classes is None else np.array(check_classes(self.classes)))
+        edges = self._edges(vectors.shape[1])
+        gaussian = None if self.blend == 0 else self.gaussian(edges).fit(vectors, labels)
+        centre = unit_blocks(vectors, edges).mean(axis=0, dtype=np.float64)
+        if callable(text):
+            return self.settle(classes, class_vectors(text, names(classes), self.prompts, edges), centre, gaussian)
+        return self.settle(classes, given_vectors(text, names(classes), edges), centre, gaussian)
+
+    def gaussian(self, edges: Sequence[int]) -> GaussianClassifier:
+        """Its Gaussian part, unfitted."""
+        return GaussianClassifier(shrinkage=self.shrinkage, norm="unit", blocks=edges)
+
+    def settle(
+        self,
+        classes: NDArray[Any],
+        text: NDArray[np.float64],
+        centre: NDArray[np.float64],
+        gaussian: GaussianClassifier | None = None,
+        found: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """The same from the parts. `found`: what the head's settings are to tell besides.
+
+        Args:
+            classes: (K,), sorted.
+            text: (K, d), of unit norm in every block.
+            centre: mean of rows at unit norm in every block, (d,).
+            gaussian: fitted on the same classes; None only with blend 0.
+        """
+        self.check()
+        edges = self._edges(text.shape[1])
+        W, b = (None, None) if gaussian is None else (gaussian.coef_, gaussian.intercept_)
+        self.classes_, self.n_features_in_ = classes, text.shape[1]
+        self.text_, self.centre_ = text / (len(edges) - 1), centre if self.centre else np.zeros_like(centre)
+        self.coef_, self.intercept_ = folded(self.text_, self.centre_, self.scale, self.blend, W, b)
+        kept = {"text": self.text_, "centre": self.centre_, "W": W, "b": b}
+        arrays = {name: each.astype(np.float32) for name, each in kept.items() if each is not None}
+        settings = {"scale": float(self.scale), "blend": self.blend, "blocks": list(edges), **(found or {})}
+        self.head_ = ZeroShotHead(names(classes), arrays, settings)
+        return self
+
+    def check(self) -> None:
+        """Raises BadParameter for values that are not allowed, with those that are."""
+        if self.blend != "gaussian" and not is_number(self.blend, least=0.0):
+            raise BadParameter(
+                f"blend must be a number ≥ 0, 'gaussian', or for training from a store 'auto', got {self.blend!r}"
+            )
+        if not (is_number(self.scale, least=0.0) and self.scale > 0):
+            raise BadParameter(f"scale must be a number above 0, got {self.scale!r}")
+        if not isinstance(self.centre, bool):
+            raise BadParameter(f"centre must be true or false, got {self.centre!r}")
+        if self.classes is not None and self.blend != 0:
+            raise BadParameter(
+                "classes are for blend=0; a blend knows the classes of its training rows: leave them out"
+            )
+
+    def _edges(self, dim: int) -> tuple[int, ...]:
+        return (0, dim) if self.blocks is None else check_edges(self.blocks, dim)
+
+    def _scores(self, X: NDArray[Any]) -> NDArray[np.float64]:
+        return np.asarray(unit_blocks(X, self._edges(X.shape[1])) @ self.coef_.T + self.intercept_)
+
+
+def is_number(value: object, least: float) -> bool:
+    """Whether it is a finite number ≥ `least`."""
+    return isinstance(value, Real) and not isinstance(value, bool) and bool(least <= float(value) < np.inf)
+
+
+def check_classes(classes: object) -> tuple[str, ...]:
+    """Names of classes, sorted. Raises BadParameter unless they are different strings, at least two."""
+    found = [] if isinstance(classes, str) or not isinstance(classes, Sequence) else list(classes)
+    if not all(isinstance(name, str) and name.strip() for name in found) or len(set(found)) != len(found):
+        found = []
+    if len(found) < 2:
+        raise BadParameter(f"classes must be a list of at least two different names, got {classes!r}")
+    return tuple(sorted(found))

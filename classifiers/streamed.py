@@ -1,0 +1,131 @@
+"""Learning from one pass over the rows, by statistics from which a fold can be taken away; and what learning gives."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+
+from classifiers.errors import NotTrainable
+from classifiers.fit.gaussian import GaussianClassifier
+from classifiers.fit.parallel import Batch, gather
+from classifiers.fit.shrinkage import choose_shrinkage
+from classifiers.heads.base import Head
+from classifiers.heads.gaussian import GaussianHead
+from classifiers.heads.moments import Moment
+from classifiers.heads.statistics import GaussianStatistics
+from classifiers.heads.transform import Transform
+from classifiers.rows import Rows, Scored, ids_digest
+
+AUTO = "auto"
+"""Shrinkage, components or blend chosen on validation rows or folds. Estimators have neither, and know no "auto"."""
+
+TUNING_ROWS, TUNING_CELLS = 10_000, 2_000_000
+"""Most validation rows that a choice is made on, and most of their scores (rows × classes): a choice among a dozen
+costs seconds. The rows are held in memory (10,000 × 1280 float32 = 51 MB)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """A fitted head, and what training found on the way.
+
+    Attributes:
+        counts: rows of each of its classes that it saw; zeros for a head that learned from none.
+        training_ids: digest of their ids.
+        validated: what `kinds.validate` gives, where something was chosen by it already.
+        notes: what a reader of the report must know of it, one sentence each.
+    """
+
+    head: Head
+    counts: tuple[int, ...]
+    training_ids: str
+    validated: Sequence[Scored] | None = None
+    notes: tuple[str, ...] = ()
+
+
+def learn_streamed(estimator: GaussianClassifier, rows: Rows, classes: tuple[str, ...]) -> Learned:
+    """One pass over the training rows, a few batches of them in memory at a time."""
+    ids: list[str] = []
+
+    def batches() -> Iterator[Batch]:
+        ids.clear()  # a covariance or transform may take a second pass
+        for some, X, codes in rows.batches("train", classes):
+            ids.extend(some)
+            yield Batch(X, codes)
+
+    tuned = estimator.shrinkage == AUTO
+    estimator.set_params(shrinkage="oas" if tuned else estimator.shrinkage, blocks=rows.edges())
+    gathered, transform = estimator.gather(batches, len(classes), rows.dim)
+    present = np.flatnonzero(gathered.present)
+    names = require_present(rows, classes, present)
+    statistics = gathered.select(present)
+    if tuned:
+        estimator.set_params(shrinkage=tuned_shrinkage(statistics, estimator, transform, rows, names))
+    shrinkage = estimator.settled(batches, gathered, transform)
+    shrinkage = shrinkage[present] if isinstance(shrinkage, np.ndarray) and len(shrinkage) > 1 else shrinkage
+    estimator.fit_statistics(statistics, names, transform, shrinkage)
+    counts = statistics.counts.astype(int).tolist()
+    return Learned(estimator.head_, tuple(counts), ids_digest(ids))
+
+
+def tuned_shrinkage(
+    statistics: GaussianStatistics,
+    estimator: GaussianClassifier,
+    transform: Transform,
+    rows: Rows,
+    classes: tuple[str, ...],
+) -> float | Literal["oas"]:
+    """The shrinkage that does best on validation rows, or on the first of them (see `TUNING_ROWS`).
+
+    For folds, the median of what does best on each by the statistics of the others, which are all `statistics`
+    less its own. "oas" where there is nothing to choose on.
+    """
+    model, chosen = estimator.model(classes), []
+    for view in rows.validations():
+        learned, X, codes = statistics, *tuning_rows(view, classes)
+        if view is not rows:
+            learned = statistics.subtract(held_out(view, classes, transform, statistics.moment))
+        known = (codes >= 0) & learned.present[codes]
+        if known.any() and learned.covariance().any():
+            chosen.append(choose_shrinkage(learned, model, transform(X[known]), codes[known]))
+    return float(np.median(chosen)) if chosen else "oas"
+
+
+def held_out(fold: Rows, classes: tuple[str, ...], transform: Transform, moment: Moment) -> GaussianStatistics:
+    """The statistics of a fold's own rows."""
+    batches = (Batch(X, codes) for _, X, codes in fold.batches("val", classes))
+    return gather(batches, len(classes), transform, moment)
+
+
+def without_statistics(estimator: GaussianClassifier, head: GaussianHead, fold: Rows) -> GaussianHead:
+    """A head less the rows of a fold, from its statistics alone; transform and shrinkage stay. Raises NotTrainable."""
+    rest = head.statistics.subtract(held_out(fold, head.classes, head.transform, head.statistics.moment))
+    present = np.flatnonzero(rest.present)
+    used = np.asarray(head.settings()["shrinkage_used"])
+    fresh: GaussianClassifier = clone(estimator)
+    names = [head.classes[k] for k in present]
+    return fresh.fit_statistics(rest.select(present), names, head.transform, used[present] if used.ndim else used).head_
+
+
+def tuning_rows(rows: Rows, classes: tuple[str, ...]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The first validation rows: X (n, d), codes (n,)."""
+    most = min(TUNING_ROWS, TUNING_CELLS // len(classes))
+    parts = [(np.empty((0, rows.dim), np.float32), np.empty(0, np.int64))]
+    for _, X, codes in rows.batches("val", classes):
+        parts.append((X, codes))
+        if sum(len(codes) for _, codes in parts) >= most:
+            break
+    X, codes = (np.concatenate(column)[:most] for column in zip(*parts, strict=True))
+    return X, codes
+
+
+def require_present(rows: Rows, classes: tuple[str, ...], present: NDArray[np.integer[Any]]) -> tuple[str, ...]:
+    """The classes that have vectors. Raises NotTrainable for fewer than two."""
+    if len(present) < 2:
+        raise NotTrainable(
+            f"of the {len(classes)} classes of task {rows.task!r}, {len(present)} have training rows with "
+            f"vectors of {', '.join(rows.encoders)}; run a backfill with that encoder first"
+        )
+    return tuple(classes[k] for k in present.tolist())
