@@ -90,6 +90,18 @@ class UnknownSets(Unknown):
     what = "kind of prediction set"
 
 
+class NoTexts(ValueError):
+    """Other labels were asked of a head that knows its own alone."""
+
+    def __init__(self, head: str, kind: str, known: Iterable[str]) -> None:
+        names = list(known)
+        more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+        super().__init__(
+            f"head {head!r} ({kind}) can't be asked for labels by name: it knows {listing(names[:20])}{more}; leave "
+            "labels out, or train a head with texts: --kind bilinear, or decoder with queries=text"
+        )
+
+
 class NoOutlierScore(ValueError):
     """An outlier limit was asked of a head that can't tell outliers."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import clone
@@ -16,6 +16,7 @@ from classifiers.fit.linear import LinearClassifier
 from classifiers.fit.mixture import MixtureClassifier
 from classifiers.fit.zeroshot import ZeroShotClassifier
 from classifiers.heads.base import Head
+from classifiers.label_kinds import LABEL_KINDS, LabelKind, Targets
 from classifiers.prompts import PROMPTS
 from classifiers.rows import Rows, Scored, ids_digest, scored
 from classifiers.streamed import AUTO, Learned, learn_streamed, require_present, without_statistics
@@ -32,7 +33,7 @@ def trained_classes(_: HeadClassifier, rows: Rows) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of head.
+    """One kind of head for rows with exactly one label.
 
     Attributes:
         defaults: parameters that differ from the estimator's own.
@@ -49,6 +50,7 @@ class Kind:
     without: Callable[[Any, Any, Rows], Head]
     classes: Callable[[Any, Rows], tuple[str, ...]] = trained_classes
     texts: bool = False
+    targets: ClassVar[Targets] = "one"
 
 
 def learn_in_memory(estimator: HeadClassifier, rows: Rows, classes: tuple[str, ...]) -> Learned:
@@ -111,14 +113,14 @@ def validate(kind: str, estimator: HeadClassifier, rows: Rows, head: Head) -> li
     parts: list[Scored] = []
     for view in rows.validations():
         try:
-            tested = head if view is rows else KINDS[kind].without(estimator, head, view)
+            tested = head if view is rows else ONE_LABEL_KINDS[kind].without(estimator, head, view)
         except NotTrainable:
             return []
         parts += [part.aligned(tested.classes, head.classes) for part in scored(view, tested, "val")]
     return parts
 
 
-KINDS: dict[str, Kind] = {
+ONE_LABEL_KINDS: dict[str, Kind] = {
     "gaussian": Kind(GaussianClassifier, {"shrinkage": AUTO}, learn_streamed, without_statistics),
     "fusion": Kind(FusionClassifier, {}, learn_fusion, relearned),
     "mixture": Kind(MixtureClassifier, {"components": AUTO}, learn_mixture, relearned),
@@ -133,8 +135,11 @@ KINDS: dict[str, Kind] = {
     ),
 }
 
+KINDS: dict[str, Kind | LabelKind] = {**ONE_LABEL_KINDS, **LABEL_KINDS}
+"""Every kind that can be trained; `targets` tells the tasks it is for."""
 
-def make_estimator(kind: str, params: Mapping[str, Any]) -> HeadClassifier:
+
+def make_estimator(kind: str, params: Mapping[str, Any]) -> Any:
     """An unfitted estimator of a kind. Raises UnknownKind, UnknownParameter with the names that exist."""
     if kind not in KINDS:
         raise UnknownKind(kind, KINDS)

@@ -9,11 +9,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from classifiers.calibration import outlier_percentile
 from classifiers.conformal import NONCONFORMITY, SETS, Sets, prediction_sets, threshold
-from classifiers.errors import NoOutlierScore, UnknownCoverage, UnknownSets, WrongFingerprint
+from classifiers.errors import NoOutlierScore, NoTexts, UnknownCoverage, UnknownSets, WrongFingerprint
 from classifiers.heads.base import Head, best, check_vectors, probabilities
+from classifiers.heads.decoder import DecoderHead
 from classifiers.heads.fusion import FusionHead
+from classifiers.heads.labels import LabelsHead
 from classifiers.heads.outlier import OutlierDetector
-from classifiers.manifest import Conformal, Manifest, side_by_side
+from classifiers.heads.text import TextHead
+from classifiers.manifest import Conformal, EncoderBlock, Manifest, side_by_side
+
+TOKENS = " tokens"
 
 Reason = Literal["low_probability", "outlier", "no_outlier_score"]
 
@@ -26,6 +31,8 @@ class Answer:
         label: the most probable class, also where the head abstains.
         probability: its calibrated probability.
         top_k: (label, probability), most probable first.
+        labels: (label, probability) of those that reach their threshold, most probable first; None for heads that give
+            each row exactly one.
         prediction_set: classes that together hold the true one with probability ≥ `coverage`, most probable
             first, never empty; None for a head without validation rows.
         coverage: as asked; None without a prediction set.
@@ -37,6 +44,7 @@ class Answer:
     label: str
     probability: float
     top_k: tuple[tuple[str, float], ...]
+    labels: tuple[tuple[str, float], ...] | None
     prediction_set: tuple[str, ...] | None
     coverage: float | None
     outlier_percentile: float | None
@@ -66,10 +74,20 @@ class PublishedHead:
         """Fingerprints of the encoders whose vectors it takes, in the order of their columns."""
         return tuple(encoder.fingerprint for encoder in self.manifest.encoders)
 
-    def can_answer(self, fingerprints: Collection[str]) -> bool:
-        """Whether the encoders of the vectors it takes are among these: all, or for a fused head any of them."""
+    @property
+    def reads_tokens(self) -> bool:
+        """Whether it reads the tokens of pictures, flattened, in place of their vectors."""
+        return isinstance(self.head, DecoderHead)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """What it answers from: the fingerprints, each with `TOKENS` behind it where their tokens are read."""
+        return tuple(each + TOKENS if self.reads_tokens else each for each in self.fingerprints)
+
+    def can_answer(self, inputs: Collection[str]) -> bool:
+        """Whether its `inputs` are among these: all, or for a fused head any of them."""
         enough = any if isinstance(self.head, FusionHead) else all
-        return enough(fingerprint in fingerprints for fingerprint in self.fingerprints)
+        return enough(each in inputs for each in self.inputs)
 
     def from_some(self, fingerprints: Collection[str]) -> Self:
         """The head for vectors of those of its encoders alone that are among these, if it `can_answer` from them.
@@ -90,11 +108,25 @@ class PublishedHead:
             accuracy_lost=self.head.loss_without(there),
         )
 
-    def require(self, fingerprints: Collection[str]) -> None:
-        """Raises WrongFingerprint unless it can answer from vectors of these encoders."""
-        if not self.can_answer(fingerprints):
-            expected = tuple(f"{encoder.name} ({encoder.fingerprint})" for encoder in self.manifest.encoders)
-            raise WrongFingerprint(self.name, expected, tuple(sorted(fingerprints)))
+    def require(self, inputs: Collection[str]) -> None:
+        """Raises WrongFingerprint unless it can answer from these, see `can_answer`."""
+        if not self.can_answer(inputs):
+            names = [encoder.name for encoder in self.manifest.encoders]
+            expected = tuple(f"{name} ({read})" for name, read in zip(names, self.inputs, strict=True))
+            raise WrongFingerprint(self.name, expected, tuple(sorted(inputs)))
+
+    def require_texts(self) -> tuple[EncoderBlock, tuple[str, ...]]:
+        """The encoder whose texts name its labels, and the prompts. Raises NoTexts for a head without such texts."""
+        prompts = self.manifest.parameters.get("prompts")
+        if not isinstance(self.head, TextHead) or self.head.text is None or not isinstance(prompts, list):
+            raise NoTexts(self.name, self.manifest.kind, self.head.classes)
+        return self.manifest.encoders[0], tuple(str(prompt) for prompt in prompts)
+
+    def with_labels(self, labels: Sequence[str], text: ArrayLike) -> Self:
+        """The head for other labels, see `TextHead.with_labels`. Raises NoTexts, BadVectors."""
+        self.require_texts()
+        assert isinstance(self.head, TextHead)  # noqa: S101  # for mypy: just checked
+        return replace(self, head=self.head.with_labels(labels, text))
 
     def require_answerable(
         self, *, coverage: float = 0.9, sets: Sets = "lac", max_outlier: float | None = None
@@ -138,24 +170,42 @@ class PublishedHead:
         """
         self.require_answerable(coverage=coverage, sets=sets, max_outlier=max_outlier)
         vectors = check_vectors(X, self.head.dim)
-        proba = probabilities(self.head.score(vectors), self.head.link, self.head.temperature)
+        scores = self.head.score(vectors)
+        proba = probabilities(scores, self.head.link, self.head.temperature)
         names = np.array(self.head.classes, dtype=object)
         columns = best(proba, top_k)
         labels, values = names[columns].tolist(), np.take_along_axis(proba, columns, axis=1).tolist()
         inside = self._inside(proba, coverage, sets)
         members = [None] * len(proba) if inside is None else prediction_sets(proba, inside, names)
         percentiles = self._percentiles(vectors)
+        given = self._given(scores, proba, names)
         return [
             Answer(
                 label=label[0],
                 probability=value[0],
                 top_k=tuple(zip(label, value, strict=True)),
+                labels=several,
                 prediction_set=member,
                 coverage=None if member is None else coverage,
                 outlier_percentile=percentile,
                 abstained=reasons(value[0], percentile, min_probability, max_outlier),
             )
-            for label, value, member, percentile in zip(labels, values, members, percentiles, strict=True)
+            for label, value, several, member, percentile in zip(
+                labels, values, given, members, percentiles, strict=True
+            )
+        ]
+
+    def _given(
+        self, scores: NDArray[np.float32], proba: NDArray[np.float32], names: NDArray[Any]
+    ) -> Sequence[tuple[tuple[str, float], ...] | None]:
+        """The labels that reach their thresholds, with their probabilities, per row; None where a row has just one."""
+        if not isinstance(self.head, LabelsHead):
+            return [None] * len(scores)
+        reached = scores >= self.head.thresholds.labels
+        order = np.argsort(-proba, axis=1, kind="stable")
+        return [
+            tuple(zip(names[some].tolist(), row[some].tolist(), strict=True))
+            for row, some in ((p, ranked[r[ranked]]) for p, r, ranked in zip(proba, reached, order, strict=True))
         ]
 
     def _inside(self, proba: NDArray[np.float32], coverage: float, sets: Sets) -> NDArray[np.bool_] | None:

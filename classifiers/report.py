@@ -9,6 +9,7 @@ import numpy as np
 
 from classifiers.evaluate import Evaluation
 from classifiers.fusion_report import FusionReport, fusion_lines
+from classifiers.label_report import LabelFigures, label_figures, label_lines
 from classifiers.trust import ECE_BINS, Reliability, Selective, Strangers
 
 MOST_CLASSES = 40
@@ -28,6 +29,7 @@ class Report:
         evaluations: figures by split, with calibrated probabilities. Choose on val; test is looked at once.
         strangers: how well rows of the split `ood` stand out; None without such rows.
         fusion: of a fused head, what stands beside it, by split.
+        labels: in place of `evaluations`, figures by split of a head that gives a row any number of labels.
     """
 
     task: str
@@ -41,6 +43,12 @@ class Report:
     evaluations: Mapping[str, Evaluation]
     strangers: Strangers | None = None
     fusion: Mapping[str, FusionReport] = field(default_factory=dict)
+    labels: Mapping[str, LabelFigures] = field(default_factory=dict)
+
+    def summaries(self) -> dict[str, dict[str, float]]:
+        """The figures that are one number each, by split."""
+        found: dict[str, Evaluation | LabelFigures] = {**self.evaluations, **self.labels}
+        return {split: figures.summary() for split, figures in found.items()}
 
 
 def to_json(report: Report) -> str:
@@ -54,7 +62,8 @@ def to_json(report: Report) -> str:
         "rows": dict(report.rows),
         "temperature": report.temperature,
         "notes": list(report.notes),
-        "evaluations": {split: evaluation_dict(each) for split, each in report.evaluations.items()},
+        "evaluations": {split: evaluation_dict(each) for split, each in report.evaluations.items()}
+        | {split: each.to_json() for split, each in report.labels.items()},
         "ood": strangers_dict(report.strangers) if report.strangers else None,
         "fusion": {split: each.to_json() for split, each in report.fusion.items()},
     }
@@ -119,7 +128,7 @@ def to_markdown(report: Report) -> str:
         "",
         *(f"- {note}" for note in report.notes),
         *([""] if report.notes else []),
-        *figures(report.evaluations),
+        *(label_figures(report.labels) if report.labels else figures(report.evaluations)),
         *(strangers_lines(report.strangers) if report.strangers else ()),
         *(fusion_lines(report.fusion) if report.fusion else ()),
     ]
@@ -129,6 +138,8 @@ def to_markdown(report: Report) -> str:
         lines += ["", f"## If it answers only when sure, {split}", "", *selective_table(evaluation)]
         lines += ["", f"## Weakest classes, {split}", "", *classes_table(evaluation)]
         lines += ["", f"## Commonest confusions, {split}", "", *confusions_table(evaluation)]
+    if report.labels:
+        lines += label_lines(*list(report.labels.items())[-1])
     return "\n".join(lines) + "\n"
 
 

@@ -1,6 +1,7 @@
 """The labelled vectors of one task at one snapshot, as training and evaluation read them."""
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -59,7 +60,7 @@ class Rows:
 
     def blocks(self) -> tuple[EncoderBlock, ...]:
         """Which columns each encoder fills."""
-        ends = np.cumsum([0, *(features.spec.dim for features in self.features)]).tolist()
+        ends = np.cumsum([0, *(math.prod(features.shape) for features in self.features)]).tolist()
         return tuple(
             EncoderBlock(name=features.name, fingerprint=features.fingerprint, columns=(start, end))
             for features, start, end in zip(self.features, ends, ends[1:], strict=False)
@@ -71,7 +72,7 @@ class Rows:
 
     @property
     def dim(self) -> int:
-        return sum(features.spec.dim for features in self.features)
+        return self.edges()[-1]
 
     @cached_property
     def labels(self) -> pa.Table:

@@ -9,11 +9,12 @@ from classifiers.evaluate_labels import checked, cuts
 from classifiers.heads.labels import Thresholds
 
 
-def tune_thresholds(scores: ArrayLike, truth: ArrayLike) -> Thresholds:
+def tune_thresholds(scores: ArrayLike, truth: ArrayLike, *, least: int = 1) -> Thresholds:
     """For every label the threshold with the best F1 on these rows.
 
     Among equals the highest, midway between two scores. `common` has the best F1 of all labels' decisions together.
-    Labels without a positive row get it too: their own F1 is 0 whatever the threshold. So do labels that come later.
+    Labels with fewer than `least` positive rows get it too: without one their own F1 is 0 whatever the threshold. So
+    do labels that come later.
 
     Args:
         scores: (n, L), as `Head.scores` gives them.
@@ -24,7 +25,8 @@ def tune_thresholds(scores: ArrayLike, truth: ArrayLike) -> Thresholds:
     s, t = checked(scores, truth)
     s = s.astype(np.float32, copy=False)
     common = best_cut(s.ravel(), t.ravel())
-    own = [best_cut(s[:, k], t[:, k]) if t[:, k].any() else common for k in range(s.shape[1])]
+    positives = np.count_nonzero(t, axis=0)
+    own = [best_cut(s[:, k], t[:, k]) if positives[k] >= max(1, least) else common for k in range(s.shape[1])]
     return Thresholds(np.array(own, np.float32), np.array([common], np.float32))
 
 

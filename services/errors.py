@@ -57,6 +57,7 @@ ERRORS: dict[type[Exception], tuple[int, str]] = {
     heads.UnknownCoverage: (422, "unknown_coverage"),
     heads.UnknownSets: (422, "unknown_sets"),
     heads.NoOutlierScore: (422, "no_outlier_score"),
+    heads.NoTexts: (422, "no_texts"),
     UnknownBackfill: (404, "unknown_backfill"),
     ServiceDown: (502, "service_down"),
     BadRequest: (422, "bad_request"),

@@ -149,6 +149,9 @@ class HeadAnswer(BaseModel):
     label: str
     probability: float
     top_k: list[Ranked]
+    labels: list[Ranked] | None = Field(
+        None, description="of a head that gives any number of labels: those that reach their threshold"
+    )
     prediction_set: PredictionSet | None = None
     outlier_percentile: float | None = Field(
         None, description="percentage of validation vectors that look more ordinary than this one"

@@ -55,12 +55,7 @@ class Matrix:
     @cached_property
     def indicator(self) -> NDArray[np.bool_]:
         """(n, classes): which labels each row has."""
-        codes: Column = pc.index_in(self.labels.flatten(), value_set=pa.array(self.classes, pa.string()))
-        rows = np.repeat(np.arange(len(self.ids)), pc.list_value_length(self.labels).to_numpy())
-        known = codes.is_valid().to_numpy(zero_copy_only=False)
-        table = np.zeros((len(self.ids), len(self.classes)), np.bool_)
-        table[rows[known], codes.drop_null().to_numpy()] = True
-        return table
+        return indicator_of(self.labels, self.classes)
 
     def select(self, *splits: str) -> "Matrix":
         """The rows of these splits."""
@@ -72,6 +67,16 @@ class Matrix:
             labels=self.labels.take(pa.array(keep)),
             splits=self.splits[keep],
         )
+
+
+def indicator_of(labels: Column, classes: Sequence[str]) -> NDArray[np.bool_]:
+    """list<string> (n) → which of the classes each row has, (n, classes); other labels are not looked at."""
+    codes: Column = pc.index_in(labels.flatten(), value_set=pa.array(classes, pa.string()))
+    rows = np.repeat(np.arange(len(labels)), pc.list_value_length(labels).to_numpy())
+    known = codes.is_valid().to_numpy(zero_copy_only=False)
+    table = np.zeros((len(labels), len(classes)), np.bool_)
+    table[rows[known], codes.drop_null().to_numpy()] = True
+    return table
 
 
 def codes_of(labels: Column, classes: Sequence[str], task: str) -> NDArray[np.int64]:

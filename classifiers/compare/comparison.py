@@ -12,7 +12,7 @@ from classifiers.compare.trial import Trial
 from classifiers.errors import BadParameter
 from classifiers.evaluate import Evaluation, Outcomes
 from classifiers.rows import Rows
-from classifiers.train import CROSS_VALIDATION
+from classifiers.train_classes import CROSS_VALIDATION
 
 State = Literal["running", "stopped", "done"]
 

@@ -10,16 +10,16 @@ import numpy as np
 
 from classifiers.calibration import fit_temperature
 from classifiers.compare.candidates import MAJORITY, Candidate
-from classifiers.errors import NotTrainable
+from classifiers.errors import BadParameter, NotTrainable
 from classifiers.evaluate import Evaluation, Outcomes, summarise
 from classifiers.heads.base import Head
 from classifiers.heads.fusion import FusionHead
 from classifiers.heads.gaussian import GaussianHead
 from classifiers.heads.linear import LinearHead
-from classifiers.kinds import KINDS, make_estimator, validate
+from classifiers.kinds import ONE_LABEL_KINDS, make_estimator, validate
 from classifiers.rows import Rows, Scored, scored
 from classifiers.streamed import require_present
-from classifiers.train import outcomes_of
+from classifiers.train_classes import outcomes_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,12 @@ def learn(candidate: Candidate, rows: Rows, classes: tuple[str, ...]) -> tuple[H
         head = majority(rows, classes)
         return head, [part for view in rows.validations() for part in scored(view, head, "val")]
     estimator = make_estimator(candidate.kind, candidate.params)
-    learned = KINDS[candidate.kind].learn(estimator, rows, classes)
+    if candidate.kind not in ONE_LABEL_KINDS:
+        raise BadParameter(
+            f"kind {candidate.kind!r} gives rows any number of labels; compared are kinds that give one: "
+            f"{', '.join(ONE_LABEL_KINDS)}"
+        )
+    learned = ONE_LABEL_KINDS[candidate.kind].learn(estimator, rows, classes)
     if learned.validated is not None and candidate.kind != "fusion":
         # Those of a fusion may be the rows that its rule was fitted on: enough to calibrate it, not to compare it by.
         return learned.head, learned.validated

@@ -27,9 +27,10 @@ class BilinearClassifier(LabelsEstimator):
         loss: "asl" | "zlpr", see `classifiers.fit.losses`.
         shared: pictures and texts share a space, as those of one encoder do. Otherwise W = left rightᵀ, rank ≥ 1.
         centre: subtract the mean of the training rows first.
-        epochs, batch, learning_rate: of AdamW, see `classifiers.fit.descent`.
+        epochs, batch, learning_rate: of AdamW, see `classifiers.fit.descent`. With 0 epochs the head is the cosine.
         held_out: share of the rows that says when to stop; with fewer than 10, or at 0, the last epoch is kept.
         seed: of the rows held out, the order of the others and the first weights.
+        prompts: templates of the text vectors, for callers that make these from names; fit takes them as they come.
 
     Attributes:
         classes_: names of the labels, in the order of the columns of Y, (L,); 0…L-1 where fit was given none.
@@ -49,6 +50,7 @@ class BilinearClassifier(LabelsEstimator):
         learning_rate: float = 1e-3,
         held_out: float = 0.1,
         seed: int = 0,
+        prompts: Sequence[str] | None = None,
     ) -> None:
         self.rank = rank
         self.loss = loss
@@ -59,6 +61,7 @@ class BilinearClassifier(LabelsEstimator):
         self.learning_rate = learning_rate
         self.held_out = held_out
         self.seed = seed
+        self.prompts = prompts
 
     def fit(self, X: ArrayLike, Y: ArrayLike, classes: Sequence[str] | None = None, *, text: ArrayLike) -> Self:
         """Learns from X (n, d), which labels each row has, Y (n, L) of 0 and 1, and their text vectors (L, t).
@@ -94,7 +97,7 @@ class BilinearClassifier(LabelsEstimator):
             raise BadParameter(
                 f"vectors have {width} columns and text vectors {text_width}: they share no space; set shared=false"
             )
-        check_descent(self.epochs, self.batch, self.learning_rate, self.held_out)
+        check_descent(self.epochs or 1, self.batch, self.learning_rate, self.held_out)
 
     def _scores(self, X: ArrayLike) -> NDArray[np.float32]:
         return self.head_.scores(validate_data(self, X, dtype=[np.float32, np.float64], reset=False))

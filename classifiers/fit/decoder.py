@@ -47,6 +47,7 @@ class DecoderClassifier(LabelsEstimator):
         epochs, batch, learning_rate: of AdamW, see `classifiers.fit.descent`.
         held_out: share of the rows that says when to stop; with fewer than 10, or at 0, the last epoch is kept.
         seed: of the rows held out, the order of the others, the first weights and the dropout.
+        prompts: templates of the text vectors, for callers that make these from names; fit takes them as they come.
 
     Attributes:
         classes_: names of the labels, in the order of the columns of Y, (L,); 0…L-1 where fit was given none.
@@ -69,6 +70,7 @@ class DecoderClassifier(LabelsEstimator):
         learning_rate: float = 1e-3,
         held_out: float = 0.1,
         seed: int = 0,
+        prompts: Sequence[str] | None = None,
     ) -> None:
         self.queries = queries
         self.width = width
@@ -82,6 +84,7 @@ class DecoderClassifier(LabelsEstimator):
         self.learning_rate = learning_rate
         self.held_out = held_out
         self.seed = seed
+        self.prompts = prompts
 
     def fit(
         self,

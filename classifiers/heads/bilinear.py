@@ -22,6 +22,7 @@ class BilinearHead(TextHead):
     """
 
     kind = "bilinear"
+    offset = "bias"
 
     def __init__(
         self,

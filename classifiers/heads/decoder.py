@@ -53,6 +53,7 @@ class DecoderHead(TextHead):
     """
 
     kind = "decoder"
+    offset = "bias"
 
     def __init__(
         self,

@@ -52,6 +52,8 @@ class LabelsHead(Head):
     """
 
     link: ClassVar[Link] = "sigmoid"
+    offset: ClassVar[str]
+    """Name of the array that is added to all scores, one number or one a label."""
 
     def __init__(self, classes: Sequence[str], thresholds: Thresholds | None = None, temperature: float = 1.0) -> None:
         super().__init__(classes, temperature)
@@ -60,6 +62,12 @@ class LabelsHead(Head):
     def with_thresholds(self, thresholds: Thresholds) -> Self:
         """The same head with other thresholds. Raises ValueError for those of another number of labels."""
         return type(self).from_arrays({**self.arrays(), **thresholds.arrays()}, self.meta())
+
+    def shifted(self, by: float) -> Self:
+        """The same head with `by` added to all scores and thresholds: probabilities change, decisions do not."""
+        step, arrays = np.float32(by), self.arrays()
+        moved = {name: arrays[name] + step for name in (self.offset, "thresholds", "common_threshold")}
+        return type(self).from_arrays({**arrays, **moved}, self.meta())
 
     def given(self, X: ArrayLike) -> NDArray[np.bool_]:
         """Which labels each row gets, (n, L): those whose score reaches their threshold. Raises BadVectors."""

@@ -19,6 +19,7 @@ class LabelwiseHead(LabelsHead):
     """
 
     kind = "labelwise"
+    offset = "b"
 
     def __init__(
         self,

@@ -49,7 +49,7 @@ def answer(
 
 def _answers(head: PublishedHead, by_encoder: ByEncoder, options: Options) -> Iterator[tuple[int, HeadAnswer]]:
     """The number of each item that the head can answer, and the answer: one pass for items with the same vectors."""
-    own = {fingerprint: by_encoder[fingerprint] for fingerprint in head.fingerprints if fingerprint in by_encoder}
+    own = {each: by_encoder[each] for each in head.inputs if each in by_encoder}
     groups: dict[tuple[str, ...], dict[int, Vector]] = defaultdict(dict)
     for i, parts in enumerate(zip(*own.values(), strict=True)):
         vectors = {fp: part.vector for fp, part in zip(own, parts, strict=True) if part.vector is not None}
@@ -68,7 +68,8 @@ def _as_json(head: PublishedHead, found: Answer, options: Options) -> HeadAnswer
         version=head.version,
         label=found.label,
         probability=found.probability,
-        top_k=[Ranked(label=label, probability=probability) for label, probability in found.top_k],
+        top_k=_ranked(found.top_k),
+        labels=None if found.labels is None else _ranked(found.labels),
         prediction_set=None
         if labels is None or coverage is None
         else PredictionSet(labels=list(labels), coverage=coverage),
@@ -78,3 +79,7 @@ def _as_json(head: PublishedHead, found: Answer, options: Options) -> HeadAnswer
         missing_encoders=list(head.missing) or None,
         accuracy_lost=head.accuracy_lost,
     )
+
+
+def _ranked(labels: Sequence[tuple[str, float]]) -> list[Ranked]:
+    return [Ranked(label=label, probability=probability) for label, probability in labels]

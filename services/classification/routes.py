@@ -13,6 +13,7 @@ from classifiers.published import PublishedHead
 from services.classification import search, vectors
 from services.classification.answers import Options, answer
 from services.classification.state import ClassificationService
+from services.classification.texts import parse_labels
 from services.items import decode_base64
 from services.schemas import (
     AliasRequest,
@@ -57,10 +58,15 @@ async def classify(
     sets: Annotated[Sets, Query(description="kind of prediction set")] = "lac",
     min_probability: Annotated[float | None, Query(ge=0, le=1, description="abstain below it")] = None,
     max_outlier: Annotated[float | None, Query(ge=0, le=100, description="abstain above this percentile")] = None,
+    labels: Annotated[
+        str | None, Query(description="names separated by commas, in place of the head's own; for heads with texts")
+    ] = None,
 ) -> ClassifyResponse:
     heads = await service.heads(head or [])
     for published in heads:  # refuses what it can't answer before anything is embedded
         published.require_answerable(coverage=coverage, sets=sets, max_outlier=max_outlier)
+    if labels is not None:
+        heads = await service.texts.asked_for(heads, parse_labels(labels, service.settings.max_items))
     by_encoder = await _vectors(request, service, heads)
     options = Options(top_k, coverage, sets, min_probability, max_outlier)
     items = await run_in_threadpool(answer, by_encoder, heads, options, service.metrics)

@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_limits
 from classifiers.errors import BadArtifact, UnknownAlias
 from classifiers.published import PublishedHead
 from classifiers.registry import Registry
+from services.classification.texts import LabelTexts
 from services.client import AsyncClient
 from services.errors import BadRequest, RemoteProblem, ServiceDown
 from services.schemas import HeadInfo, HeadsResponse
@@ -29,6 +30,7 @@ class ClassificationService(Service):
         super().__init__(settings)
         self.registry = Registry(settings.heads)
         self.embedding = AsyncClient(settings.embedding_url, service="embedding", timeout=settings.embedding_timeout)
+        self.texts = LabelTexts(self.embedding, at_once=settings.max_items)
         self._load = lru_cache(maxsize=LOADED_HEADS)(self._load_version)
         self._blas: threadpool_limits | None = None
 

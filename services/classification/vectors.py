@@ -1,13 +1,17 @@
 """Where the vectors of a request come from: the request itself, the store, or the embedding service."""
 
 import asyncio
+import math
 import re
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 from starlette.concurrency import run_in_threadpool
 
-from classifiers.published import PublishedHead
+from classifiers.errors import BadVectors
+from classifiers.heads.decoder import NEEDS_TOKENS
+from classifiers.published import TOKENS, PublishedHead
 from embedder.errors import UnknownEncoder
 from services.classification.state import ClassificationService
 from services.errors import RemoteProblem
@@ -17,7 +21,7 @@ from store import Store
 from store.errors import UnknownFeatures, UnknownId
 
 ByEncoder = Mapping[str, list[Vectored]]
-"""Fingerprint → an item for each item of the request, in the request's order."""
+"""What heads read (`PublishedHead.inputs`) → an item for each item of the request, in the request's order."""
 
 
 async def of_images(
@@ -28,22 +32,28 @@ async def of_images(
     Raises ServiceDown, RemoteProblem; WrongFingerprint when that service's encoder is not the heads'. A fused head
     does without the encoders that are not loaded there.
     """
-    names = {encoder.fingerprint: encoder.name for head in heads for encoder in head.manifest.encoders}
+    blocks = [zip(head.inputs, head.manifest.encoders, strict=True) for head in heads]
+    names = {read: encoder.name for pairs in blocks for read, encoder in pairs}
     good = [upload for upload in uploads if upload.error is None]
     if not good:
-        return {fingerprint: _beside_failed(uploads, []) for fingerprint in names}
-    asked = await asyncio.gather(*(_embedded(service, good, name) for name in names.values()))
-    found = {each.fingerprint: _beside_failed(uploads, each.items) for each in asked if isinstance(each, VectoredBatch)}
+        return {read: _beside_failed(uploads, []) for read in names}
+    whole = [read.endswith(TOKENS) for read in names]
+    asked = await asyncio.gather(*map(partial(_embedded, service, good), names.values(), whole))
+    found = {
+        each.fingerprint + TOKENS * tokens: _beside_failed(uploads, each.items)
+        for each, tokens in zip(asked, whole, strict=True)
+        if isinstance(each, VectoredBatch)
+    }
     _require(heads, found, [each for each in asked if isinstance(each, RemoteProblem)])
     return found
 
 
 async def _embedded(
-    service: ClassificationService, uploads: Sequence[Upload], encoder: str
+    service: ClassificationService, uploads: Sequence[Upload], encoder: str, tokens: bool
 ) -> VectoredBatch | RemoteProblem:
     """The vectors, or that the embedding service has no such encoder."""
     try:
-        return await service.embedding.embed(uploads, encoder=encoder)
+        return await service.embedding.embed(uploads, encoder=encoder, tokens=tokens)
     except RemoteProblem as problem:
         if problem.code != "unknown_encoder":
             raise
@@ -65,9 +75,9 @@ async def of_ids(service: ClassificationService, ids: Sequence[str], heads: Sequ
     """
     store = service.store()
     found, problems = {}, []
-    for fingerprint in {fingerprint for head in heads for fingerprint in head.fingerprints}:
+    for read in {read for head in heads for read in head.inputs}:
         try:
-            found[fingerprint] = await run_in_threadpool(_stored, store, fingerprint, ids)
+            found[read] = await run_in_threadpool(_stored, store, read, ids)
         except UnknownFeatures as problem:
             problems.append(problem)
     _require(heads, found, problems)
@@ -81,8 +91,12 @@ async def of_request(
 ) -> ByEncoder:
     """Vectors that the request brought, of the encoder it names (by name or fingerprint).
 
-    Raises WrongFingerprint when a head reads another encoder; UnknownEncoder for a name that no head knows.
+    Raises WrongFingerprint when a head reads another encoder; UnknownEncoder for a name that no head knows; BadVectors
+    for a head that reads tokens.
     """
+    for head in heads:
+        if head.reads_tokens:
+            raise BadVectors(f"head {head.name!r} takes images or stored ids, no vectors: {NEEDS_TOKENS}")
     blocks = [block for head in heads for block in head.manifest.encoders]
     widths = {b.fingerprint: b.columns[1] - b.columns[0] for b in blocks if encoder in (b.name, b.fingerprint)}
     if not widths and not re.fullmatch("[0-9a-f]{64}", encoder):
@@ -101,8 +115,11 @@ def _beside_failed(uploads: Sequence[Upload], embedded: Sequence[Vectored]) -> l
     return [Vectored(None, each.name, error=each.error) if each.error else next(sent) for each in uploads]
 
 
-def _stored(store: Store, fingerprint: str, ids: Sequence[str]) -> list[Vectored]:
-    found, X = store.features(fingerprint).get(ids)
+def _stored(store: Store, read: str, ids: Sequence[str]) -> list[Vectored]:
+    fingerprint = read.removesuffix(TOKENS)
+    table = store.features(fingerprint) if read == fingerprint else store.tokens(fingerprint)
+    found, X = table.get(ids)
+    X = X.reshape(len(found), math.prod(table.shape))
     row = {id_: i for i, id_ in enumerate(found)}
     missing = Problem(code="unknown_id", message="no stored vector for this id; ingest and backfill it first")
     return [Vectored(id_, None, X[row[id_]]) if id_ in row else Vectored(id_, None, error=missing) for id_ in ids]

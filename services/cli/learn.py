@@ -24,7 +24,10 @@ def train(
     name: Annotated[str, typer.Option("--name", "-n", help="name of the head")],
     encoder: Annotated[list[str] | None, typer.Option("--encoder", "-e", help="repeat for several")] = None,
     kind: Annotated[
-        str, typer.Option("--kind", "-k", help="gaussian, fusion, mixture, linear or zeroshot")
+        str,
+        typer.Option(
+            "--kind", "-k", help="gaussian, fusion, mixture, linear, zeroshot, labelwise, bilinear or decoder"
+        ),
     ] = "gaussian",
     set_: Annotated[list[str] | None, typer.Option("--set", help="hyper-parameter, as name=value")] = None,
     seed: Annotated[int, typer.Option(help="of everything random")] = 0,
@@ -53,7 +56,7 @@ def train(
         texts=text_sides(opened, settings),
     )
     report = trained.report
-    figures = {split: found.summary() for split, found in report.evaluations.items()}
+    figures = report.summaries()
     result = {"name": name, "version": trained.version, "kind": kind, "report": str(trained.path / "report.md")}
     if as_json:
         strangers = strangers_dict(report.strangers) if report.strangers else None
@@ -67,17 +70,39 @@ def train(
         output.out.print(f"note: {note}")
 
 
+FIGURES = {
+    "map": "mAP",
+    "micro_f1": "micro-F1",
+    "macro_f1": "macro-F1",
+    "f1_at_3": "F1@3",
+    "f1_at_5": "F1@5",
+    "nll": "NLL",
+    "ece": "ECE",
+    "aurc": "AURC",
+}
+"""Figures in tables, in this order; a head has those of its kind."""
+
+
 def _show_figures(figures: Mapping[str, Mapping[str, float]]) -> None:
+    if not figures:
+        return
+    first = next(iter(figures.values()))
+    names = [name for name in FIGURES if name in first]
+    accuracy = ["accuracy (95 % interval)"] if "accuracy" in first else []
     rows = [
         (
             split,
             f"{found['rows']:,.0f}",
-            f"{found['accuracy']:.3f} ({found['accuracy_low']:.3f} to {found['accuracy_high']:.3f})",
-            *(f"{found[figure]:.3f}" for figure in ("macro_f1", "nll", "ece", "aurc")),
+            *(_interval(found) for _ in accuracy),
+            *(f"{found[name]:.3f}" for name in names),
         )
         for split, found in figures.items()
     ]
-    output.table(("split", "rows", "accuracy (95 % interval)", "macro-F1", "NLL", "ECE", "AURC"), rows)
+    output.table(("split", "rows", *accuracy, *(FIGURES[name] for name in names)), rows)
+
+
+def _interval(found: Mapping[str, float]) -> str:
+    return f"{found['accuracy']:.3f} ({found['accuracy_low']:.3f} to {found['accuracy_high']:.3f})"
 
 
 @app.command()
@@ -90,6 +115,7 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Measure a published head on what the store holds now."""
+    from classifiers.label_report import LabelFigures, labels_table
     from classifiers.registry import Registry
     from classifiers.report import classes_table, evaluation_dict
     from classifiers.train import evaluate_head
@@ -98,11 +124,15 @@ def evaluate(
     settings = output.settings(store=store, heads=heads)
     published = Registry(settings.heads).load(head)
     found = evaluate_head(Store.open(settings.store, must_exist=True), published, task=task, split=split)
+    if isinstance(found, LabelFigures):
+        whole, weakest = found.to_json(), labels_table(found)
+    else:
+        whole, weakest = evaluation_dict(found), classes_table(found)
     if as_json:
-        print(json.dumps(evaluation_dict(found)))
+        print(json.dumps(whole))
     else:
         _show_figures({split: found.summary()})
-        output.out.print("\n".join(classes_table(found)))
+        output.out.print("\n".join(weakest))
 
 
 @heads_app.command("list")

@@ -117,6 +117,9 @@ def classify(
     sets: Annotated[Sets, typer.Option(help="kind of prediction set")] = Sets.lac,
     min_probability: Annotated[float | None, typer.Option(help="abstain below it")] = None,
     max_outlier: Annotated[float | None, typer.Option(help="abstain above this outlier percentile")] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="names separated by commas, in place of the head's own; for heads with texts")
+    ] = None,
     url: UrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -130,6 +133,7 @@ def classify(
         "sets": sets.value,
         "min_probability": min_probability,
         "max_outlier": max_outlier,
+        "labels": labels.split(",") if labels else None,
     }
     with _client(url) as client:
         for start in range(0, len(files), FILES_A_REQUEST):
@@ -182,10 +186,14 @@ def _client(url: str | None) -> "Client":
 def _told(found: "HeadAnswer") -> tuple[str, ...]:
     """An answer as the cells of a table."""
     percentile, members = found.outlier_percentile, found.prediction_set
+    label, probability = found.label, f"{found.probability:.3f}"
+    if found.labels is not None:
+        label = ", ".join(each.label for each in found.labels) or f"none (most likely: {label})"
+        probability = ", ".join(f"{each.probability:.3f}" for each in found.labels) or probability
     return (
         found.head,
-        f"({found.label})" if found.abstained else found.label,
-        f"{found.probability:.3f}",
+        f"({label})" if found.abstained else label,
+        probability,
         ", ".join(_shortened(members.labels)) if members else "",
         "" if percentile is None else f"{percentile:.0f}",
         ", ".join(found.abstained_for or ()),

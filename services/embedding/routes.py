@@ -1,6 +1,7 @@
 """The embedding service's endpoints. No `try` here: `services.http` maps every error in one table."""
 
 import base64
+import math
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -59,13 +60,21 @@ async def list_encoders(service: Service) -> list[EncoderInfo]:
     openapi_extra={"requestBody": {"content": MULTIPART_BODY, "required": True}},
     responses={200: {"content": {ARROW_STREAM: {}}}},
 )
-async def embed(request: Request, service: Service, encoder: EncoderName = "lite0") -> Response:
-    worker = service.worker(encoder)
-    items = await worker.embed_images(await read_uploads(request, service.settings.max_items))
+async def embed(
+    request: Request,
+    service: Service,
+    encoder: EncoderName = "lite0",
+    tokens: Annotated[bool, Query(description="all tokens of an image one after the other; Arrow only")] = False,
+) -> Response:
+    worker, arrow = service.worker(encoder), ARROW_STREAM in request.headers.get("accept", "")
+    if tokens and not arrow:
+        raise BadRequest(f"tokens are {worker.encoder.spec.tokens} numbers an image: send Accept: {ARROW_STREAM}")
+    items = await worker.embed_images(await read_uploads(request, service.settings.max_items), tokens=tokens)
     spec = worker.encoder.spec
     batch = VectoredBatch(worker.encoder.name, spec.fingerprint, items)
-    if ARROW_STREAM in request.headers.get("accept", ""):
-        return Response(to_arrow(batch, spec.dim), media_type=ARROW_STREAM)
+    if arrow:
+        width = math.prod(spec.tokens) if tokens and spec.tokens else spec.dim
+        return Response(to_arrow(batch, width), media_type=ARROW_STREAM)
     answer = EmbedResponse(
         encoder=batch.encoder, fingerprint=batch.fingerprint, items=[_as_json(item) for item in items]
     )

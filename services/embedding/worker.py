@@ -45,6 +45,9 @@ class EncoderWorker:
         self._images: Batcher[Pixels, Vector] = Batcher(
             self._run, max_batch=max_batch, max_queue=max_queue, observe=metrics.stage
         )
+        self._tokens: Batcher[Pixels, Vector] = Batcher(
+            self._run_tokens, max_batch=max_batch, max_queue=max_queue, observe=metrics.stage
+        )
         self._texts: Batcher[str, Vector] = Batcher(
             self._run_texts, max_batch=max_batch, max_queue=max_queue, observe=metrics.stage
         )
@@ -52,14 +55,21 @@ class EncoderWorker:
 
     async def start(self) -> None:
         await self._images.start()
+        await self._tokens.start()
         await self._texts.start()
 
     async def stop(self) -> None:
         await self._images.stop()
+        await self._tokens.stop()
         await self._texts.stop()
 
-    async def embed_images(self, uploads: Sequence[Upload]) -> list[Vectored]:
-        """A vector or a problem for every upload, in order. Raises QueueFull at once when there is no room."""
+    async def embed_images(self, uploads: Sequence[Upload], *, tokens: bool = False) -> list[Vectored]:
+        """A vector, or all tokens one after the other (P · F,), or a problem for every upload, in order.
+
+        Raises QueueFull at once when there is no room; BadRequest for tokens of an encoder that gives none.
+        """
+        if tokens and self.encoder.spec.tokens is None:
+            raise BadRequest(f"encoder {self.encoder.name} gives no tokens")
         if self._pending + len(uploads) > self._max_queue:
             raise QueueFull(
                 f"{self._pending} items wait for encoder {self.encoder.name}, {len(uploads)} more do not fit "
@@ -68,7 +78,7 @@ class EncoderWorker:
             )
         self._pending += len(uploads)
         try:
-            return await self._embed(uploads)
+            return await self._embed(uploads, self._tokens if tokens else self._images)
         finally:
             self._pending -= len(uploads)
 
@@ -81,13 +91,13 @@ class EncoderWorker:
             self._metrics.item("ok")
         return vectors
 
-    async def _embed(self, uploads: Sequence[Upload]) -> list[Vectored]:
+    async def _embed(self, uploads: Sequence[Upload], batcher: Batcher[Pixels, Vector]) -> list[Vectored]:
         loop = asyncio.get_running_loop()
         decoded = await asyncio.gather(
             *(loop.run_in_executor(self._threads, self._decode, upload) for upload in uploads)
         )
         pixels = [result for result in decoded if isinstance(result, np.ndarray)]
-        vectors = iter(await self._images.submit(pixels) if pixels else [])
+        vectors = iter(await batcher.submit(pixels) if pixels else [])
         items = [
             result if isinstance(result, Vectored) else Vectored(upload.id, upload.name, next(vectors))
             for upload, result in zip(uploads, decoded, strict=True)
@@ -108,6 +118,11 @@ class EncoderWorker:
 
     def _run(self, pixels: list[Pixels]) -> Sequence[Vector]:
         return list(self.encoder.embed(np.stack(pixels)).vectors)
+
+    def _run_tokens(self, pixels: list[Pixels]) -> Sequence[Vector]:
+        tokens = self.encoder.embed(np.stack(pixels), tokens=True).tokens
+        assert tokens is not None  # noqa: S101  # asked for, of an encoder that gives them
+        return list(tokens.reshape(len(pixels), -1).astype(np.float32))
 
     def _run_texts(self, texts: list[str]) -> Sequence[Vector]:
         return list(self.encoder.embed_texts(texts))

@@ -110,8 +110,10 @@ def test_what_cannot_be_answered_is_refused(published, toy):
 
 
 def test_vectors_of_another_encoder_are_refused(published):
-    published.require([FINGERPRINT])
-    for others in (["b" * 64], []):
+    tokens = FINGERPRINT + " tokens"  # which are not the vectors of the same encoder
+    reads, not_read = (tokens, FINGERPRINT) if published.head.kind == "decoder" else (FINGERPRINT, tokens)
+    published.require([reads])
+    for others in (["b" * 64], [not_read], []):
         with pytest.raises(WrongFingerprint, match=r"reads vectors of toy \(aaaa"):
             published.require(others)
 

@@ -21,7 +21,7 @@ from classifiers.heads.discriminant import GaussianModel
 from classifiers.heads.outlier import PrecisionPair
 from classifiers.heads.statistics import GaussianStatistics
 from classifiers.heads.transform import unit_blocks
-from classifiers.kinds import KINDS
+from classifiers.kinds import ONE_LABEL_KINDS
 from classifiers.registry import Registry
 from classifiers.rows import fold_of
 from classifiers.train import evaluate_head, train
@@ -43,7 +43,7 @@ def trained(store, registry, **changes):
     return train(store, registry, **{**asked, "texts": text_side, **changes})
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("kind", sorted(ONE_LABEL_KINDS))
 def test_a_head_is_learnt_calibrated_and_published(filled, registry, toy, kind):
     done = trained(filled, registry, kind=kind)
     published = registry.load("cats")
@@ -76,7 +76,7 @@ def test_a_head_is_learnt_calibrated_and_published(filled, registry, toy, kind):
     assert (done.path / "report.md").read_text().startswith(f"# {kind} head for toy")
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("kind", sorted(ONE_LABEL_KINDS))
 def test_temperature_does_not_worsen_validation(filled, registry, kind):
     done = trained(filled, registry, kind=kind)
     validation = filled.matrix("toy", ["toy"]).select("val")
@@ -107,7 +107,7 @@ def test_shrinkage_is_chosen_on_validation_rows_and_recorded(filled, registry):
     assert registry.load("cats").manifest.settings["shrinkage"] == "oas"
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("kind", sorted(ONE_LABEL_KINDS))
 def test_training_again_is_no_new_version_and_another_snapshot_neither(store, registry, toy, kind):
     ids = fill(store, toy)
     first = trained(store, registry, kind=kind)
@@ -141,7 +141,7 @@ def test_evaluation_later_is_that_of_the_report(filled, registry):
         evaluate_head(filled, published, task="dogs")
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("kind", sorted(ONE_LABEL_KINDS))
 def test_without_validation_rows_held_out_folds_calibrate(store, registry, toy, kind):
     splits = ["train"] * 500 + ["test"] * 100
     fill(store, toy, splits=splits)
@@ -208,7 +208,7 @@ def test_many_training_rows_need_one_small_fold_only(store, registry, toy, monke
     assert done.report.rows["train"] == 600
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("kind", sorted(ONE_LABEL_KINDS))
 def test_a_class_of_one_row_is_served_though_no_fold_can_test_it(store, registry, toy, kind):
     fill(store, make_toy(n=60), splits=["train"] * 60)
     store.features("toy").put(["f" * 64], toy.X[:1] + 9)
@@ -282,7 +282,7 @@ def test_rows_with_several_labels_are_refused_with_their_number(store, registry,
         trained(store, registry)
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("kind", sorted(ONE_LABEL_KINDS))
 def test_labels_without_vectors_are_refused(store, registry, toy, kind):
     store.ensure_features("toy", spec_of(12, "toy"), np.eye(2, 12, dtype=np.float32))
     store.labels.put("toy", [Label(i, [x], "train") for i, x in zip(ids_of(600), toy.labels, strict=True)])

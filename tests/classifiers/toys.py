@@ -225,3 +225,32 @@ def fill(store: Store, toy: Toy, *, task="toy", encoder="toy", splits=None) -> l
         task, [Label(id_, [label], split) for id_, label, split in zip(ids, toy.labels, splits, strict=True)]
     )
     return ids
+
+
+@dataclass(frozen=True)
+class LabelToy:
+    """Rows with any number of labels: X float32 (n, d), Y bool (n, L)."""
+
+    X: np.ndarray
+    Y: np.ndarray
+    classes: tuple[str, ...]
+
+
+def make_label_toy(n=600, dim=12, n_labels=4, seed=0) -> LabelToy:
+    """Each label adds its own direction, whatever the others."""
+    rng = np.random.default_rng(seed)
+    Y = rng.random((n, n_labels)) < np.linspace(0.15, 0.5, n_labels)
+    directions = 3 * np.linalg.qr(rng.normal(size=(dim, n_labels)))[0].T
+    X = (Y @ directions + rng.normal(size=(n, dim)) * 0.8 + 0.5).astype(np.float32)
+    return LabelToy(X, Y, tuple("abcdefgh"[:n_labels]))
+
+
+def fill_labels(store: Store, toy: LabelToy, *, task="toy", encoder="toy", splits=None) -> list[str]:
+    """As `fill`, for any number of labels a row."""
+    ids = ids_of(len(toy.X))
+    probe = np.eye(2, toy.X.shape[1], dtype=np.float32)
+    store.ensure_features(encoder, spec_of(toy.X.shape[1], weights=encoder), probe).put(ids, toy.X)
+    splits = [None] * len(ids) if splits is None else splits
+    rows = [[name for name, there in zip(toy.classes, own, strict=True) if there] for own in toy.Y]
+    store.labels.put(task, [Label(i, some, split) for i, some, split in zip(ids, rows, splits, strict=True)])
+    return ids

@@ -19,9 +19,10 @@ from services.backfill import backfill
 from services.ingest import ingest
 from services.processes import Running, free_ports, running
 from services.settings import Settings
-from store import Store
+from store import Label, Store, asset_id
 
 PHOTOS = 240
+SEVERAL = "looks"
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,33 @@ def home(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path, lite0: Encod
     cells = demo.cells()[:PHOTOS]
     store = Store.open(settings.store)
     ingest(store, demo.items(cells), task=demo.TASK)
-    backfill(store, lite0)
+    backfill(store, lite0, tokens=True)
     for kind in ("gaussian", "linear"):
         train(store, Registry(settings.heads), task=demo.TASK, encoders=["lite0"], kind=kind, name=kind)
+    store.labels.put(SEVERAL, list(several(cells)))
+    train(store, Registry(settings.heads), task=SEVERAL, encoders=["lite0"], kind="labelwise", name="several")
+    train(
+        store,
+        Registry(settings.heads),
+        task=SEVERAL,
+        encoders=["lite0"],
+        kind="bilinear",
+        name="named",
+        params={"epochs": 0},
+        texts=lambda _, texts: lite0.embed_texts(texts),
+    )
+    small = {"queries": "groups", "width": 32, "hidden": 32, "epochs": 2}
+    train(store, Registry(settings.heads), task=SEVERAL, encoders=["lite0"], kind="decoder", name="parts", params=small)
     return Home(settings, store, cells)
+
+
+def several(cells: list[demo.Cell]) -> Iterator[Label]:
+    """Labels of which a photo has any number: how it looks, and whether the cell is defective."""
+    for cell in cells:
+        data = cell.path.read_bytes()
+        pixels = np.asarray(Image.open(io.BytesIO(data)).convert("L"))
+        looks = {"bright": pixels.mean() > 110, "even": pixels.std() < 35, "defective": cell.label == "defective"}
+        yield Label(asset_id(data), [label for label, there in looks.items() if there], cell.split)
 
 
 @pytest.fixture(scope="session")

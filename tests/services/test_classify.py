@@ -147,7 +147,7 @@ def test_vectors_of_an_encoder_that_no_head_knows_are_404(http):
 @pytest.mark.parametrize(
     ("query", "code", "told"),
     [
-        ("head=nosuch", "unknown_head", "gaussian, linear"),
+        ("head=nosuch", "unknown_head", "gaussian, linear, named, parts, several"),
         ("head=gaussian@nosuch", "unknown_alias", "latest"),
         ("head=gaussian@20200101T000000000Z-0123456789ab", "unknown_version", "gaussian"),
     ],
@@ -192,7 +192,7 @@ def test_a_given_request_id_comes_back_and_a_bad_one_does_not(http):
 
 def test_heads_are_listed_shown_and_promoted(http, home):
     listed = {head["name"]: head for head in http.get("/heads").json()["heads"]}
-    assert set(listed) == {"gaussian", "linear"}
+    assert set(listed) == {"gaussian", "linear", "named", "parts", "several"}
     version = listed["linear"]["aliases"]["latest"]
     assert http.get("/heads/linear").json()["version"] == version
     answer = http.post("/heads/linear/alias", json={"alias": "production", "version": version})

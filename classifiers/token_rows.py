@@ -1,0 +1,83 @@
+"""Rows whose pictures are read as tokens: streamed from the store, in training through one file on disk."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifiers.errors import NotTrainable
+from classifiers.label_rows import LabelledRows, LabelRows
+from store.errors import UnknownFeatures
+from store.matrix import indicator_of
+from store.rows import strings
+
+if TYPE_CHECKING:
+    from store import Features
+
+ROWS_AT_ONCE = 256
+"""Tokens read in one step: 64 MB of lite0's in float32."""
+
+
+class TokenRows(LabelRows):
+    """One task's rows with the tokens of one encoder."""
+
+    @cached_property
+    def features(self) -> "list[Features]":
+        """The encoder's table of tokens. Raises NotTrainable where there is none."""
+        if len(self.encoders) != 1:
+            raise NotTrainable(f"a decoder reads the tokens of one encoder, got {len(self.encoders)}: {self.encoders}")
+        [encoder] = self.encoders
+        try:
+            return [self.store.tokens(encoder)]
+        except UnknownFeatures as error:
+            raise NotTrainable(
+                f"no tokens of encoder {encoder!r} are stored; a decoder reads several tokens of each picture, not its "
+                f"vector: run `headwater backfill --encoder {encoder} --tokens` first"
+            ) from error
+
+    def labelled_rows(self, split: str, classes: Sequence[str]) -> LabelledRows:
+        """The rows of a split; X float16 (n, P, F), mapped from a temporary file that goes with it.
+
+        Raises NotTrainable when the disk has no room for it.
+        """
+        count, shape = self.labelled(split).num_rows, self.features[0].shape
+        tokens = mapped((count, *shape))
+        ids: list[str] = []
+        truth = [np.zeros((0, len(classes)), np.bool_)]
+        for part in self.parts(split, classes):
+            tokens[len(ids) : len(ids) + len(part.ids)] = part.X.reshape(-1, *shape)
+            ids += part.ids
+            truth.append(part.Y)
+        return LabelledRows(ids, tokens[: len(ids)], np.concatenate(truth))
+
+    def parts(self, split: str, classes: Sequence[str]) -> Iterator[LabelledRows]:
+        """The rows of a split, some at a time; X float32 (m, P · F)."""
+        [features] = self.features
+        labels = self.labelled(split).select(["id", "labels"]).sort_by("id")
+        row: dict[str, int] = {id_: i for i, id_ in enumerate(strings(labels["id"]))}
+        truth = indicator_of(labels["labels"].combine_chunks(), classes)
+        version = self.snapshot.of(features.table)
+        for ids, tokens in features.stream(list(row), ROWS_AT_ONCE, version=version):
+            yield LabelledRows(ids, tokens.reshape(len(ids), self.dim), truth[[row[id_] for id_ in ids]])
+
+
+def mapped(shape: tuple[int, ...]) -> NDArray[np.float16]:
+    """Zeros on disk, float16, in a file without a name: it is gone when the array is.
+
+    Raises NotTrainable when the folder for temporary files has no room for it, with the size.
+    """
+    size, folder = 2 * int(np.prod(shape)), tempfile.gettempdir()
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise NotTrainable(
+            f"the tokens of {shape[0]:,} rows take {size / 1e9:.1f} GB on disk while training, and {folder} has "
+            f"{free / 1e9:.1f} GB; set TMPDIR to a folder with more room, or label fewer rows"
+        )
+    if not size:
+        return np.zeros(shape, np.float16)
+    with tempfile.TemporaryFile() as file:
+        return np.memmap(file, np.float16, "w+", shape=shape)

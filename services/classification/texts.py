@@ -1,0 +1,88 @@
+"""Labels by name at request time: heads that know their labels by texts get others, for one request."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifiers.errors import WrongFingerprint
+from classifiers.manifest import EncoderBlock
+from classifiers.prompts import class_texts, class_vectors
+from classifiers.published import PublishedHead
+from services.client import AsyncClient
+from services.errors import BadRequest, RemoteProblem
+
+KEPT = 10_000
+"""Text vectors kept, the one asked for longest ago going first: 51 MB of 1280 columns."""
+
+LONGEST = 100
+"""Characters of a label."""
+
+Vector = NDArray[np.float32]
+
+
+def parse_labels(text: str, most: int) -> tuple[str, ...]:
+    """Names separated by commas. Raises BadRequest: none, more than `most`, twice the same, or one that is too long."""
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names) or len(set(names)) != len(names):
+        raise BadRequest(f"labels={text[:200]!r}: give names separated by commas, none empty and each once")
+    if len(names) > most:
+        raise BadRequest(f"labels: {len(names)} names, at most {most} in one request; ask in several")
+    if long := [name for name in names if len(name) > LONGEST]:
+        raise BadRequest(f"labels: {long[0][:50]!r}… has {len(long[0])} characters, at most {LONGEST}")
+    return names
+
+
+class LabelTexts:
+    """Text vectors of labels from the embedding service, the latest of them kept.
+
+    Used on one event loop, so nothing is locked; two requests at once may fetch the same label.
+    """
+
+    def __init__(self, embedding: AsyncClient, *, at_once: int) -> None:
+        self._embedding, self._at_once = embedding, at_once
+        self._kept: OrderedDict[tuple[str, tuple[str, ...], str], Vector] = OrderedDict()
+
+    async def asked_for(self, heads: Sequence[PublishedHead], labels: Sequence[str]) -> list[PublishedHead]:
+        """The same heads for these labels.
+
+        Raises NoTexts for a head that knows its own alone; WrongFingerprint when the embedding service has not the
+        encoder that gave the head's texts; ServiceDown, RemoteProblem.
+        """
+        for head in heads:
+            head.require_texts()  # before anything is embedded
+        return [head.with_labels(labels, await self._vectors(head, labels)) for head in heads]
+
+    async def _vectors(self, head: PublishedHead, labels: Sequence[str]) -> Vector:
+        encoder, prompts = head.require_texts()
+        keys = {label: (encoder.fingerprint, prompts, label) for label in labels}
+        found = {label: self._kept[key] for label, key in keys.items() if key in self._kept}
+        missing = [label for label in labels if label not in found]
+        if missing:
+            found |= zip(missing, await self._fetched(head, encoder, prompts, missing), strict=True)
+        for label, key in keys.items():
+            self._kept[key] = found[label]
+            self._kept.move_to_end(key)
+        while len(self._kept) > KEPT:
+            self._kept.popitem(last=False)
+        return np.stack([found[label] for label in labels])
+
+    async def _fetched(
+        self, head: PublishedHead, encoder: EncoderBlock, prompts: tuple[str, ...], labels: Sequence[str]
+    ) -> list[Vector]:
+        """Their prompts' vectors averaged, as at training."""
+        texts = list(dict.fromkeys(class_texts(labels, prompts)))
+        rows: list[Vector] = []
+        for start in range(0, len(texts), self._at_once):
+            some = texts[start : start + self._at_once]
+            try:
+                rows += list(await self._embedding.embed_texts(some, encoder=encoder.fingerprint))
+            except RemoteProblem as problem:
+                if problem.code != "unknown_encoder":
+                    raise
+                loaded = "none with this fingerprint in the embedding service"
+                raise WrongFingerprint(head.name, (f"{encoder.name} ({encoder.fingerprint})",), (loaded,)) from problem
+        known = dict(zip(texts, rows, strict=True))
+        vectors = class_vectors(lambda some: [known[text] for text in some], labels, prompts, (0, len(rows[0])))
+        return list(vectors.astype(np.float32))
