@@ -105,7 +105,7 @@ class Rows:
         if wrong:
             raise NotTrainable(
                 f"task {self.task!r} has {wrong} of {len(sizes)} rows with several labels or none; "
-                "these heads give exactly one label a row"
+                "this kind of head gives exactly one; take one for any number: labelwise, bilinear or decoder"
             )
 
     def require_texts(self) -> Texts:

@@ -54,13 +54,13 @@ def headwater(settings, tmp_path_factory):
 @pytest.fixture(scope="module")
 def derived(headwater) -> str:
     """The name of the derived encoder, by the way that the documentation shows."""
-    found = headwater("cluster", "--task", "looks", "--clusters", 12, "--nearest", 3, "--against", "defective")
+    found = headwater("cluster", "--task", "shapes", "--clusters", 12, "--nearest", 3, "--against", "defective")
     assert found["rows"] == 240
     assert Path(found["report"]).is_file()
-    made = headwater("adapt", "--from", "looks", "--nearest", 3, "--set", "dim=32", "--set", "epochs=3")
+    made = headwater("adapt", "--from", "shapes", "--nearest", 3, "--set", "dim=32", "--set", "epochs=3")
     assert (made["vectors"], made["written"]) == (240, 240)
     assert made["encoder"].startswith("lite0+mlcd-")
-    again = headwater("adapt", "--from", "looks", "--nearest", 3, "--set", "dim=32", "--set", "epochs=3")
+    again = headwater("adapt", "--from", "shapes", "--nearest", 3, "--set", "dim=32", "--set", "epochs=3")
     assert (again["encoder"], again["written"]) == (made["encoder"], 0)
     return made["encoder"]
 
