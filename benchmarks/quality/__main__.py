@@ -50,12 +50,14 @@ def main() -> int:
     prepare(store, options.data, sorted({task for paper in chosen for task in paper.TASKS}))
     done = []
     once = cache(load)
-    for study in (study for paper in chosen for study in paper.studies(store, once)):
+    wanted = [study for paper in chosen for study in paper.studies(store, once)]
+    others = [paper.PAPER for name, paper in PAPERS.items() if name not in options.papers]
+    for place, study in enumerate(wanted, 1):
         outcome = study.outcome(options.work / "outcomes", fresh=options.fresh)
         show(study, outcome)
         done.append((study, outcome))
         options.page.parent.mkdir(parents=True, exist_ok=True)
-        options.page.write_text(page(done))
+        options.page.write_text(page(done, [*(each.name for each in wanted[place:]), *others]))
     print(f"\n{options.page} written after {(time.perf_counter() - start) / 60:.1f} minutes")
     return 1 if any(outcome.error for _, outcome in done) else 0
 

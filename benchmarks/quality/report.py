@@ -12,9 +12,11 @@ the standard deviation over seeds or draws. *Holds here* and *does not hold here
 its interval holds the other verdict too, it is *too close to be sure*. Nothing is chosen on test rows."""
 
 
-def page(done: Sequence[tuple[Study, Outcome]]) -> str:
-    """Summary, then each paper with its findings, tables and failures."""
+def page(done: Sequence[tuple[Study, Outcome]], missing: Sequence[str] = ()) -> str:
+    """Summary, then each paper with its findings, tables and failures; `missing`: what was not measured."""
     parts = ["# Do the papers' findings hold here?", INTRODUCTION, conditions(done), summary(done)]
+    if missing:
+        parts.append(f"**Not measured yet:** {'; '.join(missing)}.")
     for paper in dict.fromkeys(study.paper for study, _ in done):
         chosen = [(study, outcome) for study, outcome in done if study.paper == paper]
         parts += [f"## {paper}", *claims(f for _, outcome in chosen for f in outcome.findings)]
