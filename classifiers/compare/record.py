@@ -11,7 +11,7 @@ from classifiers.compare.comparison import Comparison
 from classifiers.compare.trial import Trial, load_outcomes, save_outcomes
 from classifiers.errors import BadComparison
 from classifiers.evaluate import summarise
-from classifiers.rows import Rows
+from classifiers.training.rows import Rows
 from store import Snapshot, Store
 
 FORMAT = 1

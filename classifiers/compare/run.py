@@ -14,8 +14,8 @@ from classifiers.compare.trial import examine, outcomes_on, relearned
 from classifiers.errors import NotTrainable
 from classifiers.evaluate import Outcomes, summarise
 from classifiers.heads.base import Head
-from classifiers.kinds import make_estimator
-from classifiers.rows import Rows
+from classifiers.training.kinds import make_estimator
+from classifiers.training.rows import Rows
 from store import Store
 
 LARGE = 10**9

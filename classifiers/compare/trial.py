@@ -16,10 +16,10 @@ from classifiers.heads.base import Head
 from classifiers.heads.fusion import FusionHead
 from classifiers.heads.gaussian import GaussianHead
 from classifiers.heads.linear import LinearHead
-from classifiers.kinds import ONE_LABEL_KINDS, make_estimator, validate
-from classifiers.rows import Rows, Scored, scored
-from classifiers.streamed import require_present
-from classifiers.train_classes import outcomes_of
+from classifiers.training.classes import outcomes_of
+from classifiers.training.kinds import ONE_LABEL_KINDS, make_estimator, validate
+from classifiers.training.rows import Rows, Scored, scored
+from classifiers.training.streamed import require_present
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from classifiers.compare.run import run, start
 from classifiers.compare.trial import learn, scoring_parameters
 from classifiers.errors import BadComparison, BadParameter, NotTrainable, UnknownKind, UnknownParameter
 from classifiers.registry import Registry
-from classifiers.rows import Rows
 from classifiers.train import train
+from classifiers.training.rows import Rows
 from store import Store
 from store.errors import UnknownFeatures, UnknownTask
 
