@@ -31,7 +31,7 @@ class HeldRows(Rows):
     def read(cls, rows: Rows, classes: Sequence[str], splits: Sequence[str]) -> Self:
         """Reads splits from the store: n × d × 4 bytes, see `bytes_of`."""
         held = {split: rows.matrix(split, classes) for split in splits}
-        return cls(rows.store, rows.task, rows.encoders, rows.snapshot, held=held)
+        return cls(rows.store, rows.task, rows.encoders, rows.snapshot, texts=rows.texts, held=held)
 
     def of(self, encoders: Sequence[str]) -> Self:
         """The same rows with the columns of these encoders, in this order."""
