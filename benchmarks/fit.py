@@ -25,9 +25,9 @@ from threadpoolctl import threadpool_info
 from benchmarks.measure import machine
 from classifiers.fit.gaussian import GaussianClassifier
 from classifiers.registry import Registry
-from classifiers.rows import Rows
-from classifiers.streamed import learn_streamed
 from classifiers.train import train
+from classifiers.training.rows import Rows
+from classifiers.training.streamed import learn_streamed
 from embedder.spec import EncoderSpec
 from store import Label, Store
 

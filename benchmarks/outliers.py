@@ -23,8 +23,8 @@ from classifiers.heads.statistics import GaussianStatistics
 from classifiers.heads.transform import unit_blocks
 from classifiers.published import PublishedHead
 from classifiers.registry import Registry
-from classifiers.rows import fold_of
 from classifiers.train import train
+from classifiers.training.rows import fold_of
 from classifiers.trust import auroc
 from embedder import registry
 from services.backfill import backfill

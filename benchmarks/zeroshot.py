@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from classifiers.fit.zeroshot import ZeroShotClassifier
 from classifiers.heads.zeroshot import ZeroShotHead
-from classifiers.kinds import make_estimator
-from classifiers.rows import FOLDS, LEAST_CROSSED, Rows
-from classifiers.zero_shot import learn_zero_shot
+from classifiers.training.kinds import make_estimator
+from classifiers.training.rows import FOLDS, LEAST_CROSSED, Rows
+from classifiers.training.zero_shot import learn_zero_shot
 from services.settings import Settings
 from services.texts import text_sides
 from store import Matrix, Store

@@ -2,11 +2,12 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from classifiers.answer import Answer, reasons
 from classifiers.calibration import outlier_percentile
 from classifiers.conformal import NONCONFORMITY, SETS, Sets, prediction_sets, threshold
 from classifiers.errors import NoOutlierScore, NoTexts, UnknownCoverage, UnknownSets, WrongFingerprint
@@ -20,36 +21,6 @@ from classifiers.manifest import Conformal, EncoderBlock, Manifest, side_by_side
 
 TOKENS = " tokens"
 
-Reason = Literal["low_probability", "outlier", "no_outlier_score"]
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a head says of one vector.
-
-    Attributes:
-        label: the most probable class, also where the head abstains.
-        probability: its calibrated probability.
-        top_k: (label, probability), most probable first.
-        labels: (label, probability) of those that reach their threshold, most probable first; None for heads that give
-            each row exactly one.
-        prediction_set: classes that together hold the true one with probability ≥ `coverage`, most probable
-            first, never empty; None for a head without validation rows.
-        coverage: as asked; None without a prediction set.
-        outlier_percentile: percent of the validation rows that are more ordinary than this one (0…100); None
-            for heads without an outlier score.
-        abstained: why the label should not be used, by the limits that were asked for; empty where it may be.
-    """
-
-    label: str
-    probability: float
-    top_k: tuple[tuple[str, float], ...]
-    labels: tuple[tuple[str, float], ...] | None
-    prediction_set: tuple[str, ...] | None
-    coverage: float | None
-    outlier_percentile: float | None
-    abstained: tuple[Reason, ...] = ()
-
 
 @dataclass(frozen=True, slots=True)
 class PublishedHead:
@@ -59,6 +30,7 @@ class PublishedHead:
         detector: what gives outlier percentiles, where the head has one.
         missing: names of the encoders that it was trained on and now does without, see `from_some`.
         accuracy_lost: by that, measured when it was trained; negative where it did better, None where not measured.
+        asked: names of the encoders of a cascade's first stages, which it answers from, see `stopped_before`.
     """
 
     name: str
@@ -68,6 +40,7 @@ class PublishedHead:
     detector: OutlierDetector | None = None
     missing: tuple[str, ...] = ()
     accuracy_lost: float | None = None
+    asked: tuple[str, ...] = ()
 
     @property
     def fingerprints(self) -> tuple[str, ...]:
@@ -98,15 +71,48 @@ class PublishedHead:
         encoders = self.manifest.encoders
         if len(there) == len(encoders) or not isinstance(self.head, FusionHead):
             return self
-        kept = side_by_side([encoders[i] for i in there])
         return replace(
             self,
             head=self.head.only(there),
-            manifest=self.manifest.model_copy(update={"encoders": kept, "conformal": {}, "outlier": ()}),
+            manifest=self._manifest_of(there).model_copy(update={"conformal": {}}),
             detector=None,
             missing=tuple(encoder.name for i, encoder in enumerate(encoders) if i not in there),
             accuracy_lost=self.head.loss_without(there),
         )
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Fingerprints of its encoders in the order in which a cascade asks them; empty for all other heads."""
+        order = self.head.stages if isinstance(self.head, FusionHead) else ()
+        return tuple(self.fingerprints[member] for member in order)
+
+    def stopped_before(self, fingerprints: Collection[str]) -> Self:
+        """The cascade for vectors of its leading stages that are among these, for rows that it is sure of by then.
+
+        It says of them what the whole one says, but for outlier percentiles, which take the vectors of all encoders.
+        """
+        count = next((n for n, stage in enumerate(self.stages) if stage not in fingerprints), len(self.stages))
+        if not isinstance(self.head, FusionHead) or count == len(self.stages):
+            return self
+        order = self.head.stages[:count]
+        return replace(
+            self,
+            head=self.head.first_stages(count),
+            manifest=self._manifest_of(sorted(order)),
+            detector=None,
+            asked=tuple(self.manifest.encoders[member].name for member in order),
+        )
+
+    def unsure(self, X: ArrayLike) -> NDArray[np.bool_]:
+        """Which rows of X (n, d) a cascade is not sure enough of, at any stage, (n,). Raises BadVectors."""
+        if not isinstance(self.head, FusionHead):
+            raise ValueError(f"head {self.name!r} is no cascade")
+        return self.head.unsure(X)
+
+    def _manifest_of(self, members: Sequence[int]) -> Manifest:
+        """The manifest of the head for these encoders' columns alone, without outlier percentiles."""
+        kept = side_by_side([self.manifest.encoders[member] for member in members])
+        return self.manifest.model_copy(update={"encoders": kept, "outlier": ()})
 
     def require(self, inputs: Collection[str]) -> None:
         """Raises WrongFingerprint unless it can answer from these, see `can_answer`."""
@@ -141,7 +147,7 @@ class PublishedHead:
                 raise UnknownSets(sets, ["lac (of a head saved by an earlier version; train it again for others)"])
             if f"{coverage:g}" not in stored:
                 raise UnknownCoverage(f"{coverage:g}", stored)
-        if max_outlier is not None and not self.manifest.outlier and not self.missing:
+        if max_outlier is not None and not (self.manifest.outlier or self.missing or self.asked):
             raise NoOutlierScore(self.name)
 
     def answer(
@@ -231,15 +237,3 @@ class PublishedHead:
 def _listed(percentiles: NDArray[Any]) -> list[float]:
     found: list[float] = percentiles.tolist()
     return found
-
-
-def reasons(
-    probability: float, percentile: float | None, min_probability: float | None, max_outlier: float | None
-) -> tuple[Reason, ...]:
-    """Why an answer should not be used, by limits of which any may be None."""
-    found: list[Reason] = []
-    if min_probability is not None and probability < min_probability:
-        found.append("low_probability")
-    if max_outlier is not None and (percentile is None or percentile > max_outlier):
-        found.append("no_outlier_score" if percentile is None else "outlier")
-    return tuple(found)

@@ -10,16 +10,16 @@ from classifiers.artifact import outlier_file
 from classifiers.errors import NotTrainable
 from classifiers.evaluate import Evaluation
 from classifiers.heads.labels import LabelsHead
-from classifiers.kinds import KINDS, Kind, make_estimator
-from classifiers.label_kinds import LABEL_KINDS
-from classifiers.label_report import LabelFigures
 from classifiers.manifest import TrainingRecord, package_versions
 from classifiers.published import PublishedHead
 from classifiers.registry import Registry, check_name
-from classifiers.report import Report, to_json, to_markdown
-from classifiers.rows import Rows, Texts
-from classifiers.train_classes import Made, evaluate_split, train_classes
-from classifiers.train_labels import evaluate_labelled, train_labels
+from classifiers.reports.labels import LabelFigures
+from classifiers.reports.report import Report, to_json, to_markdown
+from classifiers.training.classes import Made, evaluate_split, train_classes
+from classifiers.training.kinds import KINDS, Kind, make_estimator
+from classifiers.training.label_kinds import LABEL_KINDS
+from classifiers.training.labels import evaluate_labelled, train_labels
+from classifiers.training.rows import Rows, Texts
 from store import Store
 
 PACKAGES = ("headwater", "numpy", "scikit-learn", "scipy", "lancedb")

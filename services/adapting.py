@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from classifiers.centres import find_centres, load_centres
-from classifiers.clusters import Clustering, centred
+from classifiers.clustering.centres import find_centres, load_centres
+from classifiers.clustering.clusters import Clustering, centred
+from classifiers.clustering.unlabelled import Unlabelled
 from classifiers.fit.clustering import MOST_PER_CENTRE, adapter_clusters
 from classifiers.fit.recipe import Recipe
 from classifiers.manifest import package_versions
-from classifiers.unlabelled import Unlabelled
 from embedder.adapted import adapted_probe
 from embedder.adapter import Adapter, StoredAdapter
 from services.clusters import OnProgress

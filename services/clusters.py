@@ -9,13 +9,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from classifiers.browse import Browsing, Comparison, agreement, overlap, to_json, to_markdown, typical
-from classifiers.centres import find_centres
-from classifiers.clusters import Clustering
+from classifiers.clustering.browse import Browsing, Comparison, agreement, overlap, to_json, to_markdown, typical
+from classifiers.clustering.centres import find_centres
+from classifiers.clustering.clusters import Clustering
+from classifiers.clustering.unlabelled import SOURCE, Unlabelled
 from classifiers.errors import BadClustering, UnknownClustering
 from classifiers.fit.clustering import default_clusters
 from classifiers.registry import check_name
-from classifiers.unlabelled import SOURCE, Unlabelled
 from store import Label, Store
 from store.errors import BadLabels, UnknownTask
 from store.labels import classes_of
@@ -77,17 +77,9 @@ class _Assigned:
 def cluster(store: Store, folder: Path, wanted: Wanted, on_progress: OnProgress = lambda *_: None) -> Clustered:
     """Finds centres, gives every vector its nearest ones as labels of a task in the store, and reports.
 
-    Pseudo-labels of rows that were not learned from (see `classifiers.unlabelled`) are in the split test, all others
-    in train. Killed half-way and run again, it ends as if it had not been: labels are overwritten, those of an older
-    clustering of that name are removed, and the folder comes last.
-
-    Args:
-        folder: of clusterings; this one becomes ``<folder>/<task>``, in place of an older one of that name.
-
-    Raises:
-        UnknownFeatures, UnknownTask, BadLabels: from the store.
-        NotTrainable: too few rows, or numbers that do not fit together.
-        BadClustering, BadName: a name that is taken or no name.
+    Pseudo-labels of rows that were not learned from (see `classifiers.clustering.unlabelled`) are in the split test,
+    all others in train. Killed half-way and run again, it ends as if it had not been: labels are overwritten, those of
+    an older clustering of that name are removed, and the folder comes last.
     """
     check_name(wanted.task, "clustering")
     rows = Unlabelled(store, store.features(wanted.encoder), store.snapshot(), wanted.rows_of)

@@ -92,7 +92,7 @@ class _Chunk:
             return
         self.assets.append(asset)
         self.size += len(data)
-        if task is not None and item.labels:
+        if task is not None and item.labels is not None:
             self.labels.append(Label(id=asset.id, labels=item.labels, split=item.split, source=item.uri))
 
     def write(self, store: Store, task: str | None, done: Ingested) -> None:

@@ -166,6 +166,9 @@ class HeadAnswer(BaseModel):
         None, description="encoders of a fused head whose vectors were not there; it answered from the others"
     )
     accuracy_lost: float | None = Field(None, description="without them, as measured when the head was trained")
+    asked_encoders: list[str] | None = Field(
+        None, description="of a cascade that was sure before its last encoder: those that it asked"
+    )
 
 
 class ClassifiedItem(BaseModel):

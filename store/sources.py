@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,16 @@ _BATCH = 256
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """Something to ingest. `data` None: the bytes are in the file `uri`. No labels: nothing is known of it."""
+    """Something to ingest.
+
+    Attributes:
+        data: None: the bytes are in the file `uri`.
+        labels: [] says that none of the task's labels is true of it; None, that nothing is known.
+    """
 
     uri: str
     data: bytes | None = None
-    labels: list[str] = field(default_factory=list)
+    labels: list[str] | None = None
     split: str | None = None
 
     def read(self) -> bytes:
@@ -80,14 +85,15 @@ def read_folder(folder: str | Path) -> Iterator[Item]:
             yield from read_parquet(path)
             continue
         split = SPLIT_FOLDERS[folders[0].lower()] if by_split and folders else None
-        yield Item(uri=str(path), labels=list(folders[int(by_split) :][:1]), split=split)
+        yield Item(uri=str(path), labels=list(folders[int(by_split) :][:1]) or None, split=split)
 
 
 def read_parquet(path: str | Path) -> Iterator[Item]:
     """Rows of a Parquet file, streamed.
 
     Columns: `image` (bytes, or Hugging Face's struct of bytes and path); optional `label` (text or number, with
-    the names of a Hugging Face ClassLabel) or `labels` (list), `split`, `id`. The uri is ``<file>#<id or row>``.
+    the names of a Hugging Face ClassLabel) or `labels` (list, empty for none of them, null where nothing is known),
+    `split`, `id`. The uri is ``<file>#<id or row>``.
     A row without image bytes is an item of zero bytes, so that it is reported and not lost. Raises BadSource.
     """
     path = Path(path).expanduser().absolute()
@@ -123,10 +129,12 @@ def _item(record: dict[str, Any], uri: str, class_names: Sequence[str]) -> Item:
     )
 
 
-def _labels(record: dict[str, Any], class_names: Sequence[str]) -> list[str]:
+def _labels(record: dict[str, Any], class_names: Sequence[str]) -> list[str] | None:
     values = record.get("labels")
     if values is None:
-        values = [] if record.get("label") is None else [record["label"]]
+        if record.get("label") is None:
+            return None
+        values = [record["label"]]
     return [class_names[value] if class_names and isinstance(value, int) else str(value) for value in values]
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from benchmarks.quality.gaussians import Right, points, validation_nll
 from benchmarks.quality.study import Finding, Study, Table
 from benchmarks.quality.vectors import Vectors, paired_interval
-from classifiers.clusters import Clustering, centred
+from classifiers.clustering.clusters import Clustering, centred
 from classifiers.fit.adapter import fit_adapter
 from classifiers.fit.clustering import adapter_clusters, fit_centres
 from classifiers.fit.held_out import stratified_folds

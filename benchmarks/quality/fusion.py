@@ -20,8 +20,8 @@ from benchmarks.quality.vectors import ENCODERS, Vectors, paired_interval
 from classifiers.fit.fusion import FusionClassifier
 from classifiers.fit.gaussian import GaussianClassifier
 from classifiers.fit.linear import LinearClassifier
-from classifiers.fusion_report import disagreements, independent_oracle, oracle_accuracy, q_statistics
 from classifiers.heads.rules import RULES, filled, log_softmax, weighted
+from classifiers.reports.fusion import disagreements, independent_oracle, oracle_accuracy, q_statistics
 from store import Store
 
 PAPER = "Fusion of backbones (arXiv 2312.14400, 2405.17139)"

@@ -38,7 +38,7 @@ class Candidate:
     """One kind of head with its hyper-parameters, on the vectors of some encoders.
 
     Attributes:
-        kind: as in `classifiers.kinds.KINDS`, or `MAJORITY`.
+        kind: as in `classifiers.training.kinds.KINDS`, or `MAJORITY`.
         control: which control it is; "" for none.
     """
 

@@ -11,8 +11,8 @@ from classifiers.compare.paired import Pair, paired_bootstrap
 from classifiers.compare.trial import Trial
 from classifiers.errors import BadParameter
 from classifiers.evaluate import Evaluation, Outcomes
-from classifiers.rows import Rows
-from classifiers.train_classes import CROSS_VALIDATION
+from classifiers.training.classes import CROSS_VALIDATION
+from classifiers.training.rows import Rows
 
 State = Literal["running", "stopped", "done"]
 

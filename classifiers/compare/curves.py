@@ -11,9 +11,9 @@ from classifiers.fit.gaussian import GaussianClassifier
 from classifiers.fit.parallel import Batch
 from classifiers.heads.statistics import GaussianStatistics
 from classifiers.heads.transform import Transform
-from classifiers.kinds import validate
-from classifiers.rows import Rows
-from classifiers.streamed import require_present, tuned_shrinkage
+from classifiers.training.kinds import validate
+from classifiers.training.rows import Rows
+from classifiers.training.streamed import require_present, tuned_shrinkage
 
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 """Of the variance, that the components are to explain."""

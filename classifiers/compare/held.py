@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from classifiers import rows as rows_module
-from classifiers.rows import RowBatch, Rows, fold_of
+from classifiers.training import rows as rows_module
+from classifiers.training.rows import RowBatch, Rows, fold_of
 
 if TYPE_CHECKING:
     from store import Matrix
@@ -31,7 +31,7 @@ class HeldRows(Rows):
     def read(cls, rows: Rows, classes: Sequence[str], splits: Sequence[str]) -> Self:
         """Reads splits from the store: n × d × 4 bytes, see `bytes_of`."""
         held = {split: rows.matrix(split, classes) for split in splits}
-        return cls(rows.store, rows.task, rows.encoders, rows.snapshot, held=held)
+        return cls(rows.store, rows.task, rows.encoders, rows.snapshot, texts=rows.texts, held=held)
 
     def of(self, encoders: Sequence[str]) -> Self:
         """The same rows with the columns of these encoders, in this order."""

@@ -7,7 +7,7 @@ from classifiers.compare.candidates import MAJORITY, SOFTMAX
 from classifiers.compare.comparison import Comparison
 from classifiers.compare.curves import CurvePoint
 from classifiers.compare.trial import Trial
-from classifiers.report import confusions
+from classifiers.reports.report import confusions
 
 MARKED = 0.8
 """Share of the variance that is marked in PCA curves: what `project=pca` takes by default."""

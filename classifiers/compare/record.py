@@ -11,7 +11,7 @@ from classifiers.compare.comparison import Comparison
 from classifiers.compare.trial import Trial, load_outcomes, save_outcomes
 from classifiers.errors import BadComparison
 from classifiers.evaluate import summarise
-from classifiers.rows import Rows
+from classifiers.training.rows import Rows, Texts
 from store import Snapshot, Store
 
 FORMAT = 1
@@ -93,7 +93,7 @@ def candidate_record(
     }
 
 
-def load(store: Store, folder: Path) -> Comparison:
+def load(store: Store, folder: Path, texts: Texts | None = None) -> Comparison:
     """A comparison that was begun; what failed is to be tried again. Raises BadComparison."""
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
@@ -102,7 +102,13 @@ def load(store: Store, folder: Path) -> Comparison:
         entries = sorted(record["candidates"], key=lambda entry: int(entry["number"]))
         comparison = Comparison(
             folder,
-            Rows(store, record["task"], tuple(record["encoders"]), Snapshot.from_json(json.dumps(record["snapshot"]))),
+            Rows(
+                store,
+                record["task"],
+                tuple(record["encoders"]),
+                Snapshot.from_json(json.dumps(record["snapshot"])),
+                texts=texts,
+            ),
             tuple(record["classes"]),
             tuple(
                 Candidate(each["kind"], tuple(each["encoders"]), each["parameters"], each["control"] or "")

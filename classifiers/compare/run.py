@@ -14,8 +14,8 @@ from classifiers.compare.trial import examine, outcomes_on, relearned
 from classifiers.errors import NotTrainable
 from classifiers.evaluate import Outcomes, summarise
 from classifiers.heads.base import Head
-from classifiers.kinds import make_estimator
-from classifiers.rows import Rows
+from classifiers.training.kinds import make_estimator
+from classifiers.training.rows import Rows, Texts
 from store import Store
 
 LARGE = 10**9
@@ -34,6 +34,7 @@ def start(
     candidates: Sequence[Candidate],
     seed: int = 0,
     options: Sequence[str] = (),
+    texts: Texts | None = None,
 ) -> Comparison:
     """A comparison with nothing tried yet, in a new folder.
 
@@ -41,6 +42,7 @@ def start(
         candidates: with their controls, see `with_controls`.
         seed: of the bootstrap. The fits themselves are deterministic.
         options: of the command line, for the command that trains the winner.
+        texts: the encoders' text sides, for candidates that need them; called by no other.
 
     Raises:
         UnknownTask, UnknownFeatures, UnknownKind, UnknownParameter: with what exists.
@@ -49,7 +51,7 @@ def start(
     """
     if not encoders:
         raise NotTrainable("the store holds no vectors yet; fill it with `headwater backfill`")
-    rows = Rows(store, task, tuple(encoders), store.snapshot())
+    rows = Rows(store, task, tuple(encoders), store.snapshot(), texts=texts)
     rows.blocks()  # names that do not exist are told before anything is done
     for candidate in candidates:
         if candidate.kind != MAJORITY:

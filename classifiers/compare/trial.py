@@ -16,10 +16,11 @@ from classifiers.heads.base import Head
 from classifiers.heads.fusion import FusionHead
 from classifiers.heads.gaussian import GaussianHead
 from classifiers.heads.linear import LinearHead
-from classifiers.kinds import ONE_LABEL_KINDS, make_estimator, validate
-from classifiers.rows import Rows, Scored, scored
-from classifiers.streamed import require_present
-from classifiers.train_classes import outcomes_of
+from classifiers.heads.zeroshot import ZeroShotHead
+from classifiers.training.classes import outcomes_of
+from classifiers.training.kinds import ONE_LABEL_KINDS, make_estimator, validate
+from classifiers.training.rows import Rows, Scored, scored
+from classifiers.training.streamed import require_present
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,8 @@ def scoring_parameters(head: Head) -> int:
         nested = head.members if head.joint is None else (head.joint,)
         return sum(map(scoring_parameters, nested)) + sum(array.size for array in head.combiner.arrays().values())
     arrays = head.arrays()
+    if isinstance(head, ZeroShotHead):
+        return len(head.classes) * (head.dim + 1)
     if isinstance(head, GaussianHead):
         kept = head.transform.rowwise if head.tied else head.transform
         arrays = head.quadratic.named() | kept.arrays()

@@ -177,7 +177,7 @@ def _parameter(start: Tensor) -> Tensor:
 def principal_axes(Z: NDArray[np.float32], count: int) -> NDArray[np.float32]:
     """Orthonormal rows (min(count, d), d) that keep most of the inner products of the rows of Z (n, d).
 
-    From the first rows of many; `classifiers.unlabelled` gives them in order of id, which is a random order.
+    From the first rows of many; `classifiers.clustering.unlabelled` gives them in order of id, which is a random order.
     """
     some = Z[:_PCA_ROWS]
     gram = (some.T @ some).astype(np.float64)  # in float32: a copy of the rows in float64 would be half a gigabyte

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from classifiers.clusters import CELLS, centred, nearest
+from classifiers.clustering.clusters import CELLS, centred, nearest
 from classifiers.errors import NotTrainable
 from classifiers.heads.transform import unit_rows
 

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, minimize
 
 from classifiers.calibration import LOWEST_SCORE, fit_temperature, mean_nll
-from classifiers.fusion_report import cascade_curve
 from classifiers.heads.cascade import NEVER, Cascade
 from classifiers.heads.combiner import Combiner
 from classifiers.heads.fusion import Subsets, position
 from classifiers.heads.rules import RULES, filled, weighted
+from classifiers.reports.fusion import cascade_curve
 
 MOST_BLOCKS = 10
 """All subsets of the blocks are measured: 1023 of ten."""

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from classifiers.label_report import binary_nll
+from classifiers.reports.labels import binary_nll
 
 Flat = np.ndarray[tuple[int], np.dtype[np.float64]]
 

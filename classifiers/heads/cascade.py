@@ -49,6 +49,10 @@ class Cascade:
         stages = self.stage_scores(logs)
         return np.asarray(stages[np.arange(len(logs)), stopping(sureness(stages), self.threshold)])
 
+    def unsure(self, logs: NDArray[Any]) -> NDArray[np.bool_]:
+        """Which rows reach the threshold at no stage, from log-probabilities (n, S, K), (n,)."""
+        return np.asarray((sureness(self.stage_scores(logs)) < self.threshold).all(axis=1))
+
     def spent(self) -> NDArray[np.float64]:
         """What a row has cost that stops at each stage, (S,)."""
         return np.cumsum([self.costs[member] for member in self.order])

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from classifiers.heads.base import Head, Meta, check_vectors, require_shapes
 from classifiers.heads.combiner import Combiner
 from classifiers.heads.members import Blocks, class_columns, nested_head, nested_meta, spread
+from classifiers.heads.rules import log_softmax
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +124,31 @@ class FusionHead(Head):
             return self
         measured = self.subsets.temperature
         change = float(measured[position(chosen)] / measured[-1]) if len(measured) else 1.0
+        return self._of(chosen, self.temperature * change)
+
+    def _of(self, members: Sequence[int], temperature: float) -> Self:
+        kept = [self.members[member] for member in members]
         return type(self)(
-            self.classes,
-            [self.members[member] for member in chosen],
-            self.blocks.only(chosen),
-            self.combiner.only(chosen),
-            temperature=self.temperature * change,
+            self.classes, kept, self.blocks.only(members), self.combiner.only(members), temperature=temperature
         )
+
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """The members in the order in which a cascade asks them; empty for other rules."""
+        return self.combiner.cascade.order if self.combiner.cascade else ()
+
+    def first_stages(self, count: int) -> Self:
+        """The cascade for vectors of its first `count` ≥ 1 stages alone, side by side in the order of the members.
+
+        It says the same as the whole one of rows that stop there; which do not, `unsure` tells.
+        """
+        return self._of(sorted(self.stages[:count]), self.temperature)
+
+    def unsure(self, X: ArrayLike) -> NDArray[np.bool_]:
+        """Which rows no stage of a cascade is sure enough of, (n,). Raises BadVectors; ValueError for other rules."""
+        if self.combiner.cascade is None:
+            raise ValueError(f"the rule {self.combiner.rule!r} has no stages")
+        return self.combiner.cascade.unsure(log_softmax(self.member_scores(X), self.combiner.temperatures))
 
     def loss_without(self, available: Sequence[int]) -> float | None:
         """Accuracy lost, at fit time, when only these members' blocks are there; None when that was not measured.

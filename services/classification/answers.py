@@ -1,19 +1,16 @@
 """From vectors to answers: one pass of each head over the items that have all the vectors it reads."""
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from classifiers.answer import Answer
 from classifiers.conformal import Sets
-from classifiers.published import Answer, PublishedHead
-from services.classification.vectors import ByEncoder
+from classifiers.published import PublishedHead
+from services.classification.vectors import ByEncoder, answerable
 from services.metrics import Metrics
 from services.schemas import ClassifiedItem, HeadAnswer, PredictionSet, Ranked
-
-Vector = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +45,8 @@ def answer(
 
 
 def _answers(head: PublishedHead, by_encoder: ByEncoder, options: Options) -> Iterator[tuple[int, HeadAnswer]]:
-    """The number of each item that the head can answer, and the answer: one pass for items with the same vectors."""
-    own = {each: by_encoder[each] for each in head.inputs if each in by_encoder}
-    groups: dict[tuple[str, ...], dict[int, Vector]] = defaultdict(dict)
-    for i, parts in enumerate(zip(*own.values(), strict=True)):
-        vectors = {fp: part.vector for fp, part in zip(own, parts, strict=True) if part.vector is not None}
-        if head.can_answer(vectors):
-            groups[tuple(vectors)][i] = np.concatenate(list(vectors.values()))
-    for there, rows in groups.items():
-        asked = head.from_some(there)
+    """The number of each item that the head can answer, and the answer."""
+    for asked, rows in answerable(head, by_encoder):
         answers = asked.answer(np.stack(list(rows.values())), **asdict(options))
         yield from ((i, _as_json(asked, found, options)) for i, found in zip(rows, answers, strict=True))
 
@@ -78,6 +68,7 @@ def _as_json(head: PublishedHead, found: Answer, options: Options) -> HeadAnswer
         abstained_for=list(found.abstained) or None,
         missing_encoders=list(head.missing) or None,
         accuracy_lost=head.accuracy_lost,
+        asked_encoders=list(head.asked) or None,
     )
 
 

@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from classifiers.conformal import Sets
 from classifiers.published import PublishedHead
-from services.classification import search, vectors
+from services.classification import images, search, vectors
 from services.classification.answers import Options, answer
 from services.classification.state import ClassificationService
 from services.classification.texts import parse_labels
@@ -67,7 +67,7 @@ async def classify(
         published.require_answerable(coverage=coverage, sets=sets, max_outlier=max_outlier)
     if labels is not None:
         heads = await service.texts.asked_for(heads, parse_labels(labels, service.settings.max_items))
-    by_encoder = await _vectors(request, service, heads)
+    by_encoder = await _vectors(request, service, heads, all_stages=max_outlier is not None)
     options = Options(top_k, coverage, sets, min_probability, max_outlier)
     items = await run_in_threadpool(answer, by_encoder, heads, options, service.metrics)
     for item in items:
@@ -114,16 +114,17 @@ async def search_by_image(request: Request, service: Service, encoder: EncoderNa
 
 
 async def _vectors(
-    request: Request, service: ClassificationService, heads: Sequence[PublishedHead]
+    request: Request, service: ClassificationService, heads: Sequence[PublishedHead], *, all_stages: bool
 ) -> vectors.ByEncoder:
     limit = service.settings.max_items
     if not request.headers.get("content-type", "").startswith("application/json"):
-        return await vectors.of_images(service, await read_uploads(request, limit), heads)
+        uploads = await read_uploads(request, limit)
+        return await images.of_images(service, uploads, heads, all_stages=all_stages)
     body = _parse_body(await request.body())
     if body.images is not None:
         check_count(len(body.images), limit)
         uploads = [decode_base64(image.base64, image.name) for image in body.images]
-        return await vectors.of_images(service, uploads, heads)
+        return await images.of_images(service, uploads, heads, all_stages=all_stages)
     if body.ids is not None:
         check_count(len(body.ids), limit)
         return await vectors.of_ids(service, body.ids, heads)

@@ -1,12 +1,12 @@
-"""Where the vectors of a request come from: the request itself, the store, or the embedding service."""
+"""Where the vectors of a request come from: the request itself, or the store. Those of images: `images`."""
 
-import asyncio
 import math
 import re
-from collections.abc import Collection, Mapping, Sequence
-from functools import partial
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 
 from classifiers.errors import BadVectors
@@ -14,53 +14,36 @@ from classifiers.heads.decoder import NEEDS_TOKENS
 from classifiers.published import TOKENS, PublishedHead
 from embedder.errors import UnknownEncoder
 from services.classification.state import ClassificationService
-from services.errors import RemoteProblem
-from services.items import Upload, Vectored, VectoredBatch
+from services.items import Vectored
 from services.schemas import Problem
 from store import Store
 from store.errors import UnknownFeatures, UnknownId
+
+Vector = NDArray[np.float32]
 
 ByEncoder = Mapping[str, list[Vectored]]
 """What heads read (`PublishedHead.inputs`) → an item for each item of the request, in the request's order."""
 
 
-async def of_images(
-    service: ClassificationService, uploads: Sequence[Upload], heads: Sequence[PublishedHead]
-) -> ByEncoder:
-    """One pass of the embedding service for every encoder that any of the heads needs.
+def answerable(head: PublishedHead, by_encoder: ByEncoder) -> Iterator[tuple[PublishedHead, dict[int, Vector]]]:
+    """The items that a head can answer, by which of their vectors are there: the head for these, and item → vector.
 
-    Raises ServiceDown, RemoteProblem; WrongFingerprint when that service's encoder is not the heads'. A fused head
-    does without the encoders that are not loaded there.
+    An item with a vector neither there nor in error was not asked for it: a cascade stops at its stages before that.
     """
-    blocks = [zip(head.inputs, head.manifest.encoders, strict=True) for head in heads]
-    names = {read: encoder.name for pairs in blocks for read, encoder in pairs}
-    good = [upload for upload in uploads if upload.error is None]
-    if not good:
-        return {read: _beside_failed(uploads, []) for read in names}
-    whole = [read.endswith(TOKENS) for read in names]
-    asked = await asyncio.gather(*map(partial(_embedded, service, good), names.values(), whole))
-    found = {
-        each.fingerprint + TOKENS * tokens: _beside_failed(uploads, each.items)
-        for each, tokens in zip(asked, whole, strict=True)
-        if isinstance(each, VectoredBatch)
-    }
-    _require(heads, found, [each for each in asked if isinstance(each, RemoteProblem)])
-    return found
+    own = {read: by_encoder[read] for read in head.inputs if read in by_encoder}
+    groups: dict[tuple[tuple[str, ...], bool], list[int]] = defaultdict(list)
+    for i, parts in enumerate(zip(*own.values(), strict=True)):
+        there = tuple(read for read, part in zip(own, parts, strict=True) if part.vector is not None)
+        unasked = len(there) < len(own) and not any(part.error for part in parts)
+        if head.can_answer(there):
+            groups[there, unasked].append(i)
+    for (there, unasked), which in groups.items():
+        asked = head.stopped_before(there) if unasked else head.from_some(there)
+        columns = [by_encoder[read] for read in asked.inputs]
+        yield asked, {i: np.concatenate([column[i].vector for column in columns]) for i in which}
 
 
-async def _embedded(
-    service: ClassificationService, uploads: Sequence[Upload], encoder: str, tokens: bool
-) -> VectoredBatch | RemoteProblem:
-    """The vectors, or that the embedding service has no such encoder."""
-    try:
-        return await service.embedding.embed(uploads, encoder=encoder, tokens=tokens)
-    except RemoteProblem as problem:
-        if problem.code != "unknown_encoder":
-            raise
-        return problem
-
-
-def _require(heads: Sequence[PublishedHead], found: Collection[str], problems: Sequence[Exception]) -> None:
+def require(heads: Sequence[PublishedHead], found: Collection[str], problems: Sequence[Exception]) -> None:
     """Raises the first of the problems, or WrongFingerprint, when a head can't answer from what was found."""
     for head in heads:
         if problems and not head.can_answer(found):
@@ -80,7 +63,7 @@ async def of_ids(service: ClassificationService, ids: Sequence[str], heads: Sequ
             found[read] = await run_in_threadpool(_stored, store, read, ids)
         except UnknownFeatures as problem:
             problems.append(problem)
-    _require(heads, found, problems)
+    require(heads, found, problems)
     if all(item.vector is None for items in found.values() for item in items):
         raise UnknownId(ids)
     return found
@@ -107,12 +90,6 @@ async def of_request(
     for head in heads:
         head.require(widths or {encoder})
     return {fp: [_checked(vector, width) for vector in vectors] for fp, width in widths.items()}
-
-
-def _beside_failed(uploads: Sequence[Upload], embedded: Sequence[Vectored]) -> list[Vectored]:
-    """Embedded items at the places of the uploads that were sent on; the others keep the problem they came with."""
-    sent = iter(embedded)
-    return [Vectored(None, each.name, error=each.error) if each.error else next(sent) for each in uploads]
 
 
 def _stored(store: Store, read: str, ids: Sequence[str]) -> list[Vectored]:

@@ -56,11 +56,14 @@ def compare(
     from classifiers.compare import run as job
     from classifiers.compare.candidates import head_name
     from classifiers.compare.record import load, to_record
+    from services.texts import text_sides
     from store import Store
 
-    opened = Store.open(output.settings(store=store).store, must_exist=True)
+    settings = output.settings(store=store)
+    opened = Store.open(settings.store, must_exist=True)
+    texts = text_sides(opened, settings)
     if resume is not None:
-        comparison = load(opened, resume)
+        comparison = load(opened, resume, texts)
     else:
         names = list(dict.fromkeys(encoder or [table.name for table in opened.encoders()]))
         comparison = job.start(
@@ -71,6 +74,7 @@ def compare(
             candidates=_candidates(names, kind or (), candidate or (), candidates),
             seed=seed,
             options=["--store", store] if store else [],
+            texts=texts,
         )
     if comparison.state != "done" or pair is None:
         _run(comparison)

@@ -37,7 +37,7 @@ def train(
 ) -> None:
     """Train a head from stored vectors, calibrate it on validation rows or folds, publish it with a report on test."""
     from classifiers.registry import Registry
-    from classifiers.report import strangers_dict, strangers_lines
+    from classifiers.reports.report import strangers_dict, strangers_lines
     from classifiers.train import train as train_head
     from services.texts import text_sides
     from store import Store
@@ -115,9 +115,9 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Measure a published head on what the store holds now."""
-    from classifiers.label_report import LabelFigures, labels_table
     from classifiers.registry import Registry
-    from classifiers.report import classes_table, evaluation_dict
+    from classifiers.reports.labels import LabelFigures, labels_table
+    from classifiers.reports.report import classes_table, evaluation_dict
     from classifiers.train import evaluate_head
     from store import Store
 

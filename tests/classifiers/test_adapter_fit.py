@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from classifiers.clusters import Clustering, centred
+from classifiers.clustering.clusters import Clustering, centred
 from classifiers.errors import BadParameter, NotTrainable, UnknownParameter
 from classifiers.fit.adapter import _Model, fit_adapter, principal_axes
 from classifiers.fit.clustering import fit_centres

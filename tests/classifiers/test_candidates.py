@@ -16,7 +16,7 @@ from classifiers.compare.candidates import (
 )
 from classifiers.compare.candidates import with_controls as controlled
 from classifiers.errors import BadParameter
-from classifiers.kinds import make_estimator
+from classifiers.training.kinds import make_estimator
 
 ENCODERS = ["lite0", "openclip/ViT-B-32@/a b.pt"]
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import homogeneity_score, normalized_mutual_info_score
 
-from classifiers.browse import agreement, overlap, typical
-from classifiers.clusters import Clustering, centred, names, nearest
+from classifiers.clustering.browse import agreement, overlap, typical
+from classifiers.clustering.clusters import Clustering, centred, names, nearest
 from classifiers.errors import BadClustering, BadName, NotTrainable, UnknownClustering
 from classifiers.fit import clustering
 from classifiers.fit.clustering import ALIKE, adapter_clusters, default_clusters, fit_centres, merge_alike, tidy
@@ -77,7 +77,7 @@ def test_a_part_at_a_time_is_all_at_once(monkeypatch):
     X, _ = blobs()
     found = made(X, 30)
     codes, cosines = found.assign(X, 4)
-    monkeypatch.setattr("classifiers.clusters.CELLS", 100)  # 3 rows of cosines at a time
+    monkeypatch.setattr("classifiers.clustering.clusters.CELLS", 100)  # 3 rows of cosines at a time
     parts = [found.assign(X[start : start + 7], 4) for start in range(0, len(X), 7)]
     assert (np.concatenate([part[0] for part in parts]) == codes).all()
     assert np.concatenate([part[1] for part in parts]) == pytest.approx(cosines, abs=1e-6)

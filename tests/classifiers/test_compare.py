@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from sklearn.neighbors import NearestCentroid
-from toys import fill, ids_of, make_toy, spec_of
+from toys import fill, ids_of, make_toy, spec_of, text_of, text_side, unit
 
 from classifiers.compare.candidates import MAJORITY, NEAREST, Candidate, parse_lines, with_controls
 from classifiers.compare.curves import pca_curve
@@ -16,8 +16,8 @@ from classifiers.compare.run import run, start
 from classifiers.compare.trial import learn, scoring_parameters
 from classifiers.errors import BadComparison, BadParameter, NotTrainable, UnknownKind, UnknownParameter
 from classifiers.registry import Registry
-from classifiers.rows import Rows
 from classifiers.train import train
+from classifiers.training.rows import Rows
 from store import Store
 from store.errors import UnknownFeatures, UnknownTask
 
@@ -65,6 +65,23 @@ def test_figures_are_those_that_training_reports(done, filled, tmp_path, number)
         assert done.test[candidate.label].summary() == pytest.approx(
             made.report.evaluations["test"].summary(), rel=1e-4
         )
+
+
+def test_texts_are_compared_with_what_is_learned_from_rows(filled, tmp_path):
+    lines = ["zeroshot blend=0 centre=false", "zeroshot blend=gaussian", "gaussian norm=unit"]
+    comparison = finished(filled, tmp_path / "with", lines, texts=text_side)
+    assert not comparison.failed
+    text, blended, gaussian = (comparison.trials[each.label] for each in comparison.candidates[:3])
+    assert blended.evaluation.accuracy == pytest.approx(gaussian.evaluation.accuracy, abs=0.02)
+    val = filled.matrix("toy", ["toy"]).select("val")
+    cosines = unit(val.X.astype(np.float64)) @ text_of(val.classes).T
+    assert text.evaluation.accuracy == pytest.approx(np.mean(cosines.argmax(axis=1) == val.codes))
+    assert text.parameters == len(val.classes) * (val.X.shape[1] + 1)
+    without = finished(filled, tmp_path / "without", lines[:1])
+    assert "texts" in without.failed[lines[0] + " @ toy"]
+    again = load(filled, tmp_path / "without", text_side)
+    run(again)
+    assert not again.failed
 
 
 def test_the_best_on_validation_rows_wins(done):

@@ -11,7 +11,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss
 
 from classifiers.evaluate import Outcomes, evaluate, summarise
 from classifiers.heads.base import probabilities
-from classifiers.report import Report, to_json, to_markdown
+from classifiers.reports.report import Report, to_json, to_markdown
 from classifiers.trust import Strangers
 
 

@@ -20,12 +20,12 @@ from classifiers.fit.fusers import (
 from classifiers.fit.gate import adam_step, fit_gate, gated_loss, gradient
 from classifiers.fit.gaussian import GaussianClassifier
 from classifiers.fit.held_out import HeldOut, stratified_folds
-from classifiers.fusion_report import cascade_curve
 from classifiers.heads.cascade import NEVER
 from classifiers.heads.combiner import Combiner
 from classifiers.heads.fusion import position
 from classifiers.heads.gate import Gate, inverse_softplus
 from classifiers.heads.rules import filled, log_softmax, weighted
+from classifiers.reports.fusion import cascade_curve
 
 
 def members(seed=0, n=400, strengths=(1.0, 2.0, 0.2), n_classes=4):

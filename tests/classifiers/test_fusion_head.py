@@ -174,3 +174,24 @@ def test_blocks_are_recorded_as_the_manifest_has_them(hard):
     )
     record = record_of(head, hard, encoders=encoders)
     assert record.dim == head.dim
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.5, 0.7, 0.9, 2.0])
+def test_the_first_stages_of_a_cascade_say_of_rows_that_stop_there_what_the_whole_one_says(hard, threshold):
+    made = FusionClassifier(rule="cascade", blocks=EDGES, costs=[3, 1, 2], threshold=threshold, folds=3)
+    whole = made.fit(hard.X, hard.labels).head_.with_temperature(1.3)
+    assert whole.stages == (1, 2, 0)
+    going = np.ones(len(hard.X), bool)
+    for count in (1, 2):
+        members = sorted(whole.stages[:count])
+        columns = np.concatenate([np.arange(EDGES[member], EDGES[member + 1]) for member in members])
+        first, X = whole.first_stages(count), hard.X[:, columns]
+        stopped = ~first.unsure(X)
+        np.testing.assert_allclose(first.predict_proba(X)[stopped], whole.predict_proba(hard.X)[stopped], atol=1e-6)
+        going &= ~stopped
+    if threshold in (0.0, 2.0):
+        assert going.all() == (threshold == 2.0)
+    else:
+        assert 0 < going.sum() < len(going)
+    with pytest.raises(ValueError, match="no stages"):
+        FusionClassifier(blocks=EDGES, folds=0).fit(hard.X, hard.labels).head_.unsure(hard.X)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from classifiers.fusion_report import (
+from classifiers.heads.base import probabilities
+from classifiers.reports.fusion import (
     THRESHOLDS,
     Figures,
     cascade_curve,
@@ -17,7 +18,6 @@ from classifiers.fusion_report import (
     oracle_accuracy,
     q_statistics,
 )
-from classifiers.heads.base import probabilities
 
 RIGHT = np.array([[1, 1], [1, 0], [0, 1], [0, 0], [1, 0], [1, 1]], bool)
 CODES = np.array([0, 0, 0, 0, 1, 1])

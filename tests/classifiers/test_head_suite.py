@@ -7,7 +7,7 @@ from toys import LABEL_VARIANTS, VARIANTS, fit, fitted, shaped
 from classifiers.errors import BadVectors
 from classifiers.heads import HEADS
 from classifiers.heads.base import Head, probabilities
-from classifiers.kinds import ONE_LABEL_KINDS
+from classifiers.training.kinds import ONE_LABEL_KINDS
 
 EVERY = [*VARIANTS, *LABEL_VARIANTS]
 

@@ -5,10 +5,15 @@ import pytest
 import torch
 from scipy.special import log_softmax, logsumexp
 from scipy.stats import multivariate_normal
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
 from sklearn.mixture import GaussianMixture
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.neighbors import NearestCentroid
 
 from classifiers.errors import NotTrainable
 from classifiers.fit import mixture as module
+from classifiers.fit.gaussian import GaussianClassifier
 from classifiers.fit.mixture import MixtureClassifier, em_start
 from classifiers.fit.mixture_training import Softmax, SphericalMixture
 from classifiers.heads.mixture import parameter_count
@@ -171,3 +176,17 @@ def test_the_global_random_state_is_left_alone(toy):
     before = torch.random.get_rng_state()
     MixtureClassifier(model="sdgm-d", steps=2).fit(toy.X, toy.labels)
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.filterwarnings("ignore:self.within_class_std_dev_")  # scikit-learn's: some pixels are always 0
+def test_on_real_digits_one_gaussian_a_class_stands_beside_logistic_regression():
+    """1,797 real images, cross-validated. In four shuffles DGMMC-S was 0.4 to 1.1 points behind, `full` ahead."""
+    X, y = load_digits(return_X_y=True)
+    X = (X / 16).astype(np.float32)
+    folds = StratifiedKFold(3, shuffle=True, random_state=0)
+    whole = GaussianClassifier(covariance="full", shrinkage="oas")
+    models = (whole, MixtureClassifier(components=1), LogisticRegression(max_iter=1000), NearestCentroid())
+    gaussian, mixture, logistic, nearest = (np.mean(cross_val_predict(each, X, y, cv=folds) == y) for each in models)
+    assert gaussian >= logistic - 0.005
+    assert mixture >= logistic - 0.015
+    assert mixture >= nearest + 0.02

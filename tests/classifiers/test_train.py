@@ -8,7 +8,6 @@ import pytest
 from sklearn.base import clone
 from toys import Toy, fill, ids_of, make, make_toy, spec_of, text_side
 
-from classifiers import rows as rows_module
 from classifiers.calibration import fit_temperature, score_quantiles
 from classifiers.conformal import aps_scores
 from classifiers.errors import BadName, BadParameter, NotTrainable, UnknownKind, UnknownParameter
@@ -21,10 +20,11 @@ from classifiers.heads.discriminant import GaussianModel
 from classifiers.heads.outlier import PrecisionPair
 from classifiers.heads.statistics import GaussianStatistics
 from classifiers.heads.transform import unit_blocks
-from classifiers.kinds import ONE_LABEL_KINDS
 from classifiers.registry import Registry
-from classifiers.rows import fold_of
 from classifiers.train import evaluate_head, train
+from classifiers.training import rows as rows_module
+from classifiers.training.kinds import ONE_LABEL_KINDS
+from classifiers.training.rows import fold_of
 from store import Label
 from store.errors import UnknownFeatures, UnknownTask
 

@@ -13,14 +13,14 @@ from toys import LABEL_VARIANTS, fill_labels, fitted, ids_of, make_label_toy, sp
 from classifiers.errors import BadParameter, NotTrainable
 from classifiers.evaluate_labels import evaluate_labels
 from classifiers.fit.platt import fit_platt
-from classifiers.kinds import KINDS
-from classifiers.label_report import binary_nll
 from classifiers.prompts import class_vectors
 from classifiers.registry import Registry
-from classifiers.rows import fold_of
+from classifiers.reports.labels import binary_nll
 from classifiers.thresholds import tune_thresholds
-from classifiers.token_rows import mapped
 from classifiers.train import evaluate_head, train
+from classifiers.training.kinds import KINDS
+from classifiers.training.rows import fold_of
+from classifiers.training.token_rows import mapped
 from embedder.spec import EncoderSpec
 from store import Label, Store
 

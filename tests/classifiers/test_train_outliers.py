@@ -5,10 +5,10 @@ import pytest
 from sklearn.metrics import roc_auc_score
 from toys import fill, text_side
 
-from classifiers import outliers
-from classifiers.kinds import ONE_LABEL_KINDS
 from classifiers.registry import Registry
 from classifiers.train import train
+from classifiers.training import outliers
+from classifiers.training.kinds import ONE_LABEL_KINDS
 from store import Label, Store
 
 

@@ -11,9 +11,9 @@ from classifiers.errors import BadParameter, NotTrainable
 from classifiers.fit.gaussian import GaussianClassifier
 from classifiers.prompts import PROMPTS
 from classifiers.registry import Registry
-from classifiers.rows import fold_of, ids_digest
 from classifiers.train import train
-from classifiers.zero_shot import STRENGTHS, UNCHOSEN
+from classifiers.training.rows import fold_of, ids_digest
+from classifiers.training.zero_shot import STRENGTHS, UNCHOSEN
 from store import Label
 
 

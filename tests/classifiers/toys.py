@@ -19,9 +19,9 @@ from classifiers.heads.base import probabilities
 from classifiers.heads.outlier import OutlierDetector, PrecisionPair
 from classifiers.heads.statistics import GaussianStatistics
 from classifiers.heads.transform import unit_blocks
-from classifiers.kinds import KINDS
 from classifiers.manifest import Conformal, EncoderBlock, TrainingRecord
 from classifiers.prompts import PROMPTS
+from classifiers.training.kinds import KINDS
 from embedder.spec import EncoderSpec
 from store import Label, Store
 

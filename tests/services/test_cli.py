@@ -129,10 +129,12 @@ def test_from_class_names_to_a_published_head(headwater, tmp_path):
 
 def test_compare_ranks_heads_and_tells_how_to_train_the_best(headwater, home, tmp_path):
     options = ["--store", home.settings.store]
-    (tmp_path / "tried.txt").write_text("gaussian shrinkage=0.5\ngaussian project=pca dims=5000  # too many\n")
+    lines = ["gaussian shrinkage=0.5", "gaussian project=pca dims=5000  # too many", "zeroshot blend=0"]
+    (tmp_path / "tried.txt").write_text("\n".join(lines))
     code, out, err = headwater("compare", "--task", demo.TASK, "--candidates", "tried.txt", *options)
     assert code == 3, err
     assert "not ranked: gaussian project=pca dims=5000 @ lite0: NotTrainable: " in out
+    assert out.count("not ranked") == 1, "the text side of the encoder was at hand"
     [folder] = (tmp_path / "compare").iterdir()
     assert {path.suffix for path in folder.iterdir()} == {".json", ".html", ".png", ""}
     told = next(line for line in out.splitlines() if line.startswith("train it:")).removeprefix("train it:")

@@ -7,13 +7,13 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 
-from classifiers.clusters import Clustering
+from classifiers.clustering.clusters import Clustering
+from classifiers.clustering.unlabelled import Unlabelled
 from classifiers.errors import BadClustering, NotTrainable
 from classifiers.fit.recipe import Recipe
 from classifiers.registry import Registry
-from classifiers.rows import ids_digest
 from classifiers.train import train
-from classifiers.unlabelled import Unlabelled
+from classifiers.training.rows import ids_digest
 from embedder.adapted import AdaptedEncoder
 from embedder.adapter import StoredAdapter
 from embedder.encoder import Embedding
@@ -228,7 +228,7 @@ def test_a_sample_is_the_same_whatever_the_order_of_the_store(store, monkeypatch
     assert (store.features("toy").get(ids)[1] == X).all()
     assert rows.sample(50, seed=3)[0] == ids
     assert rows.sample(50, seed=4)[0] != ids
-    monkeypatch.setattr("classifiers.unlabelled.SAMPLE_BYTES", 4 * DIM * 20)
+    monkeypatch.setattr("classifiers.clustering.unlabelled.SAMPLE_BYTES", 4 * DIM * 20)
     assert len(rows.sample(50, seed=3)[0]) == 20
 
 

@@ -9,7 +9,7 @@ import pytest
 import typer.main
 
 from classifiers.fit.recipe import LOSSES, Recipe
-from classifiers.kinds import KINDS, make_estimator
+from classifiers.training.kinds import KINDS, make_estimator
 from services import classification, embedding
 from services.cli import app
 from services.errors import ERRORS, HTTP_CODES

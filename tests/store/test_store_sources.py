@@ -18,7 +18,7 @@ def make(folder: Path, *names: str) -> Path:
     return folder
 
 
-def seen(items: object, root: Path) -> list[tuple[str, list[str], str | None]]:
+def seen(items: object, root: Path) -> list[tuple[str, list[str] | None, str | None]]:
     return [(str(Path(i.uri).relative_to(root)), i.labels, i.split) for i in items]  # type: ignore[attr-defined]
 
 
@@ -29,7 +29,7 @@ def test_class_folders(tmp_path: Path) -> None:
         ("cat/deep/2.jpg", ["cat"], None),
         ("cat/notes.txt", ["cat"], None),
         ("dog/1.jpg", ["dog"], None),
-        ("loose.png", [], None),
+        ("loose.png", None, None),
     ]
     assert items[0].data is None
     assert items[0].read() == b"cat/deep/2.jpg"
@@ -49,7 +49,7 @@ def test_split_folders(tmp_path: Path) -> None:
     make(tmp_path, "train/cat/1.jpg", "Validation/dog/2.jpg", "test/3.jpg")
     assert seen(read_folder(tmp_path), tmp_path) == [
         ("Validation/dog/2.jpg", ["dog"], "val"),
-        ("test/3.jpg", [], "test"),
+        ("test/3.jpg", None, "test"),
         ("train/cat/1.jpg", ["cat"], "train"),
     ]
     make(tmp_path, "bird/4.jpg")  # now `train` is a class like any other
@@ -69,11 +69,11 @@ def test_parquet_columns(tmp_path: Path) -> None:
     pq.write_table(table, path)
     assert list(read_parquet(path)) == [
         Item(f"{path}#p", b"1", ["cat"], "train"),
-        Item(f"{path}#q", b"2", [], None),
+        Item(f"{path}#q", b"2", None, None),
         Item(f"{path}#2", b"", ["dog"], "val"),
     ]
-    pq.write_table(pa.table({"image": [b"1"], "labels": [["a", "b"]]}), path)
-    assert list(read_parquet(path)) == [Item(f"{path}#0", b"1", ["a", "b"])]
+    pq.write_table(pa.table({"image": [b"1", b"2", b"3"], "labels": [["a", "b"], [], None]}), path)
+    assert [item.labels for item in read_parquet(path)] == [["a", "b"], [], None]
 
 
 def test_parquet_of_hugging_face(tmp_path: Path) -> None:
@@ -108,10 +108,10 @@ def test_sources_of_every_kind(tmp_path: Path) -> None:
     pq.write_table(pa.table({"image": [b"3"]}), tmp_path / "photos" / "b.parquet")
     given = [tmp_path / "photos", tmp_path / "a.parquet", str(tmp_path / "2.jpg")]
     assert [(Path(i.uri).name, i.labels) for i in read_sources(given)] == [
-        ("b.parquet#0", []),
+        ("b.parquet#0", None),
         ("1.jpg", ["cat"]),
         ("a.parquet#0", ["dog"]),
-        ("2.jpg", []),
+        ("2.jpg", None),
     ]
     assert [i.uri for i in read_files(["x.jpg"])] == [str(Path.cwd() / "x.jpg")]
     with pytest.raises(BadSource, match=r"gone does not exist"):

@@ -17,7 +17,7 @@ from classifiers.heads.gaussian import GaussianHead
 from classifiers.heads.moments import Moment
 from classifiers.heads.statistics import GaussianStatistics
 from classifiers.heads.transform import Transform
-from classifiers.rows import Rows, Scored, ids_digest
+from classifiers.training.rows import Rows, Scored, ids_digest
 
 AUTO = "auto"
 """Shrinkage, components or blend chosen on validation rows or folds. Estimators have neither, and know no "auto"."""

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from classifiers.evaluate import Evaluation
-from classifiers.fusion_report import FusionReport, fusion_lines
-from classifiers.label_report import LabelFigures, label_figures, label_lines
+from classifiers.reports.fusion import FusionReport, fusion_lines
+from classifiers.reports.labels import LabelFigures, label_figures, label_lines
 from classifiers.trust import ECE_BINS, Reliability, Selective, Strangers
 
 MOST_CLASSES = 40

@@ -14,7 +14,7 @@ from classifiers.fit.parallel import Batch, gather
 from classifiers.heads.base import Head
 from classifiers.heads.outlier import OutlierDetector, PrecisionPair, doubt
 from classifiers.heads.transform import Transform
-from classifiers.rows import Rows
+from classifiers.training.rows import Rows
 from classifiers.trust import Strangers, auroc
 
 MOST_COLUMNS = 4096

@@ -16,11 +16,11 @@ from classifiers.fit.linear import LinearClassifier
 from classifiers.fit.mixture import MixtureClassifier
 from classifiers.fit.zeroshot import ZeroShotClassifier
 from classifiers.heads.base import Head
-from classifiers.label_kinds import LABEL_KINDS, LabelKind, Targets
 from classifiers.prompts import PROMPTS
-from classifiers.rows import Rows, Scored, ids_digest, scored
-from classifiers.streamed import AUTO, Learned, learn_streamed, require_present, without_statistics
-from classifiers.zero_shot import learn_zero_shot, named_classes
+from classifiers.training.label_kinds import LABEL_KINDS, LabelKind, Targets
+from classifiers.training.rows import Rows, Scored, ids_digest, scored
+from classifiers.training.streamed import AUTO, Learned, learn_streamed, require_present, without_statistics
+from classifiers.training.zero_shot import learn_zero_shot, named_classes
 
 COMPONENTS = (1, 2, 4)
 """Of a mixture, tried in this order; the first is kept where there is nothing to choose on."""

@@ -10,11 +10,11 @@ from sklearn.base import clone
 
 from classifiers.fit.base import HeadClassifier
 from classifiers.fit.fusion import FusionClassifier
-from classifiers.fusion_report import THRESHOLDS, CascadePoint, FusionReport, cascade_curve, fusion_report
 from classifiers.heads.base import Head
 from classifiers.heads.fusion import FusionHead
 from classifiers.heads.rules import log_softmax
-from classifiers.rows import Rows
+from classifiers.reports.fusion import THRESHOLDS, CascadePoint, FusionReport, cascade_curve, fusion_report
+from classifiers.training.rows import Rows
 
 MOST_SCORES = 50_000_000
 """Most scores (rows × encoders × classes) of a split that are looked at: its first rows, 200 MB."""

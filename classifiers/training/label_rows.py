@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from classifiers.errors import NotTrainable
 from classifiers.heads.labels import LabelsHead
-from classifiers.rows import BATCH_ROWS, Rows
+from classifiers.training.rows import BATCH_ROWS, Rows
 
 
 @dataclass(frozen=True, slots=True)

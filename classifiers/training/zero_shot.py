@@ -14,8 +14,8 @@ from classifiers.fit.zeroshot import ZeroShotClassifier, check_classes
 from classifiers.heads.transform import unit_blocks
 from classifiers.heads.zeroshot import Blend
 from classifiers.prompts import class_vectors
-from classifiers.rows import Rows, Scored, ids_digest
-from classifiers.streamed import AUTO, TUNING_CELLS, TUNING_ROWS, Learned, learn_streamed, without_statistics
+from classifiers.training.rows import Rows, Scored, ids_digest
+from classifiers.training.streamed import AUTO, TUNING_CELLS, TUNING_ROWS, Learned, learn_streamed, without_statistics
 
 STRENGTHS: tuple[Blend, ...] = (0.0, *(float(f"{10**power:.2g}") for power in np.linspace(-4, 2, 13)), "gaussian")
 """α tried, from the text alone to the Gaussian alone: 1e-4 … 1e2 as in arXiv 2402.04087, twice a decade."""

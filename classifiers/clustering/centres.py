@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from classifiers.clusters import Clustering
+from classifiers.clustering.clusters import Clustering
+from classifiers.clustering.unlabelled import Unlabelled
 from classifiers.errors import BadClustering, NotTrainable
 from classifiers.fit.clustering import FEW_PER_CENTRE, ITERATIONS, MOST_PER_CENTRE, fit_centres
-from classifiers.rows import ids_digest
-from classifiers.unlabelled import Unlabelled
+from classifiers.training.rows import ids_digest
 
 if TYPE_CHECKING:
     from store import Features

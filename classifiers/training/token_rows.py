@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifiers.errors import NotTrainable
-from classifiers.label_rows import LabelledRows, LabelRows
+from classifiers.training.label_rows import LabelledRows, LabelRows
 from store.errors import UnknownFeatures
 from store.matrix import indicator_of
 from store.rows import strings

@@ -8,12 +8,12 @@ import numpy as np
 from classifiers.fit.labels import LabelsEstimator
 from classifiers.fit.platt import fit_platt
 from classifiers.heads.labels import LabelsHead
-from classifiers.label_kinds import LabelKind, LabelsLearned, learn_labels
-from classifiers.label_report import LabelFigures, binary_nll
-from classifiers.label_rows import LabelRows, LabelScored
-from classifiers.outliers import Outliers, learn_outliers, tell_strangers
-from classifiers.report import Report
+from classifiers.reports.labels import LabelFigures, binary_nll
+from classifiers.reports.report import Report
 from classifiers.thresholds import tune_thresholds
+from classifiers.training.label_kinds import LabelKind, LabelsLearned, learn_labels
+from classifiers.training.label_rows import LabelRows, LabelScored
+from classifiers.training.outliers import Outliers, learn_outliers, tell_strangers
 
 HELD_OUT = "held-out"
 """Stands for `val` in reports and metrics of heads that were calibrated on training rows they had not learned from."""

@@ -9,15 +9,15 @@ import numpy as np
 from classifiers.calibration import fit_temperature
 from classifiers.conformal import keep, lac_scores
 from classifiers.evaluate import Evaluation, Outcomes, summarise
-from classifiers.fused import fusion_reports
-from classifiers.fusion_report import FusionReport
 from classifiers.heads.base import Head, probabilities
-from classifiers.kinds import ONE_LABEL_KINDS, validate
 from classifiers.manifest import Conformal
-from classifiers.outliers import Outliers, learn_outliers, tell_strangers
-from classifiers.report import Report
-from classifiers.rows import Rows, Scored, scored
-from classifiers.streamed import Learned
+from classifiers.reports.fusion import FusionReport
+from classifiers.reports.report import Report
+from classifiers.training.fused import fusion_reports
+from classifiers.training.kinds import ONE_LABEL_KINDS, validate
+from classifiers.training.outliers import Outliers, learn_outliers, tell_strangers
+from classifiers.training.rows import Rows, Scored, scored
+from classifiers.training.streamed import Learned
 
 NO_LABEL = "the head learned from no label"
 

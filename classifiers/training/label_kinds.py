@@ -13,10 +13,10 @@ from classifiers.fit.decoder import DecoderClassifier
 from classifiers.fit.labels import LabelsEstimator, hold_out
 from classifiers.fit.labelwise import LabelwiseClassifier
 from classifiers.heads.labels import LabelsHead
-from classifiers.label_rows import LabelledRows, LabelRows, LabelScored
 from classifiers.prompts import PROMPTS, class_vectors
-from classifiers.rows import ids_digest
-from classifiers.token_rows import TokenRows
+from classifiers.training.label_rows import LabelledRows, LabelRows, LabelScored
+from classifiers.training.rows import ids_digest
+from classifiers.training.token_rows import TokenRows
 
 Targets = Literal["one", "any"]
 """How many labels the rows of a kind have: exactly one, or any number."""

@@ -1,0 +1,1 @@
+"""What is stored, without labels: clusters of it, and what they look like."""
