@@ -69,6 +69,7 @@ class GaussianHead(Head):
         if model.covariance in TIED and scores.W is not None:
             W, b = transform.folded(scores.W, scores.b)
             scores = Quadratic(b, W)
+        scores = scores.triangular()
         named = scores.named() | {"centre": solved.centre}
         if solved.whitening is not None:
             named["whitening"] = solved.whitening

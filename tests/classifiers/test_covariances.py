@@ -14,6 +14,7 @@ from classifiers.fit.gaussian import GaussianClassifier
 from classifiers.heads import covariance as module
 from classifiers.heads.covariance import MOMENTS, oas_shrinkage
 from classifiers.heads.gaussian import GaussianHead
+from classifiers.heads.quadratic import Quadratic
 from classifiers.heads.statistics import GaussianStatistics
 
 ALL = sorted(MOMENTS)
@@ -193,6 +194,25 @@ def test_few_rows_are_scored_by_their_few_directions_alone():
     assert narrow.quadratic.form == (1, 7)
     X, codes = scattered(14, 40, 64)
     assert GaussianClassifier(covariance="full").fit(X, codes).head_.quadratic.form == (0, 64)
+
+
+@pytest.mark.parametrize("dim", [1, 5, 64, 150])
+def test_a_triangular_whitening_scores_as_the_whole_one(dim):
+    rng = np.random.default_rng(dim)
+    F, o, Z = rng.normal(size=(3, dim, dim)), rng.normal(size=(3, dim)), rng.normal(size=(7, dim))
+    whole = Quadratic(rng.normal(size=3), F=F, o=o)
+    triangular = whole.triangular()
+    np.testing.assert_array_equal(np.tril(triangular.F, -1), 0)
+    by_hand = whole.b - 0.5 * ((np.einsum("crd,nd->ncr", F, Z) - o) ** 2).sum(axis=2)
+    np.testing.assert_allclose(whole(Z), by_hand, rtol=1e-9)
+    np.testing.assert_allclose(triangular(Z), by_hand, rtol=1e-9)
+
+
+def test_whole_covariances_are_kept_as_triangles():
+    X, codes = scattered(16, 90, 70)
+    F = GaussianClassifier(covariance="full").fit(X, codes).head_.quadratic.F
+    assert F.shape == (3, 70, 70)
+    np.testing.assert_array_equal(np.tril(F, -1), 0)
 
 
 def test_what_cannot_be_is_refused():
