@@ -33,7 +33,7 @@ async def of_images(
     while wanted:
         if not await images.ask(wanted) and cascades:
             return await of_images(service, uploads, heads, all_stages=True)
-        wanted = await run_in_threadpool(images.unsure, cascades)
+        wanted = await run_in_threadpool(images.unsure, cascades) if cascades else {}
     require(heads, images.found, images.problems)
     unasked = {read for head in cascades for read in head.stages} - images.found.keys()
     return images.found | {read: images.column() for read in unasked}
