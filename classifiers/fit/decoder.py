@@ -44,7 +44,8 @@ class DecoderClassifier(LabelsEstimator):
         width, heads, hidden: of the layer; width a multiple of heads. The paper has 768, 8 and 2048, on GPUs.
         dropout: share of the values dropped while training.
         alpha, beta: weights of the losses. alpha has no effect without text vectors, which "groups" can do without.
-        epochs, batch, learning_rate: of AdamW, see `classifiers.fit.descent`.
+        epochs, batch, learning_rate: of AdamW, see `classifiers.fit.descent`. On training rows of two real tasks that
+            were held out, 0.003 was better than 0.001 by 2 to 12 points of mean average precision.
         held_out: share of the rows that says when to stop; with fewer than 10, or at 0, the last epoch is kept.
         seed: of the rows held out, the order of the others, the first weights and the dropout.
         prompts: templates of the text vectors, for callers that make these from names; fit takes them as they come.
@@ -67,7 +68,7 @@ class DecoderClassifier(LabelsEstimator):
         beta: float = 1.0,
         epochs: int = 40,
         batch: int = 64,
-        learning_rate: float = 1e-3,
+        learning_rate: float = 3e-3,
         held_out: float = 0.1,
         seed: int = 0,
         prompts: Sequence[str] | None = None,
