@@ -9,7 +9,7 @@ from numpy.linalg import LinAlgError
 from classifiers.heads.triangle import inverse_of_covariance, inverse_of_triangle
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(1, 300), st.integers(0, 2**32 - 1))
 def test_a_triangle_and_its_inverse_make_the_identity(dim, seed):
     rng = np.random.default_rng(seed)
