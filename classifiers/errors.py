@@ -98,7 +98,7 @@ class NoTexts(ValueError):
         more = f" and {len(names) - 20} more" if len(names) > 20 else ""
         super().__init__(
             f"head {head!r} ({kind}) can't be asked for labels by name: it knows {listing(names[:20])}{more}; leave "
-            "labels out, or train a head with texts: --kind bilinear, or decoder with queries=text"
+            "labels out, or train a head with texts: --kind bilinear, decoder with queries=text, zeroshot with blend=0"
         )
 
 

@@ -17,6 +17,7 @@ from classifiers.heads.fusion import FusionHead
 from classifiers.heads.labels import LabelsHead
 from classifiers.heads.outlier import OutlierDetector
 from classifiers.heads.text import TextHead
+from classifiers.heads.zeroshot import ZeroShotHead
 from classifiers.manifest import Conformal, EncoderBlock, Manifest, side_by_side
 
 TOKENS = " tokens"
@@ -121,18 +122,23 @@ class PublishedHead:
             expected = tuple(f"{name} ({read})" for name, read in zip(names, self.inputs, strict=True))
             raise WrongFingerprint(self.name, expected, tuple(sorted(inputs)))
 
-    def require_texts(self) -> tuple[EncoderBlock, tuple[str, ...]]:
-        """The encoder whose texts name its labels, and the prompts. Raises NoTexts for a head without such texts."""
-        prompts = self.manifest.parameters.get("prompts")
-        if not isinstance(self.head, TextHead) or self.head.text is None or not isinstance(prompts, list):
-            raise NoTexts(self.name, self.manifest.kind, self.head.classes)
-        return self.manifest.encoders[0], tuple(str(prompt) for prompt in prompts)
+    def require_texts(self) -> tuple[tuple[EncoderBlock, ...], tuple[str, ...]]:
+        """The encoders whose texts name its labels, and the prompts. Raises NoTexts for a head without such texts."""
+        head, prompts = self.head, self.manifest.parameters.get("prompts")
+        known = isinstance(head, TextHead) and head.text is not None
+        if not (known or (isinstance(head, ZeroShotHead) and head.text_alone)) or not isinstance(prompts, list):
+            raise NoTexts(self.name, self.manifest.kind, head.classes)
+        return self.manifest.encoders, tuple(str(prompt) for prompt in prompts)
 
     def with_labels(self, labels: Sequence[str], text: ArrayLike) -> Self:
-        """The head for other labels, see `TextHead.with_labels`. Raises NoTexts, BadVectors."""
+        """The head for other labels, see `TextHead.with_labels`, without the prediction sets of its own.
+
+        Raises NoTexts, BadVectors.
+        """
         self.require_texts()
-        assert isinstance(self.head, TextHead)  # noqa: S101  # for mypy: just checked
-        return replace(self, head=self.head.with_labels(labels, text))
+        assert isinstance(self.head, TextHead | ZeroShotHead)  # noqa: S101  # for mypy: just checked
+        manifest = self.manifest.model_copy(update={"conformal": {}})
+        return replace(self, head=self.head.with_labels(labels, text), manifest=manifest)
 
     def require_answerable(
         self, *, coverage: float = 0.9, sets: Sets = "lac", max_outlier: float | None = None

@@ -20,6 +20,7 @@ from classifiers.heads.covariance import (
 )
 from classifiers.heads.quadratic import Quadratic
 from classifiers.heads.statistics import GaussianStatistics
+from classifiers.heads.triangle import inverse_of_triangle
 
 Priors = Literal["empirical", "uniform"] | tuple[float, ...]
 """The classes' shares of the rows, the same for every class with rows, or the probabilities themselves, (K,)."""
@@ -117,7 +118,7 @@ def whitening_of(covariance: NDArray[np.float64], statistics: GaussianStatistics
     """A with C⁻¹ = A Aᵀ, upper triangular; 1 / √v of a diagonal v. Raises NotTrainable."""
     try:
         if covariance.ndim == 2:
-            return np.linalg.solve(np.linalg.cholesky(covariance), np.eye(statistics.dim)).T
+            return inverse_of_triangle(np.linalg.cholesky(covariance)).T
         if covariance.min() > 0:
             return np.asarray(1.0 / np.sqrt(covariance))
     except np.linalg.LinAlgError:

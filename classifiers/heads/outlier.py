@@ -28,6 +28,7 @@ from classifiers.heads.base import require_shapes
 from classifiers.heads.covariance import oas_shrinkage, shrunk
 from classifiers.heads.statistics import GaussianStatistics
 from classifiers.heads.transform import unit_blocks
+from classifiers.heads.triangle import inverse_of_covariance
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,7 @@ class OutlierDetector:
 
 def inverse(covariance: NDArray[np.float64], shrinkage: float) -> NDArray[np.float64]:
     """The inverse of (1 - λ) C + λ (tr C / d) I, (d, d)."""
-    return np.asarray(np.linalg.inv(shrunk(covariance, shrinkage)), np.float64)
+    return inverse_of_covariance(shrunk(covariance, shrinkage))
 
 
 def doubt(proba: NDArray[Any]) -> NDArray[Any]:

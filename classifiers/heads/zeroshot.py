@@ -1,12 +1,14 @@
 """Classes that are known by their texts, with or without a Gaussian head of labelled rows beside them."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from classifiers.heads.base import Head, Meta, require_shapes
+from classifiers.heads.base import Head, Meta, check_vectors, require_shapes
+from classifiers.heads.text import check_text
 from classifiers.heads.transform import check_edges, unit_blocks
 
 Blend = float | Literal["gaussian"]
@@ -71,6 +73,33 @@ class ZeroShotHead(Head):
 
     def score(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.asarray(unit_blocks(X, self.edges) @ self._M.T + self._c)
+
+    @property
+    def text_alone(self) -> bool:
+        """Whether it knows nothing of its classes but their texts, so that others can be asked."""
+        return bool(self._settings["blend"] == 0)
+
+    def with_labels(self, classes: Sequence[str], text: ArrayLike) -> Self:
+        """The same head for other classes, in the order given: nothing is retrained, and the temperature stays.
+
+        Args:
+            classes: names (m,), m ≥ 2, each once.
+            text: their vectors (m, d), of any norm in each block, from the text sides that gave the head's own.
+
+        Raises:
+            BadVectors: another width or number of vectors, or one that is zero in a block.
+            ValueError: names that repeat, fewer than two, or a head with a part that was learned from rows.
+        """
+        names = list(classes)
+        if not self.text_alone or len(names) < 2 or len(set(names)) != len(names):
+            raise ValueError(
+                f"other classes are for a head from texts alone, at least two of them, each once; got {names[:20]} for "
+                f"blend {self._settings['blend']}"
+            )
+        rows = check_vectors(text, self.dim)
+        blocks = [check_text(rows[:, low:high], len(names)) for low, high in pairwise(self.edges)]
+        arrays = {**self._arrays, "text": np.concatenate(blocks, axis=1) / np.float32(len(blocks))}
+        return type(self)(names, arrays, self._settings, self.temperature)
 
     def settings(self) -> dict[str, Any]:
         return dict(self._settings)

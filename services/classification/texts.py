@@ -47,15 +47,24 @@ class LabelTexts:
     async def asked_for(self, heads: Sequence[PublishedHead], labels: Sequence[str]) -> list[PublishedHead]:
         """The same heads for these labels.
 
-        Raises NoTexts for a head that knows its own alone; WrongFingerprint when the embedding service has not the
-        encoder that gave the head's texts; ServiceDown, RemoteProblem.
+        Raises NoTexts for a head that knows its own alone; BadRequest for one label where a head tells them apart;
+        WrongFingerprint when the embedding service has not the encoder that gave the head's texts; ServiceDown,
+        RemoteProblem.
         """
-        for head in heads:
-            head.require_texts()  # before anything is embedded
+        for head in heads:  # before anything is embedded
+            head.require_texts()
+            if len(labels) < 2 and head.head.link == "softmax":
+                raise BadRequest(f"labels: head {head.name!r} gives one of them, so it needs at least 2 names; got 1")
         return [head.with_labels(labels, await self._vectors(head, labels)) for head in heads]
 
     async def _vectors(self, head: PublishedHead, labels: Sequence[str]) -> Vector:
-        encoder, prompts = head.require_texts()
+        """(m, d), the encoders' columns side by side."""
+        encoders, prompts = head.require_texts()
+        return np.concatenate([await self._of(head, each, prompts, labels) for each in encoders], axis=1)
+
+    async def _of(
+        self, head: PublishedHead, encoder: EncoderBlock, prompts: tuple[str, ...], labels: Sequence[str]
+    ) -> Vector:
         keys = {label: (encoder.fingerprint, prompts, label) for label in labels}
         found = {label: self._kept[key] for label, key in keys.items() if key in self._kept}
         missing = [label for label in labels if label not in found]

@@ -32,7 +32,7 @@ def test_temperature_finds_the_scale(scale):
     assert temperature == pytest.approx(np.exp(best.x), rel=1e-3)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32 - 1),
     n=st.integers(1, 40),

@@ -38,7 +38,7 @@ def test_scores_by_hand():
     np.testing.assert_allclose(aps_scores(PROBA), before, atol=1e-6)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(0, 30), n_classes=st.integers(2, 9), ties=st.booleans())
 def test_scores_of_the_true_class_alone_are_the_same(seed, n, n_classes, ties):
     rng = np.random.default_rng(seed)
@@ -98,7 +98,7 @@ def test_sets_hold_what_they_promise_on_average(kind, rows):
         assert most[coverage] <= coverage + 1 / (rows + 1) + 0.01  # no more than promised, but for ties
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 2**32 - 1), rows=st.integers(1, 60), kind=st.sampled_from(["lac", "aps"]))
 def test_sets_of_larger_coverages_hold_those_of_smaller(seed, rows, kind):
     rng = np.random.default_rng(seed)

@@ -31,7 +31,7 @@ def drawn_cosines(seed: int, rows: int = 6, p: int = 3, q: int = 7) -> tuple[tor
 
 
 @given(seed=st.integers(0, 1000), scale=st.sampled_from([1.0, 8.0, 32.0]), margin=st.sampled_from([0.0, 0.3]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_two_factors_are_the_whole_loss(seed, scale, margin):
     """log(1 + Σ e^{s_j} Σ e^{−s_i} + Σ e^{s_j} + Σ e^{−s_i}), eq. 5, term by term with NumPy."""
     positive, negative = drawn_cosines(seed)
@@ -96,7 +96,7 @@ def test_the_margin_turns_the_angle_and_never_rises_again():
 
 
 @given(seed=st.integers(0, 1000), clusters=st.integers(5, 40), count=st.integers(1, 40))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_positives_are_never_drawn_as_negatives(seed, clusters, count):
     generator = torch.Generator().manual_seed(seed)
     E = torch.nn.functional.normalize(torch.randn(6, 4, generator=generator))

@@ -22,7 +22,7 @@ def drawn(seed, n, n_classes):
     return probabilities(scores).astype(np.float32), codes
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 60), n_classes=st.integers(2, 7))
 def test_figures_are_those_of_scikit_learn(seed, n, n_classes):
     proba, codes = drawn(seed, n, n_classes)

@@ -197,7 +197,7 @@ def test_auto_compares_rules_on_rows_their_weights_did_not_see():
     assert found["stack"] < found["log-average"]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(n=st.integers(1, 60), folds=st.integers(2, 6), seed=st.integers(0, 1000))
 def test_folds_are_even_in_size_and_in_classes(n, folds, seed):
     codes = np.random.default_rng(seed).integers(0, 4, n)

@@ -45,7 +45,7 @@ def test_the_control_is_the_mean_oracle_of_columns_shuffled_within_classes():
     assert independent_oracle(right, codes) == pytest.approx(np.mean(drawn), abs=0.003)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 2**32 - 1), members=st.integers(1, 5), n=st.integers(1, 30))
 def test_the_oracle_is_never_worse_than_a_member_and_grows_with_their_number(seed, members, n):
     rng = np.random.default_rng(seed)

@@ -96,7 +96,7 @@ def test_temperatures_of_one_give_the_uncalibrated_rule_and_others_that_of_divid
 
 
 @pytest.mark.parametrize("rule", [*sorted(RULES), "stack"])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(scores=scored(), seed=st.integers(0, 1000))
 def test_the_order_of_classes_and_of_members_does_not_matter(rule, scores, seed):
     rng = np.random.default_rng(seed)
@@ -109,7 +109,7 @@ def test_the_order_of_classes_and_of_members_does_not_matter(rule, scores, seed)
 
 
 @pytest.mark.parametrize("rule", [*sorted(RULES), "stack"])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(scores=scored())
 def test_one_member_alone_or_several_times_is_that_member(rule, scores):
     alone = scores[:, :1]

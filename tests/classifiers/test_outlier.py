@@ -70,7 +70,7 @@ def test_vectors_of_any_size_have_a_finite_score(toy, scale):
     assert np.isfinite(detector_of(toy).score(X)).all()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1), n_classes=st.integers(2, 4), edges=st.sampled_from([(0, 6), (0, 2, 6)]))
 def test_scores_of_rows_left_out_are_those_of_refits(seed, n_classes, edges):
     toy = make_toy(n=24, dim=6, n_classes=n_classes, seed=seed)

@@ -40,7 +40,7 @@ def test_moments_are_those_of_numpy(toy):
     np.testing.assert_allclose(found.covariance(), pooled(X, toy.codes), rtol=1e-9, atol=1e-12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32 - 1),
     n=st.integers(2, 80),

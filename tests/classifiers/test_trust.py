@@ -11,7 +11,7 @@ from classifiers.trust import ECE_BINS, SHARES, auroc, reliability, risk_coverag
 CONFIDENCE = st.lists(st.sampled_from([0.0, 0.2, 0.5, 0.50001, 0.8, 0.9, 1.0]), min_size=1, max_size=60)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 40), m=st.integers(1, 40), ties=st.booleans())
 def test_auroc_is_that_of_scikit_learn(seed, n, m, ties):
     rng = np.random.default_rng(seed)
@@ -49,7 +49,7 @@ def test_risk_coverage_by_hand():
     assert risk_coverage_area(confidence, right) == pytest.approx(np.mean([0, 0.5 / 2, 1 / 3, 2 / 4]))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(CONFIDENCE, st.integers(0, 2**32 - 1))
 def test_every_point_is_what_its_limit_gives(values, seed):
     rng = np.random.default_rng(seed)

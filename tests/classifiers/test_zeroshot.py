@@ -1,5 +1,7 @@
 """Zero-shot heads against cosines and Gaussians computed by themselves; names, prompts and texts."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from toys import DIRECTIONS, WithTexts, embed_texts, text_of, unit
@@ -53,6 +55,27 @@ def test_cosines_of_several_encoders_are_averaged(toy):
     texts = embed_texts(toy.classes).astype(np.float64)
     each = [unit(toy.X[:, part].astype(float)) @ unit(texts[:, part]).T for part in (slice(0, 5), slice(5, 12))]
     np.testing.assert_allclose(made.head_.scores(scaled), 50 * (each[0] + each[1]), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("blocks", [None, (0, 5, 12)])
+def test_other_classes_make_the_head_that_their_texts_would_have_made(toy, blocks):
+    edges = (0, 12) if blocks is None else blocks
+    names, other = ["new", "class 3", "newer"], np.random.default_rng(0).normal(size=(3, 12))
+    text = np.concatenate([unit(other[:, low:high]) for low, high in pairwise(edges)], axis=1)
+    made = ZeroShotClassifier(classes=names, blocks=blocks).fit(
+        toy.X, toy.labels, text=dict(zip(names, text, strict=True))
+    )
+    asked = WithTexts(blocks=blocks).fit(toy.X, toy.labels).head_.with_temperature(1.4).with_labels(names, 3 * other)
+    assert (asked.classes, asked.temperature) == (tuple(names), 1.4)
+    wanted = [made.head_.classes.index(name) for name in names]
+    np.testing.assert_allclose(asked.scores(toy.X), made.head_.scores(toy.X)[:, wanted], rtol=1e-4, atol=1e-4)
+    for wrong in (["new"], ["new", "new"]):
+        with pytest.raises(ValueError, match="at least two"):
+            asked.with_labels(wrong, other[: len(wrong)])
+    with pytest.raises(BadVectors, match="expected 3 text vectors"):
+        asked.with_labels(names, other[:2])
+    with pytest.raises(ValueError, match="for blend 1"):
+        WithTexts(blend=1.0).fit(toy.X, toy.labels).head_.with_labels(names, other)
 
 
 @pytest.mark.parametrize("blend", [0.0, 0.3, "gaussian"])

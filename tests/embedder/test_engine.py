@@ -54,7 +54,7 @@ def engines(tmp_path_factory):
     return [TorchEngine("cpu", "fp32").compile(graph()), OpenVINOEngine(cache, "fp32").compile(graph())]
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.integers(1, 75))
 def test_any_number_of_rows_gives_the_modules_own_numbers(engines, rows):
     x = pixels(rows, seed=rows)

@@ -38,7 +38,7 @@ def rows_first(image: Image.Image, p: ImagePreprocessing) -> np.ndarray:
 sides = st.integers(1, 320)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     width=sides,
     height=sides,
@@ -58,7 +58,7 @@ def test_fit_is_torchvisions(width: int, height: int, resize: int, size: int, in
         assert np.abs(got - torchvisions(image, p)).max() <= 2
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(width=sides, height=sides, resize=st.integers(1, 160), size=st.integers(1, 160))
 def test_fit_with_nearest_takes_pixels_of_the_picture_at_torchvisions_places(
     width: int, height: int, resize: int, size: int

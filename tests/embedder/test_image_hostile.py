@@ -81,7 +81,7 @@ def test_cut_off_anywhere_is_refused_or_still_whole(name: str) -> None:
             assert refusal(data[:end]).reason in ("empty", "not_an_image", "truncated")
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 @given(
     name=st.sampled_from(sorted(FILES)),
     changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.binary(min_size=1, max_size=6)), max_size=6),

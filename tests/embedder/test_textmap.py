@@ -57,7 +57,7 @@ def test_vectors_equal_transformers_with_mean_pooling(network):
         np.testing.assert_allclose(network(ids, mask), wanted, atol=1e-5)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 999), strength=st.floats(0.01, 100))
 def test_ridge_equals_scikit_learn(seed, strength):
     random = np.random.default_rng(seed)

@@ -69,6 +69,16 @@ def home(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path, lite0: Encod
         params={"epochs": 0},
         texts=lambda _, texts: lite0.embed_texts(texts),
     )
+    train(
+        store,
+        Registry(settings.heads),
+        task=demo.TASK,
+        encoders=["lite0"],
+        kind="zeroshot",
+        name="words",
+        params={"blend": 0},
+        texts=lambda _, texts: lite0.embed_texts(texts),
+    )
     small = {"queries": "groups", "width": 32, "hidden": 32, "epochs": 2}
     train(store, Registry(settings.heads), task=SEVERAL, encoders=["lite0"], kind="decoder", name="parts", params=small)
     return Home(settings, store, cells)

@@ -192,7 +192,7 @@ def test_a_given_request_id_comes_back_and_a_bad_one_does_not(http):
 
 def test_heads_are_listed_shown_and_promoted(http, home):
     listed = {head["name"]: head for head in http.get("/heads").json()["heads"]}
-    assert set(listed) == {"gaussian", "linear", "named", "parts", "several"}
+    assert set(listed) == {"gaussian", "linear", "named", "parts", "several", "words"}
     version = listed["linear"]["aliases"]["latest"]
     assert http.get("/heads/linear").json()["version"] == version
     answer = http.post("/heads/linear/alias", json={"alias": "production", "version": version})

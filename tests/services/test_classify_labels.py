@@ -65,9 +65,26 @@ def test_labels_that_were_never_trained_are_asked_by_name(client, services, home
     assert embedded(services) == before + 2 + 4 * len(PROMPTS)  # a text is fetched once
 
 
+def test_a_zero_shot_head_chooses_among_other_names(client, home, lite0, china):
+    names = ["tennis ball", "palace", "volcano"]
+    [item] = client.classify([china], heads=["words"], labels=names).items
+    [answer] = item.answers
+    published = Registry(home.settings.heads).load("words")
+    vectors = lite0.embed(np.stack([lite0.prepare(decode(china).image)])).vectors
+    text = class_vectors(lite0.embed_texts, names, PROMPTS, (0, 1280))
+    unit = (vectors / np.linalg.norm(vectors) - published.head.centre) @ text.T
+    assert answer.label == names[int(unit.argmax())] == "palace"
+    assert sum(each.probability for each in answer.top_k) == pytest.approx(1, abs=1e-5)
+    assert answer.prediction_set is None
+    [own] = client.classify([china], heads=["words"]).items[0].answers
+    assert own.prediction_set is not None
+    assert own.label in {"defective", "intact"}
+
+
 @pytest.mark.parametrize(
     ("head", "labels", "code", "told"),
     [
+        ("words", ["cat"], "bad_request", "needs at least 2 names"),
         ("several", ["cat"], "no_texts", "it knows bright, defective, even; leave labels out"),
         ("gaussian", ["cat"], "no_texts", "--kind bilinear"),
         ("named", ["cat", "cat"], "bad_request", "each once"),

@@ -36,7 +36,7 @@ def test_a_stored_vector_stays(store: Store) -> None:
     assert features.put([], np.empty((0, DIM))) == 0
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sizes=st.lists(st.integers(1, 40), max_size=4), batch_rows=st.integers(1, 64))
 def test_scan_gives_every_row_once(tmp_path_factory: pytest.TempPathFactory, sizes: list[int], batch_rows: int) -> None:
     features = Store.open(tmp_path_factory.mktemp("scan")).ensure_features("toy", toy_spec(), PROBE)

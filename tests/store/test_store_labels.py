@@ -80,7 +80,7 @@ _label = st.builds(
 )
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(_label, max_size=6))
 def test_like_a_dictionary(tmp_path_factory: pytest.TempPathFactory, given_labels: list[Label]) -> None:
     """Against a model: a dictionary with setdefault for the split."""
