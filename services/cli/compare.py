@@ -65,7 +65,7 @@ def compare(
     if resume is not None:
         comparison = load(opened, resume, texts)
     else:
-        names = list(dict.fromkeys(encoder or [table.name for table in opened.encoders()]))
+        names = list(dict.fromkeys(encoder or sorted(table.name for table in opened.encoders())))
         comparison = job.start(
             opened,
             folder / f"{head_name(str(task))}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}",
