@@ -23,7 +23,7 @@ from store import Store
 
 A_REQUEST, REPEATS = 32, 3
 HEADS: dict[str, dict[str, Any]] = {
-    "lite0 alone": {"encoders": ["lite0"]},
+    "lite0": {"encoders": ["lite0"]},
     "cascade": {"encoders": ENCODERS, "kind": "fusion", "params": {"rule": "cascade", "costs": [0.39, 0.61, 0.87]}},
     "log-average": {"encoders": ENCODERS, "kind": "fusion", "params": {"rule": "log-average"}},
 }
@@ -49,7 +49,7 @@ def main() -> None:
         store = Store.open(settings.store)
         prepare(store, options.data, [options.task])
         for name, asked in HEADS.items():
-            train(store, Registry(settings.heads), task=options.task, name=name.replace(" ", "-"), **asked)
+            train(store, Registry(settings.heads), task=options.task, name=name, **asked)
         with running(settings) as services, Client(services.classification_url, timeout=300) as client:
             for name in HEADS:
                 print(measured(client, store, options.task, name))
@@ -60,13 +60,12 @@ def measured(client: Client, store: Store, task: str, name: str) -> str:
     rows = [row for row in store.labels.get(task).to_pylist() if row["split"] == "test"]
     truth = {row["id"]: row["labels"] for row in rows}
     images = [data for _, data in store.assets.contents(list(truth)) if isinstance(data, bytes)]
-    head = name.replace(" ", "-")
     items = []
 
     def ask() -> None:
         items.clear()
         for start in range(0, len(images), A_REQUEST):
-            items.extend(client.classify(images[start : start + A_REQUEST], heads=[head]).items)
+            items.extend(client.classify(images[start : start + A_REQUEST], heads=[name]).items)
 
     rate = len(images) / statistics.median(timed(ask, REPEATS))
     answers = [item.answers[0] for item in items]

@@ -107,9 +107,9 @@ def scoring_parameters(head: Head) -> int:
     if isinstance(head, FusionHead):
         nested = head.members if head.joint is None else (head.joint,)
         return sum(map(scoring_parameters, nested)) + sum(array.size for array in head.combiner.arrays().values())
-    arrays = head.arrays()
     if isinstance(head, ZeroShotHead):
         return len(head.classes) * (head.dim + 1)
+    arrays = head.arrays()
     if isinstance(head, GaussianHead):
         kept = head.transform.rowwise if head.tied else head.transform
         arrays = head.quadratic.named() | kept.arrays()

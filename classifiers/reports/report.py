@@ -51,6 +51,11 @@ class Report:
         return {split: figures.summary() for split, figures in found.items()}
 
 
+def rows_used(learned: int, found: Mapping[str, Evaluation | LabelFigures]) -> dict[str, int]:
+    """Rows by split: those learned from, and those that the figures of `val` and `test` are of."""
+    return {"train": learned} | {split: found[split].rows if split in found else 0 for split in ("val", "test")}
+
+
 def to_json(report: Report) -> str:
     """The whole report. Confusion matrices are lists of [true class, predicted class, rows] without zeros."""
     content = {

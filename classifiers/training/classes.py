@@ -12,7 +12,7 @@ from classifiers.evaluate import Evaluation, Outcomes, summarise
 from classifiers.heads.base import Head, probabilities
 from classifiers.manifest import Conformal
 from classifiers.reports.fusion import FusionReport
-from classifiers.reports.report import Report
+from classifiers.reports.report import Report, rows_used
 from classifiers.training.fused import fusion_reports
 from classifiers.training.kinds import ONE_LABEL_KINDS, validate
 from classifiers.training.outliers import Outliers, learn_outliers, tell_strangers
@@ -109,9 +109,7 @@ def make_report(
     crossed = not rows.labelled("val").num_rows
     evaluations = {CROSS_VALIDATION if crossed else "val": calibrated.evaluation, "test": test}
     found = {split: evaluation for split, evaluation in evaluations.items() if evaluation}
-    used = {"train": sum(learned.counts)} | {
-        split: found[split].rows if split in found else 0 for split in ("val", "test")
-    }
+    used = rows_used(sum(learned.counts), found)
     return Report(
         task=rows.task,
         kind=head.kind,

@@ -9,7 +9,7 @@ from classifiers.fit.labels import LabelsEstimator
 from classifiers.fit.platt import fit_platt
 from classifiers.heads.labels import LabelsHead
 from classifiers.reports.labels import LabelFigures, binary_nll
-from classifiers.reports.report import Report
+from classifiers.reports.report import Report, rows_used
 from classifiers.thresholds import tune_thresholds
 from classifiers.training.label_kinds import LabelKind, LabelsLearned, learn_labels
 from classifiers.training.label_rows import LabelRows, LabelScored
@@ -59,7 +59,7 @@ def train_labels(
     validation = "val" if rows.labelled("val").num_rows else HELD_OUT
     figures = {validation: validated, "test": evaluate_labelled(rows, head, "test")}
     found = {split: each for split, each in figures.items() if each}
-    used = {"train": learned.rows} | {split: found[split].rows if split in found else 0 for split in ("val", "test")}
+    used = rows_used(learned.rows, found)
     report = Report(
         task=rows.task,
         kind=head.kind,

@@ -28,7 +28,7 @@ async def of_images(
     """
     images = Images(service, uploads, heads)
     cascades = [] if all_stages else [head for head in heads if head.stages]
-    first = [read for head in heads for read in (head.stages[:1] if head in cascades else head.inputs)]
+    first = [read for head in heads for read in (head.inputs if all_stages else head.stages[:1] or head.inputs)]
     wanted: Mapping[str, Sequence[int]] = dict.fromkeys(first, images.good)
     while wanted:
         if not await images.ask(wanted) and cascades:

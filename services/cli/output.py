@@ -53,13 +53,13 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[object]], title: str =
 
 def assignment(text: str) -> tuple[str, Any]:
     """``C=0.5`` → ("C", 0.5): the value is read as JSON, or else is the text itself."""
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise typer.BadParameter(f"--set {text!r}: write name=value, e.g. --set shrinkage=0.1")
+    from classifiers.compare import candidates
+    from classifiers.errors import BadParameter
+
     try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
+        return candidates.assignment(text)
+    except BadParameter:
+        raise typer.BadParameter(f"--set {text!r}: write name=value, e.g. --set shrinkage=0.1") from None
 
 
 @contextmanager
