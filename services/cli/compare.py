@@ -68,7 +68,7 @@ def compare(
         names = list(dict.fromkeys(encoder or sorted(table.name for table in opened.encoders())))
         comparison = job.start(
             opened,
-            folder / f"{head_name(str(task))}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}",
+            folder / f"{head_name(str(task))}-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}",
             task=str(task),
             encoders=names,
             candidates=_candidates(names, kind or (), candidate or (), candidates),

@@ -164,6 +164,17 @@ def test_compare_refuses_what_cannot_be(headwater, home, tmp_path):
     assert not (tmp_path / "compare").exists()
 
 
+def test_comparisons_begun_at_once_have_folders_of_their_own(home, tmp_path):
+    command = [sys.executable, "-m", "services.cli", "compare", "--store", home.settings.store, "--task", demo.TASK]
+    command += ["--candidate", "gaussian shrinkage=0.5"]
+    begun = [subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    for process in begun:
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+    records = [json.loads((folder / "compare.json").read_text()) for folder in (tmp_path / "compare").iterdir()]
+    assert [record["state"] for record in records] == ["done", "done"]
+
+
 def test_compare_stopped_by_ctrl_c_can_go_on(home, tmp_path):
     command = [sys.executable, "-m", "services.cli", "compare", "--store", home.settings.store]
     started = subprocess.Popen(
