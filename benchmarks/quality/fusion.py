@@ -20,6 +20,7 @@ from benchmarks.quality.vectors import ENCODERS, Vectors, paired_interval
 from classifiers.fit.fusion import FusionClassifier
 from classifiers.fit.gaussian import GaussianClassifier
 from classifiers.fit.linear import LinearClassifier
+from classifiers.fit.shrinkage import CANDIDATES
 from classifiers.heads.rules import RULES, filled, log_softmax, weighted
 from classifiers.reports.fusion import disagreements, independent_oracle, oracle_accuracy, q_statistics
 from store import Store
@@ -35,8 +36,8 @@ EARLIER = {
     "clothing10": {"best single": 0.906, "log-average": 0.914, "concatenation": 0.909, "oracle": 0.944},
     "caltech99": {"best single": 0.932, "log-average": 0.932, "concatenation": 0.938, "oracle": 0.956},
 }
-"""Figures of an earlier, plain measurement with LDA heads on the same splits: to be reached. Its best single encoder
-was named on test rows, so it is compared with the best one on test rows here, which nothing else goes by."""
+"""Figures of an earlier, plain measurement with LDA heads on the same splits: to be reached. There every encoder had a
+shrinkage of its own, and the best single one was named on test rows: so it is here, for this comparison alone."""
 
 NORMALISING = "normalising the vectors changes the accuracy by more than chance (an interval without 0)"
 ORACLE = "the oracle gains more over the best single encoder than three refits of one encoder do"
@@ -49,7 +50,8 @@ Right = NDArray[np.bool_]
 
 def studies(store: Store, load: Any) -> list[Study]:
     """One a task."""
-    settings = {"draws": DRAWS, "shrinkages": SHRINKAGES, "most training": MOST_TRAINING, "encoders": ENCODERS}
+    chosen = {"shrinkages": SHRINKAGES, "alone": CANDIDATES, "encoders": ENCODERS}
+    settings = chosen | {"draws": DRAWS, "most training": MOST_TRAINING}
     made = []
     for task in TASKS:
         vectors: Vectors = load(store, task)
@@ -108,7 +110,7 @@ def fusing(vectors: Vectors) -> tuple[list[Finding], list[Table]]:
     found.append(gain(STACK, where, own, draws, "stack", None, 0.0, more=True))
     found.append(gain(NLC, where, own, draws, "nlc", None, 0.0, more=True))
     found.append(gain(NO_GATE, where, own, draws, "nlc", "stack", 0.005, more=False))
-    found += reached(vectors.task, own)
+    found += reached(vectors, own)
     return found, [rules_table(vectors.task, own, draws), pairs_table(vectors.task, own)]
 
 
@@ -207,13 +209,24 @@ def gain(
     return Finding(claim, where, figure, bool(holds), sure=not low <= limit <= high)
 
 
-def reached(task: str, own: Fused) -> list[Finding]:
+def reached(vectors: Vectors, own: Fused) -> list[Finding]:
     """The figures to beat, on the data set's own split."""
+    if vectors.task not in EARLIER:
+        return []
+    heads = [GaussianClassifier(shrinkage=shrinkage) for shrinkage in CANDIDATES]
+    alone = np.stack([tuned(heads, vectors, encoder)[0][0] for encoder in ENCODERS], axis=1) > 0
     found = {name: float(right.mean()) for name, right in own.rules.items()}
-    found |= {"best single": float(own.alone.mean(axis=0).max()), "oracle": oracle_accuracy(own.alone)}
+    found |= {"best single": float(alone.mean(axis=0).max()), "oracle": oracle_accuracy(alone)}
+    shared = {"best single": float(own.alone.mean(axis=0).max()), "oracle": oracle_accuracy(own.alone)}
+    told = {name: f"; of the fused heads' members {figure:.3f}" for name, figure in shared.items()}
     return [
-        Finding(REACHED, f"{task}, {name}", f"{found[name]:.3f}, earlier {figure:.3f}", round(found[name], 3) >= figure)
-        for name, figure in EARLIER.get(task, {}).items()
+        Finding(
+            REACHED,
+            f"{vectors.task}, {name}",
+            f"{found[name]:.3f}, earlier {figure:.3f}{told.get(name, '')}",
+            round(found[name], 3) >= figure,
+        )
+        for name, figure in EARLIER[vectors.task].items()
     ]
 
 
