@@ -150,7 +150,7 @@ def _grey_to_8_bit(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def fit(image: Image.Image, p: ImagePreprocessing) -> NDArray[np.uint8]:
-    """The short side resized to `p.resize`, then the centre `p.size` × `p.size`: (size, size, 3) uint8.
+    """Resized to `p.resize` as `p.crop` says, then the centre `p.size` × `p.size`: (size, size, 3) uint8.
 
     Equal to torchvision's `Resize` and `CenterCrop` on a Pillow image, rounding included, but only the pixels
     that are kept are computed, so extreme aspect ratios cost no memory. Where `p.size` is larger than the
@@ -160,12 +160,13 @@ def fit(image: Image.Image, p: ImagePreprocessing) -> NDArray[np.uint8]:
     """
     if image.mode != "RGB":
         raise ValueError(f"fit takes RGB images, got mode {image.mode!r}; use decode or image.convert('RGB')")
-    if p.interpolation not in _INTERPOLATION or p.crop != "centre":
+    if p.interpolation not in _INTERPOLATION or p.crop not in ("centre", "squash"):
         raise ValueError(
-            f"interpolation {p.interpolation!r}, crop {p.crop!r}; known: {', '.join(_INTERPOLATION)}; centre"
+            f"interpolation {p.interpolation!r}, crop {p.crop!r}; known: {', '.join(_INTERPOLATION)}; centre, squash"
         )
     short = min(image.size)
-    x, y = (_Axis.of(length, p.resize * length // short, p.size) for length in image.size)
+    sides = (p.resize if p.crop == "squash" else p.resize * length // short for length in image.size)
+    x, y = (_Axis.of(length, resized, p.size) for length, resized in zip(image.size, sides, strict=True))
     kept = np.asarray(_resized(image, x, y, _INTERPOLATION[p.interpolation]))
     if x.kept == y.kept == p.size:
         return kept.copy()

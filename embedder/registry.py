@@ -43,6 +43,8 @@ def load(
         base = load(parent, backend=backend, cache_dir=cache_dir, threads=threads, adapters=adapters)
         return AdaptedEncoder(base, stored)
     family, _, rest = name.partition("/")
+    if name.startswith("openclip@"):  # a folder that says itself which model it holds
+        family, rest = "openclip", name.removeprefix("openclip")
     if name in lite.RECORDS:
         return graph_encoder.assemble(name, lite.blueprint(name), backend, cache_dir, threads)
     if family == "openclip" and rest:
@@ -57,7 +59,7 @@ def load(
 
 def names(adapters: Path | None = None) -> list[str]:
     """What `load` takes, with patterns where there are too many to list, and the derived encoders in `adapters`."""
-    patterns = ["openclip/<model>/<pretrained>", "openclip/<model>@<checkpoint file>"]
+    patterns = ["openclip/<model>/<pretrained>", "openclip/<model>@<checkpoint file>", "openclip@<folder>"]
     return [*lite.RECORDS, *patterns, *sorted(_plugins()), *stored_names(adapters)]
 
 

@@ -14,8 +14,9 @@ Fingerprint = str
 class ImagePreprocessing:
     """How decoded RGB pixels become the network's input.
 
-    The short side is resized to `resize` pixels, then the centre `size` × `size` is cut out, scaled to
-    [0, 1] and normalised per channel with `mean` and `std`.
+    The short side is resized to `resize` pixels, or with `crop` ``squash`` both sides, whatever the picture's
+    shape; then the centre `size` × `size` is cut out, scaled to [0, 1] and normalised per channel with `mean` and
+    `std`.
     """
 
     size: int
@@ -37,7 +38,8 @@ class EncoderSpec:
         architecture: library and model, e.g. ``timm:tf_efficientnet_lite0``.
         weights: sha256 over the image network's tensors (names, shapes, values), not over a file format.
         activation: which activation the network runs with, e.g. ``quickgelu`` (OpenAI's CLIP) or ``gelu``.
-        output: which tensor is taken, e.g. ``pooled`` or ``projected``.
+        output: which tensor is taken, e.g. ``pooled`` or ``projected``; where tokens are not of the last layer,
+            of which, e.g. ``projected + penultimate tokens``.
         dim: width d of a vector.
         tokens: (P, F), the number of patch tokens and their width; None when the encoder gives none.
         image: preprocessing of images; None when the encoder takes none.

@@ -1,0 +1,126 @@
+"""From a name to what is built: which architecture, filled from which file, prepared how."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import open_clip
+from open_clip.constants import HF_CONFIG_NAME, HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
+from open_clip.model import CLIPTextCfg, CLIPVisionCfg
+from open_clip.pretrained import get_pretrained_cfg
+
+from embedder.errors import UnknownEncoder, WeightsError
+from embedder.openclip import fetch
+
+_QUICK = "-quickgelu"
+_TRAINING = ("patch_dropout", "timm_model_pretrained", "timm_drop", "timm_drop_path")
+"""Settings of a vision tower that change no number when it is used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An architecture and the file that fills it.
+
+    Attributes:
+        model: what open_clip calls the architecture; of a folder ``local-dir:<folder>``.
+        architecture: what a spec calls it, wherever it is.
+        checkpoint: the weights.
+        quick_gelu: build it with QuickGELU although the architecture's record does not say so.
+        preprocessing: of a pretrained tag, over the architecture's own.
+    """
+
+    model: str
+    architecture: str
+    checkpoint: Path
+    quick_gelu: bool = False
+    preprocessing: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        found: dict[str, Any] = open_clip.get_model_config(self.model)
+        return found
+
+
+def find(name: str) -> Source:
+    """``<model>/<pretrained>``, ``<model>@<file or folder>`` or ``@<folder>`` → what is built.
+
+    Raises UnknownEncoder for a model or tag that open_clip does not know, WeightsError for weights that are missing.
+    """
+    model, at, path = name.partition("@")
+    if at and (folder := Path(path).expanduser()).is_dir():
+        return _folder(model, folder, name)
+    if at and not model:
+        raise WeightsError(f"openclip{name} needs a folder with {HF_CONFIG_NAME}; {path!r} is none")
+    if at:
+        return Source(_known(model, name), _label(model), Path(path).expanduser(), model.endswith(_QUICK))
+    model, _, tag = name.partition("/")
+    _known(model, name)
+    record = get_pretrained_cfg(model, tag)
+    if not record:
+        tags = open_clip.list_pretrained_tags_by_model(model)
+        raise UnknownEncoder(f"openclip/{name}", [f"openclip/{model}/{t}" for t in tags] or [f"openclip/{model}@FILE"])
+    checkpoint = fetch.checkpoint(name, model, record)
+    return Source(model, _label(model), checkpoint, bool(record.get("quick_gelu")), record)
+
+
+def _known(model: str, name: str) -> str:
+    if model not in open_clip.list_models():
+        raise UnknownEncoder(f"openclip/{name}", [f"openclip/{known}/…" for known in open_clip.list_models()])
+    return model
+
+
+def _label(model: str) -> str:
+    """The activation is a fact of its own in a spec, so a name that only states it is the plain one."""
+    return f"open_clip:{model.removesuffix(_QUICK)}"
+
+
+def _folder(model: str, folder: Path, name: str) -> Source:
+    config = _config(folder)
+    if model:
+        _require_same(_known(model, name), config, folder)
+    files = [folder / file for file in (HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME)]
+    checkpoint = next((file for file in files if file.is_file()), None)
+    if checkpoint is None:
+        raise WeightsError(f"{folder} has no {HF_SAFE_WEIGHTS_NAME} and no {HF_WEIGHTS_NAME}; put the weights there")
+    return Source(f"local-dir:{folder}", _label(model) if model else _digest(config), checkpoint)
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    path = folder / HF_CONFIG_NAME
+    try:
+        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["model_cfg"]
+        _vision(config)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(
+            f"{folder} has no usable {HF_CONFIG_NAME} ({error!r}); it describes the model under 'model_cfg', with "
+            f"embed_dim, vision_cfg and text_cfg: take the whole folder from the hub, or give the file of weights as "
+            f"openclip/<model>@FILE"
+        ) from error
+    return config
+
+
+def _require_same(model: str, config: dict[str, Any], folder: Path) -> None:
+    """A folder under a model's name shares that model's identity, so it has to be that model."""
+    named = open_clip.get_model_config(model)
+    other_tower = _vision(named) != _vision(config)
+    if other_tower or (model.endswith(_QUICK) and not config.get("quick_gelu")):
+        raise WeightsError(
+            f"{folder} describes another image tower than {model}: {_vision(config)}, not {_vision(named)}; "
+            f"leave the model out: openclip@{folder}"
+        )
+
+
+def _vision(config: dict[str, Any]) -> dict[str, Any]:
+    """All that decides the image tower but its activation, defaults filled in."""
+    CLIPTextCfg(**config["text_cfg"])  # refuses what it does not know
+    tower = asdict(CLIPVisionCfg(**config["vision_cfg"]))
+    return {"embed_dim": config["embed_dim"]} | {key: tower[key] for key in tower if key not in _TRAINING}
+
+
+def _digest(config: dict[str, Any]) -> str:
+    """Of the record as it stands: defaults of a library may change, and identities must not."""
+    record = {key: config[key] for key in ("embed_dim", "vision_cfg")}
+    text = json.dumps(record, sort_keys=True, separators=(",", ":"))
+    return f"open_clip:config-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
