@@ -112,9 +112,10 @@ def tokeniser(source: Source) -> Tokenise:
         tokenizer = open_clip.get_tokenizer(source.model)
     except Exception as error:  # transformers raises whatever its readers and the hub's client do
         hub = source.config["text_cfg"].get("hf_tokenizer_name")
+        by_name = f", a model by name those of the hub: {fetch.parts(hub, '*.json', '*.model', '*.txt')}" if hub else ""
         raise WeightsError(
             f"the tokeniser of {source.architecture} could not be read ({error}); a folder needs its files beside the "
-            f"weights, a model by name those of the hub: {fetch.parts(hub, '*.json', '*.model', '*.txt')}"
+            f"weights{by_name}"
         ) from error
 
     def tokenise(texts: Sequence[str]) -> tuple[NDArray[np.int64], ...]:
