@@ -49,7 +49,7 @@ def find(name: str) -> Source:
     Raises UnknownEncoder for a model or tag that open_clip does not know, WeightsError for weights that are missing.
     """
     model, at, path = name.partition("@")
-    if at and (folder := Path(path).expanduser()).is_dir():
+    if path and (folder := Path(path).expanduser()).is_dir():
         return _folder(model, folder, name)
     if at and not model:
         raise WeightsError(f"openclip{name} needs a folder with {HF_CONFIG_NAME}; {path!r} is none")
