@@ -6,6 +6,7 @@ from embedder.errors import UnknownEncoder
 
 POOLED, TOKENS, PENULTIMATE = "pooled", "tokens", "penultimate"
 WORDS = (POOLED, TOKENS, PENULTIMATE)
+ENDINGS = f"[:{POOLED}][:{TOKENS} or :{PENULTIMATE}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +17,8 @@ class Output:
         pooled: vectors before the projection into the space of texts; the usual input of linear probes (Radford et
             al. 2021, appendix A.3).
         tokens: patch tokens of the last layer, also of towers that give none without being asked.
-        penultimate: patch tokens that enter the last layer, after the final norm. They keep place better than the
-            last layer's, which training shapes through the class token alone (TagCLIP, Lin et al. 2023).
+        penultimate: patch tokens that enter the last layer, after the final norm; found to keep the place of things
+            better than the last layer's (TagCLIP, Lin et al. 2023).
     """
 
     pooled: bool = False
@@ -40,5 +41,5 @@ def split(name: str) -> tuple[str, Output]:
         rest, _, word = rest.rpartition(":")
         words.append(word)
     if len(set(words)) < len(words) or {TOKENS, PENULTIMATE} <= set(words):
-        raise UnknownEncoder(f"openclip/{name}", [f"openclip/{rest}[:{POOLED}][:{TOKENS} or :{PENULTIMATE}]"])
+        raise UnknownEncoder(f"openclip/{name}", [f"openclip/{rest}{ENDINGS}"])
     return rest, Output(POOLED in words, TOKENS in words, PENULTIMATE in words)

@@ -13,6 +13,7 @@ from open_clip.pretrained import get_pretrained_cfg
 
 from embedder.errors import UnknownEncoder, WeightsError
 from embedder.openclip import fetch
+from embedder.openclip.output import ENDINGS
 
 _QUICK = "-quickgelu"
 _TRAINING = ("patch_dropout", "timm_model_pretrained", "timm_drop", "timm_drop_path")
@@ -59,8 +60,8 @@ def find(name: str) -> Source:
     _known(model, name)
     record = get_pretrained_cfg(model, tag)
     if not record:
-        tags = open_clip.list_pretrained_tags_by_model(model)
-        raise UnknownEncoder(f"openclip/{name}", [f"openclip/{model}/{t}" for t in tags] or [f"openclip/{model}@FILE"])
+        known = [f"openclip/{model}/{tag}" for tag in open_clip.list_pretrained_tags_by_model(model)]
+        raise UnknownEncoder(f"openclip/{name}", [*known, f"openclip/{model}@FILE", f"each perhaps with {ENDINGS}"])
     checkpoint = fetch.checkpoint(name, model, record)
     return Source(model, _label(model), checkpoint, bool(record.get("quick_gelu")), record)
 

@@ -1,5 +1,7 @@
 """openclip/…: all of open_clip's pretrained pairs as data: what each is prepared with, and what its tower gives."""
 
+from pathlib import Path
+
 import clips
 import numpy as np
 import open_clip
@@ -8,7 +10,7 @@ import torch
 from open_clip.pretrained import get_pretrained_cfg
 from open_clip.transform import PreprocessCfg, image_transform_v2
 
-from embedder import openclip
+from embedder import openclip, probe, registry
 from embedder.image import fit
 from embedder.openclip import model as clip
 from embedder.openclip.output import Output
@@ -60,6 +62,24 @@ def test_the_nine_openai_towers(name, size, dim, pooled, tokens):
     assert openclip._shapes(model.visual, Output(), size, name) == (dim, given)
     every = Output(pooled=True, tokens=True, penultimate=name.startswith("ViT"))
     assert openclip._shapes(on_meta(name, "openai").visual, every, size, name) == (pooled, tokens)
+    row = f"| `{name}` | {size} | {dim} | {pooled} | {tokens[0]} × {tokens[1]}"
+    assert row in (Path(__file__).parents[2] / "docs" / "encoders.md").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [row[0] for row in NINE])
+def test_the_nine_at_full_size(name, tmp_path):
+    """Random weights, saved and read back, against open_clip's own forward pass."""
+    torch.manual_seed(0)
+    model = open_clip.create_model(name, force_quick_gelu=True).eval()
+    path = clips.save(model, tmp_path / "weights.safetensors")
+    encoder = registry.load(f"openclip/{name}-quickgelu@{path}:tokens", backend="torch-fp32", cache_dir=tmp_path)
+    photo = clips.photos()[:1]
+    found = encoder.embed(np.stack([encoder.prepare(image) for image in photo]), tokens=True)
+    theirs = clips.encode(model, photo)
+    assert probe._cosines(found.vectors, theirs).min() > 0.9999
+    assert found.tokens.shape[1:] == encoder.spec.tokens
+    path.unlink()
 
 
 def test_every_pretrained_pair_is_prepared_as_open_clip_prepares_it():
