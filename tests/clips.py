@@ -12,6 +12,8 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from safetensors.torch import save_file
 from sklearn.datasets import load_sample_images
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 VIT = {"image_size": 64, "layers": 3, "width": 64, "patch_size": 16, "head_width": 16}
 RESNET = {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None, "head_width": 16}
@@ -128,3 +130,12 @@ def save_folder(model: torch.nn.Module, name: str, folder: Path, *, file: str, *
     (folder / "open_clip_config.json").write_text(json.dumps(record))
     save(model, folder / file)
     return folder
+
+
+def save_tokeniser(folder: Path) -> None:
+    """The files of a tokeniser of another kind than CLIP's."""
+    vocabulary = {"[UNK]": 0, "[PAD]": 1, "a": 2, "photo": 3, "of": 4, "solar": 5, "cell": 6, "dog": 7}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]")
+    fast.save_pretrained(folder)

@@ -22,7 +22,7 @@ from embedder.openclip.output import Output
 from embedder.openclip.source import Source
 from embedder.spec import EncoderSpec, ImagePreprocessing
 
-_LIBRARIES = ("open_clip_torch", "timm")
+_LIBRARIES = ("open_clip_torch", "timm", "transformers")
 
 
 def blueprint(name: str) -> Blueprint:
@@ -35,7 +35,7 @@ def blueprint(name: str) -> Blueprint:
     found = source.find(rest)
     model = clip.load(found)
     spec = describe(found, model, wanted)
-    length = clip.context_length(model)
+    length = clip.context_length(found)
     image = spec.image
     assert image is not None  # noqa: S101  # `describe` always sets it
     pixels = (Port((image.size, image.size, 3), "uint8"),)

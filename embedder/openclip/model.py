@@ -10,6 +10,7 @@ import numpy as np
 import open_clip
 import torch
 from numpy.typing import NDArray
+from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH
 from open_clip.transformer import QuickGELU
 
 from embedder import weights
@@ -93,8 +94,9 @@ def activation(module: torch.nn.Module) -> str:
     return "+".join(sorted({known[type(part)] for part in module.modules() if type(part) in known})) or "other"
 
 
-def context_length(model: Any) -> int:
-    return int(model.context_length if hasattr(model, "context_length") else model.text.context_length)
+def context_length(source: Source) -> int:
+    """How many ids the tokeniser makes of a text; towers of transformers would take more."""
+    return int(source.config["text_cfg"].get("context_length", DEFAULT_CONTEXT_LENGTH))
 
 
 def text_digest(source: Source, model: Any) -> str:

@@ -9,8 +9,6 @@ import open_clip
 import pytest
 import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
 
 from embedder import openclip, probe, registry
 from embedder.errors import UnknownEncoder, WeightsError
@@ -46,15 +44,6 @@ def test_equals_open_clips_own_loading_of_the_folder(home, cache_dir, name, back
     assert (encoder.spec.image.crop, encoder.spec.image.interpolation) == ("squash", "bilinear")
 
 
-def words(folder):
-    """A tokeniser of another kind than CLIP's, as files in the folder."""
-    vocabulary = {"[PAD]": 0, "[UNK]": 1, "a": 2, "photo": 3, "of": 4, "solar": 5, "cell": 6, "dog": 7}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]")
-    fast.save_pretrained(folder)
-
-
 def test_a_folders_own_tokeniser_is_used(home, cache_dir):
     folder = clips.save_folder(clips.make("tiny"), "tiny", home / "words", file=FILE)
     clip_s = openclip.blueprint(f"@{folder}").spec
@@ -63,7 +52,7 @@ def test_a_folders_own_tokeniser_is_used(home, cache_dir):
     (folder / "open_clip_config.json").write_text(json.dumps(record))
     with pytest.raises(WeightsError, match="a folder needs its files beside the weights"):
         openclip.blueprint(f"@{folder}")
-    words(folder)
+    clips.save_tokeniser(folder)
     encoder = registry.load(f"openclip@{folder}", backend="torch-fp32", cache_dir=cache_dir)
     assert encoder.spec.text != clip_s.text
     model = open_clip.create_model(f"local-dir:{folder}").eval()

@@ -71,7 +71,8 @@ def test_pooled_vectors_projected_by_hand_are_the_models_own(home, saved, name):
     pooled = embed(home, f"{path}:pooled").vectors
     assert pooled.shape[1] != 24 or name == "coca"
     assert cosines(projected(model, name, pooled), clips.encode(model, clips.photos())).min() > 0.9999
-    assert cosines(embed(home, f"{path}:pooled", "openvino-fp32").vectors, pooled).min() > 0.9999
+    if name in ("tinyres", "eva-like"):  # where another network is converted than without the ending
+        assert cosines(embed(home, f"{path}:pooled", "openvino-fp32").vectors, pooled).min() > 0.9999
 
 
 def their_tokens(model, name, layer):

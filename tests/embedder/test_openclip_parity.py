@@ -7,6 +7,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from transformers import RobertaConfig
 
 from embedder import graph_encoder, openclip, probe
 
@@ -85,3 +86,20 @@ def test_texts_of_every_kind(home, name):
         ids = open_clip.get_tokenizer(name)(list(probe.TEXTS))
         texts = clips.make(name).encode_text(ids, normalize=False)
     assert cosines(ours, texts).min() > 0.9999
+
+
+@pytest.mark.parametrize("backend", ["torch-fp32", "openvino-fp32", "openvino-bf16"])
+def test_texts_of_a_tower_of_transformers(home, backend, monkeypatch):
+    folder = home / "roberta"
+    small = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    RobertaConfig(vocab_size=60, max_position_embeddings=40, **small).save_pretrained(folder)
+    clips.save_tokeniser(folder)
+    text = {"context_length": 12, "hf_model_name": str(folder), "hf_tokenizer_name": str(folder)}
+    config = clips.CONFIGS["tiny"] | {"text_cfg": text | {"hf_pooler_type": "mean_pooler"}}
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "roberta", config)
+    model = clips.make("roberta")
+    plan = openclip.blueprint(f"roberta@{clips.save(model, home / 'roberta.pt')}")
+    with torch.inference_mode():
+        texts = model.encode_text(open_clip.get_tokenizer("roberta")(list(probe.TEXTS)))
+    least = LEAST[backend.split("-")[-1]]
+    assert cosines(encoder(home, plan, backend).embed_texts(probe.TEXTS), texts).min() > least

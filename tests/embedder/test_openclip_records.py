@@ -57,7 +57,7 @@ def test_the_nine_openai_towers(name, size, dim, pooled, tokens):
     assert (image.mean, image.std) == OPENAI
     assert clip.activation(model.visual) == ("quickgelu" if name.startswith("ViT") else "relu")
     assert clip.activation(model.transformer) == "quickgelu"
-    assert clip.context_length(model) == 77
+    assert model.context_length == 77
     given = tokens if name.startswith("ViT") else None
     assert openclip._shapes(model.visual, Output(), size, name) == (dim, given)
     every = Output(pooled=True, tokens=True, penultimate=name.startswith("ViT"))
