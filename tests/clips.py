@@ -34,6 +34,7 @@ CONFIGS = {
         ("tinyres", RESNET, {}),
         ("tinyres-quickgelu", RESNET, {"quick_gelu": True}),
         ("wide", VIT | {"width": 128}, {}),
+        ("shallow", VIT | {"layers": 1}, {}),
         ("clipa", VIT | {"pool_type": "avg", "final_ln_after_pool": True}, {}),
         ("coca", VIT | {"attentional_pool": True, "attn_pooler_heads": 4, "output_tokens": True}, COCA),
         ("map", timm_tower("test_vit3", "map", "none"), {"custom_text": True, "init_logit_bias": -10, "embed_dim": 96}),

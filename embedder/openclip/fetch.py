@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub.constants import is_offline_mode
+from huggingface_hub import constants
 from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 from open_clip.pretrained import download_pretrained
 
@@ -22,7 +22,7 @@ def checkpoint(name: str, model: str, record: dict[str, Any]) -> Path:
     Raises WeightsError with the commands that fetch them, and for a download that is damaged.
     """
     try:
-        if is_offline_mode() and not (record.get("hf_hub") or "file" in record):
+        if constants.HF_HUB_OFFLINE and not (record.get("hf_hub") or "file" in record):
             raise ConnectionError("HF_HUB_OFFLINE is set")
         return Path(download_pretrained(record))
     except Exception as error:  # whatever the hub, its client or the network raises

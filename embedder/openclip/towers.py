@@ -34,21 +34,26 @@ class _Transformer(torch.nn.Module):
         if output.pooled:
             visual.proj = None
         self.visual = visual
-        self.penultimate = tokens and output.penultimate
-        visual.output_tokens = tokens and not self.penultimate
+        self.layer = _penultimate(visual.transformer.resblocks) if tokens and output.penultimate else None
+        visual.output_tokens = tokens and self.layer is None
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        if not self.penultimate:
+        if self.layer is None:
             found = self.visual(pixels)
             return found if isinstance(found, tuple) else (found,)
-        last = len(self.visual.transformer.resblocks) - 1
         both = self.visual.forward_intermediates(
             pixels,
-            indices=[last - 1],
+            indices=[self.layer],
             normalize_intermediates=not self.visual.final_ln_after_pool,  # there patches never meet the norm
             output_fmt="NLC",
         )
         return both["image_features"], both["image_intermediates"][0]
+
+
+def _penultimate(layers: Any) -> int:
+    if len(layers) < 2:
+        raise ValueError("it has one layer, and ':penultimate' needs two")
+    return len(layers) - 2
 
 
 class _ResNet(torch.nn.Module):
@@ -82,24 +87,23 @@ class _Timm(torch.nn.Module):
 
     def __init__(self, visual: Any, output: Output, tokens: bool) -> None:
         super().__init__()
-        trunk, head = visual.trunk, visual.head
-        self.bare = False
-        if output.pooled:
-            self.bare = _drop_projection(trunk, head)
-        if output.penultimate and not hasattr(trunk, "num_prefix_tokens"):
+        self.trunk, self.head = visual.trunk, visual.head
+        if output.penultimate and not hasattr(self.trunk, "num_prefix_tokens"):
             raise ValueError("its maps of one layer and the next differ in size; ':tokens' gives the last")
-        self.trunk, self.head = trunk, head
-        self.tokens, self.penultimate = tokens, output.penultimate
+        self.bare = output.pooled and _drop_projection(self.trunk, self.head)
+        self.tokens = tokens
+        self.layer = _penultimate(self.trunk.blocks) if tokens and output.penultimate else None
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        if self.tokens and self.penultimate:
-            which = [len(self.trunk.blocks) - 2]
-            features, (patches,) = self.trunk.forward_intermediates(pixels, indices=which, norm=True, output_fmt="NLC")
-        else:
+        if self.layer is None:
             features = self.trunk.forward_features(pixels)
-            patches = _patches(features, self.trunk)
+            patches = _patches(features, self.trunk) if self.tokens else None
+        else:
+            features, (patches,) = self.trunk.forward_intermediates(
+                pixels, indices=[self.layer], norm=True, output_fmt="NLC"
+            )
         vectors = self.head(self.trunk.forward_head(features, pre_logits=self.bare))
-        return (vectors, patches) if self.tokens else (vectors,)
+        return (vectors,) if patches is None else (vectors, patches)
 
 
 def _drop_projection(trunk: Any, head: Any) -> bool:

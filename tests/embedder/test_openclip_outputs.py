@@ -166,6 +166,7 @@ def test_pooled_vectors_have_no_texts(home, saved):
         ("tinyres", ":penultimate", "':tokens' gives"),
         ("conv", ":penultimate", "':tokens' gives the last"),
         ("coca", ":penultimate", "attention pooler"),
+        ("shallow", ":penultimate", "it has one layer"),
         ("map", ":pooled", "nothing is projected"),
     ],
 )
