@@ -71,7 +71,7 @@ def _quietly() -> Iterator[None]:
 
 
 def _is_needed(record: logging.LogRecord) -> bool:
-    return not record.getMessage().startswith(("No pretrained weights loaded", "Local config loaded, but no CLIP"))
+    return not record.getMessage().startswith("No pretrained weights loaded")
 
 
 def _fitting(state: weights.State, model: Any) -> weights.State:

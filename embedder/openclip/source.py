@@ -16,8 +16,11 @@ from embedder.openclip import fetch
 from embedder.openclip.output import ENDINGS
 
 _QUICK = "-quickgelu"
-_TRAINING = ("patch_dropout", "timm_model_pretrained", "timm_drop", "timm_drop_path")
-"""Settings of a vision tower that change no number when it is used."""
+_INDIFFERENT = (
+    *("patch_dropout", "timm_model_pretrained", "timm_drop", "timm_drop_path", "hf_model_pretrained"),
+    *("hf_tokenizer_name", "tokenizer_mode", "tokenizer_kwargs"),
+)
+"""Settings of training, and of the tokeniser, which a spec knows by what it makes of texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,7 @@ def _config(folder: Path) -> dict[str, Any]:
     path = folder / HF_CONFIG_NAME
     try:
         config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["model_cfg"]
-        _vision(config)
+        _facts(config)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(
             f"{folder} has no usable {HF_CONFIG_NAME} ({error!r}); it describes the model under 'model_cfg', with "
@@ -104,24 +107,27 @@ def _config(folder: Path) -> dict[str, Any]:
 
 def _require_same(model: str, config: dict[str, Any], folder: Path) -> None:
     """A folder under a model's name shares that model's identity, so it has to be that model."""
-    named = open_clip.get_model_config(model)
-    other_tower = _vision(named) != _vision(config)
-    if other_tower or (model.endswith(_QUICK) and not config.get("quick_gelu")):
+    named, found = _facts(open_clip.get_model_config(model)), _facts(config)
+    named["quick_gelu"] = model.endswith(_QUICK) or found["quick_gelu"]  # a plain name leaves it to the weights
+    other = [f"{fact} is {found[fact]}, not {named[fact]}" for fact in named if found[fact] != named[fact]]
+    if other:
         raise WeightsError(
-            f"{folder} describes another image tower than {model}: {_vision(config)}, not {_vision(named)}; "
-            f"leave the model out: openclip@{folder}"
+            f"{folder} holds another model than {model}: {', '.join(other)}; leave the name out: openclip@{folder}"
         )
 
 
-def _vision(config: dict[str, Any]) -> dict[str, Any]:
-    """All that decides the image tower but its activation, defaults filled in."""
-    CLIPTextCfg(**config["text_cfg"])  # refuses what it does not know
-    tower = asdict(CLIPVisionCfg(**config["vision_cfg"]))
-    return {"embed_dim": config["embed_dim"]} | {key: tower[key] for key in tower if key not in _TRAINING}
+def _facts(config: dict[str, Any]) -> dict[str, Any]:
+    """All that decides a model's numbers but its weights and tokeniser, defaults filled in. TypeError: not a record."""
+    towers = {"vision_cfg": CLIPVisionCfg, "text_cfg": CLIPTextCfg}
+    found = {"embed_dim": config["embed_dim"], "quick_gelu": bool(config.get("quick_gelu"))}
+    for tower, record in towers.items():
+        settings = asdict(record(**config[tower]))
+        found |= {f"{tower}.{name}": settings[name] for name in settings if name not in _INDIFFERENT}
+    return found
 
 
 def _digest(config: dict[str, Any]) -> str:
     """Of the record as it stands: defaults of a library may change, and identities must not."""
-    record = {key: config[key] for key in ("embed_dim", "vision_cfg")}
+    record = {key: config[key] for key in ("embed_dim", "vision_cfg", "text_cfg")}
     text = json.dumps(record, sort_keys=True, separators=(",", ":"))
     return f"open_clip:config-{hashlib.sha256(text.encode()).hexdigest()[:12]}"

@@ -74,16 +74,26 @@ def test_identity_of_a_folder(home):
     assert named == openclip.blueprint(f"tiny-quickgelu@{file}").spec  # the folder says which activation
     assert named.fingerprint != alone.fingerprint
     # Written out by hand: it is in the name of tables on disk, so it has to be the same for ever.
-    record = '{"embed_dim":24,"vision_cfg":{"head_width":16,"image_size":64,"layers":3,"patch_size":16,"width":64}}'
+    record = (
+        '{"embed_dim":24,"text_cfg":{"context_length":12,"heads":2,"layers":2,"vocab_size":49408,"width":32},'
+        '"vision_cfg":{"head_width":16,"image_size":64,"layers":3,"patch_size":16,"width":64}}'
+    )
     assert alone.architecture == f"open_clip:config-{hashlib.sha256(record.encode()).hexdigest()[:12]}"
     squashed = clips.save_folder(model, "tiny-quickgelu", home / "squashed", file=FILE, **SQUASH)
     assert openclip.blueprint(f"tiny@{squashed}").spec.fingerprint != named.fingerprint
 
 
-@pytest.mark.parametrize("name", ["wide", "tiny-quickgelu"])
-def test_a_folder_of_another_model_than_named_is_refused(home, name):
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("wide", "vision_cfg.width is 64, not 128; leave"),
+        ("tiny-quickgelu", "quick_gelu is False, not True; leave"),
+        ("conv", "vision_cfg.image_size is 64, not 160, .*vision_cfg.timm_model_name is None, not test_convnext"),
+    ],
+)
+def test_a_folder_of_another_model_than_named_is_refused(home, name, told):
     folder = clips.save_folder(clips.make("tiny"), "tiny", home / f"not {name}", file=FILE)
-    with pytest.raises(WeightsError, match=f"describes another image tower than {name}.*leave the model out"):
+    with pytest.raises(WeightsError, match=f"holds another model than {name}: .*{told}"):
         openclip.blueprint(f"{name}@{folder}")
 
 
@@ -94,7 +104,7 @@ def test_a_folder_of_another_model_than_named_is_refused(home, name):
         ("not JSON", "has no usable open_clip_config.json.*JSONDecodeError"),
         ("[]", "has no usable open_clip_config.json.*TypeError"),
         ('{"embed_dim": 24}', "has no usable open_clip_config.json.*'model_cfg'"),
-        ('{"model_cfg": {"embed_dim": 24}}', "has no usable open_clip_config.json.*'text_cfg'"),
+        ('{"model_cfg": {"embed_dim": 24}}', "has no usable open_clip_config.json.*'vision_cfg'"),
         ('{"model_cfg": {"embed_dim": 24, "vision_cfg": {"colour": 3}, "text_cfg": {}}}', "usable.*'colour'"),
         (json.dumps({"model_cfg": clips.CONFIGS["tiny"]}), "has no open_clip_model.safetensors and no"),
     ],
