@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import constants
+from huggingface_hub import constants, try_to_load_from_cache
 from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 from open_clip.pretrained import download_pretrained
 
@@ -17,18 +17,27 @@ _DOWNLOADS = Path("~/.cache/clip")
 
 
 def checkpoint(name: str, model: str, record: dict[str, Any]) -> Path:
-    """The weights of open_clip's `record`: of a hub first, then of OpenAI's address. No network in offline mode.
+    """The weights of open_clip's `record`. The network is asked only for what no cache has, and never offline.
 
     Raises WeightsError with the commands that fetch them, and for a download that is damaged.
     """
+    found = record.get("file") or _cached(record.get("hf_hub", "")) or _downloaded(record.get("url", ""))
+    if found:
+        return Path(found)
+    if constants.HF_HUB_OFFLINE:
+        raise WeightsError(_missing(name, model, record, "HF_HUB_OFFLINE is set"))
     try:
-        if constants.HF_HUB_OFFLINE and not (record.get("hf_hub") or "file" in record):
-            raise ConnectionError("HF_HUB_OFFLINE is set")
         return Path(download_pretrained(record))
     except Exception as error:  # whatever the hub, its client or the network raises
-        if found := _downloaded(record.get("url", "")):
-            return found
-        raise WeightsError(_missing(name, model, record, error)) from error
+        raise WeightsError(_missing(name, model, record, str(error))) from error
+
+
+def _cached(hub: str) -> str | None:
+    """In the hub's cache, whose client would ask the network first whether there is a newer one."""
+    repository, file = os.path.split(hub)
+    names = (file,) if file else (HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME)
+    paths = [try_to_load_from_cache(repository, name) for name in names] if repository else []
+    return next((path for path in paths if isinstance(path, str)), None)
 
 
 def _downloaded(url: str) -> Path | None:
@@ -53,7 +62,7 @@ def _digest(url: str) -> str:
     return Path(url).stem.rpartition("-")[2] if "mlfoundations" in url else ""
 
 
-def _missing(name: str, model: str, record: dict[str, Any], error: Exception) -> str:
+def _missing(name: str, model: str, record: dict[str, Any], why: str) -> str:
     ways = []
     if hub := record.get("hf_hub"):
         repository, file = os.path.split(hub)
@@ -63,7 +72,7 @@ def _missing(name: str, model: str, record: dict[str, Any], error: Exception) ->
         checked = "; its sha256 is checked" if _digest(url) else ""
         ways.append(f"curl -L --create-dirs -o {shlex.quote(str(_place(url)))} {url}{checked}")
     return (
-        f"the weights of openclip/{name} are not on this machine and could not be fetched ({error}). Where there is "
+        f"the weights of openclip/{name} are not on this machine and could not be fetched ({why}). Where there is "
         f"internet access run: {' — or: '.join(ways)}. Elsewhere copy what that made to the same place, or give the "
         f"file as openclip/{model}@FILE"
     )

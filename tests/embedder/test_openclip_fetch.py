@@ -90,6 +90,33 @@ def missing(name):
     return str(caught.value)
 
 
+def test_what_is_in_a_cache_is_used_without_asking(home, tmp_path, monkeypatch, asked):
+    """Also by a machine that is not told that it is offline: a hub's client would try for a minute."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setitem(pretrained._PRETRAINED, "tiny", {"t": {"hf_hub": "someone/clip/weights.pt"}})
+    clips.save(clips.make("tiny"), hub_place(tmp_path) / "weights.pt")
+    assert openclip.blueprint("tiny/t").spec.dim == 24
+    assert not asked
+
+
+def hub_place(tmp_path):
+    """Where the hub's client keeps files of someone/clip."""
+    repository = tmp_path / "hf" / "hub" / "models--someone--clip"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("a" * 40)
+    snapshot = repository / "snapshots" / ("a" * 40)
+    snapshot.mkdir(parents=True)
+    return snapshot
+
+
+def test_a_hub_that_cannot_be_reached_is_said(home, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setitem(pretrained._PRETRAINED, "tiny", {"t": {"url": "http://127.0.0.1:1/tiny.pt"}})
+    told = missing("tiny/t")
+    assert "refused" in told
+    assert "tiny.pt http://127.0.0.1:1/tiny.pt. Elsewhere" in told  # no digest in such an address
+
+
 def test_offline_no_network_is_asked(home, asked, monkeypatch):
     url_only = {"url": "https://openaipublic.azureedge.net/clip/models/abc/tiny.pt"}
     monkeypatch.setitem(pretrained._PRETRAINED, "tiny", {"url": url_only})
@@ -123,12 +150,7 @@ def test_the_command_for_a_hub_puts_the_weights_where_they_are_found(home, hub, 
 def test_either_file_of_a_hub_is_found_in_its_cache(home, weights, tmp_path, monkeypatch, file):
     monkeypatch.setitem(pretrained._PRETRAINED, "tiny", {"t": {"hf_hub": "someone/clip/", "quick_gelu": True}})
     assert "(or open_clip_pytorch_model.bin, where" in missing("tiny/t")
-    repository = tmp_path / "hf" / "hub" / "models--someone--clip"
-    (repository / "refs").mkdir(parents=True)
-    (repository / "refs" / "main").write_text("a" * 40)
-    snapshot = repository / "snapshots" / ("a" * 40)
-    snapshot.mkdir(parents=True)
-    clips.save(clips.make("tiny-quickgelu"), snapshot / file)
+    clips.save(clips.make("tiny-quickgelu"), hub_place(tmp_path) / file)
     assert openclip.blueprint("tiny/t").spec == openclip.blueprint(f"tiny-quickgelu@{weights['archive.pt']}").spec
 
 
