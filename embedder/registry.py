@@ -45,6 +45,10 @@ def load(
     family, _, rest = name.partition("/")
     if name in lite.RECORDS:
         return graph_encoder.assemble(name, lite.blueprint(name), backend, cache_dir, threads)
+    if name == "melstat":
+        from embedder.melstat import MelStatistics
+
+        return MelStatistics()
     if family == "openclip" and rest:
         from embedder import openclip
 
@@ -57,7 +61,7 @@ def load(
 
 def names(adapters: Path | None = None) -> list[str]:
     """What `load` takes, with patterns where there are too many to list, and the derived encoders in `adapters`."""
-    patterns = ["openclip/<model>/<pretrained>", "openclip/<model>@<checkpoint file>"]
+    patterns = ["melstat", "openclip/<model>/<pretrained>", "openclip/<model>@<checkpoint file>"]
     return [*lite.RECORDS, *patterns, *sorted(_plugins()), *stored_names(adapters)]
 
 
