@@ -47,6 +47,10 @@ def load(
         family, rest = "openclip", name.removeprefix("openclip")
     if name in lite.RECORDS:
         return graph_encoder.assemble(name, lite.blueprint(name), backend, cache_dir, threads)
+    if name == "melstat":
+        from embedder.melstat import MelStatistics
+
+        return MelStatistics()
     if family == "openclip" and rest:
         from embedder import openclip
 
@@ -59,8 +63,8 @@ def load(
 
 def names(adapters: Path | None = None) -> list[str]:
     """What `load` takes, with patterns where there are too many to list, and the derived encoders in `adapters`."""
-    patterns = ["openclip/<model>/<pretrained>", "openclip/<model>@<checkpoint file>", "openclip@<folder>"]
-    return [*lite.RECORDS, *patterns, *sorted(_plugins()), *stored_names(adapters)]
+    openclip = ["openclip/<model>/<pretrained>", "openclip/<model>@<checkpoint file>", "openclip@<folder>"]
+    return [*lite.RECORDS, "melstat", *openclip, *sorted(_plugins()), *stored_names(adapters)]
 
 
 def _adapter(name: str, version: str, adapters: Path | None) -> StoredAdapter:

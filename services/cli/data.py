@@ -1,13 +1,14 @@
 """Commands that fill the store: ingest, backfill, export, import."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from services.cli import output
-from services.cli.output import BackendOption, EncoderOption, JsonOption, StoreOption
+from services.cli.output import BackendOption, EncoderOption, JsonOption, ModalityOption, StoreOption
 from store.errors import BadSource
 
 if TYPE_CHECKING:
@@ -19,13 +20,14 @@ app = typer.Typer()
 
 @app.command()
 def ingest(
-    source: Annotated[list[str], typer.Argument(help="a folder of class folders, a Parquet file, or images")],
+    source: Annotated[list[str], typer.Argument(help="a folder of class folders, a Parquet file, or files")],
     task: Annotated[str | None, typer.Option("--task", "-t", help="name of what the labels say")] = None,
+    modality: ModalityOption = None,
     reference: Annotated[bool, typer.Option(help="keep the path only, not the bytes")] = False,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Store images, and their labels under a task. Running it again changes nothing."""
+    """Store files, and their labels under a task. Running it again changes nothing."""
     from services import ingest as job
     from store import Store, interchange
 
@@ -36,12 +38,13 @@ def ingest(
             opened,
             items,
             task=task,
+            modality=output.modality(modality),
             reference=reference,
             on_progress=lambda now: bar(now.items, None, f"{now.quarantined} quarantined"),
         )
     opened.optimize()
     if not done.items:
-        raise BadSource(f"no file in {', '.join(source)}; give a folder of class folders, a Parquet file or images")
+        raise BadSource(f"no file in {', '.join(source)}; give a folder of class folders, a Parquet file or files")
     result = {
         "store": settings.store,
         "new_assets": done.new,
@@ -61,7 +64,7 @@ def backfill(
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Embed every stored image that lacks a vector. Stop it and start it again as you like."""
+    """Embed every stored asset that lacks a vector. Stop it and start it again as you like."""
     from embedder import registry
     from services import backfill as job
     from store import Store
@@ -77,10 +80,11 @@ def backfill(
             retry_quarantined=retry_quarantined,
             batch=settings.max_batch,
             threads=os.cpu_count() or 1,
-            max_pixels=settings.max_pixels,
-            on_progress=lambda now: bar(now.done + now.quarantined, now.total, f"{now.images_per_second:.0f} images/s"),
+            limits=settings.limits,
+            on_progress=lambda now: bar(now.done + now.quarantined, now.total, f"{now.items_per_second:.0f}/s"),
         )
     opened.optimize()
+    _tell_others(opened, model.spec.modalities)
     result = {
         "encoder": encoder,
         "backend": model.backend,
@@ -88,9 +92,17 @@ def backfill(
         "missing": done.total,
         "embedded": done.done,
         "seconds": round(done.seconds, 2),
-        "images_per_second": round(done.images_per_second, 1),
+        "items_per_second": round(done.items_per_second, 1),
     }
     _finish(opened, result, done.failures, as_json)
+
+
+def _tell_others(store: "Store", taken: Sequence[str]) -> None:
+    """What an encoder leaves alone, and which would take it."""
+    for modality, count in store.assets.modalities().items():
+        if modality not in taken:
+            hint = {"image": "lite0", "audio": "melstat"}.get(modality, "imagebind/huge")
+            output.err.print(f"{count:,} assets are {modality}, which this encoder does not take; try --encoder {hint}")
 
 
 def _finish(store: "Store", result: dict[str, Any], failures: "Failures", as_json: bool) -> None:
