@@ -14,8 +14,10 @@ Fingerprint = str
 class ImagePreprocessing:
     """How decoded RGB pixels become the network's input.
 
-    The short side is resized to `resize` pixels, then the centre `size` × `size` is cut out, scaled to
-    [0, 1] and normalised per channel with `mean` and `std`.
+    The short side is resized to `resize` pixels, or with `crop` ``squash`` both sides, whatever the picture's
+    shape; then the centre `size` × `size` is cut out, scaled to [0, 1] and normalised per channel with `mean` and
+    `std`. Where the centre lies between two pixels, ``centre-floor`` takes the lower, as transformers does, the others
+    the even one, as torchvision does.
     """
 
     size: int

@@ -1,0 +1,240 @@
+"""mlcd/…: against transformers' own forward pass and preprocessing, on small towers made on the spot."""
+
+import re
+import socket
+
+import huggingface_hub
+import numpy as np
+import pytest
+import torch
+import transformers
+from huggingface_hub import constants
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from sklearn.datasets import load_sample_images
+from towers import mlcd, rewrite
+
+from embedder import probe, registry
+from embedder.errors import UnknownEncoder, WeightsError
+from embedder.mlcd import RECORDS, blueprint
+
+KINDS = ("MLCDVision", "CLIPVision")
+
+
+@pytest.fixture(scope="module")
+def towers(tmp_path_factory):
+    """kind → (folder, model)."""
+    root = tmp_path_factory.mktemp("mlcd")
+    return {kind: (root / kind, mlcd(root / kind, kind)) for kind in KINDS}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """One of its own, to be spoilt."""
+    mlcd(tmp_path / "tower")
+    return tmp_path / "tower"
+
+
+def pictures():
+    """Photos and the probe's pictures, cut so that every remainder of resizing and cropping comes up."""
+    photos = [Image.fromarray(pixels) for pixels in load_sample_images().images]
+    return [*photos, *(photos[0].crop((0, 0, 301 + 17 * i, 200)) for i in range(8)), *probe.images()]
+
+
+def theirs(folder, model, images):
+    """transformers' pooler output and last hidden state, from its own processor."""
+    processor = transformers.CLIPImageProcessorPil.from_pretrained(folder)
+    with torch.inference_mode():
+        return model(pixel_values=processor(images=images, return_tensors="pt")["pixel_values"])
+
+
+def cosines(a, b):
+    return probe._cosines(np.asarray(a, np.float32), np.asarray(b, np.float32))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("backend", ["torch-cpu-fp32", "openvino-fp32", "torch-cpu-bf16", "openvino-bf16"])
+def test_equals_transformers(towers, cache_dir, kind, backend):
+    folder, model = towers[kind]
+    encoder = registry.load(f"mlcd@{folder}", backend=backend, cache_dir=cache_dir)
+    assert encoder.backend == backend
+    images = pictures()
+    expected = theirs(folder, model, images)
+    found = encoder.embed(np.stack([encoder.prepare(image) for image in images]), tokens=True)
+    least = 0.9999 if backend.endswith("fp32") else 0.999
+    assert cosines(found.vectors, expected.pooler_output).min() > least
+    np.testing.assert_allclose(
+        np.linalg.norm(found.vectors, axis=1), expected.pooler_output.norm(dim=1), rtol=1e-2
+    )  # raw, not unit
+    # Tokens: the last layer's patches after the final norm, row by row, without the class token.
+    with torch.inference_mode():
+        tokens = model.post_layernorm(expected.last_hidden_state[:, 1:]).numpy()
+    assert found.tokens.shape == tokens.shape == (len(images), *encoder.spec.tokens) == (len(images), 16, 64)
+    assert cosines(found.tokens.reshape(-1, 64), tokens.reshape(-1, 64)).min() > least
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_preprocessing_is_transformers_to_the_pixel(towers, kind):
+    folder, _ = towers[kind]
+    encoder = registry.load(f"mlcd@{folder}", backend="torch-fp32")
+    processor = transformers.CLIPImageProcessorPil.from_pretrained(folder, do_rescale=False, do_normalize=False)
+    for image in pictures():
+        wanted = processor(images=image, return_tensors="np")["pixel_values"][0].transpose(1, 2, 0)
+        difference = np.abs(encoder.prepare(image).astype(int) - wanted.astype(int))
+        assert difference.max() <= 2  # ties of two grey levels, in each of the two passes
+        assert difference.mean() < 0.05
+
+
+def test_the_spec_tells_what_changes_numbers(towers, folder):
+    specs = {kind: blueprint(f"mlcd@{path}").spec for kind, (path, _) in towers.items()}
+    assert (specs["MLCDVision"].activation, specs["CLIPVision"].activation) == ("gelu", "quickgelu")
+    before = blueprint(f"mlcd@{folder}").spec
+    assert before == specs["MLCDVision"]
+    seen = {before.fingerprint}
+    for fields in (
+        {"num_attention_heads": 2},
+        {"layer_norm_eps": 1e-6},
+        {"hidden_act": "quick_gelu"},
+        {"rope_parameters": {"rope_type": "axial", "rope_theta": 100.0}},
+    ):
+        if fields.get("num_attention_heads"):  # the shape of class_pos_emb tells it too
+            with pytest.raises(WeightsError, match="class_pos_emb"):
+                rewritten(folder, "config.json", fields)
+            continue
+        seen.add(rewritten(folder, "config.json", fields))
+    seen.add(rewritten(folder, "preprocessor_config.json", {"size": {"shortest_edge": 64}}))
+    seen.add(rewritten(folder, "preprocessor_config.json", {"image_mean": [0.5, 0.5, 0.5]}))
+    assert len(seen) == 6
+
+
+def rewritten(folder, name, fields):
+    """The fingerprint with some fields of a file changed for a moment."""
+    path = folder / name
+    before = path.read_text()
+    rewrite(path, **fields)
+    try:
+        return blueprint(f"mlcd@{folder}").spec.fingerprint
+    finally:
+        path.write_text(before)
+
+
+def test_a_clip_towers_heads_are_in_the_spec(towers, tmp_path):
+    folder, _ = towers["CLIPVision"]
+    eight = blueprint(f"mlcd@{folder}").spec
+    assert rewritten(folder, "config.json", {"num_attention_heads": 2}) != eight.fingerprint
+
+
+def test_released_forms_are_read(folder):
+    """Older files have a prefix and position_ids, may be sharded and in bf16, and say model_type mlcd."""
+    fingerprint = blueprint(f"mlcd@{folder}").spec.fingerprint
+    state = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    old = {f"vision_model.{name}": tensor for name, tensor in state.items()}
+    old["vision_model.embeddings.position_ids"] = torch.arange(17)[None]
+    names = sorted(old)
+    parts = {"model-00001-of-00002.safetensors": names[::2], "model-00002-of-00002.safetensors": names[1::2]}
+    for file, keys in parts.items():
+        save_file({key: old[key] for key in keys}, folder / file)
+    index = {"weight_map": {key: file for file, keys in parts.items() for key in keys}}
+    (folder / "model.safetensors.index.json").write_text("{}")
+    rewrite(folder / "model.safetensors.index.json", **index)
+    rewrite(folder / "config.json", model_type="mlcd", rope_parameters=None, dtype="bfloat16")
+    assert blueprint(f"mlcd@{folder}").spec.fingerprint == fingerprint
+
+
+def test_without_a_preprocessor_configuration_clips_is_taken(folder):
+    told = blueprint(f"mlcd@{folder}").spec
+    (folder / "preprocessor_config.json").unlink()
+    assert blueprint(f"mlcd@{folder}").spec == told
+    assert (told.image.size, told.image.resize, told.image.interpolation) == (56, 56, "bicubic")
+    assert told.image.mean == (0.48145466, 0.4578275, 0.40821073)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"do_center_crop": False}, "do_center_crop"),
+        ({"resample": 5}, "resample 5"),
+        ({"rescale_factor": 1 / 127.5}, "rescale_factor"),
+        ({"crop_size": {"height": 64, "width": 64}}, "crop_size 64"),
+        ({"crop_size": {"height": 56, "width": 64}}, "crop_size"),
+        ({"size": {"height": 56, "width": 56}}, "shortest edge"),
+    ],
+)
+def test_other_preprocessing_is_refused(folder, fields, said):
+    rewrite(folder / "preprocessor_config.json", **fields)
+    with pytest.raises(ValueError, match=re.escape(said)):
+        blueprint(f"mlcd@{folder}")
+
+
+def test_bad_weights_are_refused(folder):
+    path = folder / "model.safetensors"
+    state = load_file(path)
+    for changed, said in (
+        ({name: tensor for name, tensor in state.items() if name != "class_pos_emb"}, "class_pos_emb"),
+        (state | {"head.weight": torch.zeros(2)}, "head.weight"),
+        (state | {"post_layernorm.bias": torch.zeros(3)}, "post_layernorm.bias"),
+    ):
+        save_file(changed, path)
+        with pytest.raises(WeightsError, match=f"do not fit(.|\n)*{said}"):
+            blueprint(f"mlcd@{folder}")
+    path.unlink()
+    with pytest.raises(WeightsError, match="no checkpoint at"):
+        blueprint(f"mlcd@{folder}")
+
+
+def test_other_folders_are_refused(folder):
+    rewrite(folder / "config.json", model_type="siglip_vision_model")
+    with pytest.raises(WeightsError, match="siglip_vision_model"):
+        blueprint(f"mlcd@{folder}")
+    (folder / "config.json").write_text("{")
+    with pytest.raises(WeightsError, match="no JSON"):
+        blueprint(f"mlcd@{folder}")
+    (folder / "config.json").unlink()
+    with pytest.raises(WeightsError, match=r"config\.json"):
+        blueprint(f"mlcd@{folder}")
+
+
+def test_a_folder_of_another_tower_than_named_is_refused(folder):
+    with pytest.raises(WeightsError, match="448, 14 and 1664; its folder says 56, 14 and 64"):
+        blueprint(f"mlcd/bigG-patch14-448@{folder}")
+
+
+@pytest.mark.parametrize("name", ["mlcd/", "mlcd/nonesuch", "mlcd/huge@folder"])
+def test_unknown_names(name):
+    with pytest.raises(UnknownEncoder, match="mlcd/base-patch32-224"):
+        registry.load(name)
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """An empty cache of the hub, and no network: asking for it is an error of the test."""
+
+    def refuse(*_, **__):
+        raise AssertionError("network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    assert huggingface_hub.constants.HF_HUB_OFFLINE
+    return tmp_path / "hub"
+
+
+@pytest.mark.parametrize("identity", RECORDS)
+def test_missing_weights_tell_the_command(hub, identity):
+    with pytest.raises(WeightsError, match=f"hf download DeepGlint-AI/mlcd-vit-{identity};.*@FOLDER"):
+        registry.load(f"mlcd/{identity}")
+
+
+def test_the_hubs_cache_is_used_without_network(hub, monkeypatch):
+    """The layout that `hf download` leaves; half of it, as other programs may leave, is told to be missing."""
+    monkeypatch.setitem(RECORDS, "tiny", type(RECORDS["base-patch32-224"])("someone/tiny", 56, 14, 64))
+    commit = "0" * 40
+    snapshot = hub / "models--someone--tiny" / "snapshots" / commit
+    mlcd(snapshot)
+    (hub / "models--someone--tiny" / "refs").mkdir()
+    (hub / "models--someone--tiny" / "refs" / "main").write_text(commit)
+    assert blueprint("mlcd/tiny").spec == blueprint(f"mlcd@{snapshot}").spec
+    (snapshot / "model.safetensors").unlink()
+    with pytest.raises(WeightsError, match=r"hf download someone/tiny|no checkpoint"):
+        blueprint("mlcd/tiny")
