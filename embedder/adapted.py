@@ -1,19 +1,22 @@
 """Derived encoders: a parent encoder, then an adapter on its vectors."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from embedder import probe
 from embedder.adapter import Adapter, StoredAdapter
 from embedder.encoder import Embedding, Encoder
-from embedder.spec import EncoderSpec
+from embedder.media import Media
+from embedder.spec import EncoderSpec, Modality
 
 
 class AdaptedEncoder:
-    """Implements `embedder.encoder.Encoder`: images only, no tokens. Whatever the parent's engine, NumPy adapts.
+    """Implements `embedder.encoder.Encoder`: takes what the parent takes but texts, gives no tokens.
+
+    Whatever the parent's engine, NumPy adapts.
 
     Attributes:
         adapter: takes the parent's vectors; stored ones will do, see `spec.parent`.
@@ -27,13 +30,13 @@ class AdaptedEncoder:
         self.adapter = stored.adapter
         self._parent = parent
 
-    def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
-        return self._parent.prepare(image)
+    def prepare(self, media: Media) -> NDArray[Any]:
+        return self._parent.prepare(media)
 
-    def embed(self, pixels: NDArray[np.uint8], *, tokens: bool = False) -> Embedding:
+    def embed(self, inputs: NDArray[Any], *, modality: Modality = "image", tokens: bool = False) -> Embedding:
         if tokens:
             raise ValueError(f"{self.name} gives no tokens; ask for vectors only, or its parent {self._parent.name}")
-        return Embedding(self.adapter(self._parent.embed(pixels).vectors))
+        return Embedding(self.adapter(self._parent.embed(inputs, modality=modality).vectors))
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         raise ValueError(
@@ -42,9 +45,9 @@ class AdaptedEncoder:
         )
 
     def reference_probe(self) -> NDArray[np.float32]:
-        return adapted_probe(self._parent.reference_probe(), self.adapter)
+        return adapted_probe(self._parent.reference_probe(), self._parent.spec, self.adapter)
 
 
-def adapted_probe(parent_probe: NDArray[np.float32], adapter: Adapter) -> NDArray[np.float32]:
-    """Reference vectors of the parent (m, d) → those of the derived encoder: the images' alone, adapted."""
-    return adapter(parent_probe[: probe.IMAGES])
+def adapted_probe(parent_probe: NDArray[np.float32], parent: EncoderSpec, adapter: Adapter) -> NDArray[np.float32]:
+    """Reference vectors of the parent (m, d) → those of the derived encoder: the assets' alone, adapted."""
+    return adapter(parent_probe[: probe.assets(parent)])

@@ -1,14 +1,15 @@
 """What an encoder is to the rest of the project, and the data that the built-in ones are described with."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from embedder.spec import EncoderSpec, ImagePreprocessing
+from embedder.errors import BadMedia
+from embedder.media import Media
+from embedder.spec import EncoderSpec, ImagePreprocessing, Modality
 
 if TYPE_CHECKING:
     import torch
@@ -44,17 +45,28 @@ class Encoder(Protocol):
     def backend(self) -> str:
         """The engine that really runs, e.g. ``openvino-bf16`` or ``torch-cuda-fp16``."""
 
-    def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
-        """An upright RGB image → (size, size, 3) uint8. No model is involved."""
+    def prepare(self, media: Media) -> NDArray[Any]:
+        """A decoded asset → the network's input: of an image (size, size, 3) uint8. No model is involved.
 
-    def embed(self, pixels: NDArray[np.uint8], *, tokens: bool = False) -> Embedding:
-        """(n, size, size, 3) uint8, n ≥ 0 → n vectors. ValueError: wrong shape or dtype, or no tokens here."""
+        Raises BadMedia ("wrong_modality", or what else is wrong with this one).
+        """
+
+    def embed(self, inputs: NDArray[Any], *, modality: Modality = "image", tokens: bool = False) -> Embedding:
+        """n ≥ 0 prepared assets of one modality → n vectors. ValueError: wrong shape or dtype, or no tokens here."""
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """n texts → (n, d) float32 in the space of the images. ValueError when the encoder takes no text."""
+        """n texts → (n, d) float32 in the space of the assets. ValueError when the encoder takes no text."""
 
     def reference_probe(self) -> NDArray[np.float32]:
         """(m, d): the vectors of `embedder.probe` in fp32 torch on the CPU, whatever the backend."""
+
+
+def require_modality(name: str, spec: EncoderSpec, modality: Modality) -> Modality:
+    """The modality. Raises BadMedia when the encoder `name` does not take it."""
+    if modality not in spec.modalities:
+        takes = " and ".join(spec.modalities) or "text alone"
+        raise BadMedia("wrong_modality", f"{name} takes {takes}, this is {modality}; use an encoder that takes it")
+    return modality
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,22 +101,32 @@ class Graph:
     bf16: "Graph | None" = None
 
 
+@dataclass(frozen=True, slots=True)
+class Tower:
+    """What one more modality goes through: `prepare` makes the one input of `graph`, which gives (vectors,)."""
+
+    graph: Graph
+    prepare: Callable[[Any], NDArray[Any]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blueprint:
     """All that makes an encoder but the engine.
 
     Attributes:
-        image: network that gives (vectors,).
+        image: network that gives (vectors,); None when the encoder takes no images.
         image_tokens: network that gives (vectors, tokens).
         text: network that gives (vectors,) from what the tokeniser made.
         tokeniser: makes the tokeniser, on first use.
+        towers: of the modalities beside images and texts.
     """
 
     spec: EncoderSpec
-    image: Graph
+    image: Graph | None = None
     image_tokens: Graph | None = None
     text: Graph | None = None
     tokeniser: Callable[[], Tokenise] | None = None
+    towers: Mapping[Modality, Tower] = field(default_factory=dict)
 
 
 Run = Callable[[Sequence[NDArray[Any]]], list[NDArray[Any]]]

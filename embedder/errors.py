@@ -3,25 +3,47 @@
 from collections.abc import Sequence
 from typing import Literal
 
-BadImageReason = Literal["empty", "not_an_image", "truncated", "too_many_pixels", "unsupported"]
-"""Why bytes give no picture, for programs; `str(error)` is the sentence for people.
+Reason = Literal[
+    "empty",
+    "unknown_format",
+    "not_an_image",
+    "wrong_modality",
+    "truncated",
+    "too_many_pixels",
+    "too_long",
+    "unsupported",
+]
+"""Why bytes give no picture, sound or measurement, for programs; `str(error)` is the sentence for people.
 
-empty: no bytes. not_an_image: no format that we read. truncated: the file is cut off or damaged.
-too_many_pixels: over the limit, found in the header. unsupported: a sound file of a kind that has no one
-right picture (float pixels, CIE Lab, ...).
+empty: no bytes, or nothing in them. unknown_format: no format that we read. not_an_image: no picture, where one was
+asked for. wrong_modality: readable, but nothing that this encoder takes. truncated: the file is cut off or damaged.
+too_many_pixels, too_long: over the limit, found in the header where that tells. unsupported: a whole file of a kind
+that has no one right reading (float pixels, CIE Lab, an array of another shape, ...).
 """
 
 
-class BadImage(ValueError):
-    """These bytes give no picture. It is the fault of one item: its batch-mates are not concerned."""
+class BadMedia(ValueError):
+    """These bytes give nothing to embed. It is the fault of one item: its batch-mates are not concerned."""
 
-    def __init__(self, reason: BadImageReason, message: str) -> None:
+    def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
         self.reason = reason
 
-    def __reduce__(self) -> tuple[type["BadImage"], tuple[BadImageReason, str]]:
-        # The default would call BadImage(message): this error has to cross process borders whole.
+    def __reduce__(self) -> tuple[type["BadMedia"], tuple[Reason, str]]:
+        # The default would call BadMedia(message): this error has to cross process borders whole.
         return type(self), (self.reason, str(self))
+
+
+class BadImage(BadMedia):
+    """These bytes give no picture."""
+
+
+class BadSound(BadMedia):
+    """These bytes give no sound."""
+
+
+class BadArray(BadMedia):
+    """These bytes give no depth map, thermal image or motion."""
 
 
 class UnknownEncoder(LookupError):

@@ -19,7 +19,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from embedder.errors import BadImage
+from embedder.errors import BadImage, BadMedia
 
 READ = "JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF"
 
@@ -67,6 +67,7 @@ _OTHERS = (
     (b"<?xml", "an XML document"),
     (b"PK\x03\x04", "a ZIP archive"),
     (b"8BPS", "a Photoshop document"),
+    (b"FORM", "an AIFF sound"),
     (b"{", "JSON text"),
 )
 
@@ -85,10 +86,10 @@ def sniff(data: bytes) -> Format:
     # "BM" alone also begins many a text.
     if data.startswith(b"BM") and int.from_bytes(data[14:18], "little") in _BMP_HEADER_SIZES:
         return _BMP
-    raise BadImage("not_an_image", f"not an image: {_describe(data)}; send {READ}")
+    raise BadImage("not_an_image", f"not an image: {describe(data)}; send {READ}")
 
 
-def _describe(data: bytes) -> str:
+def describe(data: bytes) -> str:
     if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
         return "the file is HEIC, which is not read: convert it"
     start = data[:64].lstrip().lower()
@@ -158,7 +159,7 @@ def guarded() -> Iterator[None]:
     """Whatever a codec raises inside comes out as BadImage."""
     try:
         yield
-    except BadImage:
+    except BadMedia:
         raise
     except (MemoryError, Image.DecompressionBombError) as error:
         raise BadImage("too_many_pixels", f"the image is too large to decode ({error}); scale it down") from error

@@ -11,10 +11,11 @@ from PIL import Image
 
 from embedder import probe
 from embedder.cache import Cache, default_folder
-from embedder.encoder import Blueprint, Embedding, Engine, Graph, Run, Tokenise
+from embedder.encoder import Blueprint, Embedding, Engine, Graph, Run, Tokenise, require_modality
 from embedder.engine import Backend, TorchEngine
 from embedder.image import fit
-from embedder.spec import EncoderSpec, ImagePreprocessing
+from embedder.media import Media, modality_of
+from embedder.spec import EncoderSpec, ImagePreprocessing, Modality
 
 
 class GraphEncoder:
@@ -34,17 +35,23 @@ class GraphEncoder:
         self._turn = Lock()
         self._tokenise: Tokenise | None = None
 
-    def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
-        return fit(image, self._preprocessing)
+    def prepare(self, media: Media) -> NDArray[Any]:
+        modality = require_modality(self.name, self.spec, modality_of(media))
+        if isinstance(media, Image.Image):
+            return fit(media, self._preprocessing)
+        return self._blueprint.towers[modality].prepare(media)
 
-    def embed(self, pixels: NDArray[np.uint8], *, tokens: bool = False) -> Embedding:
-        self._check(pixels)
-        graph = self._blueprint.image_tokens if tokens else self._blueprint.image
-        if graph is None or (tokens and self.spec.tokens is None):
-            raise ValueError(f"{self.name} gives no tokens; ask for vectors only")
-        if len(pixels) == 0:
+    def embed(self, inputs: NDArray[Any], *, modality: Modality = "image", tokens: bool = False) -> Embedding:
+        graph = self._graph(require_modality(self.name, self.spec, modality), tokens)
+        port = graph.ports[0]
+        if inputs.dtype != port.dtype or inputs.shape[1:] != port.shape or not inputs.ndim:
+            raise ValueError(
+                f"{self.name} takes {modality} as {port.dtype} of shape (n, {', '.join(map(str, port.shape))}), as "
+                f"prepare() makes it, not {inputs.dtype} {inputs.shape}"
+            )
+        if len(inputs) == 0:
             return self._nothing(tokens)
-        vectors, *rest = self._run(graph, [pixels])
+        vectors, *rest = self._run(graph, [inputs])
         return Embedding(_floats(vectors), rest[0].astype(np.float16) if rest else None)
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -74,13 +81,13 @@ class GraphEncoder:
             raise ValueError(f"{self.name} takes no images")
         return self.spec.image
 
-    def _check(self, pixels: NDArray[np.uint8]) -> None:
-        size = self._preprocessing.size
-        if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != (size, size, 3):
-            raise ValueError(
-                f"{self.name} takes uint8 pixels of shape (n, {size}, {size}, 3), as prepare() makes them, "
-                f"not {pixels.dtype} {pixels.shape}"
-            )
+    def _graph(self, modality: Modality, tokens: bool) -> Graph:
+        graph = self._blueprint.image_tokens if tokens else self._blueprint.image
+        if tokens and (graph is None or self.spec.tokens is None or modality != "image"):
+            raise ValueError(f"{self.name} gives no tokens of {modality}; ask for vectors only")
+        if modality == "image" and graph is not None:
+            return graph
+        return self._blueprint.towers[modality].graph
 
     def _nothing(self, tokens: bool) -> Embedding:
         empty = np.zeros((0, *self.spec.tokens), np.float16) if tokens and self.spec.tokens else None

@@ -1,4 +1,4 @@
-"""A fixed batch that shows whether an encoder still gives the vectors that are stored.
+"""A fixed batch that shows whether an encoder still gives the vectors that are stored: pictures, sounds, texts, …
 
 The spec says what an encoder should be; the probe says what it is. Reference vectors (fp32, torch, CPU) are kept
 with each table, and every process that writes to or queries it compares its own. Wrong weights, another
@@ -12,13 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from embedder.arrays import Motion, Plane
+from embedder.audio import Sound
 from embedder.errors import ProbeMismatch
+from embedder.media import Media
+from embedder.spec import EncoderSpec, Modality
 
 if TYPE_CHECKING:
     from embedder.encoder import Encoder
 
 REVISION = 1
-"""Raise it with any change to the images or texts: stored reference vectors then no longer apply."""
+"""Raise it with any change to what is embedded: stored reference vectors then no longer apply."""
 
 TEXTS: tuple[str, ...] = (
     "a photo of a small brown dog on the grass",
@@ -27,8 +31,10 @@ TEXTS: tuple[str, ...] = (
 )
 
 _SIZES = ((317, 251), (203, 391), (429, 287), (61, 47), (331, 331))
-IMAGES = len(_SIZES)
-"""How many rows of a probe are images: the first ones. The rest are texts."""
+_SOUNDS = ((8_000, 0.4), (16_000, 3.1), (44_100, 1.7))
+"""Rates (Hz) and durations (seconds) of the sounds."""
+_MOTIONS = (2_000, 700)
+"""Samples of the motions."""
 _MIX = np.array([[1.0, 1.0, 1.0], [0.5, 0.0, -0.5], [0.25, -0.5, 0.25]])
 """Brightness, and two colour differences of half its strength, as red, green and blue."""
 
@@ -74,12 +80,48 @@ def _noise(random: np.random.RandomState, cells: int, width: int, height: int) -
     return np.asarray(Image.fromarray(lattice).resize((width, height), Image.Resampling.BICUBIC))
 
 
+def sounds() -> list[Sound]:
+    """Three sounds of odd rates: a voice-like tone that rises, with overtones, and bursts of noise."""
+    return [_sound(rate, seconds, seed) for seed, (rate, seconds) in enumerate(_SOUNDS, start=5)]
+
+
+def _sound(rate: int, seconds: float, seed: int) -> Sound:
+    random = np.random.RandomState(seed)
+    t = np.arange(round(rate * seconds)) / rate
+    phase = 2 * np.pi * (110 * t + 160 * t**2 / seconds)
+    tone = sum(np.sin(k * phase) / k for k in range(1, 9))
+    bursts = random.uniform(-1, 1, len(t)) * (np.sin(2 * np.pi * 3.3 * t) > 0.6)
+    return Sound((0.2 * tone + 0.3 * bursts).astype(np.float32), rate)
+
+
+def samples(modality: Modality) -> list[Media]:
+    """What a probe embeds of a modality, before preprocessing."""
+    if modality == "image":
+        return [*images()]
+    if modality == "audio":
+        return [*sounds()]
+    if modality == "imu":
+        walks = [np.random.RandomState(seed).uniform(-1, 1, (n, 6)).cumsum(0) for seed, n in enumerate(_MOTIONS)]
+        return [Motion((walk / walk.std()).astype(np.float32)) for walk in walks]
+    if modality == "video":
+        return []
+    return [Plane(modality, np.asarray(image.convert("L"), np.float32) / 25.5) for image in images()[:3]]
+
+
+def assets(spec: EncoderSpec) -> int:
+    """How many rows of an encoder's probe are assets: the first ones. The rest are texts."""
+    return sum(len(samples(modality)) for modality in spec.modalities)
+
+
 def embed(encoder: "Encoder") -> NDArray[np.float32]:
-    """(m, d): the vectors of `images()`, then of `TEXTS` when the encoder takes text."""
-    vectors = encoder.embed(np.stack([encoder.prepare(image) for image in images()])).vectors
-    if encoder.spec.text is None:
-        return vectors
-    return np.concatenate([vectors, encoder.embed_texts(TEXTS)])
+    """(m, d): the vectors of `samples` of each modality that the encoder takes, then of `TEXTS` if it takes text."""
+    parts = []
+    for modality in encoder.spec.modalities:
+        prepared = np.stack([encoder.prepare(media) for media in samples(modality)])
+        parts.append(encoder.embed(prepared, modality=modality).vectors)
+    if encoder.spec.text is not None:
+        parts.append(encoder.embed_texts(TEXTS))
+    return np.concatenate(parts)
 
 
 def check(encoder: "Encoder", reference: NDArray[np.float32], *, least_cosine: float = 0.999) -> float:
@@ -92,9 +134,10 @@ def check(encoder: "Encoder", reference: NDArray[np.float32], *, least_cosine: f
         )
     cosines = _cosines(found, reference)
     worst = int(np.argmin(cosines))
+    item = _items(encoder.spec)[worst]
     if not cosines[worst] >= least_cosine:
         raise ProbeMismatch(
-            f"{encoder.name} on {encoder.backend} does not give the stored vectors: {_items()[worst]} has cosine "
+            f"{encoder.name} on {encoder.backend} does not give the stored vectors: {item} has cosine "
             f"{cosines[worst]:.4f}, needed is {least_cosine}. If only the backend changed, its precision is too "
             f"coarse: use backend torch-fp32 or openvino-fp32. Otherwise weights, activation or preprocessing differ "
             f"from those that made the table: restore them, or re-embed into a new table"
@@ -102,8 +145,9 @@ def check(encoder: "Encoder", reference: NDArray[np.float32], *, least_cosine: f
     return float(cosines[worst])
 
 
-def _items() -> Sequence[str]:
-    return [f"image {i} ({w}×{h})" for i, (w, h) in enumerate(_SIZES)] + [f"text {text!r}" for text in TEXTS]
+def _items(spec: EncoderSpec) -> Sequence[str]:
+    named = [f"{modality} {i}" for modality in spec.modalities for i in range(len(samples(modality)))]
+    return named + [f"text {text!r}" for text in TEXTS]
 
 
 def _cosines(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -14,6 +14,7 @@ callable ``(name, *, backend, cache_dir, threads) -> Encoder``, the arguments as
 `embedder.graph_encoder.assemble` helps to write one, `embedder.checks.check_encoder` to test it."""
 
 _PATTERNS = (
+    "melstat",
     "openclip/<model>/<pretrained>",
     "openclip/<model>@<checkpoint file>",
     "mlcd/<id>",
@@ -51,6 +52,10 @@ def load(
         stored = _adapter(name, version, adapters)
         base = load(parent, backend=backend, cache_dir=cache_dir, threads=threads, adapters=adapters)
         return AdaptedEncoder(base, stored)
+    if name == "melstat":
+        from embedder.melstat import MelStatistics
+
+        return MelStatistics()
     if plan := _blueprint(name):
         return graph_encoder.assemble(name, plan, backend, cache_dir, threads)
     if plugin := _plugins().get(name.partition("/")[0]):

@@ -4,10 +4,14 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import Any, Self
+from typing import Any, Literal, Self, get_args
 
 Fingerprint = str
 """sha256 (64 hex digits) of a spec's canonical JSON: the identity of a vector space."""
+
+Modality = Literal["image", "audio", "depth", "thermal", "imu", "video"]
+"""What an asset is. Texts are no assets: they are embedded when they are asked for."""
+MODALITIES: tuple[Modality, ...] = get_args(Modality)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +33,33 @@ class ImagePreprocessing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AudioPreprocessing:
+    """How decoded samples become the network's input: a mel spectrogram.
+
+    Attributes:
+        features: which code makes them, e.g. ``mel-statistics``.
+        bands: of the mel scale, from `low` to `high` Hz.
+        window, hop: of a frame, seconds.
+        parts: into how many equal parts of time, or clips, a sound is cut.
+        rate: to which samples are brought first, Hz; None for whatever rate a file has.
+        seconds: of a clip; None for whatever a part takes.
+        mean, std: of the values, for networks that were trained on normalised ones.
+    """
+
+    features: str
+    bands: int
+    low: float
+    high: float
+    window: float
+    hop: float
+    parts: int
+    rate: int | None = None
+    seconds: float | None = None
+    mean: float | None = None
+    std: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EncoderSpec:
     """Everything that can change a number that an encoder gives, and nothing else.
 
@@ -42,7 +73,7 @@ class EncoderSpec:
         output: which tensor is taken, e.g. ``pooled`` or ``projected``.
         dim: width d of a vector.
         tokens: (P, F), the number of patch tokens and their width; None when the encoder gives none.
-        image: preprocessing of images; None when the encoder takes none.
+        image, audio: preprocessing of each modality; None when the encoder takes none of it.
         text: sha256 over all that a text passes through; None when the encoder takes no text.
         revision: ours; raised when our own code changes the numbers.
         parent: of a derived encoder, the fingerprint of the encoder whose vectors are adapted; None for any other.
@@ -56,6 +87,7 @@ class EncoderSpec:
     dim: int
     tokens: tuple[int, int] | None = None
     image: ImagePreprocessing | None = None
+    audio: AudioPreprocessing | None = None
     text: str | None = None
     revision: int = 1
     parent: str | None = None
@@ -66,12 +98,16 @@ class EncoderSpec:
 
         Absent (None) fields are left out so that a field added later does not change today's fingerprints.
         """
-        present = {name: value for name, value in asdict(self).items() if value is not None}
-        return json.dumps(present, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        return json.dumps(_present(asdict(self)), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
     @property
     def fingerprint(self) -> Fingerprint:
         return _fingerprint(self)
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """What the encoder takes beside text."""
+        return tuple(each for each in MODALITIES if getattr(self, each, None) is not None)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -82,11 +118,19 @@ class EncoderSpec:
                 fields["image"] = ImagePreprocessing(
                     **image | {"mean": tuple(image["mean"]), "std": tuple(image["std"])}
                 )
+            if audio := fields.get("audio"):
+                fields["audio"] = AudioPreprocessing(**audio)
             if tokens := fields.get("tokens"):
                 fields["tokens"] = tuple(tokens)
             return cls(**fields)
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"not an encoder spec: {error}; got {text[:200]!r}") from error
+
+
+def _present(fields: dict[str, Any]) -> dict[str, Any]:
+    """Without what is None, in preprocessing too."""
+    inner = {name: _present(value) if isinstance(value, dict) else value for name, value in fields.items()}
+    return {name: value for name, value in inner.items() if value is not None}
 
 
 @lru_cache(maxsize=256)

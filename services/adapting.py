@@ -145,7 +145,7 @@ def _record(
 
 def _write(store: Store, parent: Features, stored: StoredAdapter, on_progress: OnProgress) -> tuple[Features, int]:
     """The table of the derived encoder with all that its parent's has, and how many rows were new there."""
-    probe = adapted_probe(parent.probe, stored.adapter)
+    probe = adapted_probe(parent.probe, parent.spec, stored.adapter)
     table = store.ensure_features(stored.name, stored.spec(parent.spec), probe)
     return table, fill(parent, table, stored.adapter, lambda done, total: on_progress(done, total, "vectors adapted"))
 

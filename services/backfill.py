@@ -2,12 +2,13 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,9 @@ from numpy.typing import NDArray
 from embedder import probe
 from embedder.adapted import AdaptedEncoder
 from embedder.encoder import Embedding, Encoder
-from embedder.errors import BadImage
-from embedder.image import DEFAULT_MAX_PIXELS, decode
+from embedder.errors import BadMedia
+from embedder.media import DEFAULT_LIMITS, Limits, decode
+from embedder.spec import Modality
 from services.derived import fill
 from services.outcome import Outcome
 from store import Features, Quarantined, Store, stage_of
@@ -29,7 +31,7 @@ CHUNK_ROWS = 512
 """Rows a commit. A killed backfill loses at most this much work; every commit is a version of the table."""
 
 AHEAD = 128
-"""Images decoded but not yet encoded, at most: enough to keep the engine fed, small enough to stay flat."""
+"""Assets decoded but not yet encoded, at most: enough to keep the engine fed, small enough to stay flat."""
 
 
 @dataclass(slots=True)
@@ -40,14 +42,14 @@ class Progress(Outcome):
     done: int = 0
 
     @property
-    def images_per_second(self) -> float:
+    def items_per_second(self) -> float:
         return self.done / self.seconds if self.seconds else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Item:
     id: str
-    pixels: NDArray[np.uint8] | None
+    prepared: NDArray[Any] | None
     failure: Quarantined | None = None
 
 
@@ -82,10 +84,12 @@ def backfill(
     retry_quarantined: bool = False,
     batch: int = 32,
     threads: int = 2,
-    max_pixels: int = DEFAULT_MAX_PIXELS,
+    limits: Limits = DEFAULT_LIMITS,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Progress:
-    """Embed all that is missing. An item that fails goes to quarantine and the rest goes on.
+    """Embed all that is missing of every modality that the encoder takes; tokens, of images alone.
+
+    An item that fails goes to quarantine and the rest goes on.
 
     What the parent of a derived encoder has is adapted, and not embedded again; it counts as done.
 
@@ -94,16 +98,28 @@ def backfill(
     """
     features = open_features(store, encoder)
     token_table = store.ensure_tokens(encoder.name, encoder.spec, features.probe) if tokens else None
-    job = _Job(store, encoder, features, token_table, batch=batch, max_pixels=max_pixels)
+    job = _Job(store, encoder, features, token_table, batch=batch, limits=limits)
     adapted = _from_parent(store, encoder, features) if isinstance(encoder, AdaptedEncoder) else 0
-    ids = store.missing(encoder.spec.fingerprint, tokens=tokens, retry_quarantined=retry_quarantined)
-    progress, start = Progress(total=len(ids) + adapted, done=adapted), time.perf_counter()
+    missing = {
+        modality: store.missing(
+            encoder.spec.fingerprint,
+            tokens=tokens and modality == "image",
+            retry_quarantined=retry_quarantined,
+            modality=modality,
+        )
+        for modality in encoder.spec.modalities
+    }
+    progress, start = Progress(total=sum(map(len, missing.values())) + adapted, done=adapted), time.perf_counter()
     on_progress(progress)
     with ExitStack() as stack:
         decoders = stack.enter_context(ThreadPoolExecutor(threads, thread_name_prefix="decode"))
         writer = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="write"))
-        items = _map_ahead(decoders, job.decode, store.assets.contents(ids), AHEAD)
-        for written, failed in _map_ahead(writer, job.write, job.encode(items), 1):
+        chunks = (
+            chunk
+            for modality, ids in missing.items()
+            for chunk in job.encode(modality, job.decoded(decoders, modality, ids))
+        )
+        for written, failed in _map_ahead(writer, job.write, chunks, 1):
             progress.done += written
             progress.failures.add(failed)
             progress.seconds = time.perf_counter() - start
@@ -131,31 +147,36 @@ class _Job:
         tokens: Features | None,
         *,
         batch: int,
-        max_pixels: int,
+        limits: Limits,
     ) -> None:
         self.store, self.encoder, self.features, self.tokens = store, encoder, features, tokens
-        self.batch, self.max_pixels = batch, max_pixels
+        self.batch, self.limits = batch, limits
         self.stage = stage_of(encoder.spec.fingerprint)
 
-    def decode(self, content: tuple[str, bytes | Exception]) -> _Item:
+    def decoded(self, pool: ThreadPoolExecutor, modality: Modality, ids: Sequence[str]) -> Iterator[_Item]:
+        """The assets, decoded ahead of who takes them."""
+        return _map_ahead(pool, partial(self.decode, modality), self.store.assets.contents(ids), AHEAD)
+
+    def decode(self, modality: Modality, content: tuple[str, bytes | Exception]) -> _Item:
         asset, data = content
         if isinstance(data, Exception):
             return self._failed(asset, "unreadable", str(data))
         try:
-            return _Item(asset, self.encoder.prepare(decode(data, max_pixels=self.max_pixels).image))
-        except BadImage as error:
+            return _Item(asset, self.encoder.prepare(decode(data, modality, self.limits)))
+        except BadMedia as error:
             return self._failed(asset, error.reason, str(error))
 
-    def encode(self, items: Iterator[_Item]) -> Iterator[_Chunk]:
+    def encode(self, modality: Modality, items: Iterator[_Item]) -> Iterator[_Chunk]:
         """Embed items as they come, a batch at a time, and hand them on in chunks worth a commit."""
         chunk = _Chunk()
+        tokens = self.tokens is not None and modality == "image"
         while batch := list(islice(items, self.batch)):
-            good = [item for item in batch if item.pixels is not None]
+            good = [item for item in batch if item.prepared is not None]
             chunk.failed += [item.failure for item in batch if item.failure]
             if good:
                 chunk.ids += [item.id for item in good]
-                pixels = np.stack([item.pixels for item in good if item.pixels is not None])
-                chunk.embeddings.append(self.encoder.embed(pixels, tokens=self.tokens is not None))
+                inputs = np.stack([item.prepared for item in good if item.prepared is not None])
+                chunk.embeddings.append(self.encoder.embed(inputs, modality=modality, tokens=tokens))
             if len(chunk.ids) + len(chunk.failed) >= CHUNK_ROWS:
                 yield chunk
                 chunk = _Chunk()
@@ -166,7 +187,7 @@ class _Job:
         """Commit one chunk. Tokens go first: a vector in the store then says that the item is complete."""
         if chunk.ids:
             tokens = [part.tokens for part in chunk.embeddings if part.tokens is not None]
-            if self.tokens is not None:
+            if self.tokens is not None and tokens:
                 self.tokens.put(chunk.ids, np.concatenate(tokens))
             self.features.put(chunk.ids, np.concatenate([part.vectors for part in chunk.embeddings]))
             self.store.quarantine.clear(chunk.ids, self.stage)

@@ -12,6 +12,7 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
+from embedder.spec import Modality
 from services.errors import RemoteProblem, ServiceDown
 from services.items import ARROW_STREAM, Upload, VectoredBatch, from_arrow
 from services.schemas import ClassifyResponse, ErrorBody, HeadsResponse, OpenAIResponse, SearchResponse
@@ -20,7 +21,7 @@ READY_SECONDS = 3.0
 """Longest wait for a service to say whether it is ready; one that takes longer is not."""
 
 R = TypeVar("R")
-Image = Upload | Path | bytes
+File = Upload | Path | bytes
 
 
 class ClassifyOptions(TypedDict, total=False):
@@ -33,6 +34,8 @@ class ClassifyOptions(TypedDict, total=False):
     max_outlier: float | None
     labels: Sequence[str] | None
     """Asked in place of the head's own; for heads with texts. None may hold a comma."""
+    modality: Modality | None
+    """What files are to be read as; None for what their first bytes say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,26 +46,26 @@ class _Call(Generic[R]):
     arguments: dict[str, Any] = field(default_factory=dict)
 
 
-def _files(field_name: str, images: Iterable[Image]) -> list[tuple[str, tuple[str, bytes]]]:
-    files = []
-    for image in images:
-        if isinstance(image, Path):
-            files.append((field_name, (image.name, image.read_bytes())))
-        elif isinstance(image, Upload):
-            files.append((field_name, (image.name or "image", image.data)))
-        else:
-            files.append((field_name, ("image", image)))
-    return files
+def _files(field_name: str, files: Iterable[File]) -> list[tuple[str, tuple[str, bytes]]]:
+    return [(field_name, _named(file)) for file in files]
 
 
-def _embed(images: Iterable[Image], encoder: str, tokens: bool) -> _Call[VectoredBatch]:
+def _named(file: File) -> tuple[str, bytes]:
+    if isinstance(file, Path):
+        return file.name, file.read_bytes()
+    return (file.name or "file", file.data) if isinstance(file, Upload) else ("file", file)
+
+
+def _embed(files: Iterable[File], encoder: str, tokens: bool, modality: Modality | None) -> _Call[VectoredBatch]:
     return _Call(
         "POST",
         "/v1/embed",
         lambda response: from_arrow(response.content),
         {
-            "params": {"encoder": encoder} | ({"tokens": True} if tokens else {}),
-            "files": _files("files", images),
+            "params": {"encoder": encoder}
+            | ({"tokens": True} if tokens else {})
+            | ({"modality": modality} if modality else {}),
+            "files": _files("files", files),
             "headers": {"Accept": ARROW_STREAM},
         },
     )
@@ -101,7 +104,7 @@ def _promote(name: str, alias: str, version: str) -> _Call[HeadsResponse]:
     )
 
 
-def _search(params: dict[str, str | int], image: Image | None) -> _Call[SearchResponse]:
+def _search(params: dict[str, str | int], image: File | None) -> _Call[SearchResponse]:
     return _Call(
         "GET" if image is None else "POST",
         "/search",
@@ -133,19 +136,25 @@ class Client:
     def __init__(self, url: str, *, service: str = "classification", timeout: float = 30.0) -> None:
         self._service, self._http = service, httpx.Client(base_url=url, timeout=timeout)
 
-    def embed(self, images: Iterable[Image], *, encoder: str, tokens: bool = False) -> VectoredBatch:
-        """Embedding service: a (d,) float32 vector, or all tokens (P · F,), or a problem for every image."""
-        return self._send(_embed(images, encoder, tokens))
+    def embed(
+        self, files: Iterable[File], *, encoder: str, tokens: bool = False, modality: Modality | None = None
+    ) -> VectoredBatch:
+        """Embedding service: a (d,) float32 vector, or all tokens (P · F,), or a problem for every file.
+
+        Args:
+            modality: what the files are to be read as; None for what their first bytes say.
+        """
+        return self._send(_embed(files, encoder, tokens, modality))
 
     def embed_texts(self, texts: Sequence[str], *, encoder: str) -> NDArray[np.float32]:
         """Embedding service: (n, d) float32."""
         return self._send(_embed_texts(texts, encoder))
 
     def classify(
-        self, images: Iterable[Image], *, heads: Sequence[str] = (), **options: Unpack[ClassifyOptions]
+        self, files: Iterable[File], *, heads: Sequence[str] = (), **options: Unpack[ClassifyOptions]
     ) -> ClassifyResponse:
-        """Classification service: answers of every head for every image."""
-        return self._send(_classify(heads, options, {"files": _files("images", images)}))
+        """Classification service: answers of every head for every file."""
+        return self._send(_classify(heads, options, {"files": _files("images", files)}))
 
     def classify_ids(
         self, ids: Sequence[str], *, heads: Sequence[str] = (), **options: Unpack[ClassifyOptions]
@@ -160,7 +169,7 @@ class Client:
         """Point `alias` of head `name` at `version`."""
         return self._send(_promote(name, alias, version))
 
-    def search(self, image: Image | None = None, *, encoder: str, k: int = 10, **query: str) -> SearchResponse:
+    def search(self, image: File | None = None, *, encoder: str, k: int = 10, **query: str) -> SearchResponse:
         """Classification service: stored assets nearest to `image`, or to `id=` or `text=`."""
         return self._send(_search({"encoder": encoder, "k": k, **query}, image))
 
@@ -191,16 +200,18 @@ class AsyncClient:
     def __init__(self, url: str, *, service: str = "classification", timeout: float = 30.0) -> None:
         self._service, self._http = service, httpx.AsyncClient(base_url=url, timeout=timeout)
 
-    async def embed(self, images: Iterable[Image], *, encoder: str, tokens: bool = False) -> VectoredBatch:
-        return await self._send(_embed(images, encoder, tokens))
+    async def embed(
+        self, files: Iterable[File], *, encoder: str, tokens: bool = False, modality: Modality | None = None
+    ) -> VectoredBatch:
+        return await self._send(_embed(files, encoder, tokens, modality))
 
     async def embed_texts(self, texts: Sequence[str], *, encoder: str) -> NDArray[np.float32]:
         return await self._send(_embed_texts(texts, encoder))
 
     async def classify(
-        self, images: Iterable[Image], *, heads: Sequence[str] = (), **options: Unpack[ClassifyOptions]
+        self, files: Iterable[File], *, heads: Sequence[str] = (), **options: Unpack[ClassifyOptions]
     ) -> ClassifyResponse:
-        return await self._send(_classify(heads, options, {"files": _files("images", images)}))
+        return await self._send(_classify(heads, options, {"files": _files("images", files)}))
 
     async def classify_ids(
         self, ids: Sequence[str], *, heads: Sequence[str] = (), **options: Unpack[ClassifyOptions]
@@ -213,7 +224,7 @@ class AsyncClient:
     async def promote(self, name: str, alias: str, version: str) -> HeadsResponse:
         return await self._send(_promote(name, alias, version))
 
-    async def search(self, image: Image | None = None, *, encoder: str, k: int = 10, **query: str) -> SearchResponse:
+    async def search(self, image: File | None = None, *, encoder: str, k: int = 10, **query: str) -> SearchResponse:
         return await self._send(_search({"encoder": encoder, "k": k, **query}, image))
 
     async def ready(self) -> dict[str, Any]:

@@ -33,7 +33,7 @@ class UnknownBackfill(LookupError):
 
 
 ERRORS: dict[type[Exception], tuple[int, str]] = {
-    encoders.BadImage: (422, "bad_image"),
+    encoders.BadMedia: (422, "bad_media"),
     encoders.UnknownEncoder: (404, "unknown_encoder"),
     encoders.ProbeMismatch: (409, "probe_mismatch"),
     encoders.QueueFull: (503, "queue_full"),
@@ -73,4 +73,4 @@ def status_and_code(error: Exception) -> tuple[int, str]:
     if isinstance(error, RemoteProblem):
         return error.status, error.code
     status, code = next((ERRORS[kind] for kind in type(error).__mro__ if kind in ERRORS), (500, "internal"))
-    return status, error.reason if isinstance(error, encoders.BadImage) else code
+    return status, error.reason if isinstance(error, encoders.BadMedia) else code

@@ -1,11 +1,12 @@
-"""Ingest: files become assets with labels. What is no image goes to quarantine by its URI, and the rest goes on."""
+"""Ingest: files become assets with labels. What cannot be read goes to quarantine by its URI, and the rest goes on."""
 
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from embedder.errors import BadImage
-from embedder.image import inspect
+from embedder.errors import BadMedia
+from embedder.media import inspect
+from embedder.spec import Modality
 from services.outcome import Outcome
 from store import Asset, Item, Label, Quarantined, Store, asset_id
 
@@ -29,16 +30,17 @@ class Ingested(Outcome):
         return self.new + self.known + self.quarantined
 
 
-def to_asset(data: bytes, uri: str, *, inline: bool = True) -> Asset:
-    """The asset of these bytes, judged by the header alone. Raises BadImage."""
-    info = inspect(data)
+def to_asset(data: bytes, uri: str, modality: Modality | None = None, *, inline: bool = True) -> Asset:
+    """The asset of these bytes, of a picture or a sound judged by the header alone. Raises BadMedia."""
+    info = inspect(data, modality)
     return Asset(
         id=asset_id(data),
         uri=uri,
-        modality="image",
+        modality=info.modality,
         media_type=info.media_type,
         width=info.width,
         height=info.height,
+        seconds=info.seconds,
         content=data if inline else None,
     )
 
@@ -48,16 +50,20 @@ def ingest(
     items: Iterable[Item],
     *,
     task: str | None = None,
+    modality: Modality | None = None,
     reference: bool = False,
     on_progress: Callable[[Ingested], None] = lambda _: None,
 ) -> Ingested:
     """Store every item; with `task`, its labels too. Running it again changes nothing.
 
+    Args:
+        modality: of all items that do not say it themselves; None for what their first bytes say.
+
     With `reference` only the URI is kept, and the bytes are read from there when they are needed.
     """
     done, chunk, start = Ingested(), _Chunk(), time.perf_counter()
     for item in items:
-        chunk.take(item, task, inline=not reference)
+        chunk.take(item, task, modality, inline=not reference)
         if chunk.full:
             chunk.write(store, task, done)
             chunk = _Chunk()
@@ -82,12 +88,12 @@ class _Chunk:
     def full(self) -> bool:
         return self.size >= CHUNK_BYTES or len(self.assets) + len(self.failed) >= CHUNK_ITEMS
 
-    def take(self, item: Item, task: str | None, *, inline: bool) -> None:
+    def take(self, item: Item, task: str | None, modality: Modality | None, *, inline: bool) -> None:
         try:
             data = item.read()
-            asset = to_asset(data, item.uri, inline=inline)
-        except (BadImage, OSError) as error:
-            reason = error.reason if isinstance(error, BadImage) else "unreadable"
+            asset = to_asset(data, item.uri, item.modality or modality, inline=inline)
+        except (BadMedia, OSError) as error:
+            reason = error.reason if isinstance(error, BadMedia) else "unreadable"
             self.failed.append(Quarantined(key=item.uri, stage=STAGE, reason=reason, message=str(error)))
             return
         self.assets.append(asset)

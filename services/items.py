@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from embedder.spec import Modality
 from services.schemas import Problem
 
 ARROW_STREAM = "application/vnd.apache.arrow.stream"
@@ -18,11 +19,16 @@ ARROW_STREAM = "application/vnd.apache.arrow.stream"
 
 @dataclass(frozen=True)
 class Upload:
-    """The raw bytes of one image as they came in, or why there are none."""
+    """The raw bytes of one file as they came in, or why there are none.
+
+    Attributes:
+        modality: what the file is to be read as; None for what its first bytes say.
+    """
 
     name: str | None
     data: bytes
     error: Problem | None = None
+    modality: Modality | None = None
 
     @cached_property
     def id(self) -> str:
@@ -47,11 +53,11 @@ class VectoredBatch:
     items: list[Vectored]
 
 
-def decode_base64(text: str, name: str | None = None) -> Upload:
+def decode_base64(text: str, name: str | None = None, modality: Modality | None = None) -> Upload:
     """An upload from base64, plain or as a data URI; broken base64 is that item's problem alone."""
     payload = text.partition(",")[2] if text.startswith("data:") else text
     try:
-        return Upload(name, base64.b64decode(payload, validate=True))
+        return Upload(name, base64.b64decode(payload, validate=True), modality=modality)
     except binascii.Error as error:
         return Upload(name, b"", Problem(code="bad_base64", message=f"not base64: {error}"))
 

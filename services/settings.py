@@ -2,10 +2,13 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+if TYPE_CHECKING:
+    from embedder.media import Limits
 
 MAX_PIXELS_POSSIBLE = 178_956_970
 """Pillow's own hard limit against decompression bombs; ours can only be lower."""
@@ -42,6 +45,7 @@ class Settings(BaseSettings):
     max_pixels: int = Field(
         64_000_000, gt=0, le=MAX_PIXELS_POSSIBLE, description="Largest image, width × height, before decoding"
     )
+    max_seconds: float = Field(600.0, gt=0, description="Longest sound that is decoded, seconds")
     max_batch: int = Field(32, gt=0, description="Most items in one pass of the model")
     max_queue: int = Field(512, gt=0, description="Most items waiting for an encoder; beyond: 503")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
@@ -62,6 +66,13 @@ class Settings(BaseSettings):
                 "a request of that size could never be queued; raise max_queue or lower max_items"
             )
         return self
+
+    @property
+    def limits(self) -> "Limits":
+        """Of what is decoded."""
+        from embedder.media import Limits
+
+        return Limits(self.max_pixels, self.max_seconds)
 
     def environment(self) -> dict[str, str]:
         """These settings as environment variables, for a child process: under what this process was given."""

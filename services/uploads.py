@@ -3,12 +3,15 @@
 from fastapi import Request
 from starlette.datastructures import UploadFile
 
+from embedder.spec import Modality
 from services.errors import BadRequest
 from services.http import TooLarge
 from services.items import Upload
 
 FILE_FIELDS = ("files", "images")
 """Names of the multipart field that carries files; either is understood everywhere."""
+
+READ_AS = "what the files are: depth, thermal or imu; image and audio are told by their first bytes"
 
 MULTIPART_BODY = {
     "multipart/form-data": {
@@ -21,7 +24,7 @@ MULTIPART_BODY = {
 """How OpenAPI describes such a request: the body is read by hand, so FastAPI can't tell."""
 
 
-async def read_uploads(request: Request, max_items: int) -> list[Upload]:
+async def read_uploads(request: Request, max_items: int, modality: Modality | None = None) -> list[Upload]:
     """The files of a multipart request, in their order. Raises BadRequest or TooLarge."""
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         raise BadRequest(
@@ -31,7 +34,11 @@ async def read_uploads(request: Request, max_items: int) -> list[Upload]:
     # One file more than is allowed is read, so that the limit's own sentence answers, not the parser's.
     async with request.form(max_files=max_items + 1, max_fields=max_items) as form:
         files = [value for field in FILE_FIELDS for value in form.getlist(field)]
-        uploads = [Upload(file.filename, await file.read()) for file in files if isinstance(file, UploadFile)]
+        uploads = [
+            Upload(file.filename, await file.read(), modality=modality)
+            for file in files
+            if isinstance(file, UploadFile)
+        ]
     if not uploads:
         raise BadRequest(f"no file in the request; send at least one in the field {' or '.join(FILE_FIELDS)}")
     check_count(len(uploads), max_items)

@@ -1,4 +1,4 @@
-"""Where assets come from: a folder of class folders, Parquet files with image bytes, plain files."""
+"""Where assets come from: a folder of class folders, Parquet files with the bytes of files, plain files."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from embedder.spec import MODALITIES, Modality
 from store.errors import BadSource
 
 SPLIT_FOLDERS = {
@@ -30,6 +31,7 @@ class Item:
 
     Attributes:
         data: None: the bytes are in the file `uri`.
+        modality: what it is to be read as; None for what its first bytes say.
         labels: [] says that none of the task's labels is true of it; None, that nothing is known.
     """
 
@@ -37,6 +39,7 @@ class Item:
     data: bytes | None = None
     labels: list[str] | None = None
     split: str | None = None
+    modality: Modality | None = None
 
     def read(self) -> bytes:
         """The raw bytes. Raises OSError when the file cannot be read."""
@@ -91,10 +94,10 @@ def read_folder(folder: str | Path) -> Iterator[Item]:
 def read_parquet(path: str | Path) -> Iterator[Item]:
     """Rows of a Parquet file, streamed.
 
-    Columns: `image` (bytes, or Hugging Face's struct of bytes and path); optional `label` (text or number, with
-    the names of a Hugging Face ClassLabel) or `labels` (list, empty for none of them, null where nothing is known),
-    `split`, `id`. The uri is ``<file>#<id or row>``.
-    A row without image bytes is an item of zero bytes, so that it is reported and not lost. Raises BadSource.
+    Columns: one named like a modality, `image`, `audio`, … (bytes, or Hugging Face's struct of bytes and path);
+    optional `label` (text or number, with the names of a Hugging Face ClassLabel) or `labels` (list, empty for none of
+    them, null where nothing is known), `split`, `id`. The uri is ``<file>#<id or row>``.
+    A row without bytes is an item of zero bytes, so that it is reported and not lost. Raises BadSource.
     """
     path = Path(path).expanduser().absolute()
     try:
@@ -102,22 +105,26 @@ def read_parquet(path: str | Path) -> Iterator[Item]:
     except (pa.ArrowInvalid, OSError) as error:
         raise BadSource(f"{path} is no Parquet file: {error}") from error
     names = file.schema_arrow.names
-    if "image" not in names:
-        raise BadSource(f"{path} has no column 'image' (bytes of one image a row); its columns: {', '.join(names)}")
+    found = [modality for modality in MODALITIES if modality in names]
+    if len(found) != 1:
+        raise BadSource(
+            f"{path} needs one column of {', '.join(MODALITIES)}, with the bytes of one file a row; its columns: "
+            f"{', '.join(names)}"
+        )
     class_names = _class_names(file.schema_arrow)
-    columns = [name for name in ("id", "image", "label", "labels", "split") if name in names]
+    columns = [name for name in ("id", found[0], "label", "labels", "split") if name in names]
     row = 0
     for batch in file.iter_batches(_BATCH, columns=columns):
         for record in batch.to_pylist():
-            yield _item(record, f"{path}#{record.get('id') or row}", class_names)
+            yield _item(record, found[0], f"{path}#{record.get('id') or row}", class_names)
             row += 1
 
 
-def _item(record: dict[str, Any], uri: str, class_names: Sequence[str]) -> Item:
-    image = record["image"]
-    data = image.get("bytes") if isinstance(image, dict) else image
+def _item(record: dict[str, Any], modality: Modality, uri: str, class_names: Sequence[str]) -> Item:
+    content = record[modality]
+    data = content.get("bytes") if isinstance(content, dict) else content
     if data is not None and not isinstance(data, bytes):
-        raise BadSource(f"{uri}: column 'image' holds {type(data).__name__}, not the bytes of an image file")
+        raise BadSource(f"{uri}: column {modality!r} holds {type(data).__name__}, not the bytes of a file")
     split = record.get("split")
     if split is not None and str(split).lower() not in SPLIT_FOLDERS:
         raise BadSource(f"{uri}: no split {split!r}; the splits are {', '.join(SPLIT_FOLDERS)}")
@@ -126,6 +133,7 @@ def _item(record: dict[str, Any], uri: str, class_names: Sequence[str]) -> Item:
         data=data or b"",
         labels=_labels(record, class_names),
         split=None if split is None else SPLIT_FOLDERS[str(split).lower()],
+        modality=modality,
     )
 
 

@@ -80,7 +80,9 @@ class Images:
         if not which:
             return VectoredBatch(name, read.removesuffix(TOKENS), [])
         try:
-            return await self.service.embedding.embed([self.uploads[i] for i in which], encoder=name, tokens=tokens)
+            return await self.service.embedding.embed(
+                [self.uploads[i] for i in which], encoder=name, tokens=tokens, modality=self.uploads[0].modality
+            )
         except RemoteProblem as problem:
             if problem.code != "unknown_encoder":
                 raise

@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from classifiers.conformal import Sets
 from classifiers.published import PublishedHead
+from embedder.spec import Modality
 from services.classification import images, search, vectors
 from services.classification.answers import Options, answer
 from services.classification.state import ClassificationService
@@ -22,7 +23,7 @@ from services.schemas import (
     HeadsResponse,
     SearchResponse,
 )
-from services.uploads import MULTIPART_BODY, check_count, read_uploads
+from services.uploads import MULTIPART_BODY, READ_AS, check_count, read_uploads
 
 router = APIRouter()
 
@@ -40,7 +41,7 @@ HowMany = Annotated[int, Query(ge=1, le=1000)]
 
 @router.post(
     "/classify",
-    summary="Answers of one or more heads for images (multipart), or for images, ids or vectors as JSON",
+    summary="Answers of one or more heads for images or sounds (multipart), or for images, ids or vectors as JSON",
     openapi_extra={
         "requestBody": {
             "content": MULTIPART_BODY | {"application/json": {"schema": ClassifyBody.model_json_schema()}},
@@ -61,13 +62,14 @@ async def classify(
     labels: Annotated[
         str | None, Query(description="names separated by commas, in place of the head's own; for heads with texts")
     ] = None,
+    modality: Annotated[Modality | None, Query(description=READ_AS)] = None,
 ) -> ClassifyResponse:
     heads = await service.heads(head or [])
     for published in heads:  # refuses what it can't answer before anything is embedded
         published.require_answerable(coverage=coverage, sets=sets, max_outlier=max_outlier)
     if labels is not None:
         heads = await service.texts.asked_for(heads, parse_labels(labels, service.settings.max_items))
-    by_encoder = await _vectors(request, service, heads, all_stages=max_outlier is not None)
+    by_encoder = await _vectors(request, service, heads, modality, all_stages=max_outlier is not None)
     options = Options(top_k, coverage, sets, min_probability, max_outlier)
     items = await run_in_threadpool(answer, by_encoder, heads, options, service.metrics)
     for item in items:
@@ -114,16 +116,21 @@ async def search_by_image(request: Request, service: Service, encoder: EncoderNa
 
 
 async def _vectors(
-    request: Request, service: ClassificationService, heads: Sequence[PublishedHead], *, all_stages: bool
+    request: Request,
+    service: ClassificationService,
+    heads: Sequence[PublishedHead],
+    modality: Modality | None,
+    *,
+    all_stages: bool,
 ) -> vectors.ByEncoder:
     limit = service.settings.max_items
     if not request.headers.get("content-type", "").startswith("application/json"):
-        uploads = await read_uploads(request, limit)
+        uploads = await read_uploads(request, limit, modality)
         return await images.of_images(service, uploads, heads, all_stages=all_stages)
     body = _parse_body(await request.body())
     if body.images is not None:
         check_count(len(body.images), limit)
-        uploads = [decode_base64(image.base64, image.name) for image in body.images]
+        uploads = [decode_base64(image.base64, image.name, modality) for image in body.images]
         return await images.of_images(service, uploads, heads, all_stages=all_stages)
     if body.ids is not None:
         check_count(len(body.ids), limit)

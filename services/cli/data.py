@@ -19,13 +19,16 @@ app = typer.Typer()
 
 @app.command()
 def ingest(
-    source: Annotated[list[str], typer.Argument(help="a folder of class folders, a Parquet file, or images")],
+    source: Annotated[list[str], typer.Argument(help="a folder of class folders, a Parquet file, or files")],
     task: Annotated[str | None, typer.Option("--task", "-t", help="name of what the labels say")] = None,
+    modality: Annotated[
+        str | None, typer.Option(help="what the files are: depth, thermal or imu; image and audio show it themselves")
+    ] = None,
     reference: Annotated[bool, typer.Option(help="keep the path only, not the bytes")] = False,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Store images, and their labels under a task. Running it again changes nothing."""
+    """Store files, and their labels under a task. Running it again changes nothing."""
     from services import ingest as job
     from store import Store, interchange
 
@@ -36,12 +39,13 @@ def ingest(
             opened,
             items,
             task=task,
+            modality=output.modality(modality),
             reference=reference,
             on_progress=lambda now: bar(now.items, None, f"{now.quarantined} quarantined"),
         )
     opened.optimize()
     if not done.items:
-        raise BadSource(f"no file in {', '.join(source)}; give a folder of class folders, a Parquet file or images")
+        raise BadSource(f"no file in {', '.join(source)}; give a folder of class folders, a Parquet file or files")
     result = {
         "store": settings.store,
         "new_assets": done.new,
@@ -61,7 +65,7 @@ def backfill(
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Embed every stored image that lacks a vector. Stop it and start it again as you like."""
+    """Embed every stored asset that lacks a vector. Stop it and start it again as you like."""
     from embedder import registry
     from services import backfill as job
     from store import Store
@@ -77,8 +81,8 @@ def backfill(
             retry_quarantined=retry_quarantined,
             batch=settings.max_batch,
             threads=os.cpu_count() or 1,
-            max_pixels=settings.max_pixels,
-            on_progress=lambda now: bar(now.done + now.quarantined, now.total, f"{now.images_per_second:.0f} images/s"),
+            limits=settings.limits,
+            on_progress=lambda now: bar(now.done + now.quarantined, now.total, f"{now.items_per_second:.0f}/s"),
         )
     opened.optimize()
     result = {
@@ -88,7 +92,7 @@ def backfill(
         "missing": done.total,
         "embedded": done.done,
         "seconds": round(done.seconds, 2),
-        "images_per_second": round(done.images_per_second, 1),
+        "items_per_second": round(done.items_per_second, 1),
     }
     _finish(opened, result, done.failures, as_json)
 

@@ -61,10 +61,10 @@ def _fill(settings: Settings, cells: list[data.Cell]) -> None:
             store,
             encoder,
             threads=os.cpu_count() or 1,
-            on_progress=lambda now: bar(now.done, now.total, f"{now.images_per_second:.0f} images/s"),
+            on_progress=lambda now: bar(now.done, now.total, f"{now.items_per_second:.0f} images/s"),
         )
     output.out.print(
-        f"backfill  {filled.done:,} vectors in {filled.seconds:.1f} s, {filled.images_per_second:.0f} images/s"
+        f"backfill  {filled.done:,} vectors in {filled.seconds:.1f} s, {filled.items_per_second:.0f} images/s"
     )
 
 

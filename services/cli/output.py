@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from embedder.spec import MODALITIES, Modality
 from services.settings import Settings
 
 PARTIAL = 3
@@ -31,6 +32,14 @@ err = Console(highlight=False, markup=False, soft_wrap=True, stderr=True)
 def settings(**options: Any) -> Settings:
     """Settings from the environment, under the options that were given on the command line."""
     return Settings(**{name: value for name, value in options.items() if value is not None})
+
+
+def modality(text: str | None) -> Modality | None:
+    """Raises typer.BadParameter for what is none."""
+    found = next((each for each in MODALITIES if each == text), None)
+    if text is not None and found is None:
+        raise typer.BadParameter(f"--modality {text!r}: give one of {', '.join(MODALITIES)}")
+    return found
 
 
 def show(result: Mapping[str, Any], *, as_json: bool, title: str = "") -> None:

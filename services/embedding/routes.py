@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
+from embedder.spec import Modality
 from services.backfill import backfill
 from services.embedding.state import EmbeddingService
 from services.embedding.storing import Labelling, store_uploads
@@ -23,7 +24,7 @@ from services.schemas import (
     OpenAIRequest,
     OpenAIResponse,
 )
-from services.uploads import MULTIPART_BODY, check_count, read_uploads
+from services.uploads import MULTIPART_BODY, READ_AS, check_count, read_uploads
 
 router = APIRouter(prefix="/v1")
 
@@ -35,6 +36,7 @@ def _service(request: Request) -> EmbeddingService:
 
 Service = Annotated[EmbeddingService, Depends(_service)]
 EncoderName = Annotated[str, Query(description="name or fingerprint of a loaded encoder")]
+ReadAs = Annotated[Modality | None, Query(description=READ_AS)]
 
 
 @router.get("/encoders", summary="The encoders that are loaded")
@@ -55,7 +57,7 @@ async def list_encoders(service: Service) -> list[EncoderInfo]:
 
 @router.post(
     "/embed",
-    summary="Vectors of the images sent as multipart files; Arrow when asked for by Accept",
+    summary="Vectors of the files sent as multipart; Arrow when asked for by Accept",
     response_model=EmbedResponse,
     openapi_extra={"requestBody": {"content": MULTIPART_BODY, "required": True}},
     responses={200: {"content": {ARROW_STREAM: {}}}},
@@ -65,11 +67,12 @@ async def embed(
     service: Service,
     encoder: EncoderName = "lite0",
     tokens: Annotated[bool, Query(description="all tokens of an image one after the other; Arrow only")] = False,
+    modality: ReadAs = None,
 ) -> Response:
     worker, arrow = service.worker(encoder), ARROW_STREAM in request.headers.get("accept", "")
     if tokens and not arrow:
         raise BadRequest(f"tokens are {worker.encoder.spec.tokens} numbers an image: send Accept: {ARROW_STREAM}")
-    items = await worker.embed_images(await read_uploads(request, service.settings.max_items), tokens=tokens)
+    items = await worker.embed_files(await read_uploads(request, service.settings.max_items, modality), tokens=tokens)
     spec = worker.encoder.spec
     batch = VectoredBatch(worker.encoder.name, spec.fingerprint, items)
     if arrow:
@@ -90,7 +93,7 @@ async def openai_embeddings(body: OpenAIRequest, service: Service) -> OpenAIResp
     if any(images) and not all(images):
         raise BadRequest("texts and data URIs in one input; send them in separate requests")
     if images[0]:
-        items = await worker.embed_images([decode_base64(uri) for uri in inputs])
+        items = await worker.embed_files([decode_base64(uri) for uri in inputs])
     else:
         items = [Vectored(None, None, vector) for vector in await worker.embed_texts(inputs)]
     data = [_as_openai(i, item, body.encoding_format) for i, item in enumerate(items)]
@@ -99,7 +102,7 @@ async def openai_embeddings(body: OpenAIRequest, service: Service) -> OpenAIResp
 
 @router.post(
     "/assets",
-    summary="Store the images sent as multipart files, with labels, and embed them",
+    summary="Store the files sent as multipart, with labels, and embed them",
     openapi_extra={"requestBody": {"content": MULTIPART_BODY, "required": True}},
 )
 async def add_assets(
@@ -107,14 +110,15 @@ async def add_assets(
     service: Service,
     encoder: EncoderName = "lite0",
     task: Annotated[str | None, Query(description="task that the labels belong to")] = None,
-    label: Annotated[list[str] | None, Query(description="labels of every image sent")] = None,
+    label: Annotated[list[str] | None, Query(description="labels of every file sent")] = None,
     split: Annotated[str | None, Query(description="train, val, test or ood; else by hash of the id")] = None,
+    modality: ReadAs = None,
 ) -> AssetsResponse:
     if bool(label) != bool(task):
         raise BadRequest("task and label go together: give both, or neither")
     worker = service.worker(encoder)
     store = await run_in_threadpool(service.writable_store, worker.encoder)
-    uploads = await read_uploads(request, service.settings.max_items)
+    uploads = await read_uploads(request, service.settings.max_items, modality)
     return await store_uploads(store, worker, uploads, Labelling(task, tuple(label or ()), split))
 
 
@@ -122,7 +126,7 @@ async def add_assets(
 async def start_backfill(body: BackfillRequest, service: Service) -> BackfillStatus:
     encoder = service.worker(body.encoder).encoder
     store = await run_in_threadpool(service.writable_store, encoder)
-    options = body.model_dump(exclude={"encoder"}) | service.settings.model_dump(include={"max_pixels"})
+    options = body.model_dump(exclude={"encoder"}) | {"limits": service.settings.limits}
     return service.jobs.start(encoder.name, lambda report: backfill(store, encoder, on_progress=report, **options))
 
 

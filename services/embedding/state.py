@@ -75,8 +75,8 @@ class EmbeddingService(Service):
 
     async def _load(self, name: str) -> None:
         encoder = await run_in_threadpool(self._load_and_probe, name)
-        limits = self.settings.model_dump(include={"max_batch", "max_queue", "max_pixels"})
-        worker = EncoderWorker(encoder, self.threads, self.metrics, **limits)
+        queue = self.settings.model_dump(include={"max_batch", "max_queue"})
+        worker = EncoderWorker(encoder, self.threads, self.metrics, limits=self.settings.limits, **queue)
         await worker.start()
         self.workers[name] = worker
         log.info("encoder ready", extra={"encoder": name, "backend": encoder.backend})

@@ -1,4 +1,4 @@
-"""Images that are sent to be kept: stored with their labels, and embedded at once."""
+"""Files that are sent to be kept: stored with their labels, and embedded at once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from store import Label, Store
 
 @dataclass(frozen=True, slots=True)
 class Labelling:
-    """What the images of one request are labelled with; no task, no labels."""
+    """What the files of one request are labelled with; no task, no labels."""
 
     task: str | None
     labels: tuple[str, ...]
@@ -25,8 +25,8 @@ class Labelling:
 async def store_uploads(
     store: Store, worker: EncoderWorker, uploads: Sequence[Upload], labelling: Labelling
 ) -> AssetsResponse:
-    """Embeds first, so that nothing is stored that is no image; answers when everything is written."""
-    items = await worker.embed_images(uploads)
+    """Embeds first, so that nothing is stored that the encoder does not take; answers when everything is written."""
+    items = await worker.embed_files(uploads)
     good = [(upload, item) for upload, item in zip(uploads, items, strict=True) if item.vector is not None]
     new, known = await run_in_threadpool(_write, store, worker.encoder.spec.fingerprint, good, labelling)
     stored = [StoredItem(id=item.id, name=item.name, error=item.error) for item in items]
@@ -38,7 +38,7 @@ def _write(
 ) -> tuple[int, int]:
     if not good:
         return 0, 0
-    assets = [to_asset(upload.data, upload.name or "upload") for upload, _ in good]
+    assets = [to_asset(upload.data, upload.name or "upload", upload.modality) for upload, _ in good]
     added = store.assets.add(assets)
     if labelling.task is not None:
         labels, split = list(labelling.labels), labelling.split

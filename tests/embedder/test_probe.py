@@ -32,8 +32,8 @@ class Faulty:
         self.prepare = prepare or encoder.prepare
         self._vectors, self._texts = vectors, texts
 
-    def embed(self, pixels, *, tokens=False):
-        return Embedding(self._vectors(self._encoder.embed(pixels).vectors))
+    def embed(self, inputs, *, modality="image", tokens=False):
+        return Embedding(self._vectors(self._encoder.embed(inputs, modality=modality).vectors))
 
     def embed_texts(self, texts):
         return self._texts(self._encoder.embed_texts(texts))

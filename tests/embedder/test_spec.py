@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedder.spec import EncoderSpec, ImagePreprocessing
+from embedder.spec import AudioPreprocessing, EncoderSpec, ImagePreprocessing
 
 IMAGE = ImagePreprocessing(size=224, resize=256, interpolation="bicubic", mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+AUDIO = AudioPreprocessing(features="mel", bands=40, low=50.0, high=8000.0, window=0.025, hop=0.01, parts=4)
 SPEC = EncoderSpec(
     architecture="timm:tf_efficientnet_lite0",
     weights="ab" * 32,
@@ -31,6 +32,7 @@ CHANGED = {
     "dim": 512,
     "tokens": (49, 512),
     "image": None,
+    "audio": AUDIO,
     "text": None,
     "revision": 2,
     "parent": "ab" * 32,
@@ -43,6 +45,19 @@ CHANGED_IMAGE = {
     "mean": (0.5, 0.5, 0.4),
     "std": (0.25, 0.25, 0.2),
     "crop": "corner",
+}
+CHANGED_AUDIO = {
+    "features": "other",
+    "bands": 41,
+    "low": 51.0,
+    "high": 4000.0,
+    "window": 0.03,
+    "hop": 0.02,
+    "parts": 3,
+    "rate": 16000,
+    "seconds": 2.0,
+    "mean": -4.0,
+    "std": 9.0,
 }
 
 
@@ -61,12 +76,22 @@ def test_the_fingerprint_of_a_known_spec_never_changes() -> None:
 def test_every_field_counts() -> None:
     assert set(CHANGED) == {field.name for field in fields(EncoderSpec)}
     assert set(CHANGED_IMAGE) == {field.name for field in fields(ImagePreprocessing)}
+    assert set(CHANGED_AUDIO) == {field.name for field in fields(AudioPreprocessing)}
     others = [replace(SPEC, **{name: value}) for name, value in CHANGED.items()]
     others += [replace(SPEC, image=replace(IMAGE, **{name: value})) for name, value in CHANGED_IMAGE.items()]
+    others += [replace(SPEC, audio=replace(AUDIO, **{name: value})) for name, value in CHANGED_AUDIO.items()]
     assert len({SPEC.fingerprint, *(other.fingerprint for other in others)}) == 1 + len(others)
 
 
-@pytest.mark.parametrize("spec", [SPEC, replace(SPEC, image=None, text=None, tokens=None)])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        SPEC,
+        replace(SPEC, image=None, text=None, tokens=None),
+        replace(SPEC, image=None, audio=AUDIO),
+        replace(SPEC, audio=replace(AUDIO, rate=16000, mean=-4.25)),
+    ],
+)
 def test_json_there_and_back(spec: EncoderSpec) -> None:
     back = EncoderSpec.from_json(spec.canonical_json())
     assert back == spec
@@ -85,6 +110,12 @@ def test_numbers_and_names_survive_json_exactly(
     assert (back, back.fingerprint) == (spec, spec.fingerprint)
 
 
+def test_modalities_are_those_with_preprocessing() -> None:
+    assert SPEC.modalities == ("image",)
+    assert replace(SPEC, audio=AUDIO).modalities == ("image", "audio")
+    assert replace(SPEC, image=None).modalities == ()
+
+
 def test_absent_fields_are_left_out_so_that_new_ones_change_no_old_fingerprint() -> None:
     absent = replace(SPEC, tokens=None, text=None)
     assert not {"tokens", "text"} & set(json.loads(absent.canonical_json()))
@@ -101,6 +132,8 @@ def test_absent_fields_are_left_out_so_that_new_ones_change_no_old_fingerprint()
         json.dumps({"architecture": "only"}),
         json.dumps(asdict(SPEC) | {"image": {"size": 224}}),
         json.dumps(asdict(SPEC) | {"image": 3}),
+        json.dumps(asdict(SPEC) | {"audio": {"bands": 3}}),
+        json.dumps(asdict(SPEC) | {"audio": 3}),
         json.dumps(asdict(SPEC) | {"tokens": 3}),
     ],
 )

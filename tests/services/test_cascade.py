@@ -113,4 +113,4 @@ def test_without_the_second_encoder_the_first_answers_for_all_and_says_so(settin
         [item] = ask(services, "head=cascade", [("images", sure[0])])
         assert item["answers"][0]["asked_encoders"] == ["lite0"], "nothing was missing: the cascade was sure"
         [item] = ask(services, "head=cascade", [("images", b"no image")])
-        assert item["error"]["code"] == "not_an_image"
+        assert item["error"]["code"] == "unknown_format"

@@ -92,7 +92,7 @@ def encoded(services) -> float:
 
 
 def test_broken_items_fail_alone(http, photos):
-    broken = {"empty": b"", "not_an_image": b"<html>no</html>", "truncated": photos[1][: len(photos[1]) // 2]}
+    broken = {"empty": b"", "unknown_format": b"<html>no</html>", "truncated": photos[1][: len(photos[1]) // 2]}
     items = ask(http, files=files(photos[0], *broken.values(), photos[1])).json()["items"]
     assert [item.get("error", {}).get("code") for item in items] == [None, *broken, None]
     assert len(items[0]["answers"]) == len(items[-1]["answers"]) == 1

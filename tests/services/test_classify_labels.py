@@ -167,4 +167,4 @@ def test_tokens_are_sent_as_arrow_only(services, photos):
     with Client(services.embedding_url, service="embedding") as client:
         [good, bad] = client.embed([photos[0], b"nothing"], encoder="lite0", tokens=True).items
     assert good.vector.shape == (49 * 1280,)
-    assert bad.error.code == "not_an_image"
+    assert bad.error.code == "unknown_format"

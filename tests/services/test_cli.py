@@ -56,7 +56,7 @@ def test_what_failed_is_told_by_reason_with_an_example(headwater, tmp_path):
     (folder / "e.png").symlink_to(tmp_path / "nosuch")
     code, out, _ = headwater("ingest", folder)
     assert code == 3
-    assert f"2 not_an_image, e.g. {folder}/c.txt: not an image" in out
+    assert f"2 unknown_format, e.g. {folder}/c.txt: neither a picture nor a sound" in out
     assert f"1 unreadable, e.g. {folder}/e.png: " in out
     code, out, _ = headwater("backfill")
     assert code == 3
@@ -272,7 +272,7 @@ def test_classify_asks_the_running_service(headwater, services, home, tmp_path):
     code, out, err = headwater("classify", paths[0], broken, *options)
     assert code == 3
     assert paths[0].name in out
-    assert "not_an_image" in err
+    assert "unknown_format" in err
 
 
 def test_search_asks_the_running_service(headwater, services, home):

@@ -64,7 +64,7 @@ def test_texts(http, lite0):
 def test_broken_items_fail_alone(http, china):
     items = http.post("/v1/embed", files=[("files", ("a", china)), ("files", ("b", b"nothing"))]).json()["items"]
     assert len(items[0]["vector"]) == 1280
-    assert items[1]["error"]["code"] == "not_an_image"
+    assert items[1]["error"]["code"] == "unknown_format"
     uris = ["data:image/jpeg;base64," + base64.b64encode(china).decode(), "data:image/jpeg;base64,AAAA"]
     data = http.post("/v1/embeddings", json={"model": "lite0", "input": uris}).json()["data"]
     assert [item["object"] for item in data] == ["embedding", "error"]

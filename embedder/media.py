@@ -1,0 +1,101 @@
+"""From a file's bytes to what an encoder prepares, whatever the modality: one door for all of them."""
+
+from dataclasses import dataclass
+
+from PIL import Image
+
+from embedder import arrays, audio, image
+from embedder.arrays import Motion, Plane
+from embedder.audio import Sound
+from embedder.errors import BadMedia
+from embedder.formats import READ, describe, sniff
+from embedder.spec import Modality
+
+Media = Image.Image | Sound | Plane | Motion
+"""A decoded asset. Pictures are upright RGB."""
+
+KNOWN = f"{READ}, or {audio.READ}"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much is decoded of one file: `max_pixels` of a picture or plane, `max_seconds` of a sound."""
+
+    max_pixels: int = image.DEFAULT_MAX_PIXELS
+    max_seconds: float = audio.DEFAULT_MAX_SECONDS
+
+
+DEFAULT_LIMITS = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class MediaInfo:
+    """What a header tells. `width` and `height` in pixels, upright, of what has them; `seconds` of what lasts."""
+
+    modality: Modality
+    media_type: str
+    width: int | None = None
+    height: int | None = None
+    seconds: float | None = None
+
+
+def modality_of(media: Media) -> Modality:
+    if isinstance(media, Image.Image):
+        return "image"
+    if isinstance(media, Sound):
+        return "audio"
+    return media.modality if isinstance(media, Plane) else "imu"
+
+
+def guess(data: bytes) -> Modality:
+    """image or audio, by the first bytes: no other format says what it is of.
+
+    Raises BadMedia ("empty", "unknown_format").
+    """
+    if audio.is_sound(data):
+        return "audio"
+    try:
+        sniff(data)
+    except BadMedia as error:
+        if error.reason == "empty":
+            raise BadMedia("empty", f"the file is empty (0 bytes); send {KNOWN}") from None
+        hint = "say what it is: depth, thermal or imu" if arrays.is_npy(data) else f"send {KNOWN}"
+        raise BadMedia("unknown_format", f"neither a picture nor a sound: {describe(data)}; {hint}") from None
+    return "image"
+
+
+def decode(data: bytes, modality: Modality | None = None, limits: Limits = DEFAULT_LIMITS) -> Media:
+    """What is in a file's bytes.
+
+    Args:
+        modality: what it is to be read as; None for `guess`.
+
+    Raises BadMedia, and nothing else, for bytes that give none. Safe in many threads at once.
+    """
+    modality = modality or guess(data)
+    if modality == "image":
+        return image.decode(data, max_pixels=limits.max_pixels).image
+    if modality == "audio":
+        return audio.decode(data, max_seconds=limits.max_seconds)
+    if modality == "imu":
+        return arrays.motion(data)
+    if modality == "video":
+        raise BadMedia("unsupported", "video is not read yet; send its frames as pictures")
+    return arrays.plane(data, modality, max_pixels=limits.max_pixels)
+
+
+def inspect(data: bytes, modality: Modality | None = None) -> MediaInfo:
+    """What a file is. Pictures and sounds are judged by the header alone, the others are read. Raises BadMedia."""
+    modality = modality or guess(data)
+    if modality == "image":
+        seen = image.inspect(data)
+        return MediaInfo(modality, seen.media_type, width=seen.width, height=seen.height)
+    if modality == "audio":
+        heard = audio.inspect(data)
+        return MediaInfo(modality, heard.media_type, seconds=heard.seconds)
+    found = decode(data, modality)
+    if isinstance(found, Plane):
+        height, width = found.values.shape
+        kind = "application/x-npy" if arrays.is_npy(data) else sniff(data).media_type
+        return MediaInfo(modality, kind, width=width, height=height)
+    return MediaInfo(modality, "application/x-npy" if arrays.is_npy(data) else "text/csv")
