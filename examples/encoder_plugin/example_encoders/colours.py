@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from embedder import probe
 from embedder.encoder import Embedding, require_modality
@@ -47,6 +48,7 @@ class Colours:
 
     def prepare(self, media: Media) -> NDArray[np.uint8]:
         require_modality(self.name, SPEC, modality_of(media))
+        assert isinstance(media, Image.Image)
         return fit(media, IMAGE)
 
     def embed(self, inputs: NDArray[np.uint8], *, modality: Modality = "image", tokens: bool = False) -> Embedding:

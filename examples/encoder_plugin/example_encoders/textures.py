@@ -22,6 +22,8 @@ IMAGE = ImagePreprocessing(
 class Textures(torch.nn.Module):
     """(n, 3, SIZE, SIZE), normalised → vectors (n, F) and, when asked for, tokens (n, P, F)."""
 
+    bank: torch.Tensor
+
     def __init__(self, tokens: bool) -> None:
         super().__init__()
         self.tokens = tokens
