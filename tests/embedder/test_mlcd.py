@@ -238,3 +238,28 @@ def test_the_hubs_cache_is_used_without_network(hub, monkeypatch):
     (snapshot / "model.safetensors").unlink()
     with pytest.raises(WeightsError, match=r"hf download someone/tiny|no checkpoint"):
         blueprint("mlcd/tiny")
+
+
+FULL = {
+    "base-patch32-224": ("CLIPVision", {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12}, 12),
+    "large-patch14-336": ("CLIPVision", {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24}, 16),
+    # 4 of its 48 layers: all of them take 7 GB
+    "bigG-patch14-448": ("MLCDVision", {"hidden_size": 1664, "intermediate_size": 8192, "num_hidden_layers": 4}, 16),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("identity", FULL)
+def test_the_released_sizes_equal_transformers(tmp_path, identity):
+    kind, fields, heads = FULL[identity]
+    record = RECORDS[identity]
+    folder = tmp_path / "tower"
+    shape = {"image_size": record.size, "patch_size": record.patch, "num_attention_heads": heads}
+    model = mlcd(folder, kind, **fields, **shape)
+    images = pictures()[:2]
+    expected = theirs(folder, model, images).pooler_output
+    for backend, least in (("torch-cpu-fp32", 0.9999), ("openvino-fp32", 0.9999), ("openvino-bf16", 0.999)):
+        encoder = registry.load(f"mlcd/{identity}@{folder}", backend=backend, cache_dir=tmp_path / "cache")
+        found = encoder.embed(np.stack([encoder.prepare(image) for image in images]), tokens=True)
+        assert cosines(found.vectors, expected).min() > least, backend
+        assert found.tokens.shape == (2, (record.size // record.patch) ** 2, record.dim)
