@@ -28,7 +28,7 @@ class Settings(BaseSettings):
         description="Folder of converted models; safe to delete",
     )
     encoders: Annotated[tuple[str, ...], NoDecode] = Field(
-        ("lite0",), description="Encoders that the embedding service loads, separated by commas"
+        ("lite0", "melstat"), description="Encoders that the embedding service loads, separated by commas"
     )
     backend: str = Field(
         "auto", description="auto, torch or openvino, with a device and precision if wanted: torch-cuda-bf16"

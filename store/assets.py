@@ -8,8 +8,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from embedder.spec import MODALITIES
 from store.errors import ContentChanged, UnknownId
-from store.rows import Column, local_path, strings
+from store.rows import Column, local_path, quoted, strings
 from store.schema import ASSETS, Added, Asset, asset_id, now
 from store.table import Database, Table
 
@@ -63,6 +64,11 @@ class Assets:
         rows = self.table.read(["id", "modality"], version=version)
         # Arrow's filter over the whole column is twice as fast as a filter inside the scan.
         return rows["id"].filter(pc.equal(rows["modality"], pa.scalar(modality)))
+
+    def modalities(self) -> dict[str, int]:
+        """How many assets are of which modality."""
+        counts = {modality: self.table.count(f"modality = {quoted(modality)}") for modality in MODALITIES}
+        return {modality: count for modality, count in counts.items() if count}
 
     def contents(self, ids: Sequence[str]) -> Iterator[tuple[str, bytes | Exception]]:
         """(id, bytes) in the order asked, or (id, error) for an item alone: UnknownId, ContentChanged.

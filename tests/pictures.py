@@ -12,3 +12,9 @@ def photo(seed: int, width: int = 96, height: int = 64, form: str = "PNG") -> by
     out = io.BytesIO()
     Image.fromarray(patches).resize((width, height), Image.Resampling.BICUBIC).save(out, form)
     return out.getvalue()
+
+
+def jpeg(pixels: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "JPEG", quality=90)
+    return out.getvalue()

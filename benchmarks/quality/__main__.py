@@ -2,9 +2,10 @@
 
     python -m benchmarks.quality --data FOLDER      with the data sets as Parquet in FOLDER
 
-The data sets are ingested and embedded with lite0, lite1 and lite2 once, into a store in the work folder, and every
-study's outcome is kept there under a digest of its data, settings and code: a run that is stopped goes on where it was,
-and what has not changed is not measured again. A study that fails is reported on the page, and the others go on.
+The data sets are ingested and embedded once, pictures with lite0, lite1 and lite2, sounds with melstat, into a store in
+the work folder, and every study's outcome is kept there under a digest of its data, settings and code: a run that is
+stopped goes on where it was, and what has not changed is not measured again. A study that fails is reported on the
+page, and the others go on.
 """
 
 import argparse

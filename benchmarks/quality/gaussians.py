@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from benchmarks.quality.study import Finding, Study, Table
-from benchmarks.quality.vectors import ENCODERS, Vectors, paired_interval
+from benchmarks.quality.vectors import Vectors, encoders_of, paired_interval
 from classifiers.calibration import fit_temperature, mean_nll
 from classifiers.fit.base import HeadClassifier
 from classifiers.fit.gaussian import GaussianClassifier
@@ -23,7 +23,7 @@ from classifiers.fit.mixture import MixtureClassifier
 from store import Store
 
 PAPER = "Gaussian heads (arXiv 2410.13421)"
-TASKS = ("clothing10", "caltech99", "cifar10_10k")
+TASKS = ("clothing10", "caltech99", "cifar10_10k", "fsdd_share")
 AFFORDABLE = {"cifar10_10k": ("lite0",)}
 """Encoders where all three would cost too much: a mixture on 7,000 rows takes half a minute of one core."""
 SEEDS = (0, 1, 2, 3, 4)
@@ -51,7 +51,7 @@ def studies(store: Store, load: Any) -> list[Study]:
     made = []
     for task in TASKS:
         vectors: Vectors = load(store, task)
-        for encoder in AFFORDABLE.get(task, ENCODERS):
+        for encoder in AFFORDABLE.get(task, encoders_of(task)):
             run = partial(study, vectors, encoder)
             made.append(Study(PAPER, f"gaussians, {task}, {encoder}", __file__, vectors.digest, run, settings))
     return made

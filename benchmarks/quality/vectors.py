@@ -17,6 +17,12 @@ from store import Store
 from store.interchange import read_sources
 
 ENCODERS = ("lite0", "lite1", "lite2")
+OF_SOUNDS = {"fsdd_share": ("melstat",)}
+"""Tasks that are no pictures, and their encoders."""
+
+
+def encoders_of(task: str) -> tuple[str, ...]:
+    return OF_SOUNDS.get(task, ENCODERS)
 
 
 @dataclass(frozen=True)
@@ -47,20 +53,23 @@ class Vectors:
         return np.concatenate([self.blocks[encoder] for encoder in encoders], axis=1), tuple(edges)
 
 
-def prepare(store: Store, data: Path, tasks: Sequence[str], encoders: Sequence[str] = ENCODERS) -> None:
-    """Ingests the data sets that the store lacks, and embeds whatever has no vector yet."""
+def prepare(store: Store, data: Path, tasks: Sequence[str], encoders: Sequence[str] | None = None) -> None:
+    """Ingests the data sets that the store lacks, and embeds whatever has no vector yet.
+
+    Args:
+        encoders: those of the tasks when None.
+    """
     known = store.labels.tasks()
     for task in tasks:
         if task not in known:
             ingest(store, read_sources([data / f"{task}.parquet"]), task=task)
-    stored = {table.name: table.fingerprint for table in store.encoders()}
-    for name in encoders:
-        if name not in stored or store.missing(stored[name]):
-            backfill(store, registry.load(name, backend="auto", cache_dir=Settings().cache))
+    for name in encoders or sorted({name for task in tasks for name in encoders_of(task)}):
+        backfill(store, registry.load(name, backend="auto", cache_dir=Settings().cache))
 
 
-def load(store: Store, task: str, encoders: Sequence[str] = ENCODERS) -> Vectors:
+def load(store: Store, task: str) -> Vectors:
     """The rows of a task but those of the split `ood`."""
+    encoders = encoders_of(task)
     matrix = store.matrix(task, encoders, splits=("train", "val", "test"))
     digest = hashlib.sha256(matrix.X.tobytes())
     for part in ("\n".join(matrix.ids), "\n".join(matrix.splits), "\n".join(matrix.classes)):

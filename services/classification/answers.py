@@ -12,6 +12,9 @@ from services.classification.vectors import ByEncoder, answerable
 from services.metrics import Metrics
 from services.schemas import ClassifiedItem, HeadAnswer, PredictionSet, Ranked
 
+OTHER_MODALITY = "wrong_modality"
+"""No problem of an item that another head has answered: heads of sounds and of pictures may be asked together."""
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -40,7 +43,8 @@ def answer(
                 items[i].answers.append(found)
     for i, item in enumerate(items):
         if len(item.answers) < len(heads):
-            item.error = next(part.error for part in (column[i] for column in columns) if part.error)
+            problems = [part.error for part in (column[i] for column in columns) if part.error]
+            item.error = next((each for each in problems if not (item.answers and each.code == OTHER_MODALITY)), None)
     return items
 
 

@@ -1,13 +1,14 @@
 """Commands that fill the store: ingest, backfill, export, import."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from services.cli import output
-from services.cli.output import BackendOption, EncoderOption, JsonOption, StoreOption
+from services.cli.output import BackendOption, EncoderOption, JsonOption, ModalityOption, StoreOption
 from store.errors import BadSource
 
 if TYPE_CHECKING:
@@ -21,9 +22,7 @@ app = typer.Typer()
 def ingest(
     source: Annotated[list[str], typer.Argument(help="a folder of class folders, a Parquet file, or files")],
     task: Annotated[str | None, typer.Option("--task", "-t", help="name of what the labels say")] = None,
-    modality: Annotated[
-        str | None, typer.Option(help="what the files are: depth, thermal or imu; image and audio show it themselves")
-    ] = None,
+    modality: ModalityOption = None,
     reference: Annotated[bool, typer.Option(help="keep the path only, not the bytes")] = False,
     store: StoreOption = None,
     as_json: JsonOption = False,
@@ -85,6 +84,7 @@ def backfill(
             on_progress=lambda now: bar(now.done + now.quarantined, now.total, f"{now.items_per_second:.0f}/s"),
         )
     opened.optimize()
+    _tell_others(opened, model.spec.modalities)
     result = {
         "encoder": encoder,
         "backend": model.backend,
@@ -95,6 +95,14 @@ def backfill(
         "items_per_second": round(done.items_per_second, 1),
     }
     _finish(opened, result, done.failures, as_json)
+
+
+def _tell_others(store: "Store", taken: Sequence[str]) -> None:
+    """What an encoder leaves alone, and which would take it."""
+    for modality, count in store.assets.modalities().items():
+        if modality not in taken:
+            hint = {"image": "lite0", "audio": "melstat"}.get(modality, "imagebind/huge")
+            output.err.print(f"{count:,} assets are {modality}, which this encoder does not take; try --encoder {hint}")
 
 
 def _finish(store: "Store", result: dict[str, Any], failures: "Failures", as_json: bool) -> None:

@@ -23,6 +23,9 @@ StoreOption = Annotated[str | None, typer.Option("--store", help="feature store:
 HeadsOption = Annotated[Path | None, typer.Option("--heads", help="folder of trained heads")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print the result as JSON, for scripts")]
 EncoderOption = Annotated[str, typer.Option("--encoder", "-e", help="encoder name, e.g. lite0")]
+ModalityOption = Annotated[
+    str | None, typer.Option(help="what the files are: depth, thermal or imu; image and audio show it themselves")
+]
 BackendOption = Annotated[str | None, typer.Option("--backend", help="auto, torch or openvino")]
 
 out = Console(highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else 1000)

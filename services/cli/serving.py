@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from services.cli import output
-from services.cli.output import BackendOption, EncoderOption, HeadsOption, JsonOption, StoreOption
+from services.cli.output import BackendOption, EncoderOption, HeadsOption, JsonOption, ModalityOption, StoreOption
 
 if TYPE_CHECKING:
     from services.client import ClassifyOptions, Client
@@ -110,7 +110,7 @@ def up(
 
 @app.command()
 def classify(
-    files: Annotated[list[Path], typer.Argument(help="images", exists=True, dir_okay=False)],
+    files: Annotated[list[Path], typer.Argument(help="images or sounds", exists=True, dir_okay=False)],
     head: Annotated[list[str] | None, typer.Option("--head", help="name, name@alias; repeat for more")] = None,
     top_k: Annotated[int, typer.Option(min=1, help="labels to rank")] = 5,
     coverage: Annotated[float, typer.Option(help="of the prediction set, between 0 and 1")] = 0.9,
@@ -120,10 +120,11 @@ def classify(
     labels: Annotated[
         str | None, typer.Option(help="names separated by commas, in place of the head's own; for heads with texts")
     ] = None,
+    modality: ModalityOption = None,
     url: UrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask the running classification service about images. A label in brackets is one that the head abstains from."""
+    """Ask the running classification service about files. A label in brackets is one that the head abstains from."""
     from services.schemas import ClassifyResponse
 
     items: list[ClassifiedItem] = []
@@ -134,6 +135,7 @@ def classify(
         "min_probability": min_probability,
         "max_outlier": max_outlier,
         "labels": labels.split(",") if labels else None,
+        "modality": output.modality(modality),
     }
     with _client(url) as client:
         for start in range(0, len(files), FILES_A_REQUEST):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pictures import jpeg
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
@@ -109,9 +110,3 @@ def photos(home: Home) -> list[bytes]:
 def china() -> bytes:
     """A real colour photo, 640×427, as JPEG."""
     return jpeg(load_sample_images().images[0])
-
-
-def jpeg(pixels: np.ndarray) -> bytes:
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "JPEG", quality=90)
-    return out.getvalue()

@@ -12,8 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import jpeg
-from pictures import photo
+from pictures import jpeg, photo
 from sklearn.datasets import load_sample_images
 
 from classifiers.registry import Registry

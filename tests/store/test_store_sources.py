@@ -68,9 +68,9 @@ def test_parquet_columns(tmp_path: Path) -> None:
     )
     pq.write_table(table, path)
     assert list(read_parquet(path)) == [
-        Item(f"{path}#p", b"1", ["cat"], "train"),
-        Item(f"{path}#q", b"2", None, None),
-        Item(f"{path}#2", b"", ["dog"], "val"),
+        Item(f"{path}#p", b"1", ["cat"], "train", "image"),
+        Item(f"{path}#q", b"2", None, None, "image"),
+        Item(f"{path}#2", b"", ["dog"], "val", "image"),
     ]
     pq.write_table(pa.table({"image": [b"1", b"2", b"3"], "labels": [["a", "b"], [], None]}), path)
     assert [item.labels for item in read_parquet(path)] == [["a", "b"], [], None]
@@ -81,9 +81,15 @@ def test_parquet_of_hugging_face(tmp_path: Path) -> None:
     about = {"info": {"features": {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}}}
     table = pa.table({"image": [{"bytes": b"1", "path": "x.jpg"}], "label": [1]})
     pq.write_table(table.replace_schema_metadata({"huggingface": json.dumps(about)}), path)
-    assert list(read_parquet(path)) == [Item(f"{path}#0", b"1", ["dog"])]
+    assert list(read_parquet(path)) == [Item(f"{path}#0", b"1", ["dog"], None, "image")]
     pq.write_table(table, path)
-    assert list(read_parquet(path)) == [Item(f"{path}#0", b"1", ["1"])]
+    assert list(read_parquet(path)) == [Item(f"{path}#0", b"1", ["1"], None, "image")]
+
+
+@pytest.mark.parametrize("modality", ["audio", "depth", "thermal", "imu"])
+def test_the_column_says_the_modality(tmp_path: Path, modality: str) -> None:
+    pq.write_table(pa.table({modality: [b"1"], "label": ["dog"]}), tmp_path / "a.parquet")
+    assert [(i.data, i.labels, i.modality) for i in read_parquet(tmp_path / "a.parquet")] == [(b"1", ["dog"], modality)]
 
 
 def test_bad_parquet(tmp_path: Path) -> None:
@@ -92,7 +98,10 @@ def test_bad_parquet(tmp_path: Path) -> None:
     with pytest.raises(BadSource, match="is no Parquet file"):
         list(read_parquet(path))
     pq.write_table(pa.table({"picture": [b"1"]}), path)
-    with pytest.raises(BadSource, match=r"no column 'image' .* its columns: picture"):
+    with pytest.raises(BadSource, match=r"needs one column of image, audio, .* its columns: picture"):
+        list(read_parquet(path))
+    pq.write_table(pa.table({"image": [b"1"], "depth": [b"1"]}), path)
+    with pytest.raises(BadSource, match=r"needs one column of .* its columns: image, depth"):
         list(read_parquet(path))
     pq.write_table(pa.table({"image": ["text"]}), path)
     with pytest.raises(BadSource, match="holds str"):
