@@ -19,7 +19,7 @@ _PATTERNS = (
     "openclip/<model>@<checkpoint file>",
     "mlcd/<id>",
     "mlcd@<folder>",
-    "timm/<model>@<checkpoint file>",
+    "timm/<model>@<file>",
 )
 
 
