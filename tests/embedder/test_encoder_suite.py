@@ -1,18 +1,14 @@
 """One contract, one check-suite: every encoder keeps every promise, and of a broken one it is told which it breaks."""
 
 import importlib
-import json
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
-import open_clip
 import pytest
 from PIL import Image
-from safetensors.torch import save_file
-from test_openclip import TEXT, VIT, make
-from towers import mlcd, timm_tower
+from towers import mlcd, openclip, timm_tower
 
 from embedder import checks, registry
 from embedder.adapted import AdaptedEncoder
@@ -27,7 +23,7 @@ NAMES = {
     "mlcd, a CLIP tower": "mlcd@{folder}/CLIPVision",
     "timm, a transformer": "timm/test_vit@{folder}/vit.safetensors",
     "timm, a convolutional network": "timm/test_resnet@{folder}/resnet.pt",
-    "openclip": "openclip/small@{folder}/small.safetensors",
+    "openclip": "openclip/suite@{folder}/suite.safetensors",
 }
 EXAMPLES = ("colours", "textures")
 
@@ -40,10 +36,7 @@ def folder(tmp_path_factory):
         mlcd(folder / kind, kind)
     timm_tower(folder / "vit.safetensors", "test_vit")
     timm_tower(folder / "resnet.pt", "test_resnet")
-    config = {"embed_dim": 24, "quick_gelu": False, "vision_cfg": VIT, "text_cfg": TEXT}
-    (folder / "small.json").write_text(json.dumps(config))
-    open_clip.add_model_config(folder / "small.json")
-    save_file(make("small").state_dict(), folder / "small.safetensors")
+    openclip(folder, "suite")
     return folder
 
 

@@ -2,6 +2,7 @@
 
 import json
 
+import open_clip
 import timm
 import torch
 import transformers
@@ -45,6 +46,18 @@ def timm_tower(path, model="test_vit", seed=0):
     state = network.state_dict()
     save_file(state, path) if path.suffix == ".safetensors" else torch.save(state, path)
     return network
+
+
+def openclip(folder, name):
+    """open_clip's model of that new name, random, its tensors saved as <name>.safetensors."""
+    vision = {"image_size": 64, "layers": 2, "width": 64, "patch_size": 16, "head_width": 16}
+    text = {"context_length": 12, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}
+    (folder / f"{name}.json").write_text(json.dumps({"embed_dim": 24, "vision_cfg": vision, "text_cfg": text}))
+    open_clip.add_model_config(folder / f"{name}.json")
+    torch.manual_seed(0)
+    model = open_clip.create_model(name, pretrained=None).eval()
+    liven(model)
+    save_file(model.state_dict(), folder / f"{name}.safetensors")
 
 
 def liven(network):
