@@ -17,6 +17,7 @@ _PATTERNS = (
     "melstat",
     "openclip/<model>/<pretrained>",
     "openclip/<model>@<checkpoint file>",
+    "openclip@<folder>",
     "mlcd/<id>",
     "mlcd@<folder>",
     "timm/<model>@<file>",
@@ -73,7 +74,8 @@ def _blueprint(name: str) -> Blueprint | None:
     """Of a built-in encoder; None for any other name."""
     if name in lite.RECORDS:
         return lite.blueprint(name)
-    if name.startswith(("openclip/", "openclip@")):
+    family, _, rest = name.partition("/")
+    if name.startswith("openclip@") or (family == "openclip" and rest):
         from embedder import openclip
 
         return openclip.blueprint(name.removeprefix("openclip").removeprefix("/"))
@@ -81,10 +83,10 @@ def _blueprint(name: str) -> Blueprint | None:
         from embedder import mlcd
 
         return mlcd.blueprint(name)
-    if name.startswith("timm/"):
+    if family == "timm" and rest:
         from embedder import timm_tower
 
-        return timm_tower.blueprint(name.removeprefix("timm/"))
+        return timm_tower.blueprint(rest)
     return None
 
 
