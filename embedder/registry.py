@@ -73,19 +73,18 @@ def _blueprint(name: str) -> Blueprint | None:
     """Of a built-in encoder; None for any other name."""
     if name in lite.RECORDS:
         return lite.blueprint(name)
-    family, _, rest = name.partition("/")
-    if family == "openclip" and rest:
+    if name.startswith(("openclip/", "openclip@")):
         from embedder import openclip
 
-        return openclip.blueprint(rest)
+        return openclip.blueprint(name.removeprefix("openclip").removeprefix("/"))
     if name.startswith(("mlcd/", "mlcd@")):
         from embedder import mlcd
 
         return mlcd.blueprint(name)
-    if family == "timm" and rest:
+    if name.startswith("timm/"):
         from embedder import timm_tower
 
-        return timm_tower.blueprint(rest)
+        return timm_tower.blueprint(name.removeprefix("timm/"))
     return None
 
 

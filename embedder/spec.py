@@ -70,7 +70,8 @@ class EncoderSpec:
         architecture: library and model, e.g. ``timm:tf_efficientnet_lite0``.
         weights: sha256 over the image network's tensors (names, shapes, values), not over a file format.
         activation: which activation the network runs with, e.g. ``quickgelu`` (OpenAI's CLIP) or ``gelu``.
-        output: which tensor is taken, e.g. ``pooled`` or ``projected``.
+        output: which tensor is taken, e.g. ``pooled`` or ``projected``; where tokens are not of the last layer,
+            of which, e.g. ``projected + penultimate tokens``.
         dim: width d of a vector.
         tokens: (P, F), the number of patch tokens and their width; None when the encoder gives none.
         image, audio: preprocessing of each modality; None when the encoder takes none of it.

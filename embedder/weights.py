@@ -2,6 +2,7 @@
 
 import hashlib
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +18,8 @@ SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
 
 def read(path: Path) -> State:
-    """Tensors by name, on the CPU, in the order of the file. No Python code of the file is run.
+    """Tensors by name, on the CPU, in the order of the file. No Python code of the file is run; a TorchScript archive
+    is read by `torch.jit.load`, which torch itself calls unsafe for archives that are not trusted.
 
     A training checkpoint's ``state_dict`` is unwrapped, and so is the ``module.`` of DistributedDataParallel.
     Raises WeightsError for a file that is missing, unreadable, of another kind, or not a state dict.
@@ -39,7 +41,9 @@ def _load_pickled(path: Path) -> object:
         with zipfile.ZipFile(path) as archive:
             is_script = any(name.endswith("/constants.pkl") for name in archive.namelist())
         if is_script:
-            return dict(torch.jit.load(path, map_location="cpu").state_dict())  # type: ignore[no-untyped-call]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # torch has deprecated it, and nothing else reads these
+                return dict(torch.jit.load(path, map_location="cpu").state_dict())  # type: ignore[no-untyped-call]
     return torch.load(path, map_location="cpu", weights_only=True)
 
 

@@ -1,4 +1,4 @@
-"""`fit` is torchvision's Resize + CenterCrop on Pillow images."""
+"""`fit` is torchvision's Resize + CenterCrop on Pillow images, of the short side or of both."""
 
 import numpy as np
 import pytest
@@ -24,6 +24,12 @@ def settings_of(size: int, resize: int, interpolation: str = "bicubic", crop: st
 
 def torchvisions(image: Image.Image, p: ImagePreprocessing) -> np.ndarray:
     resize = transforms.Resize(p.resize, InterpolationMode(p.interpolation))
+    return np.asarray(transforms.CenterCrop(p.size)(resize(image)))
+
+
+def squashed(image: Image.Image, p: ImagePreprocessing) -> np.ndarray:
+    """As timm's crop mode of that name; where size and resize are equal, as open_clip's resize mode."""
+    resize = transforms.Resize((p.resize, p.resize), InterpolationMode(p.interpolation))
     return np.asarray(transforms.CenterCrop(p.size)(resize(image)))
 
 
@@ -56,6 +62,38 @@ def test_fit_is_torchvisions(width: int, height: int, resize: int, size: int, in
     # Some upright shapes Pillow 13 resizes columns first, which rounds, and clips overshoot, elsewhere.
     if height <= width:
         assert np.abs(got - torchvisions(image, p)).max() <= 2
+
+
+@settings(max_examples=200)
+@given(
+    width=sides,
+    height=sides,
+    resize=st.integers(1, 160),
+    size=st.none() | st.integers(1, 160),
+    interpolation=st.sampled_from(["bicubic", "bilinear", "lanczos"]),
+)
+def test_fit_squashes_as_torchvision(
+    width: int, height: int, resize: int, size: int | None, interpolation: str
+) -> None:
+    image = CHINA.crop((100, 100, 100 + width, 100 + height))
+    p = settings_of(size or resize, resize, interpolation, crop="squash")
+    got = fit(image, p).astype(int)
+    # Rows first whatever the shape, as all Pillow versions before 13 did.
+    wide = image.resize((resize, height), Image.Resampling[interpolation.upper()])
+    assert np.abs(got - squashed(wide, p)).max() <= 2
+    if height <= width:
+        assert np.abs(got - squashed(image, p)).max() <= 2
+
+
+@pytest.mark.parametrize(("width", "height"), [(640, 427), (427, 640), (256, 256)])
+@pytest.mark.parametrize(("size", "interpolation"), [(224, "bicubic"), (256, "bilinear"), (384, "bicubic")])
+def test_fit_squashes_everyday_sizes_exactly(width: int, height: int, size: int, interpolation: str) -> None:
+    image, p = CHINA.resize((width, height)), settings_of(size, size, interpolation, crop="squash")
+    wide = image.resize((size, height), Image.Resampling[interpolation.upper()])
+    difference = np.abs(fit(image, p).astype(int) - squashed(wide if height > width else image, p))
+    assert difference.max() <= 1
+    assert np.mean(difference > 0) < 0.001
+    assert np.abs(fit(image, p).astype(int) - squashed(image, p)).mean() < 0.2  # another order of passes is rounding
 
 
 @settings(max_examples=100)
@@ -97,7 +135,7 @@ def test_fit_of_extreme_shapes_computes_only_what_it_keeps(shape: tuple[int, int
             settings_of(2, 2, "area"),
             "interpolation 'area'.*known: nearest, bilinear, bicubic, lanczos",
         ),
-        (CHINA, settings_of(2, 2, crop="corner"), "crop 'corner'.*centre"),
+        (CHINA, settings_of(2, 2, crop="corner"), "crop 'corner'.*centre, squash"),
     ],
 )
 def test_fit_refuses_what_it_does_not_know(image: Image.Image, p: ImagePreprocessing, told: str) -> None:
