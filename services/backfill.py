@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -59,6 +59,17 @@ class _Chunk:
     embeddings: list[Embedding] = field(default_factory=list)
     failed: list[Quarantined] = field(default_factory=list)
 
+    def add(self, other: "_Chunk") -> None:
+        self.ids += other.ids
+        self.embeddings += other.embeddings
+        self.failed += other.failed
+
+    def vectors(self) -> NDArray[np.float32]:
+        return np.concatenate([part.vectors for part in self.embeddings])
+
+    def tokens(self) -> NDArray[np.float16]:
+        return np.concatenate([part.tokens for part in self.embeddings if part.tokens is not None])
+
 
 def open_features(store: Store, encoder: Encoder) -> Features:
     """The feature table of `encoder`, made when there is none.
@@ -66,12 +77,17 @@ def open_features(store: Store, encoder: Encoder) -> Features:
     A new table keeps the fp32 reference vectors of the probe; an encoder that does not agree with them
     (other weights, activation, preprocessing, a bad precision) may not write. Raises ProbeMismatch.
     """
-    try:
-        features = store.features(encoder.spec.fingerprint)
-    except UnknownFeatures:
-        features = store.ensure_features(encoder.name, encoder.spec, encoder.reference_probe())
+    features = ensure_features(store, encoder)
     probe.check(encoder, features.probe)
     return features
+
+
+def ensure_features(store: Store, encoder: Encoder) -> Features:
+    """The same without the check, for a process that embeds nothing itself."""
+    try:
+        return store.features(encoder.spec.fingerprint)
+    except UnknownFeatures:
+        return store.ensure_features(encoder.name, encoder.spec, encoder.reference_probe())
 
 
 def backfill(
@@ -94,16 +110,15 @@ def backfill(
     """
     features = open_features(store, encoder)
     token_table = store.ensure_tokens(encoder.name, encoder.spec, features.probe) if tokens else None
-    job = _Job(store, encoder, features, token_table, batch=batch, max_pixels=max_pixels)
-    adapted = _from_parent(store, encoder, features) if isinstance(encoder, AdaptedEncoder) else 0
+    job = Job(store, encoder, features, token_table, batch=batch, max_pixels=max_pixels)
+    adapted = from_parent(store, encoder, features) if isinstance(encoder, AdaptedEncoder) else 0
     ids = store.missing(encoder.spec.fingerprint, tokens=tokens, retry_quarantined=retry_quarantined)
     progress, start = Progress(total=len(ids) + adapted, done=adapted), time.perf_counter()
     on_progress(progress)
     with ExitStack() as stack:
         decoders = stack.enter_context(ThreadPoolExecutor(threads, thread_name_prefix="decode"))
         writer = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="write"))
-        items = _map_ahead(decoders, job.decode, store.assets.contents(ids), AHEAD)
-        for written, failed in _map_ahead(writer, job.write, job.encode(items), 1):
+        for written, failed in _map_ahead(writer, job.write, job.chunks(decoders, ids), 1):
             progress.done += written
             progress.failures.add(failed)
             progress.seconds = time.perf_counter() - start
@@ -111,7 +126,7 @@ def backfill(
     return progress
 
 
-def _from_parent(store: Store, encoder: AdaptedEncoder, features: Features) -> int:
+def from_parent(store: Store, encoder: AdaptedEncoder, features: Features) -> int:
     """Rows that were written from the parent's stored vectors."""
     try:
         parent = store.features(encoder.spec.parent or "")
@@ -120,7 +135,7 @@ def _from_parent(store: Store, encoder: AdaptedEncoder, features: Features) -> i
     return fill(parent, features, encoder.adapter, lambda *_: None)
 
 
-class _Job:
+class Job:
     """The three stages of one backfill; each is called from a thread of its own."""
 
     def __init__(
@@ -136,6 +151,10 @@ class _Job:
         self.store, self.encoder, self.features, self.tokens = store, encoder, features, tokens
         self.batch, self.max_pixels = batch, max_pixels
         self.stage = stage_of(encoder.spec.fingerprint)
+
+    def chunks(self, decoders: ThreadPoolExecutor, ids: Sequence[str]) -> Iterator[_Chunk]:
+        """Embed `ids`, in batches that begin with the first of them, and hand them on in chunks worth a commit."""
+        return self.encode(_map_ahead(decoders, self.decode, self.store.assets.contents(ids), AHEAD))
 
     def decode(self, content: tuple[str, bytes | Exception]) -> _Item:
         asset, data = content
@@ -165,17 +184,22 @@ class _Job:
     def write(self, chunk: _Chunk) -> tuple[int, list[Quarantined]]:
         """Commit one chunk. Tokens go first: a vector in the store then says that the item is complete."""
         if chunk.ids:
-            tokens = [part.tokens for part in chunk.embeddings if part.tokens is not None]
             if self.tokens is not None:
-                self.tokens.put(chunk.ids, np.concatenate(tokens))
-            self.features.put(chunk.ids, np.concatenate([part.vectors for part in chunk.embeddings]))
-            self.store.quarantine.clear(chunk.ids, self.stage)
-        if chunk.failed:
-            self.store.quarantine.put(chunk.failed)
+                self.tokens.put(chunk.ids, chunk.tokens())
+            self.features.put(chunk.ids, chunk.vectors())
+        settle(self.store, self.stage, chunk.ids, chunk.failed)
         return len(chunk.ids), chunk.failed
 
     def _failed(self, asset: str, reason: str, message: str) -> _Item:
         return _Item(asset, None, Quarantined(key=asset, stage=self.stage, reason=reason, message=message))
+
+
+def settle(store: Store, stage: str, ids: Sequence[str], failed: Sequence[Quarantined]) -> None:
+    """After the rows of a chunk are committed: forget their earlier failures, record those of the others."""
+    if ids:
+        store.quarantine.clear(ids, stage)
+    if failed:
+        store.quarantine.put(failed)
 
 
 def _map_ahead(pool: ThreadPoolExecutor, run: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:

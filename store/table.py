@@ -118,6 +118,11 @@ class Table:
         self._database = database
         self._latest: Any = None
 
+    @property
+    def uri(self) -> str:
+        """Where the table itself lies."""
+        return f"{self._database.uri}/{self.name}.lance"
+
     def create(self) -> None:
         """Make the table when it is missing. Raises WrongSchema when it is there and not ours."""
         if self._handle() is None:
