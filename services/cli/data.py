@@ -87,7 +87,11 @@ def backfill(
 
     settings = output.settings(store=store, backend=backend, ray_address=ray_address)
     opened = Store.open(settings.store, must_exist=True)
-    loading: dict[str, Any] = {"backend": settings.backend, "cache_dir": settings.cache, "adapters": settings.adapters}
+    loading: dict[str, Any] = {
+        "backend": settings.backend,
+        "cache_dir": settings.cache.absolute(),
+        "adapters": settings.adapters.absolute(),
+    }
     model = registry.load(encoder, **loading)
     run: Callable[..., job.Progress] = partial(job.backfill, opened, model, threads=os.cpu_count() or 1)
     if engine is Engine.RAY:
