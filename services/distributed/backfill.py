@@ -82,7 +82,7 @@ def embedded(chunks: Sequence[Sequence[str]], work: Work, cluster: Cluster, work
     """What becomes of each chunk, in the order in which the workers end. Raises ClusterProblem, WorkerFailed."""
     import ray
     import ray.data
-    from ray.exceptions import RayError
+    from ray.exceptions import RayError, UserCodeException
 
     if not chunks:
         return
@@ -104,6 +104,8 @@ def embedded(chunks: Sequence[Sequence[str]], work: Work, cluster: Cluster, work
             if done.problem:
                 raise WorkerFailed(done.problem)
             yield done
+    except UserCodeException:
+        raise  # a fault of ours, with the worker's traceback
     except RayError as error:
-        told = str(error).strip().splitlines()[0]
+        told = str(error).strip().splitlines()[-1]
         raise ClusterProblem(f"the Ray cluster gave up: {told}; what is committed stays, start again") from error

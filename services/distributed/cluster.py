@@ -5,6 +5,7 @@ import math
 import os
 import secrets
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -79,14 +80,22 @@ def _connect(cluster: Cluster) -> None:
     if not cluster.address:
         options |= {"include_dashboard": False, "object_store_memory": OBJECTS}
     try:
+        _knock(cluster.address)
         with _as_before():
             ray.init(logging_level=logging.ERROR, **options)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         told = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ClusterProblem(
             f"no Ray cluster at {cluster.address or 'this machine'}: {told}; start one with `ray start --head` and "
             "name it with --ray-address, or leave the address out to use this machine alone"
         ) from error
+
+
+def _knock(address: str) -> None:
+    """Raises OSError when nothing listens at ``host:port``: Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if port.isdigit() and "://" not in address:
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 @contextmanager
