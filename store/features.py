@@ -163,11 +163,15 @@ class Features:
             yield strings(table["id"]), self._floats(table[self.about.kind])
 
     def scan(
-        self, batch_rows: int = 16384, *, version: int | None = None
+        self, batch_rows: int = 16384, *, version: int | None = None, share: tuple[int, int] | None = None
     ) -> Iterator[tuple[Column, NDArray[np.float32]]]:
-        """All rows, streamed: (ids, X float32 (m, *shape)). float32 rows are read-only views, not copies."""
+        """All rows, streamed: (ids, X float32 (m, *shape)). float32 rows are read-only views, not copies.
+
+        Args:
+            share: (first, count) of the rows in stored order, instead of all.
+        """
         columns = ["id", self.about.kind]
-        for batch in self.table.scan(columns, version=version, batch_rows=batch_rows):
+        for batch in self.table.scan(columns, version=version, batch_rows=batch_rows, share=share):
             yield batch["id"], self._floats(batch[self.about.kind])
 
     def search(

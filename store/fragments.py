@@ -16,8 +16,10 @@ The library is imported on first use: it does not like processes that fork after
 
 import json
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -31,6 +33,20 @@ def write(table: Table, rows: pa.Table) -> list[str]:
 
     written = write_fragments(rows, table.uri, schema=table.schema, mode="append")
     return [json.dumps(fragment.to_json()) for fragment in written]
+
+
+def shares(table: Table, version: int, count: int, batch_rows: int) -> list[tuple[int, int]]:
+    """`table` at `version` in at most `count` parts, about equal: (first row, rows) of each, in stored order.
+
+    They begin where batches of a scan of the whole table begin, so that their batches are those of that scan.
+    """
+    import lance
+
+    lengths = [each.count_rows() for each in lance.dataset(table.uri, version=version).get_fragments()]
+    batches = [min(batch_rows, rows - at) for rows in lengths for at in range(0, rows, batch_rows)]
+    ends = np.cumsum([0, *batches])
+    cuts = np.unique(ends[np.searchsorted(ends, np.linspace(0, ends[-1], count + 1))]).tolist()
+    return [(first, end - first) for first, end in pairwise(cuts)]
 
 
 class Appender:

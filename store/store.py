@@ -166,9 +166,14 @@ class Store:
         classes: Sequence[str] | None = None,
         rows: pa.Table | None = None,
         batch_rows: int = 16384,
+        share: tuple[int, int] | None = None,
     ) -> Batches:
-        """The same as a stream with bounded memory, see `Batches`."""
-        return Batches(self._select(task, encoders, splits, snapshot, classes, rows), batch_rows)
+        """The same as a stream with bounded memory, see `Batches`.
+
+        Args:
+            share: (first, count) of the vectors in stored order, to read these only; of one encoder.
+        """
+        return Batches(self._select(task, encoders, splits, snapshot, classes, rows), batch_rows, share)
 
     def optimize(self, *, keep: timedelta = KEEP) -> None:
         """Compact all tables and index their ids. Worth it after large writes; safe beside other processes.

@@ -1,4 +1,4 @@
-"""Backfill on Ray: the rows of the local engine bit for bit, whoever is killed on the way, and nothing left running."""
+"""Jobs on Ray: the rows and heads of one process, whoever is killed on the way, and nothing left running."""
 
 import json
 import os
@@ -7,22 +7,28 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 from pictures import photo
 
+from classifiers.errors import NotTrainable
+from classifiers.registry import Registry
+from classifiers.train import train
 from embedder import registry
 from embedder.encoder import Encoder
+from embedder.spec import EncoderSpec
 from services import demo
 from services.backfill import Progress, backfill
 from services.distributed import Cluster, loader
 from services.distributed import backfill as ray_backfill
+from services.distributed.fit import statistics
 from services.errors import ClusterProblem, WorkerFailed
 from services.ingest import ingest
 from services.processes import free_ports
-from store import Item, Store
+from store import Item, Label, Store
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")  # Ray's own, of its own defaults
 
@@ -239,6 +245,36 @@ def wait_for_the_end(pids: list[int]) -> None:
             return
         time.sleep(0.1)
     raise AssertionError(left)
+
+
+@pytest.mark.parametrize("params", [{}, {"covariance": "full"}, {"project": "pca", "dims": 5, "covariance": "diag"}])
+def test_statistics_of_shares_make_the_head_of_one_process(cluster, tmp_path, params):
+    """Rows in fragments of odd sizes, some without a label and some labels without a row."""
+    store, random = Store.open(tmp_path / "db"), np.random.default_rng(0)
+    X = random.standard_normal((3000, 16)).astype(np.float32) + 5
+    spec = EncoderSpec(architecture="toy", weights="w", activation="gelu", output="pooled", dim=16)
+    features = store.ensure_features("toy", spec, np.eye(1, 16, dtype=np.float32))
+    for start, end in pairwise((0, 7, 400, 1500, 2900)):
+        features.put([f"{i:04d}" for i in range(start, end)], X[start:end])
+    X[::3, 0] += 2
+    store.labels.put(
+        "t", [Label(f"{i:04d}", ["ab"[i % 3 == 0]], ["train", "val"][i % 5 == 0]) for i in range(100, 3000)]
+    )
+    common = {"task": "t", "encoders": ["toy"], "params": params}
+    registry = Registry(tmp_path / "heads")
+    alone = train(store, registry, name="alone", **common)
+    with statistics(cluster) as elsewhere:
+        together = train(store, registry, name="together", elsewhere=elsewhere, **common)
+        with pytest.raises(NotTrainable, match="not linear on 1"):
+            train(store, registry, name="x", kind="linear", elsewhere=elsewhere, task="t", encoders=["toy"])
+    mine, theirs = (registry.load(each.name) for each in (alone, together))
+    for name in ("counts", "sums", "second"):
+        one, other = (getattr(head.head.statistics, name) for head in (mine, theirs))
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9 * np.abs(one).max())
+    assert mine.manifest.training_ids == theirs.manifest.training_ids
+    assert mine.manifest.counts == theirs.manifest.counts
+    assert mine.head.statistics.rows == 2240
+    assert alone.report.summaries()["val"].keys() == together.report.summaries()["val"].keys()
 
 
 def test_no_cluster_at_the_address_is_one_line(tmp_path, cache_dir):
