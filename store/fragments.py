@@ -61,44 +61,47 @@ class Appender:
 
         self._table = table
         self._absent = set(ids)
-        self._seen: set[int] = set()
         self._dataset: Any = lance.dataset(table.uri)
-        self._catch_up()
+        self._fragments: list[Any] = []
+        self._catch_up(self._dataset.get_fragments())
 
     def append(self, ids: Sequence[str], fragments: Sequence[str]) -> int:
         """One commit of the rows `ids` that `write` made, less those that are there; returns how many it added."""
         return persist(lambda: self._append(ids, fragments))
 
     def _append(self, ids: Sequence[str], fragments: Sequence[str]) -> int:
+        before = self._dataset.version
         self._dataset.checkout_latest()
-        self._catch_up()
+        if self._dataset.version != before:
+            self._catch_up(self._dataset.get_fragments())
         new = [id_ for id_ in ids if id_ in self._absent]
         if not new:
             return 0
         if len(new) < len(ids):
             fragments = write(self._table, self._read(fragments, new))
         self._commit(fragments)
-        self._seen.update(fragment.fragment_id for fragment in self._dataset.get_fragments())
         self._absent.difference_update(new)
         return len(new)
+
+    def _catch_up(self, present: list[Any]) -> None:
+        """Strike out the ids in those of the `present` fragments that were not there before."""
+        known = {each.fragment_id for each in self._fragments}
+        fresh = [each for each in present if each.fragment_id not in known]
+        if fresh:
+            for batch in self._dataset.scanner(columns=["id"], fragments=fresh).to_batches():
+                self._absent.difference_update(batch["id"].to_pylist())
+        self._fragments = present
 
     def _commit(self, fragments: Sequence[str]) -> None:
         """Raises CommitConflictError, an OSError, when rows were changed since the version at hand."""
         from lance import LanceDataset, LanceOperation
         from lance.fragment import FragmentMetadata
 
-        old = [fragment.metadata for fragment in self._dataset.get_fragments()]
-        every = [*old, *map(FragmentMetadata.from_json, fragments)]
+        every = [each.metadata for each in self._fragments]
+        every += [FragmentMetadata.from_json(each) for each in fragments]
         merge = LanceOperation.Merge(every, self._dataset.lance_schema)
         self._dataset = LanceDataset.commit(self._dataset, merge, read_version=self._dataset.version)
-
-    def _catch_up(self) -> None:
-        """Strike out the ids that fragments hold which were not there before."""
-        fresh = [each for each in self._dataset.get_fragments() if each.fragment_id not in self._seen]
-        if fresh:
-            for batch in self._dataset.scanner(columns=["id"], fragments=fresh).to_batches():
-                self._absent.difference_update(batch["id"].to_pylist())
-        self._seen.update(each.fragment_id for each in fresh)
+        self._fragments = self._dataset.get_fragments()  # those that were there, and ours
 
     def _read(self, fragments: Sequence[str], ids: Sequence[str]) -> pa.Table:
         """Those rows of fragments that are not committed yet."""

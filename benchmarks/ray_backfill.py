@@ -1,0 +1,207 @@
+"""Backfill on Ray beside the local engine, and what commits cost as a table grows. Figures for docs/scale.md.
+
+python -m benchmarks.ray_backfill --data FOLDER      with clothing10.parquet in FOLDER; needs the extra ray
+python -m benchmarks.ray_backfill                    the commits alone
+
+The engines run in processes of their own, as a user starts them. Load is printed beside every part.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from shutil import copytree
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from benchmarks.measure import machine, spread, timed
+from embedder.spec import EncoderSpec
+from services.ingest import ingest
+from store import Asset, Features, Store, asset_id
+from store.fragments import Appender, write
+from store.interchange import read_sources
+
+CHUNK = 512
+WAYS = {
+    "local, 2 threads": ["--engine", "local"],
+    "ray, 1 worker of 2 CPUs": ["--engine", "ray", "--workers", "1", "--cpus", "2"],
+    "ray, 2 workers of 1 CPU": ["--engine", "ray", "--workers", "2", "--cpus", "1"],
+}
+
+
+def show(name: str, told: str) -> None:
+    print(f"{name:58} {told}   load {os.getloadavg()[0]:.1f}", flush=True)
+
+
+def engines(source: Path, encoder: str, repeats: int) -> None:
+    """Whole commands in turn, on copies of one store; and the same with nothing to do, for what starting costs."""
+    with TemporaryDirectory() as folder:
+        filled = Path(folder, "filled")
+        ingest(Store.open(filled), read_sources([source]))
+        found: dict[str, list[dict[str, float]]] = {name: [] for name in WAYS}
+        for trial in range(repeats):
+            for name, options in WAYS.items():
+                copy = copytree(filled, Path(folder, f"{trial}{name[:12]}"))
+                found[name].append(run(copy, encoder, options))
+        for name, runs in found.items():
+            show(f"{name}: images", f"{runs[0]['embedded']:.0f}")
+            for figure, unit, digits in (("wall", "s", 1), ("rate", "images/s", 0), ("again", "s", 1)):
+                show(f"{name}: {LABELS[figure]}", spread([each[figure] for each in runs], unit, digits))
+
+
+LABELS = {
+    "wall": "whole command",
+    "rate": "images/s from the first commit to the last",
+    "again": "whole command, nothing missing",
+}
+
+
+def run(store: Path, encoder: str, options: Sequence[str]) -> dict[str, float]:
+    command = [
+        sys.executable,
+        "-m",
+        "services.cli",
+        "backfill",
+        "-e",
+        encoder,
+        "--store",
+        str(store),
+        "--json",
+        *options,
+    ]
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    commits = watch(process, store)
+    embedded = json.loads(process.communicate()[0])["embedded"]
+    wall = time.perf_counter() - start
+    (first, before), (last, after) = commits[0], commits[-1]
+    start = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    again = time.perf_counter() - start
+    return {"embedded": embedded, "wall": wall, "rate": (after - before) / (last - first), "again": again}
+
+
+def watch(process: "subprocess.Popen[str]", store: Path) -> list[tuple[float, int]]:
+    """(time, rows) whenever the table of vectors has grown, seen from outside."""
+    seen: list[tuple[float, int]] = []
+    while process.poll() is None:
+        time.sleep(0.1)
+        rows = [table.rows for table in Store.open(store).encoders()]
+        if rows and rows[0] > (seen[-1][1] if seen else 0):
+            seen.append((time.perf_counter(), rows[0]))
+    return seen
+
+
+def spec(dim: int) -> EncoderSpec:
+    return EncoderSpec(architecture="benchmark", weights="w", activation="gelu", output="pooled", dim=dim)
+
+
+def ids(start: int, count: int) -> list[str]:
+    return [asset_id(str(i).encode()) for i in range(start, start + count)]
+
+
+def made(folder: str, dim: int) -> Features:
+    return Store.open(folder).ensure_features("b", spec(dim), np.eye(1, dim, dtype=np.float32))
+
+
+def by_fragments(counts: Sequence[int], repeats: int) -> None:
+    """Seconds of a commit of 512 rows to a table of so many fragments: 512 rows each in the field, 1 here."""
+    with TemporaryDirectory() as folder:
+        features, next_id = made(folder, 8), 0
+        row = np.ones((1, 8), np.float32)
+        for count in counts:
+            some = ids(next_id, count)
+            parts = [part for id_ in some for part in write(features.table, features.arrow([id_], row))]
+            Appender(features.table, some).append(some, parts)
+            chunks = [ids(next_id + count + i * CHUNK, CHUNK) for i in range(repeats)]
+            next_id += count + repeats * CHUNK
+            appender = Appender(features.table, [id_ for chunk in chunks for id_ in chunk])
+            rows = np.ones((CHUNK, 8), np.float32)
+            ready = iter([(chunk, write(features.table, features.arrow(chunk, rows))) for chunk in chunks])
+            seconds = timed(lambda ready=ready, appender=appender: appender.append(*next(ready)), repeats)
+            show(f"commit of 512 rows, {count:,} more fragments", spread(seconds))
+        largest = max(path.stat().st_size for path in Path(features.table.uri, "_versions").iterdir())
+        show("manifest: bytes a fragment", f"{largest / (sum(counts) + repeats * len(counts)):.0f}")
+
+
+def by_rows(counts: Sequence[int], repeats: int) -> None:
+    """A commit of 512 rows to a compacted table of so many rows: fragments appended, and rows merged as locally."""
+    for count in counts:
+        with TemporaryDirectory() as folder:
+            features = made(folder, 8)
+            have = ids(0, count)
+            for start in range(0, count, 1 << 17):
+                some = have[start : start + (1 << 17)]
+                features.put(some, np.ones((len(some), 8), np.float32))
+            Store.open(folder).optimize()
+            chunks = [ids(count + i * CHUNK, CHUNK) for i in range(2 * repeats)]
+            rows = np.ones((CHUNK, 8), np.float32)
+            appender = Appender(features.table, [id_ for chunk in chunks for id_ in chunk])
+            ready = iter([(chunk, write(features.table, features.arrow(chunk, rows))) for chunk in chunks[:repeats]])
+            seconds = timed(lambda ready=ready, appender=appender: appender.append(*next(ready)), repeats)
+            show(f"commit of 512 rows, {count:,} rows there, fragments", spread(seconds))
+            left = iter(chunks[repeats:])
+            seconds = timed(lambda left=left, f=features, rows=rows: f.put(next(left), rows), repeats)
+            show(f"commit of 512 rows, {count:,} rows there, merge_insert", spread(seconds))
+
+
+def looked_up(count: int, repeats: int) -> None:
+    """What a worker does before it embeds: reads the contents of its ids; and what the driver does: asks what lacks."""
+    with TemporaryDirectory() as folder:
+        store = Store.open(folder)
+        content = os.urandom(100)
+        every = ids(0, count)
+        store.assets.add(Asset(id_, "mem", "image", "image/jpeg", 1, 1, None, content) for id_ in every)
+        store.optimize()
+        for rows in (512, 4096):
+            picks = [list(np.random.default_rng(i).choice(every, rows, replace=False)) for i in range(repeats)]
+            left = iter(picks)
+            seconds = timed(lambda left=left: list(store.assets.contents([str(i) for i in next(left)])), repeats)
+            show(f"contents of {rows} ids of {count:,}", spread(seconds))
+        store.ensure_features("b", spec(8), np.eye(1, 8, dtype=np.float32))
+        seconds = timed(lambda: store.missing(spec(8).fingerprint), repeats)
+        show(f"missing, {count:,} of {count:,}", spread(seconds))
+
+
+def sizes(dims: Sequence[int], count: int = 65_536) -> None:
+    """Bytes a row on disk, as written in commits of 512 and compacted; versions of the last week included."""
+    random = np.random.default_rng(0)
+    for dim in dims:
+        with TemporaryDirectory() as folder:
+            features = made(folder, dim)
+            appender = Appender(features.table, ids(0, count))
+            for start in range(0, count, CHUNK):
+                some = ids(start, CHUNK)
+                rows = random.standard_normal((CHUNK, dim), np.float32)
+                appender.append(some, write(features.table, features.arrow(some, rows)))
+            data = sum(path.stat().st_size for path in Path(features.table.uri, "data").iterdir())
+            rest = sum(path.stat().st_size for path in Path(features.table.uri).rglob("*") if path.is_file()) - data
+            show(f"{dim} float32: bytes a row, data + manifests", f"{data / count:.0f} + {rest / count:.0f}")
+            before = time.perf_counter()
+            Store.open(folder).optimize()
+            seconds = time.perf_counter() - before
+            show(f"compaction of {count:,} × {dim} from {count // CHUNK} fragments", f"{seconds:.2f} s")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--encoder", default="lite0")
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    print(machine())
+    by_fragments((1, 100, 1000, 10_000), 5)
+    by_rows((10_000, 100_000, 1_000_000), 5)
+    looked_up(1_000_000, 3)
+    sizes((512, 1280))
+    if options.data:
+        engines(options.data / "clothing10.parquet", options.encoder, options.repeats)
+
+
+if __name__ == "__main__":
+    main()
