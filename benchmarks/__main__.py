@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 OWN = ("encode", "fit", "heads", "scoring", "imagenet_shape", "feature_store", "serve")
-WITH_DATA = ("accuracy", "backfill", "lite", "outliers", "textmap", "thresholds", "cascade", "quality")
+WITH_DATA = ("accuracy", "backfill", "lite", "outliers", "textmap", "thresholds", "cascade", "quality", "ray_backfill")
 
 
 def main() -> None:

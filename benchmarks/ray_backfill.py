@@ -19,9 +19,12 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from benchmarks.measure import machine, spread, timed
+from benchmarks.measure import machine, photo, spread, timed
+from embedder import registry
+from embedder.image import decode
 from embedder.spec import EncoderSpec
 from services.ingest import ingest
+from services.settings import Settings
 from store import Asset, Features, Store, asset_id
 from store.fragments import Appender, write
 from store.interchange import read_sources
@@ -168,6 +171,32 @@ def looked_up(count: int, repeats: int) -> None:
         show(f"missing, {count:,} of {count:,}", spread(seconds))
 
 
+def planned(count: int) -> None:
+    """Memory of the driver: the ids that lack a vector, twice, and the plan that Ray gets."""
+    with TemporaryDirectory() as folder:
+        store = Store.open(folder)
+        store.assets.add(Asset(id_, "mem", "image", "image/jpeg", 1, 1, None, b"x") for id_ in ids(0, count))
+        table = store.ensure_features("b", spec(8), np.eye(1, 8, dtype=np.float32)).table
+        before = resident()
+        missing = store.missing(spec(8).fingerprint)
+        appender = Appender(table, missing)
+        show(f"driver: bytes of memory an id, of {count:,}", f"{(resident() - before) / len(missing):.0f}")
+        del appender
+
+
+def resident() -> int:
+    """Bytes of memory that this process holds."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def decoded(encoder: str, repeats: int) -> None:
+    """Reading, decoding and resizing of one photo on one thread: what a GPU waits for."""
+    loaded, data = registry.load(encoder, cache_dir=Settings().cache), photo()
+    seconds = timed(lambda: loaded.prepare(decode(data).image), 10 * repeats)
+    show(f"decode and prepare a 640×480 JPEG for {encoder}, one thread", spread([1000 * s for s in seconds], "ms", 2))
+
+
 def sizes(dims: Sequence[int], count: int = 65_536) -> None:
     """Bytes a row on disk, as written in commits of 512 and compacted; versions of the last week included."""
     random = np.random.default_rng(0)
@@ -199,6 +228,8 @@ def main() -> None:
     by_rows((10_000, 100_000, 1_000_000), 5)
     looked_up(1_000_000, 3)
     sizes((512, 1280))
+    planned(1_000_000)
+    decoded(options.encoder, options.repeats)
     if options.data:
         engines(options.data / "clothing10.parquet", options.encoder, options.repeats)
 

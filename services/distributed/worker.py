@@ -19,6 +19,7 @@ from services.backfill import Job, _Chunk
 from services.errors import ERRORS
 from store import Features, Quarantined, Store, fragments
 from store.errors import StoreError
+from store.table import FEW
 
 EXPECTED: tuple[type[Exception], ...] = (*ERRORS, WeightsError, OSError)
 """Errors that a user can mend; others are faults of ours and come with their traceback."""
@@ -104,9 +105,11 @@ class Worker:
     def _embed(self, ids: list[str]) -> Done:
         job = self._job = self._job or self._open()
         chunk = _Chunk()
+        step = max(1, FEW // self._work.batch) * self._work.batch  # whole batches, and few enough for the index of ids
         with ThreadPoolExecutor(self._work.threads, thread_name_prefix="decode") as decoders:
-            for part in job.chunks(decoders, ids):
-                chunk.add(part)
+            for start in range(0, len(ids), step):
+                for part in job.chunks(decoders, ids[start : start + step]):
+                    chunk.add(part)
         if not chunk.ids:
             return Done(failed=chunk.failed)
         written = [_write(job.features, chunk.ids, chunk.vectors())]
