@@ -1,6 +1,6 @@
 """Backfill on Ray beside the local engine, and what commits cost as a table grows. Figures for docs/scale.md.
 
-python -m benchmarks.ray_backfill --data FOLDER      with clothing10.parquet in FOLDER; needs the extra ray
+python -m benchmarks.ray_backfill --data FOLDER      with caltech99.parquet in FOLDER; needs the extra ray
 python -m benchmarks.ray_backfill                    the commits alone
 
 The engines run in processes of their own, as a user starts them. Load is printed beside every part.
@@ -93,7 +93,7 @@ def watch(process: "subprocess.Popen[str]", store: Path) -> list[tuple[float, in
     """(time, rows) whenever the table of vectors has grown, seen from outside."""
     seen: list[tuple[float, int]] = []
     while process.poll() is None:
-        time.sleep(0.1)
+        time.sleep(0.2)
         rows = [table.rows for table in Store.open(store).encoders()]
         if rows and rows[0] > (seen[-1][1] if seen else 0):
             seen.append((time.perf_counter(), rows[0]))
@@ -231,7 +231,7 @@ def main() -> None:
     planned(1_000_000)
     decoded(options.encoder, options.repeats)
     if options.data:
-        engines(options.data / "clothing10.parquet", options.encoder, options.repeats)
+        engines(options.data / "caltech99.parquet", options.encoder, options.repeats)
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ def embedded(chunks: Sequence[Sequence[str]], work: Work, cluster: Cluster, work
     if not chunks:
         return
     quiet()
-    attempts = ray.remote(num_cpus=0, max_restarts=-1)(Attempts).remote()
+    attempts = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Attempts).remote()
     plan = ray.data.from_arrow([pa.table({"ids": pa.array([chunk], pa.list_(pa.string()))}) for chunk in chunks])
     found = plan.map_batches(
         Worker,
