@@ -59,11 +59,6 @@ class _Chunk:
     embeddings: list[Embedding] = field(default_factory=list)
     failed: list[Quarantined] = field(default_factory=list)
 
-    def add(self, other: "_Chunk") -> None:
-        self.ids += other.ids
-        self.embeddings += other.embeddings
-        self.failed += other.failed
-
     def vectors(self) -> NDArray[np.float32]:
         return np.concatenate([part.vectors for part in self.embeddings])
 
@@ -155,6 +150,15 @@ class Job:
     def chunks(self, decoders: ThreadPoolExecutor, ids: Sequence[str]) -> Iterator[_Chunk]:
         """Embed `ids`, in batches that begin with the first of them, and hand them on in chunks worth a commit."""
         return self.encode(_map_ahead(decoders, self.decode, self.store.assets.contents(ids), AHEAD))
+
+    def whole(self, decoders: ThreadPoolExecutor, ids: Sequence[str]) -> _Chunk:
+        """The same in one chunk, however large."""
+        chunk = _Chunk()
+        for part in self.chunks(decoders, ids):
+            chunk.ids += part.ids
+            chunk.embeddings += part.embeddings
+            chunk.failed += part.failed
+        return chunk
 
     def decode(self, content: tuple[str, bytes | Exception]) -> _Item:
         asset, data = content

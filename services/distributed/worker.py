@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from embedder import probe, registry
 from embedder.encoder import Encoder
 from embedder.errors import WeightsError
-from services.backfill import Job, _Chunk
+from services.backfill import Job
 from services.errors import ERRORS
 from store import Features, Quarantined, Store, fragments
 from store.errors import StoreError
-from store.table import FEW
 
 EXPECTED: tuple[type[Exception], ...] = (*ERRORS, WeightsError, OSError)
 """Errors that a user can mend; others are faults of ours and come with their traceback."""
@@ -104,12 +103,8 @@ class Worker:
 
     def _embed(self, ids: list[str]) -> Done:
         job = self._job = self._job or self._open()
-        chunk = _Chunk()
-        step = max(1, FEW // self._work.batch) * self._work.batch  # whole batches, and few enough for the index of ids
         with ThreadPoolExecutor(self._work.threads, thread_name_prefix="decode") as decoders:
-            for start in range(0, len(ids), step):
-                for part in job.chunks(decoders, ids[start : start + step]):
-                    chunk.add(part)
+            chunk = job.whole(decoders, ids)
         if not chunk.ids:
             return Done(failed=chunk.failed)
         written = [_write(job.features, chunk.ids, chunk.vectors())]
