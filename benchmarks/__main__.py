@@ -8,17 +8,6 @@ from pathlib import Path
 OWN = ("encode", "fit", "heads", "scoring", "imagenet_shape", "feature_store", "serve")
 PICTURES = ("accuracy", "backfill", "cascade", "lite", "outliers", "ray_backfill", "textmap")
 WITH_DATA = (*PICTURES, "sounds", "thresholds", "quality")
-    "accuracy",
-    "backfill",
-    "lite",
-    "outliers",
-    "sounds",
-    "textmap",
-    "thresholds",
-    "cascade",
-    "ray_backfill",
-    "quality",
-)
 
 
 def main() -> None:
