@@ -198,11 +198,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     print(machine())
+    planned(1_000_000)  # first, while no memory of other parts is there to be used again
     by_fragments((1, 100, 1000, 10_000), 5)
     by_rows((10_000, 100_000, 1_000_000), 5)
     looked_up(1_000_000, 3)
     sizes((512, 1280))
-    planned(1_000_000)
     decoded(options.encoder, options.repeats)
     if options.data:
         engines(options.data, options.encoder, options.repeats)
