@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 OWN = ("encode", "fit", "heads", "scoring", "imagenet_shape", "feature_store", "serve")
-WITH_DATA = ("accuracy", "backfill", "lite", "outliers", "sounds", "textmap", "thresholds", "cascade", "quality")
+PICTURES = ("accuracy", "backfill", "cascade", "lite", "outliers", "ray_backfill", "textmap")
+WITH_DATA = (*PICTURES, "sounds", "thresholds", "quality")
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from classifiers.training.classes import Made, evaluate_split, train_classes
 from classifiers.training.kinds import KINDS, Kind, make_estimator
 from classifiers.training.label_kinds import LABEL_KINDS
 from classifiers.training.labels import evaluate_labelled, train_labels
-from classifiers.training.rows import Rows, Texts
+from classifiers.training.rows import Elsewhere, Rows, Texts
 from store import Store
 
 PACKAGES = ("headwater", "numpy", "scikit-learn", "scipy", "lancedb")
@@ -47,6 +47,7 @@ def train(
     params: Mapping[str, Any] | None = None,
     seed: int = 0,
     texts: Texts | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> Trained:
     """Learns a head from the split `train`, calibrates it on `val`, looks once at `test`, and publishes it.
 
@@ -58,6 +59,7 @@ def train(
         kind: one of `KINDS`; `params` its hyper-parameters.
         seed: of the bootstrap intervals. The fits themselves are deterministic.
         texts: the encoders' text sides, for kinds that need them; called by no other.
+        elsewhere: gathers the statistics of the training rows by other processes; for kind gaussian and one encoder.
 
     Raises:
         UnknownKind, UnknownParameter, BadName: with the names that exist or are allowed.
@@ -69,10 +71,15 @@ def train(
     if not encoders:
         raise NotTrainable("name at least one encoder whose vectors the head is to take")
     chosen, view = KINDS[kind], (store, task, tuple(encoders), store.snapshot())
+    if elsewhere is not None and (kind != "gaussian" or len(encoders) > 1):
+        raise NotTrainable(
+            f"several processes together learn heads of kind gaussian on one encoder, not {kind} on {len(encoders)}: "
+            "leave --engine ray out"
+        )
     parameters = estimator.get_params()  # as asked; what was chosen on the way is among the head's settings
     rows: Rows
     if isinstance(chosen, Kind):
-        rows = Rows(*view, texts=texts)
+        rows = Rows(*view, texts=texts, elsewhere=elsewhere)
         made = train_classes(kind, estimator, rows, parameters, seed)
     else:
         rows = labelled = chosen.rows(*view, texts=texts)

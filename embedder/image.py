@@ -1,6 +1,7 @@
 """From the bytes of a file to the square of pixels that a network takes. NumPy and Pillow only."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -22,6 +23,7 @@ _INTERPOLATION = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
+_OFFSET: dict[str, Callable[[float], int]] = {"centre": round, "squash": round, "centre-floor": math.floor}
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -160,13 +162,14 @@ def fit(image: Image.Image, p: ImagePreprocessing) -> NDArray[np.uint8]:
     """
     if image.mode != "RGB":
         raise ValueError(f"fit takes RGB images, got mode {image.mode!r}; use decode or image.convert('RGB')")
-    if p.interpolation not in _INTERPOLATION or p.crop not in ("centre", "squash"):
+    if p.interpolation not in _INTERPOLATION or p.crop not in _OFFSET:
         raise ValueError(
-            f"interpolation {p.interpolation!r}, crop {p.crop!r}; known: {', '.join(_INTERPOLATION)}; centre, squash"
+            f"interpolation {p.interpolation!r}, crop {p.crop!r}; known: {', '.join(_INTERPOLATION)}; "
+            f"{', '.join(_OFFSET)}"
         )
     short = min(image.size)
     sides = (p.resize if p.crop == "squash" else p.resize * length // short for length in image.size)
-    x, y = (_Axis.of(length, resized, p.size) for length, resized in zip(image.size, sides, strict=True))
+    x, y = (_Axis.of(length, resized, p) for length, resized in zip(image.size, sides, strict=True))
     kept = np.asarray(_resized(image, x, y, _INTERPOLATION[p.interpolation]))
     if x.kept == y.kept == p.size:
         return kept.copy()
@@ -186,11 +189,11 @@ class _Axis:
     pad: int
 
     @classmethod
-    def of(cls, length: int, resized: int, size: int) -> Self:
-        kept = min(size, resized)
-        offset = round((resized - kept) / 2)
+    def of(cls, length: int, resized: int, p: ImagePreprocessing) -> Self:
+        kept = min(p.size, resized)
+        offset = _OFFSET[p.crop]((resized - kept) / 2)
         scale = length / resized
-        return cls(length, offset * scale, min((offset + kept) * scale, length), kept, (size - kept) // 2)
+        return cls(length, offset * scale, min((offset + kept) * scale, length), kept, (p.size - kept) // 2)
 
     def reach(self) -> tuple[int, int]:
         """Source pixels that the widest filter (Lanczos, 3 pixels of the coarser grid) needs: from, to."""

@@ -5,12 +5,23 @@ from pathlib import Path
 
 from embedder import lite
 from embedder.adapter import StoredAdapter, split_name, stored_names
-from embedder.encoder import Encoder
+from embedder.encoder import Blueprint, Encoder
 from embedder.errors import UnknownEncoder, WeightsError
 
 ENTRY_POINTS = "headwater.encoders"
 """Third-party encoders: an entry point `<name>` serves ``<name>`` and ``<name>/<anything>``. It refers to a
-callable ``(name, *, backend, cache_dir) -> Encoder``; `embedder.graph_encoder.assemble` helps to write one."""
+callable ``(name, *, backend, cache_dir, threads) -> Encoder``, the arguments as of `load`;
+`embedder.graph_encoder.assemble` helps to write one, `embedder.checks.check_encoder` to test it."""
+
+_PATTERNS = (
+    "melstat",
+    "openclip/<model>/<pretrained>",
+    "openclip/<model>@<checkpoint file>",
+    "openclip@<folder>",
+    "mlcd/<id>",
+    "mlcd@<folder>",
+    "timm/<model>@<file>",
+)
 
 
 def load(
@@ -42,29 +53,41 @@ def load(
         stored = _adapter(name, version, adapters)
         base = load(parent, backend=backend, cache_dir=cache_dir, threads=threads, adapters=adapters)
         return AdaptedEncoder(base, stored)
-    family, _, rest = name.partition("/")
-    if name.startswith("openclip@"):  # a folder that says itself which model it holds
-        family, rest = "openclip", name.removeprefix("openclip")
-    if name in lite.RECORDS:
-        return graph_encoder.assemble(name, lite.blueprint(name), backend, cache_dir, threads)
     if name == "melstat":
         from embedder.melstat import MelStatistics
 
         return MelStatistics()
-    if family == "openclip" and rest:
-        from embedder import openclip
-
-        return graph_encoder.assemble(name, openclip.blueprint(rest), backend, cache_dir, threads)
-    if plugin := _plugins().get(family):
-        encoder: Encoder = plugin.load()(name, backend=backend, cache_dir=cache_dir)
+    if plan := _blueprint(name):
+        return graph_encoder.assemble(name, plan, backend, cache_dir, threads)
+    if plugin := _plugins().get(name.partition("/")[0]):
+        encoder: Encoder = plugin.load()(name, backend=backend, cache_dir=cache_dir, threads=threads)
         return encoder
     raise UnknownEncoder(name, names(adapters))
 
 
 def names(adapters: Path | None = None) -> list[str]:
     """What `load` takes, with patterns where there are too many to list, and the derived encoders in `adapters`."""
-    openclip = ["openclip/<model>/<pretrained>", "openclip/<model>@<checkpoint file>", "openclip@<folder>"]
-    return [*lite.RECORDS, "melstat", *openclip, *sorted(_plugins()), *stored_names(adapters)]
+    return [*lite.RECORDS, *_PATTERNS, *sorted(_plugins()), *stored_names(adapters)]
+
+
+def _blueprint(name: str) -> Blueprint | None:
+    """Of a built-in encoder; None for any other name."""
+    if name in lite.RECORDS:
+        return lite.blueprint(name)
+    family, _, rest = name.partition("/")
+    if name.startswith("openclip@") or (family == "openclip" and rest):
+        from embedder import openclip
+
+        return openclip.blueprint(name.removeprefix("openclip").removeprefix("/"))
+    if name.startswith(("mlcd/", "mlcd@")):
+        from embedder import mlcd
+
+        return mlcd.blueprint(name)
+    if family == "timm" and rest:
+        from embedder import timm_tower
+
+        return timm_tower.blueprint(rest)
+    return None
 
 
 def _adapter(name: str, version: str, adapters: Path | None) -> StoredAdapter:

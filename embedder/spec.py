@@ -20,7 +20,8 @@ class ImagePreprocessing:
 
     The short side is resized to `resize` pixels, or with `crop` ``squash`` both sides, whatever the picture's
     shape; then the centre `size` × `size` is cut out, scaled to [0, 1] and normalised per channel with `mean` and
-    `std`.
+    `std`. Where the centre lies between two pixels, ``centre-floor`` takes the lower, as transformers does, the others
+    the even one, as torchvision does.
     """
 
     size: int

@@ -18,7 +18,7 @@ from embedder.adapted import AdaptedEncoder
 from embedder.encoder import Embedding, Encoder
 from embedder.errors import BadMedia
 from embedder.media import DEFAULT_LIMITS, Limits, decode
-from embedder.spec import Modality
+from embedder.spec import EncoderSpec, Modality
 from services.derived import fill
 from services.outcome import Outcome
 from store import Features, Quarantined, Store, stage_of
@@ -61,6 +61,14 @@ class _Chunk:
     embeddings: list[Embedding] = field(default_factory=list)
     failed: list[Quarantined] = field(default_factory=list)
 
+    def vectors(self) -> NDArray[np.float32]:
+        return np.concatenate([part.vectors for part in self.embeddings])
+
+    def tokens(self) -> NDArray[np.float16] | None:
+        """None where the modality has none."""
+        parts = [part.tokens for part in self.embeddings if part.tokens is not None]
+        return np.concatenate(parts) if parts else None
+
 
 def open_features(store: Store, encoder: Encoder) -> Features:
     """The feature table of `encoder`, made when there is none.
@@ -68,12 +76,17 @@ def open_features(store: Store, encoder: Encoder) -> Features:
     A new table keeps the fp32 reference vectors of the probe; an encoder that does not agree with them
     (other weights, activation, preprocessing, a bad precision) may not write. Raises ProbeMismatch.
     """
-    try:
-        features = store.features(encoder.spec.fingerprint)
-    except UnknownFeatures:
-        features = store.ensure_features(encoder.name, encoder.spec, encoder.reference_probe())
+    features = ensure_features(store, encoder)
     probe.check(encoder, features.probe)
     return features
+
+
+def ensure_features(store: Store, encoder: Encoder) -> Features:
+    """The same without the check, for a process that embeds nothing itself."""
+    try:
+        return store.features(encoder.spec.fingerprint)
+    except UnknownFeatures:
+        return store.ensure_features(encoder.name, encoder.spec, encoder.reference_probe())
 
 
 def backfill(
@@ -98,27 +111,15 @@ def backfill(
     """
     features = open_features(store, encoder)
     token_table = store.ensure_tokens(encoder.name, encoder.spec, features.probe) if tokens else None
-    job = _Job(store, encoder, features, token_table, batch=batch, limits=limits)
-    adapted = _from_parent(store, encoder, features) if isinstance(encoder, AdaptedEncoder) else 0
-    missing = {
-        modality: store.missing(
-            encoder.spec.fingerprint,
-            tokens=tokens and modality == "image",
-            retry_quarantined=retry_quarantined,
-            modality=modality,
-        )
-        for modality in encoder.spec.modalities
-    }
+    job = Job(store, encoder, features, token_table, batch=batch, limits=limits)
+    adapted = from_parent(store, encoder, features) if isinstance(encoder, AdaptedEncoder) else 0
+    missing = missing_assets(store, encoder.spec, tokens=tokens, retry_quarantined=retry_quarantined)
     progress, start = Progress(total=sum(map(len, missing.values())) + adapted, done=adapted), time.perf_counter()
     on_progress(progress)
     with ExitStack() as stack:
         decoders = stack.enter_context(ThreadPoolExecutor(threads, thread_name_prefix="decode"))
         writer = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="write"))
-        chunks = (
-            chunk
-            for modality, ids in missing.items()
-            for chunk in job.encode(modality, job.decoded(decoders, modality, ids))
-        )
+        chunks = (chunk for modality, ids in missing.items() for chunk in job.chunks(decoders, modality, ids))
         for written, failed in _map_ahead(writer, job.write, chunks, 1):
             progress.done += written
             progress.failures.add(failed)
@@ -127,7 +128,22 @@ def backfill(
     return progress
 
 
-def _from_parent(store: Store, encoder: AdaptedEncoder, features: Features) -> int:
+def missing_assets(
+    store: Store, spec: EncoderSpec, *, tokens: bool, retry_quarantined: bool
+) -> dict[Modality, list[str]]:
+    """What lacks a vector (or, of images, tokens), by modality: ids in stored order."""
+    return {
+        modality: store.missing(
+            spec.fingerprint,
+            tokens=tokens and modality == "image",
+            retry_quarantined=retry_quarantined,
+            modality=modality,
+        )
+        for modality in spec.modalities
+    }
+
+
+def from_parent(store: Store, encoder: AdaptedEncoder, features: Features) -> int:
     """Rows that were written from the parent's stored vectors."""
     try:
         parent = store.features(encoder.spec.parent or "")
@@ -136,7 +152,7 @@ def _from_parent(store: Store, encoder: AdaptedEncoder, features: Features) -> i
     return fill(parent, features, encoder.adapter, lambda *_: None)
 
 
-class _Job:
+class Job:
     """The three stages of one backfill; each is called from a thread of its own."""
 
     def __init__(
@@ -153,9 +169,19 @@ class _Job:
         self.batch, self.limits = batch, limits
         self.stage = stage_of(encoder.spec.fingerprint)
 
-    def decoded(self, pool: ThreadPoolExecutor, modality: Modality, ids: Sequence[str]) -> Iterator[_Item]:
-        """The assets, decoded ahead of who takes them."""
-        return _map_ahead(pool, partial(self.decode, modality), self.store.assets.contents(ids), AHEAD)
+    def chunks(self, decoders: ThreadPoolExecutor, modality: Modality, ids: Sequence[str]) -> Iterator[_Chunk]:
+        """Embed `ids`, in batches that begin with the first of them, and hand them on in chunks worth a commit."""
+        items = _map_ahead(decoders, partial(self.decode, modality), self.store.assets.contents(ids), AHEAD)
+        return self.encode(modality, items)
+
+    def whole(self, decoders: ThreadPoolExecutor, modality: Modality, ids: Sequence[str]) -> _Chunk:
+        """The same in one chunk, however large."""
+        chunk = _Chunk()
+        for part in self.chunks(decoders, modality, ids):
+            chunk.ids += part.ids
+            chunk.embeddings += part.embeddings
+            chunk.failed += part.failed
+        return chunk
 
     def decode(self, modality: Modality, content: tuple[str, bytes | Exception]) -> _Item:
         asset, data = content
@@ -186,17 +212,22 @@ class _Job:
     def write(self, chunk: _Chunk) -> tuple[int, list[Quarantined]]:
         """Commit one chunk. Tokens go first: a vector in the store then says that the item is complete."""
         if chunk.ids:
-            tokens = [part.tokens for part in chunk.embeddings if part.tokens is not None]
-            if self.tokens is not None and tokens:
-                self.tokens.put(chunk.ids, np.concatenate(tokens))
-            self.features.put(chunk.ids, np.concatenate([part.vectors for part in chunk.embeddings]))
-            self.store.quarantine.clear(chunk.ids, self.stage)
-        if chunk.failed:
-            self.store.quarantine.put(chunk.failed)
+            if (tokens := chunk.tokens()) is not None and self.tokens is not None:
+                self.tokens.put(chunk.ids, tokens)
+            self.features.put(chunk.ids, chunk.vectors())
+        settle(self.store, self.stage, chunk.ids, chunk.failed)
         return len(chunk.ids), chunk.failed
 
     def _failed(self, asset: str, reason: str, message: str) -> _Item:
         return _Item(asset, None, Quarantined(key=asset, stage=self.stage, reason=reason, message=message))
+
+
+def settle(store: Store, stage: str, ids: Sequence[str], failed: Sequence[Quarantined]) -> None:
+    """After the rows of a chunk are committed: forget their earlier failures, record those of the others."""
+    if ids:
+        store.quarantine.clear(ids, stage)
+    if failed:
+        store.quarantine.put(failed)
 
 
 def _map_ahead(pool: ThreadPoolExecutor, run: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:

@@ -33,6 +33,7 @@ class Settings(BaseSettings):
     backend: str = Field(
         "auto", description="auto, torch or openvino, with a device and precision if wanted: torch-cuda-bf16"
     )
+    ray_address: str = Field("", description="Ray cluster of --engine ray: host:port or auto; empty: this machine")
     host: str = Field("127.0.0.1", description="Address to listen on; loopback unless told otherwise")
     embedding_port: int = Field(8000, ge=0, le=65535, description="Port of the embedding service")
     classification_port: int = Field(8001, ge=0, le=65535, description="Port of the classification service")

@@ -121,7 +121,11 @@ class Features:
         return self.table.count()
 
     def put(self, ids: Sequence[str], vectors: ArrayLike) -> int:
-        """Store the rows (n, *shape) of `ids` that are not there yet; returns how many were new.
+        """Store the rows (n, *shape) of `ids` that are not there yet; returns how many were new. Raises BadVectors."""
+        return self.table.insert(self.arrow(ids, vectors))
+
+    def arrow(self, ids: Sequence[str], vectors: ArrayLike) -> pa.Table:
+        """The rows (n, *shape) of `ids` as the table holds them.
 
         Raises BadVectors for a wrong shape, or values that are not finite in the table's dtype.
         """
@@ -138,8 +142,7 @@ class Features:
             bad = [id_ for id_, good in zip(ids, finite, strict=True) if not good]
             raise BadVectors(f"not finite as {self.dtype}: {self.about.kind} of {len(bad)} assets, first {bad[0]}")
         column = fixed_size(flat, self.table.schema.field(self.about.kind).type)
-        rows = pa.table([pa.array(ids, pa.string()), column], schema=self.table.schema)
-        return self.table.insert(rows)
+        return pa.table([pa.array(ids, pa.string()), column], schema=self.table.schema)
 
     def ids(self, *, version: int | None = None) -> Column:
         return self.table.read(["id"], version=version)["id"]
@@ -160,11 +163,15 @@ class Features:
             yield strings(table["id"]), self._floats(table[self.about.kind])
 
     def scan(
-        self, batch_rows: int = 16384, *, version: int | None = None
+        self, batch_rows: int = 16384, *, version: int | None = None, share: tuple[int, int] | None = None
     ) -> Iterator[tuple[Column, NDArray[np.float32]]]:
-        """All rows, streamed: (ids, X float32 (m, *shape)). float32 rows are read-only views, not copies."""
+        """All rows, streamed: (ids, X float32 (m, *shape)). float32 rows are read-only views, not copies.
+
+        Args:
+            share: (first, count) of the rows in stored order, instead of all.
+        """
         columns = ["id", self.about.kind]
-        for batch in self.table.scan(columns, version=version, batch_rows=batch_rows):
+        for batch in self.table.scan(columns, version=version, batch_rows=batch_rows, share=share):
             yield batch["id"], self._floats(batch[self.about.kind])
 
     def search(

@@ -13,14 +13,19 @@ T = TypeVar("T")
 
 _ATTEMPTS = 30
 
+WORTH = 500
+"""A pass over so many ids takes as long as looking one up in the index: 0.15 ms with a million rows."""
+
 
 def query(handle: Any, columns: Sequence[str], where: str | None) -> Any:
     query = handle.search().select(list(columns)).limit(None)
     return query if where is None else query.where(where)
 
 
-def locate(handle: Any, ids: Sequence[str]) -> dict[str, int]:
-    """{id: row id} of those of `ids` that are there, from one pass over the id column."""
+def locate(handle: Any, ids: Sequence[str]) -> dict[str, int] | None:
+    """{id: row id} of those of `ids` that are there, from one pass over the id column; None if that does not pay."""
+    if handle.count_rows() > WORTH * len(ids) and handle.list_indices():
+        return None
     wanted = set(ids)
     found: dict[str, int] = {}
     for batch in handle.search().select(["id"]).with_row_id(True).limit(None).to_batches(65536):

@@ -65,9 +65,13 @@ class Selection:
             dropped=dropped,
         )
 
-    def stream(self, batch_rows: int) -> Iterator[_Part]:
+    def stream(self, batch_rows: int, share: tuple[int, int] | None = None) -> Iterator[_Part]:
         """(ids, their positions in `rows`, X) of the rows that have a vector of every encoder."""
         positions = Positions(self.rows["id"])
+        if share is not None:
+            (features,) = self.features.values()
+            yield from self._scanned(features, positions, batch_rows, share)
+            return
         if len(self.features) == 1:
             (features,) = self.features.values()
             yield from self._vectors(features, self.rows["id"], positions, batch_rows)
@@ -87,7 +91,13 @@ class Selection:
                 some = pa.array(found, pa.string())
                 yield some, positions.of(some), X
             return
-        for some, X in features.scan(batch_rows, version=version):
+        yield from self._scanned(features, positions, batch_rows)
+
+    def _scanned(
+        self, features: Features, positions: Positions, batch_rows: int, share: tuple[int, int] | None = None
+    ) -> Iterator[_Part]:
+        version = self.snapshot.of(features.table)
+        for some, X in features.scan(batch_rows, version=version, share=share):
             where = positions.of(some)
             if (keep := where >= 0).all():
                 yield some, where, X
@@ -114,11 +124,12 @@ class Batches:
     because their tables may be in any order: where it fits in memory `Store.matrix` is faster.
 
     Attributes:
-        dropped: after a whole pass, the labelled rows that lack a vector of some encoder. None before.
+        dropped: after a whole pass, the labelled rows that lack a vector of some encoder, or are not in the share.
+            None before.
     """
 
-    def __init__(self, selection: Selection, batch_rows: int) -> None:
-        self._selection, self._batch_rows = selection, batch_rows
+    def __init__(self, selection: Selection, batch_rows: int, share: tuple[int, int] | None = None) -> None:
+        self._selection, self._batch_rows, self._share = selection, batch_rows, share
         self.classes = selection.classes
         self.blocks = selection.blocks
         self.dropped: int | None = None
@@ -127,7 +138,7 @@ class Batches:
         rows = self._selection.rows
         codes = codes_of(rows["labels"].combine_chunks(), self.classes, self._selection.task)
         seen = 0
-        for ids, where, X in self._selection.stream(self._batch_rows):
+        for ids, where, X in self._selection.stream(self._batch_rows, self._share):
             seen += len(where)
             yield strings(ids), X, codes[where]
         self.dropped = rows.num_rows - seen

@@ -20,7 +20,7 @@ from store.features import About, Features, Kind
 from store.labels import Labels
 from store.matrix import Matrix
 from store.quarantine import Quarantine
-from store.rows import strings
+from store.rows import Column, strings
 from store.schema import Dtype, stage_of
 from store.selection import Batches, Selection, select
 from store.snapshot import Snapshot
@@ -117,12 +117,13 @@ class Store:
     ) -> list[str]:
         """Ids of assets without a row in that feature table, in stored order. Reads ids only.
 
+        With `tokens`, of those that lack their tokens, their vector or both: a process may be killed between the two.
         Those in quarantine at `stage` (default: `stage_of(fingerprint)`) are left out, unless
         `retry_quarantined`.
         """
-        kind: Kind = "tokens" if tokens else "vector"
-        stored = feature_tables.find(self.database, feature_tables.PREFIX[kind] + fingerprint[:12])
-        done = [stored.ids().combine_chunks()] if stored else []
+        kinds: list[Kind] = ["vector", "tokens"] if tokens else ["vector"]
+        stored = [feature_tables.find(self.database, feature_tables.PREFIX[kind] + fingerprint[:12]) for kind in kinds]
+        done = [_common([table.ids() for table in stored if table is not None])] if all(stored) else []
         if not retry_quarantined:
             rows = self.quarantine.get(stage or stage_of(fingerprint))
             done.append(rows["key"].combine_chunks())
@@ -166,9 +167,14 @@ class Store:
         classes: Sequence[str] | None = None,
         rows: pa.Table | None = None,
         batch_rows: int = 16384,
+        share: tuple[int, int] | None = None,
     ) -> Batches:
-        """The same as a stream with bounded memory, see `Batches`."""
-        return Batches(self._select(task, encoders, splits, snapshot, classes, rows), batch_rows)
+        """The same as a stream with bounded memory, see `Batches`.
+
+        Args:
+            share: (first, count) of the vectors in stored order, to read these only; of one encoder.
+        """
+        return Batches(self._select(task, encoders, splits, snapshot, classes, rows), batch_rows, share)
 
     def optimize(self, *, keep: timedelta = KEEP) -> None:
         """Compact all tables and index their ids. Worth it after large writes; safe beside other processes.
@@ -200,3 +206,11 @@ class Store:
         if len(found) > 1:
             raise AmbiguousFeatures(asked, known)
         return found[0]
+
+
+def _common(columns: Sequence[Column]) -> Column:
+    """The ids that are in every one of `columns`."""
+    first, *others = (column.combine_chunks() for column in columns)
+    for other in others:
+        first = first.filter(pc.is_in(first, value_set=other))
+    return first

@@ -118,6 +118,11 @@ class Table:
         self._database = database
         self._latest: Any = None
 
+    @property
+    def uri(self) -> str:
+        """Where the table itself lies."""
+        return f"{self._database.uri}/{self.name}.lance"
+
     def create(self) -> None:
         """Make the table when it is missing. Raises WrongSchema when it is there and not ours."""
         if self._handle() is None:
@@ -157,11 +162,15 @@ class Table:
         where: str | None = None,
         version: int | None = None,
         batch_rows: int = 16384,
+        share: tuple[int, int] | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        """All rows (at `version`), streamed."""
+        """All rows (at `version`), or a share of them: (first, count) in stored order. Streamed."""
         handle = self._handle(version)
         if handle is not None:
-            yield from query(handle, columns, where).to_batches(batch_rows)
+            found = query(handle, columns, where)
+            if share is not None:
+                found = found.offset(share[0]).limit(share[1])
+            yield from found.to_batches(batch_rows)
 
     def read(self, columns: Sequence[str], *, where: str | None = None, version: int | None = None) -> pa.Table:
         handle = self._handle(version)

@@ -10,7 +10,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from classifiers.fit.base import HeadClassifier, encode, names, require_classes
-from classifiers.fit.parallel import Batch, factorising, gather, shares
+from classifiers.fit.parallel import Batch, Gathering, factorising, gather, shares
 from classifiers.fit.parameters import check_covariance, check_weights, known_classes, priors_of
 from classifiers.fit.shrinkage import ledoit_wolf
 from classifiers.fit.transform import Projection, TransformPlan
@@ -93,20 +93,22 @@ class GaussianClassifier(HeadClassifier):
         statistics, transform = self.gather(batches, len(np.asarray(classes)), dim)
         return self.fit_statistics(statistics, classes, transform, self.settled(batches, statistics, transform))
 
-    def gather(self, batches: Batches, n_classes: int, dim: int) -> tuple[GaussianStatistics, Transform]:
+    def gather(
+        self, batches: Batches, n_classes: int, dim: int, gathering: Gathering = gather
+    ) -> tuple[GaussianStatistics, Transform]:
         """The statistics of all rows, transformed, and the transform. Raises NotTrainable, BadVectors, ValueError."""
         self._check()
         plan, moment = TransformPlan.of(self), MOMENTS[self.covariance]
         rowwise = plan.rowwise(dim)
         if not plan.learned:
             require_room(self.covariance, n_classes, rowwise.width)
-            return gather(batches(), n_classes, rowwise, moment), rowwise
-        first = gather(batches(), n_classes, rowwise)
+            return gathering(batches(), n_classes, rowwise, moment), rowwise
+        first = gathering(batches(), n_classes, rowwise, "shared")
         transform = plan.complete(rowwise, first)
         require_room(self.covariance, n_classes, transform.width)
         if moment == "shared":
             return first.mapped(transform.matrix, transform.offset), transform
-        return gather(batches(), n_classes, transform, moment), transform
+        return gathering(batches(), n_classes, transform, moment), transform
 
     def settled(self, batches: Batches, statistics: GaussianStatistics, transform: Transform) -> SolvedShrinkage:
         """The shrinkage as the statistics alone can use it."""

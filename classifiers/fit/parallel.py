@@ -6,7 +6,7 @@ time of the threaded Gram product alone.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import cache, reduce
@@ -29,6 +29,9 @@ class Batch(NamedTuple):
     codes: NDArray[np.integer[Any]]
     weights: NDArray[np.float64] | None = None
 
+
+Gathering = Callable[[Iterable[Batch], int, Transform, Moment], GaussianStatistics]
+"""What `gather` is: (batches, number of classes, transform, moment) → the statistics of all rows, transformed."""
 
 AHEAD = 2
 """Batches waiting per worker. Bounds the memory of a stream."""

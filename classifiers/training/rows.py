@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 from classifiers.errors import NotTrainable
 from classifiers.heads.base import Head
+from classifiers.heads.moments import Moment
+from classifiers.heads.statistics import GaussianStatistics
+from classifiers.heads.transform import Transform
 from classifiers.manifest import EncoderBlock
 
 if TYPE_CHECKING:  # a store is handed in; importing this module does not bring LanceDB along
@@ -25,6 +28,9 @@ RowBatch = tuple[list[str], NDArray[np.float32], NDArray[np.int64]]
 
 Texts = Callable[[str, Sequence[str]], NDArray[np.float32]]
 """(fingerprint of an encoder, n texts) → their vectors (n, d) in the space of its images, raw."""
+
+Elsewhere = Callable[["Rows", Sequence[str], Transform, Moment], tuple[GaussianStatistics, list[str]]]
+"""(rows, classes, transform, moment) → the statistics of the training rows, transformed, and their ids."""
 
 BATCH_ROWS = 16384
 
@@ -43,6 +49,8 @@ class Rows:
         fold: None; or (i, n): fold i of n of the training rows is held out, and plays the split `val`.
         known: `labels`, where they have been read already.
         texts: the encoders' text sides; None where nobody brought them along.
+        share: of the vectors of the one encoder, (first, count) in stored order, that `batches` reads; None for all.
+        elsewhere: gathers statistics of the training rows, where other processes are to do that.
     """
 
     store: "Store"
@@ -52,6 +60,8 @@ class Rows:
     fold: tuple[int, int] | None = None
     known: pa.Table | None = field(default=None, repr=False, compare=False)
     texts: Texts | None = None
+    share: tuple[int, int] | None = None
+    elsewhere: "Elsewhere | None" = None
 
     @cached_property
     def features(self) -> "list[Features]":
@@ -164,7 +174,7 @@ class Rows:
 
     def batches(self, split: str, classes: Sequence[str]) -> Iterable[RowBatch]:
         """The rows of a split, streamed: (ids, X, codes), with code -1 for labels outside `classes`."""
-        return self.store.batches(self.task, batch_rows=BATCH_ROWS, **self._asked(split, classes))
+        return self.store.batches(self.task, batch_rows=BATCH_ROWS, share=self.share, **self._asked(split, classes))
 
     def matrix(self, split: str, classes: Sequence[str]) -> "Matrix":
         """The rows of a split, in memory."""

@@ -1,6 +1,6 @@
 """Learning from one pass over the rows, by statistics from which a fold can be taken away; and what learning gives."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,14 +10,14 @@ from sklearn.base import clone
 
 from classifiers.errors import NotTrainable
 from classifiers.fit.gaussian import GaussianClassifier
-from classifiers.fit.parallel import Batch, gather
+from classifiers.fit.parallel import Batch, Gathering, gather
 from classifiers.fit.shrinkage import choose_shrinkage
 from classifiers.heads.base import Head
 from classifiers.heads.gaussian import GaussianHead
 from classifiers.heads.moments import Moment
 from classifiers.heads.statistics import GaussianStatistics
 from classifiers.heads.transform import Transform
-from classifiers.training.rows import Rows, Scored, ids_digest
+from classifiers.training.rows import Elsewhere, Rows, Scored, ids_digest
 
 AUTO = "auto"
 """Shrinkage, components or blend chosen on validation rows or folds. Estimators have neither, and know no "auto"."""
@@ -57,7 +57,8 @@ def learn_streamed(estimator: GaussianClassifier, rows: Rows, classes: tuple[str
 
     tuned = estimator.shrinkage == AUTO
     estimator.set_params(shrinkage="oas" if tuned else estimator.shrinkage, blocks=rows.edges())
-    gathered, transform = estimator.gather(batches, len(classes), rows.dim)
+    gathering = gather if rows.elsewhere is None else _by_others(rows.elsewhere, rows, classes, ids)
+    gathered, transform = estimator.gather(batches, len(classes), rows.dim, gathering)
     present = np.flatnonzero(gathered.present)
     names = require_present(rows, classes, present)
     statistics = gathered.select(present)
@@ -68,6 +69,16 @@ def learn_streamed(estimator: GaussianClassifier, rows: Rows, classes: tuple[str
     estimator.fit_statistics(statistics, names, transform, shrinkage)
     counts = statistics.counts.astype(int).tolist()
     return Learned(estimator.head_, tuple(counts), ids_digest(ids))
+
+
+def _by_others(elsewhere: Elsewhere, rows: Rows, classes: tuple[str, ...], ids: list[str]) -> Gathering:
+    """As `gather`, by other processes; puts the ids of the rows in `ids`."""
+
+    def gathering(_: Iterable[Batch], __: int, transform: Transform, moment: Moment) -> GaussianStatistics:
+        statistics, ids[:] = elsewhere(rows, classes, transform, moment)
+        return statistics
+
+    return gathering
 
 
 def tuned_shrinkage(

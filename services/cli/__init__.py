@@ -16,7 +16,7 @@ from classifiers.errors import (
 )
 from embedder.errors import ProbeMismatch, WeightsError
 from services.cli import compare, data, demo, discover, doctor, learn, output, serving
-from services.errors import ERRORS, RemoteProblem
+from services.errors import ERRORS, ClusterProblem, RemoteProblem, WorkerFailed
 from services.processes import NotStarted
 
 app = typer.Typer(
@@ -32,11 +32,17 @@ EXPECTED: tuple[type[Exception], ...] = (
     *ERRORS,
     *(RemoteProblem, NotStarted, BadComparison, BadParameter, NotTrainable, UnknownKind, UnknownParameter),
     *(BadClustering, UnknownClustering, ProbeMismatch, WeightsError, ValidationError, OSError),
+    *(ClusterProblem, WorkerFailed),
 )
 """Errors that a user can mend: one sentence and exit code 1. Any other is a fault of ours, with its traceback."""
 
 
-EXTRAS = {"sklearn": "train", "scipy": "train", "faiss": "cluster", "matplotlib": "train", "elpv_dataset": "demo"}
+EXTRAS = {
+    **dict.fromkeys(("sklearn", "scipy", "matplotlib"), "train"),
+    **dict.fromkeys(("ray", "lance"), "ray"),
+    "faiss": "cluster",
+    "elpv_dataset": "demo",
+}
 """Which extra brings a module that a command needs and the core does not have; others: ``embedding``."""
 
 

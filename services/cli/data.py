@@ -1,14 +1,27 @@
 """Commands that fill the store: ingest, backfill, export, import."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from services.cli import output
-from services.cli.output import BackendOption, EncoderOption, JsonOption, ModalityOption, StoreOption
+from services.cli.output import (
+    BackendOption,
+    CpusOption,
+    EncoderOption,
+    Engine,
+    EngineOption,
+    GpusOption,
+    JsonOption,
+    ModalityOption,
+    RayAddressOption,
+    StoreOption,
+    WorkersOption,
+)
 from store.errors import BadSource
 
 if TYPE_CHECKING:
@@ -61,6 +74,12 @@ def backfill(
     tokens: Annotated[bool, typer.Option(help="store patch tokens too, in a table of their own")] = False,
     retry_quarantined: Annotated[bool, typer.Option(help="try those again that failed before")] = False,
     backend: BackendOption = None,
+    engine: EngineOption = Engine.LOCAL,
+    ray_address: RayAddressOption = None,
+    workers: WorkersOption = None,
+    cpus: CpusOption = 1,
+    gpus: GpusOption = 0.0,
+    commit_rows: Annotated[int, typer.Option(min=1, help="of engine ray: rows a commit")] = 512,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -69,17 +88,26 @@ def backfill(
     from services import backfill as job
     from store import Store
 
-    settings = output.settings(store=store, backend=backend)
+    settings = output.settings(store=store, backend=backend, ray_address=ray_address)
     opened = Store.open(settings.store, must_exist=True)
-    model = registry.load(encoder, backend=settings.backend, cache_dir=settings.cache, adapters=settings.adapters)
-    with output.progress_bar("backfill") as bar:
-        done = job.backfill(
-            opened,
-            model,
+    loading: dict[str, Any] = {
+        "backend": settings.backend,
+        "cache_dir": settings.cache.absolute(),
+        "adapters": settings.adapters.absolute(),
+    }
+    model = registry.load(encoder, **loading)
+    run: Callable[..., job.Progress] = partial(job.backfill, opened, model, threads=os.cpu_count() or 1)
+    if engine is Engine.RAY:
+        from services import distributed
+
+        cluster = distributed.Cluster(settings.ray_address, workers, cpus, gpus)
+        load = distributed.loader(encoder, **loading)
+        run = partial(distributed.backfill, opened, model, load, cluster, commit_rows=commit_rows)
+    with output.progress_bar("backfill") as bar, output.stopping_on_sigterm():
+        done = run(
             tokens=tokens,
             retry_quarantined=retry_quarantined,
             batch=settings.max_batch,
-            threads=os.cpu_count() or 1,
             limits=settings.limits,
             on_progress=lambda now: bar(now.done + now.quarantined, now.total, f"{now.items_per_second:.0f}/s"),
         )
@@ -87,7 +115,8 @@ def backfill(
     _tell_others(opened, model.spec.modalities)
     result = {
         "encoder": encoder,
-        "backend": model.backend,
+        "engine": engine.value,
+        "backend": model.backend if engine is Engine.LOCAL else settings.backend,
         "fingerprint": model.spec.fingerprint[:12],
         "missing": done.total,
         "embedded": done.done,

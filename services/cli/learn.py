@@ -2,12 +2,22 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Annotated, Any
 
 import typer
 
 from services.cli import output
-from services.cli.output import HeadsOption, JsonOption, StoreOption
+from services.cli.output import (
+    CpusOption,
+    Engine,
+    EngineOption,
+    HeadsOption,
+    JsonOption,
+    RayAddressOption,
+    StoreOption,
+    WorkersOption,
+)
 
 app = typer.Typer()
 heads_app = typer.Typer(help="List, show, promote and compare trained heads.", no_args_is_help=True)
@@ -31,6 +41,10 @@ def train(
     ] = "gaussian",
     set_: Annotated[list[str] | None, typer.Option("--set", help="hyper-parameter, as name=value")] = None,
     seed: Annotated[int, typer.Option(help="of everything random")] = 0,
+    engine: EngineOption = Engine.LOCAL,
+    ray_address: RayAddressOption = None,
+    workers: WorkersOption = None,
+    cpus: CpusOption = 1,
     store: StoreOption = None,
     heads: HeadsOption = None,
     as_json: JsonOption = False,
@@ -42,19 +56,27 @@ def train(
     from services.texts import text_sides
     from store import Store
 
-    settings = output.settings(store=store, heads=heads)
+    settings = output.settings(store=store, heads=heads, ray_address=ray_address)
     opened = Store.open(settings.store, must_exist=True)
-    trained = train_head(
-        opened,
-        Registry(settings.heads),
-        task=task,
-        encoders=encoder or ["lite0"],
-        kind=kind,
-        name=name,
-        params=dict(output.assignment(text) for text in set_ or ()),
-        seed=seed,
-        texts=text_sides(opened, settings),
-    )
+    with ExitStack() as stack:
+        elsewhere = None
+        if engine is Engine.RAY:
+            from services.distributed import Cluster
+            from services.distributed.fit import statistics
+
+            elsewhere = stack.enter_context(statistics(Cluster(settings.ray_address, workers, cpus)))
+        trained = train_head(
+            opened,
+            Registry(settings.heads),
+            task=task,
+            encoders=encoder or ["lite0"],
+            kind=kind,
+            name=name,
+            params=dict(output.assignment(text) for text in set_ or ()),
+            seed=seed,
+            texts=text_sides(opened, settings),
+            elsewhere=elsewhere,
+        )
     report = trained.report
     figures = report.summaries()
     result = {"name": name, "version": trained.version, "kind": kind, "report": str(trained.path / "report.md")}

@@ -1,5 +1,6 @@
 """What every command shares: options, settings, tables, progress bars, JSON, exit codes."""
 
+import enum
 import json
 import signal
 import sys
@@ -19,6 +20,15 @@ from services.settings import Settings
 PARTIAL = 3
 """Exit code of a command that did its work but had to leave some items out."""
 
+
+class Engine(enum.StrEnum):
+    """Where a job runs: in this process, or on a Ray cluster."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
+EngineOption = Annotated[Engine, typer.Option(help="local: this process; ray: workers on a Ray cluster")]
 StoreOption = Annotated[str | None, typer.Option("--store", help="feature store: a folder or any LanceDB URI")]
 HeadsOption = Annotated[Path | None, typer.Option("--heads", help="folder of trained heads")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print the result as JSON, for scripts")]
@@ -27,6 +37,13 @@ ModalityOption = Annotated[
     str | None, typer.Option(help="what the files are: depth, thermal or imu; image and audio show it themselves")
 ]
 BackendOption = Annotated[str | None, typer.Option("--backend", help="auto, torch or openvino")]
+RayAddressOption = Annotated[
+    str | None,
+    typer.Option("--ray-address", help="of a running Ray cluster; else this machine, for the time of the job"),
+]
+WorkersOption = Annotated[int | None, typer.Option(help="of engine ray: how many; else as many as there is room for")]
+CpusOption = Annotated[int, typer.Option(help="of engine ray: CPUs of each worker")]
+GpusOption = Annotated[float, typer.Option(help="of engine ray: GPUs of each worker; may be a fraction")]
 
 out = Console(highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else 1000)
 err = Console(highlight=False, markup=False, soft_wrap=True, stderr=True)

@@ -19,7 +19,9 @@ def test_importing_it_imports_no_torch():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("name", ["", "lite9", "lite0/x", "openclip", "openclip/", "nobody/nothing"])
+@pytest.mark.parametrize(
+    "name", ["", "lite9", "lite0/x", "openclip", "openclip/", "mlcd", "timm", "timm/", "nobody/nothing"]
+)
 def test_unknown_names_list_the_known(name):
     with pytest.raises(UnknownEncoder) as caught:
         registry.load(name)
@@ -27,14 +29,14 @@ def test_unknown_names_list_the_known(name):
     assert "lite0" in str(caught.value)
 
 
-def test_entry_points_serve_their_family(monkeypatch):
+def test_entry_points_serve_their_family(monkeypatch, tmp_path):
     point = EntryPoint("mine", "embedder.encoder:Embedding", registry.ENTRY_POINTS)
     calls = []
     monkeypatch.setattr(registry, "entry_points", lambda group: [point] if group == "headwater.encoders" else [])
     monkeypatch.setattr(EntryPoint, "load", lambda self: lambda name, **options: calls.append((name, options)) or "it")
     assert "mine" in registry.names()
-    assert registry.load("mine/large", backend="torch") == "it"
-    assert calls == [("mine/large", {"backend": "torch", "cache_dir": None})]
+    assert registry.load("mine/large", backend="torch", cache_dir=tmp_path, threads=2) == "it"
+    assert calls == [("mine/large", {"backend": "torch", "cache_dir": tmp_path, "threads": 2})]
 
 
 @pytest.mark.parametrize(

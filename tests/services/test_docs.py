@@ -10,6 +10,8 @@ import typer.main
 
 from classifiers.fit.recipe import LOSSES, Recipe
 from classifiers.training.kinds import KINDS, make_estimator
+from embedder import mlcd, registry
+from embedder.checks import CHECKS
 from services import classification, embedding
 from services.cli import app
 from services.errors import ERRORS, HTTP_CODES
@@ -64,6 +66,13 @@ def test_every_parameter_of_adapters_stands_in_the_docs_with_its_default():
     defaults = {field.name: str(field.default).removesuffix(".0") for field in fields(Recipe)}
     assert not [name for name, default in defaults.items() if f"`{name}` ({default})" not in text]
     assert not [loss for loss in LOSSES if f"`{loss}`" not in text]
+
+
+def test_every_encoder_and_check_stands_in_the_docs():
+    text = (DOCS / "encoders.md").read_text()
+    assert not [name for name in registry.names() if name.startswith(("mlcd", "timm")) and f"`{name}`" not in text]
+    assert not [identity for identity in mlcd.RECORDS if f"| `{identity}` |" not in text]
+    assert not [check.__name__ for check in CHECKS if f"`{check.__name__}`" not in text]
 
 
 def test_every_error_code_stands_in_the_docs():

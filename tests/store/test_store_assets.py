@@ -2,8 +2,9 @@ import dataclasses
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
-from toystore import make_assets
+from toystore import PROBE, make_assets, make_vectors, toy_spec
 
 import store.assets as assets_module
 from store import Added, Asset, Quarantined, Store, asset_id
@@ -90,6 +91,19 @@ def test_a_write_holds_a_bounded_chunk(store: Store, monkeypatch: pytest.MonkeyP
     assert store.assets.add(draw()).new == 30  # type: ignore[arg-type]  # a generator of assets
     # While the last record is drawn, all but the open chunk (50 bytes, 7 records) is stored already.
     assert drawn[-1][1] >= 30 - 7 - 1
+
+
+def test_missing_with_tokens_is_what_lacks_either(store: Store) -> None:
+    """Tokens are written before vectors: a process killed in between leaves tokens without a vector."""
+    assets = make_assets(4)
+    store.assets.add(assets)
+    ids, fingerprint = [asset.id for asset in assets], toy_spec().fingerprint
+    features = store.ensure_features("toy", toy_spec(), PROBE)
+    features.put(ids[:2], make_vectors(2))
+    assert store.missing(fingerprint, tokens=True) == ids
+    store.ensure_tokens("toy", toy_spec()).put(ids[1:3], np.zeros((2, 3, 4)))
+    assert store.missing(fingerprint, tokens=True) == [ids[0], ids[2], ids[3]]
+    assert store.missing(fingerprint) == ids[2:]
 
 
 def test_missing_is_an_anti_join_without_quarantine(store: Store) -> None:

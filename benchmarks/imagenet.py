@@ -1,0 +1,124 @@
+"""ImageNet accuracy of lite0, lite1 and lite2 with the classifier that their checkpoints hold: are these the numbers?
+
+python -m benchmarks.imagenet PARQUET… [--encoder lite0] [--backend auto openvino-fp32] [--resize 256]
+
+Parquet files with the columns `image` (bytes) and `label`: an index (0 to 999), a WordNet id (n02123045), or a name
+(tabby, or all of "tabby, tabby cat"). An encoder takes the whole short side; published figures cut an eighth off all
+around, which is --resize 256 for lite0.
+"""
+
+import argparse
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+from timm.data import ImageNetInfo
+
+from embedder import lite, registry
+from embedder.encoder import Encoder
+from embedder.errors import BadMedia
+from embedder.media import decode
+from services.settings import Settings
+from store.interchange import read_sources
+from store.sources import Item
+
+BATCH = 32
+
+
+def names() -> dict[str, set[int]]:
+    """Every way to write a class → its indices; more than one where a name stands for several, e.g. crane."""
+    info = ImageNetInfo()
+    found: dict[str, set[int]] = {}
+    for index, wnid in enumerate(info.label_names()):
+        for name in (str(index), wnid, info.index_to_description(index)):
+            found.setdefault(name, set()).add(index)
+    whole = set(found)
+    for index in range(info.num_classes()):
+        for synonym in info.index_to_description(index).split(", "):
+            if synonym not in whole:
+                found.setdefault(synonym, set()).add(index)
+    return found
+
+
+def index_of(item: Item, known: Mapping[str, set[int]]) -> int:
+    """Of a row's one label. Raises ValueError for a label that names no class, or several."""
+    label = item.labels[0] if item.labels and len(item.labels) == 1 else item.labels
+    indices = known.get(label, set()) if isinstance(label, str) else set()
+    if len(indices) != 1:
+        meant = f"stands for the classes {sorted(indices)}" if indices else "is no class of ImageNet"
+        raise ValueError(f"{item.uri}: label {label!r} {meant}; give an index from 0 to 999, a WordNet id or a name")
+    return next(iter(indices))
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Of the true class among a thousand, 0 the first, an image each; and what could not be read, with the reason."""
+
+    ranks: NDArray[np.int64]
+    unread: list[str]
+
+    def top(self, k: int) -> str:
+        """Share of images whose class is among the first k, with its 95 % interval (Wilson 1927)."""
+        right, n = int((self.ranks < k).sum()), len(self.ranks)
+        low, high = binomtest(right, n).proportion_ci(method="wilson")
+        return f"top-{k} {right / n:.4f} ({low:.4f} to {high:.4f})"
+
+
+def classify(encoder: Encoder, items: Iterable[Item]) -> Ranks:
+    """The classifier of the encoder's checkpoint on its vectors. Memory is that of a batch."""
+    known, unread = names(), []
+    state = lite.state(lite.RECORDS[encoder.name])
+    weight, bias = state["classifier.weight"].numpy(), state["classifier.bias"].numpy()
+
+    def prepared(item: Item) -> NDArray[np.uint8] | str:
+        try:
+            return encoder.prepare(decode(item.read(), "image"))
+        except (BadMedia, OSError) as error:
+            return f"{item.uri}: {error}"
+
+    def ranks() -> Iterator[NDArray[np.int64]]:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            rows = iter(items)
+            while batch := list(islice(rows, BATCH)):
+                truth = np.array([index_of(item, known) for item in batch])
+                pixels = list(pool.map(prepared, batch))
+                read = [not isinstance(each, str) for each in pixels]
+                unread.extend(each for each in pixels if isinstance(each, str))
+                if any(read):
+                    vectors = encoder.embed(np.stack([each for each in pixels if not isinstance(each, str)])).vectors
+                    scores = vectors @ weight.T + bias
+                    own = scores[np.arange(len(scores)), truth[read]]
+                    yield (scores > own[:, None]).sum(axis=1)
+
+    return Ranks(np.concatenate([np.zeros(0, np.int64), *ranks()]), unread)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sources", type=Path, nargs="+", metavar="PARQUET")
+    parser.add_argument("--encoder", nargs="+", default=["lite0"], choices=sorted(lite.RECORDS))
+    parser.add_argument("--backend", nargs="+", default=["auto"])
+    parser.add_argument("--resize", type=int, help="the short side, pixels; the encoder's own unless told")
+    options = parser.parse_args()
+    for name in options.encoder:
+        if options.resize:
+            lite.RECORDS[name] = replace(lite.RECORDS[name], resize=options.resize)
+        for backend in options.backend:
+            encoder = registry.load(name, backend=backend, cache_dir=Settings().cache)
+            found = classify(encoder, read_sources(options.sources))
+            if not len(found.ranks):
+                raise SystemExit(f"no image could be read of {len(found.unread)}: {'; '.join(found.unread[:3])}")
+            shown = f"{name} on {encoder.backend}, short side {lite.RECORDS[name].resize}"
+            print(f"{shown}: {found.top(1)}, {found.top(5)}, {len(found.ranks):,} images")
+            if found.unread:
+                print(f"{len(found.unread):,} could not be read and are left out, e.g. {found.unread[0]}")
+
+
+if __name__ == "__main__":
+    main()

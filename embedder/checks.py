@@ -1,0 +1,247 @@
+"""What every encoder promises, as checks that anyone can run on theirs: `check_encoder`. No torch is imported here.
+
+The pictures, sounds and texts are those of `embedder.probe`; an encoder is checked on every modality that its spec
+has. To check one more promise, write one more function and name it in `CHECKS`.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
+from functools import lru_cache, partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedder import probe
+from embedder.encoder import Encoder
+from embedder.errors import ProbeMismatch
+from embedder.media import Media
+from embedder.spec import MODALITIES, EncoderSpec, Modality
+
+ROWS = 41
+"""Of a long batch: engines cut it into passes of 32, 8 and 1, or what they will."""
+
+
+def check_encoder(encoder: Encoder) -> None:
+    """Runs every one of `CHECKS`; takes about a second for a small network.
+
+    Raises AssertionError, with a sentence, for the first promise of `embedder.encoder.Encoder` that is not kept.
+    """
+    for check in CHECKS:
+        check(encoder)
+
+
+def check_spec(encoder: Encoder) -> None:
+    """It has a name, an engine and a spec that survives its own JSON, and takes something."""
+    spec = encoder.spec
+    _require(bool(encoder.name and encoder.backend), "name and backend are words")
+    _require(isinstance(spec, EncoderSpec), f"spec is an EncoderSpec, not {type(spec).__name__}")
+    _require(EncoderSpec.from_json(spec.canonical_json()) == spec, "spec.from_json(spec.canonical_json()) is the spec")
+    _require(spec.dim > 0, f"spec.dim is a number of columns, not {spec.dim}")
+    _require(bool(spec.modalities) or spec.text is not None, "spec tells a modality or text that the encoder takes")
+
+
+def check_preparing(encoder: Encoder) -> None:
+    """Assets of one modality become inputs of one shape, the same each time; the asset stays as it was."""
+    for modality, samples in _samples(encoder):
+        before = [_content(media) for media in samples]
+        first, second = ([encoder.prepare(media) for media in samples] for _ in range(2))
+        shapes = {(each.shape, str(each.dtype)) for each in first}
+        _require(len(shapes) == 1, f"prepare gives one shape and dtype for every {modality}, not {sorted(shapes)}")
+        _require(all(map(np.array_equal, first, second)), f"prepare gives the same for the same {modality}")
+        _require([_content(media) for media in samples] == before, f"prepare leaves the {modality} as it was")
+        if modality == "image" and (image := encoder.spec.image):
+            square = ((image.size, image.size, 3), "uint8")
+            _require(shapes == {square}, f"prepare makes {square} of an image, as spec.image says, not {shapes}")
+
+
+def check_vectors(encoder: Encoder) -> None:
+    """(n, d) finite float32, n from 0 up, different for different assets; tokens only when asked for."""
+    for modality, inputs in _inputs(encoder):
+        for rows in (0, 1, len(inputs)):
+            found = encoder.embed(inputs[:rows], modality=modality)
+            _require_vectors(encoder, found.vectors, rows, modality)
+            _require(found.tokens is None, "embed gives no tokens unless asked for them")
+        _require(np.ptp(found.vectors, axis=0).any(), f"different assets ({modality}) have different vectors")
+
+
+def check_inputs_are_kept(encoder: Encoder) -> None:
+    """Inputs stay as they were."""
+    for modality, inputs in _inputs(encoder):
+        before = inputs.copy()
+        encoder.embed(inputs, modality=modality)
+        _require(np.array_equal(inputs, before), f"embed leaves its inputs ({modality}) as they were")
+
+
+def check_repeats(encoder: Encoder) -> None:
+    """The same inputs give the same vectors, and no later call changes what an earlier one gave."""
+    for modality, inputs in _inputs(encoder):
+        first = encoder.embed(inputs, modality=modality).vectors
+        kept = first.copy()
+        encoder.embed(inputs[::-1].copy(), modality=modality)
+        _require(np.array_equal(first, kept), f"a later call leaves the vectors ({modality}) of an earlier one alone")
+        again = encoder.embed(inputs, modality=modality).vectors
+        _require(np.allclose(again, kept, rtol=1e-4, atol=1e-5), f"the same inputs ({modality}) give the same vectors")
+
+
+def check_batches(encoder: Encoder) -> None:
+    """An asset has the same vector alone, among others, in any order and in any view of an array."""
+    for modality, inputs in _inputs(encoder):
+        order = np.random.default_rng(0).integers(0, len(inputs), ROWS)
+        alone = np.concatenate([encoder.embed(one[None], modality=modality).vectors for one in inputs])
+        together = encoder.embed(inputs[order], modality=modality).vectors
+        what = f"vectors ({modality}) in a batch of {ROWS} and one by one"
+        _require_close(encoder, together, alone[order], what)
+        strided = encoder.embed(inputs[::-2], modality=modality).vectors
+        _require_close(encoder, strided, alone[::-2], f"vectors ({modality}) of a strided view and one by one")
+
+
+def check_wrong_inputs(encoder: Encoder) -> None:
+    """Another dtype, another shape, no batch axis: ValueError."""
+    for modality, inputs in _inputs(encoder):
+        dtype = np.float64 if inputs.dtype == np.float32 else np.float32
+        wrong = [inputs.astype(dtype), inputs[0], inputs[..., :-1], inputs[:, None]]
+        for each in wrong:
+            what = f"embed refuses {each.dtype} {each.shape} of {modality} with ValueError: prepare never makes that"
+            _require_refusal(partial(encoder.embed, each, modality=modality), what)
+
+
+def check_other_modalities(encoder: Encoder) -> None:
+    """What the spec does not have is refused with ValueError (BadMedia), prepared or not."""
+    for modality in (each for each in MODALITIES if each not in encoder.spec.modalities):
+        what = f"refuses {modality}, which its spec does not have, with BadMedia"
+        nothing = np.zeros((0, 1), np.float32)
+        _require_refusal(partial(encoder.embed, nothing, modality=modality), f"embed {what}")
+        for media in _made(modality)[:1]:
+            _require_refusal(partial(encoder.prepare, media), f"prepare {what}")
+
+
+def check_tokens(encoder: Encoder) -> None:
+    """(n, P, F) finite float16 as spec.tokens says, beside the same vectors; ValueError where it says None."""
+    for modality, inputs in _inputs(encoder):
+        if modality != "image" or encoder.spec.tokens is None:
+            what = f"embed refuses tokens of {modality} with ValueError: spec.tokens is {encoder.spec.tokens}"
+            _require_refusal(partial(encoder.embed, inputs, modality=modality, tokens=True), what)
+            continue
+        for rows in (0, len(inputs)):
+            found = encoder.embed(inputs[:rows], tokens=True)
+            wanted = f"float16 {(rows, *encoder.spec.tokens)}"
+            tokens = found.tokens if found.tokens is not None else np.zeros(0)
+            got = f"{tokens.dtype} {tokens.shape}"
+            _require(got == wanted, f"tokens of {rows} images are {wanted}, as spec.tokens says, not {got}")
+            _require(bool(np.isfinite(tokens).all()), "tokens are finite in float16")
+        plain = encoder.embed(inputs).vectors
+        _require_close(encoder, found.vectors, plain, "vectors with tokens and without")
+
+
+def check_texts(encoder: Encoder) -> None:
+    """Texts have vectors of the same width, alone as among others; ValueError where spec.text is None."""
+    if encoder.spec.text is None:
+        what = "embed_texts refuses with ValueError, because spec.text is None"
+        _require_refusal(partial(encoder.embed_texts, probe.TEXTS), what)
+        return
+    together = encoder.embed_texts(probe.TEXTS)
+    _require_vectors(encoder, together, len(probe.TEXTS), "text")
+    _require_vectors(encoder, encoder.embed_texts([]), 0, "text")
+    alone = np.concatenate([encoder.embed_texts([text]) for text in probe.TEXTS])
+    _require_close(encoder, together, alone, "vectors of texts together and one by one")
+    _require_refusal(partial(encoder.embed_texts, "dog"), "embed_texts refuses a bare string with ValueError")
+
+
+def check_threads(encoder: Encoder) -> None:
+    """Several threads at once get what one gets."""
+    for modality, inputs in _inputs(encoder):
+        wanted = encoder.embed(inputs, modality=modality).vectors
+        turns = [np.roll(np.arange(len(inputs)), shift) for shift in range(12)]
+
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(partial(encoder.embed, modality=modality), [inputs[rows] for rows in turns]))
+        what = f"vectors ({modality}) from four threads at once and from one"
+        _require_close(encoder, np.concatenate([each.vectors for each in found]), wanted[np.concatenate(turns)], what)
+
+
+def check_probe(encoder: Encoder) -> None:
+    """Its reference vectors have the rows that the probe asks for, and its engine agrees with them."""
+    reference = encoder.reference_probe()
+    rows = probe.assets(encoder.spec) + (len(probe.TEXTS) if encoder.spec.text is not None else 0)
+    _require_vectors(encoder, reference, rows, "probe")
+    try:
+        probe.check(encoder, reference)
+    except ProbeMismatch as error:
+        raise AssertionError(f"the engine agrees with reference_probe: {error}") from error
+
+
+CHECKS: Sequence[Callable[[Encoder], None]] = (
+    check_spec,
+    check_preparing,
+    check_vectors,
+    check_inputs_are_kept,
+    check_repeats,
+    check_batches,
+    check_wrong_inputs,
+    check_other_modalities,
+    check_tokens,
+    check_texts,
+    check_threads,
+    check_probe,
+)
+
+
+@lru_cache
+def _made(modality: Modality) -> list[Media]:
+    """Once: it takes a tenth of a second."""
+    return probe.samples(modality)
+
+
+def _samples(encoder: Encoder) -> Iterator[tuple[Modality, list[Media]]]:
+    """Copies, of which an encoder may do what it should not."""
+    for modality in encoder.spec.modalities:
+        if made := _made(modality):
+            yield modality, deepcopy(made)
+
+
+def _inputs(encoder: Encoder) -> Iterator[tuple[Modality, NDArray[Any]]]:
+    for modality, samples in _samples(encoder):
+        yield modality, np.stack([encoder.prepare(media) for media in samples])
+
+
+def _content(media: Media) -> bytes:
+    """Of a picture, or of the one array that any other asset has."""
+    if hasattr(media, "tobytes"):
+        return bytes(media.tobytes())
+    return b"".join(value.tobytes() for name in media.__slots__ if hasattr(value := getattr(media, name), "tobytes"))
+
+
+def _require(holds: bool, promise: str) -> None:
+    if not holds:
+        raise AssertionError(f"not so: {promise}")
+
+
+def _require_vectors(encoder: Encoder, vectors: NDArray[Any], rows: int, what: str) -> None:
+    wanted, got = f"float32 {(rows, encoder.spec.dim)}", f"{vectors.dtype} {vectors.shape}"
+    _require(got == wanted, f"vectors ({what}) are {wanted}, as spec.dim says, not {got}")
+    _require(bool(np.isfinite(vectors).all()), f"vectors ({what}) are finite")
+
+
+def _require_close(encoder: Encoder, a: NDArray[np.float32], b: NDArray[np.float32], what: str) -> None:
+    """By cosine and length: another size of batch may sum in another order, in 16 bits noticeably."""
+    is_coarse = encoder.backend.endswith(("bf16", "fp16"))
+    least, slack = (0.999, 0.05) if is_coarse else (0.9999, 0.01)
+    x, y = a.astype(np.float64), b.astype(np.float64)
+    lengths = np.linalg.norm(x, axis=1), np.linalg.norm(y, axis=1)
+    cosine = float(((x * y).sum(1) / np.maximum(lengths[0] * lengths[1], 1e-300)).min())
+    agree = cosine > least and np.allclose(*lengths, rtol=slack)
+    _require(
+        agree, f"{what} agree; the worst cosine is {cosine:.6f}, wanted is {least}, and lengths within {slack:.0%}"
+    )
+
+
+def _require_refusal(call: Callable[[], object], promise: str) -> None:
+    try:
+        call()
+    except ValueError:
+        return
+    except Exception as error:
+        raise AssertionError(f"not so: {promise}; it raised {type(error).__name__}: {error}") from error
+    raise AssertionError(f"not so: {promise}; it raised nothing")

@@ -1,0 +1,1 @@
+"""Two encoders for Headwater: see README.md."""

@@ -1,0 +1,71 @@
+"""`colours`: how much of an image has which colour. An encoder in NumPy, every method of it written out."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from embedder import probe
+from embedder.encoder import Embedding, require_modality
+from embedder.image import fit
+from embedder.media import Media, modality_of
+from embedder.spec import EncoderSpec, ImagePreprocessing, Modality
+
+LEVELS = 5  # of red, of green and of blue
+SIZE = 64
+
+IMAGE = ImagePreprocessing(size=SIZE, resize=SIZE, interpolation="bilinear", mean=(0, 0, 0), std=(1, 1, 1))
+
+# All that can change a number: its hash is the identity of the vectors. Change the code that makes them, and
+# raise `revision`; vectors of the old code then stay apart from those of the new.
+SPEC = EncoderSpec(
+    architecture="example:colours",
+    weights="none",
+    activation="none",
+    output="histogram",
+    dim=LEVELS**3,
+    image=IMAGE,
+    revision=1,
+)
+
+
+def histograms(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(n, SIZE, SIZE, 3) → (n, LEVELS³): square roots of shares, which linear heads separate better than shares."""
+    levels = pixels.reshape(len(pixels), SIZE * SIZE, 3).astype(np.int64) * LEVELS // 256
+    colours = levels @ (LEVELS**2, LEVELS, 1)
+    counts = [np.bincount(image, minlength=SPEC.dim) for image in colours]
+    return np.sqrt(np.array(counts, np.float32).reshape(-1, SPEC.dim) / (SIZE * SIZE))
+
+
+class Colours:
+    """Implements `embedder.encoder.Encoder`."""
+
+    name = "colours"
+    spec = SPEC
+    backend = "numpy"
+
+    def prepare(self, media: Media) -> NDArray[np.uint8]:
+        require_modality(self.name, SPEC, modality_of(media))
+        assert isinstance(media, Image.Image)
+        return fit(media, IMAGE)
+
+    def embed(self, inputs: NDArray[np.uint8], *, modality: Modality = "image", tokens: bool = False) -> Embedding:
+        require_modality(self.name, SPEC, modality)
+        if tokens:
+            raise ValueError(f"{self.name} gives no tokens; ask for vectors only")
+        if inputs.dtype != np.uint8 or inputs.shape[1:] != (SIZE, SIZE, 3):
+            raise ValueError(f"{self.name} takes uint8 (n, {SIZE}, {SIZE}, 3), not {inputs.dtype} {inputs.shape}")
+        return Embedding(histograms(inputs))
+
+    def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        raise ValueError(f"{self.name} takes no text; {len(texts)} were given")
+
+    def reference_probe(self) -> NDArray[np.float32]:
+        return probe.embed(self)
+
+
+def load(name: str, *, backend: str, cache_dir: Path | None, threads: int | None) -> Colours:
+    """What the entry point names. There is one engine here, so the wishes for one do not matter."""
+    return Colours()

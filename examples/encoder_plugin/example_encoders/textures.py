@@ -1,0 +1,77 @@
+"""`textures`: how strongly an image answers to a bank of Gabor filters. A torch module; Headwater does the rest.
+
+From the module come an OpenVINO model, bf16, CUDA, batches, patch tokens and the reference vectors of the probe.
+"""
+
+import math
+from pathlib import Path
+
+import torch
+
+from embedder.encoder import Blueprint, Encoder, Graph, Port
+from embedder.graph_encoder import assemble
+from embedder.spec import EncoderSpec, ImagePreprocessing
+from embedder.weights import digest, frozen
+
+SIZE, STRIDE, WINDOW = 128, 8, 21
+IMAGE = ImagePreprocessing(
+    size=SIZE, resize=SIZE, interpolation="bicubic", mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)
+)
+
+
+class Textures(torch.nn.Module):
+    """(n, 3, SIZE, SIZE), normalised → vectors (n, F) and, when asked for, tokens (n, P, F)."""
+
+    bank: torch.Tensor
+
+    def __init__(self, tokens: bool) -> None:
+        super().__init__()
+        self.tokens = tokens
+        self.register_buffer("bank", gabor())
+
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        grey = pixels.mean(1, keepdim=True)
+        waves = torch.nn.functional.conv2d(grey, self.bank, padding=WINDOW // 2)
+        energy = torch.nn.functional.avg_pool2d(waves.abs(), STRIDE)
+        vectors = energy.mean((2, 3))
+        return (vectors, energy.flatten(2).transpose(1, 2)) if self.tokens else (vectors,)
+
+
+def gabor() -> torch.Tensor:
+    """(F, 1, WINDOW, WINDOW): plane waves of four lengths (pixels) in eight directions under a bell."""
+    x = torch.arange(WINDOW) - WINDOW // 2
+    y, x = torch.meshgrid(x, x, indexing="ij")
+    filters = []
+    for length in (3, 5, 8, 12):
+        bell = torch.exp(-(x**2 + y**2) / (2 * (0.5 * length) ** 2))
+        for angle in torch.arange(8) * math.pi / 8:
+            wave = torch.cos(2 * math.pi * (x * torch.cos(angle) + y * torch.sin(angle)) / length) * bell
+            wave -= bell * wave.sum() / bell.sum()  # nothing for a flat patch
+            filters.append(wave / wave.abs().sum())
+    return torch.stack(filters)[:, None]
+
+
+def load(name: str, *, backend: str, cache_dir: Path | None, threads: int | None) -> Encoder:
+    """What the entry point names."""
+    bank = gabor()
+    spec = EncoderSpec(
+        architecture="example:textures",
+        weights=digest({"bank": bank}),  # with learned weights: of the state dict
+        activation="abs",
+        output="pooled",
+        dim=len(bank),
+        tokens=((SIZE // STRIDE) ** 2, len(bank)),
+        image=IMAGE,
+    )
+
+    def graph(part: str, *, tokens: bool) -> Graph:
+        return Graph(
+            key=f"{spec.fingerprint} {part}",
+            libraries=(),
+            build=lambda: frozen(Textures(tokens)),
+            ports=(Port((SIZE, SIZE, 3), "uint8"),),
+            normalise=IMAGE,
+        )
+
+    plan = Blueprint(spec=spec, image=graph("image", tokens=False), image_tokens=graph("tokens", tokens=True))
+    return assemble(name, plan, backend, cache_dir, threads)
