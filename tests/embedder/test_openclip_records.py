@@ -7,6 +7,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from open_clip.model import _build_vision_tower
 from open_clip.pretrained import get_pretrained_cfg
 from open_clip.transform import PreprocessCfg, image_transform_v2
 
@@ -104,6 +105,18 @@ def test_preprocessing_that_cannot_be_represented_is_an_error(change, told):
     way = {"size": 64, "mean": OPENAI[0], "std": OPENAI[1], "interpolation": "bicubic", "resize_mode": "shortest"}
     with pytest.raises(ValueError, match=f"images for tiny are prepared with .*{told}"):
         openclip._preprocessing(way | change, "tiny")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted({model for model, _ in open_clip.list_pretrained()}))
+def test_every_pretrained_image_tower_gives_vectors_and_tokens(name):
+    config = open_clip.get_model_config(name)
+    with torch.device("meta"):  # not the whole model: some texts' towers are built from a record on a hub
+        visual = _build_vision_tower(config["embed_dim"], config["vision_cfg"]).eval()
+    size = config["vision_cfg"].get("image_size", 224)
+    dim, (places, width) = openclip._shapes(visual, Output(tokens=True), size, name)
+    assert dim == config["embed_dim"]
+    assert min(places, width) > 1
 
 
 TIMM = [  # one pretrained pair of each family of timm's towers; None: no such output

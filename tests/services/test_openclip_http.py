@@ -110,7 +110,7 @@ def test_every_output_has_its_own_identity_over_http(services, model, settings):
                 clips.pixels(clip, clips.photos()[:1]), indices=[1], normalize_intermediates=True, output_fmt="NLC"
             )
         assert cosines([tokens], found["image_intermediates"][0]).min() > 0.999
-        with pytest.raises(RemoteProblem, match="takes images only"):
+        with pytest.raises(RemoteProblem, match="takes no text"):
             client.embed_texts(["a cat"], encoder=f"{name}:pooled")
     store = Store.open(settings.store)
     assert {table.fingerprint for table in store.encoders()} == {pooled.fingerprint, penultimate.fingerprint}
