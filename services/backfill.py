@@ -4,7 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from embedder import probe
 from embedder.adapted import AdaptedEncoder
@@ -117,6 +118,7 @@ def backfill(
     progress, start = Progress(total=sum(map(len, missing.values())) + adapted, done=adapted), time.perf_counter()
     on_progress(progress)
     with ExitStack() as stack:
+        stack.enter_context(one_blas_thread())
         decoders = stack.enter_context(ThreadPoolExecutor(threads, thread_name_prefix="decode"))
         writer = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="write"))
         chunks = (chunk for modality, ids in missing.items() for chunk in job.chunks(decoders, modality, ids))
@@ -126,6 +128,12 @@ def backfill(
             progress.seconds = time.perf_counter() - start
             on_progress(progress)
     return progress
+
+
+def one_blas_thread() -> AbstractContextManager[object]:
+    """Decoding has threads of its own, and the last bits of NumPy's products depend on how many BLAS has."""
+    limits: AbstractContextManager[object] = threadpool_limits(1, user_api="blas")
+    return limits
 
 
 def missing_assets(

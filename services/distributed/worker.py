@@ -17,7 +17,7 @@ from embedder.encoder import Encoder
 from embedder.errors import WeightsError
 from embedder.media import Limits
 from embedder.spec import Modality
-from services.backfill import Job
+from services.backfill import Job, one_blas_thread
 from services.errors import ERRORS
 from store import Features, Quarantined, Store, fragments
 from store.errors import StoreError
@@ -106,7 +106,7 @@ class Worker:
 
     def _embed(self, modality: Modality, ids: list[str]) -> Done:
         job = self._job = self._job or self._open()
-        with ThreadPoolExecutor(self._work.threads, thread_name_prefix="decode") as decoders:
+        with ThreadPoolExecutor(self._work.threads, thread_name_prefix="decode") as decoders, one_blas_thread():
             chunk = job.whole(decoders, modality, ids)
         if not chunk.ids:
             return Done(failed=chunk.failed)

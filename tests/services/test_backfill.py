@@ -11,7 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pictures import photo
+from sounds import sound
+from threadpoolctl import threadpool_limits
 
+from embedder import registry
 from embedder.encoder import Encoder
 from embedder.errors import ProbeMismatch
 from embedder.image import decode
@@ -144,3 +147,18 @@ def test_an_encoder_that_disagrees_with_its_table_may_not_write(store, lite0: En
     with pytest.raises(ProbeMismatch):
         backfill(store, lite0)
     assert store.features("lite0").rows == 0
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="BLAS has one thread here, whatever is asked")
+def test_threads_of_blas_change_no_bit(tmp_path, cache_dir):
+    """`melstat` is a product of NumPy's: with 1 and with 2 threads its last bits differ in one of 60 sounds."""
+    sounds = [Item(uri=f"{seed}.wav", data=sound(seed)) for seed in range(120)]
+    melstat = registry.load("melstat", cache_dir=cache_dir)
+    found = []
+    for threads in (1, 2):
+        store = Store.open(tmp_path / str(threads))
+        ingest(store, sounds)
+        with threadpool_limits(threads, user_api="blas"):
+            assert backfill(store, melstat).done == 120
+        found.append(store.features("melstat").get(store.missing("0" * 64, modality="audio"))[1])
+    np.testing.assert_array_equal(*found)
