@@ -3,8 +3,9 @@
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
-from embedder import lite
+from embedder import licence, lite
 from embedder.adapter import StoredAdapter, split_name, stored_names
+from embedder.cache import default_folder
 from embedder.encoder import Encoder
 from embedder.errors import UnknownEncoder, WeightsError
 
@@ -20,6 +21,7 @@ def load(
     cache_dir: Path | None = None,
     threads: int | None = None,
     adapters: Path | None = None,
+    accept_noncommercial: bool = False,
 ) -> Encoder:
     """The encoder of that name, ready to run.
 
@@ -30,8 +32,9 @@ def load(
         cache_dir: for converted models and reference vectors; the user's cache folder when None.
         threads: of the engine on a CPU; its own choice when None.
         adapters: folder of the adapters of derived encoders, ``<encoder>+mlcd-<version>``; none is known when None.
+        accept_noncommercial: that the use is not commercial, which the weights of ImageBind want.
 
-    Raises UnknownEncoder, WeightsError (also for an adapter that is not there), and ValueError for an unknown backend.
+    Raises UnknownEncoder, LicenceNotAccepted, WeightsError (also for an adapter that is not there), and ValueError for an unknown backend.
     """
     from embedder import graph_encoder
 
@@ -40,7 +43,14 @@ def load(
 
         parent, version = derived
         stored = _adapter(name, version, adapters)
-        base = load(parent, backend=backend, cache_dir=cache_dir, threads=threads, adapters=adapters)
+        base = load(
+            parent,
+            backend=backend,
+            cache_dir=cache_dir,
+            threads=threads,
+            adapters=adapters,
+            accept_noncommercial=accept_noncommercial,
+        )
         return AdaptedEncoder(base, stored)
     family, _, rest = name.partition("/")
     if name in lite.RECORDS:
@@ -53,6 +63,12 @@ def load(
         from embedder import openclip
 
         return graph_encoder.assemble(name, openclip.blueprint(rest), backend, cache_dir, threads)
+    if family == "imagebind" and rest:
+        folder = cache_dir or default_folder()
+        licence.check(family, accepted=accept_noncommercial, folder=folder)
+        from embedder import imagebind
+
+        return graph_encoder.assemble(name, imagebind.blueprint(rest, folder), backend, cache_dir, threads)
     if plugin := _plugins().get(family):
         encoder: Encoder = plugin.load()(name, backend=backend, cache_dir=cache_dir)
         return encoder
@@ -62,6 +78,7 @@ def load(
 def names(adapters: Path | None = None) -> list[str]:
     """What `load` takes, with patterns where there are too many to list, and the derived encoders in `adapters`."""
     patterns = ["melstat", "openclip/<model>/<pretrained>", "openclip/<model>@<checkpoint file>"]
+    patterns += ["imagebind/huge", "imagebind/huge@<checkpoint file>"]
     return [*lite.RECORDS, *patterns, *sorted(_plugins()), *stored_names(adapters)]
 
 

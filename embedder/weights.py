@@ -40,7 +40,8 @@ def _load_pickled(path: Path) -> object:
             is_script = any(name.endswith("/constants.pkl") for name in archive.namelist())
         if is_script:
             return dict(torch.jit.load(path, map_location="cpu").state_dict())  # type: ignore[no-untyped-call]
-    return torch.load(path, map_location="cpu", weights_only=True)
+    # Mapped, tensors that nobody looks at stay on disk: of a model with several towers, one is built at a time.
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
 
 
 def _unwrap(content: object, path: Path) -> State:
