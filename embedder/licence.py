@@ -9,8 +9,9 @@ log = logging.getLogger("headwater.embedder")
 
 _NONCOMMERCIAL = {
     "imagebind": "ImageBind's code and weights are Meta's, under CC BY-NC 4.0 "
-    "(https://creativecommons.org/licenses/by-nc/4.0/; the LICENSE file beside them is CC BY-NC-SA 4.0): with credit to "
-    "Girdhar et al., ImageBind, CVPR 2023, and not for commercial use. That holds for vectors and heads made with them"
+    "(https://creativecommons.org/licenses/by-nc/4.0/; the LICENSE file beside them is CC BY-NC-SA 4.0): with credit "
+    "to Girdhar et al., ImageBind, CVPR 2023, and not for commercial use. Vectors and heads made with them may be "
+    "bound by it too"
 }
 
 

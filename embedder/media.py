@@ -66,7 +66,9 @@ def guess(data: bytes) -> Modality:
         if error.reason == "empty":
             raise BadMedia("empty", f"the file is empty (0 bytes); send {KNOWN}") from None
         hint = "say what it is: depth, thermal or imu" if arrays.is_npy(data) else f"send {KNOWN}"
-        raise BadMedia("unknown_format", f"neither a picture nor a sound nor a video: {describe(data)}; {hint}") from None
+        raise BadMedia(
+            "unknown_format", f"neither a picture nor a sound nor a video: {describe(data)}; {hint}"
+        ) from None
     return "image"
 
 

@@ -52,7 +52,7 @@ def kaldi_log_mel(
     before = np.concatenate([frames[:, :1], frames[:, :-1]], axis=1)
     spectra = np.fft.rfft((frames - _PRE_EMPHASIS * before) * np.hanning(length), _padded(length))
     powers = np.asarray(np.abs(spectra) ** 2, np.float32) @ _kaldi_triangles(rate, length, bands, low, high)
-    return np.log(np.maximum(powers, np.finfo(np.float32).eps))
+    return np.asarray(np.log(np.maximum(powers, np.finfo(np.float32).eps)))
 
 
 @lru_cache
@@ -63,11 +63,11 @@ def _kaldi_triangles(rate: int, length: int, bands: int, low: float, high: float
     position = (mel[:, None] - edges[:-2]) / (edges[1] - edges[0])
     weights = np.maximum(0, np.minimum(position, 2 - position))
     weights[-1] = 0  # Kaldi leaves out the bin at half the sampling rate
-    return weights.astype(np.float32)
+    return np.asarray(weights, np.float32)
 
 
 def _bins(rate: int, length: int) -> NDArray[np.float64]:
-    return np.fft.rfftfreq(_padded(length), 1 / rate)
+    return np.asarray(np.fft.rfftfreq(_padded(length), 1 / rate), np.float64)
 
 
 def _powers(samples: NDArray[np.float32], starts: NDArray[np.int64], length: int) -> NDArray[np.float32]:

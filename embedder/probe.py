@@ -112,7 +112,9 @@ def samples(modality: Modality) -> list[Media]:
 def _video() -> Clip:
     """Three seconds, over one of the pictures from left to right, then a second of another."""
     far, near = images()[2], images()[4]
-    pictures = [far.crop((8 * i, 0, 8 * i + 320, 240)) for i in range(12)] + [near.crop((i, 9, i + 320, 249)) for i in range(4)]
+    pictures = [far.crop((8 * i, 0, 8 * i + 320, 240)) for i in range(12)] + [
+        near.crop((i, 9, i + 320, 249)) for i in range(4)
+    ]
     return Clip(len(pictures), 4.0, 320, 240, "none", lambda wanted: {index: pictures[index] for index in wanted})
 
 

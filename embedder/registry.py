@@ -34,7 +34,8 @@ def load(
         adapters: folder of the adapters of derived encoders, ``<encoder>+mlcd-<version>``; none is known when None.
         accept_noncommercial: that the use is not commercial, which the weights of ImageBind want.
 
-    Raises UnknownEncoder, LicenceNotAccepted, WeightsError (also for an adapter that is not there), and ValueError for an unknown backend.
+    Raises UnknownEncoder, LicenceNotAccepted, WeightsError (also for an adapter that is not there), and ValueError for
+    an unknown backend.
     """
     from embedder import graph_encoder
 

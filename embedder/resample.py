@@ -33,7 +33,7 @@ def resample(samples: NDArray[np.float32], rate: int, to: int, start: int, stop:
     first = at * old // new - (taps // 2 - 1)
     padded = np.pad(samples, taps)
     inside = np.clip(first + taps, 0, len(padded) - taps)[:, None] + np.arange(taps)
-    return np.einsum("nt,nt->n", padded[inside], weights[at % new])
+    return np.asarray(np.einsum("nt,nt->n", padded[inside], weights[at % new]))
 
 
 @lru_cache(maxsize=16)
@@ -44,4 +44,4 @@ def _weights(old: int, new: int) -> NDArray[np.float32]:
     beyond = np.arange(new)[:, None] * old % new / new  # of a new sample, past the old one before it
     t = cutoff * (np.arange(-reach, reach + 2) - beyond)
     window = np.where(np.abs(t) < _CROSSINGS, np.cos(np.pi * t / (2 * _CROSSINGS)) ** 2, 0)
-    return (cutoff * np.sinc(t) * window).astype(np.float32)
+    return np.asarray(cutoff * np.sinc(t) * window, np.float32)

@@ -130,7 +130,7 @@ class EncoderSpec:
         output: which tensor is taken, e.g. ``pooled`` or ``projected``.
         dim: width d of a vector.
         tokens: (P, F), the number of patch tokens and their width; None when the encoder gives none.
-        image, audio, depth, thermal, imu, video: preprocessing of each modality; None when the encoder takes none of it.
+        image, audio, depth, thermal, imu, video: preprocessing of each; None when the encoder takes none of it.
         text: sha256 over all that a text passes through; None when the encoder takes no text.
         revision: ours; raised when our own code changes the numbers.
         parent: of a derived encoder, the fingerprint of the encoder whose vectors are adapted; None for any other.

@@ -94,7 +94,9 @@ def _animation(data: bytes, max_pixels: int) -> Clip:
         if count * image.width * image.height > MOST_DRAWN:
             raise BadVideo("too_many_pixels", f"{count:,} frames of {image.width} × {image.height} pixels; cut it")
         seconds = sum(_shown(image, index) for index in range(count))
-    return Clip(count, count / seconds, image.width, image.height, found.media_type, lambda wanted: _drawn(data, wanted))
+    return Clip(
+        count, count / seconds, image.width, image.height, found.media_type, lambda wanted: _drawn(data, wanted)
+    )
 
 
 def _shown(image: Image.Image, index: int) -> float:
@@ -144,7 +146,7 @@ def _opened(data: bytes, container: str) -> "Iterator[tuple[InputContainer, Vide
             "GIF or WebP",
         ) from error
     try:
-        with av.open(BytesIO(data), format=container) as file:
+        with av.open(BytesIO(data), "r", format=container) as file:
             if not file.streams.video:
                 raise BadVideo("unsupported", "the file has no pictures in it, perhaps sound alone; send a video")
             yield file, file.streams.video[0]
@@ -180,7 +182,9 @@ def _decoded(
             while last is None or last.pts is None or last.pts < time:
                 last = next(decoder, None)
                 if last is None:
-                    raise BadVideo("truncated", f"frame {index} of the video can't be decoded; send the whole file again")
+                    raise BadVideo(
+                        "truncated", f"frame {index} of the video can't be decoded; send the whole file again"
+                    )
             picture = last.to_image()
             frames[index] = picture.rotate(last.rotation, expand=True) if last.rotation else picture
     return cast(dict[int, Image.Image], frames)

@@ -1,4 +1,4 @@
-"""ImageBind: pictures, texts, sounds, depth, thermal images, motion and videos in one space (Girdhar et al., CVPR 2023).
+"""ImageBind (Girdhar et al., CVPR 2023): pictures, texts, sounds, depth, thermal images, motion, videos in one space.
 
 Vectors are what the authors' ``ImageBindModel.forward`` gives: projected, of length 1, times the scale of their
 modality: images and videos 1, texts at most 100 (learned), sounds 20, thermal images 10, depth and motion 5; of several
@@ -37,7 +37,7 @@ def blueprint(name: str, folder: Path) -> Blueprint:
     Raises UnknownEncoder, WeightsError, and ModuleNotFoundError where the extra `imagebind` is not installed.
     """
     model, at, path = name.partition("@")
-    if model != NAME or at and not path:
+    if model != NAME or (at and not path):
         raise UnknownEncoder(f"imagebind/{name}", [f"imagebind/{NAME}", f"imagebind/{NAME}@<checkpoint file>"])
     library("models.imagebind_model")  # missing? say so before the weights are fetched
     checkpoint = Checkpoint.of(Path(path).expanduser() if at else fetch.checkpoint(folder))

@@ -44,7 +44,7 @@ def _download(path: Path) -> None:
 
 def _missing(path: Path, why: str) -> str:
     return (
-        f"the weights of imagebind/huge ({SIZE / 1e9:.1f} GB) are not on this machine and could not be fetched ({why}). "
-        f"Where there is internet access run: curl -L --create-dirs -o {shlex.quote(str(path))} {URL}; its sha256 is "
-        f"checked. Elsewhere copy the file to the same place, or give it as imagebind/huge@FILE"
+        f"the weights of imagebind/huge ({SIZE / 1e9:.1f} GB) are not on this machine and could not be fetched "
+        f"({why}). Where there is internet access run: curl -L --create-dirs -o {shlex.quote(str(path))} {URL}; "
+        f"its sha256 is checked. Elsewhere copy the file to the same place, or give it as imagebind/huge@FILE"
     )

@@ -60,7 +60,7 @@ class Checkpoint:
             said = json.loads(beside.read_text())["heads"]
             heads = {tower: int(said[tower]) for tower in HEADS}
         except (ValueError, KeyError, TypeError) as error:
-            raise WeightsError(f'{beside}: {error}; wanted is {json.dumps({"heads": dict(HEADS)})}') from error
+            raise WeightsError(f"{beside}: {error}; wanted is {json.dumps({'heads': dict(HEADS)})}") from error
         return cls(path, heads)
 
     def read(self) -> State:
@@ -101,9 +101,11 @@ def _dimensions(state: State, heads: Mapping[str, int], tower: str) -> dict[str,
         found |= {f"{each}_embed_dim": _SMALLEST, f"{each}_num_blocks": 0, f"{each}_num_heads": 1}
     shapes = {name: tuple(tensor.shape) for name, tensor in _of(tower, state).items()}
     blocks = {name.split(".")[2] for name in shapes if name.startswith("trunk.blocks.")}
+    width = shapes["preprocessor.token_embedding.weight" if tower == "text" else "preprocessor.cls_token"][-1]
+    projection = next(shape for name, shape in shapes.items() if name.startswith("head.") and len(shape) == 2)
     found |= {
-        "out_embed_dim": next(shape[0] for name, shape in shapes.items() if name.startswith("head.") and len(shape) == 2),
-        f"{tower}_embed_dim": shapes["preprocessor.token_embedding.weight" if tower == "text" else "preprocessor.cls_token"][-1],
+        "out_embed_dim": projection[0],
+        f"{tower}_embed_dim": width,
         f"{tower}_num_blocks": len(blocks),
         f"{tower}_num_heads": heads[tower],
     }
@@ -119,6 +121,10 @@ class Tower(torch.nn.Module):
     """What ``ImageBindModel.forward`` does to one modality: (n, …) → (vectors,)."""
 
     PARTS = ("preprocessor", "trunk", "head", "postprocessor")
+    preprocessor: Any
+    trunk: Any
+    head: Any
+    postprocessor: Any
 
     def __init__(self, model: Any, tower: str) -> None:
         super().__init__()
@@ -155,6 +161,9 @@ class Pictures(torch.nn.Module):
 class Views(torch.nn.Module):
     """(n, frames, 224, 224, 3) uint8 → (vectors,), with normalising. Frames are channels of one convolution."""
 
+    mean: torch.Tensor
+    std: torch.Tensor
+
     def __init__(self, tower: Any, p: ImagePreprocessing) -> None:
         super().__init__()
         stem = tower.preprocessor.rgbt_stem
@@ -177,7 +186,7 @@ class Motions(torch.nn.Module):
 
     def forward(self, readings: torch.Tensor) -> tuple[torch.Tensor]:
         first = self.tower.preprocessor
-        patches = readings.unflatten(2, (-1, first.kernel_size)).transpose(1, 2).flatten(2)
+        patches = readings.reshape(len(readings), readings.shape[1], -1, first.kernel_size).transpose(1, 2).flatten(2)
         return self.tower.finish({"tokens": first.tokenize_input_and_cls_pos(patches, first.imu_stem)}, {})  # type: ignore[no-any-return]
 
 

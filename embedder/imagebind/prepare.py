@@ -24,7 +24,11 @@ from embedder.spec import VideoPreprocessing as Video
 from embedder.video import Clip
 
 _MEAN, _STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's
-_SECONDS = 2.0
+_SECONDS = 2
+_RATE = 16_000
+_AUDIO_MEAN, _AUDIO_STD = -4.268, 9.138
+_SCALE = 0.075 * 518.857901  # baseline × focal length of the Kinect of NYU-D, on which the paper tests
+_MOST = 75.0
 
 IMAGE = ImagePreprocessing(size=224, resize=224, interpolation="bicubic", mean=_MEAN, std=_STD)
 AUDIO = AudioPreprocessing(
@@ -35,16 +39,16 @@ AUDIO = AudioPreprocessing(
     window=0.025,
     hop=0.01,
     parts=3,
-    rate=16_000,
-    seconds=_SECONDS,
-    mean=-4.268,
-    std=9.138,
+    rate=_RATE,
+    seconds=float(_SECONDS),
+    mean=_AUDIO_MEAN,
+    std=_AUDIO_STD,
 )
 FRAMES = 204
 """Spectra of a clip: 198 of two seconds, then zeros."""
 VIDEO = Video(
     clips=5,
-    seconds=_SECONDS,
+    seconds=float(_SECONDS),
     frames=2,
     crops=3,
     size=224,
@@ -58,8 +62,8 @@ DEPTH = PlanePreprocessing(
     resize=224,
     interpolation="bilinear",
     values="disparity",
-    scale=0.075 * 518.857901,  # baseline × focal length of the Kinect of NYU-D, on which the paper tests
-    most=75.0,
+    scale=_SCALE,
+    most=_MOST,
     mean=0.0418,
     std=0.0295,
 )
@@ -79,15 +83,14 @@ def clip_starts(duration: float, seconds: float, clips: int) -> list[Fraction]:
 
 def sound(media: Sound) -> NDArray[np.float32]:
     """(clips, 1, bands, FRAMES) float32. A sound shorter than a clip fills the beginning of each."""
-    assert AUDIO.rate and AUDIO.seconds and AUDIO.std and AUDIO.mean  # noqa: S101  # for the type checker
-    total = resampled_length(len(media.samples), media.rate, AUDIO.rate)
+    total = resampled_length(len(media.samples), media.rate, _RATE)
     found = np.zeros((AUDIO.parts, 1, AUDIO.bands, FRAMES), np.float32)
-    for row, start in zip(found, clip_starts(total / AUDIO.rate, AUDIO.seconds, AUDIO.parts), strict=True):
-        begin, end = int(start * AUDIO.rate), int((start + Fraction(AUDIO.seconds)) * AUDIO.rate)
-        samples = resample(media.samples, media.rate, AUDIO.rate, begin, min(end, total))
+    for row, start in zip(found, clip_starts(total / _RATE, _SECONDS, AUDIO.parts), strict=True):
+        begin, end = int(start * _RATE), int((start + _SECONDS) * _RATE)
+        samples = resample(media.samples, media.rate, _RATE, begin, min(end, total))
         spectra = kaldi_log_mel(
             samples,
-            AUDIO.rate,
+            _RATE,
             bands=AUDIO.bands,
             low=AUDIO.low,
             high=AUDIO.high,
@@ -95,7 +98,7 @@ def sound(media: Sound) -> NDArray[np.float32]:
             hop=AUDIO.hop,
         )
         row[0, :, : len(spectra)] = spectra[:FRAMES].T
-    return (found - np.float32(AUDIO.mean)) / np.float32(AUDIO.std)
+    return (found - np.float32(_AUDIO_MEAN)) / np.float32(_AUDIO_STD)
 
 
 def depth(media: Plane) -> NDArray[np.float32]:
@@ -105,14 +108,13 @@ def depth(media: Plane) -> NDArray[np.float32]:
     knows; depths from a camera with another field of view come out nearer or farther than they are.
     """
     metres = media.values / np.float32(1 if media.bits is None else 1000)
-    assert DEPTH.scale and DEPTH.most  # noqa: S101  # for the type checker
     with np.errstate(divide="ignore"):
-        disparities = np.where(metres > 0, np.float32(DEPTH.scale) / metres, 0)
-    return _normalised(np.minimum(disparities, np.float32(DEPTH.most)) / np.float32(DEPTH.most), DEPTH)
+        disparities = np.where(metres > 0, np.float32(_SCALE) / metres, np.float32(0))
+    return _normalised(np.minimum(disparities, np.float32(_MOST)) / np.float32(_MOST), DEPTH)
 
 
 def thermal(media: Plane) -> NDArray[np.float32]:
-    """(1, 224, 224) from 0 to 1. Values of 8 bits are brightness already, as in LLVIP, on which the network was trained.
+    """(1, 224, 224) from 0 to 1. Values of 8 bits are brightness already, as in LLVIP, which the network learned from.
 
     Any other are temperatures, or a camera's counts: the coldest pixel becomes 0 and the hottest 1.
     """
@@ -122,7 +124,7 @@ def thermal(media: Plane) -> NDArray[np.float32]:
     return _normalised((media.values - np.float32(least)) / np.float32(max(greatest - least, 1e-12)), THERMAL)
 
 
-def _normalised(values: NDArray[np.float32], p: PlanePreprocessing) -> NDArray[np.float32]:
+def _normalised(values: NDArray[np.floating], p: PlanePreprocessing) -> NDArray[np.float32]:
     return (fit_plane(values.astype(np.float32), p)[None] - np.float32(p.mean)) / np.float32(p.std)
 
 
@@ -139,8 +141,8 @@ def video(media: Clip) -> NDArray[np.uint8]:
     """(views, 2, 224, 224, 3) uint8: of each clip its first and last frame, cut out three times."""
     last = media.count - 1
     chosen = []
-    for start in clip_starts(media.seconds, VIDEO.seconds, VIDEO.clips):
-        begin, end = (math.ceil(media.rate * time) for time in (start, start + Fraction(VIDEO.seconds)))
+    for start in clip_starts(media.seconds, _SECONDS, VIDEO.clips):
+        begin, end = (math.ceil(media.rate * time) for time in (start, start + _SECONDS))
         chosen += [min(begin, last), min(max(end - 1, begin), last)]
     cut = [_crops(frame) for frame in media.frames(chosen)]
     pairs = [cut[clip * VIDEO.frames : (clip + 1) * VIDEO.frames] for clip in range(VIDEO.clips)]

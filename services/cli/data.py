@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from services.cli import output
-from services.cli.output import BackendOption, EncoderOption, JsonOption, ModalityOption, StoreOption
+from services.cli.output import AcceptOption, BackendOption, EncoderOption, JsonOption, ModalityOption, StoreOption
 from store.errors import BadSource
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def backfill(
     tokens: Annotated[bool, typer.Option(help="store patch tokens too, in a table of their own")] = False,
     retry_quarantined: Annotated[bool, typer.Option(help="try those again that failed before")] = False,
     backend: BackendOption = None,
+    accept_noncommercial: AcceptOption = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -69,9 +70,15 @@ def backfill(
     from services import backfill as job
     from store import Store
 
-    settings = output.settings(store=store, backend=backend)
+    settings = output.settings(store=store, backend=backend, accept_noncommercial=accept_noncommercial)
     opened = Store.open(settings.store, must_exist=True)
-    model = registry.load(encoder, backend=settings.backend, cache_dir=settings.cache, adapters=settings.adapters)
+    model = registry.load(
+        encoder,
+        backend=settings.backend,
+        cache_dir=settings.cache,
+        adapters=settings.adapters,
+        accept_noncommercial=settings.accept_noncommercial,
+    )
     with output.progress_bar("backfill") as bar:
         done = job.backfill(
             opened,

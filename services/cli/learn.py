@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from services.cli import output
-from services.cli.output import HeadsOption, JsonOption, StoreOption
+from services.cli.output import AcceptOption, HeadsOption, JsonOption, StoreOption
 
 app = typer.Typer()
 heads_app = typer.Typer(help="List, show, promote and compare trained heads.", no_args_is_help=True)
@@ -31,6 +31,7 @@ def train(
     ] = "gaussian",
     set_: Annotated[list[str] | None, typer.Option("--set", help="hyper-parameter, as name=value")] = None,
     seed: Annotated[int, typer.Option(help="of everything random")] = 0,
+    accept_noncommercial: AcceptOption = None,
     store: StoreOption = None,
     heads: HeadsOption = None,
     as_json: JsonOption = False,
@@ -42,7 +43,7 @@ def train(
     from services.texts import text_sides
     from store import Store
 
-    settings = output.settings(store=store, heads=heads)
+    settings = output.settings(store=store, heads=heads, accept_noncommercial=accept_noncommercial)
     opened = Store.open(settings.store, must_exist=True)
     trained = train_head(
         opened,
