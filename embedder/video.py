@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
@@ -121,21 +121,48 @@ def _drawn(data: bytes, wanted: Sequence[int]) -> dict[int, Image.Image]:
 
 
 def _film(data: bytes, container: str, media_type: str, max_pixels: int) -> Clip:
-    with _opened(data, container) as (file, stream):
+    if (size := _promised(data, container)) > len(data):
+        raise BadVideo("truncated", f"the video has {len(data):,} of {size:,} bytes; send the whole file")
+    with _opened(data, container, max_pixels) as (file, stream):
         width, height = stream.codec_context.width, stream.codec_context.height
         _check_size(width, height, max_pixels)
         times, starts = _times(file, stream)
-        if not times:
+        if not times or width * height == 0:
             raise BadVideo("empty", "the video has no frames; send one that lasts")
         rate = float(stream.average_rate or 0) or 1 / _USUAL_SECONDS
+    source = data, container, max_pixels
     return Clip(
         *(len(times), rate, width, height, media_type),
-        lambda wanted: _decoded(data, container, [times[index] for index in wanted], starts, wanted),
+        lambda wanted: _decoded(source, [times[index] for index in wanted], starts, wanted),
     )
 
 
+def _promised(data: bytes, container: str) -> int:
+    """Bytes of the whole file, by its headers: FFmpeg shows what there is of one that is cut off, and tells nobody."""
+    if container == "matroska":
+        start, size = _element(data, 4)
+        start, size = _element(data, start + size + 4)
+        return start + size
+    at = 0
+    while at + 8 <= len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        if size == 1:  # a longer number follows
+            size = int.from_bytes(data[at + 8 : at + 16], "big")
+        if size < 8:  # 0: up to the end; the rest is damage, which FFmpeg judges
+            return len(data)
+        at += size
+    return at
+
+
+def _element(data: bytes, at: int) -> tuple[int, int]:
+    """Where the content of an EBML element begins whose size stands at `at`, and that size; 0 for one that is open."""
+    length = 9 - data[at].bit_length() if at < len(data) else 1
+    size = int.from_bytes(data[at : at + length], "big") & ((1 << 7 * length) - 1)
+    return at + length, 0 if size == (1 << 7 * length) - 1 else size
+
+
 @contextmanager
-def _opened(data: bytes, container: str) -> "Iterator[tuple[InputContainer, VideoStream]]":
+def _opened(data: bytes, container: str, max_pixels: int) -> "Iterator[tuple[InputContainer, VideoStream]]":
     """The file and its first video stream. Only this container's reader runs: some others would open other files."""
     try:
         import av
@@ -149,7 +176,11 @@ def _opened(data: bytes, container: str) -> "Iterator[tuple[InputContainer, Vide
         with av.open(BytesIO(data), "r", format=container) as file:
             if not file.streams.video:
                 raise BadVideo("unsupported", "the file has no pictures in it, perhaps sound alone; send a video")
-            yield file, file.streams.video[0]
+            stream = file.streams.video[0]
+            if stream.codec_context is None:
+                raise BadVideo("unsupported", "the pictures of the video are of no known kind; save it as H.264 or VP9")
+            stream.codec_context.options = {"max_pixels": str(max_pixels)}  # headers may lie about what is inside
+            yield file, stream
     except (av.FFmpegError, ValueError, OverflowError, MemoryError) as error:
         if isinstance(error, BadVideo):
             raise
@@ -167,11 +198,11 @@ def _times(file: "InputContainer", stream: "VideoStream") -> tuple[list[int], li
 
 
 def _decoded(
-    data: bytes, container: str, times: Sequence[int], starts: Sequence[int], wanted: Sequence[int]
+    source: tuple[bytes, str, int], times: Sequence[int], starts: Sequence[int], wanted: Sequence[int]
 ) -> dict[int, Image.Image]:
     """The frames shown at `times` (rising), decoded from the last start before each, or on from the one before."""
     frames = {}
-    with _opened(data, container) as (file, stream):
+    with _opened(*source) as (file, stream):
         decoder: Iterator[Any] = iter(())
         last: Any = None
         for index, time in zip(wanted, times, strict=True):
@@ -179,12 +210,13 @@ def _decoded(
             if last is None or start > last.pts:
                 file.seek(start, stream=stream)
                 decoder, last = file.decode(stream), None
-            while last is None or last.pts is None or last.pts < time:
-                last = next(decoder, None)
-                if last is None:
-                    raise BadVideo(
-                        "truncated", f"frame {index} of the video can't be decoded; send the whole file again"
-                    )
-            picture = last.to_image()
-            frames[index] = picture.rotate(last.rotation, expand=True) if last.rotation else picture
-    return cast(dict[int, Image.Image], frames)
+            if last is None or last.pts < time:
+                last = next((frame for frame in decoder if frame.pts is not None and frame.pts >= time), None)
+            if last is None:
+                raise BadVideo("truncated", f"frame {index} of the video can't be decoded; send the whole file again")
+            frames[index] = _upright(last.to_image(), last.rotation)
+    return frames
+
+
+def _upright(picture: Image.Image, degrees: int) -> Image.Image:
+    return picture.rotate(degrees, expand=True) if degrees else picture

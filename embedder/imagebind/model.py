@@ -186,7 +186,7 @@ class Motions(torch.nn.Module):
 
     def forward(self, readings: torch.Tensor) -> tuple[torch.Tensor]:
         first = self.tower.preprocessor
-        patches = readings.reshape(len(readings), readings.shape[1], -1, first.kernel_size).transpose(1, 2).flatten(2)
+        patches = readings.unflatten(2, (-1, first.kernel_size)).transpose(1, 2).flatten(2)  # type: ignore[no-untyped-call]
         return self.tower.finish({"tokens": first.tokenize_input_and_cls_pos(patches, first.imu_stem)}, {})  # type: ignore[no-any-return]
 
 
