@@ -19,7 +19,7 @@ from embedder.encoder import Blueprint, Graph, Port, Tokenise
 from embedder.encoder import Tower as Side
 from embedder.errors import UnknownEncoder
 from embedder.imagebind import fetch, prepare
-from embedder.imagebind.model import HEADS, Checkpoint, Motions, Pictures, Tower, Views, library
+from embedder.imagebind.model import HEADS, Checkpoint, Motions, Pictures, Views, library
 from embedder.probe import TEXTS
 from embedder.spec import EncoderSpec
 from embedder.weights import State
@@ -123,6 +123,3 @@ def _tokeniser() -> Tokenise:
         return (tokenizer(list(texts)).numpy().reshape(len(texts), _CONTEXT).astype(np.int64),)
 
     return tokenise
-
-
-__all__ = ["NAME", "Tower", "blueprint"]

@@ -74,8 +74,8 @@ MOTION = MotionPreprocessing(samples=2000, interpolation="linear")
 def clip_starts(duration: float, seconds: float, clips: int) -> list[Fraction]:
     """Seconds at which `clips` clips begin that are spread from a sound's or a video's first second to its last.
 
-    Exactly pytorchvideo's ConstantClipsPerVideoSampler (of the commit that ImageBind names; its release 0.1.5 divides
-    by `clips`): a rounded division would now and then move a clip by a sample.
+    Exactly pytorchvideo's ConstantClipsPerVideoSampler: a rounded division would now and then move a clip by a sample.
+    Its release 0.1.5 divides by `clips`; ImageBind asks for a later commit, and later versions divide as here.
     """
     last = Fraction(max(duration - seconds, 0))
     return [last / max(clips - 1, 1) * index for index in range(clips)]
@@ -108,7 +108,7 @@ def depth(media: Plane) -> NDArray[np.float32]:
     knows; depths from a camera with another field of view come out nearer or farther than they are.
     """
     metres = media.values / np.float32(1 if media.bits is None else 1000)
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore"):
         disparities = np.where(metres > 0, np.float32(_SCALE) / metres, np.float32(0))
     return _normalised(np.minimum(disparities, np.float32(_MOST)) / np.float32(_MOST), DEPTH)
 
@@ -121,7 +121,7 @@ def thermal(media: Plane) -> NDArray[np.float32]:
     if media.bits == 8:
         return _normalised(media.values / np.float32(255), THERMAL)
     least, greatest = float(media.values.min()), float(media.values.max())
-    return _normalised((media.values - np.float32(least)) / np.float32(max(greatest - least, 1e-12)), THERMAL)
+    return _normalised((media.values.astype(np.float64) - least) / max(greatest - least, 1e-12), THERMAL)
 
 
 def _normalised(values: NDArray[np.floating], p: PlanePreprocessing) -> NDArray[np.float32]:
@@ -156,7 +156,7 @@ def _crops(frame: Image.Image) -> Sequence[NDArray[np.uint8]]:
     width, height = (int(VIDEO.resize * (length / short)) for length in frame.size)
     x, y = frame.width / width, frame.height / height
     squares = []
-    for share in (0.0, 0.5, 1.0)[: VIDEO.crops]:
+    for share in (0.0, 0.5, 1.0):
         left, top = (math.ceil((length - size) * share) for length in (width, height))
         # Image.resize would smooth: the authors' resizing looks at four pixels, however much it shrinks.
         matrix = (x, 0, x * left, 0, y, y * top)
