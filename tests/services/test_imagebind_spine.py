@@ -18,10 +18,12 @@ from videos import animation, film
 from classifiers.registry import Registry
 from classifiers.train import train
 from embedder import media, probe, registry
+from embedder.errors import LicenceNotAccepted
 from services.client import Client
 from services.ingest import ingest
 from services.processes import free_ports, running
 from services.settings import Settings
+from services.texts import text_sides
 from store import Item, Store, asset_id
 
 
@@ -122,6 +124,14 @@ def test_the_licence_has_to_be_accepted_and_is_told(done):
     assert "--accept-noncommercial" in done["refused"]
     assert "HEADWATER_ACCEPT_NONCOMMERCIAL" in done["refused"]
     assert "CC BY-NC 4.0" in done["first"][1]
+
+
+def test_text_sides_ask_for_it_too(done, store, settings, encoder):
+    with pytest.raises(LicenceNotAccepted):
+        text_sides(store, settings)(encoder.spec.fingerprint, ["a dog"])
+    accepted = settings.model_copy(update={"accept_noncommercial": True})
+    found = text_sides(store, accepted)(encoder.spec.fingerprint, ["a dog"])
+    np.testing.assert_allclose(found, encoder.embed_texts(["a dog"]), rtol=1e-4, atol=1e-4)
 
 
 def test_every_modality_is_in_one_table(done, store, encoder):
