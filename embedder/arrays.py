@@ -23,10 +23,14 @@ _NPY = b"\x93NUMPY"
 
 @dataclass(frozen=True, slots=True)
 class Plane:
-    """A depth map or a thermal image: `values` float32 (height, width), in the unit of the file."""
+    """A depth map or a thermal image: `values` float32 (height, width), in the unit of the file.
+
+    `bits` of the file's whole numbers, 8, 16 or more; None where it holds fractions.
+    """
 
     modality: Literal["depth", "thermal"]
     values: NDArray[np.float32]
+    bits: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,23 +50,28 @@ def plane(data: bytes, modality: Literal["depth", "thermal"], *, max_pixels: int
         values = _npy(data, max_pixels)
         if values.ndim == 3 and values.shape[2] == 1:
             values = values[:, :, 0]
-        return Plane(modality, _checked(values, lambda shape: len(shape) == 2, "(height, width)"))
+        return _plane(modality, values)
     with guarded():
         image, _ = open_header(data)
         if image.width * image.height > max_pixels:
             raise BadArray("too_many_pixels", f"{image.width} × {image.height} pixels; at most {max_pixels:,} are read")
         image.load()
-        return Plane(modality, _grey(image, modality))
+        return _grey(image, modality)
 
 
-def _grey(image: Image.Image, modality: str) -> NDArray[np.float32]:
+def _plane(modality: Literal["depth", "thermal"], values: NDArray[Any]) -> Plane:
+    bits = 8 * values.dtype.itemsize if values.dtype.kind in "iu" else None
+    return Plane(modality, _checked(values, lambda shape: len(shape) == 2, "(height, width)"), bits)
+
+
+def _grey(image: Image.Image, modality: Literal["depth", "thermal"]) -> Plane:
     if image.mode not in ("L", "I", "F") and not image.mode.startswith("I;16"):
         raise BadArray(
             "unsupported",
             f"a {modality} image has one value a pixel, this has Pillow's mode {image.mode!r}; send a grey PNG of 16 "
             "bits, or NPY (height, width)",
         )
-    return _checked(np.asarray(image), lambda shape: len(shape) == 2, "(height, width)")
+    return _plane(modality, np.asarray(image))
 
 
 def motion(data: bytes) -> Motion:

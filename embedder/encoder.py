@@ -103,10 +103,19 @@ class Graph:
 
 @dataclass(frozen=True, slots=True)
 class Tower:
-    """What one more modality goes through: `prepare` makes the one input of `graph`, which gives (vectors,)."""
+    """What one more modality goes through: `prepare` makes the one input of `graph`, which gives (vectors,).
+
+    With `views` it makes so many, clips or crops, along a first axis: the vector is the mean of theirs.
+    """
 
     graph: Graph
     prepare: Callable[[Any], NDArray[Any]]
+    views: int | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of what `prepare` makes."""
+        return (self.views, *self.graph.ports[0].shape) if self.views else self.graph.ports[0].shape
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

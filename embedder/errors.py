@@ -46,6 +46,10 @@ class BadArray(BadMedia):
     """These bytes give no depth map, thermal image or motion."""
 
 
+class BadVideo(BadMedia):
+    """These bytes give no video."""
+
+
 class UnknownEncoder(LookupError):
     """No encoder has this name."""
 
@@ -60,6 +64,10 @@ class UnknownEncoder(LookupError):
 
 class WeightsError(RuntimeError):
     """A checkpoint is missing, unreadable or of another architecture. Random weights are never the answer."""
+
+
+class LicenceNotAccepted(RuntimeError):
+    """These weights may not be used commercially, and nobody has said that they are not."""
 
 
 class ProbeMismatch(RuntimeError):

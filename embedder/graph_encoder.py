@@ -43,15 +43,18 @@ class GraphEncoder:
 
     def embed(self, inputs: NDArray[Any], *, modality: Modality = "image", tokens: bool = False) -> Embedding:
         graph = self._graph(require_modality(self.name, self.spec, modality), tokens)
-        port = graph.ports[0]
-        if inputs.dtype != port.dtype or inputs.shape[1:] != port.shape or not inputs.ndim:
+        tower = self._blueprint.towers.get(modality)
+        port, shape = graph.ports[0], tower.shape if tower else graph.ports[0].shape
+        if inputs.dtype != port.dtype or inputs.shape[1:] != shape or not inputs.ndim:
             raise ValueError(
-                f"{self.name} takes {modality} as {port.dtype} of shape (n, {', '.join(map(str, port.shape))}), as "
+                f"{self.name} takes {modality} as {port.dtype} of shape (n, {', '.join(map(str, shape))}), as "
                 f"prepare() makes it, not {inputs.dtype} {inputs.shape}"
             )
         if len(inputs) == 0:
             return self._nothing(tokens)
-        vectors, *rest = self._run(graph, [inputs])
+        vectors, *rest = self._run(graph, [inputs.reshape(-1, *port.shape)])
+        if tower and tower.views:
+            vectors = vectors.reshape(len(inputs), tower.views, -1).mean(axis=1)
         return Embedding(_floats(vectors), rest[0].astype(np.float16) if rest else None)
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from embedder.errors import BadImage
 from embedder.formats import guarded, open_header
-from embedder.spec import ImagePreprocessing
+from embedder.spec import ImagePreprocessing, PlanePreprocessing
 
 DEFAULT_MAX_PIXELS = 64_000_000
 """Largest picture that is decoded, above most cameras. It takes 0.4 GB of memory; as WebP 1 GB (measured)."""
@@ -67,7 +67,7 @@ def decode(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> DecodedImage
         image, media_type = open_header(data)
         _check_size(image, max_pixels)
         image.load()
-        return DecodedImage(_transpose(_to_rgb(image), _orientation(image)), media_type)
+        return DecodedImage(_transpose(to_rgb(image), _orientation(image)), media_type)
 
 
 def inspect(data: bytes) -> ImageInfo:
@@ -104,7 +104,8 @@ def _transpose(image: Image.Image, orientation: int) -> Image.Image:
     return image if orientation == 1 else image.transpose(_UPRIGHT[orientation])
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
+    """A decoded picture in mode RGB. Raises BadImage where that has no one right meaning."""
     if image.mode.startswith("I"):
         return Image.fromarray(_grey_to_8_bit(image)).convert("RGB")
     if image.has_transparency_data:
@@ -169,13 +170,22 @@ def fit(image: Image.Image, p: ImagePreprocessing) -> NDArray[np.uint8]:
         )
     short = min(image.size)
     sides = (p.resize if p.crop == "squash" else p.resize * length // short for length in image.size)
-    x, y = (_Axis.of(length, resized, p) for length, resized in zip(image.size, sides, strict=True))
+    whole = _OFFSET[p.crop]
+    x, y = (_Axis.of(length, resized, p.size, whole) for length, resized in zip(image.size, sides, strict=True))
     kept = np.asarray(_resized(image, x, y, _INTERPOLATION[p.interpolation]))
     if x.kept == y.kept == p.size:
         return kept.copy()
     pixels = np.zeros((p.size, p.size, 3), np.uint8)
     pixels[y.pad : y.pad + y.kept, x.pad : x.pad + x.kept] = kept
     return pixels
+
+
+def fit_plane(values: NDArray[np.float32], p: PlanePreprocessing) -> NDArray[np.float32]:
+    """As `fit`, of one value a pixel, for `p.size` ≤ `p.resize`: (height, width) → (size, size)."""
+    image = Image.fromarray(values)
+    short = min(image.size)
+    x, y = (_Axis.of(length, p.resize * length // short, p.size) for length in image.size)
+    return np.asarray(_resized(image, x, y, _INTERPOLATION[p.interpolation]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,11 +199,12 @@ class _Axis:
     pad: int
 
     @classmethod
-    def of(cls, length: int, resized: int, p: ImagePreprocessing) -> Self:
-        kept = min(p.size, resized)
-        offset = _OFFSET[p.crop]((resized - kept) / 2)
+    def of(cls, length: int, resized: int, size: int, whole: Callable[[float], int] = round) -> Self:
+        """`whole` makes whole pixels of where the centre begins."""
+        kept = min(size, resized)
+        offset = whole((resized - kept) / 2)
         scale = length / resized
-        return cls(length, offset * scale, min((offset + kept) * scale, length), kept, (p.size - kept) // 2)
+        return cls(length, offset * scale, min((offset + kept) * scale, length), kept, (size - kept) // 2)
 
     def reach(self) -> tuple[int, int]:
         """Source pixels that the widest filter (Lanczos, 3 pixels of the coarser grid) needs: from, to."""

@@ -1,25 +1,27 @@
 """From a file's bytes to what an encoder prepares, whatever the modality: one door for all of them."""
 
+import math
 from dataclasses import dataclass
 
 from PIL import Image
 
-from embedder import arrays, audio, image
+from embedder import arrays, audio, image, video
 from embedder.arrays import Motion, Plane
 from embedder.audio import Sound
 from embedder.errors import BadMedia
 from embedder.formats import READ, describe, sniff
 from embedder.spec import Modality
+from embedder.video import Clip
 
-Media = Image.Image | Sound | Plane | Motion
+Media = Image.Image | Sound | Plane | Motion | Clip
 """A decoded asset. Pictures are upright RGB."""
 
-KNOWN = f"{READ}, or {audio.READ}"
+KNOWN = f"{READ}, {audio.READ}, or {video.READ}"
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much is decoded of one file: `max_pixels` of a picture or plane, `max_seconds` of a sound."""
+    """How much is decoded of one file: `max_pixels` of a picture, plane or frame, `max_seconds` of a sound or video."""
 
     max_pixels: int = image.DEFAULT_MAX_PIXELS
     max_seconds: float = audio.DEFAULT_MAX_SECONDS
@@ -44,23 +46,29 @@ def modality_of(media: Media) -> Modality:
         return "image"
     if isinstance(media, Sound):
         return "audio"
+    if isinstance(media, Clip):
+        return "video"
     return media.modality if isinstance(media, Plane) else "imu"
 
 
 def guess(data: bytes) -> Modality:
-    """image or audio, by the first bytes: no other format says what it is of.
+    """image, audio or video, by the first bytes: no other format says what it is of. An animation is an image.
 
     Raises BadMedia ("empty", "unknown_format").
     """
     if audio.is_sound(data):
         return "audio"
+    if video.is_video(data):
+        return "video"
     try:
         sniff(data)
     except BadMedia as error:
         if error.reason == "empty":
             raise BadMedia("empty", f"the file is empty (0 bytes); send {KNOWN}") from None
         hint = "say what it is: depth, thermal or imu" if arrays.is_npy(data) else f"send {KNOWN}"
-        raise BadMedia("unknown_format", f"neither a picture nor a sound: {describe(data)}; {hint}") from None
+        raise BadMedia(
+            "unknown_format", f"neither a picture nor a sound nor a video: {describe(data)}; {hint}"
+        ) from None
     return "image"
 
 
@@ -80,7 +88,7 @@ def decode(data: bytes, modality: Modality | None = None, limits: Limits = DEFAU
     if modality == "imu":
         return arrays.motion(data)
     if modality == "video":
-        raise BadMedia("unsupported", "video is not read yet; send its frames as pictures")
+        return video.decode(data, max_pixels=limits.max_pixels, max_seconds=limits.max_seconds)
     return arrays.plane(data, modality, max_pixels=limits.max_pixels)
 
 
@@ -93,6 +101,9 @@ def inspect(data: bytes, modality: Modality | None = None) -> MediaInfo:
     if modality == "audio":
         heard = audio.inspect(data)
         return MediaInfo(modality, heard.media_type, seconds=heard.seconds)
+    if modality == "video":
+        clip = video.decode(data, max_pixels=image.DEFAULT_MAX_PIXELS, max_seconds=math.inf)
+        return MediaInfo(modality, clip.media_type, clip.width, clip.height, clip.seconds)
     found = decode(data, modality)
     if isinstance(found, Plane):
         height, width = found.values.shape

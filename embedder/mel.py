@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 _FLOOR = 1e-10
 """Power below which all is silence: 100 dB under full scale, less than one step of 16 bits."""
+_PRE_EMPHASIS = 0.97
 _FRAMES = 4096
 """Of one pass, so that memory does not grow with the sound."""
 
@@ -34,6 +35,41 @@ def log_mel(
     return np.log(np.concatenate(parts) + np.float32(_FLOOR))
 
 
+def kaldi_log_mel(
+    samples: NDArray[np.float32], rate: int, *, bands: int, low: float, high: float, window: float, hop: float
+) -> NDArray[np.float32]:
+    """(frames, bands) natural logarithms of the power in each band, as Kaldi's fbank computes them.
+
+    Networks that were trained on those need them to the letter: frames without their mean, pre-emphasis of 0.97, a
+    symmetric Hann window, padded to a power of two, triangles that are straight in mel, 1127 ln(1 + f / 700). No
+    dither and no energy. Samples are ±1, as torchaudio has them, not ±32768. Arguments as for `log_mel`.
+    """
+    length, step = int(window * rate), int(hop * rate)
+    if len(samples) < length:
+        samples = np.pad(samples, (0, length - len(samples)))
+    frames = np.lib.stride_tricks.sliding_window_view(samples, length)[::step]
+    frames = frames - frames.mean(axis=1, keepdims=True)
+    before = np.concatenate([frames[:, :1], frames[:, :-1]], axis=1)
+    spectra = np.fft.rfft((frames - _PRE_EMPHASIS * before) * np.hanning(length), _padded(length))
+    powers = np.asarray(np.abs(spectra) ** 2, np.float32) @ _kaldi_triangles(rate, length, bands, low, high)
+    return np.asarray(np.log(np.maximum(powers, np.finfo(np.float32).eps)))
+
+
+@lru_cache
+def _kaldi_triangles(rate: int, length: int, bands: int, low: float, high: float) -> NDArray[np.float32]:
+    """(bins, bands)."""
+    mel, lowest, highest = (1127 * np.log(1 + np.asarray(f) / 700) for f in (_bins(rate, length), low, high))
+    edges = np.linspace(lowest, highest, bands + 2)
+    position = (mel[:, None] - edges[:-2]) / (edges[1] - edges[0])
+    weights = np.maximum(0, np.minimum(position, 2 - position))
+    weights[-1] = 0  # Kaldi leaves out the bin at half the sampling rate
+    return np.asarray(weights, np.float32)
+
+
+def _bins(rate: int, length: int) -> NDArray[np.float64]:
+    return np.asarray(np.fft.rfftfreq(_padded(length), 1 / rate), np.float64)
+
+
 def _powers(samples: NDArray[np.float32], starts: NDArray[np.int64], length: int) -> NDArray[np.float32]:
     """(frames, bins). Of a full-scale sine 3/8 in all, whatever the rate and however much the frames are padded."""
     frames = samples[starts[:, None] + np.arange(length)] * _hann(length)
@@ -53,7 +89,7 @@ def _padded(length: int) -> int:
 @lru_cache
 def _triangles(rate: int, length: int, bands: int, low: float, high: float) -> NDArray[np.float32]:
     """(bins, bands)."""
-    frequencies = np.fft.rfftfreq(_padded(length), 1 / rate)[:, None]
+    frequencies = _bins(rate, length)[:, None]
     edges = _hertz(np.linspace(_mel(low), _mel(high), bands + 2))
     left, middle, right = edges[:-2], edges[1:-1], edges[2:]
     rising, falling = (frequencies - left) / (middle - left), (right - frequencies) / (right - middle)

@@ -17,6 +17,7 @@ from embedder.audio import Sound
 from embedder.errors import ProbeMismatch
 from embedder.media import Media
 from embedder.spec import EncoderSpec, Modality
+from embedder.video import Clip
 
 if TYPE_CHECKING:
     from embedder.encoder import Encoder
@@ -104,8 +105,17 @@ def samples(modality: Modality) -> list[Media]:
         walks = [np.random.RandomState(seed).uniform(-1, 1, (n, 6)).cumsum(0) for seed, n in enumerate(_MOTIONS)]
         return [Motion((walk / walk.std()).astype(np.float32)) for walk in walks]
     if modality == "video":
-        return []
+        return [_video()]
     return [Plane(modality, np.asarray(image.convert("L"), np.float32) / 25.5) for image in images()[:3]]
+
+
+def _video() -> Clip:
+    """Three seconds, over one of the pictures from left to right, then a second of another."""
+    far, near = images()[2], images()[4]
+    pictures = [far.crop((8 * i, 0, 8 * i + 320, 240)) for i in range(12)] + [
+        near.crop((i, 9, i + 320, 249)) for i in range(4)
+    ]
+    return Clip(len(pictures), 4.0, 320, 240, "none", lambda wanted: {index: pictures[index] for index in wanted})
 
 
 def assets(spec: EncoderSpec) -> int:

@@ -3,8 +3,9 @@
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
-from embedder import lite
+from embedder import licence, lite
 from embedder.adapter import StoredAdapter, split_name, stored_names
+from embedder.cache import default_folder
 from embedder.encoder import Blueprint, Encoder
 from embedder.errors import UnknownEncoder, WeightsError
 
@@ -18,6 +19,8 @@ _PATTERNS = (
     "openclip/<model>/<pretrained>",
     "openclip/<model>@<checkpoint file>",
     "openclip@<folder>",
+    "imagebind/huge",
+    "imagebind/huge@<checkpoint file>",
     "mlcd/<id>",
     "mlcd@<folder>",
     "timm/<model>@<file>",
@@ -31,6 +34,7 @@ def load(
     cache_dir: Path | None = None,
     threads: int | None = None,
     adapters: Path | None = None,
+    accept_noncommercial: bool = False,
 ) -> Encoder:
     """The encoder of that name, ready to run.
 
@@ -41,8 +45,10 @@ def load(
         cache_dir: for converted models and reference vectors; the user's cache folder when None.
         threads: of the engine on a CPU; its own choice when None.
         adapters: folder of the adapters of derived encoders, ``<encoder>+mlcd-<version>``; none is known when None.
+        accept_noncommercial: that the use is not commercial, which the weights of ImageBind want.
 
-    Raises UnknownEncoder, WeightsError (also for an adapter that is not there), and ValueError for an unknown backend.
+    Raises UnknownEncoder, LicenceNotAccepted, WeightsError (also for an adapter that is not there), and ValueError for
+    an unknown backend.
     """
     from embedder import graph_encoder
 
@@ -51,13 +57,23 @@ def load(
 
         parent, version = derived
         stored = _adapter(name, version, adapters)
-        base = load(parent, backend=backend, cache_dir=cache_dir, threads=threads, adapters=adapters)
+        base = load(
+            parent,
+            backend=backend,
+            cache_dir=cache_dir,
+            threads=threads,
+            adapters=adapters,
+            accept_noncommercial=accept_noncommercial,
+        )
         return AdaptedEncoder(base, stored)
     if name == "melstat":
         from embedder.melstat import MelStatistics
 
         return MelStatistics()
-    if plan := _blueprint(name):
+    folder = cache_dir or default_folder()
+    if name.startswith("imagebind/"):
+        licence.check("imagebind", accepted=accept_noncommercial, folder=folder)
+    if plan := _blueprint(name, folder):
         return graph_encoder.assemble(name, plan, backend, cache_dir, threads)
     if plugin := _plugins().get(name.partition("/")[0]):
         encoder: Encoder = plugin.load()(name, backend=backend, cache_dir=cache_dir, threads=threads)
@@ -70,7 +86,7 @@ def names(adapters: Path | None = None) -> list[str]:
     return [*lite.RECORDS, *_PATTERNS, *sorted(_plugins()), *stored_names(adapters)]
 
 
-def _blueprint(name: str) -> Blueprint | None:
+def _blueprint(name: str, folder: Path) -> Blueprint | None:
     """Of a built-in encoder; None for any other name."""
     if name in lite.RECORDS:
         return lite.blueprint(name)
@@ -79,6 +95,10 @@ def _blueprint(name: str) -> Blueprint | None:
         from embedder import openclip
 
         return openclip.blueprint(name.removeprefix("openclip").removeprefix("/"))
+    if family == "imagebind" and rest:
+        from embedder import imagebind
+
+        return imagebind.blueprint(rest, folder)
     if name.startswith(("mlcd/", "mlcd@")):
         from embedder import mlcd
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any, Literal, Self, get_args
@@ -60,6 +61,64 @@ class AudioPreprocessing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlanePreprocessing:
+    """How a depth map or a thermal image becomes the network's input.
+
+    The short side is resized to `resize`, the centre `size` × `size` is cut out, less `mean`, over `std`.
+
+    Attributes:
+        values: what is made of the file's values first: ``disparity`` of depths, or ``brightness``.
+        scale, most: of disparities, metres × pixels: `scale` over the depth, at most `most`, then over `most`.
+    """
+
+    size: int
+    resize: int
+    interpolation: str
+    values: str
+    mean: float
+    std: float
+    scale: float | None = None
+    most: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MotionPreprocessing:
+    """How motion becomes the network's input: `samples` readings, by `interpolation` between those of the file."""
+
+    samples: int
+    interpolation: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoPreprocessing:
+    """How a video becomes the network's input: `clips` × `crops` views of it, whose vectors are averaged.
+
+    Clips of `seconds` are spread evenly over the video; of each, `frames` frames, the first and the last among them.
+    The short side is resized to `resize`; `crops` squares of `size` are spread along the long side. Then as images.
+    """
+
+    clips: int
+    seconds: float
+    frames: int
+    crops: int
+    size: int
+    resize: int
+    interpolation: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+_PREPROCESSING: dict[Modality, Callable[..., Any]] = {
+    "image": ImagePreprocessing,
+    "audio": AudioPreprocessing,
+    "depth": PlanePreprocessing,
+    "thermal": PlanePreprocessing,
+    "imu": MotionPreprocessing,
+    "video": VideoPreprocessing,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EncoderSpec:
     """Everything that can change a number that an encoder gives, and nothing else.
 
@@ -74,7 +133,7 @@ class EncoderSpec:
             of which, e.g. ``projected + penultimate tokens``.
         dim: width d of a vector.
         tokens: (P, F), the number of patch tokens and their width; None when the encoder gives none.
-        image, audio: preprocessing of each modality; None when the encoder takes none of it.
+        image, audio, depth, thermal, imu, video: preprocessing of each; None when the encoder takes none of it.
         text: sha256 over all that a text passes through; None when the encoder takes no text.
         revision: ours; raised when our own code changes the numbers.
         parent: of a derived encoder, the fingerprint of the encoder whose vectors are adapted; None for any other.
@@ -93,6 +152,10 @@ class EncoderSpec:
     revision: int = 1
     parent: str | None = None
     adapter: str | None = None
+    depth: PlanePreprocessing | None = None
+    thermal: PlanePreprocessing | None = None
+    imu: MotionPreprocessing | None = None
+    video: VideoPreprocessing | None = None
 
     def canonical_json(self) -> str:
         """The spec as JSON with sorted keys, no spaces and no absent fields.
@@ -108,19 +171,16 @@ class EncoderSpec:
     @property
     def modalities(self) -> tuple[Modality, ...]:
         """What the encoder takes beside text."""
-        return tuple(each for each in MODALITIES if getattr(self, each, None) is not None)
+        return tuple(each for each in MODALITIES if getattr(self, each) is not None)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
         """The inverse of `canonical_json`. Raises ValueError for JSON that is not a spec."""
         try:
             fields: dict[str, Any] = json.loads(text)
-            if image := fields.get("image"):
-                fields["image"] = ImagePreprocessing(
-                    **image | {"mean": tuple(image["mean"]), "std": tuple(image["std"])}
-                )
-            if audio := fields.get("audio"):
-                fields["audio"] = AudioPreprocessing(**audio)
+            for modality, kind in _PREPROCESSING.items():
+                if found := fields.get(modality):
+                    fields[modality] = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in found.items()})
             if tokens := fields.get("tokens"):
                 fields["tokens"] = tuple(tokens)
             return cls(**fields)

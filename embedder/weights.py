@@ -44,7 +44,8 @@ def _load_pickled(path: Path) -> object:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # torch has deprecated it, and nothing else reads these
                 return dict(torch.jit.load(path, map_location="cpu").state_dict())  # type: ignore[no-untyped-call]
-    return torch.load(path, map_location="cpu", weights_only=True)
+    # Mapped, tensors that nobody looks at stay on disk: of a model with several towers, one is built at a time.
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
 
 
 def _unwrap(content: object, path: Path) -> State:

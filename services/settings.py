@@ -46,9 +46,12 @@ class Settings(BaseSettings):
     max_pixels: int = Field(
         64_000_000, gt=0, le=MAX_PIXELS_POSSIBLE, description="Largest image, width × height, before decoding"
     )
-    max_seconds: float = Field(600.0, gt=0, description="Longest sound that is decoded, seconds")
+    max_seconds: float = Field(600.0, gt=0, description="Longest sound or video that is decoded, seconds")
     max_batch: int = Field(32, gt=0, description="Most items in one pass of the model")
     max_queue: int = Field(512, gt=0, description="Most items waiting for an encoder; beyond: 503")
+    accept_noncommercial: bool = Field(
+        False, description="Your use is not commercial: encoders whose weights allow no other (ImageBind) may run"
+    )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
 
     @model_validator(mode="before")

@@ -17,13 +17,18 @@ def text_sides(store: Store, settings: Settings) -> Callable[[str, Sequence[str]
     """(fingerprint of an encoder in the store, n texts) → their vectors (n, d) in the space of its images, raw.
 
     The encoder has to be the one that made the table, and to give the vectors of its probe. The function raises
-    UnknownFeatures, UnknownEncoder, WeightsError, ProbeMismatch.
+    UnknownFeatures, UnknownEncoder, LicenceNotAccepted, WeightsError, ProbeMismatch.
     """
 
     @cache
     def encoder(fingerprint: str) -> Encoder:
         features = store.features(fingerprint)
-        found = registry.load(features.name, backend=settings.backend, cache_dir=settings.cache)
+        found = registry.load(
+            features.name,
+            backend=settings.backend,
+            cache_dir=settings.cache,
+            accept_noncommercial=settings.accept_noncommercial,
+        )
         if found.spec.fingerprint != fingerprint:
             raise ProbeMismatch(
                 f"{features.name} has fingerprint {found.spec.fingerprint[:12]} here, its stored vectors "

@@ -11,7 +11,7 @@ from services.items import Upload
 FILE_FIELDS = ("files", "images")
 """Names of the multipart field that carries files; either is understood everywhere."""
 
-READ_AS = "what the files are: depth, thermal or imu; image and audio are told by their first bytes"
+READ_AS = "what the files are: depth, thermal, imu, or video for animations; others are told by their first bytes"
 
 MULTIPART_BODY = {
     "multipart/form-data": {

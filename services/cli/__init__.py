@@ -14,7 +14,7 @@ from classifiers.errors import (
     UnknownKind,
     UnknownParameter,
 )
-from embedder.errors import ProbeMismatch, WeightsError
+from embedder.errors import LicenceNotAccepted, ProbeMismatch, WeightsError
 from services.cli import compare, data, demo, discover, doctor, learn, output, serving
 from services.errors import ERRORS, ClusterProblem, RemoteProblem, WorkerFailed
 from services.processes import NotStarted
@@ -31,7 +31,7 @@ for group in (data.app, discover.app, learn.app, compare.app, serving.app, demo.
 EXPECTED: tuple[type[Exception], ...] = (
     *ERRORS,
     *(RemoteProblem, NotStarted, BadComparison, BadParameter, NotTrainable, UnknownKind, UnknownParameter),
-    *(BadClustering, UnknownClustering, ProbeMismatch, WeightsError, ValidationError, OSError),
+    *(BadClustering, UnknownClustering, LicenceNotAccepted, ProbeMismatch, WeightsError, ValidationError, OSError),
     *(ClusterProblem, WorkerFailed),
 )
 """Errors that a user can mend: one sentence and exit code 1. Any other is a fault of ours, with its traceback."""
@@ -42,6 +42,7 @@ EXTRAS = {
     **dict.fromkeys(("ray", "lance"), "ray"),
     "faiss": "cluster",
     "elpv_dataset": "demo",
+    **dict.fromkeys(("imagebind", "einops", "iopath"), "imagebind"),
 }
 """Which extra brings a module that a command needs and the core does not have; others: ``embedding``."""
 

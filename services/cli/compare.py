@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from services.cli import output
-from services.cli.output import JsonOption, StoreOption
+from services.cli.output import AcceptOption, JsonOption, StoreOption
 
 if TYPE_CHECKING:
     from classifiers.compare.candidates import Candidate
@@ -44,6 +44,7 @@ def compare(
         "compare"
     ),
     seed: Annotated[int, typer.Option(help="of the bootstrap")] = 0,
+    accept_noncommercial: AcceptOption = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -59,7 +60,7 @@ def compare(
     from services.texts import text_sides
     from store import Store
 
-    settings = output.settings(store=store)
+    settings = output.settings(store=store, accept_noncommercial=accept_noncommercial)
     opened = Store.open(settings.store, must_exist=True)
     texts = text_sides(opened, settings)
     if resume is not None:

@@ -10,6 +10,7 @@ import typer
 
 from services.cli import output
 from services.cli.output import (
+    AcceptOption,
     BackendOption,
     CpusOption,
     EncoderOption,
@@ -80,6 +81,7 @@ def backfill(
     cpus: CpusOption = 1,
     gpus: GpusOption = 0.0,
     commit_rows: Annotated[int, typer.Option(min=1, help="of engine ray: rows a commit")] = 512,
+    accept_noncommercial: AcceptOption = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -88,12 +90,15 @@ def backfill(
     from services import backfill as job
     from store import Store
 
-    settings = output.settings(store=store, backend=backend, ray_address=ray_address)
+    settings = output.settings(
+        store=store, backend=backend, ray_address=ray_address, accept_noncommercial=accept_noncommercial
+    )
     opened = Store.open(settings.store, must_exist=True)
     loading: dict[str, Any] = {
         "backend": settings.backend,
         "cache_dir": settings.cache.absolute(),
         "adapters": settings.adapters.absolute(),
+        "accept_noncommercial": settings.accept_noncommercial,
     }
     model = registry.load(encoder, **loading)
     run: Callable[..., job.Progress] = partial(job.backfill, opened, model, threads=os.cpu_count() or 1)

@@ -9,6 +9,7 @@ import typer
 
 from services.cli import output
 from services.cli.output import (
+    AcceptOption,
     CpusOption,
     Engine,
     EngineOption,
@@ -45,6 +46,7 @@ def train(
     ray_address: RayAddressOption = None,
     workers: WorkersOption = None,
     cpus: CpusOption = 1,
+    accept_noncommercial: AcceptOption = None,
     store: StoreOption = None,
     heads: HeadsOption = None,
     as_json: JsonOption = False,
@@ -56,7 +58,9 @@ def train(
     from services.texts import text_sides
     from store import Store
 
-    settings = output.settings(store=store, heads=heads, ray_address=ray_address)
+    settings = output.settings(
+        store=store, heads=heads, ray_address=ray_address, accept_noncommercial=accept_noncommercial
+    )
     opened = Store.open(settings.store, must_exist=True)
     with ExitStack() as stack:
         elsewhere = None

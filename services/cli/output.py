@@ -34,7 +34,8 @@ HeadsOption = Annotated[Path | None, typer.Option("--heads", help="folder of tra
 JsonOption = Annotated[bool, typer.Option("--json", help="print the result as JSON, for scripts")]
 EncoderOption = Annotated[str, typer.Option("--encoder", "-e", help="encoder name, e.g. lite0")]
 ModalityOption = Annotated[
-    str | None, typer.Option(help="what the files are: depth, thermal or imu; image and audio show it themselves")
+    str | None,
+    typer.Option(help="what the files are: depth, thermal, imu, or video for animations; others show it themselves"),
 ]
 BackendOption = Annotated[str | None, typer.Option("--backend", help="auto, torch or openvino")]
 RayAddressOption = Annotated[
@@ -44,6 +45,11 @@ RayAddressOption = Annotated[
 WorkersOption = Annotated[int | None, typer.Option(help="of engine ray: how many; else as many as there is room for")]
 CpusOption = Annotated[int, typer.Option(help="of engine ray: CPUs of each worker")]
 GpusOption = Annotated[float, typer.Option(help="of engine ray: GPUs of each worker; may be a fraction")]
+
+AcceptOption = Annotated[
+    bool | None,
+    typer.Option("--accept-noncommercial", help="your use is not commercial, as ImageBind's licence demands"),
+]
 
 out = Console(highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else 1000)
 err = Console(highlight=False, markup=False, soft_wrap=True, stderr=True)

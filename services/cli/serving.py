@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from services.cli import output
-from services.cli.output import BackendOption, EncoderOption, HeadsOption, JsonOption, ModalityOption, StoreOption
+from services.cli.output import (
+    AcceptOption,
+    BackendOption,
+    EncoderOption,
+    HeadsOption,
+    JsonOption,
+    ModalityOption,
+    StoreOption,
+)
 
 if TYPE_CHECKING:
     from services.client import ClassifyOptions, Client
@@ -45,6 +53,7 @@ def serve(
     host: HostOption = None,
     encoders: EncodersOption = None,
     backend: BackendOption = None,
+    accept_noncommercial: AcceptOption = None,
     embedding_url: Annotated[str | None, typer.Option(help="classification: the embedding service")] = None,
     heads: HeadsOption = None,
     store: StoreOption = None,
@@ -59,6 +68,7 @@ def serve(
         host=host,
         encoders=encoders,
         backend=backend,
+        accept_noncommercial=accept_noncommercial,
         embedding_url=embedding_url,
         heads=heads,
         store=store,
@@ -78,6 +88,7 @@ def serve(
 def up(
     encoders: EncodersOption = None,
     backend: BackendOption = None,
+    accept_noncommercial: AcceptOption = None,
     host: HostOption = None,
     embedding_port: Annotated[int | None, typer.Option(help="port of the embedding service")] = None,
     classification_port: Annotated[int | None, typer.Option(help="port of the classification service")] = None,
@@ -91,6 +102,7 @@ def up(
     settings = output.settings(
         encoders=encoders,
         backend=backend,
+        accept_noncommercial=accept_noncommercial,
         host=host,
         embedding_port=embedding_port,
         classification_port=classification_port,
@@ -110,7 +122,9 @@ def up(
 
 @app.command()
 def classify(
-    files: Annotated[list[Path], typer.Argument(help="images or sounds", exists=True, dir_okay=False)],
+    files: Annotated[
+        list[Path], typer.Argument(help="images, sounds, videos or measurements", exists=True, dir_okay=False)
+    ],
     head: Annotated[list[str] | None, typer.Option("--head", help="name, name@alias; repeat for more")] = None,
     top_k: Annotated[int, typer.Option(min=1, help="labels to rank")] = 5,
     coverage: Annotated[float, typer.Option(help="of the prediction set, between 0 and 1")] = 0.9,

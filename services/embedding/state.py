@@ -88,6 +88,7 @@ class EmbeddingService(Service):
             backend=self.settings.backend,
             cache_dir=self.settings.cache,
             adapters=self.settings.adapters,
+            accept_noncommercial=self.settings.accept_noncommercial,
         )
         stored = self._stored_probe(encoder)
         probe.check(encoder, encoder.reference_probe() if stored is None else stored)

@@ -10,10 +10,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedder.spec import AudioPreprocessing, EncoderSpec, ImagePreprocessing
+from embedder.spec import (
+    AudioPreprocessing,
+    EncoderSpec,
+    ImagePreprocessing,
+    MotionPreprocessing,
+    PlanePreprocessing,
+    VideoPreprocessing,
+)
 
 IMAGE = ImagePreprocessing(size=224, resize=256, interpolation="bicubic", mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 AUDIO = AudioPreprocessing(features="mel", bands=40, low=50.0, high=8000.0, window=0.025, hop=0.01, parts=4)
+PLANE = PlanePreprocessing(size=224, resize=256, interpolation="bilinear", values="heat", mean=0.0, std=1.0)
+MOTION = MotionPreprocessing(samples=2000, interpolation="linear")
+VIDEO = VideoPreprocessing(
+    clips=5,
+    seconds=2.0,
+    frames=2,
+    crops=3,
+    size=224,
+    resize=256,
+    interpolation="bilinear",
+    mean=(0.5, 0.5, 0.5),
+    std=(0.25, 0.25, 0.25),
+)
 SPEC = EncoderSpec(
     architecture="timm:tf_efficientnet_lite0",
     weights="ab" * 32,
@@ -33,6 +53,10 @@ CHANGED = {
     "tokens": (49, 512),
     "image": None,
     "audio": AUDIO,
+    "depth": PLANE,
+    "thermal": PLANE,
+    "imu": MOTION,
+    "video": VIDEO,
     "text": None,
     "revision": 2,
     "parent": "ab" * 32,
@@ -59,6 +83,36 @@ CHANGED_AUDIO = {
     "mean": -4.0,
     "std": 9.0,
 }
+CHANGED_PLANE = {
+    "size": 225,
+    "resize": 224,
+    "interpolation": "bicubic",
+    "values": "disparity",
+    "mean": 0.5,
+    "std": 0.5,
+    "scale": 38.9,
+    "most": 75.0,
+}
+CHANGED_MOTION = {"samples": 1000, "interpolation": "nearest"}
+CHANGED_VIDEO = {
+    "clips": 4,
+    "seconds": 1.0,
+    "frames": 3,
+    "crops": 1,
+    "size": 225,
+    "resize": 224,
+    "interpolation": "bicubic",
+    "mean": (0.5, 0.5, 0.4),
+    "std": (0.25, 0.25, 0.2),
+}
+PREPROCESSING = {
+    "image": (IMAGE, CHANGED_IMAGE),
+    "audio": (AUDIO, CHANGED_AUDIO),
+    "depth": (PLANE, CHANGED_PLANE),
+    "thermal": (PLANE, CHANGED_PLANE),
+    "imu": (MOTION, CHANGED_MOTION),
+    "video": (VIDEO, CHANGED_VIDEO),
+}
 
 
 def test_the_fingerprint_of_a_known_spec_never_changes() -> None:
@@ -75,12 +129,14 @@ def test_the_fingerprint_of_a_known_spec_never_changes() -> None:
 
 def test_every_field_counts() -> None:
     assert set(CHANGED) == {field.name for field in fields(EncoderSpec)}
-    assert set(CHANGED_IMAGE) == {field.name for field in fields(ImagePreprocessing)}
-    assert set(CHANGED_AUDIO) == {field.name for field in fields(AudioPreprocessing)}
-    others = [replace(SPEC, **{name: value}) for name, value in CHANGED.items()]
-    others += [replace(SPEC, image=replace(IMAGE, **{name: value})) for name, value in CHANGED_IMAGE.items()]
-    others += [replace(SPEC, audio=replace(AUDIO, **{name: value})) for name, value in CHANGED_AUDIO.items()]
+    others = [replace(SPEC, **{name: value}) for name, value in CHANGED.items() if getattr(SPEC, name) is not None]
+    for modality, (usual, changed) in PREPROCESSING.items():
+        assert set(changed) == {field.name for field in fields(usual)}
+        others += [replace(SPEC, **{modality: replace(usual, **{name: value})}) for name, value in changed.items()]
+    others += [replace(SPEC, **{name: value}) for name, value in CHANGED.items() if getattr(SPEC, name) is None]
     assert len({SPEC.fingerprint, *(other.fingerprint for other in others)}) == 1 + len(others)
+    for other in others:
+        assert EncoderSpec.from_json(other.canonical_json()) == other
 
 
 @pytest.mark.parametrize(
@@ -134,6 +190,7 @@ def test_absent_fields_are_left_out_so_that_new_ones_change_no_old_fingerprint()
         json.dumps(asdict(SPEC) | {"image": 3}),
         json.dumps(asdict(SPEC) | {"audio": {"bands": 3}}),
         json.dumps(asdict(SPEC) | {"audio": 3}),
+        json.dumps(asdict(SPEC) | {"video": {"clips": 3}}),
         json.dumps(asdict(SPEC) | {"tokens": 3}),
     ],
 )
