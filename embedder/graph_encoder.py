@@ -112,7 +112,7 @@ def assemble(
 
         engine = OpenVINOEngine(cache, wanted.precision, threads)
     else:
-        engine = TorchEngine(wanted.device, wanted.precision, threads)
+        engine = TorchEngine(wanted.device, wanted.precision, threads, wanted.mode)
     return GraphEncoder(name, blueprint, engine, cache)
 
 
