@@ -113,7 +113,7 @@ class TorchEngine:
         """On the device, in the precision, in the memory layout that is fastest there, normalising included."""
         import torch
 
-        from embedder.pixels import FromPixels
+        from embedder.folded import FromPixels
 
         module = graph.build().to(self.device, self.dtype)
         for part in module.modules():

@@ -62,6 +62,10 @@ class WeightsError(RuntimeError):
     """A checkpoint is missing, unreadable or of another architecture. Random weights are never the answer."""
 
 
+class ExportFailed(RuntimeError):
+    """An encoder cannot be written as ONNX, or what was written does not give its numbers."""
+
+
 class ProbeMismatch(RuntimeError):
     """An encoder does not give the vectors that it gave when its table was made (see `embedder.probe`)."""
 

@@ -14,8 +14,8 @@ from classifiers.errors import (
     UnknownKind,
     UnknownParameter,
 )
-from embedder.errors import ProbeMismatch, WeightsError
-from services.cli import compare, data, demo, discover, doctor, learn, output, serving
+from embedder.errors import ExportFailed, ProbeMismatch, WeightsError
+from services.cli import compare, data, demo, discover, doctor, exporting, learn, output, serving
 from services.errors import ERRORS, RemoteProblem
 from services.processes import NotStarted
 
@@ -25,18 +25,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for group in (data.app, discover.app, learn.app, compare.app, serving.app, demo.app, doctor.app):
+for group in (data.app, discover.app, learn.app, compare.app, serving.app, exporting.app, demo.app, doctor.app):
     app.add_typer(group)
 
 EXPECTED: tuple[type[Exception], ...] = (
     *ERRORS,
     *(RemoteProblem, NotStarted, BadComparison, BadParameter, NotTrainable, UnknownKind, UnknownParameter),
-    *(BadClustering, UnknownClustering, ProbeMismatch, WeightsError, ValidationError, OSError),
+    *(BadClustering, UnknownClustering, ExportFailed, ProbeMismatch, WeightsError, ValidationError, OSError),
 )
 """Errors that a user can mend: one sentence and exit code 1. Any other is a fault of ours, with its traceback."""
 
 
-EXTRAS = {"sklearn": "train", "scipy": "train", "faiss": "cluster", "matplotlib": "train", "elpv_dataset": "demo"}
+EXTRAS = {
+    **dict.fromkeys(("sklearn", "scipy", "matplotlib"), "train"),
+    **dict.fromkeys(("onnxruntime", "onnxscript"), "export"),
+    "faiss": "cluster",
+    "elpv_dataset": "demo",
+}
 """Which extra brings a module that a command needs and the core does not have; others: ``embedding``."""
 
 
