@@ -19,8 +19,10 @@ from embedder.encoder import Embedding, Encoder
 from embedder.errors import BadMedia
 from embedder.media import DEFAULT_LIMITS, Limits, decode
 from embedder.spec import Modality
+from services.ahead import read_ahead
 from services.derived import fill
 from services.outcome import Outcome
+from services.profile import Profile
 from store import Features, Quarantined, Store, stage_of
 from store.errors import UnknownFeatures
 
@@ -33,6 +35,9 @@ CHUNK_ROWS = 512
 AHEAD = 128
 """Assets decoded but not yet encoded, at most: enough to keep the engine fed, small enough to stay flat."""
 
+READ_AHEAD = 64
+"""Assets read in one step; one such step waits for the decoders while the next is read."""
+
 
 @dataclass(slots=True)
 class Progress(Outcome):
@@ -40,6 +45,7 @@ class Progress(Outcome):
 
     total: int = 0
     done: int = 0
+    profile: Profile = field(default_factory=Profile)
 
     @property
     def items_per_second(self) -> float:
@@ -109,7 +115,9 @@ def backfill(
         )
         for modality in encoder.spec.modalities
     }
-    progress, start = Progress(total=sum(map(len, missing.values())) + adapted, done=adapted), time.perf_counter()
+    total = sum(map(len, missing.values())) + adapted
+    progress, start = Progress(total=total, done=adapted, profile=job.profile), time.perf_counter()
+    job.profile.decoders = threads
     on_progress(progress)
     with ExitStack() as stack:
         decoders = stack.enter_context(ThreadPoolExecutor(threads, thread_name_prefix="decode"))
@@ -137,7 +145,7 @@ def _from_parent(store: Store, encoder: AdaptedEncoder, features: Features) -> i
 
 
 class _Job:
-    """The three stages of one backfill; each is called from a thread of its own."""
+    """The stages of one backfill; each is called from threads of its own."""
 
     def __init__(
         self,
@@ -152,17 +160,22 @@ class _Job:
         self.store, self.encoder, self.features, self.tokens = store, encoder, features, tokens
         self.batch, self.limits = batch, limits
         self.stage = stage_of(encoder.spec.fingerprint)
+        self.profile = Profile()
 
     def decoded(self, pool: ThreadPoolExecutor, modality: Modality, ids: Sequence[str]) -> Iterator[_Item]:
-        """The assets, decoded ahead of who takes them."""
-        return _map_ahead(pool, partial(self.decode, modality), self.store.assets.contents(ids), AHEAD)
+        """The assets, read and decoded ahead of who takes them."""
+        contents = read_ahead(self.store.assets.contents(ids), READ_AHEAD, partial(self.profile.add, "read"))
+        return _map_ahead(pool, partial(self.decode, modality), contents, AHEAD)
 
     def decode(self, modality: Modality, content: tuple[str, bytes | Exception]) -> _Item:
         asset, data = content
         if isinstance(data, Exception):
             return self._failed(asset, "unreadable", str(data))
         try:
-            return _Item(asset, self.encoder.prepare(decode(data, modality, self.limits)))
+            with self.profile.stage("decode"):
+                media = decode(data, modality, self.limits)
+            with self.profile.stage("prepare"):
+                return _Item(asset, self.encoder.prepare(media))
         except BadMedia as error:
             return self._failed(asset, error.reason, str(error))
 
@@ -176,7 +189,8 @@ class _Job:
             if good:
                 chunk.ids += [item.id for item in good]
                 inputs = np.stack([item.prepared for item in good if item.prepared is not None])
-                chunk.embeddings.append(self.encoder.embed(inputs, modality=modality, tokens=tokens))
+                with self.profile.stage("encode", len(good)):
+                    chunk.embeddings.append(self.encoder.embed(inputs, modality=modality, tokens=tokens))
             if len(chunk.ids) + len(chunk.failed) >= CHUNK_ROWS:
                 yield chunk
                 chunk = _Chunk()
@@ -185,6 +199,10 @@ class _Job:
 
     def write(self, chunk: _Chunk) -> tuple[int, list[Quarantined]]:
         """Commit one chunk. Tokens go first: a vector in the store then says that the item is complete."""
+        with self.profile.stage("write", len(chunk.ids)):
+            return self._commit(chunk)
+
+    def _commit(self, chunk: _Chunk) -> tuple[int, list[Quarantined]]:
         if chunk.ids:
             tokens = [part.tokens for part in chunk.embeddings if part.tokens is not None]
             if self.tokens is not None and tokens:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,7 @@ from services.cli.output import BackendOption, EncoderOption, JsonOption, Modali
 from store.errors import BadSource
 
 if TYPE_CHECKING:
+    from services.backfill import Progress
     from services.outcome import Failures
     from store import Store
 
@@ -60,6 +62,7 @@ def backfill(
     encoder: EncoderOption = "lite0",
     tokens: Annotated[bool, typer.Option(help="store patch tokens too, in a table of their own")] = False,
     retry_quarantined: Annotated[bool, typer.Option(help="try those again that failed before")] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="tell where the time went")] = False,
     backend: BackendOption = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
@@ -85,7 +88,7 @@ def backfill(
         )
     opened.optimize()
     _tell_others(opened, model.spec.modalities)
-    result = {
+    result: dict[str, Any] = {
         "encoder": encoder,
         "backend": model.backend,
         "fingerprint": model.spec.fingerprint[:12],
@@ -94,7 +97,24 @@ def backfill(
         "seconds": round(done.seconds, 2),
         "items_per_second": round(done.items_per_second, 1),
     }
+    if profile:
+        result |= _profiled(done, as_json)
     _finish(opened, result, done.failures, as_json)
+
+
+def _profiled(done: "Progress", as_json: bool) -> dict[str, Any]:
+    """Where the time went: as a table, or to be part of the JSON."""
+    stages = done.profile.stages(done.seconds)
+    limit, share = done.profile.limit(done.seconds)
+    if as_json:
+        return {"profile": {name: asdict(each) for name, each in stages.items()}, "limit": limit}
+    columns = ("stage", "threads", "busy s", "waiting s", "items/s alone")
+    rows = [
+        (name, each.threads, f"{each.busy:.2f}", f"{each.waiting:.2f}", f"{each.per_second:,.0f}")
+        for name, each in stages.items()
+    ]
+    output.table(columns, rows)
+    return {"limit": f"{limit}, busy {share:.0%} of the time"}
 
 
 def _tell_others(store: "Store", taken: Sequence[str]) -> None:

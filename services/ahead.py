@@ -1,0 +1,29 @@
+"""Reading ahead on a thread, bounded."""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def read_ahead(items: Iterator[T], step: int, note: Callable[[int, float], None] = lambda *_: None) -> Iterator[T]:
+    """The items, taken on a thread of its own: while the caller goes through `step` of them, the next are read.
+
+    Args:
+        note: told of each step, on that thread: how many items, in how many seconds.
+    """
+
+    def read() -> list[T]:
+        start = time.perf_counter()
+        some = list(islice(items, step))
+        note(len(some), time.perf_counter() - start)
+        return some
+
+    with ThreadPoolExecutor(1, thread_name_prefix="read") as reader:
+        coming = reader.submit(read)
+        while some := coming.result():
+            coming = reader.submit(read)
+            yield from some
