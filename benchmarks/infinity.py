@@ -19,7 +19,8 @@ from benchmarks.load import Ask
 from services.processes import free_ports
 
 VERSION = "0.0.78"
-PACKAGES = (f"infinity-emb[server,torch]=={VERSION}", "pillow", "requests")
+# The last two it needs for images, and leaves to its other extras.
+PACKAGES = (f"infinity-emb[server,torch]=={VERSION}", "pillow", "aiohttp")
 
 
 def installed(folder: Path) -> Path:

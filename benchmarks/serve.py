@@ -172,12 +172,12 @@ def run(options: argparse.Namespace, folder: Path) -> None:
         if options.encoder == "lite0":
             print(verdict("p50", ours.p50, MOST_MILLISECONDS, "ms", at_least=False))
             tell_starts(settings, services.embedding_url, options.starts)
-    if options.infinity:
-        with infinity.serving(options.infinity, folder) as url:
-            tell_beside(ours, measured(infinity.ask(url, photo()), options), options.clients)
     with elsewhere() as other:
         after = other.submit(engine_alone, settings, options.repeats).result()
     tell(ours, (statistics.mean((before[0], after[0])), statistics.mean((before[1], after[1]))), options.clients)
+    if options.infinity:
+        with infinity.serving(options.infinity, folder) as url:
+            tell_beside(ours, measured(infinity.ask(url, photo()), options), options.clients)
 
 
 def main() -> None:

@@ -35,7 +35,9 @@ def hugging_face_folder(folder: Path) -> Path:
     import open_clip
     from open_clip import tokenizer
     from transformers import CLIPConfig, CLIPModel
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     made = folder / "clip-vit-base-patch32"
     torch.manual_seed(0)
     CLIPModel(CLIPConfig()).save_pretrained(made)

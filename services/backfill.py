@@ -23,6 +23,7 @@ from services.ahead import read_ahead
 from services.derived import fill
 from services.outcome import Outcome
 from services.profile import Profile
+from services.room import Size, require_room
 from store import Features, Quarantined, Store, stage_of
 from store.errors import UnknownFeatures
 
@@ -41,10 +42,11 @@ READ_AHEAD = 64
 
 @dataclass(slots=True)
 class Progress(Outcome):
-    """Counts of one backfill, as they stand. `done` are in the store."""
+    """Counts of one backfill, as they stand. `done` are in the store; `tokens` is what it is going to take of them."""
 
     total: int = 0
     done: int = 0
+    tokens: Size | None = None
     profile: Profile = field(default_factory=Profile)
 
     @property
@@ -100,7 +102,8 @@ def backfill(
     What the parent of a derived encoder has is adapted, and not embedded again; it counts as done.
 
     Reading, decoding, encoding and writing overlap; memory stays flat in the number of assets. Ctrl-C
-    and errors leave the store whole: what is written stays, what is not is missing at the next run.
+    and errors leave the store whole: what is written stays, what is not is missing at the next run. Raises NoRoom
+    before anything is embedded when the disk is too small for the result.
     """
     features = open_features(store, encoder)
     token_table = store.ensure_tokens(encoder.name, encoder.spec, features.probe) if tokens else None
@@ -118,6 +121,9 @@ def backfill(
     total = sum(map(len, missing.values())) + adapted
     progress, start = Progress(total=total, done=adapted, profile=job.profile), time.perf_counter()
     job.profile.decoders = threads
+    if token_table is not None:
+        progress.tokens = Size.of(token_table, len(missing.get("image", ())))
+    require_room(store, [size for size in (Size.of(features, total - adapted), progress.tokens) if size])
     on_progress(progress)
     with ExitStack() as stack:
         decoders = stack.enter_context(ThreadPoolExecutor(threads, thread_name_prefix="decode"))

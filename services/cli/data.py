@@ -76,6 +76,12 @@ def backfill(
     opened = Store.open(settings.store, must_exist=True)
     model = registry.load(encoder, backend=settings.backend, cache_dir=settings.cache, adapters=settings.adapters)
     with output.progress_bar("backfill") as bar:
+
+        def moved(now: "Progress") -> None:
+            if now.tokens and not now.done:
+                output.err.print(f"tokens of {now.tokens}; twice that on disk for a week after they are compacted")
+            bar(now.done + now.quarantined, now.total, f"{now.items_per_second:.0f}/s")
+
         done = job.backfill(
             opened,
             model,
@@ -84,7 +90,7 @@ def backfill(
             batch=settings.max_batch,
             threads=os.cpu_count() or 1,
             limits=settings.limits,
-            on_progress=lambda now: bar(now.done + now.quarantined, now.total, f"{now.items_per_second:.0f}/s"),
+            on_progress=moved,
         )
     opened.optimize()
     _tell_others(opened, model.spec.modalities)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,9 @@ from embedder.image import decode
 from services.ahead import read_ahead
 from services.backfill import backfill, open_features
 from services.ingest import ingest
+from services.room import Size, require_room
 from store import Item, Store
+from store.errors import NoRoom
 
 
 def command(store: Store | str, cache_dir: Path, *arguments: str) -> "subprocess.Popen[bytes]":
@@ -102,6 +105,35 @@ def test_tokens_are_stored_when_asked_for(store, lite0: Encoder):
     [_], X = store.features("lite0").get(store.missing("0" * 64)[:1])
     np.testing.assert_allclose(T[0].astype(np.float32).mean(axis=0), X[0], atol=0.05)
     assert backfill(store, lite0, tokens=True).total == 0
+
+
+def test_the_size_of_tokens_is_told_before_they_are_made(cache_dir, store, lite0: Encoder):
+    put(store, *((f"{seed}.png", photo(seed)) for seed in range(3)))
+    told: list[tuple[int, str]] = []
+    backfill(store, lite0, tokens=True, on_progress=lambda now: told.append((now.done, str(now.tokens))))
+    assert told[0] == (0, "3 × 125 kB = 376 kB")  # 49 × 1,280 × 2 bytes each
+    put(store, ("3.png", photo(3)))
+    _, err = command(store, cache_dir, "backfill", "--tokens").communicate(timeout=300)
+    assert b"tokens of 1 \xc3\x97 125 kB = 125 kB" in err
+
+
+def test_a_disk_without_room_is_told_before_anything_is_embedded(store, lite0: Encoder, monkeypatch):
+    put(store, *((f"{seed}.png", photo(seed)) for seed in range(3)))
+    usage = shutil.disk_usage(store.uri)
+    for tokens, free, fits in (
+        (False, 30_720, True),
+        (False, 30_719, False),
+        (True, 783_360, True),
+        (True, 783_359, False),
+    ):
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: usage._replace(free=free))
+        if fits:
+            require_room(store, [Size(3, 5120), *([Size(3, 125_440)] if tokens else [])])
+            continue
+        with pytest.raises(NoRoom, match=r"3 × 5.12 kB = 15.4 kB.*make room"):
+            backfill(store, lite0, tokens=tokens)
+    assert store.features("lite0").rows == 0
+    assert require_room(Store.open("memory://elsewhere"), [Size(10**9, 10**6)]) is None
 
 
 def test_broken_items_go_to_quarantine_and_come_back_when_mended(store, lite0: Encoder, tmp_path):
