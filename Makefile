@@ -18,6 +18,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@echo "Installing into .venv: several minutes and about 7 GB, most of it torch."
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@# Without its dependencies: video loaders that are never imported.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps imagebind-unofficial==0.1.1
 	@touch $@
 
 demo: setup

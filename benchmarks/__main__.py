@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-OWN = ("encode", "fit", "heads", "scoring", "imagenet_shape", "feature_store", "serve")
+OWN = ("encode", "fit", "heads", "scoring", "imagenet_shape", "feature_store", "resume", "memory", "serve")
 PICTURES = ("accuracy", "backfill", "cascade", "lite", "outliers", "ray_backfill", "textmap")
 WITH_DATA = (*PICTURES, "sounds", "thresholds", "quality")
 

@@ -1,23 +1,33 @@
 """Images a second and latency of an encoder's engines, beside the library's own eager fp32, in one process.
 
-`python benchmarks/encode.py [--encoder lite0] [--backends auto openvino-fp32] [--rounds 7]`. The competitors take
-turns, round by round, so that what else the machine does falls on all alike; medians are printed. Pixels are ready
-before the clock starts.
+    python -m benchmarks.encode [--encoder lite0] [--backends auto openvino-fp32] [--rounds 7]
+
+Without --encoder: lite0, and ViT-B/32 of random weights (`benchmarks.standin`). The competitors take turns, round by
+round, so that what else the machine does falls on all alike; medians are printed. Pixels are ready before the clock
+starts. On a GPU: --backends torch-cuda-fp16 torch-cuda-fp16-compile torch-cuda-bf16-compile.
 """
 
 import argparse
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks import standin
+from benchmarks.measure import machine, verdict
 from embedder import lite, registry
 from embedder.spec import ImagePreprocessing
+from services.settings import Settings
 
 Pixels = NDArray[np.uint8]
+
+LEAST_RATIO = {"lite0": 7.0, standin.NAME: 2.3}
+"""The default engine on a CPU against the library's eager fp32, in the largest batch."""
 
 
 def eager(name: str) -> Callable[[Pixels], object]:
@@ -56,26 +66,38 @@ def measure(runs: dict[str, Callable[[Pixels], object]], pixels: Pixels, rounds:
     return {name: statistics.median(each) for name, each in times.items()}
 
 
+def compare(name: str, encoder: str, options: argparse.Namespace) -> None:
+    """Print every batch size's figures of one encoder, and the verdict on the first backend."""
+    encoders = [registry.load(encoder, backend=each, cache_dir=Settings().cache) for each in options.backends]
+    runs: dict[str, Callable[[Pixels], object]] = {"eager fp32": eager(encoder)}
+    runs |= {each.backend: each.embed for each in encoders}
+    image = encoders[0].spec.image
+    assert image is not None
+    for size in sorted(options.batches):
+        pixels = np.random.default_rng(0).integers(0, 256, (size, image.size, image.size, 3), dtype=np.uint8)
+        medians = measure(runs, pixels, options.rounds * (1 if size > 8 else 4))
+        for backend, seconds in medians.items():
+            ratio = medians["eager fp32"] / seconds
+            print(
+                f"{name}, batch {size:3d}  {backend:22s} {1000 * seconds:8.1f} ms  {size / seconds:6.0f} images/s  "
+                f"{ratio:5.2f} ×"
+            )
+    if name in LEAST_RATIO:
+        ratio = medians["eager fp32"] / medians[encoders[0].backend]
+        print(verdict(f"{name}, {encoders[0].backend} ÷ eager fp32", ratio, LEAST_RATIO[name], "×", at_least=True))
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--encoder", default="lite0")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--encoder", nargs="+", default=[*LEAST_RATIO])
     parser.add_argument("--backends", nargs="+", default=["auto", "openvino-fp32", "torch-cpu-fp32"])
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8, 32])
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
-    encoders = [registry.load(options.encoder, backend=backend) for backend in options.backends]
-    runs: dict[str, Callable[[Pixels], object]] = {"eager fp32": eager(options.encoder)}
-    runs |= {encoder.backend: encoder.embed for encoder in encoders}
-    image = encoders[0].spec.image
-    assert image is not None
-    for size in options.batches:
-        pixels = np.random.default_rng(0).integers(0, 256, (size, image.size, image.size, 3), dtype=np.uint8)
-        medians = measure(runs, pixels, options.rounds * (1 if size > 8 else 4))
-        for name, seconds in medians.items():
-            ratio = medians["eager fp32"] / seconds
-            print(
-                f"batch {size:3d}  {name:16s} {1000 * seconds:8.1f} ms  {size / seconds:6.0f} images/s  {ratio:5.1f} ×"
-            )
+    print(machine())
+    with TemporaryDirectory() as folder:
+        for name in options.encoder:
+            compare(name, standin.resolve(name, Path(folder)), options)
 
 
 if __name__ == "__main__":

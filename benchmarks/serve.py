@@ -1,8 +1,10 @@
-"""How fast an answer is, and what the classification service costs: latency, start, memory, imports.
+"""How fast an answer is, and what the classification service costs: latency, throughput, start, memory.
 
-    python -m benchmarks.serve
+    python -m benchmarks.serve                                       # lite0
+    python -m benchmarks.serve --encoder vit-b-32 --infinity FOLDER  # ViT-B/32 beside Infinity, installed into FOLDER
 
-Trains on photos of the demo (package elpv-dataset), starts both services and asks with one client.
+Trains on photos of the demo (package elpv-dataset), starts both services and asks with one client, then with many. The
+engine alone is measured before and after, on the same photo, in a process of its own while no service works.
 """
 
 import argparse
@@ -11,11 +13,18 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.measure import machine, photo, spread, verdict
+import numpy as np
+
+from benchmarks import infinity, standin
+from benchmarks.load import Ask, latencies, throughput
+from benchmarks.measure import machine, photo, spread, timed, verdict
 from classifiers.registry import Registry
 from classifiers.train import train
 from embedder import registry
@@ -29,24 +38,57 @@ from services.settings import Settings
 from store import Store
 
 MOST_MILLISECONDS, MOST_START, MOST_START_BARE, MOST_MB = 25, 4.0, 2.0, 350
+MOST_OVER_ENGINE, LEAST_OF_ENGINE = 12, 0.80
+MOST_OF_INFINITY, LEAST_TIMES_INFINITY = 0.45, 3.0
+BATCH, CELLS = 32, 200
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Of one server asked about one photo at a time: milliseconds with one client, answers a second with many."""
+
+    milliseconds: list[float]
+    per_second: float
+
+    @property
+    def p50(self) -> float:
+        return statistics.median(self.milliseconds)
 
 
 def fill(settings: Settings) -> None:
+    """Embed photos of the demo and train a head on them."""
+    [name] = settings.encoders
     store = Store.open(settings.store)
-    ingest(store, demo.items(demo.cells()[:400]), task=demo.TASK)
-    backfill(store, registry.load("lite0", backend=settings.backend, cache_dir=settings.cache))
-    train(store, Registry(settings.heads), task=demo.TASK, encoders=["lite0"], name="defective")
+    encoder = registry.load(name, backend=settings.backend, cache_dir=settings.cache)
+    ingest(store, demo.items(demo.cells()[:CELLS]), task=demo.TASK)
+    backfill(store, encoder)
+    train(store, Registry(settings.heads), task=demo.TASK, encoders=[name], name="defective")
 
 
-def latencies(url: str, image: bytes, requests: int) -> list[float]:
-    """Milliseconds of each request, one client, one connection."""
-    times = []
-    with Client(url) as client:
-        for _ in range(20 + requests):
-            start = time.perf_counter()
-            client.classify([image], heads=["defective"])
-            times.append((time.perf_counter() - start) * 1e3)
-    return times[20:]
+def engine_alone(settings: Settings, repeats: int) -> tuple[float, float]:
+    """Milliseconds of one photo, and photos a second in full batches."""
+    [name] = settings.encoders
+    encoder = registry.load(name, backend=settings.backend, cache_dir=settings.cache)
+    assert encoder.spec.image is not None
+    size = encoder.spec.image.size
+    pixels = np.random.default_rng(0).integers(0, 256, (BATCH, size, size, 3), dtype=np.uint8)
+    medians = []
+    for rows in (1, BATCH):
+        encoder.embed(pixels[:rows])
+        medians.append(statistics.median(timed(lambda rows=rows: encoder.embed(pixels[:rows]), repeats)))
+    return 1e3 * medians[0], BATCH / medians[1]
+
+
+def measured(ask: Ask, options: argparse.Namespace) -> Figures:
+    milliseconds = latencies(ask, options.requests)
+    return Figures(milliseconds, throughput(ask, options.clients, options.each))
+
+
+@contextmanager
+def elsewhere() -> Iterator[ProcessPoolExecutor]:
+    """A process that goes away again: threads that an engine leaves behind slow a client down."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        yield pool
 
 
 def start_up(settings: Settings, embedding_url: str) -> tuple[float, float]:
@@ -62,8 +104,7 @@ def start_up(settings: Settings, embedding_url: str) -> tuple[float, float]:
             seconds = time.perf_counter() - start
             client.classify([photo()], heads=["defective"])
             if own.store:
-                ids = [id_ for id_, _ in Store.open(own.store).features("lite0").search([0.5] * 1280, 1)]
-                client.classify_ids(ids, heads=["defective"])
+                client.classify_ids(Store.open(own.store).assets.ids()[:1].to_pylist(), heads=["defective"])
         return seconds, _resident_mb(process.pid)
     finally:
         process.terminate()
@@ -84,35 +125,74 @@ def _resident_mb(pid: int) -> float:
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) / 1024
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--requests", type=int, default=300)
-    parser.add_argument("--starts", type=int, default=3)
-    options = parser.parse_args()
-    print(machine())
-    with TemporaryDirectory() as folder:
-        ports = free_ports(2)
-        settings = Settings(
-            store=str(Path(folder) / "headwater.db"),
-            heads=Path(folder) / "heads",
-            embedding_port=ports[0],
-            classification_port=ports[1],
-            log_level="ERROR",
-        )
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as other:
-            other.submit(fill, settings).result()  # not here: threads that an engine leaves behind slow the client
-        with running(settings) as services:
-            times = latencies(services.classification_url, photo(), options.requests)
-            bare = settings.model_copy(update={"store": ""})
-            starts = [start_up(settings, services.embedding_url) for _ in range(options.starts)]
-            bare_starts = [start_up(bare, services.embedding_url) for _ in range(options.starts)]
-    p95 = statistics.quantiles(times, n=20)[-1]
-    print(f"POST /classify, one 640×480 JPEG, one client: {spread(times, 'ms', 1)}, p95 {p95:.1f} ms")
-    print(verdict("p50", statistics.median(times), MOST_MILLISECONDS, "ms", at_least=False))
-    for name, found, most in (("with a store", starts, MOST_START), ("without a store", bare_starts, MOST_START_BARE)):
+def tell(ours: Figures, engine: tuple[float, float], clients: int) -> None:
+    milliseconds, per_second = engine
+    p95 = statistics.quantiles(ours.milliseconds, n=20)[-1]
+    print(f"engine alone: {milliseconds:.1f} ms for one photo, {per_second:.0f} photos/s in batches of {BATCH}")
+    print(f"POST /classify, one 640×480 JPEG, one client: {spread(ours.milliseconds, 'ms', 1)}, p95 {p95:.1f} ms")
+    print(f"POST /classify, {clients} clients: {ours.per_second:.1f} photos/s")
+    print(verdict("p50 − engine", ours.p50 - milliseconds, MOST_OVER_ENGINE, "ms", at_least=False))
+    ratio = ours.per_second / per_second
+    print(verdict(f"{clients} clients ÷ engine alone", ratio, LEAST_OF_ENGINE, "", at_least=True))
+
+
+def tell_beside(ours: Figures, theirs: Figures, clients: int) -> None:
+    print(f"Infinity {infinity.VERSION}, one client: {spread(theirs.milliseconds, 'ms', 1)}")
+    print(f"Infinity {infinity.VERSION}, {clients} clients: {theirs.per_second:.1f} photos/s")
+    print(verdict("p50 ÷ Infinity's", ours.p50 / theirs.p50, MOST_OF_INFINITY, "", at_least=False))
+    ratio = ours.per_second / theirs.per_second
+    print(verdict(f"{clients} clients ÷ Infinity", ratio, LEAST_TIMES_INFINITY, "×", at_least=True))
+
+
+def tell_starts(settings: Settings, embedding_url: str, starts: int) -> None:
+    bare = settings.model_copy(update={"store": ""})
+    for name, own, most in (("with a store", settings, MOST_START), ("without a store", bare, MOST_START_BARE)):
+        found = [start_up(own, embedding_url) for _ in range(starts)]
         seconds, memory = statistics.median(s for s, _ in found), max(mb for _, mb in found)
         print(verdict(f"start to ready {name}", seconds, most, "s", at_least=False))
         print(verdict(f"resident memory {name}", memory, MOST_MB, "MB", at_least=False))
+
+
+def run(options: argparse.Namespace, folder: Path) -> None:
+    ports = free_ports(2)
+    settings = Settings(
+        store=str(folder / "headwater.db"),
+        heads=folder / "heads",
+        encoders=(standin.resolve(options.encoder, folder),),
+        embedding_port=ports[0],
+        classification_port=ports[1],
+        log_level="ERROR",
+    )
+    with elsewhere() as other:
+        other.submit(fill, settings).result()
+        before = other.submit(engine_alone, settings, options.repeats).result()
+    with running(settings) as services:
+        ask = Ask.post(f"{services.classification_url}/classify?head=defective", files={"images": ("x.jpg", photo())})
+        ours = measured(ask, options)
+        if options.encoder == "lite0":
+            print(verdict("p50", ours.p50, MOST_MILLISECONDS, "ms", at_least=False))
+            tell_starts(settings, services.embedding_url, options.starts)
+    with elsewhere() as other:
+        after = other.submit(engine_alone, settings, options.repeats).result()
+    tell(ours, (statistics.mean((before[0], after[0])), statistics.mean((before[1], after[1]))), options.clients)
+    if options.infinity:
+        with infinity.serving(options.infinity, folder) as url:
+            tell_beside(ours, measured(infinity.ask(url, photo()), options), options.clients)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--encoder", default="lite0", help=f"or {standin.NAME}: ViT-B/32 of random weights")
+    parser.add_argument("--requests", type=int, default=300, help="of the one client")
+    parser.add_argument("--clients", type=int, default=32)
+    parser.add_argument("--each", type=int, default=20, help="requests of each of the many clients")
+    parser.add_argument("--repeats", type=int, default=15, help="of the engine alone")
+    parser.add_argument("--starts", type=int, default=3)
+    parser.add_argument("--infinity", type=Path, help="environment of Infinity, installed there when it is not")
+    options = parser.parse_args()
+    print(machine())
+    with TemporaryDirectory() as folder:
+        run(options, Path(folder))
 
 
 if __name__ == "__main__":

@@ -28,24 +28,24 @@ class AdaptedEncoder:
         self.spec: EncoderSpec = stored.spec(parent.spec)
         self.backend = parent.backend
         self.adapter = stored.adapter
-        self._parent = parent
+        self.parent = parent
 
     def prepare(self, media: Media) -> NDArray[Any]:
-        return self._parent.prepare(media)
+        return self.parent.prepare(media)
 
     def embed(self, inputs: NDArray[Any], *, modality: Modality = "image", tokens: bool = False) -> Embedding:
         if tokens:
-            raise ValueError(f"{self.name} gives no tokens; ask for vectors only, or its parent {self._parent.name}")
-        return Embedding(self.adapter(self._parent.embed(inputs, modality=modality).vectors))
+            raise ValueError(f"{self.name} gives no tokens; ask for vectors only, or its parent {self.parent.name}")
+        return Embedding(self.adapter(self.parent.embed(inputs, modality=modality).vectors))
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         raise ValueError(
             f"{self.name} was adapted on images and takes no text, {len(texts)} were given; "
-            f"ask its parent {self._parent.name}"
+            f"ask its parent {self.parent.name}"
         )
 
     def reference_probe(self) -> NDArray[np.float32]:
-        return adapted_probe(self._parent.reference_probe(), self._parent.spec, self.adapter)
+        return adapted_probe(self.parent.reference_probe(), self.parent.spec, self.adapter)
 
 
 def adapted_probe(parent_probe: NDArray[np.float32], parent: EncoderSpec, adapter: Adapter) -> NDArray[np.float32]:

@@ -70,6 +70,10 @@ class LicenceNotAccepted(RuntimeError):
     """These weights may not be used commercially, and nobody has said that they are not."""
 
 
+class ExportFailed(RuntimeError):
+    """An encoder cannot be written as ONNX, or what was written does not give its numbers."""
+
+
 class ProbeMismatch(RuntimeError):
     """An encoder does not give the vectors that it gave when its table was made (see `embedder.probe`)."""
 

@@ -28,7 +28,7 @@ class GraphEncoder:
         self.name = name
         self.spec: EncoderSpec = blueprint.spec
         self.backend = engine.name
-        self._blueprint = blueprint
+        self.blueprint = blueprint
         self._engine = engine
         self._cache = cache
         self._compiled: dict[str, Run] = {}
@@ -39,11 +39,11 @@ class GraphEncoder:
         modality = require_modality(self.name, self.spec, modality_of(media))
         if isinstance(media, Image.Image):
             return fit(media, self._preprocessing)
-        return self._blueprint.towers[modality].prepare(media)
+        return self.blueprint.towers[modality].prepare(media)
 
     def embed(self, inputs: NDArray[Any], *, modality: Modality = "image", tokens: bool = False) -> Embedding:
         graph = self._graph(require_modality(self.name, self.spec, modality), tokens)
-        tower = self._blueprint.towers.get(modality)
+        tower = self.blueprint.towers.get(modality)
         port, shape = graph.ports[0], tower.shape if tower else graph.ports[0].shape
         if inputs.dtype != port.dtype or inputs.shape[1:] != shape or not inputs.ndim:
             raise ValueError(
@@ -58,7 +58,7 @@ class GraphEncoder:
         return Embedding(_floats(vectors), rest[0].astype(np.float16) if rest else None)
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        blueprint = self._blueprint
+        blueprint = self.blueprint
         if blueprint.text is None or blueprint.tokeniser is None:
             raise ValueError(f"{self.name} takes no text; use an encoder with a text side, e.g. lite0")
         if isinstance(texts, str):
@@ -76,7 +76,7 @@ class GraphEncoder:
         return _floats(np.load(folder / "vectors.npy", allow_pickle=False))
 
     def _reference(self) -> NDArray[np.float32]:
-        return probe.embed(GraphEncoder(self.name, self._blueprint, TorchEngine("cpu", "fp32"), self._cache))
+        return probe.embed(GraphEncoder(self.name, self.blueprint, TorchEngine("cpu", "fp32"), self._cache))
 
     @property
     def _preprocessing(self) -> ImagePreprocessing:
@@ -85,12 +85,12 @@ class GraphEncoder:
         return self.spec.image
 
     def _graph(self, modality: Modality, tokens: bool) -> Graph:
-        graph = self._blueprint.image_tokens if tokens else self._blueprint.image
+        graph = self.blueprint.image_tokens if tokens else self.blueprint.image
         if tokens and (graph is None or self.spec.tokens is None or modality != "image"):
             raise ValueError(f"{self.name} gives no tokens of {modality}; ask for vectors only")
         if modality == "image" and graph is not None:
             return graph
-        return self._blueprint.towers[modality].graph
+        return self.blueprint.towers[modality].graph
 
     def _nothing(self, tokens: bool) -> Embedding:
         empty = np.zeros((0, *self.spec.tokens), np.float16) if tokens and self.spec.tokens else None
@@ -115,7 +115,7 @@ def assemble(
 
         engine = OpenVINOEngine(cache, wanted.precision, threads)
     else:
-        engine = TorchEngine(wanted.device, wanted.precision, threads)
+        engine = TorchEngine(wanted.device, wanted.precision, threads, wanted.mode)
     return GraphEncoder(name, blueprint, engine, cache)
 
 

@@ -41,7 +41,8 @@ def load(
     Args:
         name: see `names`.
         backend: auto, torch or openvino, optionally with a device and a precision: torch-fp32, torch-cuda-bf16,
-            openvino-bf16. auto: torch on a GPU, OpenVINO on a CPU.
+            openvino-bf16; torch also with -compile (the default on CUDA) or -eager. auto: torch on a GPU, OpenVINO
+            on a CPU.
         cache_dir: for converted models and reference vectors; the user's cache folder when None.
         threads: of the engine on a CPU; its own choice when None.
         adapters: folder of the adapters of derived encoders, ``<encoder>+mlcd-<version>``; none is known when None.

@@ -76,3 +76,7 @@ class ContentChanged(StoreError, ValueError):
 
 class BadSource(StoreError, ValueError):
     """A folder or a Parquet file that cannot be ingested or imported."""
+
+
+class NoRoom(StoreError):
+    """The disk is too full for what a job is going to write."""

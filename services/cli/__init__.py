@@ -14,8 +14,8 @@ from classifiers.errors import (
     UnknownKind,
     UnknownParameter,
 )
-from embedder.errors import LicenceNotAccepted, ProbeMismatch, WeightsError
-from services.cli import compare, data, demo, discover, doctor, learn, output, serving
+from embedder.errors import ExportFailed, LicenceNotAccepted, ProbeMismatch, WeightsError
+from services.cli import compare, data, demo, discover, doctor, exporting, learn, output, serving
 from services.errors import ERRORS, ClusterProblem, RemoteProblem, WorkerFailed
 from services.processes import NotStarted
 
@@ -25,20 +25,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for group in (data.app, discover.app, learn.app, compare.app, serving.app, demo.app, doctor.app):
+for group in (data.app, discover.app, learn.app, compare.app, serving.app, exporting.app, demo.app, doctor.app):
     app.add_typer(group)
 
 EXPECTED: tuple[type[Exception], ...] = (
     *ERRORS,
     *(RemoteProblem, NotStarted, BadComparison, BadParameter, NotTrainable, UnknownKind, UnknownParameter),
-    *(BadClustering, UnknownClustering, LicenceNotAccepted, ProbeMismatch, WeightsError, ValidationError, OSError),
-    *(ClusterProblem, WorkerFailed),
+    *(BadClustering, UnknownClustering, ExportFailed, LicenceNotAccepted, ProbeMismatch, WeightsError),
+    *(ClusterProblem, WorkerFailed, ValidationError, OSError),
 )
 """Errors that a user can mend: one sentence and exit code 1. Any other is a fault of ours, with its traceback."""
 
 
 EXTRAS = {
     **dict.fromkeys(("sklearn", "scipy", "matplotlib"), "train"),
+    **dict.fromkeys(("onnxruntime", "onnxscript"), "export"),
     **dict.fromkeys(("ray", "lance"), "ray"),
     "faiss": "cluster",
     "elpv_dataset": "demo",

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,6 +27,7 @@ from services.cli.output import (
 from store.errors import BadSource
 
 if TYPE_CHECKING:
+    from services.backfill import Progress
     from services.outcome import Failures
     from store import Store
 
@@ -74,6 +76,7 @@ def backfill(
     encoder: EncoderOption = "lite0",
     tokens: Annotated[bool, typer.Option(help="store patch tokens too, in a table of their own")] = False,
     retry_quarantined: Annotated[bool, typer.Option(help="try those again that failed before")] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="tell where the time went")] = False,
     backend: BackendOption = None,
     engine: EngineOption = Engine.LOCAL,
     ray_address: RayAddressOption = None,
@@ -103,22 +106,30 @@ def backfill(
     model = registry.load(encoder, **loading)
     run: Callable[..., job.Progress] = partial(job.backfill, opened, model, threads=os.cpu_count() or 1)
     if engine is Engine.RAY:
+        if profile:
+            raise typer.BadParameter("--profile tells of the local engine; leave out --engine ray")
         from services import distributed
 
         cluster = distributed.Cluster(settings.ray_address, workers, cpus, gpus)
         load = distributed.loader(encoder, **loading)
         run = partial(distributed.backfill, opened, model, load, cluster, commit_rows=commit_rows)
     with output.progress_bar("backfill") as bar, output.stopping_on_sigterm():
+
+        def moved(now: "Progress") -> None:
+            if now.tokens and not now.done:
+                output.err.print(f"tokens of {now.tokens}; twice that on disk for a week after they are compacted")
+            bar(now.done + now.quarantined, now.total, f"{now.items_per_second:.0f}/s")
+
         done = run(
             tokens=tokens,
             retry_quarantined=retry_quarantined,
             batch=settings.max_batch,
             limits=settings.limits,
-            on_progress=lambda now: bar(now.done + now.quarantined, now.total, f"{now.items_per_second:.0f}/s"),
+            on_progress=moved,
         )
     opened.optimize()
     _tell_others(opened, model.spec.modalities)
-    result = {
+    result: dict[str, Any] = {
         "encoder": encoder,
         "engine": engine.value,
         "backend": model.backend if engine is Engine.LOCAL else settings.backend,
@@ -128,7 +139,24 @@ def backfill(
         "seconds": round(done.seconds, 2),
         "items_per_second": round(done.items_per_second, 1),
     }
+    if profile:
+        result |= _profiled(done, as_json)
     _finish(opened, result, done.failures, as_json)
+
+
+def _profiled(done: "Progress", as_json: bool) -> dict[str, Any]:
+    """Where the time went: as a table, or to be part of the JSON."""
+    stages = done.profile.stages(done.seconds)
+    limit, share = done.profile.limit(done.seconds)
+    if as_json:
+        return {"profile": {name: asdict(each) for name, each in stages.items()}, "limit": limit}
+    columns = ("stage", "threads", "busy s", "waiting s", "items/s alone")
+    rows = [
+        (name, each.threads, f"{each.busy:.2f}", f"{each.waiting:.2f}", f"{each.per_second:,.0f}")
+        for name, each in stages.items()
+    ]
+    output.table(columns, rows)
+    return {"limit": f"{limit}, busy {share:.0%} of the time"}
 
 
 def _tell_others(store: "Store", taken: Sequence[str]) -> None:

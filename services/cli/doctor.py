@@ -20,6 +20,7 @@ PACKAGES = {
     "train": ("scikit-learn", "scipy"),
     "cluster": ("faiss-cpu",),
     "embedding": ("torch", "torchvision", "timm", "open_clip_torch", "openvino", "transformers"),
+    "export": ("onnxscript", "onnxruntime"),
 }
 
 

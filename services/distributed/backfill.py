@@ -10,10 +10,11 @@ from embedder.adapted import AdaptedEncoder
 from embedder.encoder import Encoder
 from embedder.media import DEFAULT_LIMITS, Limits
 from embedder.spec import Modality
-from services.backfill import CHUNK_ROWS, Progress, ensure_features, from_parent, missing_assets, settle
+from services.backfill import Progress, ensure_features, from_parent, missing_assets
 from services.distributed.cluster import Cluster, connected, quiet
 from services.distributed.worker import Attempts, Done, Load, Work, Worker
 from services.errors import ClusterProblem, WorkerFailed
+from services.stages import CHUNK_ROWS, settle
 from store import Store, stage_of
 from store.fragments import Appender
 

@@ -17,8 +17,9 @@ from embedder.encoder import Encoder
 from embedder.errors import WeightsError
 from embedder.media import Limits
 from embedder.spec import Modality
-from services.backfill import Job, one_blas_thread
+from services.backfill import one_blas_thread
 from services.errors import ERRORS
+from services.stages import Job
 from store import Features, Quarantined, Store, fragments
 from store.errors import StoreError
 

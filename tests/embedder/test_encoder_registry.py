@@ -42,21 +42,27 @@ def test_entry_points_serve_their_family(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("auto", ("auto", None, None)),
-        ("torch", ("torch", None, None)),
-        ("torch-fp32", ("torch", None, "fp32")),
-        ("torch-cuda-bf16", ("torch", "cuda", "bf16")),
-        ("openvino-bf16", ("openvino", None, "bf16")),
-        ("auto-fp32", ("auto", None, "fp32")),
+        ("auto", ("auto", None, None, None)),
+        ("torch", ("torch", None, None, None)),
+        ("torch-fp32", ("torch", None, "fp32", None)),
+        ("torch-cuda-bf16", ("torch", "cuda", "bf16", None)),
+        ("torch-cuda-fp16-eager", ("torch", "cuda", "fp16", "eager")),
+        ("torch-compile", ("torch", None, None, "compile")),
+        ("openvino-bf16", ("openvino", None, "bf16", None)),
+        ("auto-fp32", ("auto", None, "fp32", None)),
     ],
 )
 def test_backend_strings(text, parts):
     backend = Backend.parse(text)
-    assert (backend.engine, backend.device, backend.precision) == parts
+    assert (backend.engine, backend.device, backend.precision, backend.mode) == parts
 
 
 @pytest.mark.parametrize(
-    "text", ["", "tensorrt", "torch-int8", "torch-fp32-cuda", "openvino-cuda", "openvino-fp16", "auto-cuda"]
+    "text",
+    [
+        *("", "tensorrt", "torch-int8", "torch-fp32-cuda", "openvino-cuda", "openvino-fp16", "auto-cuda"),
+        *("auto-compile", "openvino-fp32-compile", "torch-compile-fp32"),
+    ],
 )
 def test_wrong_backend_strings_tell_the_right_ones(text):
     with pytest.raises(ValueError, match=r"unknown backend .*allowed: auto, torch or openvino"):

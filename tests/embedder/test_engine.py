@@ -79,6 +79,38 @@ def test_torch_precisions(precision):
     np.testing.assert_allclose(engine.compile(graph())([x])[0], expected(x)[0], atol=0.02)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_torch_compile_gives_the_modules_numbers_without_compiling_for_every_number_of_rows(precision):
+    from torch._dynamo.utils import counters
+
+    engine = TorchEngine("cpu", precision, mode="compile")
+    assert engine.name == f"torch-cpu-{precision}-compile"
+    run, before = engine.compile(graph()), counters["stats"]["unique_graphs"]
+    for rows in (3, 1, 7, 70):
+        x = pixels(rows, seed=rows)
+        for found, wanted in zip(run([x]), expected(x), strict=True):
+            np.testing.assert_allclose(found, wanted, atol=2e-5 if precision == "fp32" else 0.02)
+    assert counters["stats"]["unique_graphs"] - before <= 2  # one row, and any other number of them
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("mode", ["eager", "compile"])
+@pytest.mark.parametrize(("precision", "atol"), [("fp32", 2e-3), ("bf16", 0.03), ("fp16", 0.02)])
+def test_cuda_gives_the_modules_numbers(precision, atol, mode):
+    """300 rows are several passes, each copied while the one before is computed."""
+    run = TorchEngine("cuda", precision, mode=mode).compile(graph())
+    for rows in (1, 5, 300):
+        x = pixels(rows, seed=rows)
+        for found, wanted in zip(run([x]), expected(x), strict=True):
+            np.testing.assert_allclose(found, wanted, atol=atol)
+
+
+@pytest.mark.gpu
+def test_cuda_compiles_unless_told_otherwise():
+    assert TorchEngine("cuda").name == "torch-cuda-fp16-compile"
+    assert TorchEngine("cuda", mode="eager").name == "torch-cuda-fp16"
+
+
 def test_a_converted_model_is_used_again_and_rebuilt_when_damaged(tmp_path):
     built = []
 

@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -18,9 +20,12 @@ from embedder import registry
 from embedder.encoder import Encoder
 from embedder.errors import ProbeMismatch
 from embedder.image import decode
+from services.ahead import read_ahead
 from services.backfill import backfill, open_features
 from services.ingest import ingest
+from services.room import Size, require_room
 from store import Item, Store
+from store.errors import NoRoom
 
 
 def command(store: Store | str, cache_dir: Path, *arguments: str) -> "subprocess.Popen[bytes]":
@@ -55,6 +60,46 @@ def test_vectors_are_those_of_the_encoder(store, lite0: Encoder):
         assert X[0] @ wanted / np.linalg.norm(X[0]) / np.linalg.norm(wanted) > 0.9999
 
 
+def test_the_profile_accounts_for_every_item_and_second(store, lite0: Encoder):
+    put(store, *((f"{seed}.png", photo(seed)) for seed in range(70)), ("cut.jpg", photo(2, form="JPEG")[:-200]))
+    done = backfill(store, lite0, threads=3)
+    assert done.profile.items == {"read": 71, "decode": 71, "prepare": 70, "encode": 70, "write": 70}
+    stages = done.profile.stages(done.seconds)
+    assert list(stages) == ["read", "decode", "prepare", "encode", "write"]
+    assert [each.threads for each in stages.values()] == [1, 3, 3, 1, 1]
+    for name in ("read", "encode", "write"):
+        assert stages[name].busy + stages[name].waiting == pytest.approx(done.seconds)
+        assert stages[name].per_second == pytest.approx(done.profile.items[name] / stages[name].busy)
+    pool = stages["decode"]
+    assert pool.busy + stages["prepare"].busy + pool.waiting == pytest.approx(3 * done.seconds)
+    limit, share = done.profile.limit(done.seconds)
+    assert limit in ("read", "decode and prepare", "encode", "write")
+    assert 0 < share <= 1
+
+
+def test_reading_ahead_keeps_the_order_and_never_runs_far_ahead():
+    taken: list[int] = []
+    items = read_ahead((taken.append(i) or i for i in range(1000)), 10)
+    for i in range(995):
+        assert next(items) == i
+        assert len(taken) <= i + 20
+    assert list(items) == list(range(995, 1000))
+
+
+def test_reading_ahead_hands_on_errors_and_leaves_no_thread():
+    def failing():
+        yield from range(15)
+        raise OSError("disk gone")
+
+    before, items = threading.active_count(), read_ahead(failing(), 10)
+    with pytest.raises(OSError, match="disk gone"):
+        list(items)
+    left = read_ahead(iter(range(100)), 10)
+    assert next(left) == 0
+    left.close()
+    assert threading.active_count() == before
+
+
 def test_tokens_are_stored_when_asked_for(store, lite0: Encoder):
     put(store, *((f"{seed}.png", photo(seed)) for seed in range(3)))
     assert backfill(store, lite0).done == 3
@@ -63,6 +108,35 @@ def test_tokens_are_stored_when_asked_for(store, lite0: Encoder):
     [_], X = store.features("lite0").get(store.missing("0" * 64)[:1])
     np.testing.assert_allclose(T[0].astype(np.float32).mean(axis=0), X[0], atol=0.05)
     assert backfill(store, lite0, tokens=True).total == 0
+
+
+def test_the_size_of_tokens_is_told_before_they_are_made(cache_dir, store, lite0: Encoder):
+    put(store, *((f"{seed}.png", photo(seed)) for seed in range(3)))
+    told: list[tuple[int, str]] = []
+    backfill(store, lite0, tokens=True, on_progress=lambda now: told.append((now.done, str(now.tokens))))
+    assert told[0] == (0, "3 × 125 kB = 376 kB")  # 49 × 1,280 × 2 bytes each
+    put(store, ("3.png", photo(3)))
+    _, err = command(store, cache_dir, "backfill", "--tokens").communicate(timeout=300)
+    assert b"tokens of 1 \xc3\x97 125 kB = 125 kB" in err
+
+
+def test_a_disk_without_room_is_told_before_anything_is_embedded(store, lite0: Encoder, monkeypatch):
+    put(store, *((f"{seed}.png", photo(seed)) for seed in range(3)))
+    usage = shutil.disk_usage(store.uri)
+    for tokens, free, fits in (
+        (False, 30_720, True),
+        (False, 30_719, False),
+        (True, 783_360, True),
+        (True, 783_359, False),
+    ):
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: usage._replace(free=free))
+        if fits:
+            require_room(store, [Size(3, 5120), *([Size(3, 125_440)] if tokens else [])])
+            continue
+        with pytest.raises(NoRoom, match=r"3 × 5.12 kB = 15.4 kB.*make room"):
+            backfill(store, lite0, tokens=tokens)
+    assert store.features("lite0").rows == 0
+    assert require_room(Store.open("memory://elsewhere"), [Size(10**9, 10**6)]) is None
 
 
 def test_broken_items_go_to_quarantine_and_come_back_when_mended(store, lite0: Encoder, tmp_path):
@@ -111,6 +185,15 @@ def test_a_killed_backfill_resumes(home, cache_dir, lite0: Encoder, tmp_path):
 def rows(store: Store, encoder: Encoder) -> int:
     found = {table.fingerprint: table.rows for table in Store.open(store.uri).encoders()}
     return found.get(encoder.spec.fingerprint, 0)
+
+
+def test_the_command_tells_where_the_time_went(cache_dir, store):
+    put(store, *((f"{seed}.png", photo(seed, 24, 16)) for seed in range(40)))
+    out, err = command(store, cache_dir, "backfill", "--profile").communicate(timeout=300)
+    told = json.loads(out)
+    assert set(told["profile"]) == {"read", "decode", "prepare", "encode", "write"}, err.decode()
+    assert set(told["profile"]["encode"]) == {"threads", "busy", "waiting", "per_second"}
+    assert told["limit"] in ("read", "decode and prepare", "encode", "write")
 
 
 def test_two_backfills_at_once_store_every_vector_once(cache_dir, tmp_path):

@@ -1,0 +1,74 @@
+"""Infinity (michaelfeil/infinity), an embedding server, in a virtual environment of its own and asked as ours is.
+
+Its model is CLIP ViT-B/32 of random weights in fp32 (`benchmarks.standin`); no hub is asked, and its usage statistics
+are off.
+"""
+
+import base64
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks import standin
+from benchmarks.load import Ask
+from services.processes import free_ports
+
+VERSION = "0.0.78"
+# The last two it needs for images, and leaves to its other extras.
+PACKAGES = (f"infinity-emb[server,torch]=={VERSION}", "pillow", "aiohttp")
+
+
+def installed(folder: Path) -> Path:
+    """The command, installed into a new environment in `folder` when it is not there: some GB, some minutes."""
+    command = folder / "bin" / "infinity_emb"
+    if not command.exists():
+        print(f"installing {', '.join(PACKAGES)} into {folder}", flush=True)
+        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+        subprocess.run([str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
+    return command
+
+
+@contextmanager
+def serving(folder: Path, models: Path, seconds: float = 600) -> Iterator[str]:
+    """Its URL, once it is ready. Raises RuntimeError when it ends or is not ready in time."""
+    [port] = free_ports(1)
+    model = standin.hugging_face_folder(models)
+    command = [str(installed(folder)), "v2", "--model-id", str(model), "--engine", "torch", "--device", "cpu"]
+    quiet = {"DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    with (models / "infinity.log").open("w") as log:
+        process = subprocess.Popen(
+            [*command, "--port", str(port), "--served-model-name", standin.NAME],
+            env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | quiet,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        _wait(url, process, models / "infinity.log", seconds)
+        yield url
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _wait(url: str, process: "subprocess.Popen[bytes]", log: Path, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{url}/health", timeout=5):
+                return
+        except OSError:
+            time.sleep(0.2)
+    raise RuntimeError(f"infinity is not ready; the end of its log:\n{log.read_text()[-2000:]}")
+
+
+def ask(url: str, image: bytes) -> Ask:
+    """One image to embed."""
+    data = "data:image/jpeg;base64," + base64.b64encode(image).decode()
+    body = {"model": standin.NAME, "input": [data], "modality": "image", "encoding_format": "base64"}
+    return Ask.post(f"{url}/embeddings", json=body)

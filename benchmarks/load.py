@@ -1,0 +1,58 @@
+"""Clients that ask a service over HTTP: the same requests again and again, each client on a connection of its own.
+
+Bodies are made before the clock starts, and answers are read but not parsed: what is measured is the service.
+"""
+
+import http.client
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import httpx
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request with its body."""
+
+    url: str
+    body: bytes
+    headers: Mapping[str, str]
+
+    @classmethod
+    def post(cls, url: str, **arguments: object) -> "Ask":
+        """As httpx would send it."""
+        request = httpx.Request("POST", url, **arguments)  # type: ignore[arg-type]
+        return cls(url, request.read(), {"Content-Type": request.headers["Content-Type"]})
+
+
+def client(ask: Ask, requests: int) -> list[float]:
+    """Seconds of each request of one client. Raises RuntimeError for an answer that is no 200."""
+    parts, seconds = urlsplit(ask.url), []
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=600)
+    for _ in range(requests):
+        start = time.perf_counter()
+        connection.request("POST", f"{parts.path}?{parts.query}", ask.body, dict(ask.headers))
+        answer = connection.getresponse()
+        content = answer.read()
+        seconds.append(time.perf_counter() - start)
+        if answer.status != 200:
+            raise RuntimeError(f"{ask.url} answered {answer.status}: {content[:300]!r}")
+    connection.close()
+    return seconds
+
+
+def latencies(ask: Ask, requests: int, warm: int = 20) -> list[float]:
+    """Milliseconds of each request of one client, after `warm` others."""
+    return [1e3 * each for each in client(ask, warm + requests)[warm:]]
+
+
+def throughput(ask: Ask, clients: int, requests: int) -> float:
+    """Answers a second while `clients` ask at once, `requests` each."""
+    client(ask, 3)
+    with ThreadPoolExecutor(clients) as pool:
+        start = time.perf_counter()
+        done = sum(map(len, pool.map(lambda _: client(ask, requests), range(clients))))
+        return done / (time.perf_counter() - start)
