@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -34,17 +35,17 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.con
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster() -> Iterator[Cluster]:
     """A cluster of 2 CPUs that outlives the commands, reached by its address; it asks for a token."""
-    folder = tmp_path_factory.mktemp("ray")
     address = f"127.0.0.1:{free_ports(1)[0]}"
-    with pytest.MonkeyPatch.context() as patch:
+    # Not pytest's folder: the paths of sockets, somewhere below, may have 107 characters.
+    with pytest.MonkeyPatch.context() as patch, TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         settings = {"MODE": "token", "TOKEN": "0" * 64}
         for name, value in settings.items():
             patch.setenv(f"RAY_AUTH_{name}", value)
         options = ["--num-cpus=2", "--object-store-memory=100000000", "--include-dashboard=false"]
         command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--disable-usage-stats"]
-        command += [f"--port={address.rpartition(':')[2]}", f"--temp-dir={short(folder)}", *options]
+        command += [f"--port={address.rpartition(':')[2]}", f"--temp-dir={folder}", *options]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         assert process.stdout is not None
         assert any("Ray runtime started" in line for line in process.stdout)
@@ -52,14 +53,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         for pid in [process.pid, *descendants(process.pid)]:  # its own way out takes half a minute
             os.kill(pid, signal.SIGKILL)
         process.communicate()
-
-
-def short(folder: Path) -> Path:
-    """A name for `folder` that sockets fit in: their paths may have 107 characters."""
-    link = Path(f"/tmp/hw-{os.getpid()}")
-    link.unlink(missing_ok=True)
-    link.symlink_to(folder)
-    return link
 
 
 def fill(store: Store, count: int) -> Store:
