@@ -204,7 +204,7 @@ def test_other_checkpoints_are_refused(model, folder):
 
 @pytest.mark.slow
 def test_full_size(folder):
-    """All towers of imagebind_huge, random, each against its own part of ``forward``. 5 GB on disk, 15 in memory."""
+    """All towers of imagebind_huge, random, each against its part of ``forward``. 5 GB on disk, about 12 in memory."""
     torch.manual_seed(1)
     full = torch.no_grad()(imagebind.library("models.imagebind_model").imagebind_huge)().eval()
     path = folder / "huge.pth"
