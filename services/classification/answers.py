@@ -44,7 +44,8 @@ def answer(
     for i, item in enumerate(items):
         if len(item.answers) < len(heads):
             problems = [part.error for part in (column[i] for column in columns) if part.error]
-            item.error = next((each for each in problems if not (item.answers and each.code == OTHER_MODALITY)), None)
+            real = [each for each in problems if each.code != OTHER_MODALITY]
+            item.error = next(iter(real or problems), None) if real or not item.answers else None
     return items
 
 

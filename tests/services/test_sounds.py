@@ -105,10 +105,11 @@ def test_the_head_learned_something(trained):
     assert figures["cross-validation" if "val" not in figures else "val"]["accuracy"] > 0.9
 
 
-def test_one_request_of_sounds_and_photos_for_two_heads(services, folder):
+@pytest.mark.parametrize("heads", ["head=melstat&head=lite0", "head=lite0&head=melstat"])
+def test_one_request_of_sounds_and_photos_for_two_heads(services, folder, heads):
     names = ["low/3.mp3", "high/1.flac", "low/2.ogg", "high/4.wav", "low/5.png", "low/cut.wav", "low/notes.txt"]
     files = [("images", (name, (folder / name).read_bytes())) for name in names]
-    url = f"{services.classification_url}/classify?head=melstat&head=lite0"
+    url = f"{services.classification_url}/classify?{heads}"
     items = httpx.post(url, files=files, timeout=30).raise_for_status().json()["items"]
     for name, item in zip(names[:5], items, strict=False):
         assert "error" not in item
