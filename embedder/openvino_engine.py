@@ -92,8 +92,8 @@ class _Compiled:
         threads = int(self._config.get("INFERENCE_NUM_THREADS") or _cores())
 
         def measure(folder: Path) -> None:
-            plans = streams.candidates(threads)
-            streams.save(streams.fastest({plan: partial(self._side_by_side(plan), sample) for plan in plans}), folder)
+            best = streams.fastest(streams.candidates(threads), lambda plan: partial(self._side_by_side(plan), sample))
+            streams.save(best, folder)
 
         machine = (
             f"{self._core.get_property('CPU', 'FULL_DEVICE_NAME')}, {threads} threads, {sorted(self._config.items())}"

@@ -8,7 +8,7 @@ The rows' numbers do not: that one row gives the same bits in all plans is a tes
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,23 +44,38 @@ def candidates(threads: int) -> list[Plan]:
     return list(dict.fromkeys([PLAIN, *several, Plan(8, 1)]))
 
 
-def fastest(runs: Mapping[Plan, Callable[[], object]], seconds: float = _SECONDS) -> Plan:
+def fastest(plans: Sequence[Plan], make: Callable[[Plan], Callable[[], object]], seconds: float = _SECONDS) -> Plan:
     """The plan whose best time is least; the first unless another is clearly faster.
 
-    They take turns, and the best time counts: other programs can only slow one down.
+    They take turns, and the best time counts: other programs can only slow one down. A network so slow that one turn
+    of all does not fit into `seconds` keeps all threads busy by itself: the first plan, and nothing else is made.
+
+    Args:
+        make: what runs by a plan, ready to be called.
     """
-    best = dict.fromkeys(runs, math.inf)
-    for run in runs.values():
-        run()
+    plain, *others = plans
+    runs = {plain: make(plain)}
+    runs[plain]()
+    best = {plain: _timed(runs[plain])}
+    if len(plans) * best[plain] > seconds:
+        return plain
+    runs |= {plan: make(plan) for plan in others}
+    best |= dict.fromkeys(others, math.inf)
+    for plan in others:
+        runs[plan]()  # the first call allocates
     rounds, deadline = 0, time.perf_counter() + seconds
     while rounds < _LEAST_ROUNDS or time.perf_counter() < deadline:
         for plan, run in runs.items():
-            start = time.perf_counter()
-            run()
-            best[plan] = min(best[plan], time.perf_counter() - start)
+            best[plan] = min(best[plan], _timed(run))
         rounds += 1
-    first, winner = next(iter(best)), min(best, key=best.__getitem__)
-    return winner if best[winner] < (1 - _MARGIN) * best[first] else first
+    winner = min(best, key=best.__getitem__)
+    return winner if best[winner] < (1 - _MARGIN) * best[plain] else plain
+
+
+def _timed(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
 
 
 def save(plan: Plan, folder: Path) -> None:

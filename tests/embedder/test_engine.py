@@ -127,7 +127,7 @@ def test_a_row_has_the_same_bits_in_every_plan(tmp_path, precision):
 
 def test_the_plan_is_measured_once_and_remembered(tmp_path, monkeypatch):
     measured, fastest = [], streams.fastest
-    monkeypatch.setattr(streams, "fastest", lambda runs: measured.append([*runs]) or fastest(runs, 0.0))
+    monkeypatch.setattr(streams, "fastest", lambda plans, make: measured.append(plans) or fastest(plans, make, 0.5))
 
     def run(rows, threads):
         x = pixels(rows)
@@ -153,8 +153,19 @@ def test_the_fastest_plan_wins_when_it_is_clearly_faster_than_the_plain_one(monk
         clock[0] += own * busy
 
     plans = [Plan(8, i) for i in range(3)]
-    runs = {plan: partial(run, own) for plan, own in zip(plans, seconds, strict=True)}
-    assert streams.fastest(runs, 100) == plans[winner]
+    assert streams.fastest(plans, lambda plan: partial(run, seconds[plan.streams]), 100) == plans[winner]
+
+
+def test_a_slow_network_is_not_tried_in_other_ways(monkeypatch):
+    clock, made = [0.0], []
+    monkeypatch.setattr(streams.time, "perf_counter", lambda: clock[0])
+
+    def make(plan):
+        made.append(plan)
+        return lambda: clock.__setitem__(0, clock[0] + 0.4)
+
+    assert streams.fastest([Plan(32, 1), Plan(16, 2), Plan(8, 2)], make, 1.0) == Plan(32, 1)
+    assert made == [Plan(32, 1)]
 
 
 def test_a_converted_model_is_used_again_and_rebuilt_when_damaged(tmp_path):
