@@ -1,9 +1,11 @@
 """The CPU engine: modules converted to OpenVINO once, cached on disk, compiled for a few fixed batch sizes."""
 
 import hashlib
+import os
 import sys
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +14,7 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
+from embedder import streams
 from embedder.cache import Cache
 from embedder.encoder import Graph, Run
 from embedder.spec import ImagePreprocessing
@@ -27,12 +30,15 @@ if TYPE_CHECKING:
 _FORMAT = 2
 """Of the cached models; raise it when `_convert` makes them differently."""
 
-BATCHES = (32, 8, 1)
-"""Fixed batch sizes that are compiled, largest first. A dynamic batch is slower on every size."""
+BATCHES = (8, 1)
+"""Fixed batch sizes that fewer than `streams.ROWS` rows are cut into. A dynamic batch is slower on every size."""
 
 
 class OpenVINOEngine:
-    """Runs networks on the CPU in bf16 where it has instructions for that, otherwise in fp32."""
+    """Runs networks on the CPU in bf16 where it has instructions for that, otherwise in fp32.
+
+    `threads` are all that it takes; those of the machine when None.
+    """
 
     def __init__(self, cache: Cache, precision: str | None = None, threads: int | None = None) -> None:
         self._cache = cache
@@ -51,18 +57,22 @@ class OpenVINOEngine:
         if self._precision == "bf16" and graph.bf16 is not None:
             graph = graph.bf16
         folder = self._cache.folder(_key(graph), lambda folder: _convert(graph, folder / "model.xml"))
-        return _Compiled(self._core, folder / "model.xml", graph, self._config)
+        return _Compiled(self._core, folder / "model.xml", graph, self._config, self._cache)
 
 
 class _Compiled:
-    """One network, compiled per batch size when a batch of that size first comes."""
+    """One network, compiled per batch size when rows of that number first come."""
 
-    def __init__(self, core: ov.Core, path: Path, graph: Graph, config: dict[str, str]) -> None:
-        self._core, self._path, self._graph, self._config = core, path, graph, config
+    def __init__(self, core: ov.Core, path: Path, graph: Graph, config: dict[str, str], cache: Cache) -> None:
+        self._core, self._path, self._graph, self._config, self._cache = core, path, graph, config, cache
         self._requests: dict[int, ov.InferRequest] = {}
+        self._streams: streams.Streams | None = None
 
     def __call__(self, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-        parts, start, rows = [], 0, len(inputs[0])
+        parts, rows = [], len(inputs[0])
+        start = rows - rows % streams.ROWS
+        if start:
+            parts.append(self._many([x[:start] for x in inputs]))
         while start < rows:
             size = next(size for size in BATCHES if size <= rows - start)
             outputs = self._request(size).infer([x[start : start + size] for x in inputs])
@@ -70,12 +80,44 @@ class _Compiled:
             start += size
         return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
+    def _many(self, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        """Whole `streams.ROWS` of rows, by the plan that is fastest here for this network."""
+        if self._streams is None:
+            self._streams = self._side_by_side(self._plan([x[: streams.ROWS] for x in inputs]))
+        return self._streams(inputs)
+
+    def _plan(self, sample: Sequence[NDArray[Any]]) -> streams.Plan:
+        if any(-1 in port.shape for port in self._graph.ports):
+            return streams.PLAIN  # what is fastest for rows of this length says little of others
+        threads = int(self._config.get("INFERENCE_NUM_THREADS") or _cores())
+
+        def measure(folder: Path) -> None:
+            best = streams.fastest(streams.candidates(threads), lambda plan: partial(self._side_by_side(plan), sample))
+            streams.save(best, folder)
+
+        machine = (
+            f"{self._core.get_property('CPU', 'FULL_DEVICE_NAME')}, {threads} threads, {sorted(self._config.items())}"
+        )
+        digest = hashlib.sha256(f"{self._path.parent.name} on {machine}".encode()).hexdigest()
+        return streams.load(self._cache.folder(f"plan-{digest[:32]}", measure))
+
+    def _side_by_side(self, plan: streams.Plan) -> streams.Streams:
+        return streams.Streams(self._compile(plan.batch, {"NUM_STREAMS": str(plan.streams)}), plan)
+
     def _request(self, size: int) -> ov.InferRequest:
         if size not in self._requests:
-            model = self._core.read_model(self._path)
-            model.reshape({i: [size, *port.shape] for i, port in enumerate(self._graph.ports)})
-            self._requests[size] = self._core.compile_model(model, "CPU", self._config).create_infer_request()
+            self._requests[size] = self._compile(size).create_infer_request()
         return self._requests[size]
+
+    def _compile(self, size: int, more: dict[str, str] | None = None) -> ov.CompiledModel:
+        model = self._core.read_model(self._path)
+        model.reshape({i: [size, *port.shape] for i, port in enumerate(self._graph.ports)})
+        return self._core.compile_model(model, "CPU", self._config | (more or {}))
+
+
+def _cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _key(graph: Graph) -> str:

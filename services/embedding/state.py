@@ -92,7 +92,14 @@ class EmbeddingService(Service):
         )
         stored = self._stored_probe(encoder)
         probe.check(encoder, encoder.reference_probe() if stored is None else stored)
+        self._warm_up(encoder)
         return encoder
+
+    def _warm_up(self, encoder: Encoder) -> None:
+        """A full batch of pictures: engines compile for one, and measure, which is not for the first busy second."""
+        if "image" in encoder.spec.modalities:
+            pixels = encoder.prepare(probe.images()[0])
+            encoder.embed(np.broadcast_to(pixels, (self.settings.max_batch, *pixels.shape)).copy())
 
     def _stored_probe(self, encoder: Encoder) -> NDArray[np.float32] | None:
         try:

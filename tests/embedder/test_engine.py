@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,13 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from embedder import streams
 from embedder.cache import Cache
 from embedder.encoder import Graph, Port
 from embedder.engine import TorchEngine
 from embedder.openvino_engine import OpenVINOEngine
 from embedder.spec import ImagePreprocessing
+from embedder.streams import Plan
 
 SIZE = 16
 IMAGE = ImagePreprocessing(size=SIZE, resize=SIZE, interpolation="bicubic", mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
@@ -109,6 +112,60 @@ def test_cuda_gives_the_modules_numbers(precision, atol, mode):
 def test_cuda_compiles_unless_told_otherwise():
     assert TorchEngine("cuda").name == "torch-cuda-fp16-compile"
     assert TorchEngine("cuda", mode="eager").name == "torch-cuda-fp16"
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_row_has_the_same_bits_in_every_plan(tmp_path, precision):
+    """So the choice, which depends on the machine and its mood, is nobody's concern."""
+    engine, x = OpenVINOEngine(Cache(tmp_path), precision), [pixels(2 * streams.ROWS)]
+    compiled = engine.compile(graph())
+    alone = [np.concatenate(column) for column in zip(*(compiled([x[0][i : i + 1]]) for i in range(64)), strict=True)]
+    for plan in streams.candidates(2):
+        for found, wanted in zip(compiled._side_by_side(plan)(x), alone, strict=True):
+            np.testing.assert_array_equal(found, wanted, err_msg=str(plan))
+
+
+def test_the_plan_is_measured_once_and_remembered(tmp_path, monkeypatch):
+    measured, fastest = [], streams.fastest
+    monkeypatch.setattr(streams, "fastest", lambda plans, make: measured.append(plans) or fastest(plans, make, 0.5))
+
+    def run(rows, threads):
+        x = pixels(rows)
+        found = OpenVINOEngine(Cache(tmp_path), "fp32", threads).compile(graph())([x])
+        np.testing.assert_allclose(found[0], expected(x)[0], atol=2e-5)
+
+    run(31, 2)
+    assert measured == []  # a service that is asked for few rows at a time never waits for it
+    run(75, 2)
+    run(64, 2)
+    assert measured == [[Plan(32, 1), Plan(16, 2), Plan(8, 2), Plan(8, 1)]]
+    run(64, 1)
+    assert measured[1:] == [[Plan(32, 1), Plan(16, 1), Plan(8, 1)]]  # never more at once than there are threads
+
+
+@pytest.mark.parametrize(("seconds", "winner"), [((5, 2, 8), 1), ((2.05, 2, 8), 0), ((2, 3, 4), 0), ((9, 9, 1), 2)])
+def test_the_fastest_plan_wins_when_it_is_clearly_faster_than_the_plain_one(monkeypatch, seconds, winner):
+    clock = [0.0]
+    monkeypatch.setattr(streams.time, "perf_counter", lambda: clock[0])
+
+    def run(own):
+        busy = 3 if clock[0] < 40 else 1  # something else takes the machine at first
+        clock[0] += own * busy
+
+    plans = [Plan(8, i) for i in range(3)]
+    assert streams.fastest(plans, lambda plan: partial(run, seconds[plan.streams]), 100) == plans[winner]
+
+
+def test_a_slow_network_is_not_tried_in_other_ways(monkeypatch):
+    clock, made = [0.0], []
+    monkeypatch.setattr(streams.time, "perf_counter", lambda: clock[0])
+
+    def make(plan):
+        made.append(plan)
+        return lambda: clock.__setitem__(0, clock[0] + 0.4)
+
+    assert streams.fastest([Plan(32, 1), Plan(16, 2), Plan(8, 2)], make, 1.0) == Plan(32, 1)
+    assert made == [Plan(32, 1)]
 
 
 def test_a_converted_model_is_used_again_and_rebuilt_when_damaged(tmp_path):

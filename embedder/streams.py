@@ -1,0 +1,108 @@
+"""How the CPU engine splits many rows over its threads: found by measuring for about a second, and remembered.
+
+One batch on all threads waits for the slowest of them after every layer; smaller batches side by side, each on its
+share of the threads, do not, and fit the caches better. Which is faster depends on the network and on the machine.
+The rows' numbers do not: that one row gives the same bits in all plans is a test.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import openvino as ov
+
+ROWS = 32
+"""What counts as many. Fewer are computed one batch after the other on all threads, which answers soonest."""
+
+_SECONDS, _LEAST_ROUNDS = 1.0, 3
+_MARGIN = 0.05
+"""A plan has to be that much faster than the plain one: less is noise, and the plain one takes less memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Batches of `batch` rows, `streams` of them at once."""
+
+    batch: int
+    streams: int
+
+
+PLAIN = Plan(ROWS, 1)
+
+
+def candidates(threads: int) -> list[Plan]:
+    """What is worth trying on so many threads, the plain plan first."""
+    several = [Plan(batch, min(threads, ROWS // batch)) for batch in (16, 8)]
+    return list(dict.fromkeys([PLAIN, *several, Plan(8, 1)]))
+
+
+def fastest(plans: Sequence[Plan], make: Callable[[Plan], Callable[[], object]], seconds: float = _SECONDS) -> Plan:
+    """The plan whose best time is least; the first unless another is clearly faster.
+
+    They take turns, and the best time counts: other programs can only slow one down. A network so slow that one turn
+    of all does not fit into `seconds` keeps all threads busy by itself: the first plan, and nothing else is made.
+
+    Args:
+        make: what runs by a plan, ready to be called.
+    """
+    plain, *others = plans
+    runs = {plain: make(plain)}
+    runs[plain]()
+    best = {plain: _timed(runs[plain])}
+    if len(plans) * best[plain] > seconds:
+        return plain
+    runs |= {plan: make(plan) for plan in others}
+    best |= dict.fromkeys(others, math.inf)
+    for plan in others:
+        runs[plan]()  # the first call allocates
+    rounds, deadline = 0, time.perf_counter() + seconds
+    while rounds < _LEAST_ROUNDS or time.perf_counter() < deadline:
+        for plan, run in runs.items():
+            best[plan] = min(best[plan], _timed(run))
+        rounds += 1
+    winner = min(best, key=best.__getitem__)
+    return winner if best[winner] < (1 - _MARGIN) * best[plain] else plain
+
+
+def _timed(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def save(plan: Plan, folder: Path) -> None:
+    (folder / "plan.json").write_text(json.dumps(asdict(plan)))
+
+
+def load(folder: Path) -> Plan:
+    return Plan(**json.loads((folder / "plan.json").read_text()))
+
+
+class Streams:
+    """A network compiled for a plan. Takes any whole number of batches."""
+
+    def __init__(self, compiled: "ov.CompiledModel", plan: Plan) -> None:
+        import openvino as ov  # not above: `openvino_engine` has to see to its telemetry first
+
+        self._queue = ov.AsyncInferQueue(compiled, plan.streams)
+        self._batch, self._outputs = plan.batch, len(compiled.outputs)
+
+    def __call__(self, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        found: dict[int, list[NDArray[Any]]] = {}
+
+        def keep(request: "ov.InferRequest", start: int) -> None:
+            found[start] = [request.get_output_tensor(i).data.copy() for i in range(self._outputs)]
+
+        self._queue.set_callback(keep)
+        for start in range(0, len(inputs[0]), self._batch):
+            self._queue.start_async([x[start : start + self._batch] for x in inputs], start)
+        self._queue.wait_all()
+        return [np.concatenate(column) for column in zip(*(found[start] for start in sorted(found)), strict=True)]
