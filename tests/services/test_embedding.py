@@ -82,8 +82,9 @@ def test_mixed_input_is_refused(http):
 
 
 def test_encoders_are_listed(http, lite0):
-    [listed] = http.get("/v1/encoders").json()
-    assert (listed["name"], listed["fingerprint"], listed["dim"]) == ("lite0", lite0.spec.fingerprint, 1280)
+    first, second = http.get("/v1/encoders").json()
+    assert (first["name"], first["fingerprint"], first["dim"]) == ("lite0", lite0.spec.fingerprint, 1280)
+    assert (second["name"], second["dim"], second["text"], second["tokens"]) == ("melstat", 432, False, None)
 
 
 def test_what_is_sent_to_be_kept_is_stored_labelled_and_embedded(http, home, lite0, china):
