@@ -17,7 +17,7 @@ from classifiers.training.rows import ids_digest
 from embedder.adapted import AdaptedEncoder
 from embedder.adapter import StoredAdapter
 from embedder.encoder import Embedding
-from embedder.spec import EncoderSpec
+from embedder.spec import EncoderSpec, ImagePreprocessing
 from services.adapting import Wanted as Adapting
 from services.adapting import adapt
 from services.backfill import backfill
@@ -26,7 +26,9 @@ from store import Asset, Label, Store, asset_id
 from store.errors import UnknownTask
 
 DIM, GROUPS, N = 12, 4, 240
-SPEC = EncoderSpec(architecture="toy", weights="w", activation="gelu", output="pooled", dim=DIM)
+HALF = (0.5, 0.5, 0.5)
+IMAGE = ImagePreprocessing(size=4, resize=4, interpolation="bicubic", mean=HALF, std=HALF)
+SPEC = EncoderSpec(architecture="toy", weights="w", activation="gelu", output="pooled", dim=DIM, image=IMAGE)
 PROBE = np.eye(5, DIM, dtype=np.float32) + 1
 WANTED = Wanted(encoder="toy", task="found", clusters=10, nearest=3)
 RECIPE = Recipe(nearest=2, dim=6, epochs=4)
@@ -243,7 +245,7 @@ class Parent:
     def prepare(self, image) -> np.ndarray:
         return np.asarray(image.resize((4, 4)))
 
-    def embed(self, pixels, *, tokens=False) -> Embedding:
+    def embed(self, pixels, *, modality, tokens=False) -> Embedding:
         assert len(pixels) == 5, "only the probe"
         return Embedding(PROBE)
 
