@@ -8,6 +8,7 @@ The rows' numbers do not: that one row gives the same bits in all plans is a tes
 import json
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -87,22 +88,33 @@ def load(folder: Path) -> Plan:
 
 
 class Streams:
-    """A network compiled for a plan. Takes any whole number of batches."""
+    """A network compiled for a plan. Takes any whole number of batches.
+
+    Requests are waited for in turn: a queue with callbacks would call Python from threads of its own, which ends a
+    process that is stopped meanwhile in an abort.
+    """
 
     def __init__(self, compiled: "ov.CompiledModel", plan: Plan) -> None:
-        import openvino as ov  # not above: `openvino_engine` has to see to its telemetry first
-
-        self._queue = ov.AsyncInferQueue(compiled, plan.streams)
+        self._requests = [compiled.create_infer_request() for _ in range(plan.streams)]
         self._batch, self._outputs = plan.batch, len(compiled.outputs)
 
     def __call__(self, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-        found: dict[int, list[NDArray[Any]]] = {}
+        parts: list[list[NDArray[Any]]] = []
+        running: deque[ov.InferRequest] = deque()
+        try:
+            for turn, start in enumerate(range(0, len(inputs[0]), self._batch)):
+                if len(running) == len(self._requests):
+                    parts.append(self._outputs_of(running.popleft()))
+                request = self._requests[turn % len(self._requests)]
+                request.start_async([x[start : start + self._batch] for x in inputs])
+                running.append(request)
+            while running:
+                parts.append(self._outputs_of(running.popleft()))
+        finally:
+            for request in running:  # after an error: none may be busy at the next call
+                request.wait()
+        return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
-        def keep(request: "ov.InferRequest", start: int) -> None:
-            found[start] = [request.get_output_tensor(i).data.copy() for i in range(self._outputs)]
-
-        self._queue.set_callback(keep)
-        for start in range(0, len(inputs[0]), self._batch):
-            self._queue.start_async([x[start : start + self._batch] for x in inputs], start)
-        self._queue.wait_all()
-        return [np.concatenate(column) for column in zip(*(found[start] for start in sorted(found)), strict=True)]
+    def _outputs_of(self, request: "ov.InferRequest") -> list[NDArray[Any]]:
+        request.wait()
+        return [request.get_output_tensor(i).data.copy() for i in range(self._outputs)]
