@@ -1,4 +1,4 @@
-"""Derived encoders: a parent encoder, then an adapter on its vectors."""
+"""Derived encoders: a parent encoder, then an adapter on its vectors, or a condenser on its tokens."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,10 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder import probe
-from embedder.adapter import Adapter, StoredAdapter
+from embedder.adapter import Adapter
+from embedder.condenser import Condenser
 from embedder.encoder import Embedding, Encoder
+from embedder.errors import WeightsError
 from embedder.media import Media
 from embedder.spec import EncoderSpec, Modality
+from embedder.stored_adapter import StoredAdapter
 
 
 class AdaptedEncoder:
@@ -24,7 +27,8 @@ class AdaptedEncoder:
 
     def __init__(self, parent: Encoder, stored: StoredAdapter) -> None:
         """Raises WeightsError when the adapter was not learned on this parent's vectors."""
-        self.name = f"{parent.name}+mlcd-{stored.version}"
+        assert isinstance(stored.adapter, Adapter)  # noqa: S101  # see `derive`
+        self.name = f"{parent.name}+{stored.folder}"
         self.spec: EncoderSpec = stored.spec(parent.spec)
         self.backend = parent.backend
         self.adapter = stored.adapter
@@ -46,6 +50,44 @@ class AdaptedEncoder:
 
     def reference_probe(self) -> NDArray[np.float32]:
         return adapted_probe(self.parent.reference_probe(), self.parent.spec, self.adapter)
+
+
+class CondensedEncoder:
+    """Implements `embedder.encoder.Encoder`: all as the parent, but that tokens are fewer or narrower.
+
+    Attributes:
+        condenser: takes the parent's tokens; stored ones will do, see `spec.parent`.
+    """
+
+    def __init__(self, parent: Encoder, stored: StoredAdapter) -> None:
+        """Raises WeightsError when the condenser was not learned on this parent's tokens."""
+        assert isinstance(stored.adapter, Condenser)  # noqa: S101  # see `derive`
+        self.name = f"{parent.name}+{stored.folder}"
+        try:
+            self.spec: EncoderSpec = stored.spec(parent.spec)
+        except ValueError as error:
+            raise WeightsError(f"{self.name}: {error}") from error
+        self.backend = parent.backend
+        self.condenser = stored.adapter
+        self.parent = parent
+
+    def prepare(self, media: Media) -> NDArray[Any]:
+        return self.parent.prepare(media)
+
+    def embed(self, inputs: NDArray[Any], *, modality: Modality = "image", tokens: bool = False) -> Embedding:
+        whole = self.parent.embed(inputs, modality=modality, tokens=tokens)
+        return Embedding(whole.vectors, None if whole.tokens is None else self.condenser(whole.tokens))
+
+    def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        return self.parent.embed_texts(texts)
+
+    def reference_probe(self) -> NDArray[np.float32]:
+        return self.parent.reference_probe()
+
+
+def derive(parent: Encoder, stored: StoredAdapter) -> AdaptedEncoder | CondensedEncoder:
+    """The derived encoder. Raises WeightsError for another parent than the adapter was learned on."""
+    return (AdaptedEncoder if isinstance(stored.adapter, Adapter) else CondensedEncoder)(parent, stored)
 
 
 def adapted_probe(parent_probe: NDArray[np.float32], parent: EncoderSpec, adapter: Adapter) -> NDArray[np.float32]:

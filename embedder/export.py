@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder import probe
-from embedder.adapted import AdaptedEncoder
+from embedder.adapted import AdaptedEncoder, CondensedEncoder
 from embedder.adapter import Adapter
 from embedder.encoder import Encoder, Graph, Port
 from embedder.engine import TorchEngine
@@ -80,6 +80,8 @@ def networks(encoder: Encoder) -> dict[str, Network]:
         vectors = {name: each for name, each in networks(encoder.parent).items() if each.outputs == ("vectors",)}
         vectors.pop("text", None)
         return {name: replace(each, graph=_adapted(each.graph, encoder.adapter)) for name, each in vectors.items()}
+    if isinstance(encoder, CondensedEncoder):
+        raise ExportFailed(f"{encoder.name} is {encoder.parent.name} with condensed tokens; export that")
     if not isinstance(encoder, GraphEncoder):
         raise ExportFailed(f"{encoder.name} is no network of ours but code; there is nothing that ONNX could hold")
     return dict(_networks(encoder))

@@ -4,10 +4,10 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from embedder import licence, lite
-from embedder.adapter import StoredAdapter, split_name, stored_names
 from embedder.cache import default_folder
 from embedder.encoder import Blueprint, Encoder
 from embedder.errors import UnknownEncoder, WeightsError
+from embedder.stored_adapter import StoredAdapter, split_name, stored_names
 
 ENTRY_POINTS = "headwater.encoders"
 """Third-party encoders: an entry point `<name>` serves ``<name>`` and ``<name>/<anything>``. It refers to a
@@ -45,7 +45,8 @@ def load(
             on a CPU.
         cache_dir: for converted models and reference vectors; the user's cache folder when None.
         threads: of the engine on a CPU; its own choice when None.
-        adapters: folder of the adapters of derived encoders, ``<encoder>+mlcd-<version>``; none is known when None.
+        adapters: folder of the adapters of derived encoders, ``<encoder>+mlcd-<version>`` and
+            ``<encoder>+tokens-<version>``; none is known when None.
         accept_noncommercial: that the use is not commercial, which the weights of ImageBind want.
 
     Raises UnknownEncoder, LicenceNotAccepted, WeightsError (also for an adapter that is not there), and ValueError for
@@ -54,10 +55,10 @@ def load(
     from embedder import graph_encoder
 
     if derived := split_name(name):
-        from embedder.adapted import AdaptedEncoder
+        from embedder.adapted import derive
 
-        parent, version = derived
-        stored = _adapter(name, version, adapters)
+        parent, adapter = derived
+        stored = _adapter(name, adapter, adapters)
         base = load(
             parent,
             backend=backend,
@@ -66,7 +67,7 @@ def load(
             adapters=adapters,
             accept_noncommercial=accept_noncommercial,
         )
-        return AdaptedEncoder(base, stored)
+        return derive(base, stored)
     if name == "melstat":
         from embedder.melstat import MelStatistics
 
@@ -111,12 +112,12 @@ def _blueprint(name: str, folder: Path) -> Blueprint | None:
     return None
 
 
-def _adapter(name: str, version: str, adapters: Path | None) -> StoredAdapter:
-    folder = adapters / f"mlcd-{version}" if adapters else None
+def _adapter(name: str, adapter: str, adapters: Path | None) -> StoredAdapter:
+    folder = adapters / adapter if adapters else None
     if folder is None or not folder.is_dir():
         raise WeightsError(
             f"the adapter of {name!r} is not in {str(adapters or 'any folder')!r}; name the folder that has it with "
-            f"HEADWATER_ADAPTERS, or copy mlcd-{version} there; found: {', '.join(stored_names(adapters)) or 'none'}"
+            f"HEADWATER_ADAPTERS, or copy {adapter} there; found: {', '.join(stored_names(adapters)) or 'none'}"
         )
     return StoredAdapter.load(folder)
 

@@ -15,7 +15,8 @@ from classifiers.fit.clustering import MOST_PER_CENTRE, adapter_clusters
 from classifiers.fit.recipe import Recipe
 from classifiers.manifest import package_versions
 from embedder.adapted import adapted_probe
-from embedder.adapter import Adapter, StoredAdapter
+from embedder.adapter import Adapter
+from embedder.stored_adapter import StoredAdapter
 from services.clusters import OnProgress
 from services.derived import fill
 from store import Features, Store
@@ -96,8 +97,8 @@ def adapt(
     adapter = Adapter({"mean": made.mean, **fitted.arrays})
     record = _record(rows, wanted, made, len(ids), fitted.curve)
     stored = StoredAdapter(rows.features.name, rows.features.fingerprint, adapter, record)
-    path = stored.save(adapters, {"report.md": to_markdown(stored).encode()})
-    table, written = _write(store, rows.features, stored, on_progress)
+    path = stored.save(adapters, {"report.md": to_markdown(stored, adapter).encode()})
+    table, written = _write(store, rows.features, stored, adapter, on_progress)
     return Adapted(
         name=stored.name,
         fingerprint=table.fingerprint,
@@ -143,21 +144,23 @@ def _record(
     }
 
 
-def _write(store: Store, parent: Features, stored: StoredAdapter, on_progress: OnProgress) -> tuple[Features, int]:
+def _write(
+    store: Store, parent: Features, stored: StoredAdapter, adapter: Adapter, on_progress: OnProgress
+) -> tuple[Features, int]:
     """The table of the derived encoder with all that its parent's has, and how many rows were new there."""
-    probe = adapted_probe(parent.probe, parent.spec, stored.adapter)
+    probe = adapted_probe(parent.probe, parent.spec, adapter)
     table = store.ensure_features(stored.name, stored.spec(parent.spec), probe)
-    return table, fill(parent, table, stored.adapter, lambda done, total: on_progress(done, total, "vectors adapted"))
+    return table, fill(parent, table, adapter, lambda done, total: on_progress(done, total, "vectors adapted"))
 
 
-def to_markdown(stored: StoredAdapter) -> str:
+def to_markdown(stored: StoredAdapter, adapter: Adapter) -> str:
     """One page: how the adapter was made, and its training curve."""
     record: dict[str, Any] = dict(stored.record)
     recipe = ", ".join(f"{key} = {value}" for key, value in record["recipe"].items())
     lines = [
         f"# Adapter {stored.name}",
         "",
-        f"{stored.adapter.input_dim} → {stored.adapter.dim} numbers, learned without labels from {record['rows']:,} "
+        f"{adapter.input_dim} → {adapter.dim} numbers, learned without labels from {record['rows']:,} "
         f"vectors of {stored.parent} ({stored.fingerprint[:12]}) and {record['clusters']:,} clusters.",
         f"Recipe: {recipe}.",
         "",

@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from threadpoolctl import threadpool_limits
 
 from embedder import probe
-from embedder.adapted import AdaptedEncoder
 from embedder.encoder import Encoder
 from embedder.media import DEFAULT_LIMITS, Limits
 from embedder.spec import EncoderSpec, Modality
 from services.ahead import map_ahead
-from services.derived import fill
+from services.derived import from_parent
 from services.outcome import Outcome
 from services.profile import Profile
 from services.room import Size, require_room
@@ -80,7 +79,7 @@ def backfill(
     features = open_features(store, encoder)
     token_table = store.ensure_tokens(encoder.name, encoder.spec, features.probe) if tokens else None
     job = Job(store, encoder, features, token_table, batch=batch, limits=limits)
-    adapted = from_parent(store, encoder, features) if isinstance(encoder, AdaptedEncoder) else 0
+    adapted = from_parent(store, encoder, features, token_table)
     missing = missing_assets(store, encoder.spec, tokens=tokens, retry_quarantined=retry_quarantined)
     total = sum(map(len, missing.values())) + adapted
     progress, start = Progress(total=total, done=adapted, profile=job.profile), time.perf_counter()
@@ -121,12 +120,3 @@ def missing_assets(
         )
         for modality in spec.modalities
     }
-
-
-def from_parent(store: Store, encoder: AdaptedEncoder, features: Features) -> int:
-    """Rows that were written from the parent's stored vectors."""
-    try:
-        parent = store.features(encoder.spec.parent or "")
-    except UnknownFeatures:
-        return 0
-    return fill(parent, features, encoder.adapter, lambda *_: None)

@@ -1,6 +1,8 @@
-"""Commands that learn without labels: cluster, adapt."""
+"""Commands that learn without labels: cluster, adapt, condense."""
 
 import json
+import math
+import os
 import time
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
@@ -8,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from services.cli import output
-from services.cli.output import EncoderOption, JsonOption, StoreOption
+from services.cli.output import AcceptOption, BackendOption, EncoderOption, JsonOption, StoreOption
 
 app = typer.Typer()
 
@@ -108,6 +110,76 @@ def adapt(
     _show(result, done.notes, as_json)
     if not as_json:
         output.out.print(f"next: headwater train --encoder {done.name} --task T --name N")
+
+
+@app.command()
+def condense(
+    encoder: EncoderOption = "lite0",
+    pool: Annotated[int, typer.Option(min=1, help="mean of so many × so many neighbouring tokens")] = 1,
+    components: Annotated[
+        float | None,
+        typer.Option(help="principal components of a token, or the share of the variance (0…1) that they keep"),
+    ] = None,
+    images: Annotated[int, typer.Option(min=2, help="learn the components from so many, at most")] = 1000,
+    rows_of: RowsOption = None,
+    seed: SeedOption = 0,
+    backend: BackendOption = None,
+    accept_noncommercial: AcceptOption = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make an encoder's patch tokens fewer and narrower: a derived encoder with tokens that a store can hold."""
+    from embedder import registry
+    from services import condensing as job
+    from store import Store
+
+    if pool == 1 and components is None:
+        raise typer.BadParameter("say how: --pool 2, --components 128, or both")
+    number = _components(components)
+    settings = output.settings(store=store, backend=backend, accept_noncommercial=accept_noncommercial)
+    wanted = job.Wanted(pool=pool, components=number, images=images, rows_of=rows_of, seed=seed)
+    start = time.perf_counter()
+    opened = Store.open(settings.store, must_exist=True)
+    parent = registry.load(
+        encoder,
+        backend=settings.backend,
+        cache_dir=settings.cache,
+        adapters=settings.adapters,
+        accept_noncommercial=settings.accept_noncommercial,
+    )
+    with output.progress_bar("condense") as bar:
+        done = job.condense(
+            opened,
+            parent,
+            wanted,
+            settings.adapters,
+            threads=os.cpu_count() or 1,
+            limits=settings.limits,
+            on_progress=bar,
+        )
+    result = {
+        "encoder": done.name,
+        "fingerprint": done.fingerprint[:12],
+        "tokens": [" × ".join(map(str, shape)) for shape in (done.before, done.after)],
+        "bytes_an_image": [2 * math.prod(shape) for shape in (done.before, done.after)],
+        "variance_kept": round(done.kept, 4),
+        "learned_from": done.learned,
+        "seconds": round(time.perf_counter() - start, 2),
+    }
+    _show(result, (), as_json)
+    if not as_json:
+        output.out.print(f"next: headwater backfill --tokens --encoder {done.name}")
+
+
+def _components(given: float | None) -> float | None:
+    """Whole numbers as int, which is what tells them from shares."""
+    if given is None or 0 < given < 1:
+        return given
+    if given < 1 or not given.is_integer():
+        raise typer.BadParameter(
+            f"--components takes a whole number from 1 on, or a share between 0 and 1, not {given}"
+        )
+    return int(given)
 
 
 def _show(result: Mapping[str, Any], notes: Sequence[str], as_json: bool) -> None:

@@ -94,11 +94,11 @@ def _heads(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 def _adapters(settings: Settings) -> Iterator[tuple[str, str]]:
-    from embedder.adapter import StoredAdapter
     from embedder.errors import WeightsError
+    from embedder.stored_adapter import StoredAdapter, adapter_folders
 
     found = []
-    for folder in sorted(settings.adapters.glob("mlcd-*")):
+    for folder in adapter_folders(settings.adapters):
         try:
             found.append(StoredAdapter.load(folder).name)
         except WeightsError as error:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pyarrow as pa
 
-from embedder.adapted import AdaptedEncoder
 from embedder.encoder import Encoder
 from embedder.media import DEFAULT_LIMITS, Limits
 from embedder.spec import Modality
-from services.backfill import Progress, ensure_features, from_parent, missing_assets
+from services.backfill import Progress, ensure_features, missing_assets
+from services.derived import from_parent
 from services.distributed.cluster import Cluster, connected, quiet
 from services.distributed.worker import Attempts, Done, Load, Work, Worker
 from services.errors import ClusterProblem, WorkerFailed
@@ -54,7 +54,7 @@ def backfill(
         if tokens:  # committed first: a vector in the store then says that the item is complete
             tables.insert(0, store.ensure_tokens(encoder.name, encoder.spec, features.probe))
         fingerprint = encoder.spec.fingerprint
-        adapted = from_parent(store, encoder, features) if isinstance(encoder, AdaptedEncoder) else 0
+        adapted = from_parent(store, encoder, features, tables[0] if tokens else None)
         missing = missing_assets(store, encoder.spec, tokens=tokens, retry_quarantined=retry_quarantined)
         ids = [id_ for some in missing.values() for id_ in some]
         progress, start = Progress(total=len(ids) + adapted, done=adapted), time.perf_counter()

@@ -11,10 +11,11 @@ from safetensors.numpy import load_file
 
 from embedder import probe, registry
 from embedder.adapted import AdaptedEncoder
-from embedder.adapter import Adapter, StoredAdapter, split_name, stored_names
+from embedder.adapter import Adapter
 from embedder.errors import UnknownEncoder, WeightsError
 from embedder.image import decode
 from embedder.lite import RECORDS
+from embedder.stored_adapter import StoredAdapter, split_name, stored_names
 
 PARENT = RECORDS["lite0"].spec
 
@@ -99,6 +100,19 @@ def test_its_identity_is_that_of_arrays_and_parent():
         others[2].spec(PARENT)
 
 
+def test_an_adapter_of_before_there_were_condensers_is_the_same(tmp_path):
+    """Digest, version and a manifest without "kind" as the first ones were."""
+    few = Adapter({"mean": np.arange(3, dtype=np.float32), "weight": np.eye(2, 3, dtype=np.float32)})
+    made = StoredAdapter("lite0", "f" * 64, few)
+    assert few.digest == "94cb6e223bc41062da8d1518d5bbb7cd5bd6d045664d58d935c4eb45812fcf5e"
+    assert made.folder == "mlcd-fe1a1f4bd116"
+    path = made.save(tmp_path)
+    manifest = json.loads((path / "manifest.json").read_bytes())
+    assert manifest.pop("kind") == "mlcd"
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    assert StoredAdapter.load(path).adapter.digest == few.digest
+
+
 def damage_arrays(path):
     file = path / "adapter.safetensors"
     data = bytearray(file.read_bytes())
@@ -148,9 +162,9 @@ def test_a_missing_adapter_says_where_it_was_looked_for(tmp_path, adapters):
 
 
 def test_names():
-    assert split_name("lite0+mlcd-0123456789ab") == ("lite0", "0123456789ab")
-    assert split_name("openclip/a@/b+c.pt+mlcd-0123456789ab") == ("openclip/a@/b+c.pt", "0123456789ab")
-    assert split_name("a+mlcd-0123456789ab+mlcd-ba9876543210") == ("a+mlcd-0123456789ab", "ba9876543210")
+    assert split_name("lite0+mlcd-0123456789ab") == ("lite0", "mlcd-0123456789ab")
+    assert split_name("openclip/a@/b+c.pt+mlcd-0123456789ab") == ("openclip/a@/b+c.pt", "mlcd-0123456789ab")
+    assert split_name("a+mlcd-0123456789ab+mlcd-ba9876543210") == ("a+mlcd-0123456789ab", "mlcd-ba9876543210")
     assert split_name("lite0+mlcd-short") is None
     with pytest.raises(UnknownEncoder):
         registry.load("nobody+mlcd-short")

@@ -11,9 +11,11 @@ from PIL import Image
 from towers import mlcd, openclip, timm_tower
 
 from embedder import checks, registry
-from embedder.adapted import AdaptedEncoder
-from embedder.adapter import Adapter, StoredAdapter
+from embedder.adapted import AdaptedEncoder, CondensedEncoder
+from embedder.adapter import Adapter
+from embedder.condenser import Condenser
 from embedder.encoder import Embedding
+from embedder.stored_adapter import StoredAdapter
 
 PLUGIN = Path(__file__).parents[2] / "examples" / "encoder_plugin"
 NAMES = {
@@ -59,8 +61,8 @@ def load(folder, cache_dir, example):
         return made[family, backend]
 
     def anew(family, backend):
-        if family == "derived":
-            return derived(load("lite0", backend))
+        if family in DERIVED:
+            return DERIVED[family](load("lite0", backend))
         if family in EXAMPLES:
             return example(family).load(family, backend=backend, cache_dir=cache_dir, threads=None)
         return registry.load(NAMES[family].format(folder=folder), backend=backend, cache_dir=cache_dir)
@@ -68,14 +70,24 @@ def load(folder, cache_dir, example):
     return load
 
 
-def derived(parent):
+def adapted(parent):
     random = np.random.default_rng(0)
     arrays = {"mean": random.normal(size=1280, scale=0.01), "weight": random.normal(size=(6, 1280))}
     adapter = Adapter({name: array.astype(np.float32) for name, array in arrays.items()})
     return AdaptedEncoder(parent, StoredAdapter("lite0", parent.spec.fingerprint, adapter, {"rows": 3}))
 
 
-@pytest.mark.parametrize("family", [*NAMES, "derived", *EXAMPLES])
+def condensed(parent):
+    axes = np.linalg.qr(np.random.default_rng(0).normal(size=(1280, 6)))[0].T
+    arrays = {"pool": np.ones(1) * 2, "mean": np.zeros(1280), "components": axes}
+    condenser = Condenser({name: array.astype(np.float32) for name, array in arrays.items()})
+    return CondensedEncoder(parent, StoredAdapter("lite0", parent.spec.fingerprint, condenser))
+
+
+DERIVED = {"adapted": adapted, "condensed": condensed}
+
+
+@pytest.mark.parametrize("family", [*NAMES, *DERIVED, *EXAMPLES])
 @pytest.mark.parametrize("check", checks.CHECKS, ids=lambda check: check.__name__)
 def test_every_encoder_keeps_every_promise(load, family, check):
     check(load(family))

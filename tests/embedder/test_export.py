@@ -18,7 +18,7 @@ from sklearn.datasets import load_sample_images
 
 from embedder import probe, registry
 from embedder.adapted import AdaptedEncoder
-from embedder.adapter import Adapter, StoredAdapter
+from embedder.adapter import Adapter
 from embedder.cache import Cache
 from embedder.encoder import Blueprint, Graph, Port
 from embedder.engine import TorchEngine
@@ -26,6 +26,7 @@ from embedder.errors import ExportFailed
 from embedder.export import export
 from embedder.graph_encoder import GraphEncoder
 from embedder.spec import EncoderSpec, ImagePreprocessing
+from embedder.stored_adapter import StoredAdapter
 
 TEXTS = ["a palace by the water", "two red flowers, close up, in the early light of a long day", "x"]
 SIZE, DIM = 16, 8

@@ -1,4 +1,4 @@
-"""A derived encoder from the command line on: clustered, adapted, trained on, backfilled, served; always one vector."""
+"""Derived encoders from the command line on: learned, trained on, backfilled, served; always one vector, or token."""
 
 import json
 import os
@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from pictures import photo
 
+from services.client import Client
 from services.processes import free_ports, running
 from services.settings import Settings
 from store import Store, asset_id
@@ -109,11 +110,48 @@ def test_a_damaged_or_missing_adapter_stops_writers_with_a_sentence(settings, he
     assert derived in told
 
 
+def test_condensed_tokens_come_from_stored_ones_or_from_images_and_answer(settings, headwater, photos, tmp_path):
+    made = headwater("condense", "--pool", 2, "--components", 16, "--images", 64)
+    assert made["tokens"] == ["49 × 1280", "16 × 16"]
+    assert made["bytes_an_image"] == [125_440, 512]
+    assert 0.1 < made["variance_kept"] < 0.9
+    assert made["learned_from"] == 64
+    assert headwater("condense", "--pool", 2, "--components", 16, "--images", 64)["encoder"] == made["encoder"]
+    encoder = made["encoder"]
+    (tmp_path / "new.png").write_bytes(photo(78))
+    headwater("ingest", tmp_path / "new.png")
+    store = Store.open(settings.store)
+    whole = store.tokens("lite0").rows
+    done = headwater("backfill", "--encoder", encoder, "--tokens", "--profile")
+    assert (done["embedded"], done["profile"]["encode"]["busy"] > 0) == (len(store.assets.ids("image")), True)
+    assert headwater("backfill", "--encoder", encoder, "--tokens")["embedded"] == 0
+    assert store.tokens("lite0").rows == whole  # only the condensed ones are kept of a new image
+    ids = [asset_id(photos[0]), asset_id(photo(78))]  # condensed from the stored tokens, and by the backfill
+    _, stored = store.tokens(encoder).get(ids)
+    settled = ["--kind", "decoder", "--name", "small", "--set", "queries=groups", "--set", "width=32"]
+    headwater("train", "--task", "looks", "--encoder", encoder, *settled, "--set", "epochs=2")
+    serving = settings.model_copy(update={"encoders": (encoder,)})
+    with running(serving) as services, httpx.Client(timeout=60) as http:
+        with Client(services.embedding_url, service="embedding") as client:
+            answer = client.embed([photos[0], photo(78)], encoder=encoder, tokens=True)
+        for item, tokens in zip(answer.items, stored, strict=True):
+            assert cosine(item.vector, tokens.ravel()) > 0.999
+        url = f"{services.classification_url}/classify"
+        by_image = http.post(url, params={"head": "small"}, files={"images": ("a.jpg", photos[0])})
+        by_id = http.post(url, params={"head": "small"}, json={"ids": [ids[0]]})
+        assert by_image.status_code == by_id.status_code == 200, (by_image.text, by_id.text)
+        [one], [two] = (answer.json()["items"][0]["answers"] for answer in (by_image, by_id))
+        scores = [{each["label"]: each["probability"] for each in answer["top_k"]} for answer in (one, two)]
+        assert scores[0] == pytest.approx(scores[1], abs=0.02)
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (["adapt", "--set", "epoch=3"], "unknown parameter 'epoch'; known: loss"),
         (["cluster", "--task", "defective"], "taken by a task of your own"),
+        (["condense", "--encoder", "melstat", "--pool", "2"], "melstat gives no tokens that could be condensed"),
+        (["condense", "--components", "2000"], "components asked for; the rows vary in"),
     ],
 )
 def test_wrong_use_is_told_in_one_sentence(headwater, arguments, told):

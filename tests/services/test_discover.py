@@ -15,9 +15,9 @@ from classifiers.registry import Registry
 from classifiers.train import train
 from classifiers.training.rows import ids_digest
 from embedder.adapted import AdaptedEncoder
-from embedder.adapter import StoredAdapter
 from embedder.encoder import Embedding
 from embedder.spec import EncoderSpec, ImagePreprocessing
+from embedder.stored_adapter import StoredAdapter
 from services.adapting import Wanted as Adapting
 from services.adapting import adapt
 from services.backfill import backfill
