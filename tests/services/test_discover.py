@@ -181,7 +181,7 @@ def adapted(store: Store, tmp_path, on_progress=lambda *_: None, **changes):
 
 
 def test_an_adaptation_that_died_while_writing_goes_on(store, tmp_path, monkeypatch):
-    monkeypatch.setattr("services.derived.BATCH_ROWS", 50)
+    monkeypatch.setattr("services.derived.COMMIT_BYTES", 4 * DIM * 50)
     with pytest.raises(Killed):
         adapted(store, tmp_path, dying("vectors adapted", 100))
     [table] = [each for each in store.encoders() if each.name != "toy"]
