@@ -1,26 +1,48 @@
-"""Working ahead on threads, bounded."""
+"""Working ahead on threads, bounded in number and in bytes."""
 
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
 
+LEAST = 4
+"""Items ahead however large they are."""
 
-def read_ahead(items: Iterator[T], step: int, note: Callable[[int, float], None] = lambda *_: None) -> Iterator[T]:
-    """The items, taken on a thread of its own: while the caller goes through `step` of them, the next are read.
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """How far ahead: so many items, and about so many bytes.
+
+    Attributes:
+        size: bytes of an item, and of what is made of it.
+    """
+
+    items: int
+    bytes: int = sys.maxsize
+    size: Callable[[Any], int] = lambda _: 0
+
+
+def read_ahead(items: Iterator[T], bound: Bound, note: Callable[[int, float], None] = lambda *_: None) -> Iterator[T]:
+    """The items, taken on a thread of its own: while the caller goes through some, the next are read.
 
     Args:
+        bound: of how many are taken in one step.
         note: told of each step, on that thread: how many items, in how many seconds.
     """
 
     def read() -> list[T]:
-        start = time.perf_counter()
-        some = list(islice(items, step))
+        start, some, held = time.perf_counter(), list[T](), 0
+        for item in items:
+            some.append(item)
+            held += bound.size(item)
+            if len(some) == bound.items or held >= bound.bytes:
+                break
         note(len(some), time.perf_counter() - start)
         return some
 
@@ -31,12 +53,23 @@ def read_ahead(items: Iterator[T], step: int, note: Callable[[int, float], None]
             yield from some
 
 
-def map_ahead(pool: ThreadPoolExecutor, run: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:
-    """`map` on a pool, in order, that never has more than `ahead` results waiting (Executor.map has no bound)."""
-    waiting: deque[Future[R]] = deque()
+def map_ahead(pool: ThreadPoolExecutor, run: Callable[[T], R], items: Iterable[T], bound: Bound) -> Iterator[R]:
+    """`map` on a pool, in order, that never has more than `bound` waiting (Executor.map has no bound).
+
+    An item counts with its own bytes and those of the largest result so far: which are done nobody asks.
+    """
+    waiting: deque[tuple[Future[R], int]] = deque()
+    given = largest = 0
     for item in items:
-        waiting.append(pool.submit(run, item))
-        if len(waiting) > ahead:
-            yield waiting.popleft().result()
+        waiting.append((pool.submit(run, item), bound.size(item)))
+        given += waiting[-1][1]
+        if len(waiting) >= LEAST and not largest:
+            largest = bound.size(waiting[0][0].result())
+        while len(waiting) > bound.items or (len(waiting) > LEAST and given + largest * len(waiting) > bound.bytes):
+            future, size = waiting.popleft()
+            given -= size
+            result = future.result()
+            largest = max(largest, bound.size(result))
+            yield result
     while waiting:
-        yield waiting.popleft().result()
+        yield waiting.popleft()[0].result()

@@ -12,7 +12,7 @@ from embedder import probe
 from embedder.encoder import Encoder
 from embedder.media import DEFAULT_LIMITS, Limits
 from embedder.spec import EncoderSpec, Modality
-from services.ahead import map_ahead
+from services.ahead import Bound, map_ahead
 from services.derived import from_parent
 from services.outcome import Outcome
 from services.profile import Profile
@@ -93,7 +93,7 @@ def backfill(
         decoders = stack.enter_context(ThreadPoolExecutor(threads, thread_name_prefix="decode"))
         writer = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="write"))
         chunks = (chunk for modality, ids in missing.items() for chunk in job.chunks(decoders, modality, ids))
-        for written, failed in map_ahead(writer, job.write, chunks, 1):
+        for written, failed in map_ahead(writer, job.write, chunks, Bound(1)):
             progress.done += written
             progress.failures.add(failed)
             progress.seconds = time.perf_counter() - start

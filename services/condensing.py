@@ -22,7 +22,7 @@ from embedder.encoder import Encoder
 from embedder.errors import BadMedia
 from embedder.media import DEFAULT_LIMITS, Limits, decode
 from embedder.stored_adapter import StoredAdapter
-from services.ahead import map_ahead
+from services.ahead import Bound, map_ahead
 from store import Store
 from store.rows import strings
 
@@ -133,7 +133,7 @@ def _tokens(
 ) -> Iterator[NDArray[np.float32]]:
     """Tokens (n, P, F) of the images that can be read, a batch at a time."""
     with ThreadPoolExecutor(threads, thread_name_prefix="decode") as decoders:
-        prepared = map_ahead(decoders, partial(_prepare, encoder, limits), store.assets.contents(ids), BATCH)
+        prepared = map_ahead(decoders, partial(_prepare, encoder, limits), store.assets.contents(ids), Bound(BATCH))
         images = (each for each in prepared if each is not None)
         while batch := list(islice(images, BATCH)):
             tokens = encoder.embed(np.stack(batch), tokens=True).tokens

@@ -14,17 +14,17 @@ from embedder.encoder import Embedding, Encoder
 from embedder.errors import BadMedia
 from embedder.media import Limits, decode
 from embedder.spec import Modality
-from services.ahead import map_ahead, read_ahead
+from services.ahead import Bound, map_ahead, read_ahead
 from services.profile import Profile
 from store import Features, Quarantined, Store, stage_of
 
 CHUNK_ROWS = 512
 """Rows a commit. A killed backfill loses at most this much work; every commit is a version of the table."""
 
-AHEAD = 128
+AHEAD, AHEAD_BYTES = 128, 256 << 20
 """Assets decoded but not yet encoded, at most: enough to keep the engine fed, small enough to stay flat."""
 
-READ_AHEAD = 64
+READ_AHEAD, READ_AHEAD_BYTES = 64, 64 << 20
 """Assets read in one step; one such step waits for the decoders while the next is read."""
 
 
@@ -33,6 +33,13 @@ class Item:
     id: str
     prepared: NDArray[Any] | None
     failure: Quarantined | None = None
+
+
+def size_of(held: Item | tuple[str, bytes | Exception]) -> int:
+    """Bytes of what a backfill holds of an asset: its content, or what the encoder gets of it."""
+    if isinstance(held, Item):
+        return 0 if held.prepared is None else held.prepared.nbytes
+    return len(held[1]) if isinstance(held[1], bytes) else 0
 
 
 @dataclass(slots=True)
@@ -72,8 +79,10 @@ class Job:
 
     def chunks(self, decoders: ThreadPoolExecutor, modality: Modality, ids: Sequence[str]) -> Iterator[Chunk]:
         """Embed `ids`, in batches that begin with the first of them, and hand them on in chunks worth a commit."""
-        contents = read_ahead(self.store.assets.contents(ids), READ_AHEAD, partial(self.profile.add, "read"))
-        return self.encode(modality, map_ahead(decoders, partial(self.decode, modality), contents, AHEAD))
+        step = Bound(READ_AHEAD, READ_AHEAD_BYTES, size_of)
+        contents = read_ahead(self.store.assets.contents(ids), step, partial(self.profile.add, "read"))
+        bound = Bound(AHEAD, AHEAD_BYTES, size_of)
+        return self.encode(modality, map_ahead(decoders, partial(self.decode, modality), contents, bound))
 
     def whole(self, decoders: ThreadPoolExecutor, modality: Modality, ids: Sequence[str]) -> Chunk:
         """The same in one chunk, however large."""

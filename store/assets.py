@@ -18,8 +18,8 @@ CHUNK_ROWS = 16384
 CHUNK_BYTES = 64 << 20
 """A write holds at most so many rows and about so many bytes of content."""
 
-READ_ROWS = 64
-"""Contents are read so many at a time: with photos of a few MB that is a few hundred MB at most."""
+READ_ROWS, READ_BYTES = 64, 64 << 20
+"""Contents are read so many at a time, or about so many bytes where they are large."""
 
 _COLUMNS = ["id", "uri", "content"]
 
@@ -75,7 +75,7 @@ class Assets:
 
         Streams: a few items are in memory at a time, however many are asked.
         """
-        tables = self.table.fetch(ids, _COLUMNS, batch_rows=READ_ROWS)
+        tables = self.table.fetch(ids, _COLUMNS, batch_rows=READ_ROWS, batch_bytes=READ_BYTES)
         rows = chain.from_iterable(zip(*(table[name] for name in _COLUMNS), strict=True) for table in tables)
         row = next(rows, None)
         for id_ in ids:

@@ -2,16 +2,19 @@
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from store.rows import quoted
+from store.rows import in_order, quoted
 
 T = TypeVar("T")
 
 _ATTEMPTS = 30
+
+FIRST_ROWS = 8
+"""Read first, to learn how large rows are."""
 
 WORTH = 500
 """A pass over so many ids takes as long as looking one up in the index: 0.15 ms with a million rows."""
@@ -32,6 +35,26 @@ def locate(handle: Any, ids: Sequence[str]) -> dict[str, int] | None:
         pairs = zip(batch["id"].to_pylist(), batch["_rowid"].to_pylist(), strict=True)
         found.update((id_, row) for id_, row in pairs if id_ in wanted)
     return found
+
+
+def batches_of(
+    handle: Any,
+    ids: Sequence[str],
+    columns: Sequence[str],
+    located: dict[str, int] | None,
+    rows: int,
+    most_bytes: int | None,
+) -> Iterator[pa.Table]:
+    """The rows of `ids` in their order, of at most `rows` ids a table, and of fewer where rows are large."""
+    start, step = 0, rows if most_bytes is None else min(rows, FIRST_ROWS)
+    while start < len(ids):
+        some = ids[start : start + step]
+        found = in_order(rows_of(handle, some, columns, located), some)
+        yield found
+        start += step
+        if most_bytes is not None:
+            fitting = most_bytes * max(found.num_rows, 1) // max(found.nbytes, 1)
+            step = max(1, min(rows, 2 * step, fitting))
 
 
 def rows_of(handle: Any, ids: Sequence[str], columns: Sequence[str], located: dict[str, int] | None) -> pa.Table:

@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from store.errors import SnapshotGone, StoreError, WrongSchema
-from store.handles import locate, persist, query, rows_of
+from store.handles import batches_of, locate, persist, query
 from store.lock import exclusive
-from store.rows import in_order, local_path, unique
+from store.rows import local_path, unique
 
 FEW = 1000
 """Up to so many ids are looked up by an IN filter; above, one pass over the id column is cheaper."""
@@ -186,16 +186,17 @@ class Table:
         *,
         version: int | None = None,
         batch_rows: int = FEW,
+        batch_bytes: int | None = None,
     ) -> Iterator[pa.Table]:
-        """The rows of `ids` that are there, in the order of `ids`: one table for every `batch_rows` ids asked."""
+        """The rows of `ids` that are there, in the order of `ids`: one table for every `batch_rows` ids asked.
+
+        With `batch_bytes` for fewer ids where that many would be more bytes, as the tables before tell.
+        """
         # Row ids hold within one version only: pin one, so that a compaction meanwhile does no harm.
         handle = self._handle((self.version() or ABSENT) if version is None else version)
-        if handle is None:
-            return
-        located = None if len(ids) <= FEW else locate(handle, ids)
-        for start in range(0, len(ids), batch_rows):
-            some = ids[start : start + batch_rows]
-            yield in_order(rows_of(handle, some, columns, located), some)
+        if handle is not None:
+            located = None if len(ids) <= FEW else locate(handle, ids)
+            yield from batches_of(handle, ids, columns, located, batch_rows, batch_bytes)
 
     def nearest(self, vector: Any, column: str, k: int, metric: str) -> pa.Table:
         """(id, _distance) of the k nearest rows, by brute force unless someone made a vector index."""

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from embedder import registry
 from embedder.encoder import Encoder
 from embedder.errors import ProbeMismatch
 from embedder.image import decode
-from services.ahead import read_ahead
+from services.ahead import LEAST, Bound, map_ahead, read_ahead
 from services.backfill import backfill, open_features
 from services.ingest import ingest
 from services.room import Size, require_room
@@ -79,7 +80,7 @@ def test_the_profile_accounts_for_every_item_and_second(store, lite0: Encoder):
 
 def test_reading_ahead_keeps_the_order_and_never_runs_far_ahead():
     taken: list[int] = []
-    items = read_ahead((taken.append(i) or i for i in range(1000)), 10)
+    items = read_ahead((taken.append(i) or i for i in range(1000)), Bound(10))
     for i in range(995):
         assert next(items) == i
         assert len(taken) <= i + 20
@@ -91,13 +92,33 @@ def test_reading_ahead_hands_on_errors_and_leaves_no_thread():
         yield from range(15)
         raise OSError("disk gone")
 
-    before, items = threading.active_count(), read_ahead(failing(), 10)
+    before, items = threading.active_count(), read_ahead(failing(), Bound(10))
     with pytest.raises(OSError, match="disk gone"):
         list(items)
-    left = read_ahead(iter(range(100)), 10)
+    left = read_ahead(iter(range(100)), Bound(10))
     assert next(left) == 0
     left.close()
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize(("items", "size", "most"), [(8, 1, 8), (100, 10, 9), (100, 1000, LEAST)])
+def test_what_waits_is_bounded_in_number_and_in_bytes(items, size, most):
+    """100 bytes may wait, and what is made of an item of one byte is `size` bytes more."""
+    begun: list[int] = []
+    contents = [bytes([i]) for i in range(90)]
+    bound = Bound(items, 100, lambda held: 1 if isinstance(held, bytes) else size)
+    with ThreadPoolExecutor(2) as pool:
+        for i, found in enumerate(map_ahead(pool, lambda item: begun.append(1) or item[0], contents, bound)):
+            assert found == i
+            assert len(begun) <= i + 1 + most
+    assert len(begun) == 90
+
+
+def test_reading_ahead_is_bounded_in_bytes():
+    steps: list[int] = []
+    contents = [b"x" * 30] * 10 + [b"y" * 1000] * 3
+    assert list(read_ahead(iter(contents), Bound(64, 100, len), lambda items, _: steps.append(items))) == contents
+    assert steps == [4, 4, 3, 1, 1, 0]
 
 
 def test_tokens_are_stored_when_asked_for(store, lite0: Encoder):

@@ -7,7 +7,7 @@ import pytest
 from toystore import PROBE, make_assets, make_vectors, toy_spec
 
 import store.assets as assets_module
-from store import Added, Asset, Quarantined, Store, asset_id
+from store import Added, Asset, Quarantined, Store, asset_id, handles
 from store.errors import ContentChanged, UnknownId
 
 
@@ -43,6 +43,21 @@ def test_contents_keep_the_order_asked_and_errors_stay_alone(store: Store) -> No
             assert isinstance(data, UnknownId)
         else:
             assert data == contents[id_]
+
+
+def test_large_contents_are_read_a_few_at_a_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = [10] * 8 + [100_000] * 40
+    assets = [dataclasses.replace(each, content=bytes(n)) for each, n in zip(make_assets(48), sizes, strict=True)]
+    store.assets.add(assets)
+    read: list[int] = []
+    found = handles.rows_of
+    monkeypatch.setattr(
+        handles, "rows_of", lambda handle, ids, *rest: read.append(len(ids)) or found(handle, ids, *rest)
+    )
+    monkeypatch.setattr(assets_module, "READ_BYTES", 300_000)
+    ids = [a.id for a in assets]
+    assert [(id_, len(data)) for id_, data in store.assets.contents(ids)] == list(zip(ids, sizes, strict=True))
+    assert read == [8, 16, *[2] * 12]
 
 
 def test_contents_beyond_the_in_filter(store: Store) -> None:
