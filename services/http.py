@@ -10,6 +10,7 @@ from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.errors import HTTP_CODES, status_and_code
@@ -20,6 +21,9 @@ from services.schemas import ErrorBody, Problem
 log = logging.getLogger("headwater.http")
 
 RETRY_AFTER_SECONDS = 1
+
+CLIENT_GONE = 499
+"""The status in logs and metrics of a request whose client left before it was read: what nginx made customary."""
 
 
 class TooLarge(HTTPException):
@@ -83,6 +87,8 @@ class RequestScope:
 
         try:
             await self.app(scope, self._limited(scope, receive), send_with_id)
+        except ClientDisconnect:
+            status = CLIENT_GONE
         except Exception:
             log.exception("request failed", extra={"path": scope["path"]})
             if not status:

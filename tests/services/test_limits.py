@@ -61,6 +61,21 @@ def test_a_body_without_a_length_is_cut_off_while_it_is_read(tight):
     assert b" 413 " in answer.splitlines()[0]
 
 
+def test_a_client_that_leaves_while_it_sends_is_no_fault_of_the_service(tight):
+    host, port = tight.classification_url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(
+            b"POST /classify?head=gaussian HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n"
+            b"Content-Type: multipart/form-data; boundary=b\r\n\r\n" + START
+        )
+    line = 'headwater_requests_total{method="POST",route="/classify",status="499"} 1.0'
+    deadline = time.monotonic() + 20
+    while line not in (told := httpx.get(f"{tight.classification_url}/metrics").text):
+        assert time.monotonic() < deadline, told
+        time.sleep(0.02)
+    assert 'route="/classify",status="500"' not in told
+
+
 def _waiting(connection: socket.socket) -> bytes:
     connection.settimeout(0.05)
     try:
