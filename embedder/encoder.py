@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -136,6 +137,32 @@ class Blueprint:
     text: Graph | None = None
     tokeniser: Callable[[], Tokenise] | None = None
     towers: Mapping[Modality, Tower] = field(default_factory=dict)
+
+
+def image_blueprint(
+    spec: EncoderSpec, libraries: tuple[str, ...], build: "Callable[[bool], torch.nn.Module]"
+) -> Blueprint:
+    """Of an encoder that takes images alone.
+
+    Args:
+        libraries: as of `Graph`.
+        build: the network that gives (vectors,), or for True (vectors, tokens); asked so where `spec` has tokens.
+    """
+    if spec.image is None:
+        raise ValueError(f"{spec.architecture} says of no image how it is prepared")
+    port = Port((spec.image.size, spec.image.size, 3), "uint8")
+
+    def graph(part: str, tokens: bool) -> Graph:
+        return Graph(
+            key=f"{spec.fingerprint} {part}",
+            libraries=libraries,
+            build=partial(build, tokens),
+            ports=(port,),
+            normalise=spec.image,
+        )
+
+    with_tokens = graph("image and tokens", True) if spec.tokens else None
+    return Blueprint(spec=spec, image=graph("image", False), image_tokens=with_tokens)
 
 
 Run = Callable[[Sequence[NDArray[Any]]], list[NDArray[Any]]]

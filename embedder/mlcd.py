@@ -15,7 +15,7 @@ import torch
 import transformers
 
 from embedder import hub_folder, weights
-from embedder.encoder import Blueprint, Graph, Port
+from embedder.encoder import Blueprint, image_blueprint
 from embedder.errors import UnknownEncoder, WeightsError
 from embedder.spec import EncoderSpec
 
@@ -54,19 +54,7 @@ def blueprint(name: str) -> Blueprint:
     """
     folder = _folder(name)
     spec = _spec(folder, _config(folder), _load(folder))
-    assert spec.image is not None  # noqa: S101  # _spec always sets it
-    port = Port((spec.image.size, spec.image.size, 3), "uint8")
-
-    def graph(part: str, *, tokens: bool) -> Graph:
-        return Graph(
-            key=f"{spec.fingerprint} {part}",
-            libraries=("transformers",),
-            build=partial(_tower, folder, tokens=tokens),
-            ports=(port,),
-            normalise=spec.image,
-        )
-
-    return Blueprint(spec=spec, image=graph("image", tokens=False), image_tokens=graph("image and tokens", tokens=True))
+    return image_blueprint(spec, ("transformers",), partial(_tower, folder))
 
 
 def _folder(name: str) -> Path:
@@ -158,5 +146,5 @@ class _Tower(torch.nn.Module):
         return found.pooler_output, self.trunk.post_layernorm(found.last_hidden_state[:, 1:])
 
 
-def _tower(folder: Path, *, tokens: bool) -> torch.nn.Module:
+def _tower(folder: Path, tokens: bool) -> torch.nn.Module:
     return weights.frozen(_Tower(_load(folder), tokens))

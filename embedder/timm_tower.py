@@ -18,7 +18,7 @@ from timm.data import resolve_model_data_config
 from timm.models import get_arch_name
 
 from embedder import weights
-from embedder.encoder import Blueprint, Graph, Port
+from embedder.encoder import Blueprint, image_blueprint
 from embedder.errors import UnknownEncoder
 from embedder.spec import EncoderSpec, ImagePreprocessing
 
@@ -36,25 +36,8 @@ def blueprint(name: str) -> Blueprint:
     if not path or not _is_known(model):
         raise UnknownEncoder(f"timm/{name}", [f"timm/{known}@FILE" for known in _similar(model)])
     checkpoint = Path(path).expanduser()
-    network = _load(model, checkpoint)
-    spec = _spec(model, network)
-    assert spec.image is not None  # noqa: S101  # _spec always sets it
-    port = Port((spec.image.size, spec.image.size, 3), "uint8")
-
-    def graph(part: str, *, tokens: bool) -> Graph:
-        return Graph(
-            key=f"{spec.fingerprint} {part}",
-            libraries=("timm",),
-            build=partial(_tower, model, checkpoint, tokens=tokens),
-            ports=(port,),
-            normalise=spec.image,
-        )
-
-    return Blueprint(
-        spec=spec,
-        image=graph("image", tokens=False),
-        image_tokens=graph("image and tokens", tokens=True) if spec.tokens else None,
-    )
+    spec = _spec(model, _load(model, checkpoint))
+    return image_blueprint(spec, ("timm",), partial(_tower, model, checkpoint))
 
 
 def _is_known(model: str) -> bool:
@@ -161,5 +144,5 @@ class _Tower(torch.nn.Module):
         return (vectors,) if tokens is None else (vectors, tokens)
 
 
-def _tower(model: str, checkpoint: Path, *, tokens: bool) -> torch.nn.Module:
+def _tower(model: str, checkpoint: Path, tokens: bool) -> torch.nn.Module:
     return weights.frozen(_Tower(_load(model, checkpoint), tokens))

@@ -8,14 +8,14 @@ tag says which it needs, and so does a folder's record, and that is what is buil
 its name does: ``ViT-B-32-quickgelu@file``.
 """
 
-from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
 
 from embedder import weights
-from embedder.encoder import Blueprint, Graph, Port
+from embedder.encoder import Blueprint, Graph, Port, image_blueprint
 from embedder.openclip import model as clip
 from embedder.openclip import output, source, towers
 from embedder.openclip.output import Output
@@ -35,25 +35,16 @@ def blueprint(name: str) -> Blueprint:
     found = source.find(rest)
     model = clip.load(found)
     spec = describe(found, model, wanted)
-    length = clip.context_length(found)
-    image = spec.image
-    assert image is not None  # noqa: S101  # `describe` always sets it
-    pixels = (Port((image.size, image.size, 3), "uint8"),)
-
-    def graph(part: str, ports: tuple[Port, ...], build: Callable[[], torch.nn.Module]) -> Graph:
-        normalise = None if part == "text" else image
-        return Graph(
-            key=f"{spec.fingerprint} {part}", libraries=_LIBRARIES, build=build, ports=ports, normalise=normalise
-        )
-
-    tower = partial(_image_tower, found, wanted)
-    return Blueprint(
-        spec=spec,
-        image=graph("image", pixels, partial(tower, tokens=False)),
-        image_tokens=graph("image and tokens", pixels, partial(tower, tokens=True)) if spec.tokens else None,
-        text=graph("text", (Port((length,), "int64"),), partial(_text_tower, found)) if spec.text else None,
-        tokeniser=partial(clip.tokeniser, found) if spec.text else None,
+    plan = image_blueprint(spec, _LIBRARIES, partial(_image_tower, found, wanted))
+    if not spec.text:
+        return plan
+    text = Graph(
+        key=f"{spec.fingerprint} text",
+        libraries=_LIBRARIES,
+        build=partial(_text_tower, found),
+        ports=(Port((clip.context_length(found),), "int64"),),
     )
+    return replace(plan, text=text, tokeniser=partial(clip.tokeniser, found))
 
 
 def describe(found: Source, model: Any, wanted: Output) -> EncoderSpec:
@@ -108,7 +99,7 @@ def _preprocessing(config: dict[str, Any], architecture: str) -> ImagePreprocess
     )
 
 
-def _image_tower(found: Source, wanted: Output, *, tokens: bool) -> torch.nn.Module:
+def _image_tower(found: Source, wanted: Output, tokens: bool) -> torch.nn.Module:
     return weights.frozen(towers.image(clip.load(found).visual, wanted, tokens=tokens))
 
 

@@ -60,7 +60,9 @@ def ingest(
         )
     opened.optimize()
     if not done.items:
-        raise BadSource(f"no file in {', '.join(source)}; give a folder of class folders, a Parquet file or files")
+        raise BadSource(
+            f"no file in {', '.join(source)}; give a folder of class folders, a Parquet file, or files one by one"
+        )
     result = {
         "store": settings.store,
         "new_assets": done.new,

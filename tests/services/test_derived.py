@@ -1,15 +1,13 @@
 """Derived encoders from the command line on: learned, trained on, backfilled, served; always one vector, or token."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
+from commands import runner
 from pictures import photo
 
 from services.client import Client
@@ -37,19 +35,15 @@ def settings(home, tmp_path_factory) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def headwater(settings, tmp_path_factory):
+def headwater(settings):
     """Runs the command; gives what it prints as JSON."""
-    environment = os.environ | settings.environment()
+    run = runner(settings.environment())
 
-    def run(*arguments: object, code: int = 0) -> dict:
-        command = [sys.executable, "-m", "services.cli", *map(str, arguments)]
-        command += ["--json"] if code == 0 else []
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-        assert done.returncode == code, done.stderr
-        assert "Traceback" not in done.stderr
-        return json.loads(done.stdout) if code == 0 else {"error": done.stderr}
+    def told(*arguments: object, code: int = 0) -> dict:
+        out, err = run(*arguments, *([] if code else ["--json"]), code=code)
+        return {"error": err} if code else json.loads(out)
 
-    return run
+    return told
 
 
 @pytest.fixture(scope="module")

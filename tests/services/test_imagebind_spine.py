@@ -2,14 +2,12 @@
 
 import io
 import json
-import os
-import subprocess
-import sys
 
 import httpx
 import numpy as np
 import pytest
 from binds import DIM, build, save
+from commands import runner
 from pictures import photo
 from scipy.special import softmax
 from sounds import sound
@@ -78,14 +76,7 @@ def settings(home, name):
 
 @pytest.fixture(scope="module")
 def headwater(settings):
-    def run(*arguments, code=0):
-        command = [sys.executable, "-m", "services.cli", *map(str, arguments)]
-        environment = os.environ | settings.environment()
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-        assert done.returncode == code, done.stderr
-        return done.stdout, done.stderr
-
-    return run
+    return runner(settings.environment())
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import runner
 from PIL import Image
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "encoder_plugin"
@@ -41,13 +42,8 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def headwater(environment, folder):
-    def run(*arguments):
-        command = [sys.executable, "-m", "services.cli", *map(str, arguments), "--json"]
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-    return run
+    run = runner(environment, folder)
+    return lambda *arguments: json.loads(run(*arguments, "--json")[0])
 
 
 def test_from_photos_to_a_head(headwater):

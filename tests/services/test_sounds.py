@@ -2,13 +2,11 @@
 
 import io
 import json
-import os
-import subprocess
-import sys
 
 import httpx
 import numpy as np
 import pytest
+from commands import runner
 from pictures import photo
 from sounds import sound
 
@@ -56,15 +54,7 @@ def settings(tmp_path_factory, cache_dir):
 
 @pytest.fixture(scope="module")
 def headwater(settings):
-    def run(*arguments, code=0):
-        command = [sys.executable, "-m", "services.cli", *map(str, arguments)]
-        done = subprocess.run(
-            command, env=os.environ | settings.environment(), capture_output=True, text=True, timeout=300
-        )
-        assert done.returncode == code, done.stderr
-        return done.stdout, done.stderr
-
-    return run
+    return runner(settings.environment())
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from embedder.encoder import Blueprint, Encoder, Graph, Port
+from embedder.encoder import Encoder, image_blueprint
 from embedder.graph_encoder import assemble
 from embedder.spec import EncoderSpec, ImagePreprocessing
 from embedder.weights import digest, frozen
@@ -64,14 +64,5 @@ def load(name: str, *, backend: str, cache_dir: Path | None, threads: int | None
         image=IMAGE,
     )
 
-    def graph(part: str, *, tokens: bool) -> Graph:
-        return Graph(
-            key=f"{spec.fingerprint} {part}",
-            libraries=(),
-            build=lambda: frozen(Textures(tokens)),
-            ports=(Port((SIZE, SIZE, 3), "uint8"),),
-            normalise=IMAGE,
-        )
-
-    plan = Blueprint(spec=spec, image=graph("image", tokens=False), image_tokens=graph("tokens", tokens=True))
+    plan = image_blueprint(spec, libraries=(), build=lambda tokens: frozen(Textures(tokens)))
     return assemble(name, plan, backend, cache_dir, threads)

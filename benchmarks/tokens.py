@@ -1,0 +1,73 @@
+"""What condensing patch tokens costs a decoder: mAP on test rows, and the bytes of a picture's tokens.
+
+    python -m benchmarks.tokens --data FOLDER [--task coco18_share] [--work FOLDER]
+
+Decoder heads with group queries, on all frequent labels of the task, learned from lite0's tokens: whole, and as
+`headwater condense` makes them. Components are learned from training rows. Settings are those of `benchmarks.quality`;
+nothing is tuned here.
+"""
+
+import argparse
+import math
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.measure import machine
+from benchmarks.quality import zero_shot
+from benchmarks.quality.__main__ import WORK
+from benchmarks.quality.vectors import prepare
+from classifiers.evaluate_labels import evaluate_labels
+from classifiers.fit.labelwise import LabelwiseClassifier
+from embedder import registry
+from embedder.stored_adapter import StoredAdapter
+from services.condensing import Wanted, condense
+from services.settings import Settings
+from store import Store
+
+WAYS = ((1, None), (2, None), (1, 256), (1, 64), (2, 256), (2, 64), (7, None))
+"""(pool, components); a pool of 7 leaves the mean of all."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--task", choices=zero_shot.TASKS, default=zero_shot.TASKS[0])
+    parser.add_argument("--work", type=Path, default=WORK, help="the store is kept there")
+    options = parser.parse_args()
+    print(machine())
+    store = Store.open(options.work / "headwater.db")
+    prepare(store, options.data, [options.task])
+    pictures = zero_shot.read(store, options.task)
+    names, (Y, own) = pictures.names, zero_shot.learning(pictures, pictures.names)
+    truth = pictures.truth[~pictures.training]
+    pooled = LabelwiseClassifier().fit(pictures.vectors[own], Y, names).head_
+    control = evaluate_labels(pooled.scores(pictures.vectors[~pictures.training]), truth, names, 0.0)
+    print(f"{options.task}, {len(own)} training rows, {len(names)} labels")
+    print(f"logistic regression a label on pooled vectors: mAP {control.map:.3f}")
+    encoder = registry.load(zero_shot.ENCODER, cache_dir=Settings().cache)
+    for pool, components in WAYS:
+        told, some = "whole", pictures
+        if (pool, components) != (1, None):
+            wanted = Wanted(pool=pool, components=components, rows_of=options.task)
+            made = condense(store, encoder, wanted, options.work / "adapters")
+            condenser = StoredAdapter.load(made.path).adapter
+            parts = np.array_split(pictures.tokens, math.ceil(len(pictures.tokens) / zero_shot.READ_ROWS))
+            some = replace(pictures, tokens=np.concatenate([condenser(part) for part in parts]))
+            told = f"pool {pool}, {components or 'all'} components, {made.kept:.0%} of the variance"
+        start = time.perf_counter()
+        head = zero_shot.unfitted(some, "groups").fit(some.tokens[own], Y, names).head_
+        seconds = time.perf_counter() - start
+        found = evaluate_labels(zero_shot.flat(head.scores, some), truth, names, 0.0)
+        shape = some.tokens.shape[1:]
+        print(
+            f"{told}: {shape[0]} × {shape[1]} = {2 * math.prod(shape) / 1000:.1f} kB, mAP {found.map:.3f}, "
+            f"fit in {seconds:.0f} s",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,23 @@
+"""The command as a user runs it, in a process of its own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+Runner = Callable[..., tuple[str, str]]
+
+
+def runner(environment: Mapping[str, str], folder: Path | None = None) -> Runner:
+    """Runs `headwater ARGUMENTS`, wants its exit code and no traceback; gives standard output and error."""
+
+    def run(*arguments: object, code: int = 0) -> tuple[str, str]:
+        command = [sys.executable, "-m", "services.cli", *map(str, arguments)]
+        full = os.environ | environment
+        done = subprocess.run(command, cwd=folder, env=full, capture_output=True, text=True, timeout=300)
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stderr, done.stderr
+        return done.stdout, done.stderr
+
+    return run
