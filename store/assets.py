@@ -18,7 +18,7 @@ CHUNK_ROWS = 16384
 CHUNK_BYTES = 64 << 20
 """A write holds at most so many rows and about so many bytes of content."""
 
-READ_ROWS, READ_BYTES = 64, 64 << 20
+READ_ROWS, READ_BYTES = 256, 64 << 20
 """Contents are read so many at a time, or about so many bytes where they are large."""
 
 _COLUMNS = ["id", "uri", "content"]

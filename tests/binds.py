@@ -1,12 +1,18 @@
-"""Small ImageBind models with random weights, in files as the encoder takes them."""
+"""Small ImageBind models with random weights, in files as the encoder takes them, and files of what they take."""
 
 import importlib
+import io
 import json
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
+import numpy as np
 import torch
+from pictures import photo
+from PIL import Image
+from sounds import sound
+from videos import animation, film
 
 from embedder.imagebind.model import HEADS, library
 
@@ -48,3 +54,26 @@ def loaders(monkeypatch):
         monkeypatch.setitem(sys.modules, name, stub)
     monkeypatch.delitem(sys.modules, "imagebind.data", raising=False)
     return SimpleNamespace(**vars(importlib.import_module("imagebind.data")))
+
+
+def depth(seed):
+    """A ramp in millimetres, as a PNG of 16 bits."""
+    out = io.BytesIO()
+    ramp = np.linspace(500, 4000 + 300 * seed, 64 * 48).reshape(48, 64).astype(np.uint16)
+    Image.fromarray(ramp).save(out, "PNG")
+    return out.getvalue()
+
+
+def motion(seed):
+    walk = np.random.default_rng(seed).normal(size=(300, 6)).cumsum(axis=0)
+    return "\n".join(",".join(f"{value:.4f}" for value in row) for row in walk).encode()
+
+
+FILES = {
+    "depth": {f"{seed}.png": depth(seed) for seed in range(2)},
+    "thermal": {f"{seed}.png": depth(seed + 10) for seed in range(2)},
+    "imu": {f"{seed}.csv": motion(seed) for seed in range(2)},
+    "video": {"wave.gif": animation("GIF", 25), "cut.gif": photo(9, form="GIF")},
+    None: {"voice.wav": sound(1, seconds=3.0), "walk.mp4": film("mp4", 30)},
+}
+"""By modality, None where a file tells its own, then by name."""

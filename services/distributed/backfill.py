@@ -1,6 +1,5 @@
 """Backfill on a Ray cluster: actors embed and write fragments, this process plans the chunks and commits them."""
 
-import pickle
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -108,7 +107,7 @@ def embedded(
     )
     try:
         for row in found.iter_rows():
-            done: Done = pickle.loads(row["done"])  # noqa: S301  # made by our own worker
+            done = Done.from_json(row["done"])
             if done.problem:
                 raise WorkerFailed(done.problem)
             yield done

@@ -1,13 +1,13 @@
 """What runs in every actor of a distributed backfill: one encoder, the store, chunks of ids in, fragments out."""
 
-import pickle
+import json
 import socket
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -70,6 +70,14 @@ class Done:
     failed: list[Quarantined] = field(default_factory=list)
     problem: str = ""
 
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        fields = json.loads(text)
+        return cls(**fields | {"failed": [Quarantined(**each) for each in fields["failed"]]})
+
 
 class Attempts:
     """Counts how often each chunk was begun. One actor a job, because the workers that count do not live to tell."""
@@ -103,7 +111,7 @@ class Worker:
             done = self._embed(modality, ids) if begun <= 1 + RETRIES else Done(problem=_killed(ids, begun - 1))
         except EXPECTED as error:
             done = Done(problem=f"{error} (worker on {socket.gethostname()})")
-        return pa.table({"done": pa.array([pickle.dumps(done)], pa.large_binary())})
+        return pa.table({"done": [done.to_json()]})
 
     def _embed(self, modality: Modality, ids: list[str]) -> Done:
         job = self._job = self._job or self._open()

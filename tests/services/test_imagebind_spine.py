@@ -1,17 +1,14 @@
 """Seven modalities through one encoder: files, one table, a head of photos, and a sound asked of it over HTTP."""
 
-import io
 import json
 
 import httpx
 import numpy as np
 import pytest
-from binds import DIM, build, save
+from binds import DIM, FILES, build, save
 from commands import runner
 from pictures import photo
 from scipy.special import softmax
-from sounds import sound
-from videos import animation, film
 
 from classifiers.registry import Registry
 from classifiers.train import train
@@ -23,30 +20,6 @@ from services.processes import free_ports, running
 from services.settings import Settings
 from services.texts import text_sides
 from store import Item, Store, asset_id
-
-
-def depth(seed):
-    """A ramp in millimetres, as a PNG of 16 bits."""
-    from PIL import Image
-
-    out = io.BytesIO()
-    ramp = np.linspace(500, 4000 + 300 * seed, 64 * 48).reshape(48, 64).astype(np.uint16)
-    Image.fromarray(ramp).save(out, "PNG")
-    return out.getvalue()
-
-
-def motion(seed):
-    walk = np.random.default_rng(seed).normal(size=(300, 6)).cumsum(axis=0)
-    return "\n".join(",".join(f"{value:.4f}" for value in row) for row in walk).encode()
-
-
-FILES = {
-    "depth": {f"{seed}.png": depth(seed) for seed in range(2)},
-    "thermal": {f"{seed}.png": depth(seed + 10) for seed in range(2)},
-    "imu": {f"{seed}.csv": motion(seed) for seed in range(2)},
-    "video": {"wave.gif": animation("GIF", 25), "cut.gif": photo(9, form="GIF")},
-    None: {"voice.wav": sound(1, seconds=3.0), "walk.mp4": film("mp4", 30)},
-}
 
 
 @pytest.fixture(scope="module")

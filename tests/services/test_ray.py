@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import binds
 import numpy as np
 import pytest
 from pictures import photo
@@ -97,6 +98,27 @@ def test_the_rows_are_those_of_the_local_engine(cluster, tmp_path, cache_dir, ba
         mine, theirs = (kind(store, "lite0").get(ids)[1] for store in (here, there))
         assert mine.shape[0] == 150
         np.testing.assert_array_equal(mine, theirs)
+    assert failures(here) == failures(there)
+
+
+def test_so_they_are_of_every_modality(cluster, tmp_path, cache_dir):
+    """Pictures, sounds, videos, depth, heat and motion through one encoder, some files broken."""
+    name = f"imagebind/huge@{binds.save(binds.build(), tmp_path / 'small.pth')}"
+    here, there = (Store.open(tmp_path / each) for each in ("here", "there"))
+    broken = [Item("cut.jpg", photo(1, 640, 480, form="JPEG")[:-2000])]  # behind its header: ingest takes it
+    for store in (here, there):
+        for modality, files in binds.FILES.items():
+            ingest(store, [Item(uri, data, modality=modality) for uri, data in files.items()])
+        ingest(store, [*(Item(f"{seed}.png", photo(seed)) for seed in range(40)), *broken])
+    loading = {"backend": "torch-fp32", "cache_dir": cache_dir, "accept_noncommercial": True}
+    encoder = registry.load(name, threads=1, **loading)
+    local = backfill(here, encoder)
+    done = ray_backfill(there, encoder, loader(name, **loading), cluster, commit_rows=32)
+    assert (done.total, done.done, done.quarantined) == (local.total, local.done, local.quarantined)
+    assert (done.quarantined, len(there.assets.modalities())) == (1, 6)
+    ids = sorted(id_ for some, _ in here.features(name).scan() for id_ in some.to_pylist())
+    mine, theirs = (store.features(name).get(ids)[1] for store in (here, there))
+    np.testing.assert_array_equal(mine, theirs)
     assert failures(here) == failures(there)
 
 
