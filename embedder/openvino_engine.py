@@ -1,4 +1,4 @@
-"""The CPU engine: modules converted to OpenVINO once, cached on disk, compiled for a few fixed batch sizes."""
+"""The CPU engine: modules converted to OpenVINO once, cached on disk, compiled for one row, for many, and for any."""
 
 import hashlib
 import os
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 _FORMAT = 2
 """Of the cached models; raise it when `_convert` makes them differently."""
 
-BATCHES = (8, 1)
-"""Fixed batch sizes that fewer than `streams.ROWS` rows are cut into. A dynamic batch is slower on every size."""
+ANY = -1
+"""The batch size of a model that takes any number of rows: what is left of many goes through it in one piece."""
 
 
 class OpenVINOEngine:
@@ -61,7 +61,7 @@ class OpenVINOEngine:
 
 
 class _Compiled:
-    """One network, compiled per batch size when rows of that number first come."""
+    """One network, compiled for one row, for any number and for many, when so many first come."""
 
     def __init__(self, core: ov.Core, path: Path, graph: Graph, config: dict[str, str], cache: Cache) -> None:
         self._core, self._path, self._graph, self._config, self._cache = core, path, graph, config, cache
@@ -73,11 +73,9 @@ class _Compiled:
         start = rows - rows % streams.ROWS
         if start:
             parts.append(self._many([x[:start] for x in inputs]))
-        while start < rows:
-            size = next(size for size in BATCHES if size <= rows - start)
-            outputs = self._request(size).infer([x[start : start + size] for x in inputs])
+        if start < rows:
+            outputs = self._request(1 if rows - start == 1 else ANY).infer([x[start:] for x in inputs])
             parts.append([outputs[i] for i in range(len(outputs))])
-            start += size
         return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
     def _many(self, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:

@@ -194,11 +194,15 @@ class Client:
         self.close()
 
 
+_LIMITS = httpx.Limits(max_connections=1000, max_keepalive_connections=1000)
+"""A connection for each request at a time is kept, and not made anew for every one beyond httpx's 20."""
+
+
 class AsyncClient:
     """`Client` with the same methods as coroutines; close it with `aclose`, or use `async with`."""
 
     def __init__(self, url: str, *, service: str = "classification", timeout: float = 30.0) -> None:
-        self._service, self._http = service, httpx.AsyncClient(base_url=url, timeout=timeout)
+        self._service, self._http = service, httpx.AsyncClient(base_url=url, timeout=timeout, limits=_LIMITS)
 
     async def embed(
         self, files: Iterable[File], *, encoder: str, tokens: bool = False, modality: Modality | None = None
