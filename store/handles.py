@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -18,6 +19,14 @@ FIRST_ROWS = 8
 
 WORTH = 500
 """A pass over so many ids takes as long as looking one up in the index: 0.15 ms with a million rows."""
+
+
+SMALL_FRAGMENTS = 8
+"""Fewer are left as they are: Lance would join ten new rows with the million before them, and write 2.7 GB anew."""
+
+
+KEEP = timedelta(days=7)
+"""Old versions are kept so long when nothing else is said: a snapshot can be read for that time at least."""
 
 
 def query(handle: Any, columns: Sequence[str], where: str | None) -> Any:
@@ -82,6 +91,12 @@ def persist(operation: Callable[[], T]) -> T:
                 raise
         time.sleep(random.uniform(0, 0.05 * min(attempt + 1, 20)))  # noqa: S311  # jitter, not a secret
     raise AssertionError("unreachable")
+
+
+def compact(handle: Any, keep: timedelta | None) -> None:
+    """Join small fragments, refresh the indices, drop versions older than `keep`; None: `KEEP`, and if it pays."""
+    if keep is not None or handle.stats()["fragment_stats"]["num_small_fragments"] >= SMALL_FRAGMENTS:
+        persist(lambda: handle.optimize(cleanup_older_than=KEEP if keep is None else keep))
 
 
 def _contended(message: str) -> bool:

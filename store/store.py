@@ -26,9 +26,6 @@ from store.selection import Batches, Selection, select
 from store.snapshot import Snapshot
 from store.table import Database
 
-KEEP = timedelta(days=7)
-"""`optimize` keeps old versions so long: a snapshot can be read for that time at least."""
-
 
 @dataclass(frozen=True, slots=True)
 class FeatureTable:
@@ -176,10 +173,11 @@ class Store:
         """
         return Batches(self._select(task, encoders, splits, snapshot, classes, rows), batch_rows, share)
 
-    def optimize(self, *, keep: timedelta = KEEP) -> None:
-        """Compact all tables and index their ids. Worth it after large writes; safe beside other processes.
+    def optimize(self, *, keep: timedelta | None = None) -> None:
+        """Index the ids of large tables, compact those of many small fragments. Safe beside other processes.
 
-        Versions older than `keep` are removed, and snapshots of them can no longer be read.
+        Of what is compacted, versions older than a week are removed, and snapshots of them can no longer be read. With
+        `keep` all tables are compacted, and that is the age.
         """
         feature_list = [f for kind in feature_tables.PREFIX for f in feature_tables.stored(self.database, kind)]
         for table in (self.assets.table, self.labels.table, self.quarantine.table, *(f.table for f in feature_list)):

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from store.errors import SnapshotGone, StoreError, WrongSchema
-from store.handles import batches_of, locate, persist, query
+from store.handles import batches_of, compact, locate, persist, query
 from store.lock import exclusive
 from store.rows import local_path, unique
 
@@ -204,8 +204,8 @@ class Table:
         found: pa.Table = nearest.select(["id", "_distance"]).limit(k).to_arrow()
         return found
 
-    def optimize(self, keep: timedelta) -> None:
-        """Join small fragments, make or refresh the id index, drop versions older than `keep`."""
+    def optimize(self, keep: timedelta | None) -> None:
+        """Make the id index of a large table, and `compact` it."""
         handle = self._handle()
         if handle is None:
             return
@@ -213,7 +213,7 @@ class Table:
             from lancedb.index import BTree
 
             persist(lambda: handle.create_index(self.key[0], config=BTree()))
-        persist(lambda: handle.optimize(cleanup_older_than=keep))
+        compact(handle, keep)
 
     def _merge(self, rows: pa.Table, matched: Callable[[Any], Any]) -> Merged:
         if not rows.num_rows:

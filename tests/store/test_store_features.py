@@ -9,6 +9,7 @@ from toystore import DIM, PROBE, make_vectors, toy_spec
 from store import Store
 from store.errors import AmbiguousFeatures, BadVectors, FeaturesMismatch, UnknownFeatures, WrongSchema
 from store.features import About
+from store.handles import SMALL_FRAGMENTS
 
 IDS = [f"id {i}" for i in range(50)]
 
@@ -178,3 +179,15 @@ def test_search_at_the_edges(store: Store) -> None:
         features.search(np.ones(DIM + 1))
     with pytest.raises(BadVectors, match="one finite vector"):
         features.search(np.full(DIM, np.nan))
+
+
+def test_a_few_small_fragments_are_no_reason_to_write_a_table_anew(store: Store) -> None:
+    features = store.ensure_features("toy", toy_spec(), PROBE)
+    for i in range(SMALL_FRAGMENTS):
+        assert features.table.version() == 1 + i  # what the loop before has put, and nothing else
+        features.put([f"{i}"], make_vectors(1))
+        if i < SMALL_FRAGMENTS - 1:
+            store.optimize()
+    store.optimize()
+    stats = features.table._handle().stats()["fragment_stats"]
+    assert (stats["num_fragments"], features.rows) == (1, SMALL_FRAGMENTS)
