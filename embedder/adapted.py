@@ -10,13 +10,25 @@ from embedder import probe
 from embedder.adapter import Adapter
 from embedder.condenser import Condenser
 from embedder.encoder import Embedding, Encoder
-from embedder.errors import WeightsError
 from embedder.media import Media
 from embedder.spec import EncoderSpec, Modality
 from embedder.stored_adapter import StoredAdapter
 
 
-class AdaptedEncoder:
+class _Derived:
+    """What is the parent's in both: engine and preparing."""
+
+    def __init__(self, parent: Encoder, stored: StoredAdapter) -> None:
+        self.name = f"{parent.name}+{stored.folder}"
+        self.spec: EncoderSpec = stored.spec(parent.spec)
+        self.backend = parent.backend
+        self.parent = parent
+
+    def prepare(self, media: Media) -> NDArray[Any]:
+        return self.parent.prepare(media)
+
+
+class AdaptedEncoder(_Derived):
     """Implements `embedder.encoder.Encoder`: takes what the parent takes but texts, gives no tokens.
 
     Whatever the parent's engine, NumPy adapts.
@@ -28,14 +40,8 @@ class AdaptedEncoder:
     def __init__(self, parent: Encoder, stored: StoredAdapter) -> None:
         """Raises WeightsError when the adapter was not learned on this parent's vectors."""
         assert isinstance(stored.adapter, Adapter)  # noqa: S101  # see `derive`
-        self.name = f"{parent.name}+{stored.folder}"
-        self.spec: EncoderSpec = stored.spec(parent.spec)
-        self.backend = parent.backend
+        super().__init__(parent, stored)
         self.adapter = stored.adapter
-        self.parent = parent
-
-    def prepare(self, media: Media) -> NDArray[Any]:
-        return self.parent.prepare(media)
 
     def embed(self, inputs: NDArray[Any], *, modality: Modality = "image", tokens: bool = False) -> Embedding:
         if tokens:
@@ -52,7 +58,7 @@ class AdaptedEncoder:
         return adapted_probe(self.parent.reference_probe(), self.parent.spec, self.adapter)
 
 
-class CondensedEncoder:
+class CondensedEncoder(_Derived):
     """Implements `embedder.encoder.Encoder`: all as the parent, but that tokens are fewer or narrower.
 
     Attributes:
@@ -62,17 +68,8 @@ class CondensedEncoder:
     def __init__(self, parent: Encoder, stored: StoredAdapter) -> None:
         """Raises WeightsError when the condenser was not learned on this parent's tokens."""
         assert isinstance(stored.adapter, Condenser)  # noqa: S101  # see `derive`
-        self.name = f"{parent.name}+{stored.folder}"
-        try:
-            self.spec: EncoderSpec = stored.spec(parent.spec)
-        except ValueError as error:
-            raise WeightsError(f"{self.name}: {error}") from error
-        self.backend = parent.backend
+        super().__init__(parent, stored)
         self.condenser = stored.adapter
-        self.parent = parent
-
-    def prepare(self, media: Media) -> NDArray[Any]:
-        return self.parent.prepare(media)
 
     def embed(self, inputs: NDArray[Any], *, modality: Modality = "image", tokens: bool = False) -> Embedding:
         whole = self.parent.embed(inputs, modality=modality, tokens=tokens)

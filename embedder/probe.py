@@ -51,7 +51,7 @@ def images() -> list[Image.Image]:
     return [_picture(width, height, seed) for seed, (width, height) in enumerate(_SIZES, start=5)]
 
 
-@cache  # they take 0.15 s to draw, and are asked for again and again
+@cache  # drawn in Python, and asked for again and again
 def _picture(width: int, height: int, seed: int) -> Image.Image:
     random = np.random.RandomState(seed)  # the one generator whose numbers NumPy promises never to change
     total = np.zeros((height, width, 3))

@@ -57,13 +57,16 @@ class StoredAdapter:
         return f"{self.parent}+{self.folder}"
 
     def spec(self, parent: EncoderSpec) -> EncoderSpec:
-        """Of the derived encoder. Raises WeightsError for another parent than the adapter was learned on."""
+        """Of the derived encoder. Raises WeightsError for a parent that it was not learned on, or does not fit."""
         if parent.fingerprint != self.fingerprint:
             raise WeightsError(
                 f"the adapter {self.folder} belongs to fingerprint {self.fingerprint[:12]} ({self.parent}), not "
                 f"to {parent.fingerprint[:12]}: restore that encoder's weights, or train an adapter on this one"
             )
-        return self.adapter.spec(parent)
+        try:
+            return self.adapter.spec(parent)
+        except ValueError as error:
+            raise WeightsError(f"{self.name}: {error}") from error
 
     def save(self, root: Path, files: Mapping[str, bytes] | None = None) -> Path:
         """Writes ``<root>/<folder>`` whole or not at all; returns it. An intact one that is there stays.

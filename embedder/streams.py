@@ -106,7 +106,7 @@ class Streams:
                 if len(running) == len(self._requests):
                     parts.append(self._outputs_of(running.popleft()))
                 request = self._requests[turn % len(self._requests)]
-                # Shared: a copy would cost what a hundredth of the network does, and `inputs` outlive the request.
+                # Shared, not copied: `inputs` outlive the request.
                 request.start_async([x[start : start + self._batch] for x in inputs], share_inputs=True)
                 running.append(request)
             while running:

@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,15 +18,14 @@ from classifiers.heads.statistics import GaussianStatistics
 from classifiers.manifest import package_versions
 from embedder.condenser import Condenser, pool
 from embedder.encoder import Encoder
-from embedder.errors import BadMedia
-from embedder.media import DEFAULT_LIMITS, Limits, decode
+from embedder.media import DEFAULT_LIMITS, Limits
 from embedder.stored_adapter import StoredAdapter
-from services.ahead import Bound, map_ahead
+from services.stages import Job
 from store import Store
 from store.rows import strings
 
 BATCH = 32
-"""Images embedded at once, and as many prepared meanwhile."""
+"""Images embedded at once."""
 
 OnProgress = Callable[[int, int, str], None]
 """(done, total, what is being done)"""
@@ -106,7 +104,8 @@ def condense(
         rows = Unlabelled(store, store.features(spec.fingerprint), store.snapshot(), wanted.rows_of)
         ids = _sample(store, rows.ids, wanted)
         statistics = GaussianStatistics.empty(1, spec.tokens[1])
-        for tokens in _tokens(store, encoder, ids, threads, limits):
+        job = Job(store, encoder, rows.features, None, batch=BATCH, limits=limits)
+        for tokens in _tokens(job, ids, threads):
             flat = pool(tokens, wanted.pool).reshape(-1, spec.tokens[1])
             statistics.update(flat, np.zeros(len(flat), np.int64))
             learned += len(tokens)
@@ -128,27 +127,14 @@ def _sample(store: Store, ids: Sequence[str], wanted: Wanted) -> list[str]:
     return [found[i] for i in np.sort(drawn).tolist()]
 
 
-def _tokens(
-    store: Store, encoder: Encoder, ids: Sequence[str], threads: int, limits: Limits
-) -> Iterator[NDArray[np.float32]]:
-    """Tokens (n, P, F) of the images that can be read, a batch at a time."""
+def _tokens(job: Job, ids: Sequence[str], threads: int) -> Iterator[NDArray[np.float32]]:
+    """Tokens (n, P, F) of the images that can be read, a batch at a time: a backfill tells of the others."""
     with ThreadPoolExecutor(threads, thread_name_prefix="decode") as decoders:
-        prepared = map_ahead(decoders, partial(_prepare, encoder, limits), store.assets.contents(ids), Bound(BATCH))
-        images = (each for each in prepared if each is not None)
-        while batch := list(islice(images, BATCH)):
-            tokens = encoder.embed(np.stack(batch), tokens=True).tokens
+        images = (item.prepared for item in job.items(decoders, "image", ids) if item.prepared is not None)
+        while batch := list(islice(images, job.batch)):
+            tokens = job.encoder.embed(np.stack(batch), tokens=True).tokens
             assert tokens is not None  # noqa: S101  # asked for
             yield tokens.astype(np.float32)
-
-
-def _prepare(encoder: Encoder, limits: Limits, content: tuple[str, bytes | Exception]) -> NDArray[Any] | None:
-    """None for what cannot be read any more: a sample does without it, and a backfill tells of it."""
-    if isinstance(content[1], Exception):
-        return None
-    try:
-        return encoder.prepare(decode(content[1], "image", limits))
-    except BadMedia:
-        return None
 
 
 def _components(statistics: GaussianStatistics, wanted: float) -> tuple[float, Mapping[str, NDArray[np.float32]]]:

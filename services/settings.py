@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -53,6 +53,16 @@ class Settings(BaseSettings):
         False, description="Your use is not commercial: encoders whose weights allow no other (ImageBind) may run"
     )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
+
+    @property
+    def loading(self) -> dict[str, Any]:
+        """Arguments of `embedder.registry.load`, good in any folder: workers on a cluster have their own."""
+        return {
+            "backend": self.backend,
+            "cache_dir": self.cache.absolute(),
+            "adapters": self.adapters.absolute(),
+            "accept_noncommercial": self.accept_noncommercial,
+        }
 
     @model_validator(mode="before")
     @classmethod

@@ -22,10 +22,10 @@ CHUNK_ROWS = 512
 """Rows a commit. A killed backfill loses at most this much work; every commit is a version of the table."""
 
 AHEAD, AHEAD_BYTES = 128, 256 << 20
-"""Assets decoded but not yet encoded, at most: enough to keep the engine fed, small enough to stay flat."""
+"""Assets decoded but not yet encoded, and bytes of them: enough to keep the engine fed, few enough to stay flat."""
 
 READ_AHEAD, READ_AHEAD_BYTES = 64, 64 << 20
-"""Assets read in one step; one such step waits for the decoders while the next is read."""
+"""Assets, and bytes of them, read in one step; one such step waits for the decoders while the next is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +79,14 @@ class Job:
 
     def chunks(self, decoders: ThreadPoolExecutor, modality: Modality, ids: Sequence[str]) -> Iterator[Chunk]:
         """Embed `ids`, in batches that begin with the first of them, and hand them on in chunks worth a commit."""
+        return self.encode(modality, self.items(decoders, modality, ids))
+
+    def items(self, decoders: ThreadPoolExecutor, modality: Modality, ids: Sequence[str]) -> Iterator[Item]:
+        """What the encoder gets of each of `ids`, in order, or what failed of it: read, decoded and prepared ahead."""
         step = Bound(READ_AHEAD, READ_AHEAD_BYTES, size_of)
         contents = read_ahead(self.store.assets.contents(ids), step, partial(self.profile.add, "read"))
         bound = Bound(AHEAD, AHEAD_BYTES, size_of)
-        return self.encode(modality, map_ahead(decoders, partial(self.decode, modality), contents, bound))
+        return map_ahead(decoders, partial(self.decode, modality), contents, bound)
 
     def whole(self, decoders: ThreadPoolExecutor, modality: Modality, ids: Sequence[str]) -> Chunk:
         """The same in one chunk, however large."""

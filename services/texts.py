@@ -23,12 +23,7 @@ def text_sides(store: Store, settings: Settings) -> Callable[[str, Sequence[str]
     @cache
     def encoder(fingerprint: str) -> Encoder:
         features = store.features(fingerprint)
-        found = registry.load(
-            features.name,
-            backend=settings.backend,
-            cache_dir=settings.cache,
-            accept_noncommercial=settings.accept_noncommercial,
-        )
+        found = registry.load(features.name, **settings.loading)
         if found.spec.fingerprint != fingerprint:
             raise ProbeMismatch(
                 f"{features.name} has fingerprint {found.spec.fingerprint[:12]} here, its stored vectors "

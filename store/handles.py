@@ -22,7 +22,7 @@ WORTH = 500
 
 
 SMALL_FRAGMENTS = 8
-"""Fewer are left as they are: Lance would join ten new rows with the million before them, and write 2.7 GB anew."""
+"""Fewer are left as they are: Lance would join ten new rows with the million before them, and write all anew."""
 
 
 KEEP = timedelta(days=7)

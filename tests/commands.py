@@ -6,6 +6,26 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from services.processes import free_ports
+from services.settings import Settings
+
+
+def settings_in(folder: Path, cache: Path, **changes: object) -> Settings:
+    """Of services with all that they keep in `folder`, on free ports."""
+    embedding, classification = free_ports(2)
+    return Settings(
+        store=str(folder / "headwater.db"),
+        heads=folder / "heads",
+        adapters=folder / "adapters",
+        clusters=folder / "clusters",
+        cache=cache,
+        embedding_port=embedding,
+        classification_port=classification,
+        log_level="WARNING",
+        **changes,
+    )
+
+
 Runner = Callable[..., tuple[str, str]]
 
 

@@ -99,13 +99,7 @@ def backfill(
         store=store, backend=backend, ray_address=ray_address, accept_noncommercial=accept_noncommercial
     )
     opened = Store.open(settings.store, must_exist=True)
-    loading: dict[str, Any] = {
-        "backend": settings.backend,
-        "cache_dir": settings.cache.absolute(),
-        "adapters": settings.adapters.absolute(),
-        "accept_noncommercial": settings.accept_noncommercial,
-    }
-    model = registry.load(encoder, **loading)
+    model = registry.load(encoder, **settings.loading)
     run: Callable[..., job.Progress] = partial(job.backfill, opened, model, threads=os.cpu_count() or 1)
     if engine is Engine.RAY:
         if profile:
@@ -113,7 +107,7 @@ def backfill(
         from services import distributed
 
         cluster = distributed.Cluster(settings.ray_address, workers, cpus, gpus)
-        load = distributed.loader(encoder, **loading)
+        load = distributed.loader(encoder, **settings.loading)
         run = partial(distributed.backfill, opened, model, load, cluster, commit_rows=commit_rows)
     with output.progress_bar("backfill") as bar, output.stopping_on_sigterm():
 

@@ -140,13 +140,7 @@ def condense(
     wanted = job.Wanted(pool=pool, components=number, images=images, rows_of=rows_of, seed=seed)
     start = time.perf_counter()
     opened = Store.open(settings.store, must_exist=True)
-    parent = registry.load(
-        encoder,
-        backend=settings.backend,
-        cache_dir=settings.cache,
-        adapters=settings.adapters,
-        accept_noncommercial=settings.accept_noncommercial,
-    )
+    parent = registry.load(encoder, **settings.loading)
     with output.progress_bar("condense") as bar:
         done = job.condense(
             opened,

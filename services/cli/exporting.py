@@ -21,7 +21,7 @@ def export_encoder(
     from embedder import export, registry
 
     settings = output.settings()
-    encoder = registry.load(name, backend="torch-cpu-fp32", cache_dir=settings.cache, adapters=settings.adapters)
+    encoder = registry.load(name, **settings.loading | {"backend": "torch-cpu-fp32"})
     spec = export.export(encoder, folder)
     if as_json:
         output.show({"folder": folder, **spec}, as_json=True)

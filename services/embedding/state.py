@@ -83,13 +83,7 @@ class EmbeddingService(Service):
 
     def _load_and_probe(self, name: str) -> Encoder:
         """Embeds the probe: a first real inference, and the proof that the vectors are those of the table."""
-        encoder = registry.load(
-            name,
-            backend=self.settings.backend,
-            cache_dir=self.settings.cache,
-            adapters=self.settings.adapters,
-            accept_noncommercial=self.settings.accept_noncommercial,
-        )
+        encoder = registry.load(name, **self.settings.loading)
         stored = self._stored_probe(encoder)
         probe.check(encoder, encoder.reference_probe() if stored is None else stored)
         self._warm_up(encoder)

@@ -7,12 +7,13 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from commands import runner
+from commands import runner, settings_in
 from pictures import photo
 
 from services.client import Client
-from services.processes import free_ports, running
+from services.processes import running
 from services.settings import Settings
+from services.texts import text_sides
 from store import Store, asset_id
 
 
@@ -21,17 +22,7 @@ def settings(home, tmp_path_factory) -> Settings:
     """A copy of the store of photos, which other tests count on, with places for clusters and adapters."""
     folder = tmp_path_factory.mktemp("derived")
     shutil.copytree(home.settings.store, folder / "headwater.db")
-    ports = free_ports(2)
-    return Settings(
-        store=str(folder / "headwater.db"),
-        heads=folder / "heads",
-        adapters=folder / "adapters",
-        clusters=folder / "clusters",
-        cache=home.settings.cache,
-        embedding_port=ports[0],
-        classification_port=ports[1],
-        log_level="WARNING",
-    )
+    return settings_in(folder, home.settings.cache)
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +113,8 @@ def test_condensed_tokens_come_from_stored_ones_or_from_images_and_answer(settin
     assert store.tokens("lite0").rows == whole  # only the condensed ones are kept of a new image
     ids = [asset_id(photos[0]), asset_id(photo(78))]  # condensed from the stored tokens, and by the backfill
     _, stored = store.tokens(encoder).get(ids)
+    texts = text_sides(store, settings)(store.features(encoder).fingerprint, ["a cell"])
+    assert cosine(texts[0], text_sides(store, settings)(store.features("lite0").fingerprint, ["a cell"])[0]) > 0.999
     settled = ["--kind", "decoder", "--name", "small", "--set", "queries=groups", "--set", "width=32"]
     headwater("train", "--task", "looks", "--encoder", encoder, *settled, "--set", "epochs=2")
     serving = settings.model_copy(update={"encoders": (encoder,)})

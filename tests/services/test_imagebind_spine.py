@@ -6,7 +6,7 @@ import httpx
 import numpy as np
 import pytest
 from binds import DIM, FILES, build, save
-from commands import runner
+from commands import runner, settings_in
 from pictures import photo
 from scipy.special import softmax
 
@@ -16,8 +16,7 @@ from embedder import media, probe, registry
 from embedder.errors import LicenceNotAccepted
 from services.client import Client
 from services.ingest import ingest
-from services.processes import free_ports, running
-from services.settings import Settings
+from services.processes import running
 from services.texts import text_sides
 from store import Item, Store, asset_id
 
@@ -34,17 +33,7 @@ def name(home):
 
 @pytest.fixture(scope="module")
 def settings(home, name):
-    ports = free_ports(2)
-    return Settings(
-        store=str(home / "headwater.db"),
-        heads=home / "heads",
-        cache=home / "cache",
-        encoders=(name,),
-        backend="torch-fp32",
-        embedding_port=ports[0],
-        classification_port=ports[1],
-        log_level="WARNING",
-    )
+    return settings_in(home, home / "cache", encoders=(name,), backend="torch-fp32")
 
 
 @pytest.fixture(scope="module")

@@ -6,14 +6,13 @@ import json
 import httpx
 import numpy as np
 import pytest
-from commands import runner
+from commands import runner, settings_in
 from pictures import photo
 from sounds import sound
 
 from embedder import audio, melstat
 from services.client import Client
-from services.processes import free_ports, running
-from services.settings import Settings
+from services.processes import running
 from store import Store, asset_id
 
 FORMS = {"WAV": "wav", "FLAC": "flac", "OGG": "ogg", "MP3": "mp3"}
@@ -40,16 +39,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory, cache_dir):
-    home = tmp_path_factory.mktemp("home")
-    ports = free_ports(2)
-    return Settings(
-        store=str(home / "headwater.db"),
-        heads=home / "heads",
-        cache=cache_dir,
-        embedding_port=ports[0],
-        classification_port=ports[1],
-        log_level="WARNING",
-    )
+    return settings_in(tmp_path_factory.mktemp("home"), cache_dir)
 
 
 @pytest.fixture(scope="module")
