@@ -10,6 +10,7 @@ from typing import Any, Generic, Literal, Self, TypedDict, TypeVar, Unpack
 
 import httpx
 import numpy as np
+from httpx_aiohttp import AiohttpTransport
 from numpy.typing import NDArray
 
 from embedder.spec import Modality
@@ -194,15 +195,19 @@ class Client:
         self.close()
 
 
-_LIMITS = httpx.Limits(max_connections=1000, max_keepalive_connections=1000)
-"""A connection for each request at a time is kept, and not made anew for every one beyond httpx's 20."""
+_LIMITS = httpx.Limits(max_connections=1000, keepalive_expiry=2.0)
+"""Connections enough for a full queue, let go before uvicorn closes an idle one (5 s) and a request meets its end."""
 
 
 class AsyncClient:
-    """`Client` with the same methods as coroutines; close it with `aclose`, or use `async with`."""
+    """`Client` with the same methods as coroutines; close it with `aclose`, or use `async with`.
+
+    It heeds no proxy of the environment: it is made for the way from one service to the other.
+    """
 
     def __init__(self, url: str, *, service: str = "classification", timeout: float = 30.0) -> None:
-        self._service, self._http = service, httpx.AsyncClient(base_url=url, timeout=timeout, limits=_LIMITS)
+        self._service = service
+        self._http = httpx.AsyncClient(base_url=url, timeout=timeout, transport=AiohttpTransport(limits=_LIMITS))
 
     async def embed(
         self, files: Iterable[File], *, encoder: str, tokens: bool = False, modality: Modality | None = None
