@@ -28,7 +28,7 @@ from services.uploads import MULTIPART_BODY, READ_AS, check_count, read_uploads
 router = APIRouter()
 
 
-def _service(request: Request) -> ClassificationService:
+async def _service(request: Request) -> ClassificationService:
     service: ClassificationService = request.app.state.service
     return service
 

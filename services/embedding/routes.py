@@ -29,7 +29,7 @@ from services.uploads import MULTIPART_BODY, READ_AS, check_count, read_uploads
 router = APIRouter(prefix="/v1")
 
 
-def _service(request: Request) -> EmbeddingService:
+async def _service(request: Request) -> EmbeddingService:
     service: EmbeddingService = request.app.state.service
     return service
 
