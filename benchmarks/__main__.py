@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 OWN = ("encode", "fit", "heads", "scoring", "imagenet_shape", "feature_store", "resume", "memory", "serve")
-PICTURES = ("accuracy", "backfill", "cascade", "lite", "outliers", "ray_backfill", "textmap")
+PICTURES = ("accuracy", "backfill", "cascade", "jpeg", "lite", "outliers", "ray_backfill", "textmap", "tokens")
 WITH_DATA = (*PICTURES, "sounds", "thresholds", "quality")
 
 

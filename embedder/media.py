@@ -21,10 +21,17 @@ KNOWN = f"{READ}, {audio.READ}, or {video.READ}"
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much is decoded of one file: `max_pixels` of a picture, plane or frame, `max_seconds` of a sound or video."""
+    """How much is decoded of one file.
+
+    Attributes:
+        max_pixels: of a picture, plane or frame.
+        max_seconds: of a sound or video.
+        scale_jpegs: whether large JPEGs may be decoded at a fraction of their size, see `embedder.probe.jpeg_side`.
+    """
 
     max_pixels: int = image.DEFAULT_MAX_PIXELS
     max_seconds: float = audio.DEFAULT_MAX_SECONDS
+    scale_jpegs: bool = True
 
 
 DEFAULT_LIMITS = Limits()
@@ -72,17 +79,20 @@ def guess(data: bytes) -> Modality:
     return "image"
 
 
-def decode(data: bytes, modality: Modality | None = None, limits: Limits = DEFAULT_LIMITS) -> Media:
+def decode(
+    data: bytes, modality: Modality | None = None, limits: Limits = DEFAULT_LIMITS, short_side: int | None = None
+) -> Media:
     """What is in a file's bytes.
 
     Args:
         modality: what it is to be read as; None for `guess`.
+        short_side: pixels that are enough of a picture, see `embedder.image.decode`.
 
     Raises BadMedia, and nothing else, for bytes that give none. Safe in many threads at once.
     """
     modality = modality or guess(data)
     if modality == "image":
-        return image.decode(data, max_pixels=limits.max_pixels).image
+        return image.decode(data, max_pixels=limits.max_pixels, short_side=short_side).image
     if modality == "audio":
         return audio.decode(data, max_seconds=limits.max_seconds)
     if modality == "imu":

@@ -7,6 +7,8 @@ activation, other preprocessing, swapped channels and a precision that is too co
 
 from collections.abc import Sequence
 from functools import cache
+from io import BytesIO
+from itertools import cycle, product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +18,7 @@ from PIL import Image
 from embedder.arrays import Motion, Plane
 from embedder.audio import Sound
 from embedder.errors import ProbeMismatch
+from embedder.image import decode
 from embedder.media import Media
 from embedder.spec import EncoderSpec, Modality
 from embedder.video import Clip
@@ -31,6 +34,15 @@ TEXTS: tuple[str, ...] = (
     "solar cell",
     "An aerial view of a harbour at night, with 3 red ships; long exposure.",
 )
+
+LEAST_COSINE = 0.999
+"""Between a vector and the one that it should be."""
+
+KEPT = 3
+"""A JPEG may be decoded at a fraction of its size where its short side stays so many times what it is resized to.
+
+The least that keeps the vectors of pictures that are sharp to the pixel (`benchmarks.jpeg`).
+"""
 
 _SIZES = ((317, 251), (203, 391), (429, 287), (61, 47), (331, 331))
 _SOUNDS = ((8_000, 0.4), (16_000, 3.1), (44_100, 1.7))
@@ -136,7 +148,33 @@ def embed(encoder: "Encoder") -> NDArray[np.float32]:
     return np.concatenate(parts)
 
 
-def check(encoder: "Encoder", reference: NDArray[np.float32], *, least_cosine: float = 0.999) -> float:
+def jpeg_side(encoder: "Encoder") -> int | None:
+    """The short side, in pixels, that is enough of a large JPEG for `encoder`, see `embedder.image.decode`.
+
+    None where it takes no images, and where a page of the probe's pictures, sharp to the pixel, does not keep its
+    vector when it is decoded at half its size.
+    """
+    if encoder.spec.image is None:
+        return None
+    side = KEPT * encoder.spec.image.resize
+    page = _page(2 * side)
+    pixels = np.stack([encoder.prepare(decode(page, short_side=enough).image) for enough in (None, side)])
+    whole, scaled = encoder.embed(pixels).vectors
+    return side if _cosines(whole[None], scaled[None])[0] >= LEAST_COSINE else None
+
+
+@cache
+def _page(side: int) -> bytes:
+    """A JPEG, `side` × `side`, all over with the pictures of the probe."""
+    page, file = Image.new("RGB", (side, side)), BytesIO()
+    pictures, (width, height) = cycle(images()), np.max(_SIZES, axis=0).tolist()
+    for place in product(range(0, side, width), range(0, side, height)):
+        page.paste(next(pictures), place)
+    page.save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+def check(encoder: "Encoder", reference: NDArray[np.float32], *, least_cosine: float = LEAST_COSINE) -> float:
     """Compare `encoder` with reference vectors (m, d); the worst cosine. Raises ProbeMismatch below `least_cosine`."""
     found = embed(encoder)
     if found.shape != reference.shape:

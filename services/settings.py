@@ -47,6 +47,9 @@ class Settings(BaseSettings):
         64_000_000, gt=0, le=MAX_PIXELS_POSSIBLE, description="Largest image, width × height, before decoding"
     )
     max_seconds: float = Field(600.0, gt=0, description="Longest sound or video that is decoded, seconds")
+    scale_jpegs: bool = Field(
+        True, description="Decode large JPEGs at a fraction of their size, for encoders whose vectors stay the same"
+    )
     max_batch: int = Field(32, gt=0, description="Most items in one pass of the model")
     max_queue: int = Field(512, gt=0, description="Most items waiting for an encoder; beyond: 503")
     accept_noncommercial: bool = Field(
@@ -86,7 +89,7 @@ class Settings(BaseSettings):
         """Of what is decoded."""
         from embedder.media import Limits
 
-        return Limits(self.max_pixels, self.max_seconds)
+        return Limits(self.max_pixels, self.max_seconds, self.scale_jpegs)
 
     def environment(self) -> dict[str, str]:
         """These settings as environment variables, for a child process: under what this process was given."""

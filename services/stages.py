@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from embedder import probe
 from embedder.encoder import Embedding, Encoder
 from embedder.errors import BadMedia
 from embedder.media import Limits, decode
@@ -74,6 +75,7 @@ class Job:
     ) -> None:
         self.store, self.encoder, self.features, self.tokens = store, encoder, features, tokens
         self.batch, self.limits = batch, limits
+        self.short_side = probe.jpeg_side(encoder) if limits.scale_jpegs else None
         self.stage = stage_of(encoder.spec.fingerprint)
         self.profile = Profile()
 
@@ -103,7 +105,7 @@ class Job:
             return self._failed(asset, "unreadable", str(data))
         try:
             with self.profile.stage("decode"):
-                media = decode(data, modality, self.limits)
+                media = decode(data, modality, self.limits, self.short_side)
             with self.profile.stage("prepare"):
                 return Item(asset, self.encoder.prepare(media))
         except BadMedia as error:

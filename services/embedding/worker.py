@@ -29,6 +29,9 @@ class EncoderWorker:
 
     Files are decoded before the queue, so a corrupt one fails alone. What is being decoded counts as
     waiting: a flood is turned away before it costs memory.
+
+    Args:
+        short_side: pixels that are enough of a large JPEG, see `embedder.probe.jpeg_side`.
     """
 
     def __init__(
@@ -40,10 +43,11 @@ class EncoderWorker:
         max_batch: int,
         max_queue: int,
         limits: Limits,
+        short_side: int | None,
     ) -> None:
         self.encoder = encoder
         self._threads, self._metrics = threads, metrics
-        self._max_queue, self._limits = max_queue, limits
+        self._max_queue, self._limits, self._short_side = max_queue, limits, short_side
         self._pending = 0
         limited = {"max_batch": max_batch, "max_queue": max_queue}
         self._files: dict[Modality, Batcher[Prepared, Vector]] = {
@@ -124,7 +128,8 @@ class EncoderWorker:
                 modality = require_modality(self.encoder.name, self.encoder.spec, upload.modality or guess(upload.data))
                 if modality not in takes:
                     raise BadMedia("wrong_modality", f"{self.encoder.name} gives no tokens of {modality}")
-                item.prepared = self.encoder.prepare(decode(upload.data, modality, self._limits))
+                media = decode(upload.data, modality, self._limits, self._short_side)
+                item.prepared = self.encoder.prepare(media)
                 item.modality = modality
         except BadMedia as error:
             item.done = replace(item.done, error=problem(error))

@@ -6,10 +6,16 @@ import time
 import httpx
 import numpy as np
 import pytest
+from pictures import photo
 
+from embedder import probe
 from embedder.encoder import Encoder
 from embedder.image import decode
+from embedder.media import Limits
+from services.backfill import backfill
 from services.client import AsyncClient, Client
+from services.ingest import ingest
+from store import Item, Store, asset_id
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +58,25 @@ def test_a_photo_has_the_same_vector_alone_and_among_others(services, lite0, chi
     with Client(services.embedding_url, service="embedding", timeout=60) as client:
         items = client.embed([*photos * 5, china], encoder="lite0").items
     assert cosine(items[-1].vector, direct(lite0, china)) > 0.9999
+
+
+def test_a_large_jpeg_has_the_vector_that_a_backfill_gives_it(services, lite0, tmp_path):
+    """Both decode it at half its size; `scale_jpegs` off, a backfill decodes it whole."""
+    large = photo(7, 2048, 1536, "JPEG")
+    stored = []
+    for scale in (True, False):
+        store = Store.open(tmp_path / f"{scale}.db")
+        ingest(store, [Item(uri="large.jpg", data=large)])
+        backfill(store, lite0, limits=Limits(scale_jpegs=scale))
+        stored.append(store.features(lite0.spec.fingerprint).get([asset_id(large)])[1][0])
+    half, whole = (
+        lite0.embed(np.stack([lite0.prepare(decode(large, short_side=side).image)])).vectors[0]
+        for side in (probe.jpeg_side(lite0), None)
+    )
+    with Client(services.embedding_url, service="embedding", timeout=60) as client:
+        served = client.embed([large], encoder="lite0").items[0].vector
+    assert not np.allclose(half, whole, rtol=1e-4)
+    assert min(cosine(half, served), cosine(half, stored[0]), cosine(whole, stored[1])) > 0.999999
 
 
 def test_texts(http, lite0):
