@@ -27,7 +27,7 @@ PAGES = 16
 
 
 def camera(width: int = 4000, height: int = 3000) -> bytes:
-    """A photograph of that size with the noise of a sensor, 4.6 MB."""
+    """A photograph of that size with the noise of a sensor."""
     pixels = np.asarray(Image.open(io.BytesIO(photo(width, height))), np.float32)
     noise = np.random.default_rng(0).normal(0, 8, (height, width, 1))
     return jpeg(Image.fromarray(np.clip(pixels + noise, 0, 255).astype(np.uint8)), quality=92)
