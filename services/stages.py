@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from typing import Any
 
@@ -75,9 +75,13 @@ class Job:
     ) -> None:
         self.store, self.encoder, self.features, self.tokens = store, encoder, features, tokens
         self.batch, self.limits = batch, limits
-        self.short_side = probe.jpeg_side(encoder) if limits.scale_jpegs else None
         self.stage = stage_of(encoder.spec.fingerprint)
         self.profile = Profile()
+
+    @cached_property
+    def short_side(self) -> int | None:
+        """Pixels that are enough of a large JPEG. Takes a pass of the encoder: only a job with images asks."""
+        return probe.jpeg_side(self.encoder) if self.limits.scale_jpegs else None
 
     def chunks(self, decoders: ThreadPoolExecutor, modality: Modality, ids: Sequence[str]) -> Iterator[Chunk]:
         """Embed `ids`, in batches that begin with the first of them, and hand them on in chunks worth a commit."""
@@ -85,10 +89,11 @@ class Job:
 
     def items(self, decoders: ThreadPoolExecutor, modality: Modality, ids: Sequence[str]) -> Iterator[Item]:
         """What the encoder gets of each of `ids`, in order, or what failed of it: read, decoded and prepared ahead."""
+        side = self.short_side if ids and modality == "image" else None
         step = Bound(READ_AHEAD, READ_AHEAD_BYTES, size_of)
         contents = read_ahead(self.store.assets.contents(ids), step, partial(self.profile.add, "read"))
         bound = Bound(AHEAD, AHEAD_BYTES, size_of)
-        return map_ahead(decoders, partial(self.decode, modality), contents, bound)
+        return map_ahead(decoders, partial(self.decode, modality, side), contents, bound)
 
     def whole(self, decoders: ThreadPoolExecutor, modality: Modality, ids: Sequence[str]) -> Chunk:
         """The same in one chunk, however large."""
@@ -99,13 +104,13 @@ class Job:
             chunk.failed += part.failed
         return chunk
 
-    def decode(self, modality: Modality, content: tuple[str, bytes | Exception]) -> Item:
+    def decode(self, modality: Modality, short_side: int | None, content: tuple[str, bytes | Exception]) -> Item:
         asset, data = content
         if isinstance(data, Exception):
             return self._failed(asset, "unreadable", str(data))
         try:
             with self.profile.stage("decode"):
-                media = decode(data, modality, self.limits, self.short_side)
+                media = decode(data, modality, self.limits, short_side)
             with self.profile.stage("prepare"):
                 return Item(asset, self.encoder.prepare(media))
         except BadMedia as error:
