@@ -7,8 +7,10 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from store.rows import in_order, quoted
+from store.errors import WrongSchema
+from store.rows import Column, in_order, quoted
 
 T = TypeVar("T")
 
@@ -29,36 +31,47 @@ KEEP = timedelta(days=7)
 """Old versions are kept so long when nothing else is said: a snapshot can be read for that time at least."""
 
 
+def require_schema(handle: Any, schema: pa.Schema, table: str) -> None:
+    """Refuse a table that has our name and other columns, before anything is read or written. Raises WrongSchema."""
+    want, have = ({field.name: field.type for field in each} for each in (schema, handle.schema))
+    if want != have:
+        raise WrongSchema(
+            f"{table} has the columns {_columns(have)}, not {_columns(want)}; Headwater did not make it: open another "
+            "folder, or move that table away"
+        )
+
+
+def _columns(types: dict[str, pa.DataType]) -> str:
+    return ", ".join(f"{name}: {kind}" for name, kind in types.items())
+
+
 def query(handle: Any, columns: Sequence[str], where: str | None) -> Any:
     query = handle.search().select(list(columns)).limit(None)
     return query if where is None else query.where(where)
 
 
-def locate(handle: Any, ids: Sequence[str]) -> dict[str, int] | None:
-    """{id: row id} of those of `ids` that are there, from one pass over the id column; None if that does not pay."""
+def locate(handle: Any, ids: Sequence[str]) -> Column | None:
+    """The row id of each of `ids`, null for one that is absent, from one pass over all ids; None if none pays."""
     if handle.count_rows() > WORTH * len(ids) and handle.list_indices():
         return None
-    wanted = set(ids)
-    found: dict[str, int] = {}
-    for batch in handle.search().select(["id"]).with_row_id(True).limit(None).to_batches(65536):
-        pairs = zip(batch["id"].to_pylist(), batch["_rowid"].to_pylist(), strict=True)
-        found.update((id_, row) for id_, row in pairs if id_ in wanted)
-    return found
+    rows = handle.search().select(["id"]).with_row_id(True).limit(None).to_arrow()
+    return rows["_rowid"].take(pc.index_in(pa.array(ids, pa.string()), value_set=rows["id"]))
 
 
 def batches_of(
     handle: Any,
     ids: Sequence[str],
     columns: Sequence[str],
-    located: dict[str, int] | None,
+    located: Column | None,
     rows: int,
     most_bytes: int | None,
 ) -> Iterator[pa.Table]:
     """The rows of `ids` in their order, of at most `rows` ids a table, and of fewer where rows are large."""
     start, step = 0, rows if most_bytes is None else min(rows, FIRST_ROWS)
     while start < len(ids):
-        some = ids[start : start + step]
-        found = in_order(rows_of(handle, some, columns, located), some)
+        part = slice(start, start + step)
+        stored = rows_of(handle, ids[part], columns, None if located is None else located[part])
+        found = in_order(stored, ids[part])
         yield found
         start += step
         if most_bytes is not None:
@@ -66,12 +79,12 @@ def batches_of(
             step = max(1, min(rows, 2 * step, fitting))
 
 
-def rows_of(handle: Any, ids: Sequence[str], columns: Sequence[str], located: dict[str, int] | None) -> pa.Table:
+def rows_of(handle: Any, ids: Sequence[str], columns: Sequence[str], located: Column | None) -> pa.Table:
     """The rows of `ids`, in any order, each once."""
     found: pa.Table
     if located is None:
         found = query(handle, columns, f"id IN ({', '.join(map(quoted, ids))})").to_arrow()
-    elif wanted := sorted({located[id_] for id_ in ids if id_ in located}):
+    elif wanted := sorted(set(located.drop_null().to_pylist())):
         found = handle.take_row_ids(wanted).select(list(columns)).to_arrow()
     else:
         found = handle.schema.empty_table().select(columns)

@@ -8,10 +8,13 @@ What was learnt about LanceDB 0.40 and decides how this file is written:
 - Two `create_table` at once can both succeed, the later one emptying the table; so a lock is held (`store.lock`).
 - `merge_insert` does not look for duplicates within the rows given; so they are removed first.
 - Connecting makes a local folder, and importing the library takes two seconds; so both wait for first use.
+- A scan, and with it a compaction, reads many fragments ahead. From a disk of this machine one is as fast, and keeps
+  a compaction of 100,000 vectors in half the memory.
 - Data format 2.0 scans vectors about 1.6 times as fast as the default one, which compresses what is not
   compressible: embeddings, and images that are compressed already.
 """
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
@@ -20,8 +23,8 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from store.errors import SnapshotGone, StoreError, WrongSchema
-from store.handles import batches_of, compact, locate, persist, query
+from store.errors import SnapshotGone, StoreError
+from store.handles import batches_of, compact, locate, persist, query, require_schema
 from store.lock import exclusive
 from store.rows import local_path, unique
 
@@ -99,6 +102,8 @@ class Database:
     def _connect(self) -> Any:
         with self._lock:
             if self._connection is None:
+                if self._path is not None:
+                    os.environ.setdefault("LANCE_DEFAULT_FRAGMENT_READAHEAD", "1")
                 import lancedb
 
                 self._connection = lancedb.connect(
@@ -236,15 +241,6 @@ class Table:
         return self._latest
 
     def _checked(self, handle: Any) -> Any:
-        """Refuse a table that has our name and other columns, before anything is read or written."""
-        want = {field.name: field.type for field in self.schema}
-        if handle is not None and want != (have := {field.name: field.type for field in handle.schema}):
-            raise WrongSchema(
-                f"table {self.name!r} in {self._database.uri} has the columns {_columns(have)}, not "
-                f"{_columns(want)}; Headwater did not make it: open another folder, or move that table away"
-            )
+        if handle is not None:
+            require_schema(handle, self.schema, f"table {self.name!r} in {self._database.uri}")
         return handle
-
-
-def _columns(types: dict[str, pa.DataType]) -> str:
-    return ", ".join(f"{name}: {kind}" for name, kind in types.items())
