@@ -26,8 +26,9 @@ demo: setup
 	$(BIN)/headwater demo
 
 # One BLAS and torch thread a process: with one process a core, more would only wait for each other (three times the work).
+# Files in their order, not those with most tests first: the longest have few, and would be begun last.
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 check: setup
 	$(BIN)/ruff check .
