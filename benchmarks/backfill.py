@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--encoder", nargs="+", default=[*LEAST_RATIO])
     parser.add_argument("--backend", default="auto")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--rows", type=int, help="of the data; all when left out")
     parser.add_argument("--batches", type=int, default=30, help="of the engine alone")
     options = parser.parse_args()
