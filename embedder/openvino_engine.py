@@ -90,7 +90,7 @@ class _Compiled:
         threads = int(self._config.get("INFERENCE_NUM_THREADS") or _cores())
 
         def measure(folder: Path) -> None:
-            best = streams.fastest(streams.candidates(threads), lambda plan: partial(self._side_by_side(plan), sample))
+            best = streams.best(threads, lambda plan: partial(self._side_by_side(plan), sample))
             streams.save(best, folder)
 
         machine = (
@@ -100,7 +100,10 @@ class _Compiled:
         return streams.load(self._cache.folder(f"plan-{digest[:32]}", measure))
 
     def _side_by_side(self, plan: streams.Plan) -> streams.Streams:
-        return streams.Streams(self._compile(plan.batch, {"NUM_STREAMS": str(plan.streams)}), plan)
+        config = {"NUM_STREAMS": str(plan.streams)}
+        if plan.threads is not None:  # logical cores are counted, so all of them may be taken
+            config |= {"INFERENCE_NUM_THREADS": str(plan.threads), "ENABLE_HYPER_THREADING": "YES"}
+        return streams.Streams(self._compile(plan.batch, config), plan)
 
     def _request(self, size: int) -> ov.InferRequest:
         if size not in self._requests:

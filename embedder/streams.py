@@ -1,8 +1,9 @@
-"""How the CPU engine splits many rows over its threads: found by measuring for about a second, and remembered.
+"""How many threads the CPU engine takes for many rows, and how it splits these: measured for a second, and remembered.
 
 One batch on all threads waits for the slowest of them after every layer; smaller batches side by side, each on its
 share of the threads, do not, and fit the caches better. Which is faster depends on the network and on the machine.
-The rows' numbers do not: that one row gives the same bits in all plans is a test.
+And fewer threads may be faster: two may share the units of one core, and a container may get less time than it sees
+cores. The rows' numbers do not depend on it: that one row gives the same bits in all plans is a test.
 """
 
 import json
@@ -30,10 +31,11 @@ _MARGIN = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Batches of `batch` rows, `streams` of them at once."""
+    """Batches of `batch` rows, `streams` of them at once, on `threads` in all; None: as many as OpenVINO likes."""
 
     batch: int
     streams: int
+    threads: int | None = None
 
 
 PLAIN = Plan(ROWS, 1)
@@ -41,8 +43,14 @@ PLAIN = Plan(ROWS, 1)
 
 def candidates(threads: int) -> list[Plan]:
     """What is worth trying on so many threads, the plain plan first."""
-    several = [Plan(batch, min(threads, ROWS // batch)) for batch in (16, 8)]
-    return list(dict.fromkeys([PLAIN, *several, Plan(8, 1)]))
+    several = [Plan(batch, min(threads, ROWS // batch), threads) for batch in (16, 8)]
+    return list(dict.fromkeys([Plan(ROWS, 1, threads), *several, Plan(8, 1, threads)]))
+
+
+def best(threads: int, make: Callable[[Plan], Callable[[], object]]) -> Plan:
+    """First on how many threads, all, a half or a quarter of them, then how to split the rows; see `fastest`."""
+    counts = {Plan(ROWS, 1, n): n for n in (threads, threads // 2, threads // 4) if n}
+    return fastest(candidates(counts[fastest([*counts], make, _SECONDS / 4)]), make)
 
 
 def fastest(plans: Sequence[Plan], make: Callable[[Plan], Callable[[], object]], seconds: float = _SECONDS) -> Plan:
@@ -55,6 +63,8 @@ def fastest(plans: Sequence[Plan], make: Callable[[Plan], Callable[[], object]],
         make: what runs by a plan, ready to be called.
     """
     plain, *others = plans
+    if not others:
+        return plain
     runs = {plain: make(plain)}
     runs[plain]()
     best = {plain: _timed(runs[plain])}

@@ -120,14 +120,20 @@ def test_a_row_has_the_same_bits_in_every_plan(tmp_path, precision):
     engine, x = OpenVINOEngine(Cache(tmp_path), precision), [pixels(2 * streams.ROWS)]
     compiled = engine.compile(graph())
     alone = [np.concatenate(column) for column in zip(*(compiled([x[0][i : i + 1]]) for i in range(64)), strict=True)]
-    for plan in streams.candidates(2):
+    for plan in [*streams.candidates(2), *streams.candidates(1), streams.PLAIN]:
         for found, wanted in zip(compiled._side_by_side(plan)(x), alone, strict=True):
             np.testing.assert_array_equal(found, wanted, err_msg=str(plan))
 
 
 def test_the_plan_is_measured_once_and_remembered(tmp_path, monkeypatch):
     measured, fastest = [], streams.fastest
-    monkeypatch.setattr(streams, "fastest", lambda plans, make: measured.append(plans) or fastest(plans, make, 0.5))
+    monkeypatch.setattr(streams, "_MARGIN", 1.0)  # the first plan wins: what is tried next depends on it
+
+    def noted(plans, make, seconds=0.5):
+        measured.append(plans)
+        return fastest(plans, make, seconds)
+
+    monkeypatch.setattr(streams, "fastest", noted)
 
     def run(rows, threads):
         x = pixels(rows)
@@ -138,9 +144,38 @@ def test_the_plan_is_measured_once_and_remembered(tmp_path, monkeypatch):
     assert measured == []  # a service that is asked for few rows at a time never waits for it
     run(75, 2)
     run(64, 2)
-    assert measured == [[Plan(32, 1), Plan(16, 2), Plan(8, 2), Plan(8, 1)]]
-    run(64, 1)
-    assert measured[1:] == [[Plan(32, 1), Plan(16, 1), Plan(8, 1)]]  # never more at once than there are threads
+    assert measured == [
+        [Plan(32, 1, 2), Plan(32, 1, 1)],
+        [Plan(32, 1, 2), Plan(16, 2, 2), Plan(8, 2, 2), Plan(8, 1, 2)],
+    ]
+    run(64, 1)  # never more at once than there are threads
+    assert measured[2:] == [[Plan(32, 1, 1)], [Plan(32, 1, 1), Plan(16, 1, 1), Plan(8, 1, 1)]]
+
+
+@pytest.mark.parametrize(("share", "threads"), [(1, 8), (0.5, 4), (0.25, 2)])
+def test_as_many_threads_are_taken_as_are_fastest(monkeypatch, share, threads):
+    """Of eight, on a machine that has units, or time, for only a share of them."""
+    clock = [0.0]
+    monkeypatch.setattr(streams.time, "perf_counter", lambda: clock[0])
+
+    def make(plan):
+        useful = min(plan.threads, 8 * share)
+        wasted = plan.threads - useful
+        return lambda: clock.__setitem__(0, clock[0] + (1 + wasted / 4) / useful / 50)
+
+    assert streams.best(8, make) == Plan(32, 1, threads)
+
+
+@pytest.mark.parametrize("plan", [Plan(8, 1, 1), Plan(8, 2, 2), Plan(32, 1, 1)])
+def test_a_plan_takes_the_threads_that_it_names(tmp_path, plan):
+    compiled = OpenVINOEngine(Cache(tmp_path), "fp32").compile(graph())
+    made, compile_ = [], compiled._compile
+    compiled._compile = lambda *arguments: made.append(compile_(*arguments)) or made[-1]
+    compiled._side_by_side(plan)
+    assert (made[0].get_property("INFERENCE_NUM_THREADS"), made[0].get_property("NUM_STREAMS")) == (
+        plan.threads,
+        plan.streams,
+    )
 
 
 @pytest.mark.parametrize(("seconds", "winner"), [((5, 2, 8), 1), ((2.05, 2, 8), 0), ((2, 3, 4), 0), ((9, 9, 1), 2)])
