@@ -114,7 +114,7 @@ def principal_components(covariance: NDArray[np.float64], dims: float, whiten: b
     if isinstance(dims, Integral):
         count = int(dims)
         if count > varied:
-            raise NotTrainable(f"dims={count} principal components asked for; the rows vary in {varied} directions")
+            raise NotTrainable(f"{count} principal components asked for; the rows vary in {varied} directions")
     else:
         count = min(varied, 1 + int(np.searchsorted(held, dims * held[-1] * (1 - 1e-12))))
     signs = np.where(np.abs(vectors.min(axis=0)) > vectors.max(axis=0), -1.0, 1.0)  # the same on every machine
