@@ -90,8 +90,8 @@ class _Compiled:
         threads = int(self._config.get("INFERENCE_NUM_THREADS") or _cores())
 
         def measure(folder: Path) -> None:
-            best = streams.best(threads, lambda plan: partial(self._side_by_side(plan), sample))
-            streams.save(best, folder)
+            plan = streams.choose(threads, lambda plan: partial(self._side_by_side(plan), sample))
+            streams.save(plan, folder)
 
         machine = (
             f"{self._core.get_property('CPU', 'FULL_DEVICE_NAME')}, {threads} threads, {sorted(self._config.items())}"

@@ -19,7 +19,7 @@ from embedder.arrays import Motion, Plane
 from embedder.audio import Sound
 from embedder.errors import ProbeMismatch
 from embedder.image import decode
-from embedder.media import Media
+from embedder.media import DEFAULT_LIMITS, Limits, Media
 from embedder.spec import EncoderSpec, Modality
 from embedder.video import Clip
 
@@ -148,13 +148,13 @@ def embed(encoder: "Encoder") -> NDArray[np.float32]:
     return np.concatenate(parts)
 
 
-def jpeg_side(encoder: "Encoder") -> int | None:
+def jpeg_side(encoder: "Encoder", limits: Limits = DEFAULT_LIMITS) -> int | None:
     """The short side, in pixels, that is enough of a large JPEG for `encoder`, see `embedder.image.decode`.
 
-    None where it takes no images, and where a page of the probe's pictures, sharp to the pixel, does not keep its
-    vector when it is decoded at half its size.
+    None where `limits` forbid it, where it takes no images, and where a page of the probe's pictures, sharp to the
+    pixel, does not keep its vector when it is decoded at half its size.
     """
-    if encoder.spec.image is None:
+    if encoder.spec.image is None or not limits.scale_jpegs:
         return None
     side = KEPT * encoder.spec.image.resize
     page = _page(2 * side)

@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,8 +48,9 @@ def candidates(threads: int) -> list[Plan]:
     return list(dict.fromkeys([Plan(ROWS, 1, threads), *several, Plan(8, 1, threads)]))
 
 
-def best(threads: int, make: Callable[[Plan], Callable[[], object]]) -> Plan:
+def choose(threads: int, make: Callable[[Plan], Callable[[], object]]) -> Plan:
     """First on how many threads, all, a half or a quarter of them, then how to split the rows; see `fastest`."""
+    make = cache(make)  # the winner of the first round is the plain plan of the second, and compiling takes long
     counts = {Plan(ROWS, 1, n): n for n in (threads, threads // 2, threads // 4) if n}
     return fastest(candidates(counts[fastest([*counts], make, _SECONDS / 4)]), make)
 

@@ -81,7 +81,7 @@ class Job:
     @cached_property
     def short_side(self) -> int | None:
         """Pixels that are enough of a large JPEG. Takes a pass of the encoder: only a job with images asks."""
-        return probe.jpeg_side(self.encoder) if self.limits.scale_jpegs else None
+        return probe.jpeg_side(self.encoder, self.limits)
 
     def chunks(self, decoders: ThreadPoolExecutor, modality: Modality, ids: Sequence[str]) -> Iterator[Chunk]:
         """Embed `ids`, in batches that begin with the first of them, and hand them on in chunks worth a commit."""

@@ -8,8 +8,8 @@ What was learnt about LanceDB 0.40 and decides how this file is written:
 - Two `create_table` at once can both succeed, the later one emptying the table; so a lock is held (`store.lock`).
 - `merge_insert` does not look for duplicates within the rows given; so they are removed first.
 - Connecting makes a local folder, and importing the library takes two seconds; so both wait for first use.
-- A scan, and with it a compaction, reads many fragments ahead. From a disk of this machine one is as fast, and keeps
-  a compaction of 100,000 vectors in half the memory.
+- A scan, and with it a compaction, reads many fragments ahead. From a disk of this machine one is as fast, and takes
+  less memory (`benchmarks.memory`).
 - Data format 2.0 scans vectors about 1.6 times as fast as the default one, which compresses what is not
   compressible: embeddings, and images that are compressed already.
 """

@@ -76,7 +76,7 @@ class EmbeddingService(Service):
     async def _load(self, name: str) -> None:
         encoder = await run_in_threadpool(self._load_and_probe, name)
         limits, queue = self.settings.limits, self.settings.model_dump(include={"max_batch", "max_queue"})
-        short_side = await run_in_threadpool(probe.jpeg_side, encoder) if limits.scale_jpegs else None
+        short_side = await run_in_threadpool(probe.jpeg_side, encoder, limits)
         worker = EncoderWorker(encoder, self.threads, self.metrics, limits=limits, short_side=short_side, **queue)
         await worker.start()
         self.workers[name] = worker

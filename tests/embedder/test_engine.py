@@ -155,15 +155,17 @@ def test_the_plan_is_measured_once_and_remembered(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("share", "threads"), [(1, 8), (0.5, 4), (0.25, 2)])
 def test_as_many_threads_are_taken_as_are_fastest(monkeypatch, share, threads):
     """Of eight, on a machine that has units, or time, for only a share of them."""
-    clock = [0.0]
+    clock, made = [0.0], []
     monkeypatch.setattr(streams.time, "perf_counter", lambda: clock[0])
 
     def make(plan):
+        made.append(plan)
         useful = min(plan.threads, 8 * share)
         wasted = plan.threads - useful
         return lambda: clock.__setitem__(0, clock[0] + (1 + wasted / 4) / useful / 50)
 
-    assert streams.best(8, make) == Plan(32, 1, threads)
+    assert streams.choose(8, make) == Plan(32, 1, threads)
+    assert len(made) == len(set(made))  # each is compiled once
 
 
 @pytest.mark.parametrize("plan", [Plan(8, 1, 1), Plan(8, 2, 2), Plan(32, 1, 1)])
