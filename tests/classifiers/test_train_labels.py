@@ -22,7 +22,7 @@ from classifiers.training.kinds import KINDS
 from classifiers.training.rows import fold_of
 from classifiers.training.token_rows import mapped
 from embedder.spec import EncoderSpec
-from store import Label, Store
+from store import Label, Store, handles
 
 
 @pytest.fixture
@@ -309,6 +309,21 @@ def test_a_decoder_learns_from_stored_tokens(tmp_path, registry, several, querie
     np.testing.assert_allclose(difference, difference.mean(), atol=1e-3)  # the calibration's shift
     again = evaluate_head(store, published)
     assert again.summary() == pytest.approx(done.report.labels["test"].summary(), rel=1e-4)
+
+
+def test_a_decoder_reads_a_few_rows_of_tokens_at_a_time(tmp_path, registry, several, monkeypatch):
+    store, read, found = with_tokens(tmp_path, several), [], handles.rows_of
+
+    def noted(*arguments):
+        rows = found(*arguments)
+        read.append(rows.num_rows)
+        return rows
+
+    monkeypatch.setattr(handles, "rows_of", noted)
+    monkeypatch.setattr("classifiers.training.token_rows.ROWS_AT_ONCE", 50)
+    done = trained(store, registry, kind="decoder", params=SMALL, texts=text_side)
+    assert sum(read) >= sum(done.report.rows.values()) > 500
+    assert max(read) == 50
 
 
 def test_a_decoder_without_tokens_says_how_to_get_them(stored, registry):
