@@ -8,13 +8,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.measure import machine, verdict
-from classifiers.evaluate import Evaluation
-from classifiers.registry import Registry
-from classifiers.train import train
+from classifiers.evaluation.figures import Evaluation
+from classifiers.published.registry import Registry
+from classifiers.training.pipeline import train
 from embedder import registry
 from embedder.encoder import Encoder
-from services.backfill import backfill
-from services.ingest import ingest
+from services.jobs.backfill.run import backfill
+from services.jobs.ingest import ingest
 from services.settings import Settings
 from store import Store
 from store.interchange import read_sources

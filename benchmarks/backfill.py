@@ -19,8 +19,8 @@ from benchmarks import standin
 from benchmarks.measure import machine, spread, verdict
 from embedder import registry
 from embedder.encoder import Encoder
-from services.backfill import backfill
-from services.ingest import ingest
+from services.jobs.backfill.run import backfill
+from services.jobs.ingest import ingest
 from services.settings import Settings
 from store import Store
 from store.interchange import read_sources

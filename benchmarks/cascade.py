@@ -14,8 +14,8 @@ from typing import Any
 
 from benchmarks.measure import machine, timed
 from benchmarks.quality.vectors import ENCODERS, prepare
-from classifiers.registry import Registry
-from classifiers.train import train
+from classifiers.published.registry import Registry
+from classifiers.training.pipeline import train
 from services.client import Client
 from services.processes import free_ports, running
 from services.settings import Settings

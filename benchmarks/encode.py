@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from benchmarks import standin
 from benchmarks.measure import machine, verdict
-from embedder import lite, registry
+from embedder import registry
+from embedder.encoders import lite
 from embedder.spec import ImagePreprocessing
 from services.settings import Settings
 
@@ -35,7 +36,7 @@ def eager(name: str) -> Callable[[Pixels], object]:
     if name in lite.RECORDS:
         record = lite.RECORDS[name]
         return _runner(lite.build(record, tokens=False), record.image)
-    from embedder import openclip
+    from embedder.encoders import openclip
 
     plan = openclip.blueprint(name.partition("/")[2])
     assert plan.spec.image is not None

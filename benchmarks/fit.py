@@ -4,9 +4,9 @@
 
 In memory, beside scikit-learn's LDA(solver="lsqr") with the same fixed shrinkage on the same arrays in the same
 run, alternating, with labels as integers and as strings (which a store's labels are); and from a store in a temporary
-folder: to statistics and weights alone, and as `classifiers.train` does it (ids, digest, calibration, report and
-artifact included). The claim: at least 15 times as fast with the same predictions, and at most 3 s from the store.
-Exits with 1 where it does not hold.
+folder: to statistics and weights alone, and as `classifiers.training.pipeline` does it (ids, digest, calibration,
+report and artifact included). The claim: at least 15 times as fast with the same predictions, and at most 3 s from the
+store. Exits with 1 where it does not hold.
 """
 
 import argparse
@@ -23,9 +23,9 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from threadpoolctl import threadpool_info
 
 from benchmarks.measure import machine
-from classifiers.fit.gaussian import GaussianClassifier
-from classifiers.registry import Registry
-from classifiers.train import train
+from classifiers.fit.gaussian.estimator import GaussianClassifier
+from classifiers.published.registry import Registry
+from classifiers.training.pipeline import train
 from classifiers.training.rows import Rows
 from classifiers.training.streamed import learn_streamed
 from embedder.spec import EncoderSpec

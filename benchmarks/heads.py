@@ -33,11 +33,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from benchmarks.measure import machine
-from classifiers.fit.fusion import FusionClassifier
-from classifiers.fit.gaussian import GaussianClassifier
-from classifiers.fit.labelwise import LabelwiseClassifier
+from classifiers.fit.fusion.estimator import FusionClassifier
+from classifiers.fit.gaussian.estimator import GaussianClassifier
+from classifiers.fit.gaussian.mixture import MixtureClassifier
 from classifiers.fit.linear import LinearClassifier
-from classifiers.fit.mixture import MixtureClassifier
+from classifiers.fit.multilabel.labelwise import LabelwiseClassifier
 from store import Store
 
 TRAINING, TESTING, DIM, CLASSES, BLOCKS = 7_000, 3_000, 1280, 10, 3

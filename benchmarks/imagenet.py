@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 from timm.data import ImageNetInfo
 
-from embedder import lite, registry
+from embedder import registry
 from embedder.encoder import Encoder
+from embedder.encoders import lite
 from embedder.errors import BadMedia
 from embedder.media import decode
 from services.settings import Settings

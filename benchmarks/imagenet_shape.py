@@ -3,11 +3,11 @@
     python -m benchmarks.imagenet_shape [--repeats 3] [--cold] [--work ~/.cache/headwater/imagenet_shape]
 
 The vectors are synthetic and are written once, through the store, into the work folder (2.7 GB). What is counted is
-`classifiers.train` with its defaults, each time in a process of its own: opening the store, joining vectors and labels
-by id, statistics, choosing the shrinkage, temperature and prediction sets, the digest of the ids, publishing. All rows
-are training rows, as in ImageNet's training set, so the choice and the calibration fall on one held-out fold of about
-10,000 of them; there is no test split. Memory is the process's peak resident size. The claim: at most 20 s and 2 GB on
-2 cores. Exits with 1 where it does not hold.
+`classifiers.training.pipeline` with its defaults, each time in a process of its own: opening the store, joining vectors
+and labels by id, statistics, choosing the shrinkage, temperature and prediction sets, the digest of the ids,
+publishing. All rows are training rows, as in ImageNet's training set, so the choice and the calibration fall on one
+held-out fold of about 10,000 of them; there is no test split. Memory is the process's peak resident size. The claim: at
+most 20 s and 2 GB on 2 cores. Exits with 1 where it does not hold.
 """
 
 import argparse
@@ -23,8 +23,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from benchmarks.measure import machine, spread, verdict
-from classifiers.registry import Registry
-from classifiers.train import train
+from classifiers.published.registry import Registry
+from classifiers.training.pipeline import train
 from embedder.spec import EncoderSpec
 from store import Label, Store, asset_id
 

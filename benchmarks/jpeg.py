@@ -19,7 +19,7 @@ from PIL import Image
 from benchmarks.measure import machine, photo, spread, timed, verdict
 from embedder import probe, registry
 from embedder.encoder import Encoder
-from embedder.image import decode
+from embedder.media.image import decode
 
 ENCODERS = ("lite0", "lite1", "lite2")
 MARGINS = (1, 2, probe.KEPT, 4, 6)

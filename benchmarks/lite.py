@@ -1,4 +1,4 @@
-"""What the choices in `embedder.lite` rest on: how much of a picture is taken, and what bf16 leaves in fp32.
+"""What the choices in `embedder.encoders.lite` rest on: how much of a picture is taken, and what bf16 leaves in fp32.
 
 python -m benchmarks.lite --data FOLDER      with clothing10, caltech99 and flowers5 as Parquet in FOLDER
 """
@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from benchmarks.accuracy import LEAST, accuracies
 from benchmarks.measure import machine
-from embedder import lite, probe, registry
-from embedder.cache import Cache
+from embedder import probe, registry
 from embedder.encoder import Encoder
-from embedder.graph_encoder import GraphEncoder
-from embedder.image import decode
-from embedder.openvino_engine import OpenVINOEngine
-from services import demo
+from embedder.encoders import lite
+from embedder.engines.cache import Cache
+from embedder.engines.graph_encoder import GraphEncoder
+from embedder.engines.openvino_engine import OpenVINOEngine
+from embedder.media.image import decode
+from services.cli import demo_photos as demo
 from services.settings import Settings
 
 PHOTOS = 50

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.measure import machine, verdict
-from services.ingest import ingest
+from services.jobs.ingest import ingest
 from store import Item, Store
 
 MOST_RATIO = 1.1

@@ -15,20 +15,20 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from benchmarks.measure import machine, timed, verdict
-from classifiers.conformal import SETS, aps_scores, keep, threshold
+from classifiers.evaluation.conformal import SETS, aps_scores, keep, threshold
+from classifiers.evaluation.trust import auroc
 from classifiers.fit.outlier import left_out_scores
-from classifiers.heads.covariance import oas_shrinkage
+from classifiers.heads.gaussian.covariance import oas_shrinkage
+from classifiers.heads.gaussian.statistics import GaussianStatistics
 from classifiers.heads.outlier import OutlierDetector, PrecisionPair, doubt, inverse
-from classifiers.heads.statistics import GaussianStatistics
 from classifiers.heads.transform import unit_blocks
-from classifiers.published import PublishedHead
-from classifiers.registry import Registry
-from classifiers.train import train
+from classifiers.published.head import PublishedHead
+from classifiers.published.registry import Registry
+from classifiers.training.pipeline import train
 from classifiers.training.rows import fold_of
-from classifiers.trust import auroc
 from embedder import registry
-from services.backfill import backfill
-from services.ingest import ingest
+from services.jobs.backfill.run import backfill
+from services.jobs.ingest import ingest
 from services.settings import Settings
 from store import Label, Matrix, Store
 from store.interchange import read_sources

@@ -20,13 +20,13 @@ import numpy as np
 
 from benchmarks.measure import machine, photo, spread, timed
 from embedder import registry
-from embedder.image import decode
+from embedder.media.image import decode
 from embedder.spec import EncoderSpec
-from services.ingest import ingest
+from services.jobs.ingest import ingest
 from services.settings import Settings
 from store import Asset, Features, Store, asset_id
-from store.fragments import Appender, write
 from store.interchange import read_sources
+from store.lance.fragments import Appender, write
 
 CHUNK = 512
 SOURCES = ("clothing10", "caltech99", "flowers5")

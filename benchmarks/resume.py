@@ -23,7 +23,7 @@ import numpy as np
 from benchmarks.measure import machine, photo, spread, verdict
 from embedder import registry
 from embedder.encoder import Encoder
-from services.ingest import ingest
+from services.jobs.ingest import ingest
 from services.settings import Settings
 from store import Asset, Item, Store, asset_id
 

@@ -18,8 +18,8 @@ import numpy as np
 from sklearn.mixture import GaussianMixture
 
 from benchmarks.measure import machine, timed, verdict
-from classifiers.fit.gaussian import GaussianClassifier
-from classifiers.heads.quadratic import Quadratic, of_classes
+from classifiers.fit.gaussian.estimator import GaussianClassifier
+from classifiers.heads.gaussian.quadratic import Quadratic, of_classes
 
 CLASSES, DIM = 100, 512
 BATCHES = (1, 8, 32, 256)

@@ -25,16 +25,16 @@ import numpy as np
 from benchmarks import infinity, standin
 from benchmarks.load import Ask, latencies, throughput
 from benchmarks.measure import machine, photo, spread, timed, verdict
-from classifiers.registry import Registry
-from classifiers.train import train
+from classifiers.published.registry import Registry
+from classifiers.training.pipeline import train
 from embedder import registry
-from services import demo
-from services.backfill import backfill
+from services.cli import demo_photos as demo
 from services.client import Client
-from services.errors import RemoteProblem, ServiceDown
-from services.ingest import ingest
+from services.jobs.backfill.run import backfill
+from services.jobs.ingest import ingest
 from services.processes import free_ports, running
 from services.settings import Settings
+from services.web.errors import RemoteProblem, ServiceDown
 from store import Store
 
 MOST_MILLISECONDS, MOST_START, MOST_START_BARE, MOST_MB = 25, 4.0, 2.0, 350

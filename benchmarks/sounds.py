@@ -14,12 +14,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from benchmarks.measure import machine, verdict
-from classifiers.fit.gaussian import GaussianClassifier
-from classifiers.registry import Registry
-from classifiers.train import train
+from classifiers.fit.gaussian.estimator import GaussianClassifier
+from classifiers.published.registry import Registry
+from classifiers.training.pipeline import train
 from embedder import registry
-from services.backfill import backfill
-from services.ingest import ingest
+from services.jobs.backfill.run import backfill
+from services.jobs.ingest import ingest
 from store import Store, asset_id
 from store.interchange import read_sources
 

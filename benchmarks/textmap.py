@@ -12,8 +12,10 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from embedder import lite, registry, textmap
-from embedder.image import decode
+from embedder import registry
+from embedder.encoders import lite
+from embedder.encoders.lite import textmap
+from embedder.media.image import decode
 
 PROMPTS = ("{}", "a photo of a {}.")
 

@@ -16,9 +16,9 @@ from benchmarks.measure import machine
 from benchmarks.quality.__main__ import WORK
 from benchmarks.quality.labels import indicator
 from benchmarks.quality.vectors import prepare
-from classifiers.evaluate_labels import evaluate_labels
-from classifiers.fit.labelwise import LabelwiseClassifier
-from classifiers.thresholds import tune_thresholds
+from classifiers.evaluation.label_figures import evaluate_labels
+from classifiers.evaluation.thresholds import tune_thresholds
+from classifiers.fit.multilabel.labelwise import LabelwiseClassifier
 from classifiers.training.labels import LEAST_TUNED
 from store import Store
 

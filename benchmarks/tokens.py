@@ -18,11 +18,11 @@ from benchmarks.measure import machine
 from benchmarks.quality import zero_shot
 from benchmarks.quality.__main__ import WORK
 from benchmarks.quality.vectors import prepare
-from classifiers.evaluate_labels import evaluate_labels
-from classifiers.fit.labelwise import LabelwiseClassifier
+from classifiers.evaluation.label_figures import evaluate_labels
+from classifiers.fit.multilabel.labelwise import LabelwiseClassifier
 from embedder import registry
-from embedder.stored_adapter import StoredAdapter
-from services.condensing import Wanted, condense
+from embedder.derived.stored import StoredAdapter
+from services.jobs.condense import Wanted, condense
 from services.settings import Settings
 from store import Store
 

@@ -17,8 +17,8 @@ from classifiers.heads.zeroshot import ZeroShotHead
 from classifiers.training.kinds import make_estimator
 from classifiers.training.rows import FOLDS, LEAST_CROSSED, Rows
 from classifiers.training.zero_shot import learn_zero_shot
+from services.jobs.texts import text_sides
 from services.settings import Settings
-from services.texts import text_sides
 from store import Matrix, Store
 
 SHOTS, DRAWS = (2, 4, 16), 5

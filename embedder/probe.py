@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from embedder.arrays import Motion, Plane
-from embedder.audio import Sound
 from embedder.errors import ProbeMismatch
-from embedder.image import decode
 from embedder.media import DEFAULT_LIMITS, Limits, Media
+from embedder.media.arrays import Motion, Plane
+from embedder.media.audio import Sound
+from embedder.media.image import decode
+from embedder.media.video import Clip
 from embedder.spec import EncoderSpec, Modality
-from embedder.video import Clip
 
 if TYPE_CHECKING:
     from embedder.encoder import Encoder
@@ -149,7 +149,7 @@ def embed(encoder: "Encoder") -> NDArray[np.float32]:
 
 
 def jpeg_side(encoder: "Encoder", limits: Limits = DEFAULT_LIMITS) -> int | None:
-    """The short side, in pixels, that is enough of a large JPEG for `encoder`, see `embedder.image.decode`.
+    """The short side, in pixels, that is enough of a large JPEG for `encoder`, see `embedder.media.image.decode`.
 
     None where `limits` forbid it, where it takes no images, and where a page of the probe's pictures, sharp to the
     pixel, does not keep its vector when it is decoded at half its size.

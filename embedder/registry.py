@@ -3,16 +3,17 @@
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
-from embedder import licence, lite
-from embedder.cache import default_folder
+from embedder.derived.stored import StoredAdapter, split_name, stored_names
 from embedder.encoder import Blueprint, Encoder
+from embedder.encoders import lite
+from embedder.engines.cache import default_folder
 from embedder.errors import UnknownEncoder, WeightsError
-from embedder.stored_adapter import StoredAdapter, split_name, stored_names
+from embedder.weights import licence
 
 ENTRY_POINTS = "headwater.encoders"
 """Third-party encoders: an entry point `<name>` serves ``<name>`` and ``<name>/<anything>``. It refers to a
 callable ``(name, *, backend, cache_dir, threads) -> Encoder``, the arguments as of `load`;
-`embedder.graph_encoder.assemble` helps to write one, `embedder.checks.check_encoder` to test it."""
+`embedder.engines.graph_encoder.assemble` helps to write one, `embedder.checks.check_encoder` to test it."""
 
 _PATTERNS = (
     "melstat",
@@ -52,10 +53,10 @@ def load(
     Raises UnknownEncoder, LicenceNotAccepted, WeightsError (also for an adapter that is not there), and ValueError for
     an unknown backend.
     """
-    from embedder import graph_encoder
+    from embedder.engines import graph_encoder
 
     if derived := split_name(name):
-        from embedder.adapted import derive
+        from embedder.derived.encoders import derive
 
         parent, adapter = derived
         stored = _adapter(name, adapter, adapters)
@@ -69,7 +70,7 @@ def load(
         )
         return derive(base, stored)
     if name == "melstat":
-        from embedder.melstat import MelStatistics
+        from embedder.encoders.melstat import MelStatistics
 
         return MelStatistics()
     folder = cache_dir or default_folder()
@@ -94,19 +95,19 @@ def _blueprint(name: str, folder: Path) -> Blueprint | None:
         return lite.blueprint(name)
     family, _, rest = name.partition("/")
     if name.startswith("openclip@") or (family == "openclip" and rest):
-        from embedder import openclip
+        from embedder.encoders import openclip
 
         return openclip.blueprint(name.removeprefix("openclip").removeprefix("/"))
     if family == "imagebind" and rest:
-        from embedder import imagebind
+        from embedder.encoders import imagebind
 
         return imagebind.blueprint(rest, folder)
     if name.startswith(("mlcd/", "mlcd@")):
-        from embedder import mlcd
+        from embedder.encoders import mlcd
 
         return mlcd.blueprint(name)
     if family == "timm" and rest:
-        from embedder import timm_tower
+        from embedder.encoders import timm_tower
 
         return timm_tower.blueprint(rest)
     return None

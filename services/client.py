@@ -14,9 +14,9 @@ from httpx_aiohttp import AiohttpTransport
 from numpy.typing import NDArray
 
 from embedder.spec import Modality
-from services.errors import RemoteProblem, ServiceDown
-from services.items import ARROW_STREAM, Upload, VectoredBatch, from_arrow
-from services.schemas import ClassifyResponse, ErrorBody, HeadsResponse, OpenAIResponse, SearchResponse
+from services.web.errors import RemoteProblem, ServiceDown
+from services.web.schemas import ClassifyResponse, ErrorBody, HeadsResponse, OpenAIResponse, SearchResponse
+from services.web.wire import ARROW_STREAM, Upload, VectoredBatch, from_arrow
 
 READY_SECONDS = 3.0
 """Longest wait for a service to say whether it is ready; one that takes longer is not."""

@@ -9,8 +9,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from services.client import Client
-from services.errors import RemoteProblem, ServiceDown
 from services.settings import Settings
+from services.web.errors import RemoteProblem, ServiceDown
 
 STOP_SECONDS = 15.0
 """A service that has not stopped so long after SIGTERM is killed."""

@@ -1,16 +1,16 @@
 """The feature store: assets, labels, features and quarantine in LanceDB tables.
 
-Importing this package is cheap: LanceDB itself is imported by the first read or write (see `store.table`).
+Importing this package is cheap: LanceDB itself is imported by the first read or write (see `store.lance.table`).
 """
 
 from store.errors import StoreError
-from store.features import Features
 from store.matrix import Matrix
 from store.schema import SPLITS, Added, Asset, Label, Quarantined, asset_id, split_of, stage_of
 from store.selection import Batches
 from store.snapshot import Snapshot
 from store.sources import Item
 from store.store import FeatureTable, Store
+from store.tables.features import Features
 
 __all__ = [
     "SPLITS",

@@ -7,13 +7,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from store import features as feature_tables
 from store.errors import BadSource
-from store.features import PREFIX, About
+from store.lance.table import Table
 from store.schema import asset_id
 from store.sources import Item, read_files, read_folder, read_parquet, read_sources
 from store.store import Store
-from store.table import Table
+from store.tables import features as feature_tables
+from store.tables.features import PREFIX, About
 
 __all__ = ["Item", "export_parquet", "import_parquet", "read_files", "read_folder", "read_parquet", "read_sources"]
 

@@ -8,13 +8,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from store.features import Features
 from store.join import Positions
-from store.labels import Labels, classes_of
 from store.matrix import Matrix, codes_of
 from store.rows import Column, strings
 from store.schema import check_split
 from store.snapshot import Snapshot
+from store.tables.features import Features
+from store.tables.labels import Labels, classes_of
 
 _Part = tuple[Column, NDArray[np.int64], NDArray[np.float32]]
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
 
+from store.lance.table import ABSENT, Database, Table
 from store.schema import FORMAT, now
-from store.table import ABSENT, Database, Table
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,19 +12,19 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from embedder.spec import EncoderSpec
-from store import features as feature_tables
 from store import snapshot as snapshots
-from store.assets import Assets
 from store.errors import AmbiguousFeatures, StoreError, UnknownFeatures
-from store.features import About, Features, Kind
-from store.labels import Labels
+from store.lance.table import Database
 from store.matrix import Matrix
-from store.quarantine import Quarantine
 from store.rows import Column, strings
 from store.schema import Dtype, stage_of
 from store.selection import Batches, Selection, select
 from store.snapshot import Snapshot
-from store.table import Database
+from store.tables import features as feature_tables
+from store.tables.assets import Assets
+from store.tables.features import About, Features, Kind
+from store.tables.labels import Labels
+from store.tables.quarantine import Quarantine
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,13 +17,13 @@ from benchmarks.quality.gaussians import Right, points, validation_nll
 from benchmarks.quality.study import Finding, Study, Table
 from benchmarks.quality.vectors import Vectors, paired_interval
 from classifiers.clustering.clusters import Clustering, centred
-from classifiers.fit.adapter import fit_adapter
-from classifiers.fit.clustering import adapter_clusters, fit_centres
+from classifiers.fit.discrimination.adapter import fit_adapter
+from classifiers.fit.discrimination.clustering import adapter_clusters, fit_centres
+from classifiers.fit.discrimination.recipe import Recipe
 from classifiers.fit.held_out import stratified_folds
 from classifiers.fit.linear import LinearClassifier
-from classifiers.fit.recipe import Recipe
 from classifiers.heads.transform import unit_rows
-from embedder.adapter import Adapter
+from embedder.derived.adapter import Adapter
 from store import Store
 
 PAPER = "Cluster discrimination (MLCD, arXiv 2407.17331)"

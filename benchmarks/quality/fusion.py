@@ -17,12 +17,12 @@ from sklearn.base import clone
 from benchmarks.quality.gaussians import points, tuned
 from benchmarks.quality.study import Finding, Study, Table
 from benchmarks.quality.vectors import ENCODERS, Vectors, paired_interval
-from classifiers.fit.fusion import FusionClassifier
-from classifiers.fit.gaussian import GaussianClassifier
+from classifiers.evaluation.reports.fusion import disagreements, independent_oracle, oracle_accuracy, q_statistics
+from classifiers.fit.fusion.estimator import FusionClassifier
+from classifiers.fit.gaussian.estimator import GaussianClassifier
+from classifiers.fit.gaussian.shrinkage import CANDIDATES
 from classifiers.fit.linear import LinearClassifier
-from classifiers.fit.shrinkage import CANDIDATES
-from classifiers.heads.rules import RULES, filled, log_softmax, weighted
-from classifiers.reports.fusion import disagreements, independent_oracle, oracle_accuracy, q_statistics
+from classifiers.heads.fusion.rules import RULES, filled, log_softmax, weighted
 from store import Store
 
 PAPER = "Fusion of backbones (arXiv 2312.14400, 2405.17139)"

@@ -14,12 +14,12 @@ from sklearn.base import clone
 
 from benchmarks.quality.study import Finding, Study, Table
 from benchmarks.quality.vectors import Vectors, encoders_of, paired_interval
-from classifiers.calibration import fit_temperature, mean_nll
+from classifiers.evaluation.calibration import fit_temperature, mean_nll
 from classifiers.fit.base import HeadClassifier
-from classifiers.fit.gaussian import GaussianClassifier
+from classifiers.fit.gaussian.estimator import GaussianClassifier
+from classifiers.fit.gaussian.mixture import MixtureClassifier
 from classifiers.fit.held_out import stratified_folds
 from classifiers.fit.linear import LinearClassifier
-from classifiers.fit.mixture import MixtureClassifier
 from store import Store
 
 PAPER = "Gaussian heads (arXiv 2410.13421)"

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder import registry
-from services.backfill import backfill
-from services.ingest import ingest
+from services.jobs.backfill.run import backfill
+from services.jobs.ingest import ingest
 from services.settings import Settings
 from store import Store
 from store.interchange import read_sources

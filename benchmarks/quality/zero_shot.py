@@ -17,13 +17,18 @@ from numpy.typing import NDArray
 
 from benchmarks.quality.labels import DRAWS, UNSEEN, LabelDraw, draws, frequent, indicator
 from benchmarks.quality.study import Finding, Study, Table
-from classifiers.evaluate_labels import LabelEvaluation, ZeroShotEvaluation, evaluate_labels, evaluate_zero_shot
-from classifiers.fit.bilinear import BilinearClassifier
-from classifiers.fit.decoder import DecoderClassifier, Queries
-from classifiers.fit.labelwise import LabelwiseClassifier
-from classifiers.heads.bilinear import BilinearHead
+from classifiers.evaluation.label_figures import (
+    LabelEvaluation,
+    ZeroShotEvaluation,
+    evaluate_labels,
+    evaluate_zero_shot,
+)
+from classifiers.fit.multilabel.bilinear import BilinearClassifier
+from classifiers.fit.multilabel.decoder import DecoderClassifier, Queries
+from classifiers.fit.multilabel.labelwise import LabelwiseClassifier
+from classifiers.heads.multilabel.bilinear import BilinearHead
 from embedder import registry
-from services.backfill import backfill
+from services.jobs.backfill.run import backfill
 from services.settings import Settings
 from store import Store
 

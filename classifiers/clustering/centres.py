@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from classifiers.clustering.clusters import Clustering
 from classifiers.clustering.unlabelled import Unlabelled
 from classifiers.errors import BadClustering, NotTrainable
-from classifiers.fit.clustering import FEW_PER_CENTRE, ITERATIONS, MOST_PER_CENTRE, fit_centres
+from classifiers.fit.discrimination.clustering import FEW_PER_CENTRE, ITERATIONS, MOST_PER_CENTRE, fit_centres
 from classifiers.training.rows import ids_digest
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Clusterings: centres on the unit sphere, which rows are nearest to which of them, and the folder that keeps them.
 
-NumPy only. How centres are found is in `classifiers.fit.clustering`.
+NumPy only. How centres are found is in `classifiers.fit.discrimination.clustering`.
 """
 
 import hashlib
@@ -18,11 +18,11 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
-from classifiers.artifact import sync_folder, write
 from classifiers.errors import BadClustering, NotTrainable, UnknownClustering
 from classifiers.heads.base import check_vectors
 from classifiers.heads.transform import unit_rows
-from classifiers.registry import NAME, check_name
+from classifiers.published.artifact import sync_folder, write
+from classifiers.published.registry import NAME, check_name
 
 FORMAT = 1
 _MANIFEST, _ARRAYS = "clustering.json", "clustering.safetensors"

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from classifiers.fit.gaussian import GaussianClassifier
-from classifiers.fit.parallel import Batch
-from classifiers.heads.statistics import GaussianStatistics
+from classifiers.fit.gaussian.estimator import GaussianClassifier
+from classifiers.fit.gaussian.parallel import Batch
+from classifiers.heads.gaussian.statistics import GaussianStatistics
 from classifiers.heads.transform import Transform
 from classifiers.training.kinds import validate
 from classifiers.training.rows import Rows

@@ -8,7 +8,7 @@ from string import Template
 from classifiers.compare.comparison import Comparison
 from classifiers.compare.paired import Difference, Pair
 from classifiers.compare.pictures import Picture, draw
-from classifiers.evaluate import Evaluation
+from classifiers.evaluation.figures import Evaluation
 
 REPORT = "report.html"
 

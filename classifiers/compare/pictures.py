@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from classifiers import plots
 from classifiers.compare.candidates import MAJORITY, SOFTMAX
 from classifiers.compare.comparison import Comparison
 from classifiers.compare.curves import CurvePoint
 from classifiers.compare.trial import Trial
-from classifiers.reports.report import confusions
+from classifiers.evaluation import plots
+from classifiers.evaluation.reports.report import confusions
 
 MARKED = 0.8
 """Share of the variance that is marked in PCA curves: what `project=pca` takes by default."""

@@ -10,7 +10,7 @@ from classifiers.compare.candidates import Candidate
 from classifiers.compare.comparison import Comparison
 from classifiers.compare.trial import Trial, load_outcomes, save_outcomes
 from classifiers.errors import BadComparison
-from classifiers.evaluate import summarise
+from classifiers.evaluation.figures import summarise
 from classifiers.training.rows import Rows, Texts
 from store import Snapshot, Store
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from classifiers.calibration import fit_temperature
 from classifiers.compare.candidates import MAJORITY, Candidate
 from classifiers.errors import BadParameter, NotTrainable
-from classifiers.evaluate import Evaluation, Outcomes, summarise
+from classifiers.evaluation.calibration import fit_temperature
+from classifiers.evaluation.figures import Evaluation, Outcomes, summarise
 from classifiers.heads.base import Head
-from classifiers.heads.fusion import FusionHead
-from classifiers.heads.gaussian import GaussianHead
+from classifiers.heads.fusion.head import FusionHead
+from classifiers.heads.gaussian.head import GaussianHead
 from classifiers.heads.linear import LinearHead
 from classifiers.heads.zeroshot import ZeroShotHead
 from classifiers.training.classes import outcomes_of

@@ -30,7 +30,7 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):
         return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Probabilities (n, K), never calibrated; calibration belongs to `classifiers.train`."""
+        """Probabilities (n, K), never calibrated; calibration belongs to `classifiers.training.pipeline`."""
         return probabilities(self.scores(X))
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:

@@ -11,7 +11,7 @@ from sklearn.utils.validation import validate_data
 
 from classifiers.errors import BadParameter
 from classifiers.fit.base import HeadClassifier, encode, names
-from classifiers.fit.parameters import check_weights
+from classifiers.fit.gaussian.parameters import check_weights
 from classifiers.fit.transform import Projection, TransformPlan
 from classifiers.heads.linear import LinearHead
 

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from classifiers.heads.gaussian.statistics import GaussianStatistics
 from classifiers.heads.outlier import PrecisionPair
-from classifiers.heads.statistics import GaussianStatistics
 
 
 def left_out_scores(

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifiers.errors import BadParameter, NotTrainable
-from classifiers.fit.parallel import gather, shares
-from classifiers.heads.statistics import GaussianStatistics
+from classifiers.fit.gaussian.parallel import gather, shares
+from classifiers.heads.gaussian.statistics import GaussianStatistics
 from classifiers.heads.transform import Transform, check_edges
 
 Projection = Literal["none", "centre", "pca", "ranpac"]

@@ -10,7 +10,7 @@ from sklearn.utils.validation import validate_data
 
 from classifiers.errors import BadParameter, NotTrainable
 from classifiers.fit.base import HeadClassifier, encode, names
-from classifiers.fit.gaussian import GaussianClassifier, Shrinkage
+from classifiers.fit.gaussian.estimator import GaussianClassifier, Shrinkage
 from classifiers.heads.transform import check_edges, unit_blocks
 from classifiers.heads.zeroshot import Blend, ZeroShotHead, folded
 from classifiers.prompts import PROMPTS, EmbedTexts, class_vectors, given_vectors

@@ -1,13 +1,13 @@
 """Heads: what is served. NumPy only; they see arrays, never files, stores or HTTP."""
 
 from classifiers.heads.base import Head
-from classifiers.heads.bilinear import BilinearHead
-from classifiers.heads.decoder import DecoderHead
-from classifiers.heads.fusion import FusionHead
-from classifiers.heads.gaussian import GaussianHead
-from classifiers.heads.labelwise import LabelwiseHead
+from classifiers.heads.fusion.head import FusionHead
+from classifiers.heads.gaussian.head import GaussianHead
+from classifiers.heads.gaussian.mixture import MixtureHead
 from classifiers.heads.linear import LinearHead
-from classifiers.heads.mixture import MixtureHead
+from classifiers.heads.multilabel.bilinear import BilinearHead
+from classifiers.heads.multilabel.decoder import DecoderHead
+from classifiers.heads.multilabel.labelwise import LabelwiseHead
 from classifiers.heads.zeroshot import ZeroShotHead
 
 HEADS: dict[str, type[Head]] = {

@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 
 from classifiers.errors import NotTrainable
 from classifiers.heads.base import require_shapes
-from classifiers.heads.covariance import oas_shrinkage, shrunk
-from classifiers.heads.statistics import GaussianStatistics
+from classifiers.heads.gaussian.covariance import oas_shrinkage, shrunk
+from classifiers.heads.gaussian.statistics import GaussianStatistics
+from classifiers.heads.gaussian.triangle import inverse_of_covariance
 from classifiers.heads.transform import unit_blocks
-from classifiers.heads.triangle import inverse_of_covariance
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from classifiers.errors import BadVectors
 from classifiers.heads.base import check_vectors
-from classifiers.heads.labels import LabelsHead
+from classifiers.heads.multilabel.base import LabelsHead
 from classifiers.heads.transform import unit_rows
 
 

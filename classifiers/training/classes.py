@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from classifiers.calibration import fit_temperature
-from classifiers.conformal import keep, lac_scores
-from classifiers.evaluate import Evaluation, Outcomes, summarise
+from classifiers.evaluation.calibration import fit_temperature
+from classifiers.evaluation.conformal import keep, lac_scores
+from classifiers.evaluation.figures import Evaluation, Outcomes, summarise
+from classifiers.evaluation.reports.fusion import FusionReport
+from classifiers.evaluation.reports.report import Report, rows_used
 from classifiers.heads.base import Head, probabilities
-from classifiers.manifest import Conformal
-from classifiers.reports.fusion import FusionReport
-from classifiers.reports.report import Report, rows_used
+from classifiers.published.manifest import Conformal
 from classifiers.training.fused import fusion_reports
 from classifiers.training.kinds import ONE_LABEL_KINDS, validate
 from classifiers.training.outliers import Outliers, learn_outliers, tell_strangers

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
+from classifiers.evaluation.reports.fusion import THRESHOLDS, CascadePoint, FusionReport, cascade_curve, fusion_report
 from classifiers.fit.base import HeadClassifier
-from classifiers.fit.fusion import FusionClassifier
+from classifiers.fit.fusion.estimator import FusionClassifier
 from classifiers.heads.base import Head
-from classifiers.heads.fusion import FusionHead
-from classifiers.heads.rules import log_softmax
-from classifiers.reports.fusion import THRESHOLDS, CascadePoint, FusionReport, cascade_curve, fusion_report
+from classifiers.heads.fusion.head import FusionHead
+from classifiers.heads.fusion.rules import log_softmax
 from classifiers.training.rows import Rows
 
 MOST_SCORES = 50_000_000

@@ -7,13 +7,13 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.base import clone
 
-from classifiers.calibration import fit_temperature, mean_nll
 from classifiers.errors import NotTrainable, UnknownKind, UnknownParameter
+from classifiers.evaluation.calibration import fit_temperature, mean_nll
 from classifiers.fit.base import HeadClassifier
-from classifiers.fit.fusion import FusionClassifier
-from classifiers.fit.gaussian import GaussianClassifier
+from classifiers.fit.fusion.estimator import FusionClassifier
+from classifiers.fit.gaussian.estimator import GaussianClassifier
+from classifiers.fit.gaussian.mixture import MixtureClassifier
 from classifiers.fit.linear import LinearClassifier
-from classifiers.fit.mixture import MixtureClassifier
 from classifiers.fit.zeroshot import ZeroShotClassifier
 from classifiers.heads.base import Head
 from classifiers.prompts import PROMPTS

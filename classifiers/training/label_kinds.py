@@ -8,11 +8,11 @@ import numpy as np
 from sklearn.base import clone
 
 from classifiers.errors import NotTrainable
-from classifiers.fit.bilinear import BilinearClassifier
-from classifiers.fit.decoder import DecoderClassifier
-from classifiers.fit.labels import LabelsEstimator, hold_out
-from classifiers.fit.labelwise import LabelwiseClassifier
-from classifiers.heads.labels import LabelsHead
+from classifiers.fit.multilabel.base import LabelsEstimator, hold_out
+from classifiers.fit.multilabel.bilinear import BilinearClassifier
+from classifiers.fit.multilabel.decoder import DecoderClassifier
+from classifiers.fit.multilabel.labelwise import LabelwiseClassifier
+from classifiers.heads.multilabel.base import LabelsHead
 from classifiers.prompts import PROMPTS, class_vectors
 from classifiers.training.label_rows import LabelledRows, LabelRows, LabelScored
 from classifiers.training.rows import ids_digest

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from classifiers.errors import NotTrainable
-from classifiers.heads.labels import LabelsHead
+from classifiers.heads.multilabel.base import LabelsHead
 from classifiers.training.rows import BATCH_ROWS, Rows
 
 

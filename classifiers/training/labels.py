@@ -5,12 +5,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from classifiers.fit.labels import LabelsEstimator
-from classifiers.fit.platt import fit_platt
-from classifiers.heads.labels import LabelsHead
-from classifiers.reports.labels import LabelFigures, binary_nll
-from classifiers.reports.report import Report, rows_used
-from classifiers.thresholds import tune_thresholds
+from classifiers.evaluation.reports.labels import LabelFigures, binary_nll
+from classifiers.evaluation.reports.report import Report, rows_used
+from classifiers.evaluation.thresholds import tune_thresholds
+from classifiers.fit.multilabel.base import LabelsEstimator
+from classifiers.fit.multilabel.platt import fit_platt
+from classifiers.heads.multilabel.base import LabelsHead
 from classifiers.training.label_kinds import LabelKind, LabelsLearned, learn_labels
 from classifiers.training.label_rows import LabelRows, LabelScored
 from classifiers.training.outliers import Outliers, learn_outliers, tell_strangers

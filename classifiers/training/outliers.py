@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from classifiers.calibration import outlier_percentile, score_quantiles
 from classifiers.errors import NotTrainable
+from classifiers.evaluation.calibration import outlier_percentile, score_quantiles
+from classifiers.evaluation.trust import Strangers, auroc
+from classifiers.fit.gaussian.parallel import Batch, gather
 from classifiers.fit.outlier import left_out_scores
-from classifiers.fit.parallel import Batch, gather
 from classifiers.heads.base import Head
 from classifiers.heads.outlier import OutlierDetector, PrecisionPair, doubt
 from classifiers.heads.transform import Transform
 from classifiers.training.rows import Rows
-from classifiers.trust import Strangers, auroc
 
 MOST_COLUMNS = 4096
 """Widest vectors with a detector: its matrix (67 MB in float32 at this width) would outgrow most heads."""

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from classifiers.errors import NotTrainable
 from classifiers.heads.base import Head
-from classifiers.heads.moments import Moment
-from classifiers.heads.statistics import GaussianStatistics
+from classifiers.heads.gaussian.moments import Moment
+from classifiers.heads.gaussian.statistics import GaussianStatistics
 from classifiers.heads.transform import Transform
-from classifiers.manifest import EncoderBlock
+from classifiers.published.manifest import EncoderBlock
 
 if TYPE_CHECKING:  # a store is handed in; importing this module does not bring LanceDB along
     from store import Features, Matrix, Snapshot, Store

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from classifiers.errors import NotTrainable
-from classifiers.fit.gaussian import GaussianClassifier
-from classifiers.fit.parallel import Batch, Gathering, gather
-from classifiers.fit.shrinkage import choose_shrinkage
+from classifiers.fit.gaussian.estimator import GaussianClassifier
+from classifiers.fit.gaussian.parallel import Batch, Gathering, gather
+from classifiers.fit.gaussian.shrinkage import choose_shrinkage
 from classifiers.heads.base import Head
-from classifiers.heads.gaussian import GaussianHead
-from classifiers.heads.moments import Moment
-from classifiers.heads.statistics import GaussianStatistics
+from classifiers.heads.gaussian.head import GaussianHead
+from classifiers.heads.gaussian.moments import Moment
+from classifiers.heads.gaussian.statistics import GaussianStatistics
 from classifiers.heads.transform import Transform
 from classifiers.training.rows import Elsewhere, Rows, Scored, ids_digest
 

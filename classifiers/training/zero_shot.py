@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from classifiers.calibration import fit_temperature, mean_nll
 from classifiers.errors import NotTrainable
-from classifiers.fit.gaussian import GaussianClassifier
+from classifiers.evaluation.calibration import fit_temperature, mean_nll
+from classifiers.fit.gaussian.estimator import GaussianClassifier
 from classifiers.fit.zeroshot import ZeroShotClassifier, check_classes
 from classifiers.heads.transform import unit_blocks
 from classifiers.heads.zeroshot import Blend

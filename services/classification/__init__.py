@@ -4,8 +4,8 @@ from fastapi import FastAPI
 
 from services.classification.routes import router
 from services.classification.state import ClassificationService
-from services.service import make_app
 from services.settings import Settings
+from services.web.app import make_app
 
 
 def create_app(settings: Settings) -> FastAPI:

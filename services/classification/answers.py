@@ -5,12 +5,12 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from classifiers.answer import Answer
-from classifiers.conformal import Sets
-from classifiers.published import PublishedHead
+from classifiers.evaluation.conformal import Sets
+from classifiers.published.answer import Answer
+from classifiers.published.head import PublishedHead
 from services.classification.vectors import ByEncoder, answerable
-from services.metrics import Metrics
-from services.schemas import ClassifiedItem, HeadAnswer, PredictionSet, Ranked
+from services.web.metrics import Metrics
+from services.web.schemas import ClassifiedItem, HeadAnswer, PredictionSet, Ranked
 
 OTHER_MODALITY = "wrong_modality"
 """No problem of an item that another head has answered: heads of sounds and of pictures may be asked together."""

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from starlette.concurrency import run_in_threadpool
 
-from classifiers.published import TOKENS, PublishedHead
+from classifiers.published.head import TOKENS, PublishedHead
 from services.classification.state import ClassificationService
 from services.classification.vectors import ByEncoder, answerable, require
-from services.errors import RemoteProblem
-from services.items import Upload, Vectored, VectoredBatch
+from services.web.errors import RemoteProblem
+from services.web.wire import Upload, Vectored, VectoredBatch
 
 
 async def of_images(

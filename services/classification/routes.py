@@ -1,4 +1,4 @@
-"""The classification service's endpoints. No `try` here: `services.http` maps every error in one table."""
+"""The classification service's endpoints. No `try` here: `services.web.middleware` maps every error in one table."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -8,22 +8,16 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
-from classifiers.conformal import Sets
-from classifiers.published import PublishedHead
+from classifiers.evaluation.conformal import Sets
+from classifiers.published.head import PublishedHead
 from embedder.spec import Modality
 from services.classification import images, search, vectors
 from services.classification.answers import Options, answer
 from services.classification.state import ClassificationService
 from services.classification.texts import parse_labels
-from services.items import decode_base64
-from services.schemas import (
-    AliasRequest,
-    ClassifyBody,
-    ClassifyResponse,
-    HeadsResponse,
-    SearchResponse,
-)
-from services.uploads import MULTIPART_BODY, READ_AS, check_count, read_uploads
+from services.web.schemas import AliasRequest, ClassifyBody, ClassifyResponse, HeadsResponse, SearchResponse
+from services.web.uploads import MULTIPART_BODY, READ_AS, check_count, read_uploads
+from services.web.wire import decode_base64
 
 router = APIRouter()
 

@@ -5,9 +5,9 @@ from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 
 from services.classification.state import ClassificationService
-from services.errors import BadRequest, RemoteProblem
-from services.items import Upload
-from services.schemas import Hit, SearchResponse
+from services.web.errors import BadRequest, RemoteProblem
+from services.web.schemas import Hit, SearchResponse
+from services.web.wire import Upload
 from store import Features, Store
 from store.errors import UnknownId
 

@@ -8,14 +8,14 @@ from starlette.concurrency import run_in_threadpool
 from threadpoolctl import threadpool_limits
 
 from classifiers.errors import BadArtifact, UnknownAlias
-from classifiers.published import PublishedHead
-from classifiers.registry import Registry
+from classifiers.published.head import PublishedHead
+from classifiers.published.registry import Registry
 from services.classification.texts import LabelTexts
 from services.client import AsyncClient
-from services.errors import BadRequest, RemoteProblem, ServiceDown
-from services.schemas import HeadInfo, HeadsResponse
-from services.service import Service
 from services.settings import Settings
+from services.web.app import Service
+from services.web.errors import BadRequest, RemoteProblem, ServiceDown
+from services.web.schemas import HeadInfo, HeadsResponse
 
 log = logging.getLogger("headwater.classification")
 

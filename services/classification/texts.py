@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifiers.errors import WrongFingerprint
-from classifiers.manifest import EncoderBlock
 from classifiers.prompts import class_texts, class_vectors
-from classifiers.published import PublishedHead
+from classifiers.published.head import PublishedHead
+from classifiers.published.manifest import EncoderBlock
 from services.client import AsyncClient
-from services.errors import BadRequest, RemoteProblem
+from services.web.errors import BadRequest, RemoteProblem
 
 KEPT = 10_000
 """Text vectors kept, the one asked for longest ago going first: 51 MB of 1280 columns."""

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 
 from classifiers.errors import BadVectors
-from classifiers.heads.decoder import NEEDS_TOKENS
-from classifiers.published import TOKENS, PublishedHead
+from classifiers.heads.multilabel.decoder import NEEDS_TOKENS
+from classifiers.published.head import TOKENS, PublishedHead
 from embedder.errors import UnknownEncoder
 from services.classification.state import ClassificationService
-from services.items import Vectored
-from services.schemas import Problem
+from services.web.schemas import Problem
+from services.web.wire import Vectored
 from store import Store
 from store.errors import UnknownFeatures, UnknownId
 

@@ -16,8 +16,8 @@ from classifiers.errors import (
 )
 from embedder.errors import ExportFailed, LicenceNotAccepted, ProbeMismatch, WeightsError
 from services.cli import compare, data, demo, discover, doctor, exporting, learn, output, serving
-from services.errors import ERRORS, ClusterProblem, RemoteProblem, WorkerFailed
 from services.processes import NotStarted
+from services.web.errors import ERRORS, ClusterProblem, RemoteProblem, WorkerFailed
 
 app = typer.Typer(
     help="Embed once, train heads in seconds, serve them over HTTP.",

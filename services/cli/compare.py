@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from classifiers.compare.comparison import Comparison
     from classifiers.compare.paired import Pair
     from classifiers.compare.trial import Trial
-    from classifiers.evaluate import Evaluation
+    from classifiers.evaluation.figures import Evaluation
 
 app = typer.Typer()
 
@@ -57,7 +57,7 @@ def compare(
     from classifiers.compare import run as job
     from classifiers.compare.candidates import head_name
     from classifiers.compare.record import load, to_record
-    from services.texts import text_sides
+    from services.jobs.texts import text_sides
     from store import Store
 
     settings = output.settings(store=store, accept_noncommercial=accept_noncommercial)

@@ -27,8 +27,8 @@ from services.cli.output import (
 from store.errors import BadSource
 
 if TYPE_CHECKING:
-    from services.backfill import Progress
-    from services.outcome import Failures
+    from services.jobs.backfill.run import Progress
+    from services.jobs.outcome import Failures
     from store import Store
 
 app = typer.Typer()
@@ -44,7 +44,7 @@ def ingest(
     as_json: JsonOption = False,
 ) -> None:
     """Store files, and their labels under a task. Running it again changes nothing."""
-    from services import ingest as job
+    from services.jobs import ingest as job
     from store import Store, interchange
 
     settings = output.settings(store=store)
@@ -92,7 +92,7 @@ def backfill(
 ) -> None:
     """Embed every stored asset that lacks a vector. Stop it and start it again as you like."""
     from embedder import registry
-    from services import backfill as job
+    from services.jobs.backfill import run as job
     from store import Store
 
     settings = output.settings(
@@ -104,7 +104,7 @@ def backfill(
     if engine is Engine.RAY:
         if profile:
             raise typer.BadParameter("--profile tells of the local engine; leave out --engine ray")
-        from services import distributed
+        from services.jobs import ray as distributed
 
         cluster = distributed.Cluster(settings.ray_address, workers, cpus, gpus)
         load = distributed.loader(encoder, **settings.loading)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from services import demo as data
+from services.cli import demo_photos as data
 from services.cli import output
 from services.settings import Settings
 
@@ -45,8 +45,8 @@ def demo(
 
 def _fill(settings: Settings, cells: list[data.Cell]) -> None:
     from embedder import registry
-    from services.backfill import backfill, open_features
-    from services.ingest import ingest
+    from services.jobs.backfill.run import backfill, open_features
+    from services.jobs.ingest import ingest
     from store import Store
 
     store = Store.open(settings.store)
@@ -69,8 +69,8 @@ def _fill(settings: Settings, cells: list[data.Cell]) -> None:
 
 
 def _train(settings: Settings, seed: int) -> None:
-    from classifiers.registry import Registry
-    from classifiers.train import train
+    from classifiers.published.registry import Registry
+    from classifiers.training.pipeline import train
     from store import Store
 
     rows: list[tuple[str, ...]] = []

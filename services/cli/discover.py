@@ -38,7 +38,7 @@ def cluster(
     as_json: JsonOption = False,
 ) -> None:
     """Cluster stored vectors; the nearest clusters of every image become a task of pseudo-labels."""
-    from services import clusters as job
+    from services.jobs import cluster as job
     from store import Store
 
     settings = output.settings(store=store)
@@ -79,8 +79,8 @@ def adapt(
     as_json: JsonOption = False,
 ) -> None:
     """Adapt an encoder to what is stored, without labels: a derived encoder with vectors of its own."""
-    from classifiers.fit.recipe import Recipe
-    from services import adapting as job
+    from classifiers.fit.discrimination.recipe import Recipe
+    from services.jobs import adapt as job
     from store import Store
 
     if from_ is not None and clusters is not None:
@@ -130,7 +130,7 @@ def condense(
 ) -> None:
     """Make an encoder's patch tokens fewer and narrower: a derived encoder with tokens that a store can hold."""
     from embedder import registry
-    from services import condensing as job
+    from services.jobs import condense as job
     from store import Store
 
     if pool == 1 and components is None:

@@ -85,7 +85,7 @@ def _store(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 def _heads(settings: Settings) -> Iterator[tuple[str, str]]:
-    from classifiers.registry import Registry
+    from classifiers.published.registry import Registry
 
     heads, refused = Registry(settings.heads).load_all()
     yield "heads", f"{settings.heads}: {', '.join(sorted(heads)) or 'none yet'}"
@@ -94,8 +94,8 @@ def _heads(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 def _adapters(settings: Settings) -> Iterator[tuple[str, str]]:
+    from embedder.derived.stored import StoredAdapter, adapter_folders
     from embedder.errors import WeightsError
-    from embedder.stored_adapter import StoredAdapter, adapter_folders
 
     found = []
     for folder in adapter_folders(settings.adapters):

@@ -18,7 +18,8 @@ def export_encoder(
     as_json: JsonOption = False,
 ) -> None:
     """Write an encoder's networks as ONNX, in fp32, for other runtimes; each is tried in ONNX Runtime first."""
-    from embedder import export, registry
+    from embedder import registry
+    from embedder.engines import onnx as export
 
     settings = output.settings()
     encoder = registry.load(name, **settings.loading | {"backend": "torch-cpu-fp32"})

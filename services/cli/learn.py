@@ -52,10 +52,10 @@ def train(
     as_json: JsonOption = False,
 ) -> None:
     """Train a head from stored vectors, calibrate it on validation rows or folds, publish it with a report on test."""
-    from classifiers.registry import Registry
-    from classifiers.reports.report import strangers_dict, strangers_lines
-    from classifiers.train import train as train_head
-    from services.texts import text_sides
+    from classifiers.evaluation.reports.report import strangers_dict, strangers_lines
+    from classifiers.published.registry import Registry
+    from classifiers.training.pipeline import train as train_head
+    from services.jobs.texts import text_sides
     from store import Store
 
     settings = output.settings(
@@ -65,8 +65,8 @@ def train(
     with ExitStack() as stack:
         elsewhere = None
         if engine is Engine.RAY:
-            from services.distributed import Cluster
-            from services.distributed.fit import statistics
+            from services.jobs.ray import Cluster
+            from services.jobs.ray.fit import statistics
 
             elsewhere = stack.enter_context(statistics(Cluster(settings.ray_address, workers, cpus)))
         trained = train_head(
@@ -141,10 +141,10 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Measure a published head on what the store holds now."""
-    from classifiers.registry import Registry
-    from classifiers.reports.labels import LabelFigures, labels_table
-    from classifiers.reports.report import classes_table, evaluation_dict
-    from classifiers.train import evaluate_head
+    from classifiers.evaluation.reports.labels import LabelFigures, labels_table
+    from classifiers.evaluation.reports.report import classes_table, evaluation_dict
+    from classifiers.published.registry import Registry
+    from classifiers.training.pipeline import evaluate_head
     from store import Store
 
     settings = output.settings(store=store, heads=heads)
@@ -164,7 +164,7 @@ def evaluate(
 @heads_app.command("list")
 def list_(heads: HeadsOption = None, as_json: JsonOption = False) -> None:
     """Every head with its versions and aliases."""
-    from classifiers.registry import Registry
+    from classifiers.published.registry import Registry
 
     registry = Registry(output.settings(heads=heads).heads)
     found: dict[str, Any] = {
@@ -188,7 +188,7 @@ def list_(heads: HeadsOption = None, as_json: JsonOption = False) -> None:
 @heads_app.command()
 def show(name: NameArgument, heads: HeadsOption = None, as_json: JsonOption = False) -> None:
     """The manifest of one version."""
-    from classifiers.registry import Registry
+    from classifiers.published.registry import Registry
 
     head = Registry(output.settings(heads=heads).heads).load(name)
     manifest = {"name": head.name, "version": head.version} | head.manifest.model_dump(mode="json")
@@ -215,7 +215,7 @@ def promote(
     heads: HeadsOption = None,
 ) -> None:
     """Point an alias at a version; running services follow from their next request on."""
-    from classifiers.registry import Registry
+    from classifiers.published.registry import Registry
 
     registry = Registry(output.settings(heads=heads).heads)
     registry.promote(name, alias, version)
@@ -231,7 +231,7 @@ def diff(
     as_json: JsonOption = False,
 ) -> None:
     """What differs between the manifests of two versions."""
-    from classifiers.registry import Registry
+    from classifiers.published.registry import Registry
 
     changed = Registry(output.settings(heads=heads).heads).diff(name, old, new)
     if as_json:

@@ -19,7 +19,7 @@ from services.cli.output import (
 
 if TYPE_CHECKING:
     from services.client import ClassifyOptions, Client
-    from services.schemas import ClassifiedItem, HeadAnswer
+    from services.web.schemas import ClassifiedItem, HeadAnswer
 
 app = typer.Typer()
 
@@ -62,7 +62,7 @@ def serve(
     """Run one service in the foreground; logs are JSON lines on standard error."""
     import uvicorn
 
-    from services import logs
+    from services.web import logs
 
     settings = output.settings(
         host=host,
@@ -139,7 +139,7 @@ def classify(
     as_json: JsonOption = False,
 ) -> None:
     """Ask the running classification service about files. A label in brackets is one that the head abstains from."""
-    from services.schemas import ClassifyResponse
+    from services.web.schemas import ClassifyResponse
 
     items: list[ClassifiedItem] = []
     options: ClassifyOptions = {

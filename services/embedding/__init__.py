@@ -4,8 +4,8 @@ from fastapi import FastAPI
 
 from services.embedding.routes import router
 from services.embedding.state import EmbeddingService
-from services.service import make_app
 from services.settings import Settings
+from services.web.app import make_app
 
 
 def create_app(settings: Settings) -> FastAPI:

@@ -7,9 +7,9 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Literal
 
-from services.backfill import Progress
-from services.errors import UnknownBackfill
-from services.schemas import BackfillStatus
+from services.jobs.backfill.run import Progress
+from services.web.errors import UnknownBackfill
+from services.web.schemas import BackfillStatus
 
 log = logging.getLogger("headwater.backfill")
 

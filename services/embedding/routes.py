@@ -1,4 +1,4 @@
-"""The embedding service's endpoints. No `try` here: `services.http` maps every error in one table."""
+"""The embedding service's endpoints. No `try` here: `services.web.middleware` maps every error in one table."""
 
 import base64
 import math
@@ -8,12 +8,11 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from embedder.spec import Modality
-from services.backfill import backfill
 from services.embedding.state import EmbeddingService
 from services.embedding.storing import Labelling, store_uploads
-from services.errors import BadRequest
-from services.items import ARROW_STREAM, Vectored, VectoredBatch, decode_base64, to_arrow
-from services.schemas import (
+from services.jobs.backfill.run import backfill
+from services.web.errors import BadRequest
+from services.web.schemas import (
     AssetsResponse,
     BackfillRequest,
     BackfillStatus,
@@ -24,7 +23,8 @@ from services.schemas import (
     OpenAIRequest,
     OpenAIResponse,
 )
-from services.uploads import MULTIPART_BODY, READ_AS, check_count, read_uploads
+from services.web.uploads import MULTIPART_BODY, READ_AS, check_count, read_uploads
+from services.web.wire import ARROW_STREAM, Vectored, VectoredBatch, decode_base64, to_arrow
 
 router = APIRouter(prefix="/v1")
 

@@ -13,11 +13,11 @@ from starlette.concurrency import run_in_threadpool
 from embedder import probe, registry
 from embedder.encoder import Encoder
 from embedder.errors import UnknownEncoder
-from services.backfill import open_features
 from services.embedding.jobs import BackfillJobs
 from services.embedding.worker import EncoderWorker
-from services.service import Service
+from services.jobs.backfill.run import open_features
 from services.settings import Settings
+from services.web.app import Service
 from store import Store
 from store.errors import StoreError, UnknownFeatures
 

@@ -7,9 +7,9 @@ import numpy as np
 from starlette.concurrency import run_in_threadpool
 
 from services.embedding.worker import EncoderWorker
-from services.ingest import to_asset
-from services.items import Upload, Vectored
-from services.schemas import AssetsResponse, StoredItem
+from services.jobs.ingest import to_asset
+from services.web.schemas import AssetsResponse, StoredItem
+from services.web.wire import Upload, Vectored
 from store import Label, Store
 
 

@@ -15,10 +15,10 @@ from embedder.encoder import Encoder, require_modality
 from embedder.errors import BadMedia, QueueFull
 from embedder.media import Limits, decode, guess
 from embedder.spec import Modality
-from services.errors import BadRequest
-from services.http import problem
-from services.items import Upload, Vectored
-from services.metrics import Metrics
+from services.web.errors import BadRequest
+from services.web.metrics import Metrics
+from services.web.middleware import problem
+from services.web.wire import Upload, Vectored
 
 Prepared = NDArray[Any]
 Vector = NDArray[np.float32]

@@ -1,11 +1,11 @@
 """Small labelled vectors, one calibrated head of every kind, and a store that holds the vectors."""
 
 import pytest
-from toys import EDGES, LABEL_VARIANTS, VARIANTS, Toy, fill, fitted, make_toy
+from helpers.toys import EDGES, LABEL_VARIANTS, VARIANTS, Toy, fill, fitted, make_toy
 
-from classifiers.calibration import fit_temperature
-from classifiers.fit.fusion import FusionClassifier
-from classifiers.heads.combiner import ALL_RULES
+from classifiers.evaluation.calibration import fit_temperature
+from classifiers.fit.fusion.estimator import FusionClassifier
+from classifiers.heads.fusion.combiner import ALL_RULES
 from store import Store
 
 

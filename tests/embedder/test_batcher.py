@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scripted_model import Model, queued, run
+from helpers.scripted_model import Model, queued, run
 
 from embedder.batcher import Batcher
 from embedder.errors import QueueFull

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError
 
 import pytest
-from scripted_model import Model, queued, run
+from helpers.scripted_model import Model, queued, run
 
 from embedder.batcher import Batcher
 from embedder.errors import BatcherStopped

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from embedder import lite, probe, registry
+from embedder import probe, registry
 from embedder.encoder import Embedding
+from embedder.encoders import lite
 from embedder.errors import ProbeMismatch
-from embedder.image import fit
+from embedder.media.image import fit
 
 
 @pytest.fixture(scope="module")

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import jpeg
+from helpers.pictures import jpeg
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from classifiers.registry import Registry
-from classifiers.train import train
+from classifiers.published.registry import Registry
+from classifiers.training.pipeline import train
 from embedder import registry
 from embedder.encoder import Encoder
-from services import demo
-from services.backfill import backfill
-from services.ingest import ingest
+from services.cli import demo_photos as demo
+from services.jobs.backfill.run import backfill
+from services.jobs.ingest import ingest
 from services.processes import Running, free_ports, running
 from services.settings import Settings
 from store import Label, Store, asset_id

@@ -7,18 +7,19 @@ from pathlib import Path
 
 import pytest
 import typer.main
+from helpers.paths import ROOT
 
-from classifiers.fit.recipe import LOSSES, Recipe
+from classifiers.fit.discrimination.recipe import LOSSES, Recipe
 from classifiers.training.kinds import KINDS, make_estimator
-from embedder import mlcd, registry
+from embedder import registry
 from embedder.checks import CHECKS
+from embedder.encoders import mlcd
 from services import classification, embedding
 from services.cli import app
-from services.errors import ERRORS, HTTP_CODES
-from services.metrics import STAGES, Metrics
 from services.settings import Settings
+from services.web.errors import ERRORS, HTTP_CODES
+from services.web.metrics import STAGES, Metrics
 
-ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 
 

@@ -5,26 +5,23 @@ The libraries get the file's bytes and go their own way: their decoding, their p
 
 import io
 import itertools
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import timm
 import torch
 import transformers
+from helpers.towers import mlcd, timm_tower
 from PIL import Image
 
-from embedder import lite, probe, registry
+from embedder import probe, registry
+from embedder.encoders import lite
 from embedder.errors import ProbeMismatch
-from embedder.image import decode
-from services import demo
+from embedder.media.image import decode
+from services.cli import demo_photos as demo
 from services.client import Client
 from services.processes import free_ports, running
 from services.settings import Settings
-
-sys.path.append(str(Path(__file__).parents[1] / "embedder"))
-from towers import mlcd, timm_tower
 
 FAMILIES = ("lite0", "timm", "mlcd")
 LEAST = {"openvino-fp32": 0.9999, "torch-cpu-fp32": 0.9999, "openvino-bf16": 0.999, "torch-cpu-bf16": 0.999}

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import runner
+from helpers.commands import runner
+from helpers.paths import ROOT
 from PIL import Image
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "encoder_plugin"
+EXAMPLE = ROOT / "examples" / "encoder_plugin"
 TINTS = {"warm": (1.0, 0.5, 0.2), "cold": (0.2, 0.5, 1.0)}
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers.paths import ROOT
 
 from store import Store
 
@@ -21,7 +22,6 @@ def start_python() -> Callable[..., "subprocess.Popen[str]"]:
 
     def start(code: str, *arguments: object) -> "subprocess.Popen[str]":
         command = [sys.executable, "-c", code, *map(str, arguments)]
-        root = Path(__file__).parents[2]
-        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root)
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
 
     return start

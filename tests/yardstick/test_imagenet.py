@@ -13,7 +13,8 @@ import pytest
 import sklearn
 
 from benchmarks.imagenet import classify, index_of, names
-from embedder import lite, registry
+from embedder import registry
+from embedder.encoders import lite
 from embedder.media import decode
 from store.interchange import read_sources
 from store.sources import Item

@@ -9,8 +9,8 @@ from PIL import Image
 
 from embedder import probe
 from embedder.encoder import Embedding, require_modality
-from embedder.image import fit
 from embedder.media import Media, modality_of
+from embedder.media.image import fit
 from embedder.spec import EncoderSpec, ImagePreprocessing, Modality
 
 LEVELS = 5  # of red, of green and of blue

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 
 from embedder.encoder import Encoder, image_blueprint
-from embedder.graph_encoder import assemble
+from embedder.engines.graph_encoder import assemble
 from embedder.spec import EncoderSpec, ImagePreprocessing
-from embedder.weights import digest, frozen
+from embedder.weights.checkpoint import digest, frozen
 
 SIZE, STRIDE, WINDOW = 128, 8, 21
 IMAGE = ImagePreprocessing(

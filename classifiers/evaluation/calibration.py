@@ -1,0 +1,111 @@
+"""Temperature and outlier percentiles from validation rows. Prediction sets are in `classifiers.evaluation.conformal`.
+
+All functions are pure and take NumPy arrays; `codes` are column numbers of the true classes.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+OUTLIER_QUANTILES = 101
+"""Stored quantiles of the validation rows' outlier scores: one per percent."""
+
+CHUNK_CELLS = 2**16
+"""Scores in one step of the NLL: float64 copies of so many stay in the cache (half the time of larger steps)."""
+
+LEAST_BETA, MOST_BETA = 1e-3, 1e2
+TOLERANCE = 1e-4
+"""Relative; far below what any number of rows can tell."""
+
+LOWEST_SCORE = -1e4
+"""Below the row's best score; stands for -inf, whose product with probability 0 would be NaN."""
+
+
+def fit_temperature(scores: NDArray[Any], codes: NDArray[np.integer[Any]]) -> float:
+    """The T > 0 that minimises the mean NLL of softmax(scores / T): Guo et al. 2017, arXiv 1706.04599.
+
+    The NLL is convex in β = 1/T; a Newton search kept inside a shrinking bracket finds its minimum. Returns
+    1.0 where nothing beats it, and for no rows.
+
+    Few rows that are all right would ask for T → 0, hence probabilities of 1. So scores are sharpened (T < 1) only
+    while the mean confidence is at most (n + 1) / (n + 2): what n rows that are all right justify (Laplace's rule
+    of succession).
+
+    Args:
+        scores: (n, K) floats; -inf marks a class that is never predicted.
+        codes: (n,) in 0…K-1.
+    """
+    if len(scores) == 0:
+        return 1.0
+    low, high, beta = LEAST_BETA, MOST_BETA, 1.0
+    justified = (len(scores) + 1) / (len(scores) + 2)
+    first = found = _nll(scores, codes, beta)
+    if first.slope < 0 and first.confidence >= justified:
+        return 1.0
+    for _ in range(40):
+        too_sure = beta > 1 and found.confidence > justified
+        low, high = (low, beta) if too_sure or found.slope > 0 else (beta, high)
+        step = math.inf if too_sure or found.curvature <= 0 else beta - found.slope / found.curvature
+        following = step if low < step < high else math.sqrt(low * high)
+        if abs(following - beta) <= TOLERANCE * beta:
+            break
+        beta, found = following, _nll(scores, codes, following)
+    return 1.0 / beta if found.mean < first.mean else 1.0
+
+
+def mean_nll(scores: NDArray[Any], codes: NDArray[np.integer[Any]], temperature: float) -> float:
+    """Mean NLL of softmax(scores / T) in nats; arguments as in `fit_temperature`, n ≥ 1."""
+    return _nll(scores, codes, 1.0 / temperature).mean
+
+
+class _NLL(NamedTuple):
+    """Mean NLL of softmax(β scores), its first two derivatives in β, and the mean of the largest probability."""
+
+    mean: float
+    slope: float
+    curvature: float
+    confidence: float
+
+
+def _nll(scores: NDArray[Any], codes: NDArray[np.integer[Any]], beta: float) -> _NLL:
+    """In float64, chunk by chunk."""
+    total = np.zeros(4)
+    rows = max(1, CHUNK_CELLS // scores.shape[1])
+    for start in range(0, len(scores), rows):
+        chunk = scores[start : start + rows].astype(np.float64)
+        chunk -= chunk.max(axis=1, keepdims=True)
+        np.maximum(chunk, LOWEST_SCORE, out=chunk)
+        true = chunk[np.arange(len(chunk)), codes[start : start + rows]]
+        weights = np.exp(beta * chunk)
+        normaliser = weights.sum(axis=1)
+        mean = np.einsum("ij,ij->i", weights, chunk) / normaliser
+        square = np.einsum("ij,ij,ij->i", weights, chunk, chunk) / normaliser
+        total += (
+            (np.log(normaliser) - beta * true).sum(),
+            (mean - true).sum(),
+            (square - mean**2).sum(),
+            (1.0 / normaliser).sum(),  # the largest weight is exp(0)
+        )
+    return _NLL(*(total / len(scores)).tolist())
+
+
+def score_quantiles(scores: NDArray[Any]) -> tuple[float, ...]:
+    """Evenly spaced quantiles, smallest first, of validation rows' outlier scores (n,); empty for no rows."""
+    if len(scores) == 0:
+        return ()
+    levels = np.linspace(0.0, 1.0, OUTLIER_QUANTILES)
+    return tuple(np.quantile(scores.astype(np.float64), levels).tolist())
+
+
+def outlier_percentile(scores: NDArray[Any], quantiles: Sequence[float]) -> NDArray[np.float64]:
+    """Percent of the validation rows that are more ordinary than each row, (n,) in 0…100.
+
+    Args:
+        scores: (n,), larger = stranger.
+        quantiles: of the validation rows' scores, as `score_quantiles` gives them.
+    """
+    levels = np.linspace(0.0, 100.0, len(quantiles))
+    return np.asarray(np.interp(scores.astype(np.float64), quantiles, levels))

@@ -1,0 +1,186 @@
+"""The pictures of a comparison as PNG. The only door to matplotlib: figures are objects, nothing global is touched."""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+from numpy.typing import NDArray
+
+from classifiers.evaluation.figures import Evaluation
+from classifiers.evaluation.trust import ECE_BINS
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#666666", "#b2a000")
+"""Of Okabe and Ito, told apart by colour-blind readers too."""
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+
+MOST_CLASSES = 15
+"""In a confusion matrix: more cannot be read on a phone."""
+DPI = 150
+ENOUGH_ROWS = 10
+"""In a bin of a reliability diagram, to be taken seriously."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One head in `accuracy_by_parameters`: its colour is that of `group`, its marker that of `kind`.
+
+    `name` is written beside the best of each group.
+    """
+
+    parameters: int
+    accuracy: float
+    group: str
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Accuracy in 0…1 against numbers of components; `marked` is the index of a point to mark, with its meaning."""
+
+    components: Sequence[int]
+    accuracy: Sequence[float]
+    marked: int
+
+
+def canvas(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure of that many inches, and its axes."""
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    tidy(axes)
+    return figure, axes
+
+
+def tidy(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=8)
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as PNG, the same bytes for the same figure."""
+    out = io.BytesIO()
+    figure.savefig(out, format="png", metadata={"Software": None})
+    return out.getvalue()
+
+
+def most_confused(evaluation: Evaluation, most: int = MOST_CLASSES) -> NDArray[np.intp]:
+    """Columns of the classes with the most errors, as true class or as predicted one, in the order of the classes."""
+    wrong = evaluation.confusion - np.diag(np.diag(evaluation.confusion))
+    errors = wrong.sum(axis=0) + wrong.sum(axis=1)
+    return np.sort(np.argsort(-errors, kind="stable")[:most])
+
+
+def confusion(evaluation: Evaluation) -> Figure:
+    """Rows by true and predicted class, coloured by their share of the true class."""
+    shown = most_confused(evaluation)
+    names = [shortened(evaluation.classes[k]) for k in shown]
+    counts = evaluation.confusion[np.ix_(shown, shown)]
+    shares = counts / np.maximum(evaluation.support[shown], 1)[:, None]
+    side = 2.6 + 0.32 * len(shown)
+    figure, axes = canvas(side, side)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.spines[["left", "bottom"]].set_visible(False)
+    axes.set_xticks(range(len(shown)), names, rotation=55, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(shown)), names)
+    for (true, predicted), count in np.ndenumerate(counts):
+        if count:
+            colour = "white" if shares[true, predicted] > 0.6 else "black"
+            axes.text(predicted, true, f"{count:,}", ha="center", va="center", fontsize=8, color=colour)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    return figure
+
+
+def reliability(heads: Mapping[str, Evaluation]) -> Figure:
+    """Accuracy against confidence in equal bins, a line a head; below it, how many rows the first has in each bin.
+
+    Bins with fewer than `ENOUGH_ROWS` rows say little: they are faint, and no line goes through them.
+    """
+    figure = Figure(figsize=(5.2, 5.6), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    axes.plot([0, 1], [0, 1], color="#999999", linestyle="--", linewidth=1, label="as sure as right")
+    for number, (name, evaluation) in enumerate(heads.items()):
+        bins, colour = evaluation.reliability, COLOURS[number % len(COLOURS)]
+        many = bins.rows >= ENOUGH_ROWS
+        line = {"color": colour, "linewidth": 1.4, "marker": "o", "markersize": 5, "clip_on": False}
+        axes.plot(bins.confidence[many], bins.accuracy[many], label=name, **line)
+        axes.scatter(
+            bins.confidence[~many], bins.accuracy[~many], s=14, color=colour, alpha=0.35, linewidth=0, clip_on=False
+        )
+        if number == 0:
+            below.bar(bins.low, bins.rows, width=1 / ECE_BINS, align="edge", color=colour)
+    axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
+    below.set(xlabel="confidence", ylabel="rows")
+    axes.legend(fontsize=8, frameon=False, loc="upper left")
+    for part in (axes, below):
+        tidy(part)
+    return figure
+
+
+def accuracy_by_parameters(points: Sequence[Point], best: int, interval: tuple[float, float]) -> Figure:
+    """A point a head, best first, parameters on a logarithmic axis; `best` is ringed, its `interval` a band."""
+    figure, axes = canvas(7.0, 4.6)
+    groups = sorted({point.group for point in points}, key=lambda group: (group.count("\n"), group))
+    kinds = sorted({point.kind for point in points})
+    colours = {group: COLOURS[i % len(COLOURS)] for i, group in enumerate(groups)}
+    markers = {kind: MARKERS[i % len(MARKERS)] for i, kind in enumerate(kinds)}
+    axes.axhspan(*interval, color="#999999", alpha=0.15, linewidth=0)
+    named: set[str] = set()
+    for point in points:
+        colour, at = colours[point.group], (point.parameters, point.accuracy)
+        axes.scatter(*at, color=colour, marker=markers[point.kind], s=32, alpha=0.7, linewidth=0, zorder=3)
+        if point.group not in named:
+            axes.annotate(
+                point.name,
+                at,
+                (9, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=7,
+                color=colour,
+                bbox={"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.8},
+                zorder=4,
+            )
+        named.add(point.group)
+    ringed = points[best]
+    axes.scatter(ringed.parameters, ringed.accuracy, s=150, facecolor="none", edgecolor="black", linewidth=1.2)
+    axes.set_xscale("log")
+    axes.margins(x=0.12)
+    axes.set(xlabel="parameters", ylabel="validation accuracy")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
+    axes.yaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
+    axes.grid(axis="y", color="#dddddd", linewidth=0.6)
+    legend = [axes.scatter([], [], color=colours[group], label=group) for group in groups]
+    legend += [axes.scatter([], [], color="#444444", marker=markers[kind], label=kind) for kind in kinds]
+    axes.legend(handles=legend, fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return figure
+
+
+def pca(lines: Mapping[str, Line]) -> Figure:
+    """Accuracy against the number of principal components, a line an encoder."""
+    figure, axes = canvas(6.4, 4.2)
+    for number, (name, line) in enumerate(lines.items()):
+        colour = COLOURS[number % len(COLOURS)]
+        axes.plot(line.components, line.accuracy, marker=".", color=colour, label=name, linewidth=1.2)
+        axes.scatter(
+            line.components[line.marked], line.accuracy[line.marked], s=80, facecolor="none", edgecolor=colour, zorder=3
+        )
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.yaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
+    axes.grid(color="#dddddd", linewidth=0.6)
+    axes.set(xlabel="principal components (ringed: 80 % of the variance)", ylabel="validation accuracy")
+    axes.legend(fontsize=8, frameon=False, loc="lower right")
+    return figure
+
+
+def shortened(text: str, most: int = 18) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -1,0 +1,188 @@
+"""An adapter learned from pseudo-labels: a map g(z) and centres W, trained by cluster discrimination (MLCD).
+
+The offline part of the paper (arXiv 2407.17331): the encoder is frozen, its stored vectors are what is read.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import batch_norm, normalize, relu
+
+from classifiers.errors import NotTrainable
+from classifiers.fit.descent import require_finite
+from classifiers.fit.discrimination.losses import cosines, draw, how_many_negatives, losses, own_centres
+from classifiers.fit.discrimination.recipe import Recipe
+from classifiers.heads.transform import unit_rows
+
+STEPS_AN_EPOCH = 8
+"""At least so many, where that leaves `LEAST_BATCH` rows: a small set would hardly move in steps of 4,096."""
+LEAST_BATCH = 256
+_BN_EPS = 1e-5
+_BN_MOMENTUM = 0.1
+_PCA_ROWS = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """Means over one epoch: the loss, and the cosines of rows with what pulls and what pushes them (paper, Fig. 3)."""
+
+    loss: float
+    positive: float
+    negative: float
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What was learned.
+
+    Attributes:
+        arrays: weight (D, d), and with a hidden layer hidden_weight (H, d), hidden_bias (H,), hidden_out (D, H);
+            float32, batch normalisation folded in. g(z) = unit(A z [+ V relu(U z + c)]).
+        curve: one entry an epoch.
+    """
+
+    arrays: dict[str, NDArray[np.float32]]
+    curve: tuple[Epoch, ...]
+
+
+def fit_adapter(
+    Z: NDArray[np.float32],
+    centres: NDArray[np.float32],
+    nearest: NDArray[np.int64],
+    recipe: Recipe,
+    on_epoch: Callable[[int, Epoch], None] = lambda *_: None,
+) -> Fitted:
+    """Learns g from directions Z (n, d) of length one, centres (k, d) and each row's nearest, nearest first, (n, l).
+
+    At the start g projects on the principal axes of Z, and W is the centres there: the space that was clustered, less
+    what `dim` cuts off. The same arguments give the same adapter on the same machine. Raises NotTrainable.
+    """
+    if nearest.shape[1] >= len(centres):
+        raise NotTrainable(
+            f"the {nearest.shape[1]} nearest of {len(centres)} clusters as positives leave no negative; "
+            "ask for more clusters or for fewer positives"
+        )
+    generator = torch.Generator().manual_seed(recipe.seed)
+    model = _Model(Z, centres, recipe, generator)
+    rows, own = torch.from_numpy(Z), own_centres(recipe.loss, torch.from_numpy(nearest))
+    batch = min(recipe.batch, max(LEAST_BATCH, len(Z) // STEPS_AN_EPOCH))
+    batches = max(1, round(len(Z) / batch))
+    descent = _Descent(model.groups(recipe), recipe.epochs * batches)
+    curve = []
+    for number in range(1, recipe.epochs + 1):
+        parts = torch.randperm(len(Z), generator=generator).tensor_split(batches)
+        steps = [_step(model, descent, rows[some], own[some], recipe, generator) for some in parts]
+        require_finite(torch.tensor(steps[-1][0]), number)
+        curve.append(Epoch(*np.mean(steps, axis=0).tolist()))
+        on_epoch(number, curve[-1])
+    return Fitted(model.arrays(), tuple(curve))
+
+
+def _step(
+    model: "_Model", descent: "_Descent", Z: Tensor, own: Tensor, recipe: Recipe, generator: torch.Generator
+) -> tuple[float, float, float]:
+    """One step of the optimiser; (loss, mean positive cosine, mean negative cosine) before it."""
+    E, W = model(Z), model.W
+    if recipe.loss == "unicom":
+        some = draw(W.shape[1], max(1, W.shape[1] // 2), generator)
+        E, W = E[:, some], W[:, some]
+    drawn = draw(len(W), how_many_negatives(len(W), recipe.negatives), generator)
+    positive, negative = cosines(normalize(E), normalize(W), own, drawn)
+    loss = losses(recipe.loss, positive, negative, recipe.scale, recipe.margin).mean()
+    descent.step(loss)
+    with torch.no_grad():
+        return loss.item(), positive.mean().item(), negative[negative.isfinite()].mean().item()
+
+
+class _Model:
+    """g and W as plain tensors, so that no module draws from torch's global generator.
+
+    g has no offset: rows with a common direction and centres with the opposite one would satisfy every negative of
+    the MLCD loss, which compares with cosine 0, and tell no row from another.
+    """
+
+    def __init__(
+        self, Z: NDArray[np.float32], centres: NDArray[np.float32], recipe: Recipe, generator: torch.Generator
+    ) -> None:
+        axes = principal_axes(Z, recipe.dim)
+        dim, width = axes.shape
+        self.A = _parameter(torch.from_numpy(axes))
+        self.W = _parameter(torch.from_numpy(unit_rows(centres @ axes.T)))
+        self.hidden: dict[str, Tensor] = {}
+        if recipe.hidden:
+            self.hidden = {
+                "U": _parameter(torch.randn(recipe.hidden, width, generator=generator)),
+                "gain": _parameter(torch.ones(recipe.hidden)),
+                "shift": _parameter(torch.zeros(recipe.hidden)),
+                "V": _parameter(torch.zeros(dim, recipe.hidden)),  # silent at the start
+            }
+        self.mean, self.variance = torch.zeros(recipe.hidden), torch.ones(recipe.hidden)
+
+    def __call__(self, Z: Tensor) -> Tensor:
+        """Before the unit norm, in training: batch normalisation by the batch's own figures."""
+        out = Z @ self.A.T
+        if h := self.hidden:
+            inner = batch_norm(
+                Z @ h["U"].T, self.mean, self.variance, h["gain"], h["shift"], True, _BN_MOMENTUM, _BN_EPS
+            )
+            out = out + relu(inner) @ h["V"].T
+        return out
+
+    def groups(self, recipe: Recipe) -> list[dict[str, Any]]:
+        """For the optimiser: matrices decay, gains and shifts do not."""
+        decaying = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
+        found = [{"params": [self.A], **decaying}, {"params": [self.W], **decaying}]
+        found[1]["lr"] = recipe.learning_rate * recipe.centre_rate
+        if h := self.hidden:
+            found.append({"params": [h["U"], h["V"]], **decaying})
+            found.append({"params": [h["gain"], h["shift"]], **decaying, "weight_decay": 0.0})
+        return found
+
+    def arrays(self) -> dict[str, NDArray[np.float32]]:
+        """For serving, with batch normalisation folded into the layer before it."""
+        found = {"weight": self.A}
+        if h := self.hidden:
+            gain = h["gain"] / (self.variance + _BN_EPS).sqrt()
+            found |= {
+                "hidden_weight": h["U"] * gain[:, None],
+                "hidden_bias": h["shift"] - gain * self.mean,
+                "hidden_out": h["V"],
+            }
+        return {name: tensor.detach().numpy().copy() for name, tensor in found.items()}
+
+
+class _Descent:
+    """AdamW whose learning rates fall from their peak to zero along a cosine."""
+
+    def __init__(self, groups: list[dict[str, Any]], steps: int) -> None:
+        self.optimiser = torch.optim.AdamW(groups)
+        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimiser, steps)
+
+    def step(self, loss: Tensor) -> None:
+        self.optimiser.zero_grad()
+        torch.autograd.backward(loss)
+        self.optimiser.step()
+        self.schedule.step()
+
+
+def _parameter(start: Tensor) -> Tensor:
+    return start.clone().requires_grad_(True)
+
+
+def principal_axes(Z: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    """Orthonormal rows (min(count, d), d) that keep most of the inner products of the rows of Z (n, d).
+
+    From the first rows of many; `classifiers.clustering.unlabelled` gives them in order of id, which is a random order.
+    """
+    some = Z[:_PCA_ROWS]
+    gram = (some.T @ some).astype(np.float64)  # in float32: a copy of the rows in float64 would be half a gigabyte
+    _, vectors = np.linalg.eigh(gram)
+    axes = vectors[:, ::-1][:, :count].T
+    # The sign of an axis is arbitrary and differs between machines; the largest entry is made positive.
+    largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, None], axis=1)
+    return np.ascontiguousarray(axes * np.sign(largest), np.float32)

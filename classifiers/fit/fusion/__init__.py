@@ -1,0 +1,1 @@
+"""Estimators that fuse the columns of several encoders."""

@@ -1,0 +1,138 @@
+"""What the rules of fusion learn, all from log-probabilities of rows that the members had not seen."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import Bounds, LinearConstraint, minimize
+
+from classifiers.evaluation.calibration import LOWEST_SCORE, fit_temperature, mean_nll
+from classifiers.evaluation.reports.fusion import cascade_curve
+from classifiers.heads.fusion.cascade import NEVER, Cascade
+from classifiers.heads.fusion.combiner import Combiner
+from classifiers.heads.fusion.head import Subsets, position
+from classifiers.heads.fusion.rules import RULES, filled, weighted
+
+MOST_BLOCKS = 10
+"""All subsets of the blocks are measured: 1023 of ten."""
+
+AUTO_RULES = ("log-average", "probability-average")
+"""What `choose_rule` compares, beside stack and concatenation. Votes and confidence throw away what the averages use,
+and a gate starts at stack and is kept where it does better."""
+
+
+def fit_temperatures(scores: NDArray[Any], codes: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+    """T_b of every member's scores (n, B, K), (B,)."""
+    return np.array([fit_temperature(scores[:, member], codes) for member in range(scores.shape[1])], np.float32)
+
+
+def fit_weights(logs: NDArray[Any], codes: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
+    """w ≥ 0 with Σ w = 1 that minimise the cross-entropy of Σ_b w_b log p_b: a Super Learner (van der Laan 2007).
+
+    The problem is convex; SLSQP starts at equal weights, which stay for no rows.
+
+    Args:
+        logs: log-probabilities (n, B, K); codes (n,) true classes.
+    """
+    members = logs.shape[1]
+    equal = np.full(members, 1 / members)
+    if len(codes) == 0 or members == 1:
+        return equal
+    wide = np.maximum(logs, LOWEST_SCORE).astype(np.float64)
+    found = minimize(
+        cross_entropy,
+        equal,
+        args=(wide, codes),
+        jac=True,
+        method="SLSQP",
+        bounds=Bounds(0, 1),
+        constraints=LinearConstraint(np.ones(members), 1, 1),
+        options={"ftol": 1e-9, "maxiter": 200},
+    )
+    weights = np.maximum(found.x, 0)
+    weights /= weights.sum()
+    better = cross_entropy(weights, wide, codes)[0] <= cross_entropy(equal, wide, codes)[0]
+    return np.asarray(weights if better else equal)
+
+
+def cross_entropy(
+    weights: NDArray[np.float64], logs: NDArray[np.float64], codes: NDArray[np.integer[Any]]
+) -> tuple[float, NDArray[np.float64]]:
+    """Mean -log softmax(Σ_b w_b logs_b)[true] in nats, and its gradient by w, (B,); finite logs (n ≥ 1, B, K)."""
+    rows = np.arange(len(codes))
+    scores = weighted(logs, weights)
+    normaliser = np.logaddexp.reduce(scores, axis=1)
+    p = np.exp(scores - normaliser[:, None])
+    value = float(np.mean(normaliser - scores[rows, codes]))
+    return value, np.asarray(np.einsum("nk,nbk->b", p, logs) - logs[rows, :, codes].sum(axis=0)) / len(codes)
+
+
+def fit_cascade(
+    logs: NDArray[Any],
+    codes: NDArray[np.integer[Any]],
+    costs: Sequence[float],
+    *,
+    threshold: float | None,
+    tolerance: float,
+) -> Cascade:
+    """Stages from the cheapest encoder to the dearest, each with the weights and temperature of its own fit.
+
+    Args:
+        logs: log-probabilities (n, B, K), which may hold -inf; codes (n,) true classes.
+        costs: of every member's encoder, (B,).
+        threshold: None for the cheapest whose loss of accuracy against the last stage, and one standard error of it,
+            are together at most `tolerance`.
+    """
+    order = tuple(int(member) for member in np.argsort(costs, kind="stable"))
+    weights, temperatures = np.zeros((len(order), len(order)), np.float32), np.ones(len(order), np.float32)
+    for stage in range(len(order)):
+        so_far = filled(logs[:, order[: stage + 1]])
+        weights[stage, : stage + 1] = fit_weights(so_far, codes)
+        temperatures[stage] = fit_temperature(weighted(so_far, weights[stage, : stage + 1]), codes)
+    spends = tuple(float(cost) for cost in costs)
+    cascade = Cascade(order, spends, NEVER if threshold is None else float(threshold), weights, temperatures)
+    if threshold is not None or len(codes) == 0:
+        return cascade
+    points = cascade_curve(cascade.stage_scores(logs), codes, cascade.spent())
+    enough = [point for point in points if point.loss + point.loss_error <= tolerance or point is points[-1]]
+    return replace(cascade, threshold=min(enough, key=lambda point: point.cost).threshold)
+
+
+def measure_subsets(
+    combiner: Combiner, scores: NDArray[Any], codes: NDArray[np.integer[Any]], fused: NDArray[Any]
+) -> Subsets:
+    """Accuracy and temperature of every subset of the members on scores (n, B, K); `fused` (n, K) are those of all."""
+    members = scores.shape[1]
+    if len(codes) == 0:
+        return Subsets.unmeasured()
+    accuracy, temperature = np.zeros(2**members - 1, np.float32), np.ones(2**members - 1, np.float32)
+    for number in range(1, 2**members):
+        chosen = [member for member in range(members) if number >> member & 1]
+        some = fused if len(chosen) == members else combiner.only(chosen).scores(scores[:, chosen], [])
+        accuracy[position(chosen)] = np.mean(some.argmax(axis=1) == codes)
+        temperature[position(chosen)] = fit_temperature(some, codes)
+    return Subsets(accuracy, temperature)
+
+
+def choose_rule(
+    logs: NDArray[Any],
+    codes: NDArray[np.integer[Any]],
+    fold: NDArray[np.int64],
+    joint: NDArray[Any],
+) -> dict[str, float]:
+    """NLL of each rule that "auto" compares, each at its own best temperature, in nats.
+
+    Args:
+        logs: log-probabilities (n ≥ 1, B, K); `joint` scores (n, K) of one head on all columns.
+        fold: of each row (n,); the weights of `stack` are learned on the other folds.
+    """
+    stacked = np.empty_like(joint)
+    for held in (fold == number for number in np.unique(fold)):
+        stacked[held] = weighted(logs[held], fit_weights(logs[~held], codes[~held]).astype(logs.dtype))
+    fused = {rule: RULES[rule](logs) for rule in AUTO_RULES if rule in RULES} | {
+        "stack": stacked,
+        "concatenation": joint,
+    }
+    return {rule: mean_nll(scores, codes, fit_temperature(scores, codes)) for rule, scores in fused.items()}

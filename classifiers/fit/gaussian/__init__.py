@@ -1,0 +1,1 @@
+"""Estimators of Gaussian and mixture heads."""

@@ -1,0 +1,187 @@
+"""The Gaussian head as a scikit-learn estimator."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import validate_data
+
+from classifiers.fit.base import HeadClassifier, encode, names, require_classes
+from classifiers.fit.gaussian.parallel import Batch, Gathering, factorising, gather, shares
+from classifiers.fit.gaussian.parameters import check_covariance, check_weights, known_classes, priors_of
+from classifiers.fit.gaussian.shrinkage import ledoit_wolf
+from classifiers.fit.transform import Projection, TransformPlan
+from classifiers.heads.gaussian.covariance import MOMENTS, Covariance, require_room
+from classifiers.heads.gaussian.covariance import Shrinkage as SolvedShrinkage
+from classifiers.heads.gaussian.discriminant import TIED, GaussianModel, discriminant
+from classifiers.heads.gaussian.head import GaussianHead
+from classifiers.heads.gaussian.quadratic import Quadratic
+from classifiers.heads.gaussian.statistics import GaussianStatistics
+from classifiers.heads.transform import Transform
+
+Shrinkage = float | Literal["oas", "ledoit-wolf"]
+Priors = Literal["empirical", "uniform"] | Sequence[float] | Mapping[str, float]
+
+Batches = Callable[[], Iterable[Batch]]
+"""Gives all rows anew at every call: some covariances and transforms take two passes, Ledoit-Wolf one more."""
+
+
+class GaussianClassifier(HeadClassifier):
+    """One Gaussian a class, in closed form from the statistics of one pass over the rows, or two.
+
+    With covariance="tied" the decision functions are those of scikit-learn's LDA(solver="lsqr") with the same fixed
+    shrinkage, with "full" those of QuadraticDiscriminantAnalysis but for its n - 1, with "diag" those of GaussianNB.
+
+    Args:
+        covariance: "tied" | "diag" | "tied-diag" | "spherical" | "tied-spherical" | "full".
+        shrinkage: λ in 0…1 towards (tr C / d) I, or "oas" or "ledoit-wolf" to choose it from the rows.
+        pooling: share of the pooled covariance in those of the classes, 0…1.
+        correlation: correlations instead of covariances, as FeCAM has it; for "tied" and "full".
+        priors: "empirical" (shares of the training rows), "uniform", or probabilities: in the order of the sorted
+            classes, or by label.
+        norm, project, dims, whiten, blocks, seed: the transform before it, see `TransformPlan`.
+
+    Attributes:
+        classes_: labels, sorted, (K,).
+        statistics_: counts, sums and second moments of all (transformed) rows seen so far.
+        transform_: what is done to vectors first.
+        coef_, intercept_: for tied covariances, the folded scores, float64 (K, d) and (K,).
+        head_: the same as a NumPy head for serving, in float32.
+    """
+
+    head_: GaussianHead
+
+    def __init__(
+        self,
+        covariance: Covariance = "tied",
+        shrinkage: Shrinkage = "oas",
+        pooling: float = 0.0,
+        correlation: bool = False,
+        priors: Priors = "empirical",
+        norm: Literal["none", "unit"] = "none",
+        project: Projection = "none",
+        dims: float | None = None,
+        whiten: bool = False,
+        blocks: Sequence[int] | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.covariance = covariance
+        self.shrinkage = shrinkage
+        self.pooling = pooling
+        self.correlation = correlation
+        self.priors = priors
+        self.norm = norm
+        self.project = project
+        self.dims = dims
+        self.whiten = whiten
+        self.blocks = blocks
+        self.seed = seed
+
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Learns from X (n, d), y (n,) labels, anew. Raises NotTrainable (a ValueError)."""
+        # What is not finite is found by the statistics, which saves a pass over X.
+        vectors, labels = validate_data(self, X, y, dtype=[np.float64, np.float32], ensure_all_finite=False)
+        classes, codes = encode(labels)
+        weights = check_weights(sample_weight, len(vectors))
+        return self.fit_batches(lambda: shares(vectors, codes, weights), classes, vectors.shape[1])
+
+    def fit_batches(self, batches: Batches, classes: ArrayLike, dim: int) -> Self:
+        """Learns from batches of rows (X (n, dim), codes into `classes`, weights). Raises NotTrainable, BadVectors."""
+        statistics, transform = self.gather(batches, len(np.asarray(classes)), dim)
+        return self.fit_statistics(statistics, classes, transform, self.settled(batches, statistics, transform))
+
+    def gather(
+        self, batches: Batches, n_classes: int, dim: int, gathering: Gathering = gather
+    ) -> tuple[GaussianStatistics, Transform]:
+        """The statistics of all rows, transformed, and the transform. Raises NotTrainable, BadVectors, ValueError."""
+        self._check()
+        plan, moment = TransformPlan.of(self), MOMENTS[self.covariance]
+        rowwise = plan.rowwise(dim)
+        if not plan.learned:
+            require_room(self.covariance, n_classes, rowwise.width)
+            return gathering(batches(), n_classes, rowwise, moment), rowwise
+        first = gathering(batches(), n_classes, rowwise, "shared")
+        transform = plan.complete(rowwise, first)
+        require_room(self.covariance, n_classes, transform.width)
+        if moment == "shared":
+            return first.mapped(transform.matrix, transform.offset), transform
+        return gathering(batches(), n_classes, transform, moment), transform
+
+    def settled(self, batches: Batches, statistics: GaussianStatistics, transform: Transform) -> SolvedShrinkage:
+        """The shrinkage as the statistics alone can use it."""
+        if self.shrinkage == "ledoit-wolf":
+            return ledoit_wolf(batches(), statistics, transform, tied=self.covariance in TIED)
+        return self.shrinkage
+
+    @available_if(lambda estimator: estimator.shrinkage != "ledoit-wolf")
+    def partial_fit(
+        self, X: ArrayLike, y: ArrayLike, classes: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+    ) -> Self:
+        """Learns from more rows. The first call names all `classes`; some may still be without rows.
+
+        Solves for the weights at every call; for a stream of many small batches, update a `GaussianStatistics` and
+        call `fit_statistics` once. A transform that is learned from rows stays as the first call makes it;
+        Ledoit-Wolf, which takes a second look at all rows, has no partial_fit.
+        """
+        first = not hasattr(self, "statistics_")
+        vectors, labels = validate_data(self, X, y, dtype=[np.float64, np.float32], reset=first)
+        check_classification_targets(labels)
+        known = known_classes(classes, None if first else self.classes_)
+        unseen = np.setdiff1d(labels, known)
+        if len(unseen):
+            raise ValueError(f"labels {unseen.tolist()[:5]} are not among classes {known.tolist()[:20]}")
+        weights = check_weights(sample_weight, len(vectors))
+        batch = Batch(vectors, np.searchsorted(known, labels), weights)
+        if first:
+            statistics, transform = self.gather(lambda: [batch], len(known), vectors.shape[1])
+            return self.fit_statistics(statistics, known, transform)
+        added = gather([batch], len(known), self.transform_, MOMENTS[self.covariance])
+        return self.fit_statistics(self.statistics_.merge(added), known, self.transform_)
+
+    def fit_statistics(
+        self,
+        statistics: GaussianStatistics,
+        classes: ArrayLike,
+        transform: Transform | None = None,
+        shrinkage: SolvedShrinkage | None = None,
+    ) -> Self:
+        """Learns from statistics gathered elsewhere.
+
+        Args:
+            classes: (K,) in the order of its counts.
+            transform: that the rows of `statistics` went through; None for none.
+            shrinkage: instead of the estimator's own, one number or one a class.
+        """
+        self._check()
+        labels = np.asarray(classes)
+        require_classes(labels)
+        statistics = statistics.copy()
+        transform = transform or Transform(statistics.dim)
+        model = self.model(labels, shrinkage)
+        with factorising(statistics.dim):
+            solved = discriminant(statistics, model)
+        self.classes_, self.statistics_, self.transform_ = labels, statistics, transform
+        self.n_features_in_ = transform.dim
+        self._solved = solved
+        if model.covariance in TIED and solved.scores.W is not None:
+            self.coef_, self.intercept_ = transform.folded(solved.scores.W, solved.scores.b)
+        self.head_ = GaussianHead.from_discriminant(names(labels), statistics, model, transform, solved)
+        return self
+
+    def _check(self) -> None:
+        check_covariance(self.covariance, self.shrinkage, self.pooling, self.correlation)
+        TransformPlan.of(self).check()
+
+    def model(self, classes: ArrayLike, shrinkage: SolvedShrinkage | None = None) -> GaussianModel:
+        """How its head follows from statistics of `classes`, with `shrinkage` instead of its own."""
+        used: Any = self.shrinkage if shrinkage is None else shrinkage
+        priors = priors_of(self.priors, np.asarray(classes))
+        return GaussianModel(self.covariance, used, self.pooling, self.correlation, priors)
+
+    def _scores(self, X: NDArray[Any]) -> NDArray[np.float64]:
+        if self.covariance in TIED:
+            return np.asarray(Quadratic(self.intercept_, self.coef_)(self.transform_.rowwise(X)))
+        return np.asarray(self._solved.scores(self.transform_(X) - self._solved.centre))

@@ -1,0 +1,75 @@
+"""What the Gaussian estimator takes, checked at the door."""
+
+from collections.abc import Mapping, Sequence
+from numbers import Real
+from typing import Any, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from classifiers.errors import BadParameter
+from classifiers.heads.gaussian.covariance import Covariance
+from classifiers.heads.gaussian.discriminant import Priors
+
+
+def check_covariance(covariance: object, shrinkage: object, pooling: object, correlation: bool) -> None:
+    """Raises BadParameter for values that `GaussianClassifier` does not take, with those that it does."""
+    kinds: Sequence[str] = get_args(Covariance)
+    if covariance not in kinds:
+        raise BadParameter(f"covariance must be one of {', '.join(kinds)}, got {covariance!r}")
+    if not (shrinkage in ("oas", "ledoit-wolf") or share(shrinkage)):
+        raise BadParameter(f"shrinkage must be 'oas', 'ledoit-wolf' or a number from 0 to 1, got {shrinkage!r}")
+    if not share(pooling):
+        raise BadParameter(f"pooling must be a number from 0 to 1, got {pooling!r}")
+    if correlation and covariance not in ("tied", "full"):
+        raise BadParameter(f"correlation is for covariance 'tied' or 'full'; a {covariance!r} one has none")
+
+
+def share(value: object) -> bool:
+    """Whether it is a number from 0 to 1."""
+    return isinstance(value, Real) and not isinstance(value, bool) and 0 <= float(value) <= 1
+
+
+def priors_of(given: object, classes: NDArray[Any]) -> Priors:
+    """The priors as a head keeps them. Raises BadParameter unless they fit the classes."""
+    if isinstance(given, str):
+        if given not in ("empirical", "uniform"):
+            raise BadParameter(f"priors must be 'empirical', 'uniform' or probabilities, got {given!r}")
+        return "uniform" if given == "uniform" else "empirical"
+    labels = [str(label) for label in classes]
+    if isinstance(given, Mapping):
+        by_label = {str(label): float(prior) for label, prior in given.items()}
+        missing = [label for label in labels if label not in by_label]
+        if missing:
+            raise BadParameter(f"priors lack classes {missing[:10]}; give one for each of the {len(labels)}")
+        values = [by_label[label] for label in labels]
+    else:
+        values = [float(prior) for prior in np.asarray(given, dtype=np.float64).ravel()]
+    if len(values) != len(labels) or not all(np.isfinite(value) and value > 0 for value in values):
+        raise BadParameter(f"priors must be {len(labels)} numbers above 0, one a class, got {values[:20]}")
+    return tuple(value / sum(values) for value in values)
+
+
+def known_classes(given: ArrayLike | None, known: NDArray[Any] | None) -> NDArray[Any]:
+    """The sorted classes of a `partial_fit` call: the same at every call, named at the first."""
+    if known is None:
+        if given is None:
+            raise ValueError("the first call of partial_fit needs all classes: partial_fit(X, y, classes=...)")
+        return np.unique(np.asarray(given))
+    if given is not None and not np.array_equal(np.unique(np.asarray(given)), known):
+        raise ValueError(f"classes changed between calls of partial_fit; they were {known.tolist()[:20]}")
+    return known
+
+
+def check_weights(sample_weight: ArrayLike | None, rows: int) -> NDArray[np.float64] | None:
+    """Weights (n,) in float64, or None. Raises ValueError for another shape, and for weights that are no weights."""
+    if sample_weight is None:
+        return None
+    weights = np.asarray(sample_weight, dtype=np.float64)
+    if weights.shape != (rows,):
+        raise ValueError(f"sample_weight must have shape ({rows},), got {weights.shape}")
+    if not np.isfinite(weights).all() or (weights < 0).any():
+        raise ValueError("sample_weight must be finite and not negative")
+    if not weights.any():
+        raise ValueError("sample_weight is zero for every row: there is nothing to learn from")
+    return weights

@@ -1,0 +1,101 @@
+"""How much to shrink covariances: by the rows (Ledoit and Wolf), or by what does best on validation rows."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import solve
+
+from classifiers.evaluation.calibration import fit_temperature, mean_nll
+from classifiers.fit.gaussian.parallel import Batch, factorising
+from classifiers.heads.gaussian.covariance import class_spectra, mean_variance, oas_shrinkage, shrunk
+from classifiers.heads.gaussian.discriminant import TIED, GaussianModel, discriminant, log_priors
+from classifiers.heads.gaussian.quadratic import Quadratic
+from classifiers.heads.gaussian.statistics import GaussianStatistics
+from classifiers.heads.transform import Transform
+
+CANDIDATES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+"""Tried beside the OAS value, which assumes Gaussian rows; vectors of networks have heavier tails and want more."""
+
+LEAST_SHRINKAGE = 1e-4
+"""Of Ledoit and Wolf's, so that a direction in which the rows of a class do not differ is no infinite precision."""
+
+
+def choose_shrinkage(
+    statistics: GaussianStatistics, model: GaussianModel, Z: NDArray[np.float32], codes: NDArray[np.int64]
+) -> float:
+    """The shrinkage with the least NLL on validation rows, each at its own best temperature.
+
+    Args:
+        Z: (n, m) validation rows, transformed as those of `statistics` were.
+        codes: (n,).
+    """
+    solve_for = solver(statistics, model)
+    centred = Z - statistics.centre().astype(np.float32)
+
+    def loss(shrinkage: float) -> float:
+        scores = solve_for(shrinkage).astype(np.float32)(centred)
+        return mean_nll(scores, codes, fit_temperature(scores, codes))
+
+    first = oas_shrinkage(statistics.covariance(), statistics.rows)
+    return min((first, *CANDIDATES), key=loss)
+
+
+def solver(statistics: GaussianStatistics, model: GaussianModel) -> Callable[[float], Quadratic]:
+    """Shrinkage → scores of rows less the mean of all, doing as little anew for each as can be."""
+    spectra = class_spectra(statistics, model.pooling) if model.covariance == "full" else None
+    covariance, centre = statistics.covariance(), statistics.centre()
+    means = np.where(statistics.present[:, None], statistics.means() - centre, 0.0)
+    log_pi = log_priors(statistics.counts, model.priors)
+
+    def solve_tied(shrinkage: float) -> Quadratic:
+        with factorising(statistics.dim):
+            weights = solve(
+                shrunk(covariance, shrinkage), means.T, assume_a="pos", overwrite_a=True
+            )  # a tenth of a whitening's time
+        return Quadratic(log_pi - 0.5 * np.sum(means.T * weights, axis=0), weights.T)
+
+    def solve_any(shrinkage: float) -> Quadratic:
+        scores = discriminant(statistics, replace(model, shrinkage=shrinkage), spectra).scores
+        if model.covariance not in TIED or scores.W is None:
+            return scores
+        return Quadratic(scores.b + scores.W @ centre, scores.W)
+
+    return solve_tied if model.covariance == "tied" and not model.correlation else solve_any
+
+
+def ledoit_wolf(
+    batches: Iterable[Batch], statistics: GaussianStatistics, transform: Transform, *, tied: bool
+) -> NDArray[np.float64]:
+    """Shrinkage of the pooled covariance (1,), or of each class (K,), by Ledoit and Wolf 2004 ("A well-conditioned
+    estimator", lemma 3.3 and eq. 14), from a second pass over the rows of `statistics`.
+
+    λ = min(1, Σ_i ‖z_i z_iᵀ - C‖² / n² / ‖C - (tr C / d) I‖²) of rows z centred on their class; for
+    diagonal covariances both norms are of the diagonals.
+    """
+    diagonal = statistics.moment == "diagonal"
+    covariances = statistics.covariance()[None] if tied else statistics.class_covariances()
+    counts = np.array([statistics.rows]) if tied else statistics.counts
+    fourth = fourth_moments(batches, statistics, transform, diagonal=diagonal)
+    squares = fourth.sum(axis=0, keepdims=True) if tied else fourth
+    axes = tuple(range(1, covariances.ndim))
+    power = (covariances**2).sum(axis=axes)
+    spread = power - statistics.dim * np.array([mean_variance(each) for each in covariances]) ** 2
+    n = np.maximum(counts, 1.0)
+    noise = np.maximum(squares / n - power, 0.0) / n
+    found = np.minimum(1.0, noise / np.where(spread > 0, spread, 1.0))
+    return np.asarray(np.where(spread > 0, np.maximum(found, LEAST_SHRINKAGE), 1.0))
+
+
+def fourth_moments(
+    batches: Iterable[Batch], statistics: GaussianStatistics, transform: Transform, *, diagonal: bool
+) -> NDArray[np.float64]:
+    """Σ ‖z‖⁴ of every class's rows less its mean, (K,); Σ_j z_j⁴ for `diagonal`."""
+    means, found = statistics.means(), np.zeros(len(statistics.counts))
+    for X, codes, weights in batches:
+        squares: NDArray[Any] = (transform(X) - means[codes]) ** 2
+        each = (squares**2).sum(axis=1) if diagonal else squares.sum(axis=1) ** 2
+        found += np.bincount(codes, weights=each if weights is None else each * weights, minlength=len(found))
+    return found

@@ -1,0 +1,103 @@
+"""The bilinear zero-shot head for several labels, as an estimator that yields a `BilinearHead`."""
+
+from collections.abc import Sequence
+from typing import Literal, Self, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.validation import validate_data
+
+from classifiers.errors import BadParameter
+from classifiers.fit.multilabel.base import LabelsEstimator, check_descent, check_labels, class_names, hold_out
+from classifiers.heads.multilabel.bilinear import BilinearHead
+from classifiers.heads.text import check_text
+from classifiers.heads.transform import unit_rows
+
+Loss = Literal["asl", "zlpr"]
+
+
+class BilinearClassifier(LabelsEstimator):
+    """score = scale · uᵀ W t + bias on pooled vectors, W = I + left rightᵀ of low rank, as `BilinearHead` has it.
+
+    Training starts at the cosine, and ends with the epoch that had the highest mean average precision on rows held
+    out: possibly that start. Labels without a training row can be asked by their text, see `TextHead.with_labels`.
+
+    Args:
+        rank: of the correction; 0 learns scale and bias alone.
+        loss: "asl" | "zlpr", see `classifiers.fit.multilabel.losses`.
+        shared: pictures and texts share a space, as those of one encoder do. Otherwise W = left rightᵀ, rank ≥ 1.
+        centre: subtract the mean of the training rows first.
+        epochs, batch, learning_rate: of AdamW, see `classifiers.fit.descent`. With 0 epochs the head is the cosine.
+        held_out: share of the rows that says when to stop; with fewer than 10, or at 0, the last epoch is kept.
+        seed: of the rows held out, the order of the others and the first weights.
+        prompts: templates of the text vectors, for callers that make these from names; fit takes them as they come.
+
+    Attributes:
+        classes_: names of the labels, in the order of the columns of Y, (L,); 0…L-1 where fit was given none.
+        epoch_: whose weights were kept; 0 is the cosine.
+        judged_: mean average precision on the rows held out, by epoch from 0; empty where none were.
+        head_: the learned NumPy head, in float32.
+    """
+
+    def __init__(
+        self,
+        rank: int = 128,
+        loss: Loss = "asl",
+        shared: bool = True,
+        centre: bool = False,
+        epochs: int = 40,
+        batch: int = 256,
+        learning_rate: float = 1e-3,
+        held_out: float = 0.1,
+        seed: int = 0,
+        prompts: Sequence[str] | None = None,
+    ) -> None:
+        self.rank = rank
+        self.loss = loss
+        self.shared = shared
+        self.centre = centre
+        self.epochs = epochs
+        self.batch = batch
+        self.learning_rate = learning_rate
+        self.held_out = held_out
+        self.seed = seed
+        self.prompts = prompts
+
+    def fit(self, X: ArrayLike, Y: ArrayLike, classes: Sequence[str] | None = None, *, text: ArrayLike) -> Self:
+        """Learns from X (n, d), which labels each row has, Y (n, L) of 0 and 1, and their text vectors (L, t).
+
+        Args:
+            classes: names of the labels; the head has "0", "1", … without.
+
+        Raises:
+            NotTrainable: labels that do not fit the rows, or a loss that is no longer finite.
+            BadVectors: text vectors that do not fit the labels, or are zero.
+            BadParameter: see the class.
+        """
+        # torch takes a second to import, which the other kinds need not pay
+        from classifiers.fit.multilabel.bilinear_training import train
+
+        vectors = validate_data(self, X, dtype=np.float32)
+        there, names = check_labels(Y, len(vectors), classes)
+        texts = check_text(text, len(names))
+        self._check(vectors.shape[1], texts.shape[1])
+        centre = vectors.mean(axis=0, dtype=np.float64).astype(np.float32) if self.centre else None
+        units = unit_rows(vectors if centre is None else vectors - centre)
+        arrays, self.epoch_, self.judged_ = train(self, units, there, texts, hold_out(there, self.held_out, self.seed))
+        arrays |= {"text": texts, "centre": np.zeros(units.shape[1], np.float32) if centre is None else centre}
+        self.classes_, self.head_ = class_names(names, classes), BilinearHead(names, arrays, self.shared)
+        return self
+
+    def _check(self, width: int, text_width: int) -> None:
+        if self.loss not in get_args(Loss):
+            raise BadParameter(f"loss must be one of {', '.join(get_args(Loss))}, got {self.loss!r}")
+        if self.rank < (0 if self.shared else 1):
+            raise BadParameter(f"rank must be at least 0, or 1 where shared is false, got {self.rank}")
+        if self.shared and width != text_width:
+            raise BadParameter(
+                f"vectors have {width} columns and text vectors {text_width}: they share no space; set shared=false"
+            )
+        check_descent(self.epochs or 1, self.batch, self.learning_rate, self.held_out)
+
+    def _scores(self, X: ArrayLike) -> NDArray[np.float32]:
+        return self.head_.scores(validate_data(self, X, dtype=[np.float32, np.float64], reset=False))

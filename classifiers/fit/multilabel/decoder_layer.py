@@ -1,0 +1,65 @@
+"""The decoder of `classifiers.heads.multilabel.decoder` on tensors, with gradients: same arrays, same names."""
+
+import math
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Generator, Tensor
+from torch.nn.functional import layer_norm, linear, relu
+
+from classifiers.heads.multilabel.decoder import LAYER_NORM_EPSILON
+
+Parameters = dict[str, Tensor]
+Drop = Callable[[Tensor], Tensor]
+
+
+def keep(x: Tensor) -> Tensor:
+    """No dropout."""
+    return x
+
+
+def dropout(share: float, random: Generator) -> Drop:
+    """Sets a share of the values to zero, and scales up the rest; torch's own draws from the global generator.
+
+    The queries of a picture lose the same values (as the steps of a sequence do in arXiv 1512.05287): to draw for
+    each of hundreds would take as long as all the rest.
+    """
+
+    def drop(x: Tensor) -> Tensor:
+        kept = x.new_empty(*x.shape[:-2], 1, x.shape[-1]).bernoulli_(1.0 - share, generator=random)
+        return x * (kept / (1.0 - share))
+
+    return drop if share > 0 else keep
+
+
+def embed(p: Mapping[str, Tensor], tokens: Tensor) -> Tensor:
+    """E (n, P, D) of tokens (n, P, F)."""
+    return relu(linear(tokens, p["embed_W"], p["embed_b"]))
+
+
+def decode(p: Mapping[str, Tensor], E: Tensor, heads: int, drop: Drop = keep) -> Tensor:
+    """Scores (n, L) of embedded tokens E; `p` as `DecoderHead.arrays` but for the thresholds."""
+    queries = relu(linear(p["text"], p["text_W"], p["text_b"])) if "text" in p else p["queries"]
+    q = norm(p, "norm1", queries + drop(queries))
+    q = norm(p, "norm2", q + drop(linear(attend(p, q, E, heads, drop), p["attend_W"], p["attend_b"])))
+    hidden = drop(relu(linear(q, p["ffn1_W"], p["ffn1_b"])))
+    q = norm(p, "norm3", q + drop(linear(hidden, p["ffn2_W"], p["ffn2_b"])))
+    if "text" in p:
+        return q @ p["class_w"] + p["bias"]
+    grouped = torch.einsum("nqd,qdg->nqg", q, p["group_W"])
+    return grouped.flatten(1)[:, : len(p["bias"])] + p["bias"]
+
+
+def attend(p: Mapping[str, Tensor], q: Tensor, E: Tensor, heads: int, drop: Drop) -> Tensor:
+    """Multi-head attention of q (Q, D) over E (n, P, D), before its output map: (n, Q, D)."""
+    asked, keys, values = (
+        x.reshape(*x.shape[:2], heads, -1).transpose(1, 2)
+        for x in (linear(q, p["query_W"], p["query_b"])[None], linear(E, p["key_W"]), linear(E, p["value_W"]))
+    )
+    logits = asked @ keys.transpose(-1, -2) / math.sqrt(keys.shape[-1])
+    gathered: Tensor = drop(logits.softmax(dim=-1)) @ values
+    return gathered.transpose(1, 2).flatten(2)
+
+
+def norm(p: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:
+    return layer_norm(x, list(x.shape[-1:]), p[f"{name}_W"], p[f"{name}_b"], LAYER_NORM_EPSILON)

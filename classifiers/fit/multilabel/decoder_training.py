@@ -1,0 +1,162 @@
+"""Gradient descent for decoders: the start, the losses, and what is folded into the head afterwards."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Generator, Tensor
+from torch.nn.functional import linear
+
+from classifiers.errors import BadVectors
+from classifiers.evaluation.label_figures import mean_average_precision
+from classifiers.fit.descent import Schedule, descend
+from classifiers.fit.multilabel.base import log_odds
+from classifiers.fit.multilabel.decoder_layer import Parameters, decode, dropout, embed
+from classifiers.fit.multilabel.losses import asymmetric_loss, clip_loss
+
+if TYPE_CHECKING:
+    from classifiers.fit.multilabel.decoder import DecoderClassifier
+
+MOST_GROUPS = 100
+"""Group queries, as in the paper."""
+FIRST_TEMPERATURE, HIGHEST_SCALE = 0.07, 100.0
+"""Of L_clip, as in CLIP (arXiv 2103.00020)."""
+FROZEN = ("queries", "text")
+ALIGNMENT = ("align_image", "align_text", "align_scale")
+ROWS_AT_ONCE = 64
+Arrays = dict[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """x → (x - mean) / deviation: columns with mean 0, all values together with variance 1."""
+
+    mean: NDArray[np.float32]
+    deviation: float
+
+    @classmethod
+    def of(cls, rows: NDArray[Any]) -> Self:
+        """Of rows (n, …, d), a few at a time. Raises BadVectors for values that are not finite."""
+        total = np.zeros(rows.shape[-1])
+        square = 0.0
+        for first in range(0, len(rows), ROWS_AT_ONCE):
+            some = rows[first : first + ROWS_AT_ONCE].reshape(-1, rows.shape[-1]).astype(np.float64)
+            if not np.isfinite(some).all():
+                raise BadVectors(f"a row from {first} to {first + ROWS_AT_ONCE - 1} holds NaN or infinity")
+            total += some.sum(axis=0)
+            square += float(np.vdot(some, some))
+        count = rows.size // rows.shape[-1]
+        mean = total / count
+        variance = max(0.0, square / rows.size - float(mean @ mean) / len(mean))
+        return cls(mean.astype(np.float32), math.sqrt(variance) or 1.0)
+
+    def __call__(self, rows: NDArray[Any]) -> Tensor:
+        """float32."""
+        return torch.from_numpy((rows.astype(np.float32) - self.mean) / np.float32(self.deviation))
+
+    def folded(self, W: NDArray[np.float32], b: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """(W, b) for x, of a map W z + b of what this gives."""
+        W = W / np.float32(self.deviation)
+        return W, b - W @ self.mean
+
+
+def train(
+    plan: "DecoderClassifier",
+    tokens: NDArray[Any],
+    labels: NDArray[np.bool_],
+    text: NDArray[np.float32] | None,
+    sentences: NDArray[np.float32] | None,
+    which: NDArray[np.int64],
+    split: tuple[NDArray[np.int64], NDArray[np.int64]],
+) -> tuple[Arrays, int, tuple[float, ...]]:
+    """The learned arrays of a `DecoderHead`, the epoch that they are of, and the judge's figures.
+
+    Args:
+        tokens: (n, P, F); `labels` (n, L); `text` (L, t) of norm 1, or None.
+        sentences: vectors of the sets of labels, (S, t), or None for no L_clip; `which` of them each row has, (n,).
+        split: rows to learn from, and rows held out.
+    """
+    learning, held = split
+    random = Generator().manual_seed(plan.seed)
+    scale_tokens = Scaling.of(tokens)
+    scale_text = None if text is None or plan.queries == "groups" else Scaling.of(text)
+    p = start(plan, tokens.shape[2], labels[learning], random)
+    if text is not None and scale_text is not None:
+        p |= text_queries(plan.width, scale_text(text), labels[learning], random)
+    align = None if sentences is None else alignment(p, sentences, which, plan.width, random)
+    drop = dropout(plan.dropout, random)
+    learned = {name: tensor for name, tensor in p.items() if name not in FROZEN}
+
+    def loss(chosen: Tensor) -> Tensor:
+        rows = learning[chosen.numpy()]
+        E = embed(p, scale_tokens(tokens[rows]))
+        value = plan.beta * asymmetric_loss(decode(p, E, plan.heads, drop), torch.from_numpy(labels[rows])).mean()
+        return value if align is None else value + plan.alpha * align(E, rows)
+
+    @torch.no_grad()
+    def judge(average: Parameters) -> float:
+        parts = [held[first : first + ROWS_AT_ONCE] for first in range(0, len(held), ROWS_AT_ONCE)]
+        scored = [decode(p | average, embed(average, scale_tokens(tokens[rows])), plan.heads) for rows in parts]
+        return mean_average_precision(torch.cat(scored).numpy(), labels[held])
+
+    schedule = Schedule(epochs=plan.epochs, batch=plan.batch, learning_rate=plan.learning_rate)
+    found = descend(learned, loss, len(learning), schedule, random, judge if len(held) else None)
+    kept = {name: tensor.detach().numpy() for name, tensor in (p | found.parameters).items() if name not in ALIGNMENT}
+    kept["embed_W"], kept["embed_b"] = scale_tokens.folded(kept["embed_W"], kept["embed_b"])
+    if text is not None and scale_text is not None:
+        kept["text_W"], kept["text_b"] = scale_text.folded(kept["text_W"], kept["text_b"])
+        kept["text"] = text
+    return kept, found.epoch, found.judged
+
+
+def draw(random: Generator, *shape: int) -> Tensor:
+    """Xavier-normal."""
+    return torch.randn(*shape, generator=random) * math.sqrt(2.0 / (shape[-1] + shape[-2]))
+
+
+def start(plan: "DecoderClassifier", F: int, labels: NDArray[np.bool_], random: Generator) -> Parameters:
+    """The first weights: Xavier-normal matrices, biases 0, and of group queries the outputs' at the log odds."""
+    D, H, L = plan.width, plan.hidden, labels.shape[1]
+    p = {"embed_W": draw(random, D, F), "embed_b": torch.zeros(D)}
+    p |= {"ffn1_W": draw(random, H, D), "ffn1_b": torch.zeros(H)}
+    p |= {"ffn2_W": draw(random, D, H), "ffn2_b": torch.zeros(D)}
+    p |= {f"{name}_W": draw(random, D, D) for name in ("query", "key", "value", "attend")}
+    p |= {f"{name}_b": torch.zeros(D) for name in ("query", "attend")}
+    for name in ("norm1", "norm2", "norm3"):
+        p |= {f"{name}_W": torch.ones(D), f"{name}_b": torch.zeros(D)}
+    if plan.queries == "text":
+        return p
+    Q = min(MOST_GROUPS, L)
+    bias = torch.from_numpy(log_odds(np.count_nonzero(labels, axis=0), len(labels)).astype(np.float32))
+    return p | {"queries": torch.randn(Q, D, generator=random), "group_W": draw(random, Q, D, -(-L // Q)), "bias": bias}
+
+
+def text_queries(D: int, text: Tensor, labels: NDArray[np.bool_], random: Generator) -> Parameters:
+    """The first weights of queries from text (L, t), with one output; its bias at the log odds of all labels."""
+    prior = float(log_odds(np.array([np.count_nonzero(labels)]), labels.size)[0])
+    p = {"text": text, "text_W": draw(random, D, text.shape[1]), "text_b": torch.zeros(D)}
+    return p | {"class_w": draw(random, 1, D)[0], "bias": torch.tensor([prior])}
+
+
+def alignment(
+    p: Parameters, sentences: NDArray[np.float32], which: NDArray[np.int64], D: int, random: Generator
+) -> Callable[[Tensor, NDArray[np.int64]], Tensor]:
+    """L_clip of embedded tokens and the rows that they are of. Puts its own weights, which it learns, into `p`."""
+    texts = Scaling.of(sentences)(sentences)
+    p["align_image"], p["align_text"] = draw(random, D, D), draw(random, D, texts.shape[1])
+    p["align_scale"] = torch.tensor(-math.log(FIRST_TEMPERATURE))
+
+    def clip(E: Tensor, rows: NDArray[np.int64]) -> Tensor:
+        some = torch.from_numpy(which[rows] >= 0)
+        sets = torch.from_numpy(which[rows])[some]
+        if not len(sets):
+            return torch.zeros(())
+        images = linear(E.mean(dim=1)[some], p["align_image"])
+        scale = p["align_scale"].clamp(max=math.log(HIGHEST_SCALE)).exp()
+        return clip_loss(images, linear(texts[sets], p["align_text"]), scale, sets[:, None] == sets)
+
+    return clip

@@ -1,0 +1,136 @@
+"""One Gaussian a class: a head that is its statistics."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from classifiers.heads.base import Head, Meta, require_shapes
+from classifiers.heads.gaussian.covariance import MOMENTS
+from classifiers.heads.gaussian.discriminant import TIED, Discriminant, GaussianModel, discriminant
+from classifiers.heads.gaussian.moments import second_shape
+from classifiers.heads.gaussian.quadratic import Quadratic, of_classes
+from classifiers.heads.gaussian.statistics import GaussianStatistics
+from classifiers.heads.transform import Transform
+
+STATISTICS = ("counts", "sums", "second")
+
+
+class GaussianHead(Head):
+    """p(z | k) = N(m_k, C_k) of transformed vectors z, with the covariances that its model says.
+
+    The artifact keeps the float64 `statistics`, so heads can be merged, or rows taken away, without the rows.
+    Arrays in float32: those of the `Quadratic` by name, its linear part folded with the transform where covariances
+    are tied; centre (m,) and, for densities of tied ones, whitening (m, m) or (m,), as in `Discriminant`.
+    """
+
+    kind = "gaussian"
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        statistics: GaussianStatistics,
+        transform: Transform,
+        arrays: Mapping[str, NDArray[Any]],
+        settings: Mapping[str, Any],
+        temperature: float = 1.0,
+    ) -> None:
+        super().__init__(classes, temperature)
+        self.statistics, self.transform = statistics, transform
+        self._settings = dict(settings)
+        self.tied = settings.get("covariance", "tied") in TIED
+        self.centre, self.whitening = arrays["centre"], arrays.get("whitening")
+        self.quadratic = Quadratic.from_arrays(arrays)
+
+    @classmethod
+    def from_statistics(
+        cls,
+        classes: Sequence[str],
+        statistics: GaussianStatistics,
+        model: GaussianModel | None = None,
+        transform: Transform | None = None,
+    ) -> Self:
+        """The head that follows from `statistics` of transformed rows. Raises NotTrainable, see `discriminant`."""
+        model, transform = model or GaussianModel(), transform or Transform(statistics.dim)
+        return cls.from_discriminant(classes, statistics, model, transform, discriminant(statistics, model))
+
+    @classmethod
+    def from_discriminant(
+        cls,
+        classes: Sequence[str],
+        statistics: GaussianStatistics,
+        model: GaussianModel,
+        transform: Transform,
+        solved: Discriminant,
+    ) -> Self:
+        scores = solved.scores
+        if model.covariance in TIED and scores.W is not None:
+            W, b = transform.folded(scores.W, scores.b)
+            scores = Quadratic(b, W)
+        scores = scores.triangular()
+        named = scores.named() | {"centre": solved.centre}
+        if solved.whitening is not None:
+            named["whitening"] = solved.whitening
+        arrays = {name: array.astype(np.float32) for name, array in named.items()}
+        asked = model.shrinkage if isinstance(model.shrinkage, str | float | int) else "ledoit-wolf"
+        settings = {**asdict(model), "shrinkage": asked, "shrinkage_used": solved.shrinkage}
+        settings |= {"form": list(scores.form), **transform.settings()}
+        return cls(classes, statistics, transform, arrays, settings)
+
+    @property
+    def dim(self) -> int:
+        return self.transform.dim
+
+    def score(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
+        """log π_k + log N(z; m_k, C_k), less a term that all classes share where covariances are tied: (n, K)."""
+        if self.tied:
+            return np.asarray(self.quadratic(self.transform.rowwise(X)))
+        return np.asarray(self.quadratic(self.transform(X) - self.centre))
+
+    def log_density(self, X: ArrayLike) -> NDArray[np.float32] | None:
+        """log p(z) = log Σ_k π_k N(z; m_k, C_k), in nats, (n,); None with correlations. Raises BadVectors.
+
+        The term that `score` leaves out of tied ones is the log density of N(c, C), so one whitening is enough.
+        """
+        scores = self.scores(X)
+        if self._settings.get("correlation"):
+            return None
+        log_sum = of_classes(scores, 1)[:, 0]
+        if self.whitening is None:
+            return np.asarray(log_sum)
+        centred = self.transform(np.asarray(X, dtype=np.float32)) - self.centre
+        z = centred @ self.whitening if self.whitening.ndim == 2 else centred * self.whitening
+        half_log_det = np.log(self.whitening.diagonal() if self.whitening.ndim == 2 else self.whitening).sum()
+        log_norm = np.float32(half_log_det - 0.5 * len(self.centre) * np.log(2 * np.pi))
+        return np.asarray(log_sum - 0.5 * np.einsum("ij,ij->i", z, z) + log_norm)
+
+    def settings(self) -> dict[str, Any]:
+        return dict(self._settings)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        folded = self.quadratic.named() | {"centre": self.centre} | self.transform.arrays()
+        if self.whitening is not None:
+            folded["whitening"] = self.whitening
+        return folded | {name: getattr(self.statistics, name) for name in STATISTICS}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], meta: Meta) -> Self:
+        settings, n_classes = meta["settings"], len(meta["classes"])
+        covariance = settings.get("covariance", "tied")
+        if covariance not in MOMENTS:
+            raise ValueError(f"covariance is {covariance!r}, expected one of {', '.join(MOMENTS)}")
+        moment, tied = MOMENTS[covariance], covariance in TIED
+        width = arrays["centre"].shape[-1] if "centre" in arrays and arrays["centre"].ndim else 0
+        transform = Transform.from_arrays(settings, arrays, width)
+        scored = transform.rowwise.width if tied else width  # what is affine is folded into linear scores
+        shapes = Quadratic.shapes(settings.get("form", (0, 0)), n_classes, scored) | Transform.shapes(settings)
+        shapes["centre"] = ((width,), "float32")
+        if tied and not settings.get("correlation"):
+            shapes["whitening"] = ((width,) * (2 if covariance == "tied" else 1), "float32")
+        shapes |= {"counts": ((n_classes,), "float64"), "sums": ((n_classes, width), "float64")}
+        shapes["second"] = (second_shape(moment, n_classes, width), "float64")
+        require_shapes(arrays, shapes)
+        statistics = GaussianStatistics(arrays["counts"], arrays["sums"], arrays["second"], moment)
+        return cls(meta["classes"], statistics, transform, arrays, settings, meta["temperature"])

@@ -1,0 +1,1 @@
+"""Heads that give a row any number of labels."""

@@ -1,0 +1,53 @@
+"""One logistic regression a label: the control that every other head for several labels has to beat."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifiers.heads.base import Meta
+from classifiers.heads.linear import LinearHead
+from classifiers.heads.multilabel.base import LabelsHead, Thresholds
+from classifiers.heads.transform import Transform
+
+
+class LabelwiseHead(LabelsHead):
+    """scores = z Wᵀ + b, each label with a probability of its own.
+
+    Arrays in float32: W (L, m), b (L,) and those of the transform, as `LinearHead` has them, and the thresholds.
+    """
+
+    kind = "labelwise"
+    offset = "b"
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        W: NDArray[np.float32],
+        b: NDArray[np.float32],
+        transform: Transform | None = None,
+        thresholds: Thresholds | None = None,
+        temperature: float = 1.0,
+    ) -> None:
+        super().__init__(classes, thresholds, temperature)
+        self._linear = LinearHead(classes, W, b, transform)
+
+    @property
+    def dim(self) -> int:
+        return self._linear.dim
+
+    def score(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
+        return self._linear.score(X)
+
+    def settings(self) -> dict[str, Any]:
+        return self._linear.settings()
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        return self._linear.arrays() | self.thresholds.arrays()
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], meta: Meta) -> Self:
+        thresholds, rest = Thresholds.split(arrays, len(meta["classes"]))
+        linear = LinearHead.from_arrays(rest, meta)
+        return cls(meta["classes"], linear.W, linear.b, linear.transform, thresholds, meta["temperature"])

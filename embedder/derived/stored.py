@@ -1,0 +1,156 @@
+"""The folder that keeps what makes a derived encoder of its parent: an adapter of vectors, or a condenser of tokens."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
+
+from embedder.derived.adapter import FORMAT, Adapter
+from embedder.derived.condenser import Condenser
+from embedder.errors import WeightsError
+from embedder.spec import EncoderSpec, Fingerprint
+
+KINDS: dict[str, type[Adapter | Condenser]] = {each.kind: each for each in (Adapter, Condenser)}
+
+_MANIFEST, _ARRAYS = "manifest.json", "adapter.safetensors"
+_NAME = re.compile(rf"(?P<parent>.+)\+(?P<adapter>({'|'.join(KINDS)})-[0-9a-f]{{12}})", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAdapter:
+    """An adapter or a condenser with the encoder that it belongs to.
+
+    Attributes:
+        parent: name of the encoder whose vectors or tokens it takes; `fingerprint` says which that is.
+        record: how it was learned, as JSON-able values, for people.
+    """
+
+    parent: str
+    fingerprint: Fingerprint
+    adapter: Adapter | Condenser
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def version(self) -> str:
+        """12 hex digits over the arrays and the parent's fingerprint: the same content, the same version."""
+        return hashlib.sha256(f"{self.fingerprint} {self.adapter.digest}".encode()).hexdigest()[:12]
+
+    @property
+    def folder(self) -> str:
+        """Name of its folder, e.g. ``mlcd-0123456789ab``."""
+        return f"{self.adapter.kind}-{self.version}"
+
+    @property
+    def name(self) -> str:
+        """Of the derived encoder."""
+        return f"{self.parent}+{self.folder}"
+
+    def spec(self, parent: EncoderSpec) -> EncoderSpec:
+        """Of the derived encoder. Raises WeightsError for a parent that it was not learned on, or does not fit."""
+        if parent.fingerprint != self.fingerprint:
+            raise WeightsError(
+                f"the adapter {self.folder} belongs to fingerprint {self.fingerprint[:12]} ({self.parent}), not "
+                f"to {parent.fingerprint[:12]}: restore that encoder's weights, or train an adapter on this one"
+            )
+        try:
+            return self.adapter.spec(parent)
+        except ValueError as error:
+            raise WeightsError(f"{self.name}: {error}") from error
+
+    def save(self, root: Path, files: Mapping[str, bytes] | None = None) -> Path:
+        """Writes ``<root>/<folder>`` whole or not at all; returns it. An intact one that is there stays.
+
+        Args:
+            files: more files by name, e.g. a report.
+        """
+        target = root / self.folder
+        if _read(target):
+            return target
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=root, prefix=".new-") as temporary:
+            fresh = Path(temporary) / "fresh"
+            fresh.mkdir()
+            for name, data in {**(files or {}), **self._files()}.items():
+                _write(fresh / name, data)
+            if target.exists():  # damaged: a readable one was kept above
+                shutil.rmtree(target)
+            try:
+                fresh.rename(target)
+            except OSError:  # another process was first, with the same content
+                if not _read(target):
+                    raise
+        return target
+
+    def _files(self) -> dict[str, bytes]:
+        arrays = save_arrays({name: np.ascontiguousarray(array) for name, array in self.adapter.arrays.items()})
+        manifest = {
+            "format": FORMAT,
+            "kind": self.adapter.kind,
+            "parent": self.parent,
+            "fingerprint": self.fingerprint,
+            "sha256": hashlib.sha256(arrays).hexdigest(),
+            "record": dict(self.record),
+        }
+        return {_ARRAYS: arrays, _MANIFEST: json.dumps(manifest, indent=2, ensure_ascii=False).encode()}
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """The inverse of `save`. Raises WeightsError for a folder that is missing, damaged or of another format."""
+        try:
+            manifest = json.loads((folder / _MANIFEST).read_bytes())
+            data = (folder / _ARRAYS).read_bytes()
+            if manifest["format"] != FORMAT:
+                raise ValueError(f"format {manifest['format']!r}, this version reads {FORMAT}: upgrade headwater")
+            if hashlib.sha256(data).hexdigest() != manifest["sha256"]:
+                raise ValueError(f"{_ARRAYS} is not the file that the manifest tells of")
+            kind = KINDS[manifest.get("kind", Adapter.kind)]  # those of before there were condensers do not say
+            found = cls(manifest["parent"], manifest["fingerprint"], kind(load_arrays(data)), manifest["record"])
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise WeightsError(f"the adapter in {folder} cannot be used: {error}") from error
+        if folder.name != found.folder:
+            raise WeightsError(f"the adapter in {folder} has the content of {found.folder}: it was renamed")
+        return found
+
+
+def split_name(name: str) -> tuple[str, str] | None:
+    """A derived encoder's name → (parent's name, the adapter's folder); None for any other name."""
+    match = _NAME.fullmatch(name)
+    return (match["parent"], match["adapter"]) if match else None
+
+
+def stored_names(root: Path | None) -> list[str]:
+    """Names of the derived encoders whose adapters are in `root`, sorted; those that are damaged are left out."""
+    found = map(_read, adapter_folders(root))
+    return sorted(stored.name for stored in found if stored)
+
+
+def adapter_folders(root: Path | None) -> list[Path]:
+    """Those in `root` that are named like an adapter's, damaged or not, sorted."""
+    return sorted(folder for kind in KINDS for folder in root.glob(f"{kind}-*")) if root else []
+
+
+def _read(folder: Path) -> StoredAdapter | None:
+    """None unless `folder` holds an intact adapter."""
+    try:
+        return StoredAdapter.load(folder)
+    except WeightsError:
+        return None
+
+
+def _write(path: Path, data: bytes) -> None:
+    """On the disk when this returns: stored vectors will depend on it."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,1 @@
+"""The built-in families of encoders, a module or folder each."""

@@ -1,0 +1,107 @@
+"""Any CLIP-like model that open_clip knows, by ``<model>/<pretrained>`` or ``<model>@<checkpoint file or folder>``.
+
+A model is open_clip's record of it: nothing here knows one by name. Vectors are projected and raw (not normalised),
+or pooled; tokens are the patch tokens of the last layer after the final norm, before the projection, or the
+penultimate layer's: see `embedder.encoders.openclip.output`. Preprocessing is open_clip's own. OpenAI's weights need
+QuickGELU (Hendrycks & Gimpel's x·sigmoid(1.702 x)): with GELU they load without complaint and give wrong vectors. A
+pretrained tag says which it needs, and so does a folder's record, and that is what is built; a bare checkpoint does not
+say, so its name does: ``ViT-B-32-quickgelu@file``.
+"""
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+
+from embedder.encoder import Blueprint, Graph, Port, image_blueprint
+from embedder.encoders.openclip import model as clip
+from embedder.encoders.openclip import output, source, towers
+from embedder.encoders.openclip.output import Output
+from embedder.encoders.openclip.source import Source
+from embedder.spec import EncoderSpec, ImagePreprocessing
+from embedder.weights import checkpoint as weights
+
+_LIBRARIES = ("open_clip_torch", "timm", "transformers")
+
+
+def blueprint(name: str) -> Blueprint:
+    """The encoder of that name (without ``openclip/``). Reads the weights: they are part of its identity.
+
+    Raises UnknownEncoder for a model, tag or output that there is not, WeightsError for weights that are missing,
+    unreadable or of another architecture, ValueError for preprocessing or an output that cannot be represented.
+    """
+    rest, wanted = output.split(name)
+    found = source.find(rest)
+    model = clip.load(found)
+    spec = describe(found, model, wanted)
+    plan = image_blueprint(spec, _LIBRARIES, partial(_image_tower, found, wanted))
+    if not spec.text:
+        return plan
+    text = Graph(
+        key=f"{spec.fingerprint} text",
+        libraries=_LIBRARIES,
+        build=partial(_text_tower, found),
+        ports=(Port((clip.context_length(found),), "int64"),),
+    )
+    return replace(plan, text=text, tokeniser=partial(clip.tokeniser, found))
+
+
+def describe(found: Source, model: Any, wanted: Output) -> EncoderSpec:
+    """The spec of a filled model, whose image tower is changed by that. ValueError for what it cannot represent."""
+    visual = model.visual
+    image = _preprocessing(visual.preprocess_cfg, found.architecture)
+    weights_digest, activation = weights.digest(visual.state_dict()), clip.activation(visual)
+    text = None if wanted.pooled else clip.text_digest(found, model)
+    dim, tokens = _shapes(visual, wanted, image.size, found.architecture)
+    return EncoderSpec(
+        architecture=found.architecture,
+        weights=weights_digest,
+        activation=activation,
+        output=str(wanted),
+        dim=dim,
+        tokens=tokens,
+        image=image,
+        text=text,
+    )
+
+
+def _shapes(visual: Any, wanted: Output, size: int, architecture: str) -> tuple[int, tuple[int, int] | None]:
+    """d, and (P, F) or None: found by running the tower on the device of shapes, where nothing is computed."""
+    with_tokens = towers.gives_tokens(visual, wanted)
+    try:
+        tower = towers.image(visual, wanted, tokens=with_tokens).to("meta")
+    except ValueError as error:
+        raise ValueError(f"{architecture} cannot give this output: {error}") from error
+    with torch.inference_mode():
+        vectors, *tokens = tower(torch.empty(1, 3, size, size, device="meta"))
+    return int(vectors.shape[1]), (int(tokens[0].shape[1]), int(tokens[0].shape[2])) if tokens else None
+
+
+def _preprocessing(config: dict[str, Any], architecture: str) -> ImagePreprocessing:
+    """open_clip's record of preprocessing as ours. Raises ValueError for padding and for oblong inputs."""
+    crops = {"shortest": "centre", "squash": "squash"}
+    size = config["size"]
+    height, width = (size, size) if isinstance(size, int) else size
+    if config["resize_mode"] not in crops or height != width:
+        raise ValueError(
+            f"images for {architecture} are prepared with resize mode {config['resize_mode']!r} to {height} × {width}; "
+            f"{' and '.join(crops)} to a square are supported: choose a model with one of them"
+        )
+    return ImagePreprocessing(
+        size=height,
+        resize=height,
+        # open_clip takes anything but bilinear for bicubic
+        interpolation="bilinear" if config["interpolation"] == "bilinear" else "bicubic",
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+        crop=crops[config["resize_mode"]],
+    )
+
+
+def _image_tower(found: Source, wanted: Output, tokens: bool) -> torch.nn.Module:
+    return weights.frozen(towers.image(clip.load(found).visual, wanted, tokens=tokens))
+
+
+def _text_tower(found: Source) -> torch.nn.Module:
+    return weights.frozen(towers.Text(clip.load(found)))

@@ -1,0 +1,148 @@
+"""Any image tower of timm with a checkpoint of your own: ``timm/<model>@<file>``; the model may carry a tag.
+
+Vectors are what timm's classifier would get, raw: ``forward_head(forward_features(x), pre_logits=True)``. Tokens are
+``forward_features``, a map's places row by row, class and register tokens left out; some networks have none. Images are
+prepared by timm's configuration of the model; a tag (``resnet50.a1_in1k``) chooses the configuration of those weights,
+no tag that of the model's default weights.
+"""
+
+import difflib
+import math
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from timm.data import resolve_model_data_config
+from timm.models import get_arch_name
+
+from embedder.encoder import Blueprint, image_blueprint
+from embedder.errors import UnknownEncoder
+from embedder.spec import EncoderSpec, ImagePreprocessing
+from embedder.weights import checkpoint as weights
+
+_CROP = {"center": "centre", "squash": "squash"}
+"""timm's crop modes in our words. Its ``border`` fills what a picture does not cover with the mean colour: not here."""
+
+
+def blueprint(name: str) -> Blueprint:
+    """The encoder ``<model>@<file>``. Reads the weights: they are part of its identity.
+
+    Raises UnknownEncoder for a model that timm does not know, WeightsError for weights that are missing, unreadable or
+    of another architecture, ValueError for preprocessing that cannot be represented.
+    """
+    model, _, path = name.partition("@")
+    if not path or not _is_known(model):
+        raise UnknownEncoder(f"timm/{name}", [f"timm/{known}@FILE" for known in _similar(model)])
+    checkpoint = Path(path).expanduser()
+    spec = _spec(model, _load(model, checkpoint))
+    return image_blueprint(spec, ("timm",), partial(_tower, model, checkpoint))
+
+
+def _is_known(model: str) -> bool:
+    """With its tag, when it has one."""
+    return timm.is_model(model) and ("." not in model or model in _tagged(model))
+
+
+def _similar(model: str) -> list[str]:
+    """The model with each of its tags, or models whose names are like it: timm has more than a thousand."""
+    if timm.is_model(model):
+        return [get_arch_name(model), *_tagged(model)]
+    known = timm.list_models()
+    return difflib.get_close_matches(model, known, n=8, cutoff=0.5) or known[:8]
+
+
+def _tagged(model: str) -> list[str]:
+    return list(timm.list_models(f"{get_arch_name(model)}.*", include_tags=True))
+
+
+def _load(model: str, checkpoint: Path) -> Any:
+    """timm's network without its classifier, in fp32, filled, frozen. Raises WeightsError."""
+    network = timm.create_model(model, pretrained=False, num_classes=0)
+    classifier = _names(model) - set(network.state_dict())
+    state = {name: tensor for name, tensor in weights.read(checkpoint).items() if name not in classifier}
+    weights.load_strictly(network, state, str(checkpoint))
+    return weights.frozen(network)
+
+
+def _names(model: str) -> set[str]:
+    """Of all tensors, classifier included; none is made."""
+    with torch.device("meta"):
+        return set(timm.create_model(model, pretrained=False).state_dict())
+
+
+def _spec(model: str, network: Any) -> EncoderSpec:
+    image = _preprocessing(model, resolve_model_data_config(network))
+    with torch.inference_mode():
+        features = network.forward_features(torch.zeros(1, 3, image.size, image.size))
+        dim = network.forward_head(features, pre_logits=True).shape[1]
+        tokens = _tokens(network, features)
+    return EncoderSpec(
+        architecture=f"timm:{get_arch_name(model)}",
+        weights=weights.digest(network.state_dict()),
+        activation=_activation(network),
+        output="pooled",
+        dim=dim,
+        tokens=None if tokens is None else (tokens.shape[1], tokens.shape[2]),
+        image=image,
+    )
+
+
+def _activation(network: torch.nn.Module) -> str:
+    """The kinds of activation modules in the network, e.g. gelu, or relu+sigmoid."""
+    homes = ("torch.nn.modules.activation", "timm.layers.activations")
+    kinds = {type(module) for module in network.modules()} - {torch.nn.MultiheadAttention}
+    return "+".join(sorted(kind.__name__.lower() for kind in kinds if kind.__module__.startswith(homes))) or "other"
+
+
+def _preprocessing(model: str, config: dict[str, Any]) -> ImagePreprocessing:
+    channels, height, width = config["input_size"]
+    if config["crop_mode"] not in _CROP or height != width or channels != 3:
+        raise ValueError(
+            f"timm prepares images for {model} with crop mode {config['crop_mode']!r} to {channels} channels of "
+            f"{height} × {width}; only {' and '.join(_CROP)} to 3 channels of a square are supported: choose a model "
+            f"with that"
+        )
+    return ImagePreprocessing(
+        size=height,
+        resize=math.floor(height / config["crop_pct"]),
+        interpolation=config["interpolation"],
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+        crop=_CROP[config["crop_mode"]],
+    )
+
+
+def _tokens(network: Any, features: Any) -> torch.Tensor | None:
+    """(n, P, F) of what ``forward_features`` gave; None for shapes that are neither a map nor a sequence."""
+    if not isinstance(features, torch.Tensor):
+        return None
+    if features.ndim == 3:
+        prefix = getattr(network, "num_prefix_tokens", None)
+        if prefix is None and any("cls_token" in name for name, _ in network.named_parameters()):
+            return None  # a class token somewhere: CoaT, PiT and VOLO do not tell where
+        return features[:, prefix or 0 :]
+    if features.ndim != 4:
+        return None
+    is_channels_last = getattr(network, "output_fmt", "NCHW") == "NHWC"
+    return features.flatten(1, 2) if is_channels_last else features.flatten(2).transpose(1, 2)
+
+
+class _Tower(torch.nn.Module):
+    """(n, 3, size, size) → (vectors,) or (vectors, tokens)."""
+
+    def __init__(self, network: Any, tokens: bool) -> None:
+        super().__init__()
+        self.network = network
+        self.tokens = tokens
+
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        features = self.network.forward_features(pixels)
+        vectors = self.network.forward_head(features, pre_logits=True)
+        tokens = _tokens(self.network, features) if self.tokens else None
+        return (vectors,) if tokens is None else (vectors, tokens)
+
+
+def _tower(model: str, checkpoint: Path, tokens: bool) -> torch.nn.Module:
+    return weights.frozen(_Tower(_load(model, checkpoint), tokens))

@@ -1,0 +1,48 @@
+"""What is folded into a torch network: normalising before it, so that bytes travel; an adapter after it."""
+
+import torch
+
+from embedder.derived.adapter import Adapter
+from embedder.spec import ImagePreprocessing
+
+
+class FromPixels(torch.nn.Module):
+    """(n, size, size, 3) uint8 → what `module` gives for the pixels in [0, 1], less `mean`, over `std`, as `dtype`."""
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, module: torch.nn.Module, image: ImagePreprocessing, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.module, self.dtype = module, dtype
+        for name, values in (("mean", image.mean), ("std", image.std)):
+            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1))  # fp32: bf16 has no 0.485
+
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        x = (pixels.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
+        outputs: tuple[torch.Tensor, ...] = self.module(x.to(self.dtype))
+        return outputs
+
+
+class ThenAdapter(torch.nn.Module):
+    """One input → (vectors (n, D),): those of `module`, adapted as `embedder.derived.adapter.Adapter` does it."""
+
+    def __init__(self, module: torch.nn.Module, adapter: Adapter) -> None:
+        super().__init__()
+        self.module = module
+        self.arrays = torch.nn.ParameterDict(
+            {name: torch.nn.Parameter(torch.tensor(a), requires_grad=False) for name, a in adapter.arrays.items()}
+        )
+
+    def forward(self, inputs: torch.Tensor) -> tuple[torch.Tensor]:
+        a = self.arrays
+        Z = _unit(_unit(self.module(inputs)[0]) - a["mean"])
+        out = Z @ a["weight"].T
+        if "hidden_weight" in a:
+            out = out + torch.relu(Z @ a["hidden_weight"].T + a["hidden_bias"]) @ a["hidden_out"].T
+        return (_unit(out),)
+
+
+def _unit(X: torch.Tensor) -> torch.Tensor:
+    norms = X.norm(dim=1, keepdim=True)
+    return X / torch.where(norms > 0, norms, 1)

@@ -1,0 +1,193 @@
+"""The CPU engine: modules converted to OpenVINO once, cached on disk, compiled for one row, for many, and for any."""
+
+import hashlib
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedder.encoder import Graph, Run
+from embedder.engines import plan as streams
+from embedder.engines.cache import Cache
+from embedder.spec import ImagePreprocessing
+
+# OpenVINO reports its import and every conversion to a server on the internet, unless this package is absent.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None is Python's own mark for "absent"
+
+import openvino as ov  # noqa: E402  # the line above must come first
+
+if TYPE_CHECKING:
+    import torch
+
+_FORMAT = 2
+"""Of the cached models; raise it when `_convert` makes them differently."""
+
+ANY = -1
+"""The batch size of a model that takes any number of rows: what is left of many goes through it in one piece."""
+
+
+class OpenVINOEngine:
+    """Runs networks on the CPU in bf16 where it has instructions for that, otherwise in fp32.
+
+    `threads` are all that it takes; those of the machine when None.
+    """
+
+    def __init__(self, cache: Cache, precision: str | None = None, threads: int | None = None) -> None:
+        self._cache = cache
+        self._core = ov.Core()
+        has_bf16 = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        self._precision = precision or ("bf16" if has_bf16 else "fp32")
+        self.name = f"openvino-{self._precision}"
+        self._config = {
+            "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[self._precision],
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        if threads is not None:
+            self._config["INFERENCE_NUM_THREADS"] = str(threads)
+
+    def compile(self, graph: Graph) -> Run:
+        if self._precision == "bf16" and graph.bf16 is not None:
+            graph = graph.bf16
+        folder = self._cache.folder(_key(graph), lambda folder: _convert(graph, folder / "model.xml"))
+        return _Compiled(self._core, folder / "model.xml", graph, self._config, self._cache)
+
+
+class _Compiled:
+    """One network, compiled for one row, for any number and for many, when so many first come."""
+
+    def __init__(self, core: ov.Core, path: Path, graph: Graph, config: dict[str, str], cache: Cache) -> None:
+        self._core, self._path, self._graph, self._config, self._cache = core, path, graph, config, cache
+        self._requests: dict[int, ov.InferRequest] = {}
+        self._streams: streams.Streams | None = None
+
+    def __call__(self, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        parts, rows = [], len(inputs[0])
+        start = rows - rows % streams.ROWS
+        if start:
+            parts.append(self._many([x[:start] for x in inputs]))
+        if start < rows:
+            outputs = self._request(1 if rows - start == 1 else ANY).infer([x[start:] for x in inputs])
+            parts.append([outputs[i] for i in range(len(outputs))])
+        return [np.concatenate(column) for column in zip(*parts, strict=True)]
+
+    def _many(self, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        """Whole `streams.ROWS` of rows, by the plan that is fastest here for this network."""
+        if self._streams is None:
+            self._streams = self._side_by_side(self._plan([x[: streams.ROWS] for x in inputs]))
+        return self._streams(inputs)
+
+    def _plan(self, sample: Sequence[NDArray[Any]]) -> streams.Plan:
+        if any(-1 in port.shape for port in self._graph.ports):
+            return streams.PLAIN  # what is fastest for rows of this length says little of others
+        threads = int(self._config.get("INFERENCE_NUM_THREADS") or _cores())
+
+        def measure(folder: Path) -> None:
+            plan = streams.choose(threads, lambda plan: partial(self._side_by_side(plan), sample))
+            streams.save(plan, folder)
+
+        machine = (
+            f"{self._core.get_property('CPU', 'FULL_DEVICE_NAME')}, {threads} threads, {sorted(self._config.items())}"
+        )
+        digest = hashlib.sha256(f"{self._path.parent.name} on {machine}".encode()).hexdigest()
+        return streams.load(self._cache.folder(f"plan-{digest[:32]}", measure))
+
+    def _side_by_side(self, plan: streams.Plan) -> streams.Streams:
+        config = {"NUM_STREAMS": str(plan.streams)}
+        if plan.threads is not None:  # logical cores are counted, so all of them may be taken
+            config |= {"INFERENCE_NUM_THREADS": str(plan.threads), "ENABLE_HYPER_THREADING": "YES"}
+        return streams.Streams(self._compile(plan.batch, config), plan)
+
+    def _request(self, size: int) -> ov.InferRequest:
+        if size not in self._requests:
+            self._requests[size] = self._compile(size).create_infer_request()
+        return self._requests[size]
+
+    def _compile(self, size: int, more: dict[str, str] | None = None) -> ov.CompiledModel:
+        model = self._core.read_model(self._path)
+        model.reshape({i: [size, *port.shape] for i, port in enumerate(self._graph.ports)})
+        return self._core.compile_model(model, "CPU", self._config | (more or {}))
+
+
+def _cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _key(graph: Graph) -> str:
+    """File name of the converted model: what it computes, and every version that may change how."""
+    versions = [f"{library}={version(library)}" for library in ("openvino", "torch", *graph.libraries)]
+    return hashlib.sha256("\n".join([f"format {_FORMAT}", graph.key, *versions]).encode()).hexdigest()[:32]
+
+
+def _convert(graph: Graph, path: Path) -> None:
+    """Trace the module and save it, with scaling and normalising of images as part of the network."""
+    model = _translate(graph.build(), graph)
+    if graph.normalise is not None:
+        model = _with_normalising(model, graph.normalise)
+    ov.save_model(model, path, compress_to_fp16=False)
+    if graph.precise:
+        _keep_precise(path, graph.precise)
+
+
+def _keep_precise(path: Path, modules: Sequence[str]) -> None:
+    """Mark the layers of `modules` in a saved model. OpenVINO reads the mark, but has no function that sets it."""
+    prefixes = tuple(f"__module.{module}{end}" for module in modules for end in "./")
+    tree = ElementTree.parse(path)  # noqa: S314  # written by OpenVINO just now
+    layers = [x for x in tree.iter("layer") if x.get("name", "").startswith(prefixes) and x.get("type") != "Const"]
+    for layer in layers:
+        info = layer.find("rt_info")
+        if info is None:
+            info = ElementTree.Element("rt_info")
+            layer.insert(0 if layer.find("data") is None else 1, info)
+        ElementTree.SubElement(info, "attribute", name="precise", version="0")
+    tree.write(path)
+
+
+def _translate(module: "torch.nn.Module", graph: Graph) -> ov.Model:
+    import torch
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    fastpath = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # its fused operator has no counterpart in OpenVINO
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the tracer warns of its own deprecation and of every shape it fixes
+            # The tracer's own check traces a second time, which doubles the wait; the probe compares results anyway.
+            once = {"check_trace": False}
+            decoder = TorchScriptPythonDecoder(module, example_input=_example(graph), trace_kwargs=once)
+            frontend = FrontEndManager().load_by_framework("pytorch")
+            return frontend.convert(frontend.load(decoder))
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fastpath)
+
+
+def _example(graph: Graph) -> tuple["torch.Tensor", ...]:
+    """Inputs for tracing: two rows, and 16 where a size varies, so that neither is taken for a constant 1."""
+    import torch
+
+    if graph.normalise is not None:
+        return (torch.zeros(2, 3, graph.normalise.size, graph.normalise.size),)
+    sizes = [[16 if size == -1 else size for size in port.shape] for port in graph.ports]
+    return tuple(
+        torch.ones(2, *size, dtype=getattr(torch, p.dtype)) for size, p in zip(sizes, graph.ports, strict=True)
+    )
+
+
+def _with_normalising(model: ov.Model, image: ImagePreprocessing) -> ov.Model:
+    pipeline = ov.preprocess.PrePostProcessor(model)
+    pixels = pipeline.input(0)
+    pixels.tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
+    pixels.tensor().set_shape([-1, image.size, image.size, 3])
+    pixels.model().set_layout(ov.Layout("NCHW"))
+    steps = pixels.preprocess().convert_element_type(ov.Type.f32)
+    steps.mean([255 * value for value in image.mean]).scale([255 * value for value in image.std])
+    return pipeline.build()

@@ -1,0 +1,143 @@
+"""Depth maps, thermal images and motion: measurements, not pictures. From the bytes of a file to float32 arrays."""
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO, StringIO
+from typing import Any, Literal
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+from PIL import Image
+
+from embedder.errors import BadArray
+from embedder.media.formats import guarded, open_header
+
+CHANNELS = 6
+"""Of motion: acceleration along three axes, then rotation about them."""
+MOST_SAMPLES = 1_000_000
+"""Of motion: more than an hour at 200 Hz."""
+_NPY = b"\x93NUMPY"
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """A depth map or a thermal image: `values` float32 (height, width), in the unit of the file.
+
+    `bits` of the file's whole numbers, 8, 16 or more; None where it holds fractions.
+    """
+
+    modality: Literal["depth", "thermal"]
+    values: NDArray[np.float32]
+    bits: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Motion:
+    """What an inertial unit measured: `values` float32 (samples, 6), in the units of the file."""
+
+    values: NDArray[np.float32]
+
+
+def is_npy(data: bytes) -> bool:
+    return data.startswith(_NPY)
+
+
+def plane(data: bytes, modality: Literal["depth", "thermal"], *, max_pixels: int) -> Plane:
+    """From NPY (height, width) or (height, width, 1), or a grey picture of 8 or 16 bits. Raises BadMedia."""
+    if is_npy(data):
+        values = _npy(data, max_pixels)
+        if values.ndim == 3 and values.shape[2] == 1:
+            values = values[:, :, 0]
+        return _plane(modality, values)
+    with guarded():
+        image, _ = open_header(data)
+        if image.width * image.height > max_pixels:
+            raise BadArray("too_many_pixels", f"{image.width} × {image.height} pixels; at most {max_pixels:,} are read")
+        image.load()
+        return _grey(image, modality)
+
+
+def _plane(modality: Literal["depth", "thermal"], values: NDArray[Any]) -> Plane:
+    bits = 8 * values.dtype.itemsize if values.dtype.kind in "iu" else None
+    return Plane(modality, _checked(values, lambda shape: len(shape) == 2, "(height, width)"), bits)
+
+
+def _grey(image: Image.Image, modality: Literal["depth", "thermal"]) -> Plane:
+    if image.mode not in ("L", "I", "F") and not image.mode.startswith("I;16"):
+        raise BadArray(
+            "unsupported",
+            f"a {modality} image has one value a pixel, this has Pillow's mode {image.mode!r}; send a grey PNG of 16 "
+            "bits, or NPY (height, width)",
+        )
+    return _plane(modality, np.asarray(image))
+
+
+def motion(data: bytes) -> Motion:
+    """From NPY or CSV of six columns: three accelerations, three rotations. NPY (6, samples) is turned.
+
+    Raises BadArray.
+    """
+    values = _npy(data, MOST_SAMPLES * CHANNELS) if is_npy(data) else _csv(data)
+    if values.ndim == 2 and values.shape[0] == CHANNELS != values.shape[1]:
+        values = values.T
+    fits = _checked(values, lambda shape: len(shape) == 2 and shape[1] == CHANNELS, f"(samples, {CHANNELS})")
+    return Motion(fits)
+
+
+def _npy(data: bytes, most: int) -> NDArray[Any]:
+    """The array of an NPY file, its size judged by the header. Raises BadArray; nothing is ever unpickled."""
+    stream = BytesIO(data)
+    try:
+        version = npy.read_magic(stream)
+        header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, _, dtype = header(stream)
+    except (ValueError, TypeError, SyntaxError, EOFError) as error:
+        raise BadArray("truncated", f"the NPY file is cut off or damaged ({error}); save it anew") from error
+    if dtype.kind not in "iuf":
+        raise BadArray("unsupported", f"an NPY array of {dtype}; numbers are read: int, uint or float")
+    size = int(np.prod(shape, dtype=object)) if shape else 1
+    if not 0 < size <= most:
+        reason: Literal["too_many_pixels", "empty"] = "too_many_pixels" if size else "empty"
+        raise BadArray(reason, f"an NPY array of shape {shape}: {size:,} values; 1 to {most:,} are read")
+    if len(data) - stream.tell() < size * dtype.itemsize:
+        raise BadArray(
+            "truncated", f"the NPY file of shape {shape} is cut off after {len(data):,} bytes; send all of it"
+        )
+    return npy.read_array(BytesIO(data), allow_pickle=False)
+
+
+def _csv(data: bytes) -> NDArray[Any]:
+    """Rows of numbers, with or without a line of names. Raises BadArray."""
+    try:
+        rows = [row for row in csv.reader(StringIO(data.decode("utf-8-sig"))) if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise BadArray("unknown_format", f"neither NPY nor CSV ({error}); send one of them") from error
+    if rows and not _is_number(rows[0][0]):
+        rows = rows[1:]
+    if not 0 < len(rows) <= MOST_SAMPLES:
+        reason: Literal["too_long", "empty"] = "too_long" if rows else "empty"
+        raise BadArray(reason, f"a CSV of {len(rows):,} rows of numbers; 1 to {MOST_SAMPLES:,} are read")
+    try:
+        return np.array(rows, np.float64)
+    except ValueError as error:
+        raise BadArray("unsupported", f"not every row of the CSV has the same count of numbers: {error}") from error
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _checked(values: NDArray[Any], fits: Callable[[tuple[int, ...]], bool], wanted: str) -> NDArray[np.float32]:
+    if not fits(values.shape):
+        raise BadArray("unsupported", f"an array of shape {values.shape}; wanted is {wanted}")
+    with np.errstate(over="ignore"):
+        floats = values.astype(np.float32)
+    if not np.isfinite(floats).all():
+        raise BadArray("unsupported", "NaN, infinity or a value beyond float32 in the array; fill or cut those first")
+    return floats

@@ -1,0 +1,1 @@
+"""Weights on disk: checkpoints, folders of a hub, licences."""

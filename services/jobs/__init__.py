@@ -1,0 +1,1 @@
+"""Jobs on a whole store: ingest, backfill, cluster, adapt, condense."""

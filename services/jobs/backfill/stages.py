@@ -1,0 +1,159 @@
+"""What a backfill does with each asset: read, decode, prepare, encode, write. Who calls which on what thread is its."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedder import probe
+from embedder.encoder import Embedding, Encoder
+from embedder.errors import BadMedia
+from embedder.media import Limits, decode
+from embedder.spec import Modality
+from services.jobs.backfill.ahead import Bound, map_ahead, read_ahead
+from services.jobs.backfill.profile import Profile
+from store import Features, Quarantined, Store, stage_of
+
+CHUNK_ROWS = 512
+"""Rows a commit. A killed backfill loses at most this much work; every commit is a version of the table."""
+
+AHEAD, AHEAD_BYTES = 128, 256 << 20
+"""Assets decoded but not yet encoded, and bytes of them: enough to keep the engine fed, few enough to stay flat."""
+
+READ_AHEAD, READ_AHEAD_BYTES = 64, 64 << 20
+"""Assets, and bytes of them, read in one step; one such step waits for the decoders while the next is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    id: str
+    prepared: NDArray[Any] | None
+    failure: Quarantined | None = None
+
+
+def size_of(held: Item | tuple[str, bytes | Exception]) -> int:
+    """Bytes of what a backfill holds of an asset: its content, or what the encoder gets of it."""
+    if isinstance(held, Item):
+        return 0 if held.prepared is None else held.prepared.nbytes
+    return len(held[1]) if isinstance(held[1], bytes) else 0
+
+
+@dataclass(slots=True)
+class Chunk:
+    """What one commit writes: ids with their embeddings, a part a batch, and what failed."""
+
+    ids: list[str] = field(default_factory=list)
+    embeddings: list[Embedding] = field(default_factory=list)
+    failed: list[Quarantined] = field(default_factory=list)
+
+    def vectors(self) -> NDArray[np.float32]:
+        return np.concatenate([part.vectors for part in self.embeddings])
+
+    def tokens(self) -> NDArray[np.float16] | None:
+        """None where the modality has none."""
+        parts = [part.tokens for part in self.embeddings if part.tokens is not None]
+        return np.concatenate(parts) if parts else None
+
+
+class Job:
+    """The stages of one backfill; each is called from threads of its own."""
+
+    def __init__(
+        self,
+        store: Store,
+        encoder: Encoder,
+        features: Features,
+        tokens: Features | None,
+        *,
+        batch: int,
+        limits: Limits,
+    ) -> None:
+        self.store, self.encoder, self.features, self.tokens = store, encoder, features, tokens
+        self.batch, self.limits = batch, limits
+        self.stage = stage_of(encoder.spec.fingerprint)
+        self.profile = Profile()
+
+    @cached_property
+    def short_side(self) -> int | None:
+        """Pixels that are enough of a large JPEG. Takes a pass of the encoder: only a job with images asks."""
+        return probe.jpeg_side(self.encoder, self.limits)
+
+    def chunks(self, decoders: ThreadPoolExecutor, modality: Modality, ids: Sequence[str]) -> Iterator[Chunk]:
+        """Embed `ids`, in batches that begin with the first of them, and hand them on in chunks worth a commit."""
+        return self.encode(modality, self.items(decoders, modality, ids))
+
+    def items(self, decoders: ThreadPoolExecutor, modality: Modality, ids: Sequence[str]) -> Iterator[Item]:
+        """What the encoder gets of each of `ids`, in order, or what failed of it: read, decoded and prepared ahead."""
+        side = self.short_side if ids and modality == "image" else None
+        step = Bound(READ_AHEAD, READ_AHEAD_BYTES, size_of)
+        contents = read_ahead(self.store.assets.contents(ids), step, partial(self.profile.add, "read"))
+        bound = Bound(AHEAD, AHEAD_BYTES, size_of)
+        return map_ahead(decoders, partial(self.decode, modality, side), contents, bound)
+
+    def whole(self, decoders: ThreadPoolExecutor, modality: Modality, ids: Sequence[str]) -> Chunk:
+        """The same in one chunk, however large."""
+        chunk = Chunk()
+        for part in self.chunks(decoders, modality, ids):
+            chunk.ids += part.ids
+            chunk.embeddings += part.embeddings
+            chunk.failed += part.failed
+        return chunk
+
+    def decode(self, modality: Modality, short_side: int | None, content: tuple[str, bytes | Exception]) -> Item:
+        asset, data = content
+        if isinstance(data, Exception):
+            return self._failed(asset, "unreadable", str(data))
+        try:
+            with self.profile.stage("decode"):
+                media = decode(data, modality, self.limits, short_side)
+            with self.profile.stage("prepare"):
+                return Item(asset, self.encoder.prepare(media))
+        except BadMedia as error:
+            return self._failed(asset, error.reason, str(error))
+
+    def encode(self, modality: Modality, items: Iterator[Item]) -> Iterator[Chunk]:
+        """Embed items as they come, a batch at a time, and hand them on in chunks worth a commit."""
+        chunk = Chunk()
+        tokens = self.tokens is not None and modality == "image"
+        while batch := list(islice(items, self.batch)):
+            good = [item for item in batch if item.prepared is not None]
+            chunk.failed += [item.failure for item in batch if item.failure]
+            if good:
+                chunk.ids += [item.id for item in good]
+                inputs = np.stack([item.prepared for item in good if item.prepared is not None])
+                with self.profile.stage("encode", len(good)):
+                    chunk.embeddings.append(self.encoder.embed(inputs, modality=modality, tokens=tokens))
+            if len(chunk.ids) + len(chunk.failed) >= CHUNK_ROWS:
+                yield chunk
+                chunk = Chunk()
+        if chunk.ids or chunk.failed:
+            yield chunk
+
+    def write(self, chunk: Chunk) -> tuple[int, list[Quarantined]]:
+        """Commit one chunk. Tokens go first: a vector in the store then says that the item is complete."""
+        with self.profile.stage("write", len(chunk.ids)):
+            return self._commit(chunk)
+
+    def _commit(self, chunk: Chunk) -> tuple[int, list[Quarantined]]:
+        if chunk.ids:
+            if (tokens := chunk.tokens()) is not None and self.tokens is not None:
+                self.tokens.put(chunk.ids, tokens)
+            self.features.put(chunk.ids, chunk.vectors())
+        settle(self.store, self.stage, chunk.ids, chunk.failed)
+        return len(chunk.ids), chunk.failed
+
+    def _failed(self, asset: str, reason: str, message: str) -> Item:
+        return Item(asset, None, Quarantined(key=asset, stage=self.stage, reason=reason, message=message))
+
+
+def settle(store: Store, stage: str, ids: Sequence[str], failed: Sequence[Quarantined]) -> None:
+    """After the rows of a chunk are committed: forget their earlier failures, record those of the others."""
+    if ids:
+        store.quarantine.clear(ids, stage)
+    if failed:
+        store.quarantine.put(failed)

@@ -1,0 +1,7 @@
+"""Jobs on a Ray cluster, this machine's own or one by address. Only here is ray imported, and only when a job runs."""
+
+from services.jobs.ray.backfill import backfill
+from services.jobs.ray.cluster import Cluster
+from services.jobs.ray.worker import loader
+
+__all__ = ["Cluster", "backfill", "loader"]

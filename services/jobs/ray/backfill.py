@@ -1,0 +1,118 @@
+"""Backfill on a Ray cluster: actors embed and write fragments, this process plans the chunks and commits them."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import pyarrow as pa
+
+from embedder.encoder import Encoder
+from embedder.media import DEFAULT_LIMITS, Limits
+from embedder.spec import Modality
+from services.jobs.backfill.run import Progress, ensure_features, missing_assets
+from services.jobs.backfill.stages import CHUNK_ROWS, settle
+from services.jobs.derived import from_parent
+from services.jobs.ray.cluster import Cluster, connected, quiet
+from services.jobs.ray.worker import Attempts, Done, Load, Work, Worker
+from services.web.errors import ClusterProblem, WorkerFailed
+from store import Store, stage_of
+from store.lance.fragments import Appender
+
+
+def backfill(
+    store: Store,
+    encoder: Encoder,
+    load: Load,
+    cluster: Cluster,
+    *,
+    tokens: bool = False,
+    retry_quarantined: bool = False,
+    batch: int = 32,
+    commit_rows: int = CHUNK_ROWS,
+    limits: Limits = DEFAULT_LIMITS,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> Progress:
+    """Embed all that is missing, as `services.jobs.backfill.run.backfill` does, with the same rows bit for bit.
+
+    A worker that dies is replaced and its chunk begun again. When this process dies its workers end too; what is
+    committed counts, and the next run goes on from there.
+
+    Args:
+        encoder: gives its spec and, for a new table, its reference vectors; embeds nothing here.
+        load: makes the same one in every worker.
+        commit_rows: rows a commit, rounded up to whole batches. A worker holds so many embeddings in memory.
+
+    Raises:
+        ClusterProblem: no cluster, no room for a worker, or a cluster that broke down.
+        WorkerFailed: with the worker's reason: no store there, other weights, vectors that are not finite, a chunk
+            that ended its worker again and again.
+    """
+    work = Work(store.uri, load, tokens, batch, cluster.cpus, limits)
+    with connected(cluster) as workers:
+        features = ensure_features(store, encoder)
+        tables = [features]
+        if tokens:  # committed first: a vector in the store then says that the item is complete
+            tables.insert(0, store.ensure_tokens(encoder.name, encoder.spec, features.probe))
+        fingerprint = encoder.spec.fingerprint
+        adapted = from_parent(store, encoder, features, tables[0] if tokens else None)
+        missing = missing_assets(store, encoder.spec, tokens=tokens, retry_quarantined=retry_quarantined)
+        ids = [id_ for some in missing.values() for id_ in some]
+        progress, start = Progress(total=len(ids) + adapted, done=adapted), time.perf_counter()
+        on_progress(progress)
+        appenders = [Appender(table.table, ids) for table in tables]
+        chunks = [(modality, some) for modality in missing for some in cut(missing[modality], batch, commit_rows)]
+        for done in embedded(chunks, work, cluster, workers):
+            for appender, fragments in zip(appenders, done.fragments, strict=bool(done.ids)):
+                if fragments:
+                    appender.append(done.ids, fragments)
+            settle(store, stage_of(fingerprint), done.ids, done.failed)
+            progress.done += len(done.ids)
+            progress.failures.add(done.failed)
+            progress.seconds = time.perf_counter() - start
+            on_progress(progress)
+    return progress
+
+
+def cut(ids: Sequence[str], batch: int, rows: int) -> list[Sequence[str]]:
+    """`ids` in chunks of at least `rows`, each of whole batches but for the last one.
+
+    Batches are then those of one process that goes through all ids: some engines give other last bits in other batches.
+    """
+    step = -(-rows // batch) * batch
+    return [ids[start : start + step] for start in range(0, len(ids), step)]
+
+
+def embedded(
+    chunks: Sequence[tuple[Modality, Sequence[str]]], work: Work, cluster: Cluster, workers: int
+) -> Iterator[Done]:
+    """What becomes of each chunk, in the order in which the workers end. Raises ClusterProblem, WorkerFailed."""
+    import ray
+    import ray.data
+    from ray.exceptions import RayError, UserCodeException
+
+    if not chunks:
+        return
+    quiet()
+    attempts = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Attempts).remote()
+    plan = ray.data.from_arrow(
+        [pa.table({"modality": [modality], "ids": pa.array([ids], pa.list_(pa.string()))}) for modality, ids in chunks]
+    )
+    found = plan.map_batches(
+        Worker,
+        fn_constructor_args=(work, attempts),
+        batch_size=1,
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=workers, initial_size=workers),
+        num_cpus=cluster.cpus,
+        num_gpus=cluster.gpus,
+    )
+    try:
+        for row in found.iter_rows():
+            done = Done.from_json(row["done"])
+            if done.problem:
+                raise WorkerFailed(done.problem)
+            yield done
+    except UserCodeException:
+        raise  # a fault of ours, with the worker's traceback
+    except RayError as error:
+        told = str(error).strip().splitlines()[-1]
+        raise ClusterProblem(f"the Ray cluster gave up: {told}; what is committed stays, start again") from error

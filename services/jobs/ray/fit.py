@@ -1,0 +1,83 @@
+"""A Gaussian head from a table that many workers read: the statistics of their shares of the rows add up."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+from classifiers.fit.gaussian.parallel import Batch, gather
+from classifiers.heads.gaussian.moments import Moment
+from classifiers.heads.gaussian.statistics import GaussianStatistics
+from classifiers.heads.transform import Transform
+from classifiers.training.rows import BATCH_ROWS, Elsewhere, Rows
+from services.jobs.ray.cluster import Cluster, connected
+from services.web.errors import ClusterProblem
+from store import Snapshot, Store
+from store.lance.fragments import shares
+
+SHARES = 4
+"""Shares of the rows a worker: with some to choose from, a slow worker does not hold up the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is the same for all shares."""
+
+    store: str
+    task: str
+    encoders: tuple[str, ...]
+    snapshot: str
+    classes: tuple[str, ...]
+    transform: Transform
+    moment: Moment
+
+
+@contextmanager
+def statistics(cluster: Cluster) -> Iterator[Elsewhere]:
+    """Within: what `classifiers.training.pipeline.train` takes as `elsewhere`. Raises ClusterProblem."""
+    with connected(cluster) as workers:
+
+        def elsewhere(
+            rows: Rows, classes: Sequence[str], transform: Transform, moment: Moment
+        ) -> tuple[GaussianStatistics, list[str]]:
+            task = Task(
+                rows.store.uri, rows.task, rows.encoders, rows.snapshot.to_json(), tuple(classes), transform, moment
+            )
+            table = rows.features[0].table
+            parts = shares(table, rows.snapshot.of(table), SHARES * workers, BATCH_ROWS)
+            return _merged(task, parts, cluster)
+
+        yield elsewhere
+
+
+def of_share(task: Task, share: tuple[int, int]) -> tuple[GaussianStatistics, list[str]]:
+    """The statistics of the training rows among one share of the vectors, and the rows' ids. Runs in a worker."""
+    store = Store.open(task.store, must_exist=True)
+    rows = Rows(store, task.task, task.encoders, Snapshot.from_json(task.snapshot), share=share)
+    ids: list[str] = []
+
+    def batches() -> Iterator[Batch]:
+        for some, X, codes in rows.batches("train", task.classes):
+            ids.extend(some)
+            yield Batch(X, codes)
+
+    return gather(batches(), len(task.classes), task.transform, task.moment), ids
+
+
+def _merged(task: Task, parts: list[tuple[int, int]], cluster: Cluster) -> tuple[GaussianStatistics, list[str]]:
+    """Merged in the order of the shares, whatever the order of their ends: the same rows give the same head."""
+    import ray
+    from ray.exceptions import RayError, RayTaskError
+
+    run: Any = ray.remote(num_cpus=cluster.cpus)(of_share)
+    shared = ray.put(task)
+    try:
+        found = ray.get([run.remote(shared, part) for part in parts])
+    except RayTaskError as error:
+        raise error.cause from error
+    except RayError as error:
+        raise ClusterProblem(f"the Ray cluster gave up: {str(error).strip().splitlines()[-1]}") from error
+    empty = GaussianStatistics.empty(len(task.classes), task.transform.width, task.moment)
+    merged = reduce(GaussianStatistics.merge, (each for each, _ in found), empty)
+    return merged, [id_ for _, ids in found for id_ in ids]

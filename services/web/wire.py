@@ -1,0 +1,111 @@
+"""Items on their way through a service: uploads in, vectors or problems out; and their Arrow form on the wire."""
+
+import base64
+import binascii
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from embedder.spec import Modality
+from services.web.schemas import Problem
+
+ARROW_STREAM = "application/vnd.apache.arrow.stream"
+
+
+@dataclass(frozen=True)
+class Upload:
+    """The raw bytes of one file as they came in, or why there are none.
+
+    Attributes:
+        modality: what the file is to be read as; None for what its first bytes say.
+    """
+
+    name: str | None
+    data: bytes
+    error: Problem | None = None
+    modality: Modality | None = None
+
+    @cached_property
+    def id(self) -> str:
+        """The asset id: hashed once, by whoever asks first, which is a decoding thread and not the event loop."""
+        return hashlib.sha256(self.data).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Vectored:
+    """One item after embedding: a (d,) float32 vector, or the problem."""
+
+    id: str | None
+    name: str | None
+    vector: NDArray[np.float32] | None = None
+    error: Problem | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VectoredBatch:
+    encoder: str
+    fingerprint: str
+    items: list[Vectored]
+
+
+def decode_base64(text: str, name: str | None = None, modality: Modality | None = None) -> Upload:
+    """An upload from base64, plain or as a data URI; broken base64 is that item's problem alone."""
+    payload = text.partition(",")[2] if text.startswith("data:") else text
+    try:
+        return Upload(name, base64.b64decode(payload, validate=True), modality=modality)
+    except binascii.Error as error:
+        return Upload(name, b"", Problem(code="bad_base64", message=f"not base64: {error}"))
+
+
+def to_arrow(batch: VectoredBatch, dim: int) -> bytes:
+    """An Arrow IPC stream: id, name, vector (null where embedding failed), code, message; encoder as metadata."""
+    schema = pa.schema(
+        [
+            ("id", pa.string()),
+            ("name", pa.string()),
+            ("vector", pa.list_(pa.float32(), dim)),
+            ("code", pa.string()),
+            ("message", pa.string()),
+        ],
+        metadata={"encoder": batch.encoder, "fingerprint": batch.fingerprint},
+    )
+    missing = np.array([item.vector is None for item in batch.items], dtype=bool)
+    rows = [np.zeros(dim, np.float32) if item.vector is None else item.vector for item in batch.items]
+    values = pa.array(np.concatenate([np.empty(0, np.float32), *rows]))
+    columns = [
+        pa.array([item.id for item in batch.items], pa.string()),
+        pa.array([item.name for item in batch.items], pa.string()),
+        pa.FixedSizeListArray.from_arrays(values, dim, mask=pa.array(missing)),
+        pa.array([item.error and item.error.code for item in batch.items], pa.string()),
+        pa.array([item.error and item.error.message for item in batch.items], pa.string()),
+    ]
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, schema) as writer:
+        writer.write_batch(pa.record_batch(columns, schema=schema))
+    return sink.getvalue().to_pybytes()
+
+
+def from_arrow(data: bytes) -> VectoredBatch:
+    """The inverse of `to_arrow`."""
+    table = pa.ipc.open_stream(data).read_all()
+    metadata = table.schema.metadata or {}
+    vectors: Any = table["vector"].combine_chunks()  # a FixedSizeListArray
+    dim = vectors.type.list_size
+    X = np.asarray(vectors.values).reshape(-1, dim)
+    columns = {name: table[name].to_pylist() for name in ("id", "name", "code", "message")}
+    present = np.asarray(vectors.is_valid())
+    items = [
+        Vectored(
+            columns["id"][i],
+            columns["name"][i],
+            X[i] if present[i] else None,
+            None if present[i] else Problem(code=columns["code"][i], message=columns["message"][i]),
+        )
+        for i in range(table.num_rows)
+    ]
+    return VectoredBatch(metadata[b"encoder"].decode(), metadata[b"fingerprint"].decode(), items)

@@ -1,0 +1,1 @@
+"""The doors to LanceDB and pylance."""

@@ -1,0 +1,1 @@
+"""The store's tables: assets, labels, features, quarantine."""

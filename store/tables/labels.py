@@ -1,0 +1,145 @@
+"""Labels: what an asset is, per task, and which split it belongs to."""
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from store.errors import BadLabels, BadSplit, UnknownTask
+from store.lance.table import FEW, Database, Table
+from store.rows import Column, quoted, strings
+from store.schema import LABELS, Label, check_split, now, split_of
+
+_CHUNK = 65536
+_ROUNDS = 100
+_COLUMNS = ["id", "labels", "split", "source", "at"]
+
+
+class Labels:
+    """The table `labels`, one row an (id, task): the latest labels, and a split that stays.
+
+    An asset's split in a task is given once: by the first `put`, or by hash of the id when that one gives none.
+    Later rows without a split keep it. A later row with another split is refused with BadSplit, because moving
+    a test row to training unnoticed would spoil every figure measured before; `move_splits=True` moves it.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.table = Table(database, "labels", LABELS)
+
+    def put(self, task: str, rows: Iterable[Label], *, move_splits: bool = False) -> int:
+        """Store labels; of an id given twice the last. Returns how many rows were new or changed.
+
+        Written in chunks, each all or nothing. Raises BadSplit, BadLabels.
+        """
+        if not task:
+            raise BadLabels("a task needs a name")
+        rows = iter(rows)
+        changed = 0
+        while chunk := {row.id: row for row in islice(rows, _CHUNK)}:
+            changed += self._put_chunk(task, chunk, move_splits)
+        return changed
+
+    def merge(self, rows: pa.Table) -> int:
+        """Take over whole rows (columns of LABELS, any tasks), newer ones in place of older ones.
+
+        Returns how many were new or newer. Raises BadSplit when a frozen split differs.
+        """
+        for task in strings(pc.unique(rows["task"])):
+            part = rows.filter(pc.equal(rows["task"], pa.scalar(task))).to_pylist()
+            given = {row["id"]: Label(row["id"], row["labels"], row["split"], row["source"]) for row in part}
+            _refuse_moves(task, given, self._stored(task, list(given)))
+        return self.table.upsert(rows, where="target.at < source.at AND target.split = source.split").rows
+
+    def _put_chunk(self, task: str, waiting: dict[str, Label], move_splits: bool) -> int:
+        for row in waiting.values():
+            _check(row)
+        # Compare-and-set: a row is replaced only while its split is still the one that was read.
+        where = None if move_splits else "target.split = source.split"
+        changed = 0
+        for _ in range(_ROUNDS):
+            stored = self._stored(task, list(waiting))
+            if not move_splits:
+                _refuse_moves(task, waiting, stored)
+            given = [row for row in map(_filled(task, stored), waiting.values()) if row is not None]
+            written = self.table.upsert(pa.Table.from_pylist(given, schema=LABELS), where=where).rows
+            changed += written
+            if written == len(given):
+                return changed
+        raise RuntimeError(f"labels of task {task!r} kept changing under {_ROUNDS} attempts")
+
+    def _stored(self, task: str, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        where = _of(task) + (f" AND id IN ({', '.join(map(quoted, ids))})" if len(ids) <= FEW else "")
+        rows = self.table.read(["id", "labels", "split", "source"], where=where)
+        if len(ids) > FEW:
+            rows = rows.filter(pc.is_in(rows["id"], value_set=pa.array(ids, pa.string())))
+        return {row["id"]: row for row in rows.to_pylist()}
+
+    def prune(self, task: str, source: str) -> None:
+        """Remove a task's rows of all other sources, for tasks that a program writes whole and anew."""
+        self.table.delete(f"{_of(task)} AND source != {quoted(source)}")
+
+    def get(self, task: str, *, version: int | None = None) -> pa.Table:
+        """All rows of a task: id, labels list<string>, split, source, at (UTC). Raises UnknownTask."""
+        rows = self.table.read(_COLUMNS, where=_of(task), version=version)
+        if not rows.num_rows:
+            raise UnknownTask(task, sorted(self.tasks(version=version)))
+        return rows
+
+    def tasks(self, *, version: int | None = None) -> dict[str, int]:
+        """{task: number of labelled assets}, by name."""
+        counts: Column = pc.value_counts(self.table.read(["task"], version=version)["task"].combine_chunks())
+        return dict(sorted((pair["values"], pair["counts"]) for pair in counts.to_pylist()))
+
+    def classes(self, task: str, *, version: int | None = None) -> tuple[str, ...]:
+        """The task's labels, sorted: those of the split `train`, or of all but `ood` when it is empty.
+
+        A label that occurs in no training row cannot be learnt, hence is no class.
+        """
+        return classes_of(self.get(task, version=version))
+
+
+def classes_of(rows: pa.Table) -> tuple[str, ...]:
+    """`Labels.classes` of rows already read (labels, split)."""
+    chosen = rows.filter(pc.equal(rows["split"], pa.scalar("train")))
+    if not chosen.num_rows:
+        chosen = rows.filter(pc.not_equal(rows["split"], pa.scalar("ood")))
+    return tuple(sorted(strings(pc.unique(pc.list_flatten(chosen["labels"])))))
+
+
+def _of(task: str) -> str:
+    return f"task = {quoted(task)}"
+
+
+def _check(row: Label) -> None:
+    if isinstance(row.labels, str) or not all(isinstance(label, str) and label for label in row.labels):
+        raise BadLabels(f"labels of {row.id} must be a list of non-empty strings, not {row.labels!r}")
+    if row.split is not None:
+        check_split(row.split)
+
+
+def _refuse_moves(task: str, rows: dict[str, Label], stored: dict[str, dict[str, Any]]) -> None:
+    moved = [
+        f"{id_} from {stored[id_]['split']} to {row.split}"
+        for id_, row in rows.items()
+        if row.split is not None and id_ in stored and stored[id_]["split"] != row.split
+    ]
+    if moved:
+        raise BadSplit(
+            f"the split of {len(moved)} assets in task {task!r} is frozen and other splits were given, "
+            f"first {moved[0]}; leave the split out, or put with move_splits=True"
+        )
+
+
+def _filled(task: str, stored: dict[str, dict[str, Any]]) -> Callable[[Label], dict[str, Any] | None]:
+    """Label → the row to write, with its split settled; None when it is stored just so."""
+    at = now()
+
+    def fill(row: Label) -> dict[str, Any] | None:
+        old = stored.get(row.id)
+        split = row.split or (old["split"] if old else split_of(row.id))
+        new = {"id": row.id, "labels": list(row.labels), "split": split, "source": row.source}
+        return None if new == old else new | {"task": task, "at": at}
+
+    return fill

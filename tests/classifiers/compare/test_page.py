@@ -1,0 +1,129 @@
+"""The report of a comparison: one HTML file that parses, shows its pictures and asks for nothing from outside."""
+
+import base64
+import io
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from helpers.toys import fill, make_toy
+from PIL import Image
+
+from classifiers.compare.candidates import parse_lines, with_controls
+from classifiers.compare.page import to_html, write
+from classifiers.compare.run import run, start
+from classifiers.evaluation import plots
+from classifiers.evaluation.figures import evaluate
+from store import Store
+
+VOID = {"meta", "img", "br"}
+
+
+class Page(HTMLParser):
+    """Tags in order, checked to be closed as they were opened; text; rows of tables."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open, self.tags, self.text, self.rows = [], [], "", []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+        if self.open and self.open[-1] in ("td", "th"):
+            self.rows[-1][-1] += data
+
+    def all(self, tag):
+        return [attrs for name, attrs in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory):
+    """With names that HTML would stumble over, and one candidate that fails."""
+    folder = tmp_path_factory.mktemp("report")
+    toy = make_toy(n=300, spread=0.6)
+    named = np.array(["<script>alert(1)</script>", "a & b", 'say "x"', "it's", "größe"])
+    store = Store.open(folder / "db")
+    fill(store, replace(toy, labels=named[toy.codes]), task="<b>")
+    lines = ["gaussian", "gaussian project=pca dims=0.5", "gaussian project=pca dims=99"]
+    candidates = with_controls(parse_lines(lines, ["toy"]))
+    made = start(store, folder / "it", task="<b>", encoders=["toy"], candidates=candidates)
+    run(made)
+    write(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def page(comparison):
+    return Page((comparison.folder / "report.html").read_text(encoding="utf-8"))
+
+
+def test_it_needs_nothing_from_outside(page, comparison):
+    text = (comparison.folder / "report.html").read_text(encoding="utf-8")
+    assert "http" not in text
+    assert "url(" not in text
+    assert not [tag for tag, _ in page.tags if tag in ("script", "link", "iframe", "object", "b")]
+    assert all(image["src"].startswith("data:image/png;base64,") for image in page.all("img"))
+    assert not [attrs for _, attrs in page.tags if "href" in attrs]
+
+
+def test_every_picture_decodes_and_is_told_in_words(page, comparison):
+    images = page.all("img")
+    assert len(images) == len(page.all("figcaption")) == 4
+    files = {path.read_bytes() for path in comparison.folder.glob("*.png")}
+    for image in images:
+        data = base64.b64decode(image["src"].partition(",")[2], validate=True)
+        assert data in files
+        pixels = np.asarray(Image.open(io.BytesIO(data)).convert("L"))
+        assert min(pixels.shape) > 300
+        assert pixels.std() > 5
+        assert len(image["alt"]) > 20
+
+
+def test_all_that_is_known_stands_in_it(page, comparison):
+    best = comparison.winner()
+    assert comparison.command(best) in page.text
+    ranked = next(rows for rows in range(len(page.rows)) if page.rows[rows][0] == "rank")
+    shown = page.rows[ranked + 1 : ranked + 1 + len(comparison.trials)]
+    assert [row[0] for row in shown] == [str(rank) for rank in range(1, len(shown) + 1)]
+    assert [float(row[3]) for row in shown] == [
+        pytest.approx(trial.evaluation.accuracy, abs=5e-5) for trial in comparison.ranking()
+    ]
+    assert page.rows[-1][0] == "gaussian project=pca dims=99 @ toy"
+    assert "vary in 12 directions" in page.rows[-1][1]
+    assert page.rows[1][0] == best.candidate.title
+    assert "<b>" in page.text
+
+
+def test_a_page_can_be_made_before_anything_is_finished(comparison):
+    nothing = replace(comparison, trials={}, failed={}, pairs={}, test={}, test_pairs={}, curves={}, state="stopped")
+    page = Page(to_html(nothing, []))
+    assert "No head came through" in page.text
+    assert "Unfinished: 0 of 6 tried" in page.text
+
+
+def test_the_confusion_shows_the_classes_with_the_most_errors():
+    codes = np.repeat(np.arange(30), 4)
+    predicted = np.where(np.isin(codes, (3, 17)), (codes + 5) % 30, codes)
+    found = evaluate(np.eye(30, dtype=np.float32)[predicted], codes, [f"class {k}" for k in range(30)])
+    assert set(plots.most_confused(found, 4)) == {3, 8, 17, 22}
+    assert plots.png(plots.confusion(found)).startswith(b"\x89PNG")
+
+
+def test_the_same_figure_gives_the_same_bytes(comparison):
+    evaluation = comparison.winner().evaluation
+    assert plots.png(plots.confusion(evaluation)) == plots.png(plots.confusion(evaluation))

@@ -1,0 +1,80 @@
+"""Every estimator of a plain matrix passes scikit-learn's own estimator checks.
+
+Three of them skip themselves, and no other may: `check_array_api_input` (arrays other than NumPy's, which we do not
+claim; it needs SCIPY_ARRAY_API set before SciPy is imported), `check_classifier_data_not_an_array` and
+`check_sample_weights_pandas_series` (data frames; they need pandas, which is no dependency).
+
+Labelwise regression takes 0 and 1 for each of several labels. Checks that give one column of other values must fail
+(`ONE_COLUMN`); those that give several labels, or none, pass. `BilinearClassifier` and `DecoderClassifier` are not
+here: they need text vectors, and tokens, that `fit(X, y)` has no place for.
+"""
+
+from unittest import SkipTest
+
+import pytest
+from helpers.toys import WithTexts
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from classifiers.fit.fusion.estimator import FusionClassifier
+from classifiers.fit.gaussian.estimator import GaussianClassifier
+from classifiers.fit.gaussian.mixture import MixtureClassifier
+from classifiers.fit.linear import LinearClassifier
+from classifiers.fit.multilabel.labelwise import LabelwiseClassifier
+
+MAY_SKIP = {
+    "check_array_api_input",
+    "check_classifier_data_not_an_array",
+    "check_sample_weights_pandas_series",
+}
+ESTIMATORS = [
+    GaussianClassifier(),
+    GaussianClassifier(shrinkage=0.3, priors="uniform", norm="unit"),
+    GaussianClassifier(covariance="diag", shrinkage="ledoit-wolf"),
+    GaussianClassifier(covariance="spherical", project="pca", dims=0.9),
+    GaussianClassifier(covariance="full", pooling=0.2),
+    GaussianClassifier(covariance="tied-diag", project="ranpac", dims=30),
+    FusionClassifier(),
+    MixtureClassifier(steps=20),
+    MixtureClassifier(model="sdgm-d", components=2, steps=50, learning_rate=0.05),
+    LinearClassifier(),
+    LinearClassifier(project="pca", whiten=True),
+    WithTexts(blend=100.0),
+    WithTexts(),
+    LabelwiseClassifier(),
+    LabelwiseClassifier(norm="unit", project="ranpac", dims=30),
+]
+
+
+ONE_COLUMN = dict.fromkeys(
+    (
+        "check_classifier_data_not_an_array",
+        "check_classifier_not_supporting_multiclass",
+        "check_classifiers_classes",
+        "check_classifiers_one_label",
+        "check_classifiers_regression_target",
+        "check_classifiers_train",
+        "check_decision_proba_consistency",
+        "check_estimators_dtypes",
+        "check_fit2d_1feature",
+    ),
+    "gives a single column of classes, where this takes 0 and 1 for each of several labels",
+)
+
+
+TEXT_ALONE = {"check_classifiers_train": "wants accuracy of a fit that learns from no label"}
+
+
+def must_fail(estimator):
+    """Zero-shot estimators have the texts of a toy's text side here, to which these classes' names mean nothing."""
+    if isinstance(estimator, WithTexts) and estimator.blend == 0:
+        return TEXT_ALONE
+    return ONE_COLUMN if isinstance(estimator, LabelwiseClassifier) else {}
+
+
+@parametrize_with_checks(ESTIMATORS, expected_failed_checks=must_fail)
+def test_scikit_learn_contract(estimator, check):
+    try:
+        check(estimator)
+    except SkipTest as skipped:
+        assert check.func.__name__ in MAY_SKIP
+        pytest.skip(str(skipped))

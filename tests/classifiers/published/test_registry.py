@@ -1,0 +1,197 @@
+"""The registry: versions, aliases, refusals, and many publishers at once, some of them killed."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+from helpers.paths import ROOT
+from helpers.toys import fitted, record_of
+
+from classifiers.errors import BadArtifact, BadName, UnknownAlias, UnknownHead, UnknownVersion
+from classifiers.published.registry import VERSION, Registry
+
+
+@pytest.fixture
+def registry(tmp_path):
+    return Registry(tmp_path / "heads")
+
+
+def publish(registry, name, toy, kind="linear", **params):
+    head = fitted(kind, toy, **params).head_
+    return registry.publish(name, head, record_of(head, toy, parameters=params), {"report.json": b"{}"})
+
+
+def test_an_empty_registry_says_so(registry):
+    assert registry.names() == []
+    assert registry.load_all() == ({}, {})
+    with pytest.raises(UnknownHead, match="unknown head 'cats'; known: none yet"):
+        registry.load("cats")
+
+
+def test_versions_are_in_order_and_latest_follows(registry, toy):
+    versions = [publish(registry, "cats", toy, C=c) for c in (0.1, 1.0, 10.0)]
+    assert registry.versions("cats") == sorted(versions)
+    assert all(VERSION.fullmatch(version) for version in versions)
+    assert registry.aliases("cats") == {"latest": versions[-1]}
+    assert registry.load("cats").version == versions[-1]
+    assert registry.load(f"cats@{versions[0]}").version == versions[0]
+    assert registry.load("cats@latest").version == versions[-1]
+
+
+def test_identical_content_is_no_new_version(registry, toy):
+    first, second = publish(registry, "cats", toy, C=0.1), publish(registry, "cats", toy, C=1.0)
+    assert publish(registry, "cats", toy, C=0.1) == first
+    assert registry.versions("cats") == [first, second]
+    assert registry.aliases("cats") == {"latest": first}
+
+
+def test_publishing_again_repairs_a_damaged_version(registry, toy):
+    first = publish(registry, "cats", toy)
+    (registry.root / "cats" / first / "report.json").unlink()
+    second = publish(registry, "cats", toy)
+    assert second != first
+    assert registry.load("cats").version == second
+
+
+def test_aliases_are_promoted_by_version_or_alias(registry, toy):
+    first, second = publish(registry, "cats", toy, C=0.1), publish(registry, "cats", toy, C=1.0)
+    registry.promote("cats", "production", first)
+    registry.promote("cats", "canary", "latest")
+    assert registry.aliases("cats") == {"latest": second, "production": first, "canary": second}
+    assert registry.load("cats@production").version == first
+    heads, refused = registry.load_all()
+    assert set(heads) == {"cats", "cats@latest", "cats@production", "cats@canary"}
+    assert heads["cats"] is heads["cats@canary"]
+    assert refused == {}
+
+
+def test_unknown_names_are_refused_with_those_that_exist(registry, toy):
+    version = publish(registry, "cats", toy)
+    with pytest.raises(UnknownHead, match="known: cats"):
+        registry.load("dogs")
+    with pytest.raises(UnknownAlias, match="known: latest"):
+        registry.load("cats@production")
+    with pytest.raises(UnknownVersion, match=f"known: {version}"):
+        registry.load("cats@20200101T000000000Z-000000000000")
+    with pytest.raises(UnknownVersion):
+        registry.promote("cats", "production", "20200101T000000000Z-000000000000")
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../evil", "a/b", "/etc", "a\\b", ".hidden", "-x", "a\0b", "x" * 65, "a@b", "naïve"]
+)
+def test_names_that_could_be_paths_are_refused(registry, toy, name):
+    with pytest.raises(BadName, match="letters, digits"):
+        publish(registry, name, toy)
+    publish(registry, "cats", toy)
+    with pytest.raises((UnknownHead, UnknownAlias)):
+        registry.load(name)
+    with pytest.raises((UnknownHead, UnknownAlias)):
+        registry.load(f"../cats@{name}x")
+    with pytest.raises(BadName):
+        registry.promote("cats", name, "latest")
+
+
+@pytest.mark.parametrize("alias", ["latest", "20200101T000000000Z-000000000000"])
+def test_aliases_that_mean_something_else_are_refused(registry, toy, alias):
+    publish(registry, "cats", toy)
+    with pytest.raises(BadName, match="not 'latest' or a version"):
+        registry.promote("cats", alias, "latest")
+
+
+def test_a_bad_head_keeps_no_other_from_loading(registry, toy):
+    for name in ("cats", "dogs", "eels", "fish", "gnus"):
+        publish(registry, name, toy)
+    (registry.path("cats") / "head.safetensors").write_bytes(b"x")
+    (registry.root / "dogs" / "aliases.json").write_text("{")
+    (registry.root / "eels" / "aliases.json").write_text(json.dumps({"latest": "../../fish"}))
+    (registry.root / "stray-folder").mkdir()
+    (registry.root / "file").write_text("no head")
+    heads, refused = registry.load_all()
+    assert set(heads) == {"fish", "fish@latest", "gnus", "gnus@latest"}
+    assert set(refused) == {"cats", "cats@latest", "dogs", "eels"}
+    assert "digest" in refused["cats"]
+    assert "not JSON" in refused["dogs"]
+    assert "no version" in refused["eels"]
+
+
+def test_a_version_that_does_not_load_is_not_promoted(registry, toy):
+    version = publish(registry, "cats", toy)
+    (registry.path("cats") / "head.safetensors").unlink()
+    with pytest.raises(BadArtifact, match="missing"):
+        registry.promote("cats", "production", version)
+    assert "production" not in registry.aliases("cats")
+
+
+def test_a_folder_copied_without_aliases_has_a_latest(registry, toy):
+    version = publish(registry, "cats", toy)
+    (registry.root / "cats" / "aliases.json").unlink()
+    assert registry.load("cats").version == version
+
+
+def test_diff_names_what_changed(registry, toy):
+    a, b = publish(registry, "cats", toy, C=0.1), publish(registry, "cats", toy, C=1.0)
+    changed = registry.diff("cats", a, "latest")
+    assert changed["parameters.C"] == (0.1, 1.0)
+    assert "files.head.safetensors" in changed
+    assert "task" not in changed
+    assert registry.diff("cats", b, "latest") == {}
+
+
+PUBLISHER = """
+import sys
+import numpy as np
+from classifiers.heads import LinearHead
+from classifiers.published.manifest import EncoderBlock, TrainingRecord
+from classifiers.published.registry import Registry
+registry, who = Registry(sys.argv[1]), int(sys.argv[2])
+record = TrainingRecord(
+    parameters={}, task="t", encoders=(EncoderBlock(name="toy", fingerprint="a" * 64, columns=(0, 4)),),
+    snapshot={}, training_ids="b" * 64, counts=(1, 2), metrics={}, conformal={}, outlier=(), packages={},
+)
+numbers = range(10**6) if sys.argv[3] == "for ever" else (1, 2, 3, 10 + who) * 3
+print("ready", flush=True)
+for number in numbers:
+    registry.publish("shared", LinearHead("ab", np.full((2, 4), number, "f4"), np.zeros(2, "f4")), record)
+    registry.promote("shared", f"of-{who}", "latest")
+"""
+
+
+def start_publisher(registry, who, how):
+    return subprocess.Popen(
+        [sys.executable, "-c", PUBLISHER, str(registry.root), str(who), how],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    )
+
+
+def test_publishers_at_once_lose_nothing_and_double_nothing(registry):
+    publishers = [start_publisher(registry, who, "in turns") for who in range(3)]
+    for publisher in publishers:
+        publisher.communicate()
+    assert [publisher.returncode for publisher in publishers] == [0, 0, 0]
+    assert len(registry.versions("shared")) == 3 + 3  # three in common, one each of their own
+    assert len({version[-12:] for version in registry.versions("shared")}) == 6
+    assert set(registry.aliases("shared")) == {"latest", "of-0", "of-1", "of-2"}
+    assert registry.load_all()[1] == {}
+
+
+def test_a_killed_publisher_leaves_a_registry_that_works(registry, toy):
+    for attempt in range(4):
+        publisher = start_publisher(registry, attempt, "for ever")
+        publisher.stdout.readline()
+        time.sleep(0.03 * attempt + 0.02)
+        publisher.kill()
+        publisher.communicate()
+        heads, refused = registry.load_all()
+        assert refused == {}
+        if heads:
+            registry.promote("shared", "kept", "latest")
+    version = publish(registry, "shared", toy, C=77.0)
+    assert registry.load("shared").version == version
+    left = {path.name for path in (registry.root / "shared").iterdir() if not re.fullmatch(VERSION, path.name)}
+    assert left <= {"aliases.json", ".lock", ".aliases.json.new"}

@@ -1,0 +1,128 @@
+"""Condensers against loops and geometry, in their folders, and in front of a real encoder."""
+
+import numpy as np
+import pytest
+from helpers.pictures import photo
+
+from embedder import registry
+from embedder.derived.condenser import Condenser, pool
+from embedder.derived.encoders import CondensedEncoder
+from embedder.derived.stored import StoredAdapter, split_name
+from embedder.encoders.lite import RECORDS
+from embedder.engines import onnx as export
+from embedder.errors import ExportFailed, WeightsError
+from embedder.media.image import decode
+
+PARENT = RECORDS["lite0"].spec
+
+
+def arrays(size: int = 1, components: int | None = None, width: int = 1280, seed: int = 0) -> dict[str, np.ndarray]:
+    """`components` orthonormal axes."""
+    made = {"pool": np.array([size], np.float32)}
+    if components:
+        rng = np.random.default_rng(seed)
+        axes = np.linalg.qr(rng.normal(size=(width, components)))[0].T
+        made |= {"mean": rng.normal(size=width).astype(np.float32), "components": axes.astype(np.float32)}
+    return made
+
+
+def stored(**changes: int) -> StoredAdapter:
+    return StoredAdapter("lite0", PARENT.fingerprint, Condenser(arrays(**changes)), {"images": 3})
+
+
+def tokens(n: int, count: int, width: int) -> np.ndarray:
+    return np.random.default_rng(1).normal(size=(n, count, width)).astype(np.float16)
+
+
+@pytest.mark.parametrize(("side", "size", "left"), [(7, 2, 4), (4, 2, 2), (7, 3, 3), (5, 9, 1), (3, 1, 3)])
+def test_pooling_is_the_mean_of_the_neighbours_there_are(side, size, left):
+    given = tokens(2, side * side, 3).astype(np.float32)
+    grid, found = given.reshape(2, side, side, 3), pool(given, size).reshape(2, left, left, 3)
+    for row in range(left):
+        for column in range(left):
+            part = grid[:, row * size : (row + 1) * size, column * size : (column + 1) * size]
+            assert found[:, row, column] == pytest.approx(part.mean(axis=(1, 2)), abs=1e-6)
+
+
+def test_it_pools_and_then_projects():
+    made = arrays(size=2, components=3, width=5)
+    given = tokens(4, 9, 5)
+    wanted = (pool(given.astype(np.float32), 2).astype(np.float64) - made["mean"]) @ made["components"].T
+    found = Condenser(made)(given)
+    assert (found.dtype, found.shape) == (np.float16, (4, 4, 3))
+    assert found.astype(np.float64) == pytest.approx(wanted, abs=4e-3)
+    assert Condenser(made)(given[:0]).shape == (0, 4, 3)
+
+
+def test_all_components_keep_every_distance():
+    given = tokens(1, 16, 6)
+    found = Condenser(arrays(components=6, width=6))(given).astype(np.float64)
+
+    def distances(points):
+        return np.linalg.norm(points[:, None] - points[None], axis=-1)
+
+    assert distances(found[0]) == pytest.approx(distances(given[0].astype(np.float64)), abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"pool": np.array([1.5], np.float32)}, r"whole number of at least 1, not \[1.5\]"),
+        ({"pool": np.array([0], np.float32)}, "at least 1"),
+        ({"pool": np.array([np.nan], np.float32)}, "at least 1"),
+        ({"weight": np.zeros(3, np.float32)}, "'pool', and 'mean' and 'components' or neither"),
+        ({"mean": np.zeros(4, np.float32)}, r"not \(4,\), \(2, 5\)"),
+        ({"mean": np.full(5, np.nan, np.float32)}, "finite"),
+        ({"components": np.zeros((2, 5))}, "float64"),
+    ],
+)
+def test_arrays_that_make_no_condenser_are_refused(change, reason):
+    with pytest.raises(ValueError, match=reason):
+        Condenser(arrays(components=2, width=5) | change)
+
+
+def test_tokens_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="50 tokens are no square map"):
+        Condenser(arrays(size=2))(tokens(1, 50, 5))
+    with pytest.raises(ValueError, match="takes tokens of width 5, not 6"):
+        Condenser(arrays(components=2, width=5))(tokens(1, 4, 6))
+    with pytest.raises(ValueError, match=r"\(n, P, F\) are needed, not \(4, 5\)"):
+        Condenser(arrays())(np.ones((4, 5)))
+
+
+def test_its_folder_gives_it_back_and_its_spec_differs_in_the_tokens_alone(tmp_path):
+    made = stored(size=2, components=8)
+    found = StoredAdapter.load(made.save(tmp_path))
+    assert (found.name, found.folder) == (f"lite0+tokens-{made.version}", f"tokens-{made.version}")
+    assert split_name(found.name) == ("lite0", found.folder)
+    given = tokens(2, 49, 1280)
+    assert found.adapter(given).tobytes() == made.adapter(given).tobytes()
+    spec = found.spec(PARENT)
+    assert (spec.tokens, spec.dim, spec.text, spec.parent) == ((16, 8), 1280, PARENT.text, PARENT.fingerprint)
+    others = [stored(size=2, components=8, seed=1), stored(components=8), stored(size=2)]
+    assert len({made.version, *(other.version for other in others)}) == 4
+    with pytest.raises(WeightsError, match="has the content of"):
+        StoredAdapter.load((tmp_path / found.folder).rename(tmp_path / "tokens-0123456789ab"))
+
+
+def test_a_condensed_encoder_is_its_parent_with_other_tokens(tmp_path, cache_dir):
+    made = stored(size=2, components=8)
+    made.save(tmp_path)
+    parent = registry.load("lite0", cache_dir=cache_dir)
+    encoder = registry.load(made.name, cache_dir=cache_dir, adapters=tmp_path)
+    assert made.name in registry.names(tmp_path)
+    inputs = np.stack([encoder.prepare(decode(photo(seed)).image) for seed in range(3)])
+    ours, theirs = encoder.embed(inputs, tokens=True), parent.embed(inputs, tokens=True)
+    assert ours.vectors.tobytes() == theirs.vectors.tobytes()
+    assert ours.tokens.tobytes() == made.adapter(theirs.tokens).tobytes()
+    assert encoder.embed(inputs).tokens is None
+    assert encoder.embed_texts(["a cat"]).tobytes() == parent.embed_texts(["a cat"]).tobytes()
+    assert encoder.reference_probe().tobytes() == parent.reference_probe().tobytes()
+    with pytest.raises(ExportFailed, match="is lite0 with condensed tokens; export that"):
+        export.networks(encoder)
+
+
+def test_a_parent_without_tokens_is_refused():
+    parent = registry.load("melstat")
+    with pytest.raises(WeightsError, match="gives no tokens"):
+        CondensedEncoder(parent, StoredAdapter("melstat", parent.spec.fingerprint, Condenser(arrays(size=2))))

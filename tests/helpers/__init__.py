@@ -1,0 +1,1 @@
+"""What tests share: made pictures, sounds, videos, towers, stores and commands."""

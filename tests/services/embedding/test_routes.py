@@ -1,0 +1,160 @@
+"""The embedding service over HTTP: the same vectors by every route, and into the store."""
+
+import base64
+import time
+
+import httpx
+import numpy as np
+import pytest
+from helpers.pictures import photo
+
+from embedder import probe
+from embedder.encoder import Encoder
+from embedder.media import Limits
+from embedder.media.image import decode
+from services.client import AsyncClient, Client
+from services.jobs.backfill.run import backfill
+from services.jobs.ingest import ingest
+from store import Item, Store, asset_id
+
+
+@pytest.fixture(scope="module")
+def http(services):
+    with httpx.Client(base_url=services.embedding_url, timeout=60) as client:
+        yield client
+
+
+def direct(lite0: Encoder, image: bytes) -> np.ndarray:
+    return lite0.embed(np.stack([lite0.prepare(decode(image).image)])).vectors[0]
+
+
+def cosine(a, b) -> float:
+    a, b = np.asarray(a, float), np.asarray(b, float)
+    return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+
+
+def test_json_arrow_and_openai_give_the_vector_of_the_encoder(http, services, lite0, china):
+    wanted = direct(lite0, china)
+    as_json = http.post("/v1/embed", files={"files": ("china.jpg", china)}).json()
+    with Client(services.embedding_url, service="embedding") as client:
+        as_arrow = client.embed([china], encoder="lite0")
+    uri = "data:image/jpeg;base64," + base64.b64encode(china).decode()
+    floats, packed = (
+        http.post("/v1/embeddings", json={"model": "lite0", "input": uri, "encoding_format": encoding}).json()
+        for encoding in ("float", "base64")
+    )
+    assert as_json["fingerprint"] == as_arrow.fingerprint == lite0.spec.fingerprint
+    assert as_json["items"][0]["name"] == "china.jpg"
+    vectors = [
+        as_json["items"][0]["vector"],
+        as_arrow.items[0].vector,
+        floats["data"][0]["embedding"],
+        np.frombuffer(base64.b64decode(packed["data"][0]["embedding"]), "<f4"),
+    ]
+    assert min(cosine(wanted, vector) for vector in vectors) > 0.9999
+
+
+def test_a_photo_has_the_same_vector_alone_and_among_others(services, lite0, china, photos):
+    with Client(services.embedding_url, service="embedding", timeout=60) as client:
+        items = client.embed([*photos * 5, china], encoder="lite0").items
+    assert cosine(items[-1].vector, direct(lite0, china)) > 0.9999
+
+
+def test_a_large_jpeg_has_the_vector_that_a_backfill_gives_it(services, lite0, tmp_path):
+    """Both decode it at half its size; `scale_jpegs` off, a backfill decodes it whole."""
+    large = photo(7, 2048, 1536, "JPEG")
+    stored = []
+    for scale in (True, False):
+        store = Store.open(tmp_path / f"{scale}.db")
+        ingest(store, [Item(uri="large.jpg", data=large)])
+        backfill(store, lite0, limits=Limits(scale_jpegs=scale))
+        stored.append(store.features(lite0.spec.fingerprint).get([asset_id(large)])[1][0])
+    half, whole = (
+        lite0.embed(np.stack([lite0.prepare(decode(large, short_side=side).image)])).vectors[0]
+        for side in (probe.jpeg_side(lite0), None)
+    )
+    with Client(services.embedding_url, service="embedding", timeout=60) as client:
+        served = client.embed([large], encoder="lite0").items[0].vector
+    assert not np.allclose(half, whole, rtol=1e-4)
+    assert min(cosine(half, served), cosine(half, stored[0]), cosine(whole, stored[1])) > 0.999999
+
+
+def test_texts(http, lite0):
+    answer = http.post("/v1/embeddings", json={"model": "lite0", "input": ["a palace", "a flower"]}).json()
+    wanted = lite0.embed_texts(["a palace", "a flower"])
+    for item, vector in zip(answer["data"], wanted, strict=True):
+        assert cosine(item["embedding"], vector) > 0.9999
+
+
+def test_broken_items_fail_alone(http, china):
+    items = http.post("/v1/embed", files=[("files", ("a", china)), ("files", ("b", b"nothing"))]).json()["items"]
+    assert len(items[0]["vector"]) == 1280
+    assert items[1]["error"]["code"] == "unknown_format"
+    uris = ["data:image/jpeg;base64," + base64.b64encode(china).decode(), "data:image/jpeg;base64,AAAA"]
+    data = http.post("/v1/embeddings", json={"model": "lite0", "input": uris}).json()["data"]
+    assert [item["object"] for item in data] == ["embedding", "error"]
+
+
+def test_unknown_encoder_is_404_with_the_names_there_are(http, china):
+    response = http.post("/v1/embed?encoder=nosuch", files={"files": china})
+    assert (response.status_code, response.json()["error"]["code"]) == (404, "unknown_encoder")
+    assert "lite0" in response.json()["error"]["message"]
+
+
+def test_mixed_input_is_refused(http):
+    response = http.post("/v1/embeddings", json={"model": "lite0", "input": ["text", "data:image/png;base64,AA=="]})
+    assert response.status_code == 422
+
+
+def test_encoders_are_listed(http, lite0):
+    first, second = http.get("/v1/encoders").json()
+    assert (first["name"], first["fingerprint"], first["dim"]) == ("lite0", lite0.spec.fingerprint, 1280)
+    assert (second["name"], second["dim"], second["text"], second["tokens"]) == ("melstat", 432, False, None)
+
+
+def test_what_is_sent_to_be_kept_is_stored_labelled_and_embedded(http, home, lite0, china):
+    files = [("files", ("china.jpg", china)), ("files", ("broken.jpg", b"\xff\xd8\xff"))]
+    response = http.post("/v1/assets?task=place&label=palace&split=test", files=files)
+    assert response.status_code == 200, response.text
+    answer = response.json()
+    assert (answer["new"], answer["known"]) == (1, 0)
+    assert answer["items"][1]["error"]["code"]
+    stored = answer["items"][0]["id"]
+    [[found], X] = home.store.features("lite0").get([stored])
+    assert found == stored
+    assert cosine(X[0], direct(lite0, china)) > 0.9999
+    [row] = home.store.labels.get("place").to_pylist()
+    assert (row["id"], row["labels"], row["split"]) == (stored, ["palace"], "test")
+    again = http.post("/v1/assets", files=files[:1]).json()
+    assert (again["new"], again["known"]) == (0, 1)
+    assert http.post("/v1/assets?task=alone", files=files[:1]).status_code == 422
+
+
+def test_a_backfill_by_http_fills_what_is_missing(http, home, photos):
+    from helpers.pictures import photo
+
+    from services.jobs.ingest import to_asset
+
+    asset = to_asset(photo(seed=7), "made.png")
+    home.store.assets.add([asset])
+    started = http.post("/v1/backfills", json={"encoder": "lite0"})
+    assert started.status_code == 202
+    status = started.json()
+    deadline = time.monotonic() + 60
+    while status["state"] == "running" and time.monotonic() < deadline:
+        time.sleep(0.05)
+        status = http.get(f"/v1/backfills/{status['id']}").json()
+    assert (status["state"], status["done"], status["total"]) == ("done", 1, 1), status
+    assert home.store.features("lite0").get([asset.id])[0] == [asset.id]
+    assert http.get("/v1/backfills/nosuch").status_code == 404
+
+
+def test_the_async_client_speaks_the_same(services, china):
+    import asyncio
+
+    async def ask():
+        async with AsyncClient(services.embedding_url, service="embedding", timeout=60) as client:
+            return await asyncio.gather(*(client.embed([china], encoder="lite0") for _ in range(4)))
+
+    batches = asyncio.run(ask())
+    assert all(cosine(batch.items[0].vector, batches[0].items[0].vector) > 0.9999 for batch in batches)

@@ -1,0 +1,109 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from helpers.toystore import PROBE, make_assets, make_vectors, toy_spec
+
+from store import Asset, Label, Quarantined, Store, interchange
+from store.errors import BadSource, BadSplit, FeaturesMismatch
+
+ASSETS = make_assets(30)
+IDS = [a.id for a in ASSETS]
+
+
+@pytest.fixture
+def filled(store: Store) -> Store:
+    store.assets.add([*ASSETS, Asset("f" * 64, "far/away.wav", "audio", "audio/wav", seconds=0.5)])
+    store.labels.put("t", [Label(id_, ["x", "y"][: i % 3], source="here") for i, id_ in enumerate(IDS)])
+    store.quarantine.put([Quarantined("bad.jpg", "ingest", "truncated", "message")] * 2)
+    store.ensure_features("toy", toy_spec(), make_vectors(3), dtype="float16").put(IDS, make_vectors(30))
+    tokens = np.random.default_rng(0).standard_normal((5, 3, 4))
+    store.ensure_tokens("toy", toy_spec()).put(IDS[:5], tokens)
+    return store
+
+
+def dump(store: Store) -> dict[str, list[tuple[object, ...]]]:
+    tables = [store.assets.table, store.labels.table, store.quarantine.table]
+    tables += [store.features("toy").table, store.tokens("toy").table]
+    return {
+        table.name: sorted(map(repr, table.read(table.schema.names).to_pylist()))  # type: ignore[misc]  # rows as text
+        for table in tables
+    }
+
+
+def test_everything_comes_back(filled: Store, tmp_path: Path) -> None:
+    written = interchange.export_parquet(filled, tmp_path / "out")
+    assert sorted(written.values()) == [1, 5, 30, 30, 31]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(f"{name}.parquet" for name in written)
+    other = Store.open(tmp_path / "other")
+    assert interchange.import_parquet(other, tmp_path / "out") == written
+    assert dump(other) == dump(filled)
+    assert other.features("toy").spec == toy_spec()
+    assert other.features("toy").dtype == "float16"
+    np.testing.assert_array_equal(other.features("toy").probe, make_vectors(3))
+    # Again: nothing is new.
+    assert set(interchange.import_parquet(other, tmp_path / "out").values()) == {0}
+    assert dump(other) == dump(filled)
+
+
+def test_parquet_is_readable_without_us(filled: Store, tmp_path: Path) -> None:
+    interchange.export_parquet(filled, tmp_path)
+    table = pq.read_table(tmp_path / f"features_{toy_spec().fingerprint[:12]}.parquet")
+    X = np.array(table["vector"].to_pylist(), np.float16)
+    order = [IDS.index(id_) for id_ in table["id"].to_pylist()]
+    np.testing.assert_array_equal(X, make_vectors(30).astype(np.float16)[order])
+
+
+def test_import_merges_newer_labels_and_keeps_splits(filled: Store, tmp_path: Path) -> None:
+    interchange.export_parquet(filled, tmp_path / "out")
+    filled.labels.put("t", [Label(IDS[0], ["later"])])
+    interchange.import_parquet(filled, tmp_path / "out")
+    labels = {row["id"]: row["labels"] for row in filled.labels.get("t").to_pylist()}
+    assert labels[IDS[0]] == ["later"]
+    other = Store.open(tmp_path / "other")
+    other.labels.put("t", [Label(IDS[1], ["x"], "ood")])
+    with pytest.raises(BadSplit, match="from ood to"):
+        interchange.import_parquet(other, tmp_path / "out")
+
+
+def test_import_refuses_what_it_cannot_trust(filled: Store, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(BadSource, match="is not a folder"):
+        interchange.import_parquet(filled, out)
+    out.mkdir()
+    with pytest.raises(BadSource, match="has no Parquet files"):
+        interchange.import_parquet(filled, out)
+    (out / "assets.parquet").write_bytes(b"no parquet")
+    with pytest.raises(BadSource, match="is no Parquet file"):
+        interchange.import_parquet(filled, out)
+    pq.write_table(pa.table({"id": ["a"]}), out / "assets.parquet")
+    with pytest.raises(BadSource, match="has the columns id, not id, uri"):
+        interchange.import_parquet(filled, out)
+    (out / "assets.parquet").rename(out / "holiday.parquet")
+    with pytest.raises(BadSource, match="no tables of a store: holiday"):
+        interchange.import_parquet(filled, out)
+
+
+def test_import_checks_contents_and_encoders(filled: Store, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    interchange.export_parquet(filled, out)
+    table = pq.read_table(out / "assets.parquet")
+    content = pa.array([b"changed", *table["content"].to_pylist()[1:]], pa.large_binary())
+    pq.write_table(
+        table.set_column(table.schema.get_field_index("content"), "content", content), out / "assets.parquet"
+    )
+    with pytest.raises(BadSource, match="is not what its id says"):
+        interchange.import_parquet(Store.open(tmp_path / "a"), out)
+    (out / "assets.parquet").unlink()
+    other = Store.open(tmp_path / "b")
+    other.ensure_features("toy", toy_spec(), PROBE, dtype="float16")
+    with pytest.raises(FeaturesMismatch, match="probe"):
+        interchange.import_parquet(other, out)
+
+
+def test_export_of_nothing(store: Store, tmp_path: Path) -> None:
+    assert interchange.export_parquet(store, tmp_path / "out") == {}
+    shutil.rmtree(tmp_path / "out")
