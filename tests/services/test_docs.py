@@ -1,9 +1,13 @@
-"""Documentation is complete: every command, option, setting, metric and error code stands in it; OpenAPI is golden."""
+"""The documentation is complete and true: all that a user can type, set or read stands in it, and nothing else does."""
 
 import json
 import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
+from enum import Enum
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 import typer.main
@@ -11,7 +15,7 @@ from helpers.paths import ROOT
 
 from classifiers.fit.discrimination.recipe import LOSSES, Recipe
 from classifiers.training.kinds import KINDS, make_estimator
-from embedder import registry
+from embedder import errors, registry
 from embedder.checks import CHECKS
 from embedder.encoders import mlcd
 from services import classification, embedding
@@ -20,66 +24,281 @@ from services.settings import Settings
 from services.web.errors import ERRORS, HTTP_CODES
 from services.web.metrics import STAGES, Metrics
 
+Command = typer.core.TyperCommand
+Parameter = typer.core.TyperOption | typer.core.TyperArgument
+
 DOCS = ROOT / "docs"
+PAGES = sorted([ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")] + list(DOCS.glob("*.md")))
+PACKAGES = ("embedder", "store", "classifiers", "services")
+ITEM_ERRORS = {*get_args(errors.Reason), "bad_base64", "bad_vector", "unknown_id"}
 
 
-def commands() -> dict[str, typer.core.TyperCommand]:
-    group = typer.main.get_command(app)
-    found = dict(group.commands)
-    heads = found.pop("heads")
-    return found | {f"heads {name}": command for name, command in heads.commands.items()}
+def read(page: str) -> str:
+    return (DOCS / page).read_text(encoding="utf-8")
 
 
-def test_every_command_and_option_stands_in_the_docs():
-    text = (DOCS / "commands.md").read_text()
-    missing = [name for name in commands() if f"`{name}" not in text]
-    options = {opt for command in commands().values() for param in command.params for opt in param.opts}
-    missing += [opt for opt in options if opt.startswith("--") and opt != "--help" and opt not in text]
-    assert not missing
+def sections(text: str, level: int) -> dict[str, str]:
+    """Title → text of every section of a level. It ends at the next heading of that level or above."""
+    found = re.finditer(rf"^#{{{level}}} (.+?)\n(.*?)(?=^#{{1,{level}}} |\Z)", text, re.MULTILINE | re.DOTALL)
+    return {match[1]: match[2] for match in found}
+
+
+def items(text: str) -> list[str]:
+    """The items of the lists in a text, without their line breaks."""
+    return [" ".join(item.split()) for item in re.findall(r"^- (.*?)(?=^- |^\n|\Z)", text, re.MULTILINE | re.DOTALL)]
+
+
+def words(text: str) -> set[str]:
+    """What stands between backticks, whole: ``export-encoder`` is no ``export``."""
+    return set(re.findall(r"`([^`\n]*)`", text))
+
+
+def cells(text: str) -> list[list[str]]:
+    """The rows of the tables in a text, without their heads."""
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")]
+    rules = [i for i, row in enumerate(rows) if set("".join(row)) <= set("-|: ")]
+    return [row for i, row in enumerate(rows) if not {i, i + 1} & set(rules)]
+
+
+# Commands
+
+
+def commands() -> dict[str, Command]:
+    """Every command by what a user types, `heads list` as well as `ingest`."""
+
+    def inside(prefix: str, command: Command) -> Iterable[tuple[str, Command]]:
+        if not isinstance(command, typer.core.TyperGroup):
+            return [(prefix, command)]
+        return [each for name, sub in command.commands.items() for each in inside(f"{prefix} {name}".strip(), sub)]
+
+    return dict(inside("", typer.main.get_command(app)))
+
+
+def options(command: Command) -> dict[str, Parameter]:
+    return {name: each for each in command.params if each.param_type_name == "option" for name in each.opts}
+
+
+def told_options(section: str) -> dict[str, str]:
+    """Option → the list item that explains it. An item begins with its options, before a colon."""
+    return {
+        name: item
+        for item in items(section)
+        if item.startswith("`-")
+        for name in re.findall(r"`(--?[a-zA-Z][\w-]*)[ `]", item.partition("`:")[0] + "`")
+    }
+
+
+def told_default(item: str) -> str | None:
+    found = re.search(r"\(default `(.*?)`\)", item)
+    return found and found[1]
+
+
+def default(parameter: Parameter) -> str | None:
+    """What the docs have to say; None for a switch that is off, and for what has no default of its own."""
+    value = parameter.default
+    if value is None or value is False or value == () or value == []:
+        return None
+    return str(value.value if isinstance(value, Enum) else value)
+
+
+def command_faults(text: str, known: Mapping[str, Command]) -> list[str]:
+    """What is missing, invented or wrong in the page on commands."""
+    told = sections(text, 3)
+    faults = [f"no section on {name}" for name in known if name not in told]
+    faults += [f"no command {name}" for name in told if name not in known]
+    for name, command in ((name, known[name]) for name in told if name in known):
+        has, says = options(command), told_options(told[name])
+        faults += [f"{name} {option} is missing" for option in has.keys() - says.keys() - {"--help"}]
+        faults += [f"{name} has no {option}" for option in says.keys() - has.keys()]
+        faults += [
+            f"{name} {option}: default {default(has[option])}, not {told_default(item)}"
+            for option, item in says.items()
+            if option in has and default(has[option]) != told_default(item)
+        ]
+        arguments = [each.name or "" for each in command.params if each.param_type_name == "argument"]
+        faults += [
+            f"{name} {each.upper()} is missing"
+            for each in arguments
+            if not re.search(rf"(?<![\w-]){re.escape(each.rstrip('_').upper())}(?![\w-])", told[name])
+        ]
+    return faults
+
+
+def test_every_command_and_option_has_its_place_in_the_docs_and_no_other_has():
+    assert command_faults(read("commands.md"), commands()) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ("### export\n", "### exports\n", "no section on export"),  # `export-encoder` is still there
+        ("- `--tokens`:", "- `--token`:", "backfill --tokens is missing"),
+        ("- `--tokens`:", "- `--token`:", "backfill has no --token"),
+        ("(default `512`)", "(default `511`)", "backfill --commit-rows: default 512, not 511"),
+        ("`SOURCE` is", "It is", "ingest SOURCE is missing"),
+        ("- `--split NAME`:", "- `--splits NAME`:", "evaluate --split is missing"),  # of another command it stays
+    ],
+)
+def test_a_fault_in_the_page_on_commands_is_found(old, new, fault):
+    text = read("commands.md")
+    assert old in text
+    assert fault in command_faults(text.replace(old, new, 1), commands())
+
+
+def test_every_option_that_any_page_names_exists():
+    known = {option for command in commands().values() for option in options(command)} | {"--help"}
+    known |= {option for command in commands().values() for each in command.params for option in each.secondary_opts}
+    known |= set(options(typer.main.get_command(app)))
+    named = {
+        (page.name, word.split()[0]) for page in PAGES for word in words(page.read_text()) if word.startswith("--")
+    }
+    assert [(page, option) for page, option in sorted(named) if option not in {*known, "--no-…"}] == []
+
+
+def test_every_command_line_in_the_docs_can_be_typed():
+    lines = [
+        (page.name, line.partition("#")[0].split()[1:])
+        for page in PAGES
+        for line in re.findall(r"(?:^|`)(headwater [a-z][^`\n]*)", page.read_text(), re.MULTILINE)
+    ]
+    assert lines
+    for page, typed in lines:
+        name = next((each for each in (" ".join(typed[:2]), typed[0]) if each in commands()), None)
+        if typed[0] == "heads" and name is None:
+            continue  # the group
+        assert name, (page, typed)
+        used = {word.partition("=")[0] for word in typed if word.startswith("-") and word != "-"}
+        has = options(commands()[name]).keys() | {"--help"}
+        assert used <= has, (page, typed, used - has)
+
+
+# Settings and metrics
 
 
 def test_every_setting_stands_in_the_docs_with_its_default():
-    rows = re.findall(r"\| `(HEADWATER_\w+)` \| `(.*?)`", (DOCS / "settings.md").read_text())
-    told = {name.removeprefix("HEADWATER_").lower(): default for name, default in rows}
+    told = {row[0].strip("`"): row[1].strip("`") for row in cells(sections(read("settings.md"), 2)["Settings"])}
     settings = Settings().environment()
-    assert set(told) == set(Settings.model_fields)
-    for name, default in told.items():
-        value = settings[f"HEADWATER_{name.upper()}"].replace(str(Path.home()), "~")
-        assert default == value.removesuffix(".0"), name
+    assert set(told) == {f"HEADWATER_{name.upper()}" for name in Settings.model_fields}
+    for name, value in told.items():
+        assert value == settings[name].replace(str(Path.home()), "~").removesuffix(".0"), name
 
 
-def test_every_metric_stands_in_the_docs():
-    text = (DOCS / "settings.md").read_text()
-    names = set(re.findall(r"^# TYPE (headwater_\w+) ", Metrics().render().decode(), re.MULTILINE))
-    assert {name for name in names if not name.endswith("_created")} <= set(re.findall(r"headwater_\w+", text))
-    assert all(f"`{stage}`" in text for stage in STAGES)
+def test_every_setting_that_any_page_names_exists():
+    known = {f"HEADWATER_{name.upper()}" for name in Settings.model_fields}
+    named = {(page.name, name) for page in PAGES for name in re.findall(r"HEADWATER_\w+", page.read_text())}
+    assert [each for each in sorted(named) if each[1] not in known] == []
 
 
-def test_every_kind_of_head_and_parameter_stands_in_the_docs():
-    text = (DOCS / "heads.md").read_text()
-    missing = [kind for kind in KINDS if f"## {kind}\n" not in text]
-    missing += [name for kind in KINDS for name in make_estimator(kind, {}).get_params() if f"`{name}`" not in text]
-    assert not missing
+def test_every_metric_stands_in_the_docs_and_no_other():
+    rows = cells(sections(read("settings.md"), 2)["Metrics"])
+    metrics = set(re.findall(r"^# TYPE (headwater_\w+) ", Metrics().render().decode(), re.MULTILINE))
+    assert {row[0].strip("`") for row in rows} == {name for name in metrics if not name.endswith("_created")}
+    stages = next(row[1] for row in rows if row[0] == "`headwater_stage_seconds`")
+    assert words(stages) == {"stage", *STAGES}
+
+
+# Heads, adapters, encoders
+
+
+def told_parameters(text: str) -> dict[str, str | None]:
+    """Parameter → its default in brackets, from the first cells of the tables in a section."""
+    return {
+        name: value or None for row in cells(text) for name, value in re.findall(r"`(\w+)`(?: \(([^)`]*)\))?", row[0])
+    }
+
+
+def shown(value: Any) -> str | None:
+    """A default as the docs write it; None for one that they put in words."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.5f}".rstrip("0").rstrip(".")
+    return None if value is None or isinstance(value, list) else str(value)
+
+
+def head_faults(text: str) -> list[str]:
+    told = sections(text, 2)
+    shared, faults = told_parameters(told["The transform in every head"]), []
+    for kind in KINDS:
+        if kind not in told:
+            faults.append(f"no section on {kind}")
+            continue
+        has, says = make_estimator(kind, {}).get_params(), told_parameters(told[kind])
+        faults += [f"{kind} {name} is missing" for name in has.keys() - says.keys() - shared.keys()]
+        faults += [f"{kind} has no {name}" for name in says.keys() - has.keys()]
+        faults += [
+            f"{kind} {name}: {shown(value)}"
+            for name, value in has.items()
+            if shown(value) is not None and {**shared, **says}.get(name) != shown(value)
+        ]
+    every = {name for kind in KINDS for name in make_estimator(kind, {}).get_params()}
+    return faults + [f"no head has {name}" for name in shared.keys() - every]
+
+
+def test_every_kind_of_head_and_parameter_stands_in_the_docs_with_its_default():
+    assert head_faults(read("heads.md")) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ("## linear\n", "## lines\n", "no section on linear"),
+        ("`pooling` (0)", "`pool` (0)", "gaussian pooling is missing"),
+        ("`pooling` (0)", "`pool` (0)", "gaussian has no pool"),
+        ("`rank` (128)", "`rank` (64)", "bilinear rank: 128"),
+    ],
+)
+def test_a_fault_in_the_page_on_heads_is_found(old, new, fault):
+    text = read("heads.md")
+    assert old in text
+    assert fault in head_faults(text.replace(old, new, 1))
 
 
 def test_every_parameter_of_adapters_stands_in_the_docs_with_its_default():
-    text = (DOCS / "clusters.md").read_text()
-    defaults = {field.name: str(field.default).removesuffix(".0") for field in fields(Recipe)}
-    assert not [name for name, default in defaults.items() if f"`{name}` ({default})" not in text]
-    assert not [loss for loss in LOSSES if f"`{loss}`" not in text]
+    text = sections(read("clusters.md"), 2)["adapt"]
+    assert told_parameters(text) == {field.name: str(field.default).removesuffix(".0") for field in fields(Recipe)}
+    assert [loss for loss in LOSSES if loss not in words(text)] == []
 
 
 def test_every_encoder_and_check_stands_in_the_docs():
-    text = (DOCS / "encoders.md").read_text()
-    assert not [name for name in registry.names() if name.startswith(("mlcd", "timm")) and f"`{name}`" not in text]
-    assert not [identity for identity in mlcd.RECORDS if f"| `{identity}` |" not in text]
-    assert not [check.__name__ for check in CHECKS if f"`{check.__name__}`" not in text]
+    text = read("encoders.md")
+    told = {word for row in cells(sections(text, 2)["All names"]) for word in words(row[0])}
+    plugins = {point.name for point in registry.entry_points(group=registry.ENTRY_POINTS)}
+    assert [name for name in registry.names() if name not in told | plugins] == []
+    towers = {row[0].strip("`") for row in cells(sections(text, 2)["MLCD"])}
+    assert towers == set(mlcd.RECORDS)
+    checks = {row[0].strip("`") for row in cells(sections(text, 2)["Encoders of your own"])}
+    assert checks == {check.__name__ for check in CHECKS}
 
 
-def test_every_error_code_stands_in_the_docs():
-    text = (DOCS / "http.md").read_text()
-    codes = {code for _, code in ERRORS.values()} | set(HTTP_CODES.values()) | {"internal"}
-    assert not [code for code in codes if f"`{code}`" not in text]
+def test_a_recommended_encoder_exists():
+    """Its name fits a pattern of the registry, so that nobody is sent to a name that cannot be loaded."""
+    rows = cells(sections(read("encoders.md"), 2)["Which encoder for what"])
+    patterns = [re.sub(r"<[^>]*>", "[^/@]+", name) for name in registry.names()]
+    advised = {word for row in rows for word in words(row[1])}
+    assert advised
+    assert [name for name in advised if not any(re.fullmatch(each, name) for each in patterns)] == []
+
+
+# HTTP
+
+
+def test_every_error_code_stands_in_the_docs_and_no_other():
+    text = read("http.md")
+    whole, of_items = sections(text, 2)["Error codes"], sections(text, 3)["Error codes of an item"]
+    told = {int(row[0]): words(row[1]) for row in cells(whole.partition("###")[0])}
+    codes: dict[int, set[str]] = {500: {"internal"}, 422: {"bad_request"}}
+    for status, code in [*ERRORS.values(), *HTTP_CODES.items()]:
+        codes.setdefault(status, set()).add(code)
+    assert told == codes
+    assert {row[0].strip("`") for row in cells(of_items)} == ITEM_ERRORS
+
+
+@pytest.mark.parametrize("service", [embedding, classification], ids=["embedding", "classification"])
+def test_every_endpoint_stands_in_the_docs(service, tmp_path):
+    made = service.create_app(Settings(store="", heads=tmp_path)).openapi()
+    told = {(method, path.partition("?")[0]) for method, path in re.findall(r"`(GET|POST) (/[^` ]*)`", read("http.md"))}
+    assert {(method.upper(), path) for path, found in made["paths"].items() for method in found} <= told
 
 
 @pytest.mark.parametrize("service", [embedding, classification], ids=["embedding", "classification"])
@@ -88,3 +307,63 @@ def test_openapi_is_golden(service, tmp_path):
     made = service.create_app(Settings(store="", heads=tmp_path)).openapi()
     golden = json.loads((DOCS / f"openapi-{service.__name__.rpartition('.')[2]}.json").read_text())
     assert made == golden
+
+
+# The house
+
+
+def test_every_room_is_named_once_and_every_name_is_a_room():
+    rooms = {
+        folder.parent.relative_to(ROOT).as_posix() + "/"
+        for name in PACKAGES
+        for folder in (ROOT / name).rglob("__init__.py")
+    }
+    named = Counter(re.findall(rf"`((?:{'|'.join(PACKAGES)})(?:/\w+)*/)`", read("architecture.md")))
+    assert set(named) == rooms
+    assert [room for room, times in named.items() if times > 1] == []
+
+
+def test_every_import_contract_is_explained():
+    config = (ROOT / "pyproject.toml").read_text()
+    contracts = re.findall(r'^\[\[tool\.importlinter\.contracts\]\]\n(?:#.*\n)*name = "(.*)"', config, re.MULTILINE)
+    assert contracts
+    told = {row[0] for row in cells(sections(read("architecture.md"), 2)["Import contracts"])}
+    assert told == set(contracts)
+
+
+def test_every_benchmark_is_named_and_every_named_one_exists():
+    modules = {
+        "benchmarks." + path.relative_to(ROOT / "benchmarks").with_suffix("").as_posix().removesuffix("/__main__")
+        for path in (ROOT / "benchmarks").rglob("*.py")
+        if '__name__ == "__main__"' in path.read_text() and path != ROOT / "benchmarks" / "__main__.py"
+    }
+    assert modules - {f"benchmarks.{name}" for name in re.findall(r"benchmarks\.(\w+)", read("benchmarks.md"))} == set()
+    named = {name for page in PAGES for name in re.findall(r"python -m benchmarks\.(\w+)", page.read_text())}
+    assert {f"benchmarks.{name}" for name in named} <= modules
+
+
+def test_readme_stays_on_two_screens():
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 130
+    tables = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    assert [len(cells(table)) for table in tables if len(cells(table)) > 8] == []
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    heads = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL), re.M)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+def test_every_link_leads_somewhere():
+    broken = []
+    for page in PAGES:
+        text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+        for link in re.findall(r"\]\(([^)\s]+)\)", text):
+            path, _, anchor = link.partition("#")
+            target = (page.parent / path).resolve() if path else page
+            if not re.match(r"https?:", link) and (
+                not target.exists() or (anchor and target.suffix == ".md" and anchor not in anchors(target))
+            ):
+                broken.append((page.name, link))
+    assert broken == []
