@@ -20,6 +20,7 @@ from rich.text import Text
 
 HERE = Path(__file__).parent
 README = HERE.parents[1] / "README.md"
+MARK = "<!-- recorded -->"
 COLUMNS = 100
 DEMO = [sys.executable, "-m", "services.cli", "demo", "--keep"]
 
@@ -71,20 +72,23 @@ def draw(session: list[str]) -> Console:
     return screen
 
 
+def with_heads(readme: str, text: str) -> str:
+    """README with the demo's table of heads between its marks."""
+    heads = re.findall(r"^head .*?^CNN.*?$", text, re.MULTILINE | re.DOTALL)[0]
+    before, _, after = readme.split(MARK)
+    return f"{before}{MARK}\n```\n{heads}\n```\n{MARK}{after}"
+
+
 def main() -> None:
     session = record()
     screen = draw(session)
     text = "\n".join(line.rstrip() for line in screen.export_text(clear=False).splitlines()) + "\n"
     (HERE / "demo.txt").write_text(text)
-    (HERE / "demo.svg").write_text(screen.export_svg(title="headwater demo"))
-    table = re.search(r"^head .*?^CNN.*?$", text, re.MULTILINE | re.DOTALL)
-    readme = re.sub(
-        r"(<!-- recorded -->\n```\n).*?(\n```\n<!-- recorded -->)",
-        lambda marks: marks[1] + (table[0] if table else "") + marks[2],
-        README.read_text(),
-        flags=re.DOTALL,
-    )
-    README.write_text(readme)
+    svg = screen.export_svg(title="headwater demo")
+    (HERE / "demo.svg").write_text(
+        re.sub(r"\s*@font-face \{.*?\}", "", svg, flags=re.DOTALL)
+    )  # no font from the network
+    README.write_text(with_heads(README.read_text(), text))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The documentation is complete and true: all that a user can type, set or read stands in it, and nothing else does."""
 
+import html
 import json
 import re
 from collections import Counter
@@ -340,6 +341,20 @@ def test_every_benchmark_is_named_and_every_named_one_exists():
     assert modules - {f"benchmarks.{name}" for name in re.findall(r"benchmarks\.(\w+)", read("benchmarks.md"))} == set()
     named = {name for page in PAGES for name in re.findall(r"python -m benchmarks\.(\w+)", page.read_text())}
     assert {f"benchmarks.{name}" for name in named} <= modules
+
+
+def test_the_picture_and_the_table_of_readme_are_one_recording():
+    """Both are written by docs/pictures/record.py; nobody edits one of them alone."""
+    recorded = (DOCS / "pictures" / "demo.txt").read_text()
+    table = (ROOT / "README.md").read_text().split("<!-- recorded -->")[1].strip("`\n")
+    assert table
+    assert table in recorded
+    drawn = html.unescape(
+        "".join(re.findall(r"<text [^>]*>([^<]*)</text>", (DOCS / "pictures" / "demo.svg").read_text()))
+    )
+    assert Counter(drawn) - Counter({" ": drawn.count(" "), "\xa0": drawn.count("\xa0")}) >= Counter(
+        "".join(recorded.split())
+    )
 
 
 def test_readme_stays_on_two_screens():
