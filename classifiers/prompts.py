@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from classifiers.errors import BadParameter, BadVectors
 from classifiers.heads.base import check_vectors
+from classifiers.heads.text import require_nonzero
 from classifiers.heads.transform import unit_blocks
 
 EmbedTexts = Callable[[Sequence[str]], ArrayLike]
@@ -95,7 +96,5 @@ def check_text(vectors: ArrayLike, count: int, edges: Sequence[int]) -> NDArray[
     if len(rows) != count:
         raise BadVectors(f"expected {count} text vectors, got {len(rows)}")
     for start, stop in pairwise(edges):
-        nonzero = rows[:, start:stop].any(axis=1)
-        if not nonzero.all():
-            raise BadVectors(f"text vector {int(np.argmin(nonzero))} is zero: it has no direction, so it names nothing")
+        require_nonzero(rows[:, start:stop])
     return unit_blocks(rows.astype(np.float64), edges)

@@ -1,4 +1,5 @@
 """What every head shares: one score function per head, everything else derived from it once."""
+# ruff: noqa: ARG002 - methods that only some heads need have a default here
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -67,14 +68,18 @@ class Head(ABC):
     """Learned arrays and how they score vectors. A head never trains and is never changed once made.
 
     Attributes:
-        kind: name of the kind of head, as in `classifiers.heads.HEADS`.
+        kind: name of the kind of head, as in `HEADS`.
         link: how scores become probabilities.
-        classes: labels, in the order of the score columns.
-        temperature: divides the scores before the link; 1 when never calibrated.
+        reads_tokens: True if a row is the flattened tokens of one image instead of its vector.
+        partial: True if the head can answer from the vectors of some of its encoders, see `only`.
+        classes: names of the classes or labels, in the order of the score columns, (K,).
+        temperature: divides the scores before the link; 1 if the head was never calibrated.
     """
 
     kind: ClassVar[str]
     link: ClassVar[Link] = "softmax"
+    reads_tokens: ClassVar[bool] = False
+    partial: ClassVar[bool] = False
 
     def __init__(self, classes: Sequence[str], temperature: float = 1.0) -> None:
         self.classes = tuple(classes)
@@ -131,6 +136,47 @@ class Head(ABC):
         """log p(x) under the head's own model of the vectors, (n,); None for heads that have none."""
         check_vectors(X, self.dim)
         return None
+
+    def labels_of(self, scores: NDArray[np.float32]) -> NDArray[np.bool_] | None:
+        """True for each label that a row gets, (n, L), by its scores (n, L); None if a row has exactly one class."""
+        return None
+
+    @property
+    def knows_texts(self) -> bool:
+        """True if the head knows its classes by the vectors of their texts, so that `with_labels` works."""
+        return False
+
+    def with_labels(self, classes: Sequence[str], text: ArrayLike) -> Self:
+        """Return the head for other classes or labels, without training. Raises ValueError unless it `knows_texts`."""
+        raise ValueError(
+            f"this {self.kind} head knows only its {len(self.classes)} labels; train one with text vectors to "
+            "ask it for others"
+        )
+
+    def only(self, available: Sequence[int]) -> Self:
+        """Return the head for vectors of these encoders alone, side by side. Raises ValueError unless `partial`."""
+        raise ValueError(f"a {self.kind} head needs the vectors of all its encoders")
+
+    def loss_without(self, available: Sequence[int]) -> float | None:
+        """Accuracy lost if only these encoders are there, measured at training; None if it was not measured."""
+        return None
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """Encoders in the order in which a cascade asks them, by number; empty for all other heads."""
+        return ()
+
+    def first_steps(self, count: int) -> Self:
+        """Return the cascade for vectors of its first `count` steps. Raises ValueError for all other heads."""
+        raise ValueError(f"a {self.kind} head without a cascade has no steps")
+
+    def unsure(self, X: ArrayLike) -> NDArray[np.bool_]:
+        """True for the rows of X (n, d) on which a cascade is uncertain, (n,). Raises ValueError for other heads."""
+        raise ValueError(f"a {self.kind} head without a cascade has no steps")
+
+
+HEADS: dict[str, type[Head]] = {}
+"""Every kind of head, by the name that artifacts carry. `classifiers.heads` fills it."""
 
 
 def require_shapes(arrays: Mapping[str, NDArray[Any]], expected: Mapping[str, tuple[tuple[int, ...], str]]) -> None:

@@ -75,8 +75,8 @@ class ZeroShotHead(Head):
         return np.asarray(unit_blocks(X, self.edges) @ self._M.T + self._c)
 
     @property
-    def text_alone(self) -> bool:
-        """Whether it knows nothing of its classes but their texts, so that others can be asked."""
+    def knows_texts(self) -> bool:
+        """True if the head was made from texts alone: a Gaussian part knows only the classes that it was trained on."""
         return bool(self._settings["blend"] == 0)
 
     def with_labels(self, classes: Sequence[str], text: ArrayLike) -> Self:
@@ -91,7 +91,7 @@ class ZeroShotHead(Head):
             ValueError: names that repeat, fewer than two, or a head with a part that was learned from rows.
         """
         names = list(classes)
-        if not self.text_alone or len(names) < 2 or len(set(names)) != len(names):
+        if not self.knows_texts or len(names) < 2 or len(set(names)) != len(names):
             raise ValueError(
                 f"other classes are for a head from texts alone, at least two of them, each once; got {names[:20]} for "
                 f"blend {self._settings['blend']}"

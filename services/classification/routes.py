@@ -5,14 +5,16 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from classifiers.evaluation.conformal import Sets
 from classifiers.published.head import PublishedHead
 from embedder.spec import Modality
-from services.classification import images, search, vectors
+from services.classification import media, search, vectors
 from services.classification.answers import Options, answer
+from services.classification.readiness import Capability
 from services.classification.state import ClassificationService
 from services.classification.texts import parse_labels
 from services.web.schemas import AliasRequest, ClassifyBody, ClassifyResponse, HeadsResponse, SearchResponse
@@ -59,16 +61,24 @@ async def classify(
     modality: Annotated[Modality | None, Query(description=READ_AS)] = None,
 ) -> ClassifyResponse:
     heads = await service.heads(head or [])
-    for published in heads:  # refuses what it can't answer before anything is embedded
+    for published in heads:  # refuse before anything is embedded
         published.require_answerable(coverage=coverage, sets=sets, max_outlier=max_outlier)
     if labels is not None:
         heads = await service.texts.asked_for(heads, parse_labels(labels, service.settings.max_items))
-    by_encoder = await _vectors(request, service, heads, modality, all_stages=max_outlier is not None)
+    columns = await _vectors(request, service, heads, modality, all_steps=max_outlier is not None)
     options = Options(top_k, coverage, sets, min_probability, max_outlier)
-    items = await run_in_threadpool(answer, by_encoder, heads, options, service.metrics)
+    items = await run_in_threadpool(answer, columns, heads, options, service.metrics)
     for item in items:
         service.metrics.item(item.error.code if item.error else "ok")
     return ClassifyResponse(items=items)
+
+
+async def is_ready(  # GET /health/ready, see `create_app`
+    service: Service,
+    needs: Annotated[list[Capability], Query(description="503 unless these are ready too; repeat for more")] = [],  # noqa: B006 - never changed
+) -> JSONResponse:
+    ready, details = await service.ready(needs)
+    return JSONResponse({"ready": ready, **details}, status_code=200 if ready else 503)
 
 
 @router.get("/heads", summary="Every head with its versions and aliases, and those that were refused")
@@ -115,17 +125,17 @@ async def _vectors(
     heads: Sequence[PublishedHead],
     modality: Modality | None,
     *,
-    all_stages: bool,
-) -> vectors.ByEncoder:
+    all_steps: bool,
+) -> vectors.Columns:
     limit = service.settings.max_items
     if not request.headers.get("content-type", "").startswith("application/json"):
         uploads = await read_uploads(request, limit, modality)
-        return await images.of_images(service, uploads, heads, all_stages=all_stages)
+        return await media.of_media(service, uploads, heads, all_steps=all_steps)
     body = _parse_body(await request.body())
     if body.images is not None:
         check_count(len(body.images), limit)
         uploads = [decode_base64(image.base64, image.name, modality) for image in body.images]
-        return await images.of_images(service, uploads, heads, all_stages=all_stages)
+        return await media.of_media(service, uploads, heads, all_steps=all_steps)
     if body.ids is not None:
         check_count(len(body.ids), limit)
         return await vectors.of_ids(service, body.ids, heads)

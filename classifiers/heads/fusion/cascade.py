@@ -35,7 +35,7 @@ class Cascade:
         if sorted(self.order) != list(range(len(self.weights))) or len(self.costs) != len(self.order):
             raise ValueError(f"a cascade's order {self.order} and costs {self.costs} must name every member once")
 
-    def stage_scores(self, logs: NDArray[Any]) -> NDArray[Any]:
+    def step_scores(self, logs: NDArray[Any]) -> NDArray[Any]:
         """Scores (n, S, K) of every stage from log-probabilities (n, S, K), which may hold -inf."""
         stages = [
             weighted(filled(logs[:, self.order[: stage + 1]]), self.weights[stage, : stage + 1])
@@ -46,12 +46,12 @@ class Cascade:
 
     def scores(self, logs: NDArray[Any]) -> NDArray[Any]:
         """The scores of the stage at which each row stops, (n, K)."""
-        stages = self.stage_scores(logs)
+        stages = self.step_scores(logs)
         return np.asarray(stages[np.arange(len(logs)), stopping(sureness(stages), self.threshold)])
 
     def unsure(self, logs: NDArray[Any]) -> NDArray[np.bool_]:
         """Which rows reach the threshold at no stage, from log-probabilities (n, S, K), (n,)."""
-        return np.asarray((sureness(self.stage_scores(logs)) < self.threshold).all(axis=1))
+        return np.asarray((sureness(self.step_scores(logs)) < self.threshold).all(axis=1))
 
     def spent(self) -> NDArray[np.float64]:
         """What a row has cost that stops at each stage, (S,)."""

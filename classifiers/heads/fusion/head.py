@@ -49,6 +49,7 @@ class FusionHead(Head):
     """
 
     kind = "fusion"
+    partial = True
 
     def __init__(
         self,
@@ -133,21 +134,27 @@ class FusionHead(Head):
         )
 
     @property
-    def stages(self) -> tuple[int, ...]:
-        """The members in the order in which a cascade asks them; empty for other rules."""
+    def steps(self) -> tuple[int, ...]:
+        """Members in the order in which a cascade asks them; empty for other rules."""
         return self.combiner.cascade.order if self.combiner.cascade else ()
 
-    def first_stages(self, count: int) -> Self:
-        """The cascade for vectors of its first `count` ≥ 1 stages alone, side by side in the order of the members.
+    def first_steps(self, count: int) -> Self:
+        """Return the cascade for the vectors of its first `count` ≥ 1 steps, side by side in the order of the members.
 
-        It says the same as the whole one of rows that stop there; which do not, `unsure` tells.
+        It returns the same scores as the full cascade for rows that stop at one of these steps; `unsure` names the
+        others.
         """
-        return self._of(sorted(self.stages[:count]), self.temperature)
+        if not self.steps:
+            return super().first_steps(count)
+        return self._of(sorted(self.steps[:count]), self.temperature)
 
     def unsure(self, X: ArrayLike) -> NDArray[np.bool_]:
-        """Which rows no stage of a cascade is sure enough of, (n,). Raises BadVectors; ValueError for other rules."""
+        """True for rows whose largest probability reaches the threshold at no step, (n,).
+
+        Raises BadVectors; ValueError for rules other than "cascade".
+        """
         if self.combiner.cascade is None:
-            raise ValueError(f"the rule {self.combiner.rule!r} has no stages")
+            raise ValueError(f"the rule {self.combiner.rule!r} has no steps")
         return self.combiner.cascade.unsure(log_softmax(self.member_scores(X), self.combiner.temperatures))
 
     def loss_without(self, available: Sequence[int]) -> float | None:

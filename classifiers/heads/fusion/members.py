@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from classifiers.heads.base import Head
+from classifiers.heads.base import HEADS, Head
 from classifiers.heads.transform import unit_rows
 
 
@@ -41,8 +41,6 @@ class Blocks:
 
 def nested_head(arrays: Mapping[str, NDArray[Any]], prefix: str, meta: Mapping[str, Any]) -> Head:
     """The head whose arrays carry `prefix`. Raises ValueError, KeyError when they do not make one."""
-    from classifiers.heads import HEADS  # which lists this module's own head too
-
     own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
     return HEADS[meta["kind"]].from_arrays(
         own, {"classes": meta["classes"], "temperature": meta["temperature"], "settings": meta["settings"]}

@@ -69,6 +69,9 @@ class LabelsHead(Head):
         moved = {name: arrays[name] + step for name in (self.offset, "thresholds", "common_threshold")}
         return type(self).from_arrays({**arrays, **moved}, self.meta())
 
+    def labels_of(self, scores: NDArray[np.float32]) -> NDArray[np.bool_]:
+        return np.asarray(scores >= self.thresholds.labels)
+
     def given(self, X: ArrayLike) -> NDArray[np.bool_]:
-        """Which labels each row gets, (n, L): those whose score reaches their threshold. Raises BadVectors."""
-        return np.asarray(self.scores(X) >= self.thresholds.labels)
+        """True for each label whose score reaches its threshold, (n, L). Raises BadVectors."""
+        return self.labels_of(self.scores(X))

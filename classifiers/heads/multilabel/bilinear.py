@@ -8,7 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from classifiers.heads.base import Meta, require_shapes
 from classifiers.heads.multilabel.base import Thresholds
-from classifiers.heads.text import TextHead, check_text
+from classifiers.heads.multilabel.text import TextHead
+from classifiers.heads.text import check_text
 from classifiers.heads.transform import unit_rows
 
 Array = NDArray[np.float32]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from classifiers.errors import BadVectors
 from classifiers.heads.base import Meta, require_shapes
 from classifiers.heads.multilabel.base import Thresholds
-from classifiers.heads.text import TextHead
+from classifiers.heads.multilabel.text import TextHead
 
 Array = NDArray[np.float32]
 
@@ -53,6 +53,7 @@ class DecoderHead(TextHead):
     """
 
     kind = "decoder"
+    reads_tokens = True
     offset = "bias"
 
     def __init__(

@@ -6,6 +6,7 @@ from helpers.toys import FINGERPRINT, fitted, outlier_of, record_of
 
 from classifiers.errors import BadVectors, NoOutlierScore, UnknownCoverage, UnknownSets, WrongFingerprint
 from classifiers.published.artifact import load, save
+from classifiers.published.inputs import Input
 from classifiers.published.manifest import Conformal
 
 
@@ -110,10 +111,10 @@ def test_what_cannot_be_answered_is_refused(published, toy):
 
 
 def test_vectors_of_another_encoder_are_refused(published):
-    tokens = FINGERPRINT + " tokens"  # which are not the vectors of the same encoder
-    reads, not_read = (tokens, FINGERPRINT) if published.head.kind == "decoder" else (FINGERPRINT, tokens)
+    of_decoder = published.head.kind == "decoder"
+    reads, not_read = Input(FINGERPRINT, of_decoder), Input(FINGERPRINT, not of_decoder)
     published.require([reads])
-    for others in (["b" * 64], [not_read], []):
+    for others in ([Input("b" * 64)], [not_read], []):
         with pytest.raises(WrongFingerprint, match=r"reads vectors of toy \(aaaa"):
             published.require(others)
 

@@ -65,7 +65,7 @@ def expected(settings):
     photos = [cell.path.read_bytes() for cell in demo.cells()[:160] if cell.split == "test"][:24]
     store, published = Store.open(settings.store), Registry(settings.heads).load("cascade")
     X = [store.features(name).get([asset_id(photo) for photo in photos])[1] for name in ("lite0", "lite1")]
-    first = published.stopped_before([published.stages[0]])
+    first = published.stopped_before([published.steps[0]])
     sure = first.head.predict_proba(X[0]).max(axis=1)
     answers = published.answer(np.concatenate(X, axis=1))
     clear = [i for i, said in enumerate(answers) if abs(sure[i] - THRESHOLD) > 0.02 and said.probability > 0.53]
