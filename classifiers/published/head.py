@@ -45,7 +45,7 @@ class PublishedHead:
 
     @property
     def inputs(self) -> tuple[Input, ...]:
-        """What the head reads, in the order of the columns."""
+        """The inputs that the head reads, in the order of their columns."""
         return tuple(Input(fingerprint, self.head.reads_tokens) for fingerprint in self.fingerprints)
 
     @property

@@ -1,4 +1,4 @@
-"""What a head reads of an item: the vector of one encoder, or its tokens."""
+"""The inputs of heads: an item's vector from one encoder, or its tokens."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

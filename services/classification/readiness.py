@@ -1,4 +1,4 @@
-"""What the classification service can answer at the moment: readiness, one capability at a time."""
+"""Readiness of the classification service, one capability at a time."""
 
 import asyncio
 from collections.abc import Collection, Mapping

@@ -1,4 +1,4 @@
-"""The classification service's endpoints. No `try` here: `services.web.middleware` maps every error in one table."""
+"""Endpoints of the classification service. They catch no errors: `services.web.errors` has one table of all answers."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -30,8 +30,11 @@ async def _service(request: Request) -> ClassificationService:
 
 
 Service = Annotated[ClassificationService, Depends(_service)]
-HeadRefs = Annotated[list[str] | None, Query(description="name, name@alias or name@version; repeat for more")]
+HeadRefs = Annotated[
+    list[str] | None, Query(description="name, name@alias or name@version of a head; repeat it for several heads")
+]
 EncoderName = Annotated[str, Query(description="name or fingerprint of an encoder with stored vectors")]
+MAX_OUTLIER = "abstain above this outlier percentile, the percentage of validation rows that look more ordinary"
 HowMany = Annotated[int, Query(ge=1, le=1000)]
 
 
@@ -51,12 +54,19 @@ async def classify(
     service: Service,
     head: HeadRefs = None,
     top_k: HowMany = 5,
-    coverage: Annotated[float, Query(gt=0, lt=1, description="of the prediction set")] = 0.9,
-    sets: Annotated[Sets, Query(description="kind of prediction set")] = "lac",
-    min_probability: Annotated[float | None, Query(ge=0, le=1, description="abstain below it")] = None,
-    max_outlier: Annotated[float | None, Query(ge=0, le=100, description="abstain above this percentile")] = None,
+    coverage: Annotated[
+        float, Query(gt=0, lt=1, description="probability that the prediction set contains the true class")
+    ] = 0.9,
+    sets: Annotated[
+        Sets,
+        Query(description="kind of prediction set: lac is smallest on average, aps grows where the head is unsure"),
+    ] = "lac",
+    min_probability: Annotated[
+        float | None, Query(ge=0, le=1, description="abstain if the probability is below this value")
+    ] = None,
+    max_outlier: Annotated[float | None, Query(ge=0, le=100, description=MAX_OUTLIER)] = None,
     labels: Annotated[
-        str | None, Query(description="names separated by commas, in place of the head's own; for heads with texts")
+        str | None, Query(description="names separated by commas, instead of the labels of a head that knows texts")
     ] = None,
     modality: Annotated[Modality | None, Query(description=READ_AS)] = None,
 ) -> ClassifyResponse:
@@ -75,18 +85,20 @@ async def classify(
 
 async def is_ready(  # GET /health/ready, see `create_app`
     service: Service,
-    needs: Annotated[list[Capability], Query(description="503 unless these are ready too; repeat for more")] = [],  # noqa: B006 - never changed
+    needs: Annotated[
+        list[Capability], Query(description="answer 503 unless this is ready too; repeat it for several")
+    ] = [],  # noqa: B006 - never changed
 ) -> JSONResponse:
     ready, details = await service.ready(needs)
     return JSONResponse({"ready": ready, **details}, status_code=200 if ready else 503)
 
 
-@router.get("/heads", summary="Every head with its versions and aliases, and those that were refused")
+@router.get("/heads", summary="All heads with their versions and aliases, and the reasons why others were refused")
 async def list_heads(service: Service) -> HeadsResponse:
     return await run_in_threadpool(service.catalogue)
 
 
-@router.get("/heads/{name}", summary="One head: its latest version's manifest")
+@router.get("/heads/{name}", summary="The manifest of a head's latest version")
 async def show_head(name: str, service: Service) -> dict[str, Any]:
     [head] = await service.heads([name])
     return {"name": head.name, "version": head.version, "manifest": head.manifest.model_dump(mode="json")}
@@ -102,8 +114,8 @@ async def set_alias(name: str, body: AliasRequest, service: Service) -> HeadsRes
 async def search_by_id_or_text(
     service: Service,
     encoder: EncoderName,
-    id: Annotated[str | None, Query(description="of a stored asset")] = None,
-    text: Annotated[str | None, Query(description="what to look for, in words")] = None,
+    id: Annotated[str | None, Query(description="id of a stored asset")] = None,
+    text: Annotated[str | None, Query(description="description of what to look for")] = None,
     k: HowMany = 10,
 ) -> SearchResponse:
     return await search.by_id_or_text(service, encoder, id, text, k)

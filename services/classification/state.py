@@ -67,7 +67,7 @@ class ClassificationService(Service):
         if not refs:
             names = self.registry.names()
             if len(names) != 1:
-                raise BadRequest(f"say which head with ?head=NAME; there are: {', '.join(names) or 'none yet'}")
+                raise BadRequest(f"name a head with ?head=NAME; heads: {', '.join(names) or 'none yet'}")
             refs = names
         return [await run_in_threadpool(self._head, ref) for ref in refs]
 

@@ -86,7 +86,7 @@ def test_a_zero_shot_head_chooses_among_other_names(client, home, lite0, china):
     [
         ("words", ["cat"], "bad_request", "needs at least 2 names"),
         ("several", ["cat"], "no_texts", "it knows bright, defective, even; leave labels out"),
-        ("gaussian", ["cat"], "no_texts", "--kind bilinear"),
+        ("gaussian", ["cat"], "no_texts", "a kind that reads texts: bilinear"),
         ("named", ["cat", "cat"], "bad_request", "each once"),
         ("named", ["cat", " "], "bad_request", "none empty"),
         ("named", ["c" * 101], "bad_request", "has 101 characters, at most 100"),
