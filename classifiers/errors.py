@@ -3,9 +3,11 @@
 from collections.abc import Iterable
 
 
-def listing(names: Iterable[object]) -> str:
-    """Return the names that exist, for the end of a message."""
-    return ", ".join(str(name) for name in names) or "none yet"
+def listing(names: Iterable[object], most: int | None = None) -> str:
+    """Return the names that exist, for a message: at most `most` of them, and the number of the others."""
+    found = [str(name) for name in names]
+    more = f" and {len(found) - most} more" if most is not None and len(found) > most else ""
+    return ", ".join(found[:most]) + more or "none yet"
 
 
 class BadVectors(ValueError):
@@ -94,10 +96,8 @@ class NoTexts(ValueError):
     """A request asks for other labels, but the head knows no texts of labels."""
 
     def __init__(self, head: str, kind: str, known: Iterable[str]) -> None:
-        names = list(known)
-        more = f" and {len(names) - 20} more" if len(names) > 20 else ""
         super().__init__(
-            f"head {head!r} ({kind}) can't be asked for labels by name: it knows {listing(names[:20])}{more}; leave "
+            f"head {head!r} ({kind}) can't be asked for labels by name: it knows {listing(known, most=20)}; leave "
             "labels out, or train a head of a kind that reads texts: bilinear, decoder with queries=text, or zeroshot "
             "with blend=0"
         )

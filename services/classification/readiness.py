@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 from starlette.concurrency import run_in_threadpool
 
+from classifiers.errors import listing
 from classifiers.published.registry import Registry
 from services.client import AsyncClient
 from services.web.app import Service
@@ -41,7 +42,7 @@ async def readiness(registry: Registry, service: Service, embedding: AsyncClient
     heads, ids, media = await asyncio.gather(
         run_in_threadpool(_heads, registry), run_in_threadpool(_ids, service), _media(embedding)
     )
-    vectors = State(heads.ready, "nothing but a head is needed" if heads.ready else heads.reason)
+    vectors = State(heads.ready, "requests bring the vectors" if heads.ready else heads.reason)
     return {"heads": heads, "vectors": vectors, "ids": _both(heads, ids), "media": _both(heads, media)}
 
 
@@ -60,7 +61,7 @@ def _heads(registry: Registry) -> State:
         names = registry.names()
     except OSError as error:
         return State(False, f"the folder of heads {registry.root} cannot be read: {error.strerror}")
-    return State(True, f"heads: {', '.join(names)}" if names else f"no head in {registry.root} yet; train one")
+    return State(True, f"heads: {listing(names, most=20)}" if names else f"no head in {registry.root} yet; train one")
 
 
 def _ids(service: Service) -> State:

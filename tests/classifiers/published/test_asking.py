@@ -1,4 +1,4 @@
-"""What is embedded for which rows: cascades step by step, everything when an encoder is missing; no HTTP."""
+"""Inputs and rows to embed: cascades step by step, everything if an encoder is missing; no HTTP."""
 
 from dataclasses import dataclass, replace
 
@@ -155,8 +155,8 @@ def test_cascades_and_other_heads_share_what_was_embedded(hard, tmp_path):
         whole = head.answer(hard.X[:ROWS])
         for row, (_, answer) in answers_of(head, found).items():
             assert answer.label == whole[row].label
-    plain = published(FusionClassifier(blocks=EDGES, folds=0).fit(hard.X, hard.labels).head_, hard, tmp_path / "3")
-    found, asked = embed([first, plain], hard)
+    other = published(FusionClassifier(blocks=EDGES, folds=0).fit(hard.X, hard.labels).head_, hard, tmp_path / "3")
+    found, asked = embed([first, other], hard)
     assert asked == {each: list(range(ROWS)) for each in INPUTS}
     assert all(answering is first for answering, _ in answers_of(first, found).values())
 

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from helpers.toys import FINGERPRINT, fitted, outlier_of, record_of
 
-from classifiers.errors import BadVectors, NoOutlierScore, UnknownCoverage, UnknownSets, WrongFingerprint
+from classifiers.errors import (
+    BadVectors,
+    NoOutlierScore,
+    NoTexts,
+    UnknownCoverage,
+    UnknownSets,
+    WrongFingerprint,
+    listing,
+)
 from classifiers.published.artifact import load, save
 from classifiers.published.inputs import Input
 from classifiers.published.manifest import Conformal
@@ -125,3 +133,10 @@ def test_ties_are_broken_by_class_order(toy, tmp_path):
     (answer,) = published_of(flat, toy, tmp_path).answer(toy.X[:1])
     assert answer.prediction_set == toy.classes
     assert [label for label, _ in answer.top_k] == list(toy.classes)
+
+
+def test_a_message_lists_no_more_names_than_fit():
+    assert listing([]) == listing([], most=2) == "none yet"
+    assert listing("ab", most=2) == "a, b"
+    assert listing("abcde", most=2) == "a, b and 3 more"
+    assert "c18, c19 and 80 more;" in str(NoTexts("big", "linear", [f"c{i}" for i in range(100)]))

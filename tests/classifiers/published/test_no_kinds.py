@@ -1,4 +1,4 @@
-"""What is published and served treats every kind of head alike: no code asks for a head's class."""
+"""Published heads and the classification service treat every kind of head alike: no code asks for its class."""
 
 import ast
 from pathlib import Path
