@@ -114,7 +114,7 @@ def start_up(settings: Settings, embedding_url: str) -> tuple[float, float]:
 def _wait_ready(client: Client) -> None:
     while True:
         try:
-            client.ready()
+            client.ready(needs=["media"])
             return
         except (ServiceDown, RemoteProblem):
             time.sleep(0.01)

@@ -1,27 +1,29 @@
-"""What goes wrong with heads. Standard library only."""
+"""Errors of heads: training, publishing, answering. Standard library only."""
 
 from collections.abc import Iterable
 
 
-def listing(names: Iterable[object]) -> str:
-    """The names that exist, for the end of a message."""
-    return ", ".join(str(name) for name in names) or "none yet"
+def listing(names: Iterable[object], most: int | None = None) -> str:
+    """Return the names that exist, for a message: at most `most` of them, and the number of the others."""
+    found = [str(name) for name in names]
+    more = f" and {len(found) - most} more" if most is not None and len(found) > most else ""
+    return ", ".join(found[:most]) + more or "none yet"
 
 
 class BadVectors(ValueError):
-    """An array that no head can take: wrong rank, width or type, or values that are not finite."""
+    """An array that no head accepts: wrong rank, width or dtype, or values that are not finite."""
 
 
 class NotTrainable(ValueError):
-    """The rows cannot give a head; the text says what is missing and what to do."""
+    """No head can be trained on these rows. The message says what is missing and what to do."""
 
 
 class BadParameter(ValueError):
-    """A hyper-parameter with a value that is not allowed; the text names those that are."""
+    """A hyper-parameter has a value that is not allowed. The message names the allowed values."""
 
 
 class WrongFingerprint(ValueError):
-    """Vectors of another encoder than the head was trained on."""
+    """The vectors come from another encoder than the head was trained on."""
 
     def __init__(self, head: str, expected: tuple[str, ...], got: tuple[str, ...]) -> None:
         self.head, self.expected, self.got = head, expected, got
@@ -32,7 +34,7 @@ class WrongFingerprint(ValueError):
 
 
 class BadArtifact(ValueError):
-    """A head folder that must not be served; `reason` says why."""
+    """A head folder is damaged or unknown, so it is not served. `reason` says why."""
 
     def __init__(self, folder: object, reason: str) -> None:
         self.reason = reason
@@ -40,7 +42,7 @@ class BadArtifact(ValueError):
 
 
 class BadComparison(ValueError):
-    """A folder that holds no comparison which could go on; `reason` says why."""
+    """A folder holds no comparison that can be continued. `reason` says why."""
 
     def __init__(self, folder: object, reason: str) -> None:
         self.reason = reason
@@ -48,11 +50,11 @@ class BadComparison(ValueError):
 
 
 class BadName(ValueError):
-    """A head, version or alias name that could not be a folder name."""
+    """The name of a head, version or alias cannot be a folder name."""
 
 
 class Unknown(LookupError):
-    """A name that does not exist. `known` lists those that do."""
+    """A name does not exist. `known` lists the names that do."""
 
     what = "name"
 
@@ -91,23 +93,22 @@ class UnknownSets(Unknown):
 
 
 class NoTexts(ValueError):
-    """Other labels were asked of a head that knows its own alone."""
+    """A request asks for other labels, but the head knows no texts of labels."""
 
     def __init__(self, head: str, kind: str, known: Iterable[str]) -> None:
-        names = list(known)
-        more = f" and {len(names) - 20} more" if len(names) > 20 else ""
         super().__init__(
-            f"head {head!r} ({kind}) can't be asked for labels by name: it knows {listing(names[:20])}{more}; leave "
-            "labels out, or train a head with texts: --kind bilinear, decoder with queries=text, zeroshot with blend=0"
+            f"head {head!r} ({kind}) can't be asked for labels by name: it knows {listing(known, most=20)}; leave "
+            "labels out, or train a head of a kind that reads texts: bilinear, decoder with queries=text, or zeroshot "
+            "with blend=0"
         )
 
 
 class NoOutlierScore(ValueError):
-    """An outlier limit was asked of a head that can't tell outliers."""
+    """A request limits outliers, but the head has no outlier percentiles."""
 
     def __init__(self, head: str) -> None:
         super().__init__(
-            f"head {head!r} has no outlier percentiles, so max_outlier means nothing to it; leave it out, or train the "
+            f"head {head!r} has no outlier percentiles, so max_outlier cannot be applied; leave it out, or train the "
             "head again with at least 20 rows (its report says what was missing)"
         )
 
@@ -117,4 +118,4 @@ class UnknownClustering(Unknown):
 
 
 class BadClustering(ValueError):
-    """A clustering that is damaged, of another encoder, or whose name is taken; the text says what to do."""
+    """A clustering is damaged, is of another encoder, or its name is taken. The message says what to do."""

@@ -1,4 +1,4 @@
-"""From the name of a class to the direction of its texts in an encoder's space."""
+"""Class vectors from class names: prompts, their text vectors, and the mean of these for each class."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -10,10 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from classifiers.errors import BadParameter, BadVectors
 from classifiers.heads.base import check_vectors
+from classifiers.heads.text import require_nonzero
 from classifiers.heads.transform import unit_blocks
 
 EmbedTexts = Callable[[Sequence[str]], ArrayLike]
-"""Texts (m) → their vectors (m, d) in the space of the images, raw."""
+"""Embeds texts (m,) and returns their vectors (m, d) in the space of the images, raw."""
 
 PROMPTS = (
     "a photo of a {}.",
@@ -24,21 +25,21 @@ PROMPTS = (
     "a photo of one {}.",
     "{}",
 )
-"""Seven, as methods for CLIP average. Not tuned: the usual wordings, and the bare name, which the text maps of `lite0`,
-`lite1` and `lite2` have learned from."""
+"""Templates whose text vectors are averaged, as is usual for CLIP. They are not tuned: common wordings, and the bare
+name, on which the text maps of `lite0`, `lite1` and `lite2` were trained."""
 
 TEXTS_A_CALL = 256
-"""Bounds the memory of the text network, whatever the number of classes."""
+"""Maximum number of texts embedded at a time. It bounds the memory of the text network."""
 
 
 def words(label: str) -> str:
-    """A label as one says it: underscores, dashes and slashes are spaces, so is the edge in `carSide`; lower case."""
+    """Return a label as spoken words in lower case: `_`, `-`, `/` and the edge in `carSide` become spaces."""
     apart = re.sub(r"(?<=[a-z])(?=[A-Z])|[_\-/]", " ", label)
     return " ".join(apart.split()).lower() or label
 
 
 def check_prompts(prompts: object) -> tuple[str, ...]:
-    """The templates. Raises BadParameter unless they are strings, at least one, each with one {}."""
+    """Return the templates. Raises BadParameter unless there is at least one, and each is a string with one {}."""
     found = [] if isinstance(prompts, str) or not isinstance(prompts, Sequence) else list(prompts)
     if not found or not all(isinstance(each, str) and each.count("{}") == 1 for each in found):
         raise BadParameter(
@@ -49,21 +50,21 @@ def check_prompts(prompts: object) -> tuple[str, ...]:
 
 
 def class_texts(classes: Sequence[str], prompts: Sequence[str]) -> list[str]:
-    """Every prompt of the first class, then of the next, …: K × P texts."""
+    """Return K × P texts: every prompt of the first class, then every prompt of the next."""
     return [prompt.replace("{}", words(name)) for name in classes for prompt in prompts]
 
 
 def class_vectors(
     embed: EmbedTexts, classes: Sequence[str], prompts: Sequence[str], edges: Sequence[int]
 ) -> NDArray[np.float64]:
-    """One vector a class, (K, d): the mean of its prompts' unit vectors, at unit norm again; block by block.
+    """Return one vector a class, (K, d): the mean of its prompts' unit vectors, at unit norm, block by block.
 
     Args:
-        embed: asked for at most `TEXTS_A_CALL` texts at a time.
-        edges: of the encoders' columns.
+        embed: called with at most `TEXTS_A_CALL` texts at a time.
+        edges: column edges (0, …, d) of the encoders' blocks.
 
     Raises:
-        BadVectors: what `embed` gives does not fit, or is zero.
+        BadVectors: `embed` returns another shape, values that are not finite, or a vector of zeros.
     """
     texts = class_texts(classes, check_prompts(prompts))
     parts = [check_text(embed(some), len(some), edges) for some in chunks(texts)]
@@ -72,13 +73,18 @@ def class_vectors(
 
 
 def chunks(texts: Sequence[str]) -> list[Sequence[str]]:
+    """Return the texts in lists of at most `TEXTS_A_CALL`."""
     return [texts[start : start + TEXTS_A_CALL] for start in range(0, len(texts), TEXTS_A_CALL)]
 
 
 def given_vectors(text: Any, classes: Sequence[str], edges: Sequence[int]) -> NDArray[np.float64]:
-    """Text vectors that a caller made, at unit norm block by block: a mapping by class, or rows in their order.
+    """Return text vectors (K, d) that a caller made, at unit norm block by block.
 
-    Raises BadVectors: classes without a vector, another shape, or a vector of zeros.
+    Args:
+        text: a mapping from class to vector, or vectors in the order of the classes.
+        edges: column edges (0, …, d) of the encoders' blocks.
+
+    Raises BadVectors: a class without a vector, another shape, or a vector of zeros.
     """
     if isinstance(text, Mapping):
         by_name = {str(name): vector for name, vector in text.items()}
@@ -90,12 +96,13 @@ def given_vectors(text: Any, classes: Sequence[str], edges: Sequence[int]) -> ND
 
 
 def check_text(vectors: ArrayLike, count: int, edges: Sequence[int]) -> NDArray[np.float64]:
-    """Text vectors (count, d) at unit norm, block by block. Raises BadVectors: another shape, zeros, not finite."""
+    """Return text vectors (count, d) at unit norm, block by block.
+
+    Raises BadVectors: another shape, values that are not finite, or a vector of zeros.
+    """
     rows = check_vectors(vectors, edges[-1])
     if len(rows) != count:
         raise BadVectors(f"expected {count} text vectors, got {len(rows)}")
     for start, stop in pairwise(edges):
-        nonzero = rows[:, start:stop].any(axis=1)
-        if not nonzero.all():
-            raise BadVectors(f"text vector {int(np.argmin(nonzero))} is zero: it has no direction, so it names nothing")
+        require_nonzero(rows[:, start:stop])
     return unit_blocks(rows.astype(np.float64), edges)

@@ -114,8 +114,9 @@ def _search(params: dict[str, str | int], image: File | None) -> _Call[SearchRes
     )
 
 
-def _ready() -> _Call[dict[str, Any]]:
-    return _Call("GET", "/health/ready", lambda response: dict(response.json()), {"timeout": READY_SECONDS})
+def _ready(needs: Sequence[str], seconds: float) -> _Call[dict[str, Any]]:
+    arguments = {"params": {"needs": list(needs)}, "timeout": seconds}
+    return _Call("GET", "/health/ready", lambda response: dict(response.json()), arguments)
 
 
 def _parse(response: httpx.Response, call: _Call[R]) -> R:
@@ -174,9 +175,14 @@ class Client:
         """Classification service: stored assets nearest to `image`, or to `id=` or `text=`."""
         return self._send(_search({"encoder": encoder, "k": k, **query}, image))
 
-    def ready(self) -> dict[str, Any]:
-        """Details of a ready service; RemoteProblem or ServiceDown while it is not."""
-        return self._send(_ready())
+    def ready(self, *, needs: Sequence[str] = (), seconds: float = READY_SECONDS) -> dict[str, Any]:
+        """Return the details of a ready service; RemoteProblem or ServiceDown while it is not.
+
+        Args:
+            needs: of the classification service, what must be ready too: "vectors", "ids", "media".
+            seconds: longest wait for the answer.
+        """
+        return self._send(_ready(needs, seconds))
 
     def _send(self, call: _Call[R]) -> R:
         try:
@@ -236,8 +242,8 @@ class AsyncClient:
     async def search(self, image: File | None = None, *, encoder: str, k: int = 10, **query: str) -> SearchResponse:
         return await self._send(_search({"encoder": encoder, "k": k, **query}, image))
 
-    async def ready(self) -> dict[str, Any]:
-        return await self._send(_ready())
+    async def ready(self, *, needs: Sequence[str] = (), seconds: float = READY_SECONDS) -> dict[str, Any]:
+        return await self._send(_ready(needs, seconds))
 
     async def _send(self, call: _Call[R]) -> R:
         try:

@@ -4,7 +4,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -53,8 +53,8 @@ def running(settings: Settings, *, seconds: float = 600.0) -> Iterator[Running]:
     with ExitStack() as stack:
         together = settings.model_copy(update={"embedding_url": embedding})
         processes = {name: _start(stack, name, together) for name in ("embedding", "classification")}
-        for name, url in (("embedding", embedding), ("classification", classification)):
-            _wait_ready(name, url, processes[name], seconds)
+        for name, url, needs in (("embedding", embedding, ()), ("classification", classification, ("media",))):
+            _wait_ready(name, url, processes[name], seconds, needs)
         yield Running(embedding, classification, processes)
 
 
@@ -99,14 +99,14 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
         process.wait()
 
 
-def _wait_ready(name: str, url: str, process: "subprocess.Popen[bytes]", seconds: float) -> None:
+def _wait_ready(name: str, url: str, process: "subprocess.Popen[bytes]", seconds: float, needs: Sequence[str]) -> None:
     deadline, why = time.monotonic() + seconds, "not asked yet"
     with Client(url, service=name, timeout=5.0) as client:
         while time.monotonic() < deadline:
             if process.poll() is not None:
                 raise NotStarted(f"the {name} service ended with exit code {process.returncode}; see its log above")
             try:
-                client.ready()
+                client.ready(needs=needs)
                 return
             except (ServiceDown, RemoteProblem) as error:
                 why = str(error)

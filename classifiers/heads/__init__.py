@@ -1,6 +1,6 @@
-"""Heads: what is served. NumPy only; they see arrays, never files, stores or HTTP."""
+"""Heads: the part of a model that is trained here and served. NumPy only; they see arrays, no files, stores or HTTP."""
 
-from classifiers.heads.base import Head
+from classifiers.heads.base import HEADS, Head
 from classifiers.heads.fusion.head import FusionHead
 from classifiers.heads.gaussian.head import GaussianHead
 from classifiers.heads.gaussian.mixture import MixtureHead
@@ -10,7 +10,7 @@ from classifiers.heads.multilabel.decoder import DecoderHead
 from classifiers.heads.multilabel.labelwise import LabelwiseHead
 from classifiers.heads.zeroshot import ZeroShotHead
 
-HEADS: dict[str, type[Head]] = {
+HEADS |= {
     head.kind: head
     for head in (
         FusionHead,
@@ -23,8 +23,6 @@ HEADS: dict[str, type[Head]] = {
         LabelwiseHead,
     )
 }
-"""Every kind of head, by the name that artifacts carry. The last three give a row any number of labels."""
-
 __all__ = [
     "HEADS",
     "BilinearHead",

@@ -1,4 +1,5 @@
-"""What every head shares: one score function per head, everything else derived from it once."""
+"""The base class of every head: a kind of head writes its score function, everything else follows from it."""
+# ruff: noqa: ARG002 - methods that only some heads need have a default here
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ Link = Literal["softmax", "sigmoid"]
 
 
 class Meta(TypedDict):
-    """What a head is beside its arrays; JSON-able."""
+    """Everything about a head except its kind and its arrays; JSON-serialisable."""
 
     classes: list[str]
     temperature: float
@@ -21,7 +22,7 @@ class Meta(TypedDict):
 
 
 def check_vectors(X: ArrayLike, dim: int) -> NDArray[np.float32]:
-    """`X` as float32 (n, dim), n ≥ 0, every value finite. Never changes its input.
+    """Return `X` as float32 (n, dim), n ≥ 0, with finite values only. The input is never changed.
 
     Raises:
         BadVectors: another rank, width or type, or a value that is NaN, infinite or beyond float32.
@@ -31,7 +32,7 @@ def check_vectors(X: ArrayLike, dim: int) -> NDArray[np.float32]:
         raise BadVectors(f"expected vectors of shape (n, {dim}), got {given.shape}")
     if given.dtype.kind not in "fiu":
         raise BadVectors(f"expected real numbers, got dtype {given.dtype}")
-    with np.errstate(over="ignore"):  # what overflows becomes inf and is refused below
+    with np.errstate(over="ignore"):  # an overflow becomes infinity, which is refused below
         vectors = given.astype(np.float32, copy=False)
     finite = np.isfinite(vectors).all(axis=1)
     if not finite.all():
@@ -40,9 +41,9 @@ def check_vectors(X: ArrayLike, dim: int) -> NDArray[np.float32]:
 
 
 def probabilities(scores: NDArray[Any], link: Link = "softmax", temperature: float = 1.0) -> NDArray[Any]:
-    """Scores (n, outputs) → probabilities of the same shape and type, after dividing by `temperature`.
+    """Return the probabilities of scores (n, outputs), which are divided by `temperature` first; same shape and dtype.
 
-    A score of -inf (a class without a single training row) gets probability 0.
+    A score of -inf (a class without a training row) gets probability 0.
     """
     scaled: NDArray[Any] = scores / scores.dtype.type(temperature)
     if link == "sigmoid":
@@ -54,7 +55,7 @@ def probabilities(scores: NDArray[Any], link: Link = "softmax", temperature: flo
 
 
 def best(proba: NDArray[Any], k: int) -> NDArray[np.intp]:
-    """Columns of the `k` largest values of every row, largest first, ties by column: (n, min(k, outputs))."""
+    """Return the columns of the `k` largest values of each row, largest first, ties by column, (n, min(k, outputs))."""
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
     k = min(k, proba.shape[1])
@@ -67,14 +68,18 @@ class Head(ABC):
     """Learned arrays and how they score vectors. A head never trains and is never changed once made.
 
     Attributes:
-        kind: name of the kind of head, as in `classifiers.heads.HEADS`.
+        kind: name of the kind of head, as in `HEADS`.
         link: how scores become probabilities.
-        classes: labels, in the order of the score columns.
-        temperature: divides the scores before the link; 1 when never calibrated.
+        reads_tokens: True if a row is the flattened tokens of one image instead of its vector.
+        partial: True if the head can answer from the vectors of some of its encoders, see `only`.
+        classes: names of the classes or labels, in the order of the score columns, (K,).
+        temperature: divides the scores before the link; 1 if the head was never calibrated.
     """
 
     kind: ClassVar[str]
     link: ClassVar[Link] = "softmax"
+    reads_tokens: ClassVar[bool] = False
+    partial: ClassVar[bool] = False
 
     def __init__(self, classes: Sequence[str], temperature: float = 1.0) -> None:
         self.classes = tuple(classes)
@@ -83,58 +88,100 @@ class Head(ABC):
     @property
     @abstractmethod
     def dim(self) -> int:
-        """Width d of the vectors it takes."""
+        """Width d of the vectors that the head takes."""
 
     @abstractmethod
     def score(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Scores (n, outputs) of checked vectors. The one function each kind of head writes."""
+        """Return the scores (n, outputs) of checked vectors (n, d), before temperature and link."""
 
     @abstractmethod
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Everything learned, by name. `from_arrays` gives the same head back, bit for bit."""
+        """Return everything learned, by name. `from_arrays` makes the same head of it, bit for bit."""
 
     @classmethod
     @abstractmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], meta: Meta) -> Self:
-        """The inverse of `arrays` and `meta`. Raises ValueError when shapes or names do not fit together."""
+        """Return the head of these `arrays` and `meta`. Raises ValueError if shapes or names do not fit together."""
 
     def settings(self) -> dict[str, Any]:
-        """What a kind keeps beside its arrays; JSON-able."""
+        """Return what a kind of head keeps beside its arrays; JSON-serialisable."""
         return {}
 
     def meta(self) -> Meta:
+        """Return everything about the head except its kind and its arrays."""
         return {"classes": list(self.classes), "temperature": self.temperature, "settings": self.settings()}
 
     def with_temperature(self, temperature: float) -> Self:
-        """The same head, calibrated with `temperature` > 0."""
+        """Return the same head with another `temperature` > 0."""
         return type(self).from_arrays(self.arrays(), {**self.meta(), "temperature": temperature})
 
     def scores(self, X: ArrayLike) -> NDArray[np.float32]:
-        """Scores before temperature and link, float32 (n, outputs). Raises BadVectors."""
+        """Return scores before temperature and link, float32 (n, outputs). Raises BadVectors."""
         return self.score(check_vectors(X, self.dim))
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float32]:
-        """Probabilities, float32 (n, outputs). Raises BadVectors."""
+        """Return probabilities, float32 (n, outputs). Raises BadVectors."""
         return probabilities(self.scores(X), self.link, self.temperature)
 
     def predict(self, X: ArrayLike) -> NDArray[np.str_]:
-        """The most probable label of every row, (n,). Raises BadVectors."""
+        """Return the most probable class of every row, (n,). Raises BadVectors."""
         return np.asarray(np.array(self.classes)[self.scores(X).argmax(axis=1)])
 
     def top_k(self, X: ArrayLike, k: int) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
-        """The `k` most probable labels and their probabilities, each (n, min(k, outputs)), best first."""
+        """Return the `k` most probable classes and their probabilities, each (n, min(k, outputs)), best first."""
         proba = self.predict_proba(X)
         columns = best(proba, k)
         return np.array(self.classes)[columns], np.take_along_axis(proba, columns, axis=1)
 
     def log_density(self, X: ArrayLike) -> NDArray[np.float32] | None:
-        """log p(x) under the head's own model of the vectors, (n,); None for heads that have none."""
+        """Return log p(x) under the head's own model of the vectors, in nats, (n,); None if it has no such model."""
         check_vectors(X, self.dim)
         return None
 
+    def labels_of(self, scores: NDArray[np.float32]) -> NDArray[np.bool_] | None:
+        """True for each label that a row gets, (n, L), by its scores (n, L); None if a row has exactly one class."""
+        return None
+
+    @property
+    def knows_texts(self) -> bool:
+        """True if the head knows its classes by the vectors of their texts, so that `with_labels` works."""
+        return False
+
+    def with_labels(self, classes: Sequence[str], text: ArrayLike) -> Self:
+        """Return the head for other classes or labels, without training. Raises ValueError unless it `knows_texts`."""
+        raise ValueError(
+            f"this {self.kind} head knows only its {len(self.classes)} labels; train one with text vectors to "
+            "ask it for others"
+        )
+
+    def only(self, available: Sequence[int]) -> Self:
+        """Return the head for vectors of these encoders alone, side by side. Raises ValueError unless `partial`."""
+        raise ValueError(f"a {self.kind} head needs the vectors of all its encoders")
+
+    def loss_without(self, available: Sequence[int]) -> float | None:
+        """Accuracy lost if only these encoders are there, measured at training; None if it was not measured."""
+        return None
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """Encoders in the order in which a cascade asks them, by number; empty for all other heads."""
+        return ()
+
+    def first_steps(self, count: int) -> Self:
+        """Return the cascade for vectors of its first `count` steps. Raises ValueError for all other heads."""
+        raise ValueError(f"a {self.kind} head without a cascade has no steps")
+
+    def unsure(self, X: ArrayLike) -> NDArray[np.bool_]:
+        """True for the rows of X (n, d) on which a cascade is uncertain, (n,). Raises ValueError for other heads."""
+        raise ValueError(f"a {self.kind} head without a cascade has no steps")
+
+
+HEADS: dict[str, type[Head]] = {}
+"""Every kind of head, by the name that artifacts carry. `classifiers.heads` fills it."""
+
 
 def require_shapes(arrays: Mapping[str, NDArray[Any]], expected: Mapping[str, tuple[tuple[int, ...], str]]) -> None:
-    """Raises ValueError unless `arrays` holds exactly the `expected` names, shapes and dtypes."""
+    """Raise ValueError unless `arrays` holds exactly the `expected` names, shapes and dtypes."""
     if set(arrays) != set(expected):
         raise ValueError(f"arrays are {sorted(arrays)}, expected {sorted(expected)}")
     for name, (shape, dtype) in expected.items():

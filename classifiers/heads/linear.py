@@ -1,4 +1,4 @@
-"""Softmax over linear scores: the control that every other head has to beat."""
+"""Softmax over linear scores: the baseline that every other head has to beat."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
@@ -11,9 +11,10 @@ from classifiers.heads.transform import Transform
 
 
 class LinearHead(Head):
-    """scores = z Wᵀ + b. Arrays in float32: W (K, m), b (K,).
+    """scores = z Wᵀ + b, with z the transformed vector. Arrays in float32: W (K, m), b (K,).
 
-    Any standardisation, and all of the transform that is affine, is folded in; m = d unless it makes random features.
+    Standardisation and the affine part of the transform are folded into W and b; m = d unless the transform makes
+    random features.
     """
 
     kind = "linear"

@@ -1,19 +1,19 @@
-"""How strange a vector is to a head, whatever its kind: relative Mahalanobis distance on unit-norm blocks.
+"""The outlier score of a vector for a head of any kind: relative Mahalanobis distance on unit-norm blocks.
 
-With m_k the class means, S the shrunk within-class and S₀ the shrunk total covariance of the training rows, all of
-unit-norm blocks (one block an encoder), and m₀ their mean:
+With m_k the class means, m₀ the mean, S the shrunk within-class covariance and S₀ the shrunk total covariance of the
+training rows, after every block of columns (one block an encoder) is set to unit norm:
 
     score(x) = min_k (x - m_k)ᵀ S⁻¹ (x - m_k)  -  (x - m₀)ᵀ S₀⁻¹ (x - m₀)
 
 Relative: Ren et al. 2021, arXiv 2106.09022. Unit norm: Müller and Hein 2025 (Mahalanobis++), arXiv 2505.18032.
 
-One shrinkage serves both covariances. Then S₀ - S is positive definite, so S⁻¹ - S₀⁻¹ is too, and the score rises
-with the distance from all classes in every direction. Shrunk each by its own OAS value it falls without bound in
-directions without between-class variance: of photos of objects shown to a head for garments, the AUROC was then 0.001
-instead of 0.999 (`benchmarks/outliers.py`).
+Both covariances have the same shrinkage. Then S₀ - S is positive definite, so S⁻¹ - S₀⁻¹ is too, and the score rises
+with the distance from all classes in every direction. If each covariance had its own OAS shrinkage, the score would
+fall without bound in directions without between-class variance: for a head for garments and photos of other objects,
+the AUROC was then 0.001 instead of 0.999 (`benchmarks/outliers.py`).
 
-It tells other things well, and other kinds of the same things badly: garments of five kinds from garments of five
-others at 0.48, which is chance, where the probability reaches 0.88.
+The score separates far out-of-distribution rows well and near ones badly. For a head that knows five kinds of
+garments, five other kinds have an AUROC of 0.48, which is chance; the largest probability reaches 0.88.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,12 +33,12 @@ from classifiers.heads.transform import unit_blocks
 
 @dataclass(frozen=True, slots=True)
 class PrecisionPair:
-    """What the distances are measured with, float64.
+    """The two precision matrices of the distances, float64.
 
     Attributes:
         within: S⁻¹, (d, d).
         total: S₀⁻¹, (d, d).
-        shrinkage: λ of both; OAS of the within-class covariance.
+        shrinkage: λ of both, from the OAS formula for the within-class covariance.
     """
 
     within: NDArray[np.float64]
@@ -47,7 +47,10 @@ class PrecisionPair:
 
     @classmethod
     def of(cls, statistics: GaussianStatistics) -> Self:
-        """Raises NotTrainable: fewer than two classes with rows, or no class with two different ones."""
+        """Return the precisions of these statistics.
+
+        Raises NotTrainable: fewer than two classes with rows, or no class with two different rows.
+        """
         within = statistics.covariance()
         if np.count_nonzero(statistics.present) < 2 or not within.any():
             raise NotTrainable("an outlier score needs two classes with rows, and one with two different rows")
@@ -59,14 +62,14 @@ class PrecisionPair:
 
 @dataclass(frozen=True, slots=True)
 class OutlierDetector:
-    """The score folded into one quadratic form and K linear ones; with z = x - c: min_k (b_k - 2 W_k·z) + zᵀ Q z.
+    """The score as one quadratic form and K linear ones. With z = x - c it is min_k (b_k - 2 W_k·z) + zᵀ Q z.
 
     Attributes:
-        edges: boundaries of the blocks that are set to unit norm first, (0, …, d); () for none.
-        W: S⁻¹ (m_k - c) as rows, float32 (K, d).
+        edges: column edges (0, …, d) of the blocks that are set to unit norm first; () for none.
+        W: row k is S⁻¹ (m_k - c), float32 (K, d).
         b: (m_k - c)ᵀ S⁻¹ (m_k - c), float32 (K,).
         centre: c, the mean of all rows, float32 (d,).
-        Q: S⁻¹ - S₀⁻¹, or S⁻¹ for the plain Mahalanobis distance, float32 (d, d).
+        Q: S⁻¹ - S₀⁻¹, or S⁻¹ for the Mahalanobis distance that is not relative, float32 (d, d).
     """
 
     edges: tuple[int, ...]
@@ -79,11 +82,11 @@ class OutlierDetector:
     def fold(
         cls, statistics: GaussianStatistics, solved: PrecisionPair, edges: Sequence[int], *, relative: bool = True
     ) -> Self:
-        """The detector of training rows that `unit_blocks` has set to unit norm with the same `edges`.
+        """Return the detector for training rows that `unit_blocks` has set to unit norm with the same `edges`.
 
         Args:
-            solved: of the same `statistics`.
-            relative: False leaves out the second distance (Lee et al. 2018, arXiv 1807.03888): for comparison.
+            solved: precisions of the same `statistics`.
+            relative: False leaves out the second distance (Lee et al. 2018, arXiv 1807.03888), for comparisons.
         """
         centre = statistics.centre()
         means = statistics.means()[statistics.present] - centre
@@ -97,19 +100,19 @@ class OutlierDetector:
         return len(self.centre)
 
     def score(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Larger = stranger, (n,), for finite float32 X (n, d)."""
+        """Return outlier scores (n,) of finite float32 X (n, d). A larger score is less ordinary."""
         z = unit_blocks(X, self.edges) - self.centre
         nearest = (self.b - 2 * (z @ self.W.T)).min(axis=1)
         return np.asarray(nearest + np.einsum("ij,ij->i", z @ self.Q, z))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Everything, by name; the edges as int64."""
+        """Return all fields by name; the edges as int64."""
         found = {field.name: getattr(self, field.name) for field in fields(self)}
         return found | {"edges": np.array(self.edges, np.int64)}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
-        """The inverse of `arrays`. Raises ValueError when names, shapes or edges do not fit together."""
+        """Return the detector of these `arrays`. Raises ValueError if names, shapes or edges do not fit together."""
         edges, W = (arrays.get(name, np.zeros((0, 0))) for name in ("edges", "W"))
         n_classes, dim = W.shape if W.ndim == 2 else (0, 0)
         shapes = {"W": (n_classes, dim), "b": (n_classes,), "centre": (dim,), "Q": (dim, dim)}
@@ -122,10 +125,10 @@ class OutlierDetector:
 
 
 def inverse(covariance: NDArray[np.float64], shrinkage: float) -> NDArray[np.float64]:
-    """The inverse of (1 - λ) C + λ (tr C / d) I, (d, d)."""
+    """Return the inverse of (1 - λ) C + λ (tr C / d) I, (d, d)."""
     return inverse_of_covariance(shrunk(covariance, shrinkage))
 
 
 def doubt(proba: NDArray[Any]) -> NDArray[Any]:
-    """1 - largest probability, (n,): the usual baseline (Hendrycks and Gimpel 2017, arXiv 1610.02136)."""
+    """Return 1 - the largest probability, (n,): the usual baseline (Hendrycks and Gimpel 2017, arXiv 1610.02136)."""
     return np.asarray(1 - proba.max(axis=1))

@@ -1,4 +1,4 @@
-"""What a head does to vectors before it scores them: unit norm, an affine map, random features."""
+"""Transforms of vectors before a head scores them: unit norm, an affine map, random features."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,22 +9,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 PREFIX = "transform."
-"""Of the names of its arrays among those of a head."""
+"""Prefix of the names of a transform's arrays among the arrays of a head."""
 
 
 @dataclass(frozen=True, slots=True)
 class Transform:
-    """x → z: each block of columns to unit norm, then x @ matrix + offset, then max(0, ·). Every step is optional.
+    """x → z: set each block of columns to unit norm, then x @ matrix + offset, then max(0, ·). Each part is optional.
 
-    Vectors are stored raw, so all of this belongs to the head: it changes results (arXiv 2312.14400).
+    Vectors are stored raw, so the transform belongs to the head: it changes results (arXiv 2312.14400).
 
     Attributes:
         dim: width d of x.
-        unit: column edges (0, …, d) of the blocks, one an encoder, that get unit norm each; () for none. A block of
-            zeros stays zero.
+        unit: column edges (0, …, d) of the blocks that are set to unit norm, one block an encoder; () for none. A
+            block of zeros stays zero.
         matrix: (d, m), or None for the identity.
         offset: (m,), or None for 0.
-        relu: negative values become 0 (random features as in RanPAC, arXiv 2307.02251).
+        relu: True if negative values become 0 (random features as in RanPAC, arXiv 2307.02251).
     """
 
     dim: int
@@ -40,16 +40,16 @@ class Transform:
 
     @property
     def affine(self) -> bool:
-        """Whether it has an affine map that a linear score could take over."""
+        """True if there is an affine map that can be folded into linear scores."""
         return not self.relu and (self.matrix is not None or self.offset is not None)
 
     @property
     def rowwise(self) -> Self:
-        """The part that no linear score can take over: the unit norm, or all of it with random features."""
+        """The part that cannot be folded into linear scores: the unit norm, or everything with random features."""
         return self if self.relu else replace(self, matrix=None, offset=None)
 
     def __call__(self, X: NDArray[Any]) -> NDArray[Any]:
-        """z (n, m) of x (n, d), in the precision of X. Never changes its input; may return it."""
+        """Return z (n, m) of x (n, d), in the precision of X. The input is never changed, but may be returned."""
         Z = unit_blocks(X, self.unit)
         if self.matrix is not None:
             Z = Z @ self.matrix.astype(Z.dtype, copy=False)
@@ -58,7 +58,7 @@ class Transform:
         return np.maximum(Z, 0) if self.relu else Z
 
     def folded(self, W: NDArray[Any], b: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-        """(W, b) for x, but for `rowwise`, of linear scores z Wᵀ + b: (K, m) → (K, d), exact."""
+        """Return (W, b) of the same linear scores for `rowwise(x)` instead of z: (K, m) → (K, d), exact."""
         if not self.affine:
             return W, b
         constant = b if self.offset is None else b + W @ self.offset
@@ -69,7 +69,7 @@ class Transform:
         return {PREFIX + name: each.astype(np.float32) for name, each in named.items() if each is not None}
 
     def settings(self) -> dict[str, Any]:
-        """What it is beside its arrays, JSON-able; empty for the identity, so that plain heads stay as they were."""
+        """Return everything but the arrays, JSON-serialisable; empty for the identity, as in protocol 1."""
         if not self.unit and self.matrix is None and self.offset is None:
             return {}
         described = {"dim": self.dim, "unit": list(self.unit), "relu": self.relu, "width": self.width}
@@ -77,7 +77,7 @@ class Transform:
 
     @staticmethod
     def shapes(settings: Mapping[str, Any]) -> dict[str, tuple[tuple[int, ...], str]]:
-        """Shapes and dtypes of its arrays, by what `settings` says. Raises KeyError, TypeError."""
+        """Return the shapes and dtypes of the arrays that `settings` describe. Raises KeyError, TypeError."""
         described = settings.get("transform", {"arrays": []})
         known = {"matrix": ("dim", "width"), "offset": ("width",)}
         return {
@@ -87,7 +87,10 @@ class Transform:
 
     @classmethod
     def from_arrays(cls, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], width: int) -> Self:
-        """The inverse of `arrays` and `settings`, for arrays of the right shapes; `width` for the identity.
+        """Return the transform of these `settings` and `arrays`, whose shapes were checked.
+
+        Args:
+            width: width of the identity, if the settings describe no transform.
 
         Raises:
             ValueError, KeyError, TypeError: settings that do not describe a transform.
@@ -99,24 +102,24 @@ class Transform:
 
 
 def unit_blocks(X: NDArray[Any], edges: Sequence[int]) -> NDArray[Any]:
-    """X (n, d) with every block of columns [edges[i], edges[i + 1]) at unit norm; X itself without edges."""
+    """Return X (n, d) with each block of columns [edges[i], edges[i + 1]) at unit norm; X itself without edges."""
     if not edges:
         return X
     return np.concatenate([unit_rows(X[:, start:stop]) for start, stop in pairwise(edges)], axis=1)
 
 
 def unit_rows(X: NDArray[Any]) -> NDArray[Any]:
-    """Rows of X (n, d) over their L2 norm; a row of zeros stays zero."""
+    """Return the rows of X (n, d) divided by their L2 norm; a row of zeros stays zero."""
     norms = np.sqrt(np.einsum("ij,ij->i", X, X, dtype=np.float64))
     norms[norms == 0] = 1.0
     units = np.empty(X.shape, X.dtype if X.dtype.kind == "f" else np.float64)
-    with np.errstate(invalid="ignore"):  # infinity becomes NaN, which whoever takes it refuses
+    with np.errstate(invalid="ignore"):  # infinity becomes NaN, which callers refuse
         np.divide(X, norms[:, None], out=units, casting="same_kind")  # in float64, so that no norm overflows
     return units
 
 
 def check_edges(edges: Sequence[int], dim: int) -> tuple[int, ...]:
-    """Column edges of blocks as a tuple. Raises ValueError unless they rise from 0 to `dim`."""
+    """Return the column edges of blocks as a tuple. Raises ValueError unless they rise from 0 to `dim`."""
     found = tuple(int(edge) for edge in edges)
     if len(found) < 2 or (found[0], found[-1]) != (0, dim) or any(a >= b for a, b in pairwise(found)):
         raise ValueError(f"blocks must be increasing edges that rise from 0 to {dim}, the width of X, got {found}")

@@ -1,4 +1,4 @@
-"""Classes that are known by their texts, with or without a Gaussian head of labelled rows beside them."""
+"""Zero-shot heads: classes known by the vectors of their texts, blended with a Gaussian head or not."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -12,7 +12,7 @@ from classifiers.heads.text import check_text
 from classifiers.heads.transform import check_edges, unit_blocks
 
 Blend = float | Literal["gaussian"]
-"""α of `folded`; "gaussian": the Gaussian part alone, which is α → ∞."""
+"""α of `folded`; "gaussian" for the Gaussian part alone, which is α → ∞."""
 
 
 def folded(
@@ -23,14 +23,14 @@ def folded(
     W: NDArray[Any] | None,
     b: NDArray[Any] | None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(M, c) of the scores u Mᵀ + c = scale · (u - m) Tᵀ + α (u Wᵀ + b), u: x at unit norm in every block.
+    """Return (M, c) of the scores u Mᵀ + c = scale · (u - m) Tᵀ + α (u Wᵀ + b), with u: x at unit norm in every block.
 
-    GDA for CLIP, arXiv 2402.04087, has scale 100 and m = 0. All parts are linear in u, so this is exact.
+    GDA for CLIP (arXiv 2402.04087) is scale = 100 and m = 0. All parts are linear in u, so folding is exact.
 
     Args:
         text: T (K, d).
         centre: m (d,).
-        W, b: (K, d), (K,) of the Gaussian part; None without one.
+        W, b: the Gaussian part, (K, d) and (K,); None without one.
     """
     M = text.astype(np.float64) * scale
     c = -M @ centre
@@ -42,11 +42,11 @@ def folded(
 
 
 class ZeroShotHead(Head):
-    """Cosines with one text vector a class, and perhaps linear scores learned from labelled rows, see `folded`.
+    """Cosines with one text vector a class, and optionally linear scores learned from labelled rows, see `folded`.
 
-    Arrays in float32: text (K, d), of norm 1 over the number of blocks in each, so that scores are mean cosines; centre
-    (d,); with a Gaussian part W (K, d), b (K,). Both parts are kept, so that the artifact tells what was learned from
-    what; scoring is one product.
+    Arrays in float32: text (K, d), where each block has norm 1 / (number of blocks), so that scores are mean cosines;
+    centre (d,); with a Gaussian part W (K, d), b (K,). The artifact keeps both parts; scoring is one product of the
+    folded parts.
     """
 
     kind = "zeroshot"
@@ -58,7 +58,7 @@ class ZeroShotHead(Head):
         settings: Mapping[str, Any],
         temperature: float = 1.0,
     ) -> None:
-        """`settings` hold scale, blend and blocks (column edges of the encoders), and whatever else is to be kept."""
+        """`settings` hold scale, blend, blocks (column edges of the encoders) and anything else to keep."""
         super().__init__(classes, temperature)
         self._arrays, self._settings = dict(arrays), dict(settings)
         self.text, self.centre = self._arrays["text"], self._arrays["centre"]
@@ -75,26 +75,26 @@ class ZeroShotHead(Head):
         return np.asarray(unit_blocks(X, self.edges) @ self._M.T + self._c)
 
     @property
-    def text_alone(self) -> bool:
-        """Whether it knows nothing of its classes but their texts, so that others can be asked."""
+    def knows_texts(self) -> bool:
+        """True if the head was made from texts alone: a Gaussian part knows only the classes that it was trained on."""
         return bool(self._settings["blend"] == 0)
 
     def with_labels(self, classes: Sequence[str], text: ArrayLike) -> Self:
-        """The same head for other classes, in the order given: nothing is retrained, and the temperature stays.
+        """Return the head for other classes, in the order given, without training. The temperature stays.
 
         Args:
-            classes: names (m,), m ≥ 2, each once.
-            text: their vectors (m, d), of any norm in each block, from the text sides that gave the head's own.
+            classes: unique names (m,), m ≥ 2.
+            text: vectors of their texts (m, d), any norm in each block, from the text encoders of the head's own texts.
 
         Raises:
-            BadVectors: another width or number of vectors, or one that is zero in a block.
-            ValueError: names that repeat, fewer than two, or a head with a part that was learned from rows.
+            BadVectors: another width or number of vectors, or a vector that is zero in a block.
+            ValueError: names that repeat, fewer than two names, or a head with a Gaussian part.
         """
         names = list(classes)
-        if not self.text_alone or len(names) < 2 or len(set(names)) != len(names):
+        if not self.knows_texts or len(names) < 2 or len(set(names)) != len(names):
             raise ValueError(
-                f"other classes are for a head from texts alone, at least two of them, each once; got {names[:20]} for "
-                f"blend {self._settings['blend']}"
+                "other classes need a head made from texts alone (blend 0) and at least two unique names; got "
+                f"{names[:20]} for blend {self._settings['blend']}"
             )
         rows = check_vectors(text, self.dim)
         blocks = [check_text(rows[:, low:high], len(names)) for low, high in pairwise(self.edges)]

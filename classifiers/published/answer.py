@@ -1,4 +1,4 @@
-"""What a head says of one vector."""
+"""The answer of a head for one row."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,20 +8,20 @@ Reason = Literal["low_probability", "outlier", "no_outlier_score"]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a head says of one vector.
+    """The answer of a head for one row.
 
     Attributes:
-        label: the most probable class, also where the head abstains.
-        probability: its calibrated probability.
-        top_k: (label, probability), most probable first.
-        labels: (label, probability) of those that reach their threshold, most probable first; None for heads that give
-            each row exactly one.
-        prediction_set: classes that together hold the true one with probability ≥ `coverage`, most probable
-            first, never empty; None for a head without validation rows.
-        coverage: as asked; None without a prediction set.
-        outlier_percentile: percent of the validation rows that are more ordinary than this one (0…100); None
-            for heads without an outlier score.
-        abstained: why the label should not be used, by the limits that were asked for; empty where it may be.
+        label: the most probable class, even if the head abstains.
+        probability: calibrated probability of `label`.
+        top_k: (class, probability), most probable first.
+        labels: (label, probability) for each label that reaches its threshold, most probable first; None if a row has
+            exactly one class.
+        prediction_set: classes, most probable first, that contain the true class with probability ≥ `coverage`; never
+            empty, None for a head without validation rows.
+        coverage: the coverage that was asked for; None without a prediction set.
+        outlier_percentile: percentage of validation rows with a lower outlier score, 0…100; None for a head without
+            outlier scores.
+        abstained: reasons not to use the label, by the limits that were asked for; empty if there are none.
     """
 
     label: str
@@ -37,7 +37,7 @@ class Answer:
 def reasons(
     probability: float, percentile: float | None, min_probability: float | None, max_outlier: float | None
 ) -> tuple[Reason, ...]:
-    """Why an answer should not be used, by limits of which any may be None."""
+    """Return the reasons not to use an answer. A limit of None is no limit."""
     found: list[Reason] = []
     if min_probability is not None and probability < min_probability:
         found.append("low_probability")

@@ -1,8 +1,7 @@
-"""A head as a folder: manifest.json, head.safetensors, report files. Never pickle; digests checked first."""
+"""A head as a folder: manifest.json, head.safetensors and report files. No pickle; digests are checked first."""
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,19 +19,20 @@ from classifiers.heads.base import Head
 from classifiers.heads.outlier import OutlierDetector
 from classifiers.published.head import PublishedHead
 from classifiers.published.manifest import PROTOCOL, ArrayShape, Manifest, TrainingRecord
+from embedder import folders
 
 MANIFEST = "manifest.json"
 ARRAYS = "head.safetensors"
 OUTLIER = "outlier.safetensors"
-"""The outlier detector, for heads that have one."""
+"""File of the outlier detector, for heads that have one."""
 
 
 def pack(head: Head, record: TrainingRecord, extra: Mapping[str, bytes]) -> tuple[Manifest, dict[str, bytes]]:
-    """The manifest, and every file of the folder by name.
+    """Return the manifest, and the content of every file of the folder by name.
 
     Args:
-        extra: report files by name, and what `outlier_file` gives. They count as content, so no times or durations
-            belong in them.
+        extra: content of report files by name, and that of `outlier_file`. The files are part of the head's digest, so
+            they must hold no times or durations.
     """
     arrays = {name: np.ascontiguousarray(array) for name, array in head.arrays().items()}
     files = {ARRAYS: save_arrays(arrays), **extra}
@@ -48,43 +48,26 @@ def pack(head: Head, record: TrainingRecord, extra: Mapping[str, bytes]) -> tupl
 
 
 def outlier_file(detector: OutlierDetector | None) -> dict[str, bytes]:
-    """The detector as a file of the head's folder, by name; nothing for None."""
+    """Return the detector as a file of the head's folder, content by name; empty for None."""
     return {} if detector is None else {OUTLIER: save_arrays(detector.arrays())}
 
 
-def write(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Writes the files into a new folder, on the disk when this returns. Renaming it is the caller's."""
-    folder.mkdir(parents=True)
-    for name, data in files.items():
-        with (folder / name).open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    sync_folder(folder)
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes the names in a folder last through a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def save(folder: Path, head: Head, record: TrainingRecord, extra: Mapping[str, bytes] | None = None) -> Path:
-    """Writes a head to `folder / version` and returns that path; for heads kept outside a registry."""
+    """Write a head to `folder / version` and return that path, for heads outside a registry.
+
+    Raises FileExistsError if that version exists.
+    """
     manifest, files = pack(head, record, extra or {})
     path = folder / manifest.version()
-    write(path, files)
+    folders.write_whole(path, files)
     return path
 
 
 def load(folder: Path) -> PublishedHead:
-    """The head in a version folder, which lies in a folder of the head's name.
+    """Return the head in a version folder, whose parent folder has the head's name.
 
     Raises:
-        BadArtifact: anything missing, changed since it was written, of another protocol, or not a head.
+        BadArtifact: a file is missing, was changed, is of an unknown protocol, or makes no head.
     """
     manifest = read_manifest(folder)
     contents = {name: _checked(folder, name, digest) for name, digest in manifest.files.items()}
@@ -113,6 +96,7 @@ def load(folder: Path) -> PublishedHead:
 
 
 def _detector(folder: Path, data: bytes | None, dim: int) -> OutlierDetector | None:
+    """Return the detector of the outlier file's content; None without one. Raises BadArtifact."""
     if data is None:
         return None
     arrays = _arrays(folder, OUTLIER, data)
@@ -126,7 +110,7 @@ def _detector(folder: Path, data: bytes | None, dim: int) -> OutlierDetector | N
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a version folder. Raises BadArtifact."""
+    """Return the manifest of a version folder. Raises BadArtifact."""
     raw = _json(folder)
     if raw.get("protocol") not in range(1, PROTOCOL + 1):
         raise BadArtifact(
@@ -159,6 +143,7 @@ def _json(folder: Path) -> dict[str, Any]:
 
 
 def _checked(folder: Path, name: str, digest: str) -> bytes:
+    """Return the content of a file, after its digest was checked. Raises BadArtifact."""
     try:
         data = (folder / name).read_bytes()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""A head as it is served: what `answer` gives for a batch of vectors."""
+"""A published head: what is served under a name and a version, and answers for a batch of vectors."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -11,27 +11,22 @@ from classifiers.errors import NoOutlierScore, NoTexts, UnknownCoverage, Unknown
 from classifiers.evaluation.calibration import outlier_percentile
 from classifiers.evaluation.conformal import NONCONFORMITY, SETS, Sets, prediction_sets, threshold
 from classifiers.heads.base import Head, best, check_vectors, probabilities
-from classifiers.heads.fusion.head import FusionHead
-from classifiers.heads.multilabel.base import LabelsHead
-from classifiers.heads.multilabel.decoder import DecoderHead
 from classifiers.heads.outlier import OutlierDetector
-from classifiers.heads.text import TextHead
-from classifiers.heads.zeroshot import ZeroShotHead
 from classifiers.published.answer import Answer, reasons
+from classifiers.published.inputs import Input
 from classifiers.published.manifest import Conformal, EncoderBlock, Manifest, side_by_side
-
-TOKENS = " tokens"
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedHead:
-    """One version of a named head, loaded. Never changed, so any number of threads may ask it.
+    """One loaded version of a named head. It never changes, so threads may share it.
 
     Attributes:
-        detector: what gives outlier percentiles, where the head has one.
-        missing: names of the encoders that it was trained on and now does without, see `from_some`.
-        accuracy_lost: by that, measured when it was trained; negative where it did better, None where not measured.
-        asked: names of the encoders of a cascade's first stages, which it answers from, see `stopped_before`.
+        detector: gives the outlier percentiles; None if the head has none.
+        missing: names of the encoders that this head was trained on and now answers without, see `from_some`.
+        accuracy_lost: without the missing encoders, measured at training; negative if the accuracy was higher without
+            them, None if it was not measured.
+        asked: names of the encoders of a cascade's first steps if it answers from these alone, see `stopped_before`.
     """
 
     name: str
@@ -45,105 +40,98 @@ class PublishedHead:
 
     @property
     def fingerprints(self) -> tuple[str, ...]:
-        """Fingerprints of the encoders whose vectors it takes, in the order of their columns."""
+        """Fingerprints of the encoders that the head reads, in the order of their columns."""
         return tuple(encoder.fingerprint for encoder in self.manifest.encoders)
 
     @property
-    def reads_tokens(self) -> bool:
-        """Whether it reads the tokens of pictures, flattened, in place of their vectors."""
-        return isinstance(self.head, DecoderHead)
+    def inputs(self) -> tuple[Input, ...]:
+        """The inputs that the head reads, in the order of their columns."""
+        return tuple(Input(fingerprint, self.head.reads_tokens) for fingerprint in self.fingerprints)
 
     @property
-    def inputs(self) -> tuple[str, ...]:
-        """What it answers from: the fingerprints, each with `TOKENS` behind it where their tokens are read."""
-        return tuple(each + TOKENS if self.reads_tokens else each for each in self.fingerprints)
+    def steps(self) -> tuple[Input, ...]:
+        """The inputs in the order in which a cascade asks for them; empty for all other heads."""
+        return tuple(self.inputs[number] for number in self.head.steps)
 
-    def can_answer(self, inputs: Collection[str]) -> bool:
-        """Whether its `inputs` are among these: all, or for a fused head any of them."""
-        enough = any if isinstance(self.head, FusionHead) else all
+    def can_answer(self, inputs: Collection[Input]) -> bool:
+        """True if all inputs of the head are among these; for a fused head, if any of them is."""
+        enough = any if self.head.partial else all
         return enough(each in inputs for each in self.inputs)
 
-    def from_some(self, fingerprints: Collection[str]) -> Self:
-        """The head for vectors of those of its encoders alone that are among these, if it `can_answer` from them.
+    def require(self, inputs: Collection[Input]) -> None:
+        """Raise WrongFingerprint unless the head `can_answer` from these inputs."""
+        if not self.can_answer(inputs):
+            pairs = zip(self.manifest.encoders, self.inputs, strict=True)
+            expected = tuple(f"{encoder.name} ({each})" for encoder, each in pairs)
+            raise WrongFingerprint(self.name, expected, tuple(str(each) for each in sorted(inputs)))
 
-        What was calibrated on all of them is left out: prediction sets and outlier percentiles.
+    def from_some(self, inputs: Collection[Input]) -> Self:
+        """Return the head for those of its inputs that are among these; itself if it needs or has them all.
+
+        Prediction sets and outlier percentiles are left out, because they were calibrated on all encoders.
         """
-        there = [i for i, fingerprint in enumerate(self.fingerprints) if fingerprint in fingerprints]
-        encoders = self.manifest.encoders
-        if len(there) == len(encoders) or not isinstance(self.head, FusionHead):
+        there = [number for number, each in enumerate(self.inputs) if each in inputs]
+        if len(there) == len(self.inputs) or not self.head.partial:
             return self
         return replace(
             self,
             head=self.head.only(there),
             manifest=self._manifest_of(there).model_copy(update={"conformal": {}}),
             detector=None,
-            missing=tuple(encoder.name for i, encoder in enumerate(encoders) if i not in there),
+            missing=tuple(each.name for number, each in enumerate(self.manifest.encoders) if number not in there),
             accuracy_lost=self.head.loss_without(there),
         )
 
-    @property
-    def stages(self) -> tuple[str, ...]:
-        """Fingerprints of its encoders in the order in which a cascade asks them; empty for all other heads."""
-        order = self.head.stages if isinstance(self.head, FusionHead) else ()
-        return tuple(self.fingerprints[member] for member in order)
+    def stopped_before(self, inputs: Collection[Input]) -> Self:
+        """Return the cascade for its first steps up to the first that is not among these inputs.
 
-    def stopped_before(self, fingerprints: Collection[str]) -> Self:
-        """The cascade for vectors of its leading stages that are among these, for rows that it is sure of by then.
-
-        It says of them what the whole one says, but for outlier percentiles, which take the vectors of all encoders.
+        It returns the same answer as the full cascade for rows that stop at these steps, but no outlier percentile,
+        which takes the vectors of all encoders. For all other heads it is the head itself.
         """
-        count = next((n for n, stage in enumerate(self.stages) if stage not in fingerprints), len(self.stages))
-        if not isinstance(self.head, FusionHead) or count == len(self.stages):
+        count = next((n for n, step in enumerate(self.steps) if step not in inputs), len(self.steps))
+        if count == len(self.steps):
             return self
-        order = self.head.stages[:count]
+        order = self.head.steps[:count]
         return replace(
             self,
-            head=self.head.first_stages(count),
+            head=self.head.first_steps(count),
             manifest=self._manifest_of(sorted(order)),
             detector=None,
-            asked=tuple(self.manifest.encoders[member].name for member in order),
+            asked=tuple(self.manifest.encoders[number].name for number in order),
         )
 
     def unsure(self, X: ArrayLike) -> NDArray[np.bool_]:
-        """Which rows of X (n, d) a cascade is not sure enough of, at any stage, (n,). Raises BadVectors."""
-        if not isinstance(self.head, FusionHead):
-            raise ValueError(f"head {self.name!r} is no cascade")
+        """True for the rows of X (n, d) on which a cascade is uncertain at every step, (n,).
+
+        Raises BadVectors; ValueError for heads that are no cascade.
+        """
         return self.head.unsure(X)
 
-    def _manifest_of(self, members: Sequence[int]) -> Manifest:
-        """The manifest of the head for these encoders' columns alone, without outlier percentiles."""
-        kept = side_by_side([self.manifest.encoders[member] for member in members])
+    def _manifest_of(self, numbers: Sequence[int]) -> Manifest:
+        """Return the manifest of the head for the columns of these encoders alone, without outlier percentiles."""
+        kept = side_by_side([self.manifest.encoders[number] for number in numbers])
         return self.manifest.model_copy(update={"encoders": kept, "outlier": ()})
 
-    def require(self, inputs: Collection[str]) -> None:
-        """Raises WrongFingerprint unless it can answer from these, see `can_answer`."""
-        if not self.can_answer(inputs):
-            names = [encoder.name for encoder in self.manifest.encoders]
-            expected = tuple(f"{name} ({read})" for name, read in zip(names, self.inputs, strict=True))
-            raise WrongFingerprint(self.name, expected, tuple(sorted(inputs)))
-
     def require_texts(self) -> tuple[tuple[EncoderBlock, ...], tuple[str, ...]]:
-        """The encoders whose texts name its labels, and the prompts. Raises NoTexts for a head without such texts."""
-        head, prompts = self.head, self.manifest.parameters.get("prompts")
-        known = isinstance(head, TextHead) and head.text is not None
-        if not (known or (isinstance(head, ZeroShotHead) and head.text_alone)) or not isinstance(prompts, list):
-            raise NoTexts(self.name, self.manifest.kind, head.classes)
+        """Return the encoders whose texts name the labels, and the prompts. Raises NoTexts if the head has no texts."""
+        prompts = self.manifest.parameters.get("prompts")
+        if not self.head.knows_texts or not isinstance(prompts, list):
+            raise NoTexts(self.name, self.manifest.kind, self.head.classes)
         return self.manifest.encoders, tuple(str(prompt) for prompt in prompts)
 
     def with_labels(self, labels: Sequence[str], text: ArrayLike) -> Self:
-        """The head for other labels, see `TextHead.with_labels`, without the prediction sets of its own.
+        """Return the head for other labels, see `Head.with_labels`, without the prediction sets of its own labels.
 
         Raises NoTexts, BadVectors.
         """
         self.require_texts()
-        assert isinstance(self.head, TextHead | ZeroShotHead)  # noqa: S101  # for mypy: just checked
         manifest = self.manifest.model_copy(update={"conformal": {}})
         return replace(self, head=self.head.with_labels(labels, text), manifest=manifest)
 
     def require_answerable(
         self, *, coverage: float = 0.9, sets: Sets = "lac", max_outlier: float | None = None
     ) -> None:
-        """Raises what `answer` would raise for these, before there are vectors."""
+        """Raise the errors that `answer` would raise for these options, before anything is embedded."""
         if sets not in SETS:
             raise UnknownSets(sets, SETS)
         if not 0 < coverage < 1:
@@ -166,17 +154,19 @@ class PublishedHead:
         min_probability: float | None = None,
         max_outlier: float | None = None,
     ) -> list[Answer]:
-        """One answer per row of X (n, d), n ≥ 0.
+        """Return one answer for each row of X (n, d), n ≥ 0.
 
         Args:
-            coverage: of the prediction sets, between 0 and 1; above n / (n + 1) of n validation rows every class is
-                in every set.
-            sets: kind of prediction set, see `classifiers.evaluation.conformal`.
-            min_probability, max_outlier: abstain below this probability, or above this outlier percentile.
+            top_k: number of classes in the ranking, at least 1.
+            coverage: probability, between 0 and 1, that a prediction set contains the true class. With n validation
+                rows, every set holds every class if it is above n / (n + 1).
+            sets: nonconformity score of the prediction sets, see `classifiers.evaluation.conformal`.
+            min_probability: abstain if the probability is below.
+            max_outlier: abstain if the outlier percentile is above.
 
         Raises:
             BadVectors: wrong width, or values that are not finite.
-            UnknownCoverage, UnknownSets: what was not calibrated.
+            UnknownCoverage, UnknownSets: prediction sets that the head was not calibrated for.
             NoOutlierScore: `max_outlier` for a head without outlier percentiles.
             ValueError: `top_k` below 1.
         """
@@ -210,18 +200,18 @@ class PublishedHead:
     def _given(
         self, scores: NDArray[np.float32], proba: NDArray[np.float32], names: NDArray[Any]
     ) -> Sequence[tuple[tuple[str, float], ...] | None]:
-        """The labels that reach their thresholds, with their probabilities, per row; None where a row has just one."""
-        if not isinstance(self.head, LabelsHead):
+        """Return each row's labels with their probabilities, most probable first; None if a row has exactly one."""
+        given = self.head.labels_of(scores)
+        if given is None:
             return [None] * len(scores)
-        reached = scores >= self.head.thresholds.labels
         order = np.argsort(-proba, axis=1, kind="stable")
         return [
             tuple(zip(names[some].tolist(), row[some].tolist(), strict=True))
-            for row, some in ((p, ranked[r[ranked]]) for p, r, ranked in zip(proba, reached, order, strict=True))
+            for row, some in ((p, ranked[r[ranked]]) for p, r, ranked in zip(proba, given, order, strict=True))
         ]
 
     def _inside(self, proba: NDArray[np.float32], coverage: float, sets: Sets) -> NDArray[np.bool_] | None:
-        """Which classes are in the prediction set, (n, K); None without validation rows."""
+        """True for the classes in each row's prediction set, (n, K); None if the head had no validation rows."""
         stored = self.manifest.conformal
         if isinstance(stored, Conformal):
             most = threshold(getattr(stored, sets), stored.rows, coverage)
@@ -234,7 +224,7 @@ class PublishedHead:
             return [None] * len(vectors)
         if self.detector:
             return _listed(outlier_percentile(self.detector.score(vectors), quantiles))
-        density = self.head.log_density(vectors)  # before protocol 3: the larger, the more ordinary
+        density = self.head.log_density(vectors)  # protocols 1 and 2: a larger density is more ordinary
         if density is None:
             return [None] * len(vectors)
         return _listed(outlier_percentile(-density, [-quantile for quantile in reversed(quantiles)]))

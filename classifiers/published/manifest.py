@@ -1,4 +1,4 @@
-"""What stands in a head's manifest.json, checked at the door."""
+"""The manifest.json of a published head, validated when it is read."""
 
 import hashlib
 import json
@@ -21,16 +21,17 @@ from pydantic import (
 from classifiers.evaluation.conformal import kept_ranks
 
 PROTOCOL = 3
-"""Raised when an older reader would misread a head folder. Readers keep reading every earlier protocol.
+"""Version of the folder format. It goes up if an older version of this package would misread a folder; all earlier
+protocols can be read.
 
-1: heads score vectors as they are; `conformal` holds thresholds of four coverages, `outlier` quantiles of the head's
-log density. 2: settings may hold a transform. 3: `conformal` holds nonconformity scores, `outlier` quantiles of the
-score of outlier.safetensors.
+1: heads score vectors without a transform; `conformal` holds thresholds for four coverages, `outlier` quantiles of the
+head's log density. 2: settings may hold a transform. 3: `conformal` holds nonconformity scores, `outlier` quantiles of
+the score of outlier.safetensors.
 """
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*\.[a-z0-9]+$", max_length=80)]
-"""No slash, no leading dot, no '..': a file of the head's own folder and nothing else."""
+"""Name of a file in the head's own folder: no slash, no leading dot, no '..'."""
 
 
 class _Strict(BaseModel):
@@ -38,7 +39,7 @@ class _Strict(BaseModel):
 
 
 class EncoderBlock(_Strict):
-    """Which columns of a head's vectors one encoder fills: [start, stop)."""
+    """One encoder of a head, and the columns [start, stop) of the head's vectors that it fills."""
 
     name: str
     fingerprint: Sha256
@@ -46,7 +47,7 @@ class EncoderBlock(_Strict):
 
 
 def side_by_side(encoders: Sequence[EncoderBlock]) -> tuple[EncoderBlock, ...]:
-    """The same encoders with columns that follow each other from 0 on."""
+    """Return the encoders with columns that follow each other, starting at 0."""
     ends = list(accumulate(encoder.columns[1] - encoder.columns[0] for encoder in encoders))
     return tuple(
         encoder.model_copy(update={"columns": columns})
@@ -60,11 +61,11 @@ class ArrayShape(_Strict):
 
 
 class Conformal(_Strict):
-    """What prediction sets need of the calibration rows (see `classifiers.evaluation.conformal`).
+    """Nonconformity scores of the calibration rows, for prediction sets (see `classifiers.evaluation.conformal`).
 
     Attributes:
-        rows: how many there were.
-        lac, aps: the nonconformity scores that were kept of each kind, smallest first.
+        rows: number of calibration rows.
+        lac, aps: scores of each kind that were kept, smallest first.
     """
 
     rows: int = Field(ge=1)
@@ -75,24 +76,24 @@ class Conformal(_Strict):
     def _as_many_as_are_kept(self) -> Self:
         for scores in (self.lac, self.aps):
             if len(scores) != len(kept_ranks(self.rows)) or list(scores) != sorted(scores):
-                raise ValueError(f"{len(scores)} scores of {self.rows} rows, or not in order")
+                raise ValueError(f"{len(scores)} scores of {self.rows} rows, or the scores are not in order")
         return self
 
 
 class TrainingRecord(_Strict):
-    """Where a head comes from and what was measured: all that its arrays do not say.
+    """How a head was trained and what was measured.
 
     Attributes:
         parameters: hyper-parameters of the estimator.
-        encoders: whose vectors the head takes, with their columns, in order.
-        snapshot: table versions the head was trained on.
-        training_ids: sha256 over the sorted asset ids of the training rows, each followed by a newline.
-        counts: training rows per class, in the order of the classes.
+        encoders: the encoders that the head reads, with their columns, in order.
+        snapshot: versions of the tables that the head was trained on.
+        training_ids: sha256 of the sorted asset ids of the training rows, each followed by a newline.
+        counts: number of training rows of every class, in the order of the classes.
         metrics: split → metric → value.
-        conformal: what gives prediction sets; empty when there were no rows to calibrate on. Before protocol 3:
-            coverage → least probability in the prediction set.
+        conformal: nonconformity scores for prediction sets; empty if there were no validation rows. Before protocol 3:
+            coverage → lowest probability in the prediction set.
         outlier: quantiles of the validation rows' outlier scores (before protocol 3: of their log density), smallest
-            first; empty when there are none.
+            first; empty if the head has no outlier score.
         packages: versions of the packages that made the head.
     """
 
@@ -119,12 +120,12 @@ class TrainingRecord(_Strict):
 
     @property
     def dim(self) -> int:
-        """Width of the vectors: all encoders' columns together."""
+        """Width of the vectors: the columns of all encoders."""
         return self.encoders[-1].columns[1]
 
 
 class Manifest(TrainingRecord):
-    """A training record with the head itself: its kind, classes, arrays and the digests of its files."""
+    """A training record, and the kind, classes, arrays and file digests of the head."""
 
     protocol: Literal[1, 2, 3] = 3
     kind: str
@@ -143,22 +144,22 @@ class Manifest(TrainingRecord):
         return self
 
     def digest(self) -> str:
-        """12 hex digits over all that makes two heads the same content: everything but time and snapshot.
+        """Return 12 hex digits of the sha256 of all content: everything but the time and the snapshot.
 
-        A snapshot says when the rows were read; what was read is in the statistics and the ids' digest.
+        Two heads trained on the same rows from two snapshots have the same content.
         """
         content: dict[str, Any] = self.model_dump(mode="json", exclude={"created_at", "snapshot"})
         text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def version(self) -> str:
-        """UTC time to the millisecond and the digest, e.g. ``20260102T030405678Z-0123456789ab``."""
+        """Return the UTC time to the millisecond and the digest, e.g. ``20260102T030405678Z-0123456789ab``."""
         time = self.created_at.astimezone(UTC)
         return f"{time:%Y%m%dT%H%M%S}{time.microsecond // 1000:03d}Z-{self.digest()}"
 
 
 def package_versions(packages: Sequence[str]) -> dict[str, str]:
-    """Their versions, where installed."""
+    """Return the versions of those packages that are installed."""
     versions = {}
     for package in packages:
         try:

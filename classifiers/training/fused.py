@@ -84,5 +84,5 @@ def curve(head: FusionHead, scores: NDArray[Any], codes: NDArray[np.int64]) -> l
     cascade = head.combiner.cascade
     if cascade is None:
         return []
-    stages = cascade.stage_scores(log_softmax(scores, head.combiner.temperatures))
+    stages = cascade.step_scores(log_softmax(scores, head.combiner.temperatures))
     return cascade_curve(stages, codes, cascade.spent(), sorted({*THRESHOLDS, cascade.threshold}))

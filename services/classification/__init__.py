@@ -1,12 +1,14 @@
-"""The classification service (no torch): answers of trained heads for images, stored ids or vectors."""
+"""The classification service: answers of trained heads for files, stored ids or vectors. It needs no torch."""
 
 from fastapi import FastAPI
 
-from services.classification.routes import router
+from services.classification.routes import is_ready, router
 from services.classification.state import ClassificationService
 from services.settings import Settings
 from services.web.app import make_app
 
 
 def create_app(settings: Settings) -> FastAPI:
-    return make_app(ClassificationService(settings), router, "Headwater classification", "Answers of trained heads.")
+    """Return the app of the classification service."""
+    service = ClassificationService(settings)
+    return make_app(service, router, "Headwater classification", "Answers of trained heads.", ready=is_ready)

@@ -1,4 +1,4 @@
-"""From vectors to answers: one pass of each head over the items that have all the vectors it reads."""
+"""Answers of heads as JSON: each head scores all items that have the vectors it reads in one pass."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -7,18 +7,21 @@ import numpy as np
 
 from classifiers.evaluation.conformal import Sets
 from classifiers.published.answer import Answer
+from classifiers.published.asking import answerable
 from classifiers.published.head import PublishedHead
-from services.classification.vectors import ByEncoder, answerable
+from services.classification.vectors import Columns
 from services.web.metrics import Metrics
 from services.web.schemas import ClassifiedItem, HeadAnswer, PredictionSet, Ranked
+from services.web.wire import Vectored
 
 OTHER_MODALITY = "wrong_modality"
-"""No problem of an item that another head has answered: heads of sounds and of pictures may be asked together."""
+"""Code of an item's problem that is left out if another head has answered the item: heads for sounds and heads for
+images may be asked together."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a request asks of every head, see `PublishedHead.answer`."""
+    """Options of a request that hold for every head, see `PublishedHead.answer`."""
 
     top_k: int
     coverage: float
@@ -32,28 +35,34 @@ class Options:
 
 
 def answer(
-    by_encoder: ByEncoder, heads: Sequence[PublishedHead], options: Options, metrics: Metrics
+    columns: Columns, heads: Sequence[PublishedHead], options: Options, metrics: Metrics
 ) -> list[ClassifiedItem]:
-    """An item for each item of the request: the answers of all heads, or the problem that it has."""
-    columns = list(by_encoder.values())
-    items = [ClassifiedItem(id=part.id, name=part.name) for part in columns[0]]
+    """Return an item for each item of the request: the answers of all heads, or the item's problem."""
+    parts = list(zip(*columns.values(), strict=True))
+    items = [_named(each) for each in parts]
     with metrics.timed("head"):
         for head in heads:
-            for i, found in _answers(head, by_encoder, options):
+            for i, found in _answers(head, columns, options):
                 items[i].answers.append(found)
-    for i, item in enumerate(items):
+    for item, each in zip(items, parts, strict=True):
         if len(item.answers) < len(heads):
-            problems = [part.error for part in (column[i] for column in columns) if part.error]
+            problems = [part.error for part in each if part.error]
             real = [each for each in problems if each.code != OTHER_MODALITY]
             item.error = next(iter(real or problems), None) if real or not item.answers else None
     return items
 
 
-def _answers(head: PublishedHead, by_encoder: ByEncoder, options: Options) -> Iterator[tuple[int, HeadAnswer]]:
-    """The number of each item that the head can answer, and the answer."""
-    for asked, rows in answerable(head, by_encoder):
-        answers = asked.answer(np.stack(list(rows.values())), **asdict(options))
-        yield from ((i, _as_json(asked, found, options)) for i, found in zip(rows, answers, strict=True))
+def _named(parts: Sequence[Vectored]) -> ClassifiedItem:
+    """Return the item without answers. A cascade's expensive inputs may lack the id, which embedding finds out."""
+    id_ = next((part.id for part in parts if part.id is not None), None)
+    return ClassifiedItem(id=id_, name=parts[0].name)
+
+
+def _answers(head: PublishedHead, columns: Columns, options: Options) -> Iterator[tuple[int, HeadAnswer]]:
+    """Yield the number of each item that the head can answer, with the answer."""
+    for answering, vectors in answerable(head, columns):
+        answers = answering.answer(np.stack(list(vectors.values())), **asdict(options))
+        yield from ((i, _as_json(answering, found, options)) for i, found in zip(vectors, answers, strict=True))
 
 
 def _as_json(head: PublishedHead, found: Answer, options: Options) -> HeadAnswer:

@@ -1,18 +1,20 @@
-"""The classification service's endpoints. No `try` here: `services.web.middleware` maps every error in one table."""
+"""Endpoints of the classification service. They catch no errors: `services.web.errors` has one table of all answers."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from classifiers.evaluation.conformal import Sets
 from classifiers.published.head import PublishedHead
 from embedder.spec import Modality
-from services.classification import images, search, vectors
+from services.classification import media, search, vectors
 from services.classification.answers import Options, answer
+from services.classification.readiness import Capability
 from services.classification.state import ClassificationService
 from services.classification.texts import parse_labels
 from services.web.schemas import AliasRequest, ClassifyBody, ClassifyResponse, HeadsResponse, SearchResponse
@@ -28,8 +30,11 @@ async def _service(request: Request) -> ClassificationService:
 
 
 Service = Annotated[ClassificationService, Depends(_service)]
-HeadRefs = Annotated[list[str] | None, Query(description="name, name@alias or name@version; repeat for more")]
+HeadRefs = Annotated[
+    list[str] | None, Query(description="name, name@alias or name@version of a head; repeat it for several heads")
+]
 EncoderName = Annotated[str, Query(description="name or fingerprint of an encoder with stored vectors")]
+MAX_OUTLIER = "abstain above this outlier percentile, the percentage of validation rows that look more ordinary"
 HowMany = Annotated[int, Query(ge=1, le=1000)]
 
 
@@ -49,34 +54,51 @@ async def classify(
     service: Service,
     head: HeadRefs = None,
     top_k: HowMany = 5,
-    coverage: Annotated[float, Query(gt=0, lt=1, description="of the prediction set")] = 0.9,
-    sets: Annotated[Sets, Query(description="kind of prediction set")] = "lac",
-    min_probability: Annotated[float | None, Query(ge=0, le=1, description="abstain below it")] = None,
-    max_outlier: Annotated[float | None, Query(ge=0, le=100, description="abstain above this percentile")] = None,
+    coverage: Annotated[
+        float, Query(gt=0, lt=1, description="probability that the prediction set contains the true class")
+    ] = 0.9,
+    sets: Annotated[
+        Sets,
+        Query(description="kind of prediction set: lac is smallest on average, aps grows where the head is unsure"),
+    ] = "lac",
+    min_probability: Annotated[
+        float | None, Query(ge=0, le=1, description="abstain if the probability is below this value")
+    ] = None,
+    max_outlier: Annotated[float | None, Query(ge=0, le=100, description=MAX_OUTLIER)] = None,
     labels: Annotated[
-        str | None, Query(description="names separated by commas, in place of the head's own; for heads with texts")
+        str | None, Query(description="names separated by commas, instead of the labels of a head that knows texts")
     ] = None,
     modality: Annotated[Modality | None, Query(description=READ_AS)] = None,
 ) -> ClassifyResponse:
     heads = await service.heads(head or [])
-    for published in heads:  # refuses what it can't answer before anything is embedded
+    for published in heads:  # refuse before anything is embedded
         published.require_answerable(coverage=coverage, sets=sets, max_outlier=max_outlier)
     if labels is not None:
         heads = await service.texts.asked_for(heads, parse_labels(labels, service.settings.max_items))
-    by_encoder = await _vectors(request, service, heads, modality, all_stages=max_outlier is not None)
+    columns = await _vectors(request, service, heads, modality, all_steps=max_outlier is not None)
     options = Options(top_k, coverage, sets, min_probability, max_outlier)
-    items = await run_in_threadpool(answer, by_encoder, heads, options, service.metrics)
+    items = await run_in_threadpool(answer, columns, heads, options, service.metrics)
     for item in items:
         service.metrics.item(item.error.code if item.error else "ok")
     return ClassifyResponse(items=items)
 
 
-@router.get("/heads", summary="Every head with its versions and aliases, and those that were refused")
+async def is_ready(  # GET /health/ready, see `create_app`
+    service: Service,
+    needs: Annotated[
+        list[Capability], Query(description="answer 503 unless this is ready too; repeat it for several")
+    ] = [],  # noqa: B006 - never changed
+) -> JSONResponse:
+    ready, details = await service.ready(needs)
+    return JSONResponse({"ready": ready, **details}, status_code=200 if ready else 503)
+
+
+@router.get("/heads", summary="All heads with their versions and aliases, and the reasons why others were refused")
 async def list_heads(service: Service) -> HeadsResponse:
     return await run_in_threadpool(service.catalogue)
 
 
-@router.get("/heads/{name}", summary="One head: its latest version's manifest")
+@router.get("/heads/{name}", summary="The manifest of a head's latest version")
 async def show_head(name: str, service: Service) -> dict[str, Any]:
     [head] = await service.heads([name])
     return {"name": head.name, "version": head.version, "manifest": head.manifest.model_dump(mode="json")}
@@ -92,8 +114,8 @@ async def set_alias(name: str, body: AliasRequest, service: Service) -> HeadsRes
 async def search_by_id_or_text(
     service: Service,
     encoder: EncoderName,
-    id: Annotated[str | None, Query(description="of a stored asset")] = None,
-    text: Annotated[str | None, Query(description="what to look for, in words")] = None,
+    id: Annotated[str | None, Query(description="id of a stored asset")] = None,
+    text: Annotated[str | None, Query(description="description of what to look for")] = None,
     k: HowMany = 10,
 ) -> SearchResponse:
     return await search.by_id_or_text(service, encoder, id, text, k)
@@ -115,17 +137,17 @@ async def _vectors(
     heads: Sequence[PublishedHead],
     modality: Modality | None,
     *,
-    all_stages: bool,
-) -> vectors.ByEncoder:
+    all_steps: bool,
+) -> vectors.Columns:
     limit = service.settings.max_items
     if not request.headers.get("content-type", "").startswith("application/json"):
         uploads = await read_uploads(request, limit, modality)
-        return await images.of_images(service, uploads, heads, all_stages=all_stages)
+        return await media.of_media(service, uploads, heads, all_steps=all_steps)
     body = _parse_body(await request.body())
     if body.images is not None:
         check_count(len(body.images), limit)
         uploads = [decode_base64(image.base64, image.name, modality) for image in body.images]
-        return await images.of_images(service, uploads, heads, all_stages=all_stages)
+        return await media.of_media(service, uploads, heads, all_steps=all_steps)
     if body.ids is not None:
         check_count(len(body.ids), limit)
         return await vectors.of_ids(service, body.ids, heads)

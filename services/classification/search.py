@@ -1,4 +1,4 @@
-"""Nearest stored assets, by cosine, to a stored asset, a text or an image."""
+"""Search: the stored assets with the largest cosine to a stored asset, a text or an image."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,11 @@ from store.errors import UnknownId
 async def by_id_or_text(
     service: ClassificationService, encoder: str, id_: str | None, text: str | None, k: int
 ) -> SearchResponse:
-    """Raises BadRequest unless exactly one of `id_` and `text` is given; UnknownId; UnknownFeatures."""
+    """Return the `k` stored assets nearest to a stored one, or to a text.
+
+    Raises BadRequest unless exactly one of `id_` and `text` is given; UnknownId; UnknownFeatures; ServiceDown and
+    RemoteProblem for texts.
+    """
     if (id_ is None) == (text is None):
         raise BadRequest("give exactly one of id and text")
     store = service.store()
@@ -26,7 +30,10 @@ async def by_id_or_text(
 
 
 async def by_image(service: ClassificationService, encoder: str, upload: Upload, k: int) -> SearchResponse:
-    """Raises RemoteProblem when the image is none."""
+    """Return the `k` stored assets nearest to an image.
+
+    Raises RemoteProblem if the file cannot be embedded, ServiceDown, UnknownFeatures.
+    """
     store = service.store()
     [item] = (await service.embedding.embed([upload], encoder=encoder)).items
     if item.vector is None:

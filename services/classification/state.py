@@ -1,6 +1,7 @@
-"""What the classification service holds: loaded heads, a client of the embedding service, perhaps a store."""
+"""State of the classification service: loaded heads, a client of the embedding service, and the store if one is set."""
 
 import logging
+from collections.abc import Collection
 from functools import lru_cache
 from typing import Any
 
@@ -10,21 +11,22 @@ from threadpoolctl import threadpool_limits
 from classifiers.errors import BadArtifact, UnknownAlias
 from classifiers.published.head import PublishedHead
 from classifiers.published.registry import Registry
+from services.classification.readiness import Capability, readiness, summary
 from services.classification.texts import LabelTexts
 from services.client import AsyncClient
 from services.settings import Settings
 from services.web.app import Service
-from services.web.errors import BadRequest, RemoteProblem, ServiceDown
+from services.web.errors import BadRequest
 from services.web.schemas import HeadInfo, HeadsResponse
 
 log = logging.getLogger("headwater.classification")
 
 LOADED_HEADS = 128
-"""Most head versions kept in memory; the one asked for longest ago goes first."""
+"""Maximum number of head versions in memory; the least recently used one is dropped first."""
 
 
 class ClassificationService(Service):
-    """Answers from heads. Vectors come from the request, the store or the embedding service."""
+    """Heads, and where their vectors come from: the request, the store or the embedding service."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
@@ -35,10 +37,10 @@ class ClassificationService(Service):
         self._blas: threadpool_limits | None = None
 
     async def start(self) -> None:
-        """Load the latest version of every head; what can't be trusted is refused by name, the others serve.
+        """Load the latest version of every head. A damaged head is logged and refused; all others are served.
 
         Heads run on one BLAS thread: their products take a millisecond, but BLAS threads keep a core spinning long
-        after it, and that core is wanted by the next request. Concurrent requests use the other cores.
+        after that, and the next request needs the core. Concurrent requests use the other cores.
         """
         self._blas = threadpool_limits(1, user_api="blas")
         for name, reason in (await run_in_threadpool(self.catalogue)).refused.items():
@@ -49,26 +51,28 @@ class ClassificationService(Service):
         if self._blas:
             self._blas.restore_original_limits()
 
-    async def ready(self) -> tuple[bool, dict[str, Any]]:
-        """Ready when images can be answered, so only while the embedding service is ready too."""
-        ok, reason = await self._ask_embedding()
-        return ok, {"heads": self.registry.names(), "embedding": reason}
+    async def ready(self, needs: Collection[Capability] = ()) -> tuple[bool, dict[str, Any]]:
+        """Return True if heads can answer for vectors or stored ids, and all `needs` are ready, with the details."""
+        return summary(await readiness(self.registry, self, self.embedding), needs)
 
     async def heads(self, refs: list[str]) -> list[PublishedHead]:
-        """Heads by ``name``, ``name@alias`` or ``name@version``; the only one there is when none is named.
+        """Return heads by ``name``, ``name@alias`` or ``name@version``. Without names, return the only head there is.
 
-        Aliases are read anew each time, so a promotion counts from the next request on, whichever process
-        made it. Raises UnknownHead, UnknownAlias, BadArtifact, BadRequest.
+        Aliases are read for every request, so a promotion by any process counts from the next request on.
+
+        Raises:
+            UnknownHead, UnknownAlias, UnknownVersion, BadArtifact: a head that is not there or is damaged.
+            BadRequest: no name, and there is not exactly one head.
         """
         if not refs:
             names = self.registry.names()
             if len(names) != 1:
-                raise BadRequest(f"say which head with ?head=NAME; there are: {', '.join(names) or 'none yet'}")
+                raise BadRequest(f"name a head with ?head=NAME; heads: {', '.join(names) or 'none yet'}")
             refs = names
         return [await run_in_threadpool(self._head, ref) for ref in refs]
 
     def catalogue(self) -> HeadsResponse:
-        """Every head that can be served, and why the others can't."""
+        """Return every head that can be served, and the reason why each other head is refused."""
         heads, refused = [], {}
         for name in self.registry.names():
             try:
@@ -95,10 +99,3 @@ class ClassificationService(Service):
 
     def _load_version(self, name: str, version: str) -> PublishedHead:
         return self.registry.load(f"{name}@{version}")
-
-    async def _ask_embedding(self) -> tuple[bool, str]:
-        try:
-            await self.embedding.ready()
-        except (ServiceDown, RemoteProblem) as error:
-            return False, str(error)
-        return True, "ready"

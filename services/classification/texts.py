@@ -1,4 +1,4 @@
-"""Labels by name at request time: heads that know their labels by texts get others, for one request."""
+"""Labels by name: heads that know texts of their labels are asked for other labels, for one request."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -14,16 +14,19 @@ from services.client import AsyncClient
 from services.web.errors import BadRequest, RemoteProblem
 
 KEPT = 10_000
-"""Text vectors kept, the one asked for longest ago going first: 51 MB of 1280 columns."""
+"""Maximum number of text vectors in memory, 51 MB at 1280 columns. The least recently used one is dropped first."""
 
 LONGEST = 100
-"""Characters of a label."""
+"""Maximum number of characters of a label."""
 
 Vector = NDArray[np.float32]
 
 
 def parse_labels(text: str, most: int) -> tuple[str, ...]:
-    """Names separated by commas. Raises BadRequest: none, more than `most`, twice the same, or one that is too long."""
+    """Return the names in a comma-separated list.
+
+    Raises BadRequest: an empty name, more than `most` names, a name that repeats, or a name that is too long.
+    """
     names = tuple(name.strip() for name in text.split(","))
     if not all(names) or len(set(names)) != len(names):
         raise BadRequest(f"labels={text[:200]!r}: give names separated by commas, none empty and each once")
@@ -35,9 +38,9 @@ def parse_labels(text: str, most: int) -> tuple[str, ...]:
 
 
 class LabelTexts:
-    """Text vectors of labels from the embedding service, the latest of them kept.
+    """Text vectors of labels from the embedding service. Recently used ones are kept in memory.
 
-    Used on one event loop, so nothing is locked; two requests at once may fetch the same label.
+    All calls are on one event loop, so nothing is locked. Two requests at the same time may fetch the same label.
     """
 
     def __init__(self, embedding: AsyncClient, *, at_once: int) -> None:
@@ -45,26 +48,31 @@ class LabelTexts:
         self._kept: OrderedDict[tuple[str, tuple[str, ...], str], Vector] = OrderedDict()
 
     async def asked_for(self, heads: Sequence[PublishedHead], labels: Sequence[str]) -> list[PublishedHead]:
-        """The same heads for these labels.
+        """Return the heads for these labels.
 
-        Raises NoTexts for a head that knows its own alone; BadRequest for one label where a head tells them apart;
-        WrongFingerprint when the embedding service has not the encoder that gave the head's texts; ServiceDown,
-        RemoteProblem.
+        Raises:
+            NoTexts: a head knows no texts of its labels.
+            BadRequest: one label for a head that gives each row exactly one of them.
+            WrongFingerprint: the embedding service does not have the encoder of the head's texts.
+            ServiceDown, RemoteProblem: the embedding service does not answer, or refuses the texts.
         """
         for head in heads:  # before anything is embedded
             head.require_texts()
             if len(labels) < 2 and head.head.link == "softmax":
-                raise BadRequest(f"labels: head {head.name!r} gives one of them, so it needs at least 2 names; got 1")
+                raise BadRequest(
+                    f"labels: head {head.name!r} gives each item exactly one label, so it needs at least 2 names; got 1"
+                )
         return [head.with_labels(labels, await self._vectors(head, labels)) for head in heads]
 
     async def _vectors(self, head: PublishedHead, labels: Sequence[str]) -> Vector:
-        """(m, d), the encoders' columns side by side."""
+        """Return the text vectors of the labels (m, d), the encoders' columns side by side."""
         encoders, prompts = head.require_texts()
         return np.concatenate([await self._of(head, each, prompts, labels) for each in encoders], axis=1)
 
     async def _of(
         self, head: PublishedHead, encoder: EncoderBlock, prompts: tuple[str, ...], labels: Sequence[str]
     ) -> Vector:
+        """Return the text vectors of the labels for one encoder, (m, d), from memory or from the embedding service."""
         keys = {label: (encoder.fingerprint, prompts, label) for label in labels}
         found = {label: self._kept[key] for label, key in keys.items() if key in self._kept}
         missing = [label for label in labels if label not in found]
@@ -80,7 +88,7 @@ class LabelTexts:
     async def _fetched(
         self, head: PublishedHead, encoder: EncoderBlock, prompts: tuple[str, ...], labels: Sequence[str]
     ) -> list[Vector]:
-        """Their prompts' vectors averaged, as at training."""
+        """Return the averaged text vectors of each label's prompts, as at training."""
         texts = list(dict.fromkeys(class_texts(labels, prompts)))
         rows: list[Vector] = []
         for start in range(0, len(texts), self._at_once):

@@ -1,7 +1,7 @@
 """What both services are: state with a beginning and an end, and an app around it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -45,7 +45,9 @@ class Service(ABC):
         return self._store
 
 
-def make_app(service: Service, router: APIRouter, title: str, description: str) -> FastAPI:
+def make_app(
+    service: Service, router: APIRouter, title: str, description: str, *, ready: Callable[..., Any] | None = None
+) -> FastAPI:
     """The app of a service: its own endpoints, and health, metrics, request ids, limits and errors."""
 
     @asynccontextmanager
@@ -64,10 +66,12 @@ def make_app(service: Service, router: APIRouter, title: str, description: str) 
     async def live() -> dict[str, str]:
         return {"status": "live"}
 
-    @app.get("/health/ready", tags=["health"], summary="Requests will be answered; 503 with the reason if not")
     async def is_ready() -> JSONResponse:
         ok, details = await service.ready()
         return JSONResponse({"ready": ok, **details}, status_code=200 if ok else 503)
+
+    summary = "Requests will be answered; 503 with the reason if not"
+    app.get("/health/ready", tags=["health"], summary=summary)(ready or is_ready)
 
     @app.get("/metrics", tags=["health"], summary="Prometheus metrics", response_class=Response)
     async def read_metrics() -> Response:

@@ -95,7 +95,7 @@ def fit_cascade(
     cascade = Cascade(order, spends, NEVER if threshold is None else float(threshold), weights, temperatures)
     if threshold is not None or len(codes) == 0:
         return cascade
-    points = cascade_curve(cascade.stage_scores(logs), codes, cascade.spent())
+    points = cascade_curve(cascade.step_scores(logs), codes, cascade.spent())
     enough = [point for point in points if point.loss + point.loss_error <= tolerance or point is points[-1]]
     return replace(cascade, threshold=min(enough, key=lambda point: point.cost).threshold)
 

@@ -1,1 +1,1 @@
-"""Fusion of several encoders: member heads, and the rule that combines their scores."""
+"""Fusion of several encoders: one member head for each, and a rule that combines their scores."""

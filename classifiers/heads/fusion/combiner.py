@@ -1,4 +1,4 @@
-"""How members' scores become one: a rule and what it has learned, for heads and estimators alike."""
+"""One score from the scores of several members: a rule and its learned numbers, for heads and estimators."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,25 +12,26 @@ from classifiers.heads.fusion.gate import Gate, GateInputs, gate_inputs, gate_wi
 from classifiers.heads.fusion.rules import RULES, filled, log_softmax, weighted
 
 WEIGHTED = ("stack", "nlc", "concatenation")
-"""Rules that weigh log-probabilities; `concatenation` only where a block is missing, else one head sees all columns."""
+"""Rules that weigh log-probabilities. `concatenation` does so only if a block is missing; else one head reads all
+columns."""
 
 ALL_RULES = (*RULES, *WEIGHTED, "cascade")
 
 
 @dataclass(frozen=True, slots=True)
 class Combiner:
-    """Scores (n, B, K) of B members → scores (n, K). The arithmetic is in the dtype of the scores.
+    """Scores (n, B, K) of B members → scores (n, K), computed in the dtype of the scores.
 
-    `stack` is Σ_b w_b z_b / T_b with w_b = softplus(c_b), up to a term that all classes share; `nlc` has
-    w_b(x) = softplus(c_b + δ_b(x)). Without a gate, or with one whose δ is 0, both are the same bit for bit.
+    `stack` is Σ_b w_b z_b / T_b with w_b = softplus(c_b), up to a term that all classes share. `nlc` has
+    w_b(x) = softplus(c_b + δ_b(x)). If there is no gate, or its δ is 0, both are equal bit for bit.
 
     Attributes:
         rule: one of `ALL_RULES`.
         temperatures: T_b, float32 (B,).
         offsets: c_b, float32 (B,).
-        gate: δ, for `nlc`; None where nothing better than no gate was found.
-        inputs: what the gate reads.
-        cascade: for `cascade`.
+        gate: δ of `nlc`; None for other rules, and if no gate was better than none.
+        inputs: kind of input that the gate reads.
+        cascade: the steps of the rule `cascade`; None for other rules.
     """
 
     rule: str
@@ -44,15 +45,19 @@ class Combiner:
         if self.rule not in ALL_RULES:
             raise ValueError(f"unknown rule {self.rule!r}; known: {', '.join(ALL_RULES)}")
         if (self.rule == "cascade") != (self.cascade is not None):
-            raise ValueError("stages belong to the rule 'cascade', and to no other")
+            raise ValueError("a cascade's steps belong to the rule 'cascade', and to no other")
 
     @property
     def weights(self) -> NDArray[Any]:
-        """w_b, float32 (B,); their sum is the inverse temperature of the fused scores, their shares say who counts."""
+        """w_b, float32 (B,). Their sum is the inverse temperature of the fused scores."""
         return softplus(self.offsets)
 
     def scores(self, member_scores: NDArray[Any], blocks: Sequence[NDArray[Any]]) -> NDArray[Any]:
-        """Fused scores of member scores (n, B, K), -inf where a member lacks a class; the gate may read the blocks."""
+        """Return the fused scores (n, K) of member scores (n, B, K), which are -inf where a member lacks a class.
+
+        Args:
+            blocks: the columns of every member (n, d_b), which the gate may read.
+        """
         logs = log_softmax(member_scores, self.temperatures)
         if self.cascade is not None:
             return self.cascade.scores(logs)
@@ -65,9 +70,9 @@ class Combiner:
         return weighted(logs, softplus(offsets))
 
     def only(self, members: Sequence[int]) -> Self:
-        """The rule for these members alone, their weights scaled to sum to 1.
+        """Return the rule for these members alone, with weights that sum to 1.
 
-        A gate has learned to read all blocks, and a head on all columns needs them, so both give way to the weights.
+        A gate and a head on all columns need every block, so the weights replace them.
         """
         chosen = list(members)
         weights = self.weights[chosen].astype(np.float64)
@@ -79,7 +84,7 @@ class Combiner:
         )
 
     def settings(self) -> dict[str, Any]:
-        """What is kept beside the arrays; JSON-able."""
+        """Return everything but the arrays; JSON-serialisable."""
         gate, cascade = self.gate, self.cascade
         return {
             "rule": self.rule,
@@ -89,6 +94,7 @@ class Combiner:
         }
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
+        """Return everything learned, by name."""
         own = {"temperatures": self.temperatures, "offsets": self.offsets}
         if self.gate is not None:
             own |= {f"gate_{name}": getattr(self.gate, name) for name in Gate.__slots__}
@@ -98,7 +104,7 @@ class Combiner:
 
     @staticmethod
     def shapes(settings: Mapping[str, Any], edges: Sequence[int]) -> dict[str, tuple[int, ...]]:
-        """The shapes of `arrays`, all float32, for blocks between `edges`."""
+        """Return the shapes of `arrays`, all float32, for blocks of columns between `edges`."""
         members = len(edges) - 1
         shapes: dict[str, tuple[int, ...]] = {"temperatures": (members,), "offsets": (members,)}
         if (gate := settings["gate"]) is not None:
@@ -111,7 +117,7 @@ class Combiner:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        """The inverse of `arrays` (of the right shapes) and `settings`."""
+        """Return the combiner of these `arrays`, whose shapes were checked, and `settings`."""
         gate, cascade = settings["gate"], settings["cascade"]
         return cls(
             rule=settings["rule"],

@@ -1,4 +1,4 @@
-"""One head out of several: a member for the columns of each encoder, and a rule that fuses what they say."""
+"""The fused head: one member head for the columns of each encoder, and a rule that fuses their scores."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,13 +15,14 @@ from classifiers.heads.fusion.rules import log_softmax
 
 @dataclass(frozen=True, slots=True)
 class Subsets:
-    """What was measured of every non-empty subset of members, at fit time, on rows that no member had seen.
+    """Measurements of every non-empty subset of members, made at training on rows that no member was trained on.
 
-    Subset {b, …} stands at position Σ 2ᵇ - 1, so the last is all of them. Both empty when nothing was measured.
+    The subset of members b, … stands at position Σ 2ᵇ - 1, so the last is all members. Both arrays are empty if nothing
+    was measured.
 
     Attributes:
         accuracy: float32 (2ᴮ - 1,).
-        temperature: of the subset's fused scores, float32 (2ᴮ - 1,).
+        temperature: best temperature of the fused scores, float32 (2ᴮ - 1,).
     """
 
     accuracy: NDArray[np.float32]
@@ -29,6 +30,7 @@ class Subsets:
 
     @classmethod
     def unmeasured(cls) -> Self:
+        """Return no measurements."""
         return cls(np.zeros(0, np.float32), np.zeros(0, np.float32))
 
     def __len__(self) -> int:
@@ -36,19 +38,20 @@ class Subsets:
 
 
 def position(members: Sequence[int]) -> int:
-    """Where `Subsets` keeps these members."""
+    """Return the position of these members in `Subsets`."""
     return sum(1 << member for member in members) - 1
 
 
 class FusionHead(Head):
-    """Members of any kind with softmax scores, one a block of columns, and a `Combiner`.
+    """Members of any kind with softmax scores, one for each block of columns, and a `Combiner`.
 
-    Members may know different classes; their own temperatures play no part, the combiner has one for each.
-    For the rule `concatenation`, `joint` is one head on all columns, and the members stand in where blocks miss.
-    Arrays: those of the combiner and the subsets, and those of the members as `member0.W` and so on.
+    Members may know different classes. Their own temperatures are not used; the combiner has one for each member. For
+    the rule `concatenation`, `joint` is one head on all columns, and the members answer only if a block is missing.
+    Arrays: those of the combiner and of the subsets, and those of the members as `member0.W` and so on.
     """
 
     kind = "fusion"
+    partial = True
 
     def __init__(
         self,
@@ -84,7 +87,7 @@ class FusionHead(Head):
         return self.combiner.scores(self._member_scores(blocks), blocks)
 
     def member_scores(self, X: ArrayLike) -> NDArray[np.float32]:
-        """What every member says, float32 (n, B, K); -inf for classes it lacks. Raises BadVectors."""
+        """Return the scores of every member, float32 (n, B, K); -inf for classes that it lacks. Raises BadVectors."""
         return self._member_scores(self.blocks.of(check_vectors(X, self.dim)))
 
     def _member_scores(self, blocks: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -96,9 +99,9 @@ class FusionHead(Head):
         return np.stack(parts, axis=1)
 
     def log_density(self, X: ArrayLike) -> NDArray[np.float32] | None:
-        """log p(x) under the head on all columns, or the sum of the members', as if blocks were independent, (n,).
+        """Return log p(x) under the head on all columns, or the sum over the members, as if blocks were independent.
 
-        None where one of them has none. Raises BadVectors.
+        The shape is (n,). None if a member has no density. Raises BadVectors.
         """
         blocks = self.blocks.of(check_vectors(X, self.dim))
         if self.joint is not None:
@@ -112,12 +115,11 @@ class FusionHead(Head):
         return total
 
     def only(self, available: Sequence[int]) -> Self:
-        """The head for vectors of these members' blocks alone, side by side in the order of the members.
+        """Return the head for the blocks of these members alone, side by side in the order of the members.
 
-        The weights of the missing members go to the others. The temperature changes as it was found to at fit time.
+        The other members' weights are shared among these. The temperature changes by the ratio measured at training.
 
-        Raises:
-            ValueError: no member, or one that does not exist.
+        Raises ValueError: no member, or a member that does not exist.
         """
         chosen = self._checked(available)
         if len(chosen) == len(self.members):
@@ -133,27 +135,33 @@ class FusionHead(Head):
         )
 
     @property
-    def stages(self) -> tuple[int, ...]:
-        """The members in the order in which a cascade asks them; empty for other rules."""
+    def steps(self) -> tuple[int, ...]:
+        """Members in the order in which a cascade asks them; empty for other rules."""
         return self.combiner.cascade.order if self.combiner.cascade else ()
 
-    def first_stages(self, count: int) -> Self:
-        """The cascade for vectors of its first `count` ≥ 1 stages alone, side by side in the order of the members.
+    def first_steps(self, count: int) -> Self:
+        """Return the cascade for the vectors of its first `count` ≥ 1 steps, side by side in the order of the members.
 
-        It says the same as the whole one of rows that stop there; which do not, `unsure` tells.
+        It returns the same scores as the full cascade for rows that stop at one of these steps; `unsure` names the
+        others.
         """
-        return self._of(sorted(self.stages[:count]), self.temperature)
+        if not self.steps:
+            return super().first_steps(count)
+        return self._of(sorted(self.steps[:count]), self.temperature)
 
     def unsure(self, X: ArrayLike) -> NDArray[np.bool_]:
-        """Which rows no stage of a cascade is sure enough of, (n,). Raises BadVectors; ValueError for other rules."""
+        """True for rows whose largest probability reaches the threshold at no step, (n,).
+
+        Raises BadVectors; ValueError for rules other than "cascade".
+        """
         if self.combiner.cascade is None:
-            raise ValueError(f"the rule {self.combiner.rule!r} has no stages")
+            raise ValueError(f"the rule {self.combiner.rule!r} has no steps")
         return self.combiner.cascade.unsure(log_softmax(self.member_scores(X), self.combiner.temperatures))
 
     def loss_without(self, available: Sequence[int]) -> float | None:
-        """Accuracy lost, at fit time, when only these members' blocks are there; None when that was not measured.
+        """Return the accuracy lost if only these members' blocks are there; None if it was not measured at training.
 
-        Negative where they did better without the others. Raises ValueError as `only` does.
+        It is negative if the accuracy was higher without the other members. Raises ValueError as `only` does.
         """
         chosen = self._checked(available)
         measured = self.subsets.accuracy

@@ -1,8 +1,7 @@
-"""Rules that fuse what several members say: pure functions of their log-probabilities (n, B members, K classes).
+"""Fusion rules: pure functions of the members' log-probabilities (n, B members, K classes).
 
-Each gives scores (n, K) for the softmax link: the largest is the rule's choice, and the softmax of them is a
-distribution that says as much as the rule knows. None depends on the order of the classes; members and classes that
-tie exactly go by their number.
+Each rule returns scores (n, K) for the softmax link. The class with the largest score is the rule's choice. No rule
+depends on the order of the classes, except that exact ties between members or classes go to the lower number.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,23 +13,23 @@ from numpy.typing import NDArray
 Logs = NDArray[Any]
 
 TIE = 0.5
-"""What a summed probability of 1 from every member counts for in votes: less than one vote, so it only breaks ties."""
+"""Votes that a mean probability of 1 is worth: less than one vote, so that it only breaks ties."""
 
 BORDA = (3, 2, 1)
 
 
 def log_softmax(scores: NDArray[Any], temperatures: NDArray[Any] | None = None) -> Logs:
-    """log softmax(z_b / T_b) of scores (n, B, K); without `temperatures` (B,) as with ones."""
+    """Return log softmax(z_b / T_b) of scores (n, B, K). `temperatures` (B,) default to 1."""
     scaled = scores if temperatures is None else scores / temperatures.astype(scores.dtype)[:, None]
     shifted = scaled - scaled.max(axis=2, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=2, keepdims=True)))
 
 
 def filled(logs: Logs) -> Logs:
-    """What the rules take: without the -inf of members that lack a class which others have.
+    """Replace the -inf of members that lack a class which other members have.
 
-    Who lacks a class has no say in it: it gets the mean of those members that have it. A class that no member has
-    stays at -inf.
+    The mean of the members that have the class replaces it, so a member without the class has no influence on it. A
+    class that no member has stays at -inf.
     """
     known = np.isfinite(logs)
     if known.all():
@@ -41,9 +40,10 @@ def filled(logs: Logs) -> Logs:
 
 
 def vote(logs: Logs, points: Sequence[int] = (1,)) -> NDArray[Any]:
-    """log(points of all members + `TIE` × mean probability): its softmax is the smoothed share of the points.
+    """Return log(points of all members + `TIE` × mean probability), whose softmax is the smoothed share of the points.
 
-    Every member gives `points[r]` to the class it ranks r-th.
+    Args:
+        points: every member gives `points[r]` to the class that it ranks r-th.
     """
     ranked = np.argsort(-logs, axis=2, kind="stable")[:, :, : len(points)]
     given = np.zeros((len(logs), logs.shape[2]), logs.dtype)
@@ -58,19 +58,20 @@ def vote(logs: Logs, points: Sequence[int] = (1,)) -> NDArray[Any]:
 
 
 def vote_1(logs: Logs) -> NDArray[Any]:
-    """Each member votes for its best class; ties by summed probability."""
+    """Each member votes for its most probable class. Summed probability breaks ties."""
     return vote(logs)
 
 
 def vote_3(logs: Logs) -> NDArray[Any]:
-    """Each member gives 3, 2, 1 points to its three best classes (Borda); ties by summed probability."""
+    """Each member gives 3, 2, 1 points to its three most probable classes (Borda). Summed probability breaks ties."""
     return vote(logs, BORDA)
 
 
 def confidence(logs: Logs) -> NDArray[Any]:
-    """The log-probabilities of the member with the largest probability, row by row.
+    """Return for each row the log-probabilities of the member with the largest probability.
 
-    That is the one that leaves least to its other classes, which tells members apart whose largest rounds to 1.
+    That is the member that gives least to all its other classes. These sums differ even if the largest probabilities of
+    several members all round to 1.
     """
     others = logs.copy()
     np.put_along_axis(others, logs.argmax(axis=2, keepdims=True), -np.inf, axis=2)
@@ -79,18 +80,18 @@ def confidence(logs: Logs) -> NDArray[Any]:
 
 
 def log_average(logs: Logs) -> NDArray[Any]:
-    """mean_b log p_b: a product of experts."""
+    """Return mean_b log p_b: a product of experts."""
     return weighted(logs, np.full(logs.shape[1], 1 / logs.shape[1], logs.dtype))
 
 
 def probability_average(logs: Logs) -> NDArray[Any]:
-    """log mean_b p_b."""
+    """Return log mean_b p_b."""
     return np.asarray(np.logaddexp.reduce(logs, axis=1) - logs.dtype.type(np.log(logs.shape[1])))
 
 
 def weighted(logs: Logs, weights: NDArray[Any]) -> NDArray[Any]:
-    """Σ_b w_b log p_b, with weights (B,) or one row of them for every row of `logs`, (n, B)."""
-    with np.errstate(invalid="ignore"):  # weight 0 × -inf, put right below
+    """Return Σ_b w_b log p_b, (n, K), with weights (B,), or (n, B) for one row of weights a row of `logs`."""
+    with np.errstate(invalid="ignore"):  # a weight of 0 times -inf is NaN, replaced below
         total = weights[..., 0, None] * logs[:, 0]
         for member in range(1, logs.shape[1]):
             total = total + weights[..., member, None] * logs[:, member]
@@ -106,5 +107,5 @@ RULES: Mapping[str, Callable[[Logs], NDArray[Any]]] = {
     "logit-average": log_average,
     "probability-average": probability_average,
 }
-"""Rules without anything learned but temperatures. Logits are log-probabilities plus a term that all classes share,
-which no softmax sees, so the average of the ones is the average of the others."""
+"""Rules that learn nothing but temperatures. Logits are log-probabilities plus a term that all classes share and that
+cancels in the softmax, so their average is that of the log-probabilities."""

@@ -1,1 +1,1 @@
-"""Gaussian classes: sufficient statistics, covariances, and the heads that follow from them."""
+"""Gaussian classes: sufficient statistics, covariances, and the heads that are computed from them."""

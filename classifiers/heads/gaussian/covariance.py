@@ -1,4 +1,4 @@
-"""Covariances of Gaussian classes from their statistics: shrunk, pooled, inverted, as precisions to score with."""
+"""Covariances of Gaussian classes from their statistics: pooled, shrunk and inverted."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -19,24 +19,24 @@ MOMENTS: dict[Covariance, Moment] = {
     "spherical": "diagonal",
     "tied-spherical": "diagonal",
 }
-"""The second moment that each covariance is estimated from."""
+"""The second moment that each kind of covariance is estimated from."""
 
 MOST_CELLS = 2**27
-"""Most numbers in the covariances of all classes: 1 GB in float64, and as much in the artifact."""
+"""Maximum number of values in the covariances of all classes: 1 GB in float64, and as much again in the artifact."""
 
 Shrinkage = float | Literal["oas"] | NDArray[np.float64]
-"""λ in 0…1 towards (tr C / d) I: one number, one a class (K,), or by `oas_shrinkage`."""
+"""λ in 0…1 towards (tr C / d) I: one number, one number a class (K,), or "oas" for `oas_shrinkage`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Precisions:
-    """Inverse covariances of C components, in float64: diag(p) - Fᵀ F, or Fᵀ F without p.
+    """Inverse covariances of C components, in float64: diag(p) - Fᵀ F, or Fᵀ F if p is None.
 
     Attributes:
-        log_det: of the covariances, (C,).
+        log_det: log-determinants of the covariances, (C,).
         diagonal: p, (C, d) or (C, 1), or None.
         F: (C, R, d), or None.
-        shrinkage: λ as used, (C,).
+        shrinkage: λ that was used, (C,).
     """
 
     log_det: NDArray[np.float64]
@@ -46,12 +46,12 @@ class Precisions:
 
 
 def oas_shrinkage(covariance: NDArray[np.float64], rows: float) -> float:
-    """Shrinkage in 0…1 towards (tr C / d) I, from the covariance and the number of rows alone.
+    """Return the shrinkage in 0…1 towards (tr C / d) I, from the covariance and the number of rows alone.
 
-    Of C (d, d): oracle approximating shrinkage, Chen, Wiesel, Eldar and Hero 2010, eq. 23, without its 2/d terms as in
-    scikit-learn (they vanish at the widths used here). Of a diagonal (d,): Σ Var(v_j) / Σ (v_j - v̄)², the best
-    linear shrinkage (Ledoit and Wolf 2004, eq. 2.4 kept to the diagonal), with Var(v_j) = 2 σ_j⁴ / n of Gaussian rows
-    and σ_j⁴ = v_j² n / (n + 2).
+    For C (d, d) it is the oracle approximating shrinkage of Chen, Wiesel, Eldar and Hero 2010, eq. 23, without the 2/d
+    terms, as in scikit-learn (they vanish at the widths used here). For a diagonal (d,) it is the best linear shrinkage
+    Σ Var(v_j) / Σ (v_j - v̄)² (Ledoit and Wolf 2004, eq. 2.4 for the diagonal alone), with Var(v_j) = 2 σ_j⁴ / n for
+    Gaussian rows and σ_j⁴ = v_j² n / (n + 2).
     """
     if covariance.ndim == 1:
         spread = np.sum((covariance - covariance.mean()) ** 2)
@@ -60,20 +60,20 @@ def oas_shrinkage(covariance: NDArray[np.float64], rows: float) -> float:
 
 
 def oas_of(power: float, trace: float, dim: int, rows: float) -> float:
-    """`oas_shrinkage` from tr C² and tr C."""
+    """Return `oas_shrinkage` of C (d, d) from tr C² (`power`) and tr C."""
     excess = (rows + 1) * (power - trace**2 / dim)
     return 1.0 if excess <= 0 else float(min(1.0, (power + trace**2) / excess))
 
 
 def shrunk_covariance(statistics: GaussianStatistics, shrinkage: Shrinkage) -> tuple[NDArray[np.float64], float]:
-    """(1 - λ) C + λ (tr C / d) I of the pooled C, (d, d) or its diagonal (d,), and λ. Raises NotTrainable."""
+    """Return the shrunk pooled covariance (d, d), or its diagonal (d,), and the λ used. Raises NotTrainable."""
     covariance = pooled(statistics)
     used = oas_shrinkage(covariance, statistics.rows) if isinstance(shrinkage, str) else float(np.mean(shrinkage))
     return shrunk(covariance, used), used
 
 
 def shrunk(covariance: NDArray[np.float64], shrinkage: float) -> NDArray[np.float64]:
-    """(1 - λ) C + λ (tr C / d) I of C (d, d), or of its diagonal (d,)."""
+    """Return (1 - λ) C + λ (tr C / d) I for C (d, d), or its diagonal for the diagonal of C (d,)."""
     found = covariance * (1.0 - shrinkage)
     scale = shrinkage * mean_variance(covariance)
     if found.ndim == 1:
@@ -83,7 +83,7 @@ def shrunk(covariance: NDArray[np.float64], shrinkage: float) -> NDArray[np.floa
 
 
 def pooled(statistics: GaussianStatistics) -> NDArray[np.float64]:
-    """The pooled covariance. Raises NotTrainable when it is 0, or there are no rows."""
+    """Return the pooled covariance (d, d), or its diagonal (d,). Raises NotTrainable if it is 0, or without rows."""
     if statistics.rows == 0:
         raise NotTrainable("no rows: a Gaussian needs at least two rows in one class")
     covariance = statistics.covariance()
@@ -96,7 +96,7 @@ def pooled(statistics: GaussianStatistics) -> NDArray[np.float64]:
 
 
 def require_room(covariance: Covariance, n_classes: int, dim: int) -> None:
-    """Raises NotTrainable when whole covariances of so many classes would not fit into memory."""
+    """Raise NotTrainable if the full covariances of this many classes would not fit into memory."""
     if covariance == "full" and n_classes * dim**2 > MOST_CELLS:
         raise NotTrainable(
             f"covariance='full' of {n_classes} classes in {dim} dimensions takes {n_classes * dim**2 * 8e-9:.1f} GB; "
@@ -105,23 +105,24 @@ def require_room(covariance: Covariance, n_classes: int, dim: int) -> None:
 
 
 def mean_variance(covariance: NDArray[np.float64]) -> float:
-    """tr C / d of C (d, d) or of its diagonal (d,)."""
+    """Return tr C / d for C (d, d) or its diagonal (d,)."""
     return float(np.mean(covariance if covariance.ndim == 1 else np.diag(covariance)))
 
 
 def class_precisions(
     statistics: GaussianStatistics, covariance: Covariance, shrinkage: Shrinkage, pooling: float
 ) -> Precisions:
-    """The inverse covariance of every class, for "diag" and "spherical".
+    """Return the inverse covariance of every class, for "diag" and "spherical".
 
-    S_k = (1 - α) C_k + α C, then (1 - λ) S_k + λ (tr S_k / d) I: Friedman's regularised discriminant analysis (1989,
-    eqs. 17 and 18). A class without two different rows has no covariance of its own and takes the pooled one.
+    The covariance is S_k = (1 - α) C_k + α C, then (1 - λ) S_k + λ (tr S_k / d) I: Friedman's regularised discriminant
+    analysis (1989, eqs. 17 and 18). A class without two different rows has the pooled covariance C.
 
     Args:
+        shrinkage: λ.
         pooling: α in 0…1.
 
     Raises:
-        NotTrainable: no class with two different rows, or a covariance that is singular.
+        NotTrainable: no class has two different rows, or a covariance is singular.
     """
     common, own = pooled(statistics), statistics.class_covariances()
     varied = np.any(own, axis=1, keepdims=True)
@@ -138,20 +139,20 @@ def class_precisions(
 
 
 def lambdas(shrinkage: Shrinkage, oas: list[float]) -> NDArray[np.float64]:
-    """λ of every class, (K,)."""
+    """Return λ of every class, (K,): `oas` if shrinkage is "oas"."""
     given = oas if isinstance(shrinkage, str) else shrinkage
     return np.broadcast_to(np.asarray(given, dtype=np.float64), (len(oas),))
 
 
 @dataclass(frozen=True, slots=True)
 class Spectra:
-    """Covariances of classes as their eigenvectors, from which every shrinkage follows at no cost.
+    """Eigenvalues and eigenvectors of the classes' covariances, which serve every shrinkage at almost no cost.
 
     Attributes:
         values: all eigenvalues that are not 0, (K, R).
         vectors: their eigenvectors as rows, (K, R, d).
-        level: tr S_k / d; of the pooled covariance for classes without one of their own, (K,).
-        counts: rows, (K,).
+        level: tr S_k / d, (K,); that of the pooled covariance for classes without two different rows.
+        counts: number of rows of every class, (K,).
     """
 
     values: NDArray[np.float64]
@@ -161,7 +162,7 @@ class Spectra:
 
 
 def class_spectra(statistics: GaussianStatistics, pooling: float) -> Spectra:
-    """Of S_k as in `class_precisions`, for "full" covariances. Raises NotTrainable."""
+    """Return the spectra of S_k as in `class_precisions`, for "full" covariances. Raises NotTrainable."""
     common, covariances = pooled(statistics), statistics.class_covariances()
     if pooling > 0:
         covariances = (1.0 - pooling) * covariances + pooling * common
@@ -171,11 +172,13 @@ def class_spectra(statistics: GaussianStatistics, pooling: float) -> Spectra:
 
 
 def full_precisions(found: Spectra, shrinkage: Shrinkage) -> Precisions:
-    """The inverses of (1 - λ) S_k + λ (tr S_k / d) I: a whitening a class, or a diagonal less few directions.
+    """Return the inverses of (1 - λ) S_k + λ (tr S_k / d) I: one whitening a class, or a diagonal minus few directions.
 
-    With fewer rows than half the dimensions a class varies in that many directions alone; shrinkage gives all others
-    one variance f, so P = I / f - Fᵀ F with as many rows in F. Exact, and the fewer rows the cheaper to score. A class
-    without two different rows gets the pooled variance in every direction. Raises NotTrainable.
+    If every class has at most d / 2 rows, a class varies in no more directions than it has rows. Shrinkage gives all
+    other directions one variance f, so P = I / f - Fᵀ F, with one row of F for each direction. That is exact, and cheap
+    to score if rows are few. A class without two different rows has the pooled variance in every direction.
+
+    Raises NotTrainable: a covariance is singular.
     """
     values, vectors = found.values, found.vectors
     dim = vectors.shape[2]
@@ -195,10 +198,10 @@ def full_precisions(found: Spectra, shrinkage: Shrinkage) -> Precisions:
 
 
 def spectra(covariances: NDArray[np.float64], rows: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Eigenvalues (K, R) and eigenvectors as rows (K, R, d) of covariances (K, d, d): all that are not 0.
+    """Return the eigenvalues (K, R) and eigenvectors as rows (K, R, d) of covariances (K, d, d), all that are not 0.
 
-    R = d, or where every class has at most `rows` ≤ d / 2 rows, so few: their range is found by a product with random
-    columns (Halko, Martinsson, Tropp 2011, algorithm 4.1), which is exact for a rank that is no larger.
+    R = `rows` if every class has at most `rows` ≤ d / 2 rows: the range is then found by a product with random columns
+    (Halko, Martinsson, Tropp 2011, algorithm 4.1), which is exact for a rank up to `rows`. Otherwise R = d.
     """
     K, dim = covariances.shape[:2]
     if rows <= dim // 2:
@@ -206,7 +209,9 @@ def spectra(covariances: NDArray[np.float64], rows: int) -> tuple[NDArray[np.flo
         basis, _ = np.linalg.qr(covariances @ probes)
         inner = basis.transpose(0, 2, 1) @ covariances @ basis
         left = np.einsum("kii->k", covariances) - np.einsum("kii->k", inner)
-        if (left <= 1e-6 * np.einsum("kii->k", covariances)).all():  # else fractional weights hid the number of rows
+        if (
+            left <= 1e-6 * np.einsum("kii->k", covariances)
+        ).all():  # otherwise fractional weights made `rows` too small
             values, vectors = np.linalg.eigh(inner)
             return np.maximum(values, 0.0), (basis @ vectors).transpose(0, 2, 1)
     pairs = [np.linalg.eigh(each) for each in covariances]
@@ -215,10 +220,11 @@ def spectra(covariances: NDArray[np.float64], rows: int) -> tuple[NDArray[np.flo
 
 
 SINGULAR = 64 * float(np.finfo(np.float64).eps)
-"""A variance below this share of the mean one is none."""
+"""A variance below this share of the mean variance counts as 0."""
 
 
 def singular(counts: NDArray[np.float64], dim: int, k: int, used: NDArray[np.float64]) -> NotTrainable:
+    """Return the error for the singular covariance of class `k`."""
     return NotTrainable(
         f"the covariance of class number {k}, {counts[k]:g} rows in {dim} dimensions, is singular with shrinkage "
         f"{used[k]:g}; use shrinkage='oas' or a larger one"

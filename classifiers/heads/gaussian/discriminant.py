@@ -1,4 +1,4 @@
-"""From the statistics of Gaussian classes to the functions that score them, in closed form."""
+"""Discriminant functions of Gaussian classes, in closed form from their statistics."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -23,22 +23,23 @@ from classifiers.heads.gaussian.statistics import GaussianStatistics
 from classifiers.heads.gaussian.triangle import inverse_of_triangle
 
 Priors = Literal["empirical", "uniform"] | tuple[float, ...]
-"""The classes' shares of the rows, the same for every class with rows, or the probabilities themselves, (K,)."""
+"""Class priors: "empirical" for each class's share of the rows, "uniform", or the probabilities, (K,)."""
 
 TIED = ("tied", "tied-diag", "tied-spherical")
 
 
 @dataclass(frozen=True, slots=True)
 class GaussianModel:
-    """How a Gaussian head follows from its statistics.
+    """Hyper-parameters of a Gaussian head.
 
     Attributes:
-        covariance: of the classes: one for all ("tied…") or each its own; whole, diagonal ("diag") or one variance
-            ("spherical").
-        shrinkage: λ in 0…1 towards (tr C / d) I, or "oas". Of no effect on spherical covariances.
-        pooling: share of the pooled covariance in those of the classes, 0…1. Of no effect on tied ones.
-        correlation: "tied" and "full" covariances are divided by their standard deviations, and the Mahalanobis
-            distance alone is the score, as FeCAM has it (arXiv 2309.14062).
+        covariance: one for all classes ("tied…") or one a class; full, diagonal ("diag"), or one variance for all
+            columns ("spherical").
+        shrinkage: λ in 0…1 towards (tr C / d) I, or "oas". It has no effect on spherical covariances.
+        pooling: share of the pooled covariance in each class's covariance, 0…1. It has no effect on tied covariances.
+        correlation: True for correlation matrices in place of "tied" and "full" covariances, and the Mahalanobis
+            distance alone as the score, as in FeCAM (arXiv 2309.14062).
+        priors: class priors.
     """
 
     covariance: Covariance = "tied"
@@ -50,13 +51,14 @@ class GaussianModel:
 
 @dataclass(frozen=True, slots=True)
 class Discriminant:
-    """The Gaussian model folded for scoring, float64.
+    """A Gaussian model folded for scoring, float64.
 
     Attributes:
-        scores: of z - centre, one component a class; of z itself for tied covariances. -inf for classes without rows.
+        scores: functions of z - centre, one component a class; for tied covariances, functions of z. They are -inf for
+            classes without rows.
         centre: mean of all rows, (d,).
         whitening: for tied covariances, A (d, d) or (d,): rows of (z - centre) A have the identity as within-class
-            covariance. None for others, and for correlations, which are no densities.
+            covariance. None for other covariances, and for correlations, which give no density.
         shrinkage: λ that was used; one number, or one a class.
     """
 
@@ -67,10 +69,11 @@ class Discriminant:
 
 
 def discriminant(statistics: GaussianStatistics, model: GaussianModel, spectra: Spectra | None = None) -> Discriminant:
-    """Discriminant functions of Gaussian classes. Hastie, Tibshirani, Friedman: Elements of Statistical Learning, 4.3.
+    """Return the discriminant functions of Gaussian classes (Hastie, Tibshirani, Friedman: The Elements of Statistical
+    Learning, 4.3).
 
     Args:
-        spectra: of "full" covariances, where they are known already.
+        spectra: spectra of "full" covariances, if they were computed before.
 
     Raises:
         NotTrainable: no rows, no within-class scatter, or a singular covariance (with a small `shrinkage`).
@@ -92,10 +95,11 @@ def discriminant(statistics: GaussianStatistics, model: GaussianModel, spectra: 
 
 
 def tied_discriminant(statistics: GaussianStatistics, model: GaussianModel) -> Discriminant:
-    """As `discriminant`, linear: with one precision P = A Aᵀ for all classes, what is quadratic in z is common to them.
+    """Return `discriminant` for tied covariances. It is linear: all classes share the precision P = A Aᵀ, so the
+    quadratic term in z cancels.
 
-    Centring all means takes the same term from every score (the softmax does not see it) and keeps the scores small,
-    hence exact in float32.
+    The means are centred. That subtracts one term from all scores, which cancels in the softmax, and keeps the scores
+    small, hence exact in float32.
     """
     covariance, used = shrunk_covariance(statistics, model.shrinkage)
     if model.covariance == "tied-spherical":
@@ -115,7 +119,7 @@ def tied_discriminant(statistics: GaussianStatistics, model: GaussianModel) -> D
 
 
 def whitening_of(covariance: NDArray[np.float64], statistics: GaussianStatistics, used: float) -> NDArray[np.float64]:
-    """A with C⁻¹ = A Aᵀ, upper triangular; 1 / √v of a diagonal v. Raises NotTrainable."""
+    """Return A, upper triangular, with C⁻¹ = A Aᵀ, or 1 / √v of a diagonal v. Raises NotTrainable if C is singular."""
     try:
         if covariance.ndim == 2:
             return inverse_of_triangle(np.linalg.cholesky(covariance)).T
@@ -130,9 +134,9 @@ def whitening_of(covariance: NDArray[np.float64], statistics: GaussianStatistics
 
 
 def correlated(precisions: Precisions, variance: float) -> Precisions:
-    """Inverses of the correlation matrices instead: D½ P D½ with D the diagonal of the covariance, over `variance`.
+    """Return the inverse correlation matrices D½ P D½ / `variance`, with D the diagonal of the covariance.
 
-    One scale for all classes, so that distances are about as large as with covariances and no order among them changes.
+    One scale for all classes keeps distances about as large as with covariances, and changes no order among them.
     """
     F, diagonal = precisions.F, precisions.diagonal
     if F is None:
@@ -143,7 +147,7 @@ def correlated(precisions: Precisions, variance: float) -> Precisions:
 
 
 def diagonal_of_inverse(F: NDArray[np.float64], floor: NDArray[np.float64] | None) -> NDArray[np.float64]:
-    """The diagonals (K, d) of (Fᵀ F)⁻¹ for square F, or of (floor I - Fᵀ F)⁻¹ for orthogonal rows of F."""
+    """Return the diagonals (K, d) of (Fᵀ F)⁻¹ for square F, or of (floor I - Fᵀ F)⁻¹ for orthogonal rows of F."""
     power = np.einsum("krd,krd->kr", F, F)
     directions = F**2 / np.where(power > 0, power, 1.0)[:, :, None]  # squares of the eigenvectors
     if floor is None:
@@ -152,7 +156,7 @@ def diagonal_of_inverse(F: NDArray[np.float64], floor: NDArray[np.float64] | Non
 
 
 def log_priors(counts: NDArray[np.float64], priors: Priors) -> NDArray[np.float64]:
-    """log π_k, (K,); -inf for classes without rows, which takes their share from `priors` given as numbers."""
+    """Return log π_k, (K,). Classes without rows get -inf; the priors of all others are scaled to sum to 1."""
     given = {"empirical": counts, "uniform": np.ones(len(counts))}.get(priors) if isinstance(priors, str) else priors
     weights = np.where(counts > 0, np.asarray(given, dtype=np.float64), 0.0)
     with np.errstate(divide="ignore"):

@@ -1,4 +1,4 @@
-"""One Gaussian a class: a head that is its statistics."""
+"""The Gaussian head: one Gaussian a class, computed from sufficient statistics."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -19,11 +19,11 @@ STATISTICS = ("counts", "sums", "second")
 
 
 class GaussianHead(Head):
-    """p(z | k) = N(m_k, C_k) of transformed vectors z, with the covariances that its model says.
+    """p(z | k) = N(m_k, C_k) for transformed vectors z, with covariances as in `GaussianModel`.
 
-    The artifact keeps the float64 `statistics`, so heads can be merged, or rows taken away, without the rows.
-    Arrays in float32: those of the `Quadratic` by name, its linear part folded with the transform where covariances
-    are tied; centre (m,) and, for densities of tied ones, whitening (m, m) or (m,), as in `Discriminant`.
+    The artifact keeps the float64 `statistics`, so heads can be merged, or rows removed, without the other rows.
+    Arrays in float32: those of the `Quadratic` by name, with the affine part of the transform folded in if covariances
+    are tied; centre (m,); for densities with tied covariances, whitening (m, m) or (m,) as in `Discriminant`.
     """
 
     kind = "gaussian"
@@ -52,7 +52,7 @@ class GaussianHead(Head):
         model: GaussianModel | None = None,
         transform: Transform | None = None,
     ) -> Self:
-        """The head that follows from `statistics` of transformed rows. Raises NotTrainable, see `discriminant`."""
+        """Return the head computed from `statistics` of transformed rows. Raises NotTrainable, see `discriminant`."""
         model, transform = model or GaussianModel(), transform or Transform(statistics.dim)
         return cls.from_discriminant(classes, statistics, model, transform, discriminant(statistics, model))
 
@@ -65,6 +65,7 @@ class GaussianHead(Head):
         transform: Transform,
         solved: Discriminant,
     ) -> Self:
+        """Return the head of a `discriminant` that is computed already, from the same statistics and model."""
         scores = solved.scores
         if model.covariance in TIED and scores.W is not None:
             W, b = transform.folded(scores.W, scores.b)
@@ -84,15 +85,16 @@ class GaussianHead(Head):
         return self.transform.dim
 
     def score(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
-        """log π_k + log N(z; m_k, C_k), less a term that all classes share where covariances are tied: (n, K)."""
+        """Return log π_k + log N(z; m_k, C_k), (n, K), for tied covariances minus a term that all classes share."""
         if self.tied:
             return np.asarray(self.quadratic(self.transform.rowwise(X)))
         return np.asarray(self.quadratic(self.transform(X) - self.centre))
 
     def log_density(self, X: ArrayLike) -> NDArray[np.float32] | None:
-        """log p(z) = log Σ_k π_k N(z; m_k, C_k), in nats, (n,); None with correlations. Raises BadVectors.
+        """Return log p(z) = log Σ_k π_k N(z; m_k, C_k), in nats, (n,); None for correlations. Raises BadVectors.
 
-        The term that `score` leaves out of tied ones is the log density of N(c, C), so one whitening is enough.
+        The term that `score` leaves out for tied covariances is the log density of N(centre, C), so one whitening is
+        enough.
         """
         scores = self.scores(X)
         if self._settings.get("correlation"):
@@ -124,7 +126,7 @@ class GaussianHead(Head):
         moment, tied = MOMENTS[covariance], covariance in TIED
         width = arrays["centre"].shape[-1] if "centre" in arrays and arrays["centre"].ndim else 0
         transform = Transform.from_arrays(settings, arrays, width)
-        scored = transform.rowwise.width if tied else width  # what is affine is folded into linear scores
+        scored = transform.rowwise.width if tied else width  # linear scores hold the affine part
         shapes = Quadratic.shapes(settings.get("form", (0, 0)), n_classes, scored) | Transform.shapes(settings)
         shapes["centre"] = ((width,), "float32")
         if tied and not settings.get("correlation"):

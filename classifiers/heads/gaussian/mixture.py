@@ -1,4 +1,4 @@
-"""Several components a class, each a quadratic function of the vector: mixtures of Gaussians, and beyond."""
+"""The mixture head: several components a class, each a quadratic function of the vector, such as a Gaussian."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
@@ -14,11 +14,11 @@ Model = Literal["dgmmc-s", "sdgm-d", "sdgm-f"]
 
 
 def parameter_count(model: Model, n_classes: int, components: int, dim: int) -> int:
-    """Learned numbers of a mixture head in `dim` dimensions, counted as in arXiv 2410.13421, table 1.
+    """Return the number of learned values of a mixture head, counted as in arXiv 2410.13421, table 1.
 
-    DGMMC-S: means, variances and priors, and mixture weights of several components: KG(D + 1) + K (+ KG). SDGM-D and
-    SDGM-F: weights of [x, x²], or of x and the upper triangle of x xᵀ, and a bias (Hayashi and Uchida, ICLR 2021),
-    without the variances of the weights that their training adds.
+    dgmmc-s has means, variances, priors and, with several components, mixture weights: KG(D + 1) + K (+ KG). sdgm-d has
+    weights of [x, x²] and a bias, sdgm-f weights of x, of the upper triangle of x xᵀ and a bias (Hayashi and Uchida,
+    ICLR 2021). The variances of the weights, which training adds, are not counted.
     """
     each = {"dgmmc-s": dim + 1, "sdgm-d": 2 * dim + 1, "sdgm-f": dim * (dim + 3) // 2 + 1}[model]
     count = n_classes * components * each
@@ -30,7 +30,7 @@ def parameter_count(model: Model, n_classes: int, components: int, dim: int) -> 
 class MixtureHead(Head):
     """score_k(z) = log Σ_g exp s_kg(z), with s_kg quadratic in the transformed vector z.
 
-    Arrays in float32: those of the `Quadratic`, its K · G components class by class, and of the transform.
+    Arrays in float32: those of the `Quadratic`, with K · G components class by class, and those of the transform.
     """
 
     kind = "mixture"

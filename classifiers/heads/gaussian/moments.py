@@ -6,17 +6,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 Moment = Literal["shared", "diagonal", "full"]
-"""What is kept of the second moment: Σ x xᵀ over all rows (d, d), Σ x² per class (K, d), Σ x xᵀ per class (K, d, d)."""
+"""Form of the second moment: "shared" is Σ x xᵀ over all rows (d, d), "diagonal" Σ x² per class (K, d), "full" Σ x xᵀ
+per class (K, d, d)."""
 
 CHUNK_ROWS = 8192
-"""Rows per Gram product. Bounds the working copy (8192 × 1280 float32 = 42 MB) and the number of rows that
-are summed in float32 before the sum goes on in float64."""
+"""Rows per Gram product. It bounds the working copy (8192 × 1280 float32 = 42 MB), and the number of rows that are
+summed in float32 before their sum is added in float64."""
 
 PIECE_ROWS = 1024
-"""Rows that are gathered, shifted and summed while they are in the cache (1024 × 512 float32 = 2 MB)."""
+"""Rows that are gathered, shifted and summed at a time, so that they stay in the cache (1024 × 512 float32 = 2 MB)."""
 
 
 def second_shape(moment: Moment, n_classes: int, dim: int) -> tuple[int, ...]:
+    """Return the shape of the second moment."""
     return {"shared": (dim, dim), "diagonal": (n_classes, dim), "full": (n_classes, dim, dim)}[moment]
 
 
@@ -27,12 +29,12 @@ def moments(
     moment: Moment = "shared",
     weights: NDArray[np.float64] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Counts, sums and second moment of X (n ≥ 1, d) with codes (n,) and, perhaps, weights (n,), chunk by chunk.
+    """Return counts (K,), sums (K, d) and the second moment of X (n ≥ 1, d) with codes (n,) and optional weights (n,).
 
-    The products are of rows less a provisional mean, because a mean that is large beside the deviation would eat
-    the digits of a float32 product. Any point near the data does, so the mean of about 256 rows spread over X is
-    enough. Rows are taken class by class: the sums of a class are then sums of a few tall blocks, which costs less
-    than any scatter, sparse product or `np.add.reduceat` (measured: a fifth to a twentieth of the time).
+    Products are computed of rows minus a provisional mean, because a mean that is large compared with the deviation
+    would cost digits in a float32 product. Any point near the data will do: the mean of about 256 rows spread over X.
+    Rows are taken class by class. The sums of a class are then sums of a few tall blocks, which takes a fifth to a
+    twentieth of the time of a scatter, a sparse product or `np.add.reduceat` (measured).
     """
     dtype = np.float32 if X.dtype.kind == "f" and X.dtype.itemsize <= 4 else np.float64
     X = X.astype(dtype, copy=False)
@@ -43,14 +45,14 @@ def moments(
     counts = np.bincount(codes, weights=None if weights is None else weights[order], minlength=n_classes)
     sums, second = np.zeros((n_classes, X.shape[1])), np.zeros(second_shape(moment, n_classes, X.shape[1]))
     room = np.empty((min(CHUNK_ROWS, len(X)), X.shape[1]), dtype=dtype)
-    with np.errstate(over="ignore", invalid="ignore"):  # the caller sees it in the sums and the second moment
+    with np.errstate(over="ignore", invalid="ignore"):  # the caller finds it in the sums and the second moment
         for start in range(0, len(X), CHUNK_ROWS):
             end = min(start + CHUNK_ROWS, len(X))
             Z = room[: end - start]
             for low in range(start, end, PIECE_ROWS):
                 piece = slice(low, min(low + PIECE_ROWS, end))
                 Z_piece = Z[low - start : piece.stop - start]
-                np.take(X, order[piece], axis=0, out=Z_piece, mode="clip")  # any other mode copies once more
+                np.take(X, order[piece], axis=0, out=Z_piece, mode="clip")  # other modes make one more copy
                 np.subtract(Z_piece, shift, out=Z_piece)
                 add_group_sums(sums, Z_piece, codes[piece], weighting[piece])
                 if weights is not None:
@@ -61,7 +63,7 @@ def moments(
 
 
 def groups(codes: NDArray[np.integer[Any]]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Where each run of equal (sorted) codes starts and ends."""
+    """Return the start and the end of each run of equal codes in sorted `codes` (n,)."""
     starts = np.flatnonzero(np.diff(codes, prepend=-1))
     return starts, np.append(starts[1:], len(codes))
 
@@ -69,16 +71,16 @@ def groups(codes: NDArray[np.integer[Any]]) -> tuple[NDArray[np.intp], NDArray[n
 def add_group_sums(
     sums: NDArray[np.float64], Z: NDArray[Any], codes: NDArray[np.integer[Any]], weights: NDArray[Any]
 ) -> None:
-    """Adds the weighted rows of Z to the rows of `sums` that `codes` (sorted) name, in place."""
+    """Add the weighted rows of Z (n, d) to the rows of `sums` (K, d) that sorted `codes` (n,) name, in place."""
     starts, ends = groups(codes)
     added = np.empty((len(starts), Z.shape[1]), Z.dtype)
     for total, start, end in zip(added, starts.tolist(), ends.tolist(), strict=True):
-        np.dot(weights[start:end], Z[start:end], out=total)  # half the time of Z.sum(axis=0)
+        np.dot(weights[start:end], Z[start:end], out=total)  # takes half the time of Z.sum(axis=0)
     sums[codes[starts]] += added
 
 
 def add_second(second: NDArray[np.float64], moment: Moment, Z: NDArray[Any], codes: NDArray[np.integer[Any]]) -> None:
-    """Adds the second moment of rows Z with (sorted) codes, in place."""
+    """Add the second moment of the rows of Z (n, d) with sorted `codes` (n,), in place."""
     if moment == "shared":
         second += Z.T @ Z
     elif moment == "diagonal":
@@ -96,7 +98,7 @@ def add_shift(
     counts: NDArray[np.float64],
     shift: NDArray[np.float64],
 ) -> None:
-    """Turns moments of rows less `shift` (d,) into those of the rows themselves, in place."""
+    """Turn the moments of rows minus `shift` (d,) into the moments of the rows, in place."""
     sums += np.outer(counts, shift)
     if moment == "diagonal":
         second += shift * (2.0 * sums - np.outer(counts, shift))

@@ -1,4 +1,4 @@
-"""Quadratic functions of vectors, the score of every Gaussian component whatever its covariance."""
+"""Quadratic functions of vectors: the score of a Gaussian component with any covariance."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,29 +9,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 CHUNK_CELLS = 2**24
-"""Most projections at a time: 64 MB of float32. With a quarter of it 100 classes × 512 dimensions were scored at little
-more than half the rate, because few rows make a thin product."""
+"""Maximum number of projections at a time: 64 MB of float32. With a quarter of that, 100 classes × 512 dimensions were
+scored at little more than half the rate, because few rows make a thin product."""
 
 TRIANGLE_ROWS = 64
-"""Rows of a triangular whitening that are multiplied at a time, from their first column that is not 0 on: an eighth
-more products than needed at 512 dimensions. 128 and 256 rows at a time were slower, for one row of Z as for 256."""
+"""Rows of a triangular whitening that are multiplied at a time, without the columns that are 0 in all of them. At 512
+dimensions that is an eighth more products than needed. 128 and 256 rows at a time were slower, both for one row of Z
+and for 256."""
 
 
 @dataclass(frozen=True)
 class Quadratic:
-    """s_c(z) = b_c + W_c · z + Q_c · z² ± ½ ‖F_c z - o_c‖², for C components, in as few products as can be.
+    """s_c(z) = b_c + W_c · z + Q_c · z² ± ½ ‖F_c z - o_c‖², for C components, in as few products as possible.
 
-    A precision P = diag(p) - Fᵀ F, a diagonal less a few directions, has Q = -½ p, and the sign is plus. That holds
-    for spherical and diagonal Gaussians (no F), and for whole covariances of fewer rows than dimensions, which
-    shrinkage leaves with few directions of their own. Without Q the sign is minus, and F is a whole whitening, best
-    made `triangular`. What products read is laid out for them when it is first asked for, and kept.
+    With Q the sign is plus: a precision P = diag(p) - Fᵀ F, a diagonal minus a few directions, has Q = -½ p. These are
+    spherical and diagonal Gaussians (no F), and full covariances of fewer rows than dimensions, for which shrinkage
+    leaves few directions. Without Q the sign is minus, and F is a full whitening, cheapest if `triangular`. The arrays
+    are laid out for the products at the first call, and kept.
 
     Attributes:
-        b: (C,); -inf for a component that is out of use.
+        b: (C,); -inf for a component without rows.
         W: (C, d), or None for 0.
         Q: (C, d), or (C, 1) for one number a component, or None.
         F: (C, R, d), or None.
-        o: (C, R), with F.
+        o: (C, R); None if F is None.
     """
 
     ARRAYS: ClassVar = ("b", "W", "Q", "F", "o")
@@ -46,7 +47,7 @@ class Quadratic:
     def of_precisions(
         cls, constants: NDArray[Any], means: NDArray[Any], diagonal: NDArray[Any] | None, F: NDArray[Any] | None
     ) -> Self:
-        """constants_c - ½ (z - m_c)ᵀ P_c (z - m_c), where P_c = diag(p_c) - F_cᵀ F_c, or F_cᵀ F_c without a diagonal.
+        """Return constants_c - ½ (z - m_c)ᵀ P_c (z - m_c), with P_c = diag(p_c) - F_cᵀ F_c, or F_cᵀ F_c if p is None.
 
         Args:
             constants: (C,).
@@ -62,7 +63,7 @@ class Quadratic:
         return cls(constants - 0.5 * np.einsum("cd,cd->c", W, means), W, -0.5 * diagonal, F, o)
 
     def triangular(self) -> Self:
-        """The same functions with whole whitenings F_c upper triangular, which are scored in about half the time.
+        """Return the same functions with full whitenings F_c upper triangular, which takes half the time to score.
 
         ‖F z - o‖ = ‖R z - Qᵀ o‖ for F = Q R, and one decomposition of (F, o) gives both.
         """
@@ -72,8 +73,8 @@ class Quadratic:
         return type(self)(self.b, self.W, F=R[:, :, :-1], o=R[:, :, -1])
 
     def __call__(self, Z: NDArray[Any]) -> NDArray[Any]:
-        """Scores (n, C) of Z (n, d), in the precision of its arrays."""
-        scores, C = self._plain(Z), len(self.b)
+        """Return the scores (n, C) of Z (n, d), in the precision of the arrays."""
+        scores, C = self._without_directions(Z), len(self.b)
         sign = -0.5 if self.Q is None else 0.5
         for first, directions, origins in self._directions:
             rows = max(1, CHUNK_CELLS // len(origins))
@@ -84,8 +85,8 @@ class Quadratic:
                 scores[start : start + rows] += sign * np.einsum("crn,crn->nc", P, P)
         return scores
 
-    def _plain(self, Z: NDArray[Any]) -> NDArray[Any]:
-        """b + W z + Q z². Component by component in memory: for few rows W Zᵀ takes half as long as Z Wᵀ."""
+    def _without_directions(self, Z: NDArray[Any]) -> NDArray[Any]:
+        """Return b + W z + Q z², (n, C). It is computed as W Zᵀ, which takes half as long as Z Wᵀ for few rows."""
         if self.W is None and self.Q is None:
             return np.tile(self.b, (len(Z), 1))
         powers = [Z] if self.W is not None else []
@@ -97,12 +98,12 @@ class Quadratic:
 
     @cached_property
     def _plane(self) -> NDArray[Any]:
-        """W and Q side by side, so that one product does: (C, columns)."""
+        """W and Q side by side, so that one product is enough: (C, columns)."""
         return np.concatenate([each for each in (self.W, self.Q) if each is not None], axis=1)
 
     @cached_property
     def _directions(self) -> list[tuple[int, NDArray[Any], NDArray[Any]]]:
-        """All F_c as products: from which column of Z on, directions (C · rows, columns), origins (C · rows, 1)."""
+        """All F_c as products: first column of Z, directions (C · rows, columns), origins (C · rows, 1)."""
         if self.F is None or self.o is None or not self.F.shape[1]:
             return []
         _, rank, dim = self.F.shape
@@ -116,26 +117,27 @@ class Quadratic:
         return made
 
     def named(self) -> dict[str, NDArray[Any]]:
-        """Its arrays, by name."""
+        """Return the arrays that are not None, by name."""
         arrays = {name: getattr(self, name) for name in self.ARRAYS}
         return {name: array for name, array in arrays.items() if array is not None}
 
     def over(self, scale: float) -> Self:
-        """The same functions of vectors that were not divided by `scale`."""
+        """Return the same functions for vectors that are not divided by `scale` first."""
         powers = {"W": 1, "Q": 2, "F": 1}
         return type(self)(**{name: array / scale ** powers.get(name, 0) for name, array in self.named().items()})
 
     def astype(self, dtype: type[np.floating[Any]]) -> Self:
+        """Return the same functions in another precision."""
         return type(self)(**{name: array.astype(dtype) for name, array in self.named().items()})
 
     @property
     def form(self) -> tuple[int, int]:
-        """Columns of Q and rows R of F, 0 for none: what tells its shapes, given C and d."""
+        """Number of columns of Q and rows R of F, 0 if None. With C and d they give all shapes."""
         return (0 if self.Q is None else self.Q.shape[1]), (0 if self.F is None else self.F.shape[1])
 
     @staticmethod
     def shapes(form: Sequence[int], n_components: int, dim: int) -> dict[str, tuple[tuple[int, ...], str]]:
-        """Shapes and dtypes of the arrays of a Quadratic of that form."""
+        """Return the shapes and dtypes of the arrays of a Quadratic of this `form`."""
         columns, rank = form
         shapes: dict[str, tuple[int, ...]] = {"b": (n_components,)}
         if columns or not rank:
@@ -148,20 +150,20 @@ class Quadratic:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
-        """The inverse of `named`, for arrays of the right shapes; those of other names are left alone."""
+        """Return the Quadratic of `named` arrays, whose shapes were checked. Arrays of other names are ignored."""
         return cls(**{name: arrays[name] for name in cls.ARRAYS if name in arrays})
 
 
 def of_classes(scores: NDArray[Any], n_classes: int) -> NDArray[Any]:
-    """log Σ_g exp s_kg: component scores (n, K·G), class by class, → class scores (n, K)."""
+    """Return class scores log Σ_g exp s_kg, (n, K), from component scores (n, K·G), class by class."""
     if scores.shape[1] == n_classes:
         return scores
     grouped = scores.T.reshape(n_classes, scores.shape[1] // n_classes, len(scores))
     parts = np.ascontiguousarray(np.moveaxis(grouped, 1, 0))
-    top = np.maximum(parts.max(axis=0), np.finfo(parts.dtype).min)  # finite, also where all components are out of use
+    top = np.maximum(parts.max(axis=0), np.finfo(parts.dtype).min)  # finite even if all components are -inf
     parts -= top
     total = np.exp(parts, out=parts).sum(axis=0)
-    with np.errstate(divide="ignore"):  # such a class scores -inf
+    with np.errstate(divide="ignore"):  # a class whose components are all -inf scores -inf
         np.log(total, out=total)
     total += top
     return np.asarray(total.T)

@@ -1,4 +1,4 @@
-"""Sufficient statistics of Gaussian classes: counts, sums and second moments. They add and subtract."""
+"""Sufficient statistics of Gaussian classes: counts, sums and second moments. They can be added and subtracted."""
 
 from dataclasses import dataclass
 from typing import Any, Self
@@ -12,16 +12,15 @@ from classifiers.heads.gaussian.moments import Moment, moments, second_shape
 
 @dataclass(frozen=True, slots=True)
 class GaussianStatistics:
-    """All that Gaussian heads need to know of their rows, in float64.
+    """All that a Gaussian head needs of its training rows, in float64.
 
-    The second moment is raw (about the origin), so that the statistics of two sets of rows add up array by
-    array. Its float64 keeps about 16 - 2 log10(|mean| / deviation) digits of the covariance: for float32
-    vectors, always more than the vectors themselves carry.
+    The second moment is about the origin, so that the statistics of two sets of rows add up array by array. In float64
+    it keeps about 16 - 2 log10(|mean| / deviation) digits of the covariance, always more than float32 vectors have.
 
     Attributes:
-        counts: n_k, rows of every class, or the sum of their weights, (K,).
+        counts: n_k, the number of rows of every class, or the sum of their weights, (K,).
         sums: s_k = Σ x over the rows of class k, (K, d).
-        second: by `moment`: Σ x xᵀ over all rows (d, d), Σ x² per class (K, d), or Σ x xᵀ per class (K, d, d).
+        second: second moment, in the form that `moment` names.
     """
 
     counts: NDArray[np.float64]
@@ -31,6 +30,7 @@ class GaussianStatistics:
 
     @classmethod
     def empty(cls, n_classes: int, dim: int, moment: Moment = "shared") -> Self:
+        """Return the statistics of no rows."""
         second = np.zeros(second_shape(moment, n_classes, dim))
         return cls(np.zeros(n_classes), np.zeros((n_classes, dim)), second, moment)
 
@@ -43,15 +43,15 @@ class GaussianStatistics:
         moment: Moment = "shared",
         weights: NDArray[np.float64] | None = None,
     ) -> Self:
-        """The statistics of rows X (n, d) with codes (n,), integers in 0…K-1.
+        """Return the statistics of rows X (n, d) with codes (n,), integers in 0…K-1.
 
-        The products run in float32 for float32 (and narrower) input, in float64 otherwise.
+        Products are computed in float32 for float32 (and narrower) input, in float64 otherwise.
 
         Args:
-            weights: (n,) ≥ 0, or None. A row of weight 2 counts as two rows, one of weight 0 as none.
+            weights: (n,) ≥ 0, or None for 1. A row of weight 2 counts as two rows, a row of weight 0 as none.
 
         Raises:
-            BadVectors: shapes or codes that do not fit, or values that are not finite or overflow.
+            BadVectors: shapes or codes that do not fit, or values that are not finite or whose squares overflow.
         """
         if X.ndim != 2 or codes.shape != X.shape[:1]:
             raise BadVectors(f"expected X (n, d) and codes (n,), got {X.shape} and {codes.shape}")
@@ -66,26 +66,28 @@ class GaussianStatistics:
         return cls(counts, sums, second, moment)
 
     def copy(self) -> Self:
+        """Return statistics with arrays of their own."""
         return type(self)(self.counts.copy(), self.sums.copy(), self.second.copy(), self.moment)
 
     @property
     def rows(self) -> float:
-        """How many rows, or the sum of their weights."""
+        """Number of rows, or the sum of their weights."""
         return float(self.counts.sum())
 
     @property
     def dim(self) -> int:
+        """Width d of the rows."""
         return int(self.sums.shape[1])
 
     @property
     def present(self) -> NDArray[np.bool_]:
-        """Which classes have rows, (K,)."""
+        """True for classes with rows, (K,)."""
         return self.counts > 0
 
     def update(
         self, X: NDArray[Any], codes: NDArray[np.integer[Any]], weights: NDArray[np.float64] | None = None
     ) -> None:
-        """Adds rows in place, as `of` takes them. Raises BadVectors; nothing has been added then."""
+        """Add rows in place, with the arguments of `of`. If it raises BadVectors, nothing was added."""
         if X.ndim != 2 or X.shape[1] != self.dim:
             raise BadVectors(f"expected X (n, {self.dim}), got {X.shape}")
         added = self.of(X, codes, len(self.counts), self.moment, weights)
@@ -93,17 +95,17 @@ class GaussianStatistics:
             total += more
 
     def merge(self, other: Self) -> Self:
-        """The statistics of both sets of rows together. Same classes in the same order on both sides."""
+        """Return the statistics of both sets of rows together. Both must have the same classes in the same order."""
         self._require_alike(other)
         return type(self)(self.counts + other.counts, self.sums + other.sums, self.second + other.second, self.moment)
 
     def subtract(self, other: Self) -> Self:
-        """The statistics without the rows of `other`, which must be among this object's rows."""
+        """Return the statistics without the rows of `other`, which must be among these rows."""
         self._require_alike(other)
         counts = self.counts - other.counts
         if (counts < 0).any():
-            raise ValueError(f"class {int(np.argmin(counts))} has fewer rows than are to be taken away")
-        left = counts > 0  # what has no rows left is zero exactly, not up to rounding
+            raise ValueError(f"class {int(np.argmin(counts))} has fewer rows than are to be subtracted")
+        left = counts > 0  # without rows everything is exactly zero, not only up to rounding
         whose = np.asarray(left.any()) if self.moment == "shared" else left
         second = np.where(_over(whose, self.second), self.second - other.second, 0.0)
         return type(self)(counts, np.where(left[:, None], self.sums - other.sums, 0.0), second, self.moment)
@@ -119,24 +121,25 @@ class GaussianStatistics:
             )
 
     def select(self, classes: NDArray[np.intp]) -> Self:
-        """The statistics of these classes in this order; those left out must be without rows."""
+        """Return the statistics of these classes in this order. Raises ValueError if another class has rows."""
         if self.counts.sum() != self.counts[classes].sum():
             raise ValueError("only classes without rows can be left out")
         second = self.second if self.moment == "shared" else self.second[classes]
         return type(self)(self.counts[classes], self.sums[classes], second, self.moment)
 
     def means(self) -> NDArray[np.float64]:
-        """Class means (K, d); 0 for classes without rows."""
+        """Return the class means (K, d); 0 for classes without rows."""
         return self.sums / np.where(self.present, self.counts, 1.0)[:, None]
 
     def centre(self) -> NDArray[np.float64]:
-        """Mean of all rows, (d,)."""
+        """Return the mean of all rows, (d,)."""
         return np.asarray(self.sums.sum(axis=0) / self.rows)
 
     def covariance(self) -> NDArray[np.float64]:
-        """Pooled covariance C = within-class scatter / N, (d, d) and symmetric; its diagonal (d,) for "diagonal".
+        """Return the pooled covariance C = within-class scatter / N, (d, d) and symmetric, or its diagonal (d,).
 
-        Zero, exactly, when no class has two different rows as far as float64 can tell.
+        It is exactly zero if no class has two rows that differ within the precision of float64. A "diagonal" second
+        moment gives the diagonal.
         """
         if self.moment != "shared":
             return np.asarray(np.tensordot(self.counts, self.class_covariances(), axes=1) / self.rows)
@@ -149,13 +152,13 @@ class GaussianStatistics:
         return np.asarray(within / self.rows)
 
     def class_covariances(self) -> NDArray[np.float64]:
-        """Covariance of every class, scatter / n_k: (K, d, d), or the diagonals (K, d), by `moment`.
+        """Return the covariance scatter / n_k of every class, (K, d, d), or the diagonals (K, d).
 
-        Zero, exactly, for classes without two different rows as far as float64 can tell. Raises ValueError for a
-        shared second moment.
+        It is exactly zero for classes without two rows that differ within the precision of float64. A "diagonal" second
+        moment gives the diagonals. Raises ValueError for a "shared" second moment.
         """
         if self.moment == "shared":
-            raise ValueError("a shared second moment does not tell the classes' covariances apart")
+            raise ValueError("a shared second moment has one covariance for all classes")
         counts = np.where(self.present, self.counts, 1.0)
         means, second = self.means(), self.second / _over(counts, self.second)
         if self.moment == "diagonal":
@@ -171,15 +174,22 @@ class GaussianStatistics:
         return np.asarray(np.maximum(found, 0.0) if self.moment == "diagonal" else found)
 
     def total_covariance(self) -> NDArray[np.float64]:
-        """Covariance of all rows whatever their class, (d, d). Raises ValueError for a "diagonal" second moment."""
+        """Return the covariance of all rows together, (d, d). Raises ValueError for a "diagonal" second moment."""
         if self.moment == "diagonal":
-            raise ValueError("the total covariance needs a whole second moment, not its diagonal")
+            raise ValueError("the total covariance needs a full second moment, not its diagonal")
         second = self.second if self.moment == "shared" else self.second.sum(axis=0)
         centre = self.centre()
         return np.asarray(second / self.rows - np.outer(centre, centre))
 
     def mapped(self, matrix: NDArray[Any] | None, offset: NDArray[Any] | None) -> Self:
-        """The statistics of rows x @ matrix (d, m) + offset (m,), None for I and 0; "shared" in and out."""
+        """Return the "shared" statistics of the rows x @ matrix + offset.
+
+        Args:
+            matrix: (d, m), or None for the identity.
+            offset: (m,), or None for 0.
+
+        Raises ValueError unless the second moment is "shared".
+        """
         if self.moment != "shared":
             raise ValueError("only a shared second moment can be mapped")
         sums = self.sums if matrix is None else self.sums @ matrix
@@ -192,9 +202,9 @@ class GaussianStatistics:
 
 
 NOISE = 16 * float(np.finfo(np.float64).eps)
-"""A scatter below this share of the second moment is rounding."""
+"""A scatter below this share of the second moment is rounding error."""
 
 
 def _over(per_class: NDArray[Any], array: NDArray[Any]) -> NDArray[Any]:
-    """Shaped so that it applies to the leading axis of `array`."""
+    """Return `per_class` (K,) in a shape that broadcasts along the leading axis of `array`."""
     return per_class.reshape(per_class.shape + (1,) * (array.ndim - per_class.ndim))

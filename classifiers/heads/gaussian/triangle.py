@@ -1,4 +1,4 @@
-"""Inverses of triangles and of covariances: NumPy has no solver that knows of triangles."""
+"""Inverses of triangular matrices and of covariances: NumPy has no triangular solver."""
 
 from typing import Any
 
@@ -6,13 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 WHOLE = 64
-"""Width up to which a triangle is inverted as any matrix is."""
+"""Maximum width of a triangular matrix that is inverted by the general routine."""
 
 
 def inverse_of_triangle(L: NDArray[Any]) -> NDArray[Any]:
-    """L⁻¹ (d, d) of a lower triangular L without a 0 on its diagonal.
+    """Return L⁻¹ (d, d) of a lower triangular L without a 0 on its diagonal.
 
-    By halves, so that nearly all of it is products: with 1,280 columns a fifth of the time of a general solver's.
+    It works by halves, so that nearly all of it is matrix products: a fifth of the time of the general routine at 1,280
+    columns.
     """
     if len(L) <= WHOLE:
         return np.tril(np.linalg.inv(L))
@@ -25,6 +26,6 @@ def inverse_of_triangle(L: NDArray[Any]) -> NDArray[Any]:
 
 
 def inverse_of_covariance(C: NDArray[Any]) -> NDArray[Any]:
-    """C⁻¹ (d, d), symmetric. Raises LinAlgError unless C is positive definite."""
+    """Return the symmetric C⁻¹ (d, d). Raises LinAlgError unless C is positive definite."""
     A = inverse_of_triangle(np.linalg.cholesky(C))
     return np.asarray(A.T @ A)

@@ -1,4 +1,4 @@
-"""Pooled vectors against text vectors: the cosine, and a learned correction of it."""
+"""Labels by the cosine of image and text vectors, with a learned low-rank correction."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
@@ -8,16 +8,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from classifiers.heads.base import Meta, require_shapes
 from classifiers.heads.multilabel.base import Thresholds
-from classifiers.heads.text import TextHead, check_text
+from classifiers.heads.multilabel.text import TextHead
+from classifiers.heads.text import check_text
 from classifiers.heads.transform import unit_rows
 
 Array = NDArray[np.float32]
 
 
 class BilinearHead(TextHead):
-    """score = scale · uᵀ W t + bias, with u the unit vector of x - centre, and t the label's unit text vector.
+    """score = scale · uᵀ W t + bias, with u = (x - centre) at unit norm and t the label's text vector at unit norm.
 
-    W = I + left rightᵀ where pictures and texts share a space, else left rightᵀ. Rank 0 is the plain cosine.
+    W = I + left rightᵀ if images and texts share a space (`shared`), else W = left rightᵀ. Rank 0 is the cosine alone.
     Arrays in float32: text (L, t), left (d, r), right (t, r), centre (d,), scale (1,), bias (1,), and the thresholds.
     """
 
@@ -47,7 +48,7 @@ class BilinearHead(TextHead):
         scale: float = 1.0,
         bias: float = 0.0,
     ) -> Self:
-        """The head without any training: scale · cos(x - centre, text) + bias. Raises BadVectors, ValueError."""
+        """Return the head without training: scale · cos(x - centre, text) + bias. Raises BadVectors, ValueError."""
         vectors = check_text(text, len(classes))
         d = vectors.shape[1]
         arrays = {
@@ -90,6 +91,6 @@ class BilinearHead(TextHead):
 
 
 def bilinear_rows(arrays: Mapping[str, NDArray[Any]], shared: bool) -> Array:
-    """W t of every label, (L, d)."""
+    """Return W t of every label, (L, d)."""
     turned = (arrays["text"] @ arrays["right"]) @ arrays["left"].T
     return np.asarray(arrays["text"] + turned if shared else turned)

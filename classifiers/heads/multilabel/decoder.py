@@ -1,4 +1,4 @@
-"""Labels that look at a picture's tokens: ML-Decoder's one layer, with group queries or one query a text."""
+"""ML-Decoder: one cross-attention layer whose queries read the tokens of an image."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
@@ -9,50 +9,51 @@ from numpy.typing import NDArray
 from classifiers.errors import BadVectors
 from classifiers.heads.base import Meta, require_shapes
 from classifiers.heads.multilabel.base import Thresholds
-from classifiers.heads.text import TextHead
+from classifiers.heads.multilabel.text import TextHead
 
 Array = NDArray[np.float32]
 
 LAYER_NORM_EPSILON = 1e-5
-"""As in torch, where heads are trained."""
+"""The default of torch, in which heads are trained."""
 
 CHUNK_CELLS = 2**23
-"""Floats of all arrays of one step together (32 MB): pictures are scored a few at a time, however many are asked."""
+"""Maximum number of floats in all arrays of one batch together (32 MB). More images are scored batch by batch."""
 
 NEEDS_TOKENS = (
-    "a decoder needs the tokens of each picture, several a picture: over a single vector its attention is a softmax "
-    "of one number, always 1, so every label would see the same; store tokens (backfill --tokens) and train on those, "
-    "or take the kinds labelwise or bilinear, which are made for pooled vectors"
+    "a decoder needs several tokens of each image: over a single vector its attention is a softmax of one number, "
+    "always 1, so every label would see the same; store tokens and train on them, or train a head of the kind "
+    "labelwise or bilinear, which read one vector an image"
 )
 
 
 def require_tokens(shape: Sequence[int]) -> tuple[int, int]:
-    """(P, F) of one picture. Raises BadVectors for what is no set of tokens, and for P = 1, with the reason."""
+    """Return the shape (P, F) of an image's tokens. Raises BadVectors for another rank, no tokens, or one token."""
     if len(shape) != 2 or min(shape) < 1:
-        raise BadVectors(f"expected tokens (number, width) of each picture, got {tuple(shape)}: {NEEDS_TOKENS}")
+        raise BadVectors(f"expected tokens (number, width) of each image, got {tuple(shape)}: {NEEDS_TOKENS}")
     if shape[0] == 1:
-        raise BadVectors(f"got one token a picture: {NEEDS_TOKENS}")
+        raise BadVectors(f"got one token an image: {NEEDS_TOKENS}")
     return shape[0], shape[1]
 
 
 class DecoderHead(TextHead):
     """One decoder layer without positions or self-attention: Ridnik et al. 2021 (arXiv 2111.12933).
 
-    A row is one picture's tokens (P, F), flattened, as the store keeps them. With E = ReLU(tokens embed_Wᵀ + embed_b):
+    A row is the tokens (P, F) of one image, flattened. With E = ReLU(tokens embed_Wᵀ + embed_b):
 
         q0 = LN1(q + q)    q1 = LN2(q0 + MHA(q0, E, E))    q2 = LN3(q1 + ffn2(ReLU(ffn1(q1))))
 
-    Two sets of queries, told apart by the arrays that are there:
+    There are two kinds of queries. The arrays say which:
 
-    * `group_W`: fixed random `queries` (Q, D), each scoring g labels: score i·g + j = group_W[i, :, j]ᵀ q2_i + bias.
-    * `text`: a query a label, ReLU(text text_Wᵀ + text_b), all with one output: score = q2ᵀ class_w + bias. Any
-      label with a text vector can be asked (`with_labels`).
+    * `group_W`: fixed random `queries` (Q, D), each for g labels: score i·g + j = group_W[i, :, j]ᵀ q2_i + bias.
+    * `text`: one query a label, ReLU(text text_Wᵀ + text_b), and one output for all: score = q2ᵀ class_w + bias. Labels
+      that no row had can be asked by their text vectors (`with_labels`).
 
-    The attention's keys and values carry no biases: a key's adds the same to all of a query's logits, and a value's
-    is part of `attend_b`.
+    The attention's keys and values have no biases: the bias of a key would add the same to all logits of a query, and
+    the bias of a value is part of `attend_b`.
     """
 
     kind = "decoder"
+    reads_tokens = True
     offset = "bias"
 
     def __init__(
@@ -79,7 +80,7 @@ class DecoderHead(TextHead):
         return self._arrays.get("text")
 
     def _prepare_queries(self) -> tuple[Array, Array]:
-        """All that does not depend on the picture: q0 (Q, D), and what it asks the keys, (heads, Q, D / heads)."""
+        """Return what does not depend on the image: q0 (Q, D), and the scaled queries (heads, Q, D / heads)."""
         a = self._arrays
         queries = a["queries"] if self.text is None else relu(self.text @ a["text_W"].T + a["text_b"])
         start = layer_norm(queries + queries, a["norm1_W"], a["norm1_b"])
@@ -87,7 +88,7 @@ class DecoderHead(TextHead):
         return start, asked / np.float32(np.sqrt(asked.shape[-1]))
 
     def score(self, X: Array) -> Array:
-        """Scores (n, L) of flattened tokens (n, P·F), a few pictures at a time."""
+        """Return the scores (n, L) of flattened tokens (n, P·F), batch by batch, see `CHUNK_CELLS`."""
         count, width = self.tokens
         (queries, D), hidden = self._start.shape, len(self._arrays["ffn1_W"])
         step = max(1, CHUNK_CELLS // (3 * count * D + queries * (self.heads * count + hidden + 4 * D)))
@@ -97,7 +98,7 @@ class DecoderHead(TextHead):
         return scores
 
     def _score(self, tokens: Array) -> Array:
-        """Scores (n, L) of the tokens (n·P, F) of n pictures; pictures and queries share the rows of every product."""
+        """Return the scores (n, L) of the tokens (n·P, F) of n images. Products have one row an image and query."""
         a, (queries, D) = self._arrays, self._start.shape
         attended = self._attend(relu(tokens @ a["embed_W"].T + a["embed_b"]))
         x = (attended @ a["attend_W"].T + a["attend_b"]).reshape(-1, queries, D) + self._start
@@ -110,7 +111,7 @@ class DecoderHead(TextHead):
         return np.asarray(grouped.reshape(grouped.shape[0], -1)[:, : len(self.classes)] + a["bias"])
 
     def _attend(self, E: Array) -> Array:
-        """What each query gathers from E (n·P, D): (n·Q, D). Keys and values are computed once for all queries."""
+        """Return the attention output of each query over E (n·P, D), (n·Q, D). All queries share keys and values."""
         split = (-1, self.tokens[0], self.heads, self._asked.shape[-1])
         keys = (E @ self._arrays["key_W"].T).reshape(split)
         values = (E @ self._arrays["value_W"].T).reshape(split)
@@ -140,10 +141,10 @@ class DecoderHead(TextHead):
 
 
 def expected_shapes(arrays: Mapping[str, NDArray[Any]], n_labels: int, width: int) -> dict[str, tuple[int, ...]]:
-    """The shape that every array must have, given the free sizes that the arrays themselves tell.
+    """Return the shape that every array must have, by the free sizes in the arrays themselves.
 
     Args:
-        width: F of the tokens.
+        width: width F of a token.
     """
     D, H = size(arrays, "query_W", 0), size(arrays, "ffn1_W", 0)
     shapes: dict[str, tuple[int, ...]] = {
@@ -165,18 +166,18 @@ def expected_shapes(arrays: Mapping[str, NDArray[Any]], n_labels: int, width: in
 
 
 def size(arrays: Mapping[str, NDArray[Any]], name: str, axis: int) -> int:
-    """A size that an array tells; 0 where it has no such axis, which then is refused with the shape it has."""
+    """Return the size of an array along an axis; 0 if it has no such axis, so that its shape is refused."""
     found = arrays.get(name)
     return 0 if found is None or found.ndim <= axis else found.shape[axis]
 
 
 def relu(x: Array) -> Array:
-    """max(x, 0) in place."""
+    """Return max(x, 0), computed in place."""
     return np.maximum(x, 0.0, out=x)
 
 
 def layer_norm(x: Array, weight: Array, bias: Array) -> Array:
-    """Rows with mean 0 and variance 1 over the last axis, times weight, plus bias."""
+    """Return x with mean 0 and variance 1 along the last axis, times weight, plus bias."""
     centred = x - x.mean(axis=-1, keepdims=True)
     variance = np.einsum("...i,...i->...", centred, centred)[..., None] / np.float32(x.shape[-1])
     centred /= np.sqrt(variance + np.float32(LAYER_NORM_EPSILON))

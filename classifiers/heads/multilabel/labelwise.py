@@ -1,4 +1,4 @@
-"""One logistic regression a label: the control that every other head for several labels has to beat."""
+"""One-vs-rest logistic regression: the baseline that every other head for any number of labels has to beat."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
@@ -13,9 +13,9 @@ from classifiers.heads.transform import Transform
 
 
 class LabelwiseHead(LabelsHead):
-    """scores = z Wᵀ + b, each label with a probability of its own.
+    """scores = z Wᵀ + b with one sigmoid a label, and z the transformed vector.
 
-    Arrays in float32: W (L, m), b (L,) and those of the transform, as `LinearHead` has them, and the thresholds.
+    Arrays in float32: W (L, m), b (L,), those of the transform as in `LinearHead`, and the thresholds.
     """
 
     kind = "labelwise"

@@ -149,7 +149,7 @@ def test_the_cascades_threshold_is_the_cheapest_that_loses_little_for_sure():
     logs, codes = members(n=2000, strengths=(2.0, 1.5, 3.0))
     cascade = fit_cascade(logs, codes, (3.0, 1.0, 9.0), threshold=None, tolerance=0.02)
     assert cascade.order == (1, 0, 2)
-    points = cascade_curve(cascade.stage_scores(logs), codes, cascade.spent())
+    points = cascade_curve(cascade.step_scores(logs), codes, cascade.spent())
     chosen = next(point for point in points if point.threshold == cascade.threshold)
     assert chosen.loss + chosen.loss_error <= 0.02
     assert all(point.loss + point.loss_error > 0.02 for point in points if point.cost < chosen.cost)
@@ -164,7 +164,7 @@ def test_every_stage_of_a_cascade_has_its_own_fit():
     np.testing.assert_allclose(cascade.weights.sum(axis=1), 1, rtol=1e-6)
     np.testing.assert_array_equal(np.triu(cascade.weights, 1), 0)
     np.testing.assert_allclose(cascade.weights[1, :2], fit_weights(logs[:, :2], codes), atol=1e-6)
-    for scores in cascade.stage_scores(logs).swapaxes(0, 1):
+    for scores in cascade.step_scores(logs).swapaxes(0, 1):
         assert fit_temperature(scores, codes) == pytest.approx(1, abs=1e-2)
 
 

@@ -177,15 +177,15 @@ def test_blocks_are_recorded_as_the_manifest_has_them(hard):
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.5, 0.7, 0.9, 2.0])
-def test_the_first_stages_of_a_cascade_say_of_rows_that_stop_there_what_the_whole_one_says(hard, threshold):
+def test_the_first_steps_of_a_cascade_return_the_full_cascades_answers_for_rows_that_stop_there(hard, threshold):
     made = FusionClassifier(rule="cascade", blocks=EDGES, costs=[3, 1, 2], threshold=threshold, folds=3)
     whole = made.fit(hard.X, hard.labels).head_.with_temperature(1.3)
-    assert whole.stages == (1, 2, 0)
+    assert whole.steps == (1, 2, 0)
     going = np.ones(len(hard.X), bool)
     for count in (1, 2):
-        members = sorted(whole.stages[:count])
+        members = sorted(whole.steps[:count])
         columns = np.concatenate([np.arange(EDGES[member], EDGES[member + 1]) for member in members])
-        first, X = whole.first_stages(count), hard.X[:, columns]
+        first, X = whole.first_steps(count), hard.X[:, columns]
         stopped = ~first.unsure(X)
         np.testing.assert_allclose(first.predict_proba(X)[stopped], whole.predict_proba(hard.X)[stopped], atol=1e-6)
         going &= ~stopped
@@ -193,5 +193,5 @@ def test_the_first_stages_of_a_cascade_say_of_rows_that_stop_there_what_the_whol
         assert going.all() == (threshold == 2.0)
     else:
         assert 0 < going.sum() < len(going)
-    with pytest.raises(ValueError, match="no stages"):
+    with pytest.raises(ValueError, match="no steps"):
         FusionClassifier(blocks=EDGES, folds=0).fit(hard.X, hard.labels).head_.unsure(hard.X)

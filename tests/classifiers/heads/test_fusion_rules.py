@@ -1,4 +1,4 @@
-"""The rules of fusion: hand values, and what must not matter (order of classes, order of members, being alone)."""
+"""Fusion rules: values worked out by hand, and invariance to the order of classes and of members."""
 
 import numpy as np
 import pytest
@@ -87,8 +87,8 @@ def test_the_average_of_logits_is_the_average_of_log_probabilities():
 @pytest.mark.parametrize("rule", sorted(RULES))
 def test_temperatures_of_one_give_the_uncalibrated_rule_and_others_that_of_divided_scores(rule):
     scores = np.random.default_rng(1).normal(size=(40, 3, 5)) * 4
-    plain = RULES[rule](filled(log_softmax(scores)))
-    np.testing.assert_array_equal(combined(rule, scores), plain)
+    uncalibrated = RULES[rule](filled(log_softmax(scores)))
+    np.testing.assert_array_equal(combined(rule, scores), uncalibrated)
     temperatures = np.array([0.5, 2.0, 8.0], np.float32)
     np.testing.assert_allclose(
         combined(rule, scores, temperatures), combined(rule, scores / temperatures[:, None]), rtol=1e-12
@@ -234,6 +234,6 @@ def test_a_cascade_without_some_members_goes_on_with_the_others():
 def test_a_rule_that_does_not_exist_is_refused():
     with pytest.raises(ValueError, match="known: vote-1"):
         combined("vote-2", P)
-    with pytest.raises(ValueError, match="stages belong"):
+    with pytest.raises(ValueError, match="steps belong"):
         combined("cascade", P)
     assert set(RULES) < set(ALL_RULES)

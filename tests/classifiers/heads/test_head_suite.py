@@ -1,4 +1,4 @@
-"""What every kind of head must do, run over all of them."""
+"""The contract of a head, checked for every kind."""
 
 import numpy as np
 import pytest

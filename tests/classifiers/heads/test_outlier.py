@@ -1,4 +1,4 @@
-"""Outlier scores against distances written out, rows left out one by one, and strangers of several kinds."""
+"""Outlier scores against distances written out, rows left out one by one, and out-of-distribution rows."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def shrunk(scatter, rows, shrinkage, scale):
 
 
 def written_out(U, codes, asked, shrinkage, *, scales=None, rows=None, relative=True):
-    """The score by its definition, from the rows themselves; scale and divisor may be given from outside."""
+    """Return the score by its definition, from the rows themselves; scale and divisor may be set."""
     rows = len(U) if rows is None else rows
     means = {k: U[codes == k].mean(axis=0) for k in np.unique(codes)}
     own = np.array([means[k] for k in codes.tolist()])
@@ -91,8 +91,8 @@ def test_scores_of_rows_left_out_are_those_of_refits(seed, n_classes, edges):
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_a_row_left_out_is_as_strange_as_a_new_one():
-    """With as many columns as rows, rows that were learned from look far too ordinary."""
+def test_a_row_left_out_scores_like_a_new_one():
+    """With as many columns as rows, training rows have far too low a score unless they are left out."""
     toy = make_toy(n=240, dim=120, n_classes=4, seed=1)
     half = Toy(toy.X[:120], toy.codes[:120], toy.labels[:120], toy.classes)
     edges = (0, 120)
@@ -106,11 +106,11 @@ def test_a_row_left_out_is_as_strange_as_a_new_one():
 
 
 @pytest.mark.parametrize("far", [0.5, 2.0, 50.0])
-def test_strangers_stand_out_in_every_direction(toy, far):
+def test_out_of_distribution_rows_score_high_in_every_direction(toy, far):
     """One shrinkage for both covariances: the score rises even where the classes do not differ at all."""
     dim = 40
     rng = np.random.default_rng(3)
-    flat = np.hstack([toy.X, rng.normal(size=(600, dim - 12)).astype(np.float32)])  # 28 columns tell nothing
+    flat = np.hstack([toy.X, rng.normal(size=(600, dim - 12)).astype(np.float32)])  # 28 columns of noise
     wide = Toy(flat, toy.codes, toy.labels, toy.classes)
     statistics = statistics_of(wide)
     detector = OutlierDetector.fold(statistics, PrecisionPair.of(statistics), ())

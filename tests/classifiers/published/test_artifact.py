@@ -37,7 +37,7 @@ def test_save_then_load_is_bit_equal(head, toy, folder):
 
 
 def edited(folder, **changes):
-    """The folder with other manifest fields, renamed so that its name fits them where that can be."""
+    """Return the folder with other manifest fields, renamed to their digest if the manifest is valid."""
     path = folder / "manifest.json"
     raw = {**json.loads(path.read_text()), **changes}
     path.write_text(json.dumps(raw))
@@ -159,7 +159,7 @@ def test_columns_of_several_encoders_follow_each_other(head, toy, tmp_path):
 
 @pytest.mark.parametrize("kind", ["gaussian", "linear", "protocol-2/gaussian", "protocol-2/linear"])
 def test_a_head_saved_long_ago_loads_with_the_same_scores(kind):
-    """Written by make_fixtures.py with protocols 1 and 2; never remade, so that old heads keep loading."""
+    """make_fixtures.py wrote these heads with protocols 1 and 2. They are never made again: old heads must load."""
     (folder,) = (FIXTURES / kind).glob("2*")
     expected = np.load(FIXTURES / kind / "expected.npz")
     published = load(folder)
@@ -184,7 +184,7 @@ def test_a_head_saved_long_ago_loads_with_the_same_scores(kind):
 
 @pytest.mark.parametrize("kind", ["gaussian", "linear", "mixture", "fusion"])
 def test_a_head_of_protocol_3_loads_with_the_same_answers(kind):
-    """Written by make_fixtures.py; never remade."""
+    """make_fixtures.py wrote these heads. They are never made again."""
     (folder,) = (FIXTURES / "protocol-3" / kind).glob("2*")
     expected = np.load(FIXTURES / "protocol-3" / kind / "expected.npz")
     published = load(folder)

@@ -4,8 +4,17 @@ import numpy as np
 import pytest
 from helpers.toys import FINGERPRINT, fitted, outlier_of, record_of
 
-from classifiers.errors import BadVectors, NoOutlierScore, UnknownCoverage, UnknownSets, WrongFingerprint
+from classifiers.errors import (
+    BadVectors,
+    NoOutlierScore,
+    NoTexts,
+    UnknownCoverage,
+    UnknownSets,
+    WrongFingerprint,
+    listing,
+)
 from classifiers.published.artifact import load, save
+from classifiers.published.inputs import Input
 from classifiers.published.manifest import Conformal
 
 
@@ -110,10 +119,10 @@ def test_what_cannot_be_answered_is_refused(published, toy):
 
 
 def test_vectors_of_another_encoder_are_refused(published):
-    tokens = FINGERPRINT + " tokens"  # which are not the vectors of the same encoder
-    reads, not_read = (tokens, FINGERPRINT) if published.head.kind == "decoder" else (FINGERPRINT, tokens)
+    of_decoder = published.head.kind == "decoder"
+    reads, not_read = Input(FINGERPRINT, of_decoder), Input(FINGERPRINT, not of_decoder)
     published.require([reads])
-    for others in (["b" * 64], [not_read], []):
+    for others in ([Input("b" * 64)], [not_read], []):
         with pytest.raises(WrongFingerprint, match=r"reads vectors of toy \(aaaa"):
             published.require(others)
 
@@ -124,3 +133,10 @@ def test_ties_are_broken_by_class_order(toy, tmp_path):
     (answer,) = published_of(flat, toy, tmp_path).answer(toy.X[:1])
     assert answer.prediction_set == toy.classes
     assert [label for label, _ in answer.top_k] == list(toy.classes)
+
+
+def test_a_message_lists_no_more_names_than_fit():
+    assert listing([]) == listing([], most=2) == "none yet"
+    assert listing("ab", most=2) == "a, b"
+    assert listing("abcde", most=2) == "a, b and 3 more"
+    assert "c18, c19 and 80 more;" in str(NoTexts("big", "linear", [f"c{i}" for i in range(100)]))

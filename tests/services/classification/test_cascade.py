@@ -1,4 +1,4 @@
-"""A cascade asks the dear encoder only for the images that the cheap one leaves it unsure of; real services."""
+"""A cascade asks the expensive encoder only for images on which the cheap one is uncertain; real services."""
 
 import httpx
 import numpy as np
@@ -37,7 +37,7 @@ def settings(tmp_path_factory, cache_dir, lite0) -> Settings:
     both = ["lite0", "lite1"]
     params = {"rule": "cascade", "costs": [1, 3], "threshold": THRESHOLD}
     train(store, heads, task=demo.TASK, encoders=both, kind="fusion", name="cascade", params=params)
-    train(store, heads, task=demo.TASK, encoders=["lite1"], name="dear")
+    train(store, heads, task=demo.TASK, encoders=["lite1"], name="expensive")
     return settings
 
 
@@ -54,23 +54,23 @@ def ask(services, query: str, files) -> list[dict]:
 
 
 def embedded(services) -> float:
-    """How many items the embedding service has embedded so far; an image with two encoders is two."""
+    """Return the number of items embedded so far by the embedding service; one image by two encoders counts as two."""
     lines = httpx.get(f"{services.embedding_url}/metrics").text.splitlines()
     return sum(float(line.split()[-1]) for line in lines if line.startswith('headwater_items_total{outcome="ok"}'))
 
 
 @pytest.fixture(scope="module")
 def expected(settings):
-    """Photos for which no last digit decides, what the whole cascade says of them, and which it is unsure of."""
+    """Photos not close to a threshold, the full cascade's answers for them, and True where the first step is unsure."""
     photos = [cell.path.read_bytes() for cell in demo.cells()[:160] if cell.split == "test"][:24]
     store, published = Store.open(settings.store), Registry(settings.heads).load("cascade")
     X = [store.features(name).get([asset_id(photo) for photo in photos])[1] for name in ("lite0", "lite1")]
-    first = published.stopped_before([published.stages[0]])
+    first = published.stopped_before([published.steps[0]])
     sure = first.head.predict_proba(X[0]).max(axis=1)
     answers = published.answer(np.concatenate(X, axis=1))
     clear = [i for i, said in enumerate(answers) if abs(sure[i] - THRESHOLD) > 0.02 and said.probability > 0.53]
     unsure = first.unsure(X[0])[clear]
-    assert 0 < unsure.sum() < len(unsure), "both ways are to be tried"
+    assert 0 < unsure.sum() < len(unsure), "some photos must stop at the first step, and some go on"
     return [photos[i] for i in clear], [answers[i] for i in clear], unsure
 
 
@@ -95,7 +95,7 @@ def test_only_unsure_images_reach_the_second_encoder(services, expected):
 def test_a_limit_on_outliers_and_a_head_that_needs_it_bring_the_second_encoder_for_all(services, expected):
     photos, *_ = expected
     files = [("images", photo) for photo in photos]
-    for query in ("head=cascade&max_outlier=99.9", "head=cascade&head=dear", "head=dear&head=cascade"):
+    for query in ("head=cascade&max_outlier=99.9", "head=cascade&head=expensive", "head=expensive&head=cascade"):
         for item in ask(services, query, files):
             [found] = [answer for answer in item["answers"] if answer["head"] == "cascade"]
             assert "asked_encoders" not in found

@@ -35,7 +35,7 @@ def files(*images: bytes) -> list[tuple[str, tuple[str, bytes]]]:
 
 
 def expected(home, lite0: Encoder, image: bytes, head: str = "gaussian"):
-    """The same answer by the direct way: our own encoder and head, no service."""
+    """Return the answer of an encoder and a head in this process, without a service."""
     vectors = lite0.embed(np.stack([lite0.prepare(decode(image).image)])).vectors
     [answer] = Registry(home.settings.heads).load(head).answer(vectors)
     return answer
@@ -86,7 +86,7 @@ def test_every_head_answers_from_one_pass(http, services, photos):
 
 
 def encoded(services) -> float:
-    """How many images the embedding service has given vectors for."""
+    """Return the number of images that the embedding service has embedded."""
     lines = httpx.get(f"{services.embedding_url}/metrics").text.splitlines()
     return sum(float(line.split()[-1]) for line in lines if line.startswith('headwater_items_total{outcome="ok"}'))
 

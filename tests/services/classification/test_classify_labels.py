@@ -44,7 +44,7 @@ def test_labels_over_their_threshold_stand_beside_the_ranking(client, home, lite
 
 
 def embedded(services) -> float:
-    """Items that the embedding service has given vectors for."""
+    """Return the number of items that the embedding service has embedded."""
     lines = httpx.get(f"{services.embedding_url}/metrics").text.splitlines()
     return sum(float(line.split()[-1]) for line in lines if line.startswith('headwater_items_total{outcome="ok"}'))
 
@@ -86,7 +86,7 @@ def test_a_zero_shot_head_chooses_among_other_names(client, home, lite0, china):
     [
         ("words", ["cat"], "bad_request", "needs at least 2 names"),
         ("several", ["cat"], "no_texts", "it knows bright, defective, even; leave labels out"),
-        ("gaussian", ["cat"], "no_texts", "--kind bilinear"),
+        ("gaussian", ["cat"], "no_texts", "a kind that reads texts: bilinear"),
         ("named", ["cat", "cat"], "bad_request", "each once"),
         ("named", ["cat", " "], "bad_request", "none empty"),
         ("named", ["c" * 101], "bad_request", "has 101 characters, at most 100"),
@@ -109,7 +109,7 @@ def test_the_command_asks_for_labels_too(home, services, tmp_path, china):
 
 
 def ask(services, published, *requests):
-    """What is kept after each of the requests for labels, made one after the other."""
+    """Return the number of text vectors in memory after each of the requests for labels."""
 
     async def run() -> list[int]:
         counts = []

@@ -1,4 +1,4 @@
-"""A zero-shot head through a CLIP model's own text side, from a store on; the model is small, random, made here."""
+"""A zero-shot head trained from a store with a CLIP model's own text encoder; a small random model is made here."""
 
 import json
 

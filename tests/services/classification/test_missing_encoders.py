@@ -1,4 +1,4 @@
-"""Fused heads answer from the encoders that are there, and say what was missing and what that costs."""
+"""Fused heads answer from the encoders that are there, and name the missing ones and the accuracy lost."""
 
 import httpx
 import numpy as np
@@ -21,7 +21,7 @@ UNSEEN = 30
 
 @pytest.fixture(scope="module")
 def fused(tmp_path_factory, cache_dir, lite0):
-    """A store with lite0's vectors and, but for the last assets, those of an encoder that no service has."""
+    """A store with vectors of lite0, and of an encoder that no service has for all assets but the last."""
     folder, ports = tmp_path_factory.mktemp("fused"), free_ports(2)
     settings = Settings(
         store=str(folder / "db"),

@@ -1,4 +1,4 @@
-"""A head that can't be trusted is refused with the reason, at start and later; the others go on answering."""
+"""A damaged head is refused with the reason, at start and later; all other heads go on answering."""
 
 import asyncio
 import shutil

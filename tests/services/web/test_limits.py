@@ -130,7 +130,7 @@ def started(settings: Settings) -> Iterator[Running]:
 
 
 def ready(services: Running) -> bool:
-    return httpx.get(f"{services.classification_url}/health/ready", timeout=30).status_code == 200
+    return httpx.get(f"{services.classification_url}/health/ready?needs=media", timeout=30).status_code == 200
 
 
 def test_ready_turns_false_when_the_embedding_service_hangs_and_true_when_it_goes_on(home):

@@ -1,0 +1,90 @@
+"""Vectors of images, sounds and videos from the embedding service."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from starlette.concurrency import run_in_threadpool
+
+from classifiers.published.asking import next_inputs, require
+from classifiers.published.head import PublishedHead
+from classifiers.published.inputs import Input
+from services.classification.state import ClassificationService
+from services.classification.vectors import Columns
+from services.web.errors import RemoteProblem
+from services.web.wire import Upload, Vectored, VectoredBatch
+
+
+async def of_media(
+    service: ClassificationService, uploads: Sequence[Upload], heads: Sequence[PublishedHead], *, all_steps: bool
+) -> Columns:
+    """Return the vectors that the heads need. A cascade that is certain of an item leaves its other inputs empty.
+
+    Args:
+        all_steps: ask every encoder of a cascade for every item.
+
+    Raises:
+        ServiceDown, RemoteProblem: the embedding service does not answer, or lacks an encoder that a head needs.
+        WrongFingerprint: its encoder of that name is another one than the head was trained on.
+    """
+    media = Media(service, uploads, heads)
+    while wanted := await media.next_inputs(all_steps=all_steps):
+        await media.embed(wanted)
+    require(heads, media.found, media.problems)
+    return media.found
+
+
+class Media:
+    """The files of a request, and their vectors as far as they were embedded.
+
+    Attributes:
+        found: input → an item for each file. Inputs that the embedding service does not have are taken out.
+        problems: the reasons why they are not there.
+    """
+
+    def __init__(
+        self, service: ClassificationService, uploads: Sequence[Upload], heads: Sequence[PublishedHead]
+    ) -> None:
+        self.service, self.uploads, self.heads = service, uploads, heads
+        blocks = [zip(head.inputs, head.manifest.encoders, strict=True) for head in heads]
+        self.names = {each: encoder.name for pairs in blocks for each, encoder in pairs}
+        self.found: dict[Input, list[Vectored]] = {each: self._column() for each in self.names}
+        self.problems: list[RemoteProblem] = []
+
+    def _column(self) -> list[Vectored]:
+        """Return an item for each file before it is embedded: without a vector, with an error if it was not read."""
+        return [Vectored(None, upload.name, error=upload.error) for upload in self.uploads]
+
+    async def next_inputs(self, *, all_steps: bool) -> dict[Input, list[int]]:
+        """Return what to embed next, see `classifiers.published.asking.next_inputs`."""
+        if all_steps or not any(head.steps for head in self.heads):
+            return next_inputs(self.heads, self.found, all_steps=True)
+        return await run_in_threadpool(next_inputs, self.heads, self.found)
+
+    async def embed(self, wanted: Mapping[Input, Sequence[int]]) -> None:
+        """Embed the wanted files of every input at once."""
+        answers = await asyncio.gather(*(self._embedded(each, which) for each, which in wanted.items()))
+        for (each, which), answer in zip(wanted.items(), answers, strict=True):
+            if isinstance(answer, RemoteProblem):
+                self.problems.append(answer)
+                del self.found[each]
+                continue
+            there = Input(answer.fingerprint, each.tokens)
+            if there != each:
+                del self.found[each]
+            column = self.found.setdefault(there, self._column())
+            for i, item in zip(which, answer.items, strict=True):
+                column[i] = item
+
+    async def _embedded(self, each: Input, which: Sequence[int]) -> VectoredBatch | RemoteProblem:
+        """Return the vectors, or the problem if the embedding service does not have the encoder."""
+        try:
+            return await self.service.embedding.embed(
+                [self.uploads[i] for i in which],
+                encoder=self.names[each],
+                tokens=each.tokens,
+                modality=self.uploads[0].modality,
+            )
+        except RemoteProblem as problem:
+            if problem.code != "unknown_encoder":
+                raise
+            return problem
