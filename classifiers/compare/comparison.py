@@ -10,7 +10,8 @@ from classifiers.compare.curves import CurvePoint
 from classifiers.compare.paired import Pair, paired_bootstrap
 from classifiers.compare.trial import Trial
 from classifiers.errors import BadParameter
-from classifiers.evaluation.figures import Evaluation, Outcomes
+from classifiers.evaluation.figures import Evaluation
+from classifiers.evaluation.outcomes import Outcomes
 from classifiers.training.classes import CROSS_VALIDATION
 from classifiers.training.rows import Rows
 

@@ -11,9 +11,10 @@ from classifiers.fit.gaussian.estimator import GaussianClassifier
 from classifiers.fit.gaussian.parallel import Batch
 from classifiers.heads.gaussian.statistics import GaussianStatistics
 from classifiers.heads.transform import Transform
-from classifiers.training.kinds import validate
+from classifiers.training.learn import validated_rows
+from classifiers.training.present import require_present
 from classifiers.training.rows import Rows
-from classifiers.training.streamed import require_present, tuned_shrinkage
+from classifiers.training.streamed import tuned_shrinkage, without_statistics
 
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 """Of the variance, that the components are to explain."""
@@ -66,8 +67,8 @@ def accuracy_of(
     estimator.set_params(shrinkage="oas")
     estimator.set_params(shrinkage=tuned_shrinkage(part, estimator, first, rows, names))
     head = estimator.fit_statistics(part, names, first).head_
-    right = [part.scores.argmax(axis=1) == part.codes for part in validate("gaussian", estimator, rows, head)]
-    return float(np.concatenate(right).mean())
+    parts = validated_rows(without_statistics, estimator, rows, head)
+    return float(np.concatenate([part.scores.argmax(axis=1) == part.truth for part in parts]).mean())
 
 
 def leading(array: NDArray[Any] | None, count: int) -> NDArray[Any] | None:

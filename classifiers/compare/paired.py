@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from classifiers.evaluation.figures import BOOTSTRAP_DRAWS, SMALLEST, Outcomes
+from classifiers.evaluation.outcomes import BOOTSTRAP_DRAWS, SMALLEST, Outcomes
 
 
 @dataclass(frozen=True, slots=True)

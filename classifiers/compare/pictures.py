@@ -7,7 +7,6 @@ from classifiers.compare.comparison import Comparison
 from classifiers.compare.curves import CurvePoint
 from classifiers.compare.trial import Trial
 from classifiers.evaluation import plots
-from classifiers.evaluation.reports.report import confusions
 
 MARKED = 0.8
 """Share of the variance that is marked in PCA curves: what `project=pca` takes by default."""
@@ -57,7 +56,7 @@ def parameters(comparison: Comparison, best: Trial) -> Picture:
 
 
 def confusion(comparison: Comparison, best: Trial) -> Picture:
-    wrong = sorted((each for each in confusions(best.evaluation) if each[0] != each[1]), key=lambda each: -each[2])
+    wrong = best.evaluation.errors()
     commonest = "; ".join(f"{true} taken for {predicted}, {rows} times" for true, predicted, rows in wrong[:3])
     some = len(best.evaluation.classes) > plots.MOST_CLASSES
     return Picture(

@@ -12,7 +12,8 @@ from classifiers.compare.held import HeldRows, bytes_of
 from classifiers.compare.record import OUTCOMES, keep, save
 from classifiers.compare.trial import examine, outcomes_on, relearned
 from classifiers.errors import NotTrainable
-from classifiers.evaluation.figures import Outcomes, summarise
+from classifiers.evaluation.figures import summarise
+from classifiers.evaluation.outcomes import Outcomes
 from classifiers.heads.base import Head
 from classifiers.training.kinds import make_estimator
 from classifiers.training.rows import Rows, Texts

@@ -10,17 +10,19 @@ import numpy as np
 
 from classifiers.compare.candidates import MAJORITY, Candidate
 from classifiers.errors import BadParameter, NotTrainable
-from classifiers.evaluation.calibration import fit_temperature
-from classifiers.evaluation.figures import Evaluation, Outcomes, summarise
+from classifiers.evaluation.figures import Evaluation, summarise
+from classifiers.evaluation.outcomes import Outcomes
 from classifiers.heads.base import Head
 from classifiers.heads.fusion.head import FusionHead
 from classifiers.heads.gaussian.head import GaussianHead
 from classifiers.heads.linear import LinearHead
 from classifiers.heads.zeroshot import ZeroShotHead
-from classifiers.training.classes import outcomes_of
-from classifiers.training.kinds import ONE_LABEL_KINDS, make_estimator, validate
-from classifiers.training.rows import Rows, Scored, scored
-from classifiers.training.streamed import require_present
+from classifiers.training.calibrate import calibrate, outcomes_of
+from classifiers.training.kinds import CLASS_KINDS, make_estimator
+from classifiers.training.learn import validated_rows
+from classifiers.training.present import require_present
+from classifiers.training.rows import Rows
+from classifiers.training.scored import Scored, scored
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +53,7 @@ def examine(candidate: Candidate, rows: Rows, classes: tuple[str, ...], seed: in
     head, parts = learn(candidate, rows, classes)
     if not parts:
         raise NotTrainable("no validation row, and too few training rows of each class to hold some out")
-    scores, codes = (np.concatenate([getattr(part, name) for part in parts]) for name in ("scores", "codes"))
-    calibrated = head.with_temperature(fit_temperature(scores, codes))
-    outcomes = Outcomes.concatenate([outcomes_of(calibrated, part) for part in parts])
+    calibrated, outcomes, _ = calibrate(head, parts)
     trial = Trial(
         candidate,
         outcomes,
@@ -72,16 +72,16 @@ def learn(candidate: Candidate, rows: Rows, classes: tuple[str, ...]) -> tuple[H
         head = majority(rows, classes)
         return head, [part for view in rows.validations() for part in scored(view, head, "val")]
     estimator = make_estimator(candidate.kind, candidate.params)
-    if candidate.kind not in ONE_LABEL_KINDS:
+    if candidate.kind not in CLASS_KINDS:
         raise BadParameter(
-            f"kind {candidate.kind!r} gives rows any number of labels; compared are kinds that give one: "
-            f"{', '.join(ONE_LABEL_KINDS)}"
+            f"kind {candidate.kind!r} gives a row any number of labels; a comparison takes kinds that give exactly one "
+            f"class: {', '.join(CLASS_KINDS)}"
         )
-    learned = ONE_LABEL_KINDS[candidate.kind].learn(estimator, rows, classes)
-    if learned.validated is not None and candidate.kind != "fusion":
-        # Those of a fusion may be the rows that its rule was fitted on: enough to calibrate it, not to compare it by.
+    kind = CLASS_KINDS[candidate.kind]
+    learned = kind.learn(estimator, rows, classes)
+    if learned.validated is not None and learned.unseen:
         return learned.head, learned.validated
-    return learned.head, validate(candidate.kind, estimator, rows, learned.head)
+    return learned.head, validated_rows(kind.without, estimator, rows, learned.head)
 
 
 def relearned(trial: Trial, rows: Rows, classes: tuple[str, ...]) -> Head:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from classifiers.evaluation.figures import ratio
+from classifiers.evaluation.outcomes import ratio
 from classifiers.heads.base import best
 
 

@@ -20,14 +20,14 @@ THRESHOLDS = (0.0, *(1 - np.geomspace(0.9, 1e-4, 60)).tolist(), NEVER)
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class Quality:
     """Accuracy in 0…1, and mean NLL in nats, of the scores as they are."""
 
     accuracy: float
     nll: float
 
     @classmethod
-    def of(cls, scores: NDArray[Any], codes: NDArray[np.integer[Any]]) -> "Figures":
+    def of(cls, scores: NDArray[Any], codes: NDArray[np.integer[Any]]) -> "Quality":
         """Of scores (n ≥ 1, K), which may hold -inf, for true codes (n,)."""
         return cls(float(np.mean(scores.argmax(axis=1) == codes)), mean_nll(scores, codes, 1.0))
 
@@ -68,9 +68,9 @@ class FusionReport:
     """
 
     rows: int
-    members: Mapping[str, Figures]
-    singles: Mapping[str, Figures]
-    rules: Mapping[str, Figures]
+    members: Mapping[str, Quality]
+    singles: Mapping[str, Quality]
+    rules: Mapping[str, Quality]
     oracle: float
     oracle_gain: float
     independent_oracle: float
@@ -100,12 +100,12 @@ def fusion_report(
         singles: scores (n, K) of others, by name.
     """
     right = scores.argmax(axis=2) == codes[:, None]
-    members = {name: Figures.of(scores[:, member], codes) for member, name in enumerate(names)}
+    members = {name: Quality.of(scores[:, member], codes) for member, name in enumerate(names)}
     oracle = oracle_accuracy(right)
     return FusionReport(
         rows=len(codes),
         members=members,
-        singles={name: Figures.of(each, codes) for name, each in singles.items()},
+        singles={name: Quality.of(each, codes) for name, each in singles.items()},
         rules=rule_figures(scores, codes, temperatures, weights),
         oracle=oracle,
         oracle_gain=oracle - max(each.accuracy for each in members.values()),
@@ -118,14 +118,14 @@ def fusion_report(
 
 def rule_figures(
     scores: NDArray[Any], codes: NDArray[np.integer[Any]], temperatures: NDArray[Any], weights: NDArray[Any]
-) -> dict[str, Figures]:
+) -> dict[str, Quality]:
     """Figures of every rule that needs no more than temperatures and weights; arguments as in `fusion_report`."""
     plain, calibrated = filled(log_softmax(scores)), filled(log_softmax(scores, temperatures))
     found = {}
     for name, rule in RULES.items():
-        found[name] = Figures.of(rule(plain), codes)
-        found[f"{name}, calibrated"] = Figures.of(rule(calibrated), codes)
-    return found | {"stack": Figures.of(weighted(calibrated, weights.astype(scores.dtype)), codes)}
+        found[name] = Quality.of(rule(plain), codes)
+        found[f"{name}, calibrated"] = Quality.of(rule(calibrated), codes)
+    return found | {"stack": Quality.of(weighted(calibrated, weights.astype(scores.dtype)), codes)}
 
 
 def oracle_accuracy(right: NDArray[np.bool_]) -> float:

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from classifiers.compare.paired import figures, paired_bootstrap
-from classifiers.evaluation.figures import Outcomes
+from classifiers.evaluation.outcomes import Outcomes
 
 
 def outcomes(rng, codes, skill) -> Outcomes:

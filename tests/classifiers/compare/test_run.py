@@ -275,7 +275,7 @@ def test_the_curve_is_what_its_candidates_give(filled):
         candidate = Candidate("gaussian", ("toy",), {"project": "pca", "dims": point.share})
         head, [part] = learn(candidate, held, rows.classes())
         assert head.transform.width == point.components
-        assert np.mean(part.scores.argmax(axis=1) == part.codes) == point.accuracy
+        assert np.mean(part.scores.argmax(axis=1) == part.truth) == point.accuracy
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from classifiers.evaluation.reports.fusion import (
     THRESHOLDS,
-    Figures,
+    Quality,
     cascade_curve,
     disagreements,
     fusion_report,
@@ -103,7 +103,7 @@ def test_the_report_holds_every_rule_and_becomes_json():
     report = fusion_report(["a", "b"], scores, codes, temperatures, weights, cascade=curve)
     assert report.rows == 120
     assert set(report.members) == {"a", "b"}
-    assert report.members["b"] == Figures.of(scores[:, 1], codes)
+    assert report.members["b"] == Quality.of(scores[:, 1], codes)
     true = probabilities(scores[:, 1].astype(np.float64))[np.arange(120), codes]
     assert report.members["b"].nll == pytest.approx(-np.log(true).mean())
     best = max(each.accuracy for each in report.members.values())

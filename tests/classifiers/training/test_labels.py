@@ -90,7 +90,7 @@ def test_the_report_tells_each_label(stored, registry):
     page, content = (done.path / "report.md").read_text(), json.loads((done.path / "report.json").read_text())
     assert page.startswith("# labelwise head for toy")
     assert "| split | rows | labels a row | mAP |" in page
-    assert "## Weakest labels, test" in page
+    assert "## Weakest labels (test)" in page
     assert "F1 figures are too good" in page
     assert "No outlier percentiles: they need one vector a row" in page
     test = content["evaluations"]["test"]
@@ -131,8 +131,8 @@ def test_without_validation_rows_held_out_folds_calibrate(tmp_path, registry, se
     assert registry.load("many").head.temperature == pytest.approx(
         fit_platt(scores, rows.indicator).temperature, rel=1e-3
     )
-    assert list(done.report.labels) == ["held-out", "test"]
-    assert done.report.labels["held-out"].rows == 500
+    assert list(done.report.evaluations) == ["held-out", "test"]
+    assert done.report.evaluations["held-out"].rows == 500
     assert "training rows that were held out" in " ".join(done.report.notes)
 
 
@@ -140,7 +140,7 @@ def test_evaluation_later_is_that_of_the_report(stored, registry):
     done = trained(stored, registry)
     for split in ("val", "test"):
         again = evaluate_head(stored, registry.load("many"), split=split)
-        assert again.summary() == pytest.approx(done.report.labels[split].summary(), rel=1e-4)
+        assert again.summary() == pytest.approx(done.report.evaluations[split].summary(), rel=1e-4)
     with pytest.raises(NotTrainable, match="no row in split 'ood'"):
         evaluate_head(stored, registry.load("many"), split="ood")
 
@@ -149,7 +149,7 @@ def test_tasks_with_one_label_a_row_can_be_asked_too_and_have_outlier_percentile
     done = trained(filled, registry)
     published = registry.load("many")
     assert published.head.classes == toy.classes
-    assert done.report.labels["test"].summary()["f1_at_3"] <= 0.5  # one label of three can be right
+    assert done.report.evaluations["test"].summary()["f1_at_3"] <= 0.5  # one label of three can be right
     assert published.answer(toy.X[:1])[0].outlier_percentile is not None
     assert "No outlier percentiles" not in " ".join(done.report.notes)
 
@@ -177,7 +177,7 @@ def test_labels_and_rows_that_cannot_be_learned_are_told(tmp_path, registry, sev
     notes = " ".join(done.report.notes)
     assert "train: 1 of" in notes
     assert "test: 1 of" in notes
-    assert "1 labels have no training vector and are unknown to the head: lost." in notes
+    assert "1 of 5 labels have no training vector and are unknown to the head: lost." in notes
     store.labels.put("one", [Label(id_, ["only"], "train") for id_ in ids_of(600)])
     with pytest.raises(NotTrainable, match=r"600 training rows with 1 label\(s\) \['only'\]"):
         trained(store, registry, task="one")
@@ -253,7 +253,7 @@ def test_bilinear_learns_with_the_texts_of_its_labels(stored, registry):
     expected = class_vectors(lambda some: text_side(fingerprint, some), "abcd", params["prompts"], (0, 12))
     np.testing.assert_allclose(published.head.text, expected, atol=1e-6)
     assert published.manifest.parameters["prompts"] == params["prompts"]
-    assert list(done.report.labels) == ["val", "test"]
+    assert list(done.report.evaluations) == ["val", "test"]
     with pytest.raises(NotTrainable, match="texts of one encoder, got 2: toy, toy"):
         trained(stored, registry, kind="bilinear", encoders=["toy", "toy"], texts=texts)
     with pytest.raises(NotTrainable, match="needs vectors of texts"):
@@ -271,14 +271,14 @@ def test_bilinear_without_training_is_the_calibrated_cosine(tmp_path, registry, 
     scores = head.scores(several.X)
     slope, offset = np.polyfit(cosines.ravel(), scores.ravel(), 1)
     np.testing.assert_allclose(slope * cosines + offset, scores, atol=1e-3)
-    assert done.report.labels["held-out"].rows == 500  # it has learned from none of them
+    assert done.report.evaluations["held-out"].rows == 500  # it has learned from none of them
 
 
 def test_rows_that_said_when_to_stop_calibrate_where_there_are_no_validation_rows(tmp_path, registry, several):
     store = Store.open(tmp_path / "db")
     fill_labels(store, several, splits=["train"] * 600)
     done = trained(store, registry, kind="bilinear", params={"rank": 2, "epochs": 2}, texts=text_side)
-    assert done.report.labels["held-out"].rows == 60
+    assert done.report.evaluations["held-out"].rows == 60
 
 
 SMALL = {"width": 16, "heads": 2, "hidden": 16, "epochs": 3}
@@ -309,7 +309,7 @@ def test_a_decoder_learns_from_stored_tokens(tmp_path, registry, several, querie
     difference = published.head.scores(several.X) - expected
     np.testing.assert_allclose(difference, difference.mean(), atol=1e-3)  # the calibration's shift
     again = evaluate_head(store, published)
-    assert again.summary() == pytest.approx(done.report.labels["test"].summary(), rel=1e-4)
+    assert again.summary() == pytest.approx(done.report.evaluations["test"].summary(), rel=1e-4)
 
 
 def test_a_decoder_reads_a_few_rows_of_tokens_at_a_time(tmp_path, registry, several, monkeypatch):
