@@ -39,10 +39,10 @@ def pca_curve(rows: Rows, classes: Sequence[str], shares: Sequence[float] = SHAR
     def batches() -> Iterator[Batch]:
         return (Batch(X, codes) for _, X, codes in rows.batches("train", classes))
 
+    present = np.unique(rows.matrix("train", classes).codes)
+    names = require_present(rows, classes, present)
     estimator = GaussianClassifier(project="pca", dims=1.0, blocks=rows.edges())
     gathered, transform = estimator.gather(batches, len(classes), rows.dim)
-    present = np.flatnonzero(gathered.present)
-    names = require_present(rows, tuple(classes), present)
     statistics = gathered.select(present)
     explained = np.cumsum(np.diag(statistics.total_covariance()))
     points = []

@@ -29,9 +29,9 @@ def require_present(
 
 def refused(rows: Rows) -> dict[str, tuple[str, ...]]:
     """Modalities of training rows that an encoder does not take, by the encoder's name."""
-    found = modalities(rows)
-    kept = {f.name: tuple(each for each in found if each not in f.spec.modalities) for f in rows.features}
-    return {name: each for name, each in kept.items() if each}
+    found, taken = modalities(rows), {features.name: features.spec.modalities for features in rows.features}
+    refused = {name: tuple(each for each in found if each not in own) for name, own in taken.items() if own}
+    return {name: each for name, each in refused.items() if each}
 
 
 def modalities(rows: Rows) -> list[str]:

@@ -31,9 +31,12 @@ def learn_streamed(estimator: GaussianClassifier, rows: Rows, classes: tuple[str
 
     def batches() -> Iterator[Batch]:
         ids.clear()  # a covariance or transform may take a second pass
+        seen = np.zeros(len(classes), np.bool_)
         for some, X, codes in rows.batches("train", classes):
             ids.extend(some)
+            seen[codes[codes >= 0]] = True
             yield Batch(X, codes)
+        require_present(rows, classes, np.flatnonzero(seen))  # before a transform is learned from no row
 
     tuned = estimator.shrinkage == AUTO
     estimator.set_params(shrinkage="oas" if tuned else estimator.shrinkage, blocks=rows.edges())

@@ -85,14 +85,27 @@ def train(
     result = {"name": name, "version": trained.version, "kind": kind, "report": str(trained.path / "report.md")}
     if as_json:
         ood = report.ood.to_dict() if report.ood else None
-        print(json.dumps(result | {"rows": report.rows, "notes": report.notes, "figures": figures, "ood": ood}))
+        print(
+            json.dumps(
+                result
+                | {
+                    "rows": report.rows,
+                    "notes": report.notes,
+                    "warnings": trained.warnings,
+                    "figures": figures,
+                    "ood": ood,
+                }
+            )
+        )
         return
     output.show(result, as_json=False)
     _show_figures(figures)
     if report.ood:
         output.out.print("\n".join(report.ood.markdown()))
-    for note in report.notes:
-        output.out.print(f"note: {note}")
+    for warning in trained.warnings:
+        output.err.print(f"warning: {warning}")
+    for remark in report.remarks:
+        output.out.print(f"note: {remark}")
 
 
 FIGURES = {
