@@ -60,6 +60,17 @@ class NoVectors(NotTrainable):
         super().__init__(said if self.refused else f"{said}; embed its assets with that encoder first")
 
 
+class NoTokens(NotTrainable):
+    """No tokens of an encoder are stored; `encoder` is its name."""
+
+    def __init__(self, encoder: str) -> None:
+        self.encoder = encoder
+        super().__init__(
+            f"no tokens of encoder {encoder!r} are stored, and a decoder reads several tokens of each image, not its "
+            "vector: store the tokens of that encoder first"
+        )
+
+
 class BadParameter(ValueError):
     """A hyper-parameter with a value that is not allowed; the text names those that are."""
 

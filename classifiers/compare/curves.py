@@ -17,12 +17,12 @@ from classifiers.training.rows import Rows
 from classifiers.training.streamed import tuned_shrinkage, without_statistics
 
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
-"""Of the variance, that the components are to explain."""
+"""Shares of the variance for which a point is computed."""
 
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """`components` explain at least `share` of the variance; `accuracy` on validation rows, in 0…1."""
+    """One number of components, which explains at least `share` of the variance, and the accuracy with it in 0…1."""
 
     share: float
     components: int
@@ -30,10 +30,10 @@ class CurvePoint:
 
 
 def pca_curve(rows: Rows, classes: Sequence[str], shares: Sequence[float] = SHARES) -> list[CurvePoint]:
-    """What `gaussian project=pca dims=share` gives on validation rows or folds, for all shares at once.
+    """The accuracy of `gaussian project=pca dims=share` on validation rows or folds, for all shares at once.
 
-    The leading m × m corner of the statistics of all components are the statistics of the first m, so the rows are
-    read, and the components found, once. Raises NotTrainable.
+    The leading m × m corner of the statistics of all components is the statistics of the first m, so the rows are read
+    and the components computed once. Raises NotTrainable.
     """
 
     def batches() -> Iterator[Batch]:
@@ -61,7 +61,7 @@ def accuracy_of(
     rows: Rows,
     names: tuple[str, ...],
 ) -> float:
-    """Validation accuracy with the first `count` components alone, at the shrinkage that does best there."""
+    """Validation accuracy with the first `count` components alone, with the shrinkage that is best for them."""
     part = GaussianStatistics(statistics.counts, statistics.sums[:, :count], statistics.second[:count, :count])
     first = replace(transform, matrix=leading(transform.matrix, count), offset=leading(transform.offset, count))
     estimator.set_params(shrinkage="oas")

@@ -1,4 +1,4 @@
-"""How good a head is on the rows of one split: what all reports have in common, and the figures of a classifier."""
+"""Figures on how good a head is on the rows of one split: the protocol, and the figures of a classifier."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -35,7 +35,7 @@ AURC = (
 
 
 class Figures(Protocol):
-    """How good a head is on the rows of one split."""
+    """Figures on how good a head is on the rows of one split."""
 
     @property
     def rows(self) -> int:

@@ -1,4 +1,4 @@
-"""What a classifier said of each row, in a few numbers a row, and the arithmetic of its figures."""
+"""The outcome of each row under a classifier, in a few numbers, and the arithmetic of the figures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ SMALLEST = float(np.finfo(np.float32).tiny)
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """What the figures need of every row: O(n) numbers, so that rows can be scored in a stream.
+    """The few numbers of each row that the figures need, so that rows can be scored in a stream.
 
     Attributes:
         codes: column of the true class, (n,).

@@ -1,4 +1,4 @@
-"""How far a head can be trusted: calibration, what it gains by abstaining, and out-of-distribution rows.
+"""Figures on how far a head can be trusted: calibration, what it gains by abstaining, and out-of-distribution rows.
 
 Pure functions of arrays; rows are given by their confidence, and by a flag that is true where the head is right.
 """
@@ -43,7 +43,7 @@ class Reliability:
 
 @dataclass(frozen=True, slots=True)
 class Selective:
-    """What a head gains by answering only where it is confident; the smallest share first. Each (points,).
+    """Accuracy of a head that answers only where it is confident; the smallest share first. Each (points,).
 
     Attributes:
         min_probability: lower limit of the confidence, below which a row is not answered.
@@ -58,7 +58,7 @@ class Selective:
 
 @dataclass(frozen=True, slots=True)
 class OutOfDistribution:
-    """How well out-of-distribution rows (split `ood`) stand out from the rows of another split.
+    """Figures on how well out-of-distribution rows (split `ood`) stand out from the rows of another split.
 
     Attributes:
         rows: number of out-of-distribution rows.
@@ -143,7 +143,8 @@ def risk_coverage_area(confidence: NDArray[Any], right: NDArray[np.bool_]) -> fl
 
 
 def auroc(known: NDArray[Any], ood: NDArray[Any]) -> float:
-    """How often the score of an out-of-distribution row is above that of a known row; ties count half.
+    """Share of pairs in which the score of an out-of-distribution row is above that of a known row; ties count
+    half.
 
     This is the Mann-Whitney statistic, which equals the area under the ROC curve.
 

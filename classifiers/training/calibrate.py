@@ -25,9 +25,9 @@ this, it gains 31 points of micro-F1 for 3 points of macro-F1. Elsewhere it gain
 
 
 def calibrate(head: Head, parts: Sequence[Scored]) -> tuple[Head, Outcomes, Conformal]:
-    """A head with its temperature, what it says of the validation rows, and their nonconformity scores.
+    """Fit a temperature.
 
-    All scores are held at once (rows × classes × 4 bytes), never the vectors.
+    Returns the head with it, and the outcomes and nonconformity scores of the validation rows under that head. All scores are held at once (rows × classes × 4 bytes), never the vectors.
     """
     whole = Scored.concatenate(parts)
     calibrated = head.with_temperature(fit_temperature(whole.scores, whole.truth))
@@ -37,13 +37,13 @@ def calibrate(head: Head, parts: Sequence[Scored]) -> tuple[Head, Outcomes, Conf
 
 
 def outcomes_of(head: Head, part: Scored) -> Outcomes:
-    """What a calibrated head says of rows with one class each."""
+    """The outcomes of rows with one class each under a calibrated head."""
     uncalibrated = probabilities(part.scores, head.link)
     return Outcomes.of(probabilities(part.scores, head.link, head.temperature), part.truth, uncalibrated)
 
 
 def calibrate_labels(head: LabelsHead, whole: Scored) -> tuple[LabelsHead, LabelFigures, str]:
-    """A head with the thresholds of the best F1 and with calibrated probabilities, its figures, and a note."""
+    """Tune thresholds and fit a calibration. Returns the head with both, its figures, and a note for the report."""
     scores, truth = whole.scores, whole.truth
     platt = fit_platt(scores, truth)
     calibrated = (

@@ -1,4 +1,4 @@
-"""What a fused head is compared with in its report: each encoder alone, every other rule and the oracle."""
+"""Comparisons for the report of a fused head: each encoder alone, every other rule and the oracle."""
 
 from collections.abc import Iterator
 from itertools import pairwise

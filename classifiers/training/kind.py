@@ -1,4 +1,4 @@
-"""The one way from rows to a published head: learn, calibrate on validation rows, report on test."""
+"""The protocol that every kind of head follows: learn, calibrate on validation rows, report on test."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -46,7 +46,7 @@ class Calibrated(Generic[H]):
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What is published: a calibrated head, what it learned from, and what was found."""
+    """The result of training: a calibrated head, what it learned from, and its report."""
 
     head: Head
     learned: Learned[Head]

@@ -1,4 +1,4 @@
-"""What a reader of a training report must know, in one sentence each."""
+"""Notes for the reader of a training report, one sentence each."""
 
 from collections.abc import Iterator, Mapping
 from typing import Literal

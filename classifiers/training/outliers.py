@@ -70,7 +70,7 @@ def known_rows(
 
 
 def measure_ood(rows: Rows, head: Head, outliers: Outliers) -> OutOfDistribution | None:
-    """How well out-of-distribution rows stand out from rows of `test`, or of `val` if there is no test row.
+    """Measure how well out-of-distribution rows stand out from rows of `test`, or of `val` if there is no test row.
 
     None if there are no rows of one or the other. The out-of-distribution vectors are held in memory.
     """

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from classifiers.errors import NotTrainable
+from classifiers.errors import NoTokens, NotTrainable
 from classifiers.training.rows import LabelledRows, Rows
 from store.errors import UnknownFeatures
 from store.matrix import indicator_of
@@ -27,17 +27,14 @@ class TokenRows(Rows):
 
     @cached_property
     def features(self) -> "list[Features]":
-        """The encoder's table of tokens. Raises NotTrainable if there is none."""
+        """The encoder's table of tokens. Raises NoTokens if there is none."""
         if len(self.encoders) != 1:
             raise NotTrainable(f"a decoder reads the tokens of one encoder, got {len(self.encoders)}: {self.encoders}")
         [encoder] = self.encoders
         try:
             return [self.store.tokens(encoder)]
         except UnknownFeatures as error:
-            raise NotTrainable(
-                f"no tokens of encoder {encoder!r} are stored; a decoder reads several tokens of each picture, not its "
-                f"vector: run `headwater backfill --encoder {encoder} --tokens` first"
-            ) from error
+            raise NoTokens(encoder) from error
 
     def labelled_rows(self, split: str, classes: Sequence[str]) -> LabelledRows:
         """All rows of a split; X float16 (n, P, F) is mapped from a temporary file, which is deleted with the array.
@@ -75,7 +72,7 @@ def mapped(shape: tuple[int, ...]) -> NDArray[np.float16]:
     if size > free:
         raise NotTrainable(
             f"the tokens of {shape[0]:,} rows take {size / 1e9:.1f} GB on disk while training, and {folder} has "
-            f"{free / 1e9:.1f} GB; set TMPDIR to a folder with more room, or label fewer rows"
+            f"{free / 1e9:.1f} GB free; use a folder for temporary files with more room, or label fewer rows"
         )
     if not size:
         return np.zeros(shape, np.float16)

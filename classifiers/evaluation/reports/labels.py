@@ -1,4 +1,4 @@
-"""How good a head is for rows with any number of labels, with how far its probabilities can be trusted."""
+"""Figures of a head for rows with any number of labels, and how far its probabilities can be trusted."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,5 @@
-"""What a training run found, as JSON for programs and as Markdown for people. It holds no times: it is content."""
+"""The report of a training run, as JSON for programs and as Markdown for people. It contains no times, so training
+again gives the same report."""
 
 import json
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from classifiers.evaluation.trust import OutOfDistribution
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How a head was made and how good it is.
+    """The report on how a head was made and how good it is.
 
     Attributes:
         parameters: hyper-parameters of the estimator, as asked for.
@@ -63,7 +64,7 @@ def to_json(report: Report) -> str:
         "notes": list(report.notes),
         "evaluations": {split: each.to_dict() for split, each in report.evaluations.items()},
         "ood": report.ood.to_dict() if report.ood else None,
-        "fusion": {split: each.to_json() for split, each in report.fusion.items()},
+        "fusion": {split: each.to_dict() for split, each in report.fusion.items()},
     }
     return json.dumps(content, indent=2, ensure_ascii=False)
 

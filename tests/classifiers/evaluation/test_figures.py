@@ -107,14 +107,14 @@ def test_report_holds_every_figure_as_json():
 
 def test_nll_before_the_temperature_stands_beside_the_one_after():
     proba, codes = drawn(5, 80, 3)
-    plain, _ = drawn(6, 80, 3)
-    found = summarise(Outcomes.of(proba, codes, plain), "abc")
-    assert found.nll_uncalibrated == pytest.approx(evaluate(plain, codes, "abc").nll)
+    uncalibrated, _ = drawn(6, 80, 3)
+    found = summarise(Outcomes.of(proba, codes, uncalibrated), "abc")
+    assert found.nll_uncalibrated == pytest.approx(evaluate(uncalibrated, codes, "abc").nll)
     assert found.nll == evaluate(proba, codes, "abc").nll == evaluate(proba, codes, "abc").nll_uncalibrated
     assert f"{found.nll_uncalibrated:.4f} → {found.nll:.4f}" in to_markdown(report_of({"test": found}))
 
 
-def test_report_tells_how_out_of_distribution_rows_stand_out():
+def test_the_report_says_how_well_out_of_distribution_rows_stand_out():
     ood = OutOfDistribution(7, "test", 90, {"max_probability": 0.61234, "outlier": 0.9}, {95: (0.5, 0.0625)})
     report = replace(report_of({}), ood=ood)
     assert json.loads(to_json(report))["ood"] == {

@@ -110,7 +110,7 @@ def test_the_report_holds_every_rule_and_becomes_json():
     assert report.oracle >= best
     assert report.oracle_gain == pytest.approx(report.oracle - best)
     assert {"vote-1", "vote-1, calibrated", "log-average, calibrated", "stack"} <= set(report.rules)
-    assert json.loads(json.dumps(report.to_json()))["cascade"][0]["cost"] == 1.0
+    assert json.loads(json.dumps(report.to_dict()))["cascade"][0]["cost"] == 1.0
 
 
 def test_a_member_that_lacks_a_class_is_wrong_on_it_and_no_more():

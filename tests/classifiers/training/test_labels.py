@@ -10,7 +10,7 @@ from helpers.toys import LABEL_VARIANTS, fill_labels, fitted, ids_of, make_label
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, f1_score
 
-from classifiers.errors import BadParameter, NotTrainable
+from classifiers.errors import BadParameter, NoTokens, NotTrainable
 from classifiers.evaluation.label_figures import evaluate_labels
 from classifiers.evaluation.reports.labels import binary_nll
 from classifiers.evaluation.thresholds import tune_thresholds
@@ -62,11 +62,13 @@ def test_a_head_is_learnt_calibrated_and_published(stored, registry):
     assert manifest.counts == tuple(training.indicator.sum(axis=0).tolist())
     listed = "".join(f"{id_}\n" for id_ in sorted(training.ids))
     assert manifest.training_ids == hashlib.sha256(listed.encode()).hexdigest()
-    plain = KINDS["labelwise"].estimator(blocks=(0, 12)).fit(training.X, training.indicator, matrix.classes).head_
-    scores = plain.scores(validation.X)
+    uncalibrated = (
+        KINDS["labelwise"].estimator(blocks=(0, 12)).fit(training.X, training.indicator, matrix.classes).head_
+    )
+    scores = uncalibrated.scores(validation.X)
     platt = fit_platt(scores, validation.indicator)
     assert head.temperature == pytest.approx(platt.temperature, rel=1e-5)
-    np.testing.assert_allclose(head.scores(test.X), plain.scores(test.X) + platt.shift, atol=1e-4)
+    np.testing.assert_allclose(head.scores(test.X), uncalibrated.scores(test.X) + platt.shift, atol=1e-4)
     tuned = tune_thresholds(scores, validation.indicator, least=10)
     np.testing.assert_allclose(head.thresholds.labels, tuned.labels + platt.shift, atol=1e-5)
     found = evaluate_labels(head.scores(test.X), test.indicator, head.classes, head.thresholds.labels)
@@ -85,7 +87,7 @@ def test_a_head_is_learnt_calibrated_and_published(stored, registry):
     assert manifest.outlier == ()
 
 
-def test_the_report_tells_each_label(stored, registry):
+def test_the_report_lists_each_label(stored, registry):
     done = trained(stored, registry)
     page, content = (done.path / "report.md").read_text(), json.loads((done.path / "report.json").read_text())
     assert page.startswith("# labelwise head for toy")
@@ -168,7 +170,7 @@ def test_encoders_set_side_by_side(tmp_path, registry, several):
     assert registry.load("many").head.dim == 24
 
 
-def test_labels_and_rows_that_cannot_be_learned_are_told(tmp_path, registry, several):
+def test_labels_and_rows_that_cannot_be_learned_are_in_the_notes(tmp_path, registry, several):
     store = Store.open(tmp_path / "db")
     fill_labels(store, several)
     store.labels.put("toy", [Label("f" * 64, ["lost"], "train"), Label("e" * 64, ["a"], "test")])
@@ -300,12 +302,12 @@ def test_a_decoder_learns_from_stored_tokens(tmp_path, registry, several, querie
     published = registry.load("many")
     assert published.manifest.encoders[0].columns == (0, 12)
     assert done.report.rows == {"train": 400, "val": 100, "test": 99}
-    plain = KINDS["decoder"].estimator(**SMALL, queries=queries)
+    uncalibrated = KINDS["decoder"].estimator(**SMALL, queries=queries)
     ids = sorted(ids_of(600)[:400])
     rows = [ids_of(600).index(id_) for id_ in ids]
     text = {"text": published.head.text} if queries == "text" else {}
     tokens = several.X[rows].astype(np.float16).reshape(-1, 2, 6)
-    expected = plain.fit(tokens, several.Y[rows], "abcd", **text).head_.scores(several.X)
+    expected = uncalibrated.fit(tokens, several.Y[rows], "abcd", **text).head_.scores(several.X)
     difference = published.head.scores(several.X) - expected
     np.testing.assert_allclose(difference, difference.mean(), atol=1e-3)  # the calibration's shift
     again = evaluate_head(store, published)
@@ -328,10 +330,10 @@ def test_a_decoder_reads_a_few_rows_of_tokens_at_a_time(tmp_path, registry, seve
 
 
 def test_a_decoder_without_tokens_says_how_to_get_them(stored, registry):
-    with pytest.raises(NotTrainable, match="run `headwater backfill --encoder toy --tokens` first"):
+    with pytest.raises(NoTokens, match="store the tokens of that encoder first"):
         trained(stored, registry, kind="decoder", texts=text_side)
 
 
-def test_tokens_that_do_not_fit_the_disk_are_told_before_they_are_read():
+def test_tokens_that_do_not_fit_the_disk_are_an_error_before_they_are_read():
     with pytest.raises(NotTrainable, match=r"tokens of 1,000,000,000,000 rows take 125440000.0 GB on disk"):
         mapped((10**12, 49, 1280))

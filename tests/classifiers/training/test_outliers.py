@@ -1,4 +1,4 @@
-"""What training says about out-of-distribution rows, and why a head has no outlier percentiles."""
+"""The report on out-of-distribution rows, and why a head has no outlier percentiles."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def trained(store, registry, kind="gaussian"):
 
 
 @pytest.mark.parametrize("kind", sorted(CLASS_KINDS))
-def test_report_tells_how_ood_stand_out(store, registry, toy, kind):
+def test_the_report_says_how_well_out_of_distribution_rows_stand_out(store, registry, toy, kind):
     fill(store, toy)
     assert trained(store, registry, kind=kind).report.ood is None
     ood = -toy.X[:60]
@@ -51,7 +51,7 @@ def test_report_tells_how_ood_stand_out(store, registry, toy, kind):
         assert ours == np.mean([answer.outlier_percentile > limit for answer in known])
 
 
-def test_ood_are_set_against_validation_rows_where_there_are_no_test_rows(store, registry, toy):
+def test_out_of_distribution_rows_are_compared_with_validation_rows_without_test_rows(store, registry, toy):
     fill(store, toy, splits=["train", "val", "val"] * 200)
     store.features("toy").put(["f" * 64], toy.X[:1] + 9)
     store.labels.put("toy", [Label("f" * 64, ["x"], "ood")])
@@ -59,7 +59,7 @@ def test_ood_are_set_against_validation_rows_where_there_are_no_test_rows(store,
     assert (found.rows, found.against, found.against_rows) == (1, "val", 400)
 
 
-def test_without_ood_or_rows_to_set_them_against_nothing_is_told(store, registry, toy):
+def test_without_out_of_distribution_rows_or_known_rows_there_are_no_figures(store, registry, toy):
     fill(store, toy, splits=["train"] * 600)
     store.labels.put("toy", [Label("f" * 64, ["x"], "ood")])  # has no vector
     assert trained(store, registry).report.ood is None
@@ -81,7 +81,7 @@ def test_vectors_too_wide_for_a_detector_leave_the_rest_as_it_is(store, registry
     assert answer.prediction_set is not None
 
 
-def test_one_row_a_class_is_told_as_no_outlier_percentiles(store, registry, toy):
+def test_one_row_a_class_gives_no_outlier_percentiles_and_a_note(store, registry, toy):
     fill(store, toy, splits=["train"] * 5 + ["val"] * 595)
     done = trained(store, registry, kind="linear")
     assert "No outlier percentiles: an outlier score needs two classes with rows" in done.report.notes[0]

@@ -58,8 +58,8 @@ def test_a_head_is_learnt_calibrated_and_published(filled, registry, toy, kind):
     listed = "".join(f"{id_}\n" for id_ in sorted(training.ids))
     assert manifest.training_ids == hashlib.sha256(listed.encode()).hexdigest()
     proba = published.head.predict_proba(test.X)
-    plain = published.head.with_temperature(1.0).predict_proba(test.X)
-    expected = summarise(Outcomes.of(proba, test.codes, plain), manifest.classes).summary()
+    uncalibrated = published.head.with_temperature(1.0).predict_proba(test.X)
+    expected = summarise(Outcomes.of(proba, test.codes, uncalibrated), manifest.classes).summary()
     assert manifest.metrics["test"] == pytest.approx(expected)
     assert manifest.metrics["test"]["accuracy"] > 0.9
     best = fit_temperature(published.head.scores(validation.X), validation.codes)
@@ -82,8 +82,8 @@ def test_temperature_does_not_worsen_validation(filled, registry, kind):
     done = trained(filled, registry, kind=kind)
     validation = filled.matrix("toy", ["toy"]).select("val")
     head = registry.load("cats").head.with_temperature(1.0)
-    plain = evaluate(head.predict_proba(validation.X), validation.codes, head.classes)
-    assert done.report.evaluations["val"].nll <= plain.nll + 1e-6
+    uncalibrated = evaluate(head.predict_proba(validation.X), validation.codes, head.classes)
+    assert done.report.evaluations["val"].nll <= uncalibrated.nll + 1e-6
 
 
 def test_streaming_gives_the_head_of_all_rows_at_once(filled, registry, monkeypatch):
