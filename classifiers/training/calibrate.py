@@ -27,7 +27,8 @@ this, it gains 31 points of micro-F1 for 3 points of macro-F1. Elsewhere it gain
 def calibrate(head: Head, parts: Sequence[Scored]) -> tuple[Head, Outcomes, Conformal]:
     """Fit a temperature.
 
-    Returns the head with it, and the outcomes and nonconformity scores of the validation rows under that head. All scores are held at once (rows × classes × 4 bytes), never the vectors.
+    Returns the head with it, and the outcomes and nonconformity scores of the validation rows under that head. All
+    scores are held at once (rows × classes × 4 bytes), never the vectors.
     """
     whole = Scored.concatenate(parts)
     calibrated = head.with_temperature(fit_temperature(whole.scores, whole.truth))

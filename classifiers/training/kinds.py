@@ -17,7 +17,8 @@ from classifiers.training.classes import ClassKind
 from classifiers.training.fusion import fusion_reports
 from classifiers.training.kind import Kind
 from classifiers.training.labels import LabelKind, fold_by_fold, rows_held_out
-from classifiers.training.learn import AUTO, learn_fusion, learn_in_memory, learn_mixture, relearned
+from classifiers.training.learn import AUTO, learn_fusion, learn_mixture, relearned
+from classifiers.training.linear import learn_linear
 from classifiers.training.streamed import learn_streamed, without_statistics
 from classifiers.training.token_rows import TokenRows
 from classifiers.training.zero_shot import learn_zero_shot, named_classes, unlearned
@@ -30,7 +31,7 @@ CLASS_KINDS: dict[str, ClassKind] = {
     "gaussian": ClassKind(GaussianClassifier, {"shrinkage": AUTO}, learn_streamed, without_statistics, parallel=True),
     "fusion": ClassKind(FusionClassifier, {}, learn_fusion, relearned, compare=fusion_reports),
     "mixture": ClassKind(MixtureClassifier, {"components": AUTO}, learn_mixture, relearned),
-    "linear": ClassKind(LinearClassifier, {}, learn_in_memory, relearned),
+    "linear": ClassKind(LinearClassifier, {"C": AUTO}, learn_linear, relearned),
     "zeroshot": ClassKind(
         ZeroShotClassifier,
         {"shrinkage": AUTO, "prompts": list(PROMPTS)},

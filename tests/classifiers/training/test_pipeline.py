@@ -149,8 +149,8 @@ def test_without_validation_rows_held_out_folds_calibrate(store, registry, toy, 
     done = trained(store, registry, kind=kind)
     published = registry.load("cats")
     rows = store.matrix("toy", ["toy"]).select("train")
-    settled = done.report.settings.get("shrinkage")
-    estimator = make(kind, **LEARNING.get(kind, {}), **({} if settled is None else {"shrinkage": settled}))
+    settled = {name: done.report.settings[name] for name in ("shrinkage", "C") if name in done.report.settings}
+    estimator = make(kind, **LEARNING.get(kind, {}), **settled)
     folds, y = fold_of(rows.ids), np.array(rows.classes)[rows.codes]
     scores = np.empty((len(y), len(rows.classes)))
     for fold in range(5):
