@@ -32,6 +32,13 @@ AURC = (
     "AURC is the mean error rate if the head answers only its most confident rows, averaged over all numbers of rows: "
     "0 is perfect, lower is better."
 )
+OUTLIER_PERCENTILE = (
+    "The outlier percentile of an answer is the share of the validation rows that look more familiar than its row."
+)
+PREDICTION_SET = (
+    "The prediction set of an answer is a list of classes that contains the true class with a probability that you "
+    "choose."
+)
 
 
 class Figures(Protocol):
@@ -43,7 +50,7 @@ class Figures(Protocol):
 
     @property
     def terms(self) -> Sequence[str]:
-        """One plain sentence for each technical term in `overview`."""
+        """One plain sentence for each technical term of the figures and of the head's answers."""
 
     def summary(self) -> dict[str, float]:
         """The figures that are one number each, by name."""
@@ -97,7 +104,7 @@ class Evaluation:
 
     @property
     def terms(self) -> Sequence[str]:
-        return (NLL, ECE, AURC)
+        return (NLL, ECE, AURC, OUTLIER_PERCENTILE, PREDICTION_SET)
 
     def summary(self) -> dict[str, float]:
         low, high = self.accuracy_interval

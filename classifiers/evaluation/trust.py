@@ -16,11 +16,6 @@ ECE_BINS = 15
 SHARES = 20
 """Points of the risk-coverage curve: 5 %, 10 %, … of the rows answered."""
 
-OUTLIER_PERCENTILE = (
-    "The outlier percentile of a row is the share of the validation rows that look more familiar than it; max_outlier "
-    "turns away all rows above a percentile."
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Reliability:
@@ -94,7 +89,6 @@ class OutOfDistribution:
             f"Out-of-distribution rows: {self.rows:,} rows of ood against {self.against_rows:,} of {self.against}: "
             f"AUROC {areas}. AUROC is how often an out-of-distribution row looks less familiar than a known row: 0.5 "
             "is chance, 1 is perfect.",
-            *([OUTLIER_PERCENTILE] if self.flagged else []),
             *(
                 f"`max_outlier={limit}` turns away {ood:.1%} of the out-of-distribution rows and {known:.1%} of "
                 f"{self.against}."

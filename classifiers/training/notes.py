@@ -43,7 +43,7 @@ def calibration_note(rows: Rows, learned: Learned[Head]) -> Iterator[str]:
     if not learned.validated:
         yield (
             "No validation rows with a vector, or too few training rows to hold some out: the temperature stays 1, and "
-            f"there are no prediction sets. {PREDICTION_SET}"
+            "there are no prediction sets."
         )
     elif not rows.labelled("val").num_rows:
         source = (
@@ -53,8 +53,3 @@ def calibration_note(rows: Rows, learned: Learned[Head]) -> Iterator[str]:
             else "the training rows, whose labels the head did not learn from"
         )
         yield f"No validation rows: temperature and prediction sets come from {source}."
-
-
-PREDICTION_SET = (
-    "A prediction set is a list of classes that contains the true class with a probability that you choose."
-)

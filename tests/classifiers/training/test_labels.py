@@ -337,3 +337,10 @@ def test_a_decoder_without_tokens_says_how_to_get_them(stored, registry):
 def test_tokens_that_do_not_fit_the_disk_are_an_error_before_they_are_read():
     with pytest.raises(NotTrainable, match=r"tokens of 1,000,000,000,000 rows take 125440000.0 GB on disk"):
         mapped((10**12, 49, 1280))
+
+
+def test_a_decoder_without_test_rows_has_a_note_in_place_of_figures(tmp_path, registry, several):
+    store = with_tokens(tmp_path, several, ["train"] * 600)
+    done = trained(store, registry, kind="decoder", params=SMALL, texts=text_side)
+    assert list(done.report.evaluations) == ["held-out"]
+    assert "No test rows: nothing is known about unseen rows." in done.report.notes
