@@ -190,8 +190,7 @@ class Rows:
         return names
 
     def _training(self) -> tuple[tuple[str, ...], int]:
-        training = self.labelled("train")
-        return _names(training), training.num_rows
+        return _names(training := self.labelled("train")), training.num_rows
 
     def validations(self) -> list[Self]:
         """Rows whose split `val` a choice can be made on: these rows, if the task has validation rows.
