@@ -88,7 +88,7 @@ def compare(store: Store, heads: Registry) -> list[str]:
     verdicts = []
     for number, task in enumerate(tasks):
         name = f"case-{number}"
-        served = train(store, heads, task=task, encoders=["lite0"], name=name).report.strangers
+        served = train(store, heads, task=task, encoders=["lite0"], name=name).report.ood
         matrix = store.matrix(task, ["lite0"], classes=heads.load(name).head.classes)
         training, test, strangers = (matrix.select(split) for split in ("train", "test", "ood"))
         for score, of in scores(training, heads.load(name)):

@@ -19,7 +19,7 @@ from benchmarks.quality.vectors import prepare
 from classifiers.evaluation.label_figures import evaluate_labels
 from classifiers.evaluation.thresholds import tune_thresholds
 from classifiers.fit.multilabel.labelwise import LabelwiseClassifier
-from classifiers.training.labels import LEAST_TUNED
+from classifiers.training.calibrate import LEAST_TUNED
 from store import Store
 
 TASKS = ("caltech99", "clothing10", "coco18_share", "emoji_2vendors")

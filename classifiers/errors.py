@@ -1,6 +1,6 @@
 """Errors of heads: training, publishing, answering. Standard library only."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 def listing(names: Iterable[object], most: int | None = None) -> str:
@@ -16,6 +16,61 @@ class BadVectors(ValueError):
 
 class NotTrainable(ValueError):
     """No head can be trained on these rows. The message says what is missing and what to do."""
+
+
+MODALITIES = {
+    "image": ("images", "lite0"),
+    "audio": ("sounds", "melstat"),
+    "video": ("videos", "imagebind/huge"),
+    "depth": ("depth images", "imagebind/huge"),
+    "thermal": ("thermal images", "imagebind/huge"),
+    "imu": ("motion recordings", "imagebind/huge"),
+}
+"""What each modality is called, and an encoder that takes it."""
+
+
+class NoVectors(NotTrainable):
+    """Fewer than two classes or labels of a task have training rows with vectors.
+
+    Attributes:
+        task, encoders: the rows that were asked for.
+        present, classes: number of classes (or labels) with vectors, and of all.
+        refused: modalities of the rows that an encoder does not take, by the encoder's name; empty if the vectors are
+            only missing.
+    """
+
+    def __init__(
+        self,
+        task: str,
+        encoders: Iterable[str],
+        *,
+        present: int,
+        classes: int,
+        word: str,
+        refused: Mapping[str, tuple[str, ...]],
+    ) -> None:
+        self.task, self.encoders, self.present, self.classes = task, tuple(encoders), present, classes
+        self.refused = dict(refused)
+        said = (
+            f"of the {classes} {word} of task {task!r}, {present} have training rows with vectors of "
+            f"{', '.join(self.encoders)}"
+        )
+        for encoder, each in self.refused.items():
+            names = " and ".join(f"{MODALITIES[modality][0]} ({modality})" for modality in each)
+            others = " or ".join(dict.fromkeys(MODALITIES[modality][1] for modality in each))
+            said += f"; its assets are {names}, which {encoder} does not take: use an encoder that does, e.g. {others}"
+        super().__init__(said if self.refused else f"{said}; embed its assets with that encoder first")
+
+
+class NoTokens(NotTrainable):
+    """No tokens of an encoder are stored; `encoder` is its name."""
+
+    def __init__(self, encoder: str) -> None:
+        self.encoder = encoder
+        super().__init__(
+            f"no tokens of encoder {encoder!r} are stored, and a decoder reads several tokens of each image, not its "
+            "vector: store the tokens of that encoder first"
+        )
 
 
 class BadParameter(ValueError):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from classifiers.evaluation.reports.report import cell
+from classifiers.evaluation.tables import cell
 
 MOST_CLUSTERS = 40
 """Clusters in the Markdown, largest first; the JSON has them all."""

@@ -1,1 +1,1 @@
-"""Many heads on the same rows: tried, ranked by validation, set against each other, and told in a page."""
+"""Compare many heads on the same rows: rank them on validation rows, test the best, and write a page."""

@@ -1,4 +1,4 @@
-"""What `compare` tries: candidates written as a line of text, sensible ones by default, and the controls."""
+"""The candidates of a comparison: written as lines of text, the default candidates, and the controls."""
 
 import json
 import shlex
@@ -9,7 +9,7 @@ from typing import Any
 from classifiers.errors import BadParameter
 
 NEAREST, SOFTMAX, MAJORITY = "nearest class mean", "plain softmax", "majority class"
-"""The controls: what a head has to beat before it is worth its parameters."""
+"""Names of the controls, which a head has to beat before it is worth its parameters."""
 
 EACH = (
     "gaussian",
@@ -21,7 +21,7 @@ EACH = (
     "mixture components=1 project=pca",
     "linear norm=unit",
 )
-"""Tried by default on the vectors of every encoder."""
+"""Candidates that are tried by default on the vectors of every encoder."""
 
 TOGETHER = (
     "gaussian",
@@ -30,7 +30,7 @@ TOGETHER = (
     "fusion",
     "fusion rule=log-average",
 )
-"""Tried by default on the vectors of all encoders side by side, where there are several."""
+"""Candidates that are tried by default on the vectors of all encoders side by side, if there are several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,8 @@ class Candidate:
     """One kind of head with its hyper-parameters, on the vectors of some encoders.
 
     Attributes:
-        kind: as in `classifiers.training.kinds.KINDS`, or `MAJORITY`.
-        control: which control it is; "" for none.
+        kind: kind of head, one of `classifiers.training.kinds.CLASS_KINDS`, or `MAJORITY`.
+        control: name of the control that it is; "" for none.
     """
 
     kind: str
@@ -49,22 +49,22 @@ class Candidate:
 
     @property
     def settings(self) -> str:
-        """Kind and parameters as one writes them."""
+        """Kind and parameters as a user writes them."""
         return " ".join([self.kind, *(shlex.quote(f"{name}={shown(value)}") for name, value in self.params.items())])
 
     @property
     def title(self) -> str:
-        """What readers are shown: the name of a control, else kind and parameters."""
+        """The name for readers: that of a control, else kind and parameters."""
         return self.control or self.settings
 
     @property
     def inputs(self) -> str:
-        """The encoders as readers are shown them; the majority class looks at no vector."""
+        """The encoders for readers; the majority class reads no vector."""
         return "–" if self.kind == MAJORITY else " ".join(self.encoders)
 
     @property
     def label(self) -> str:
-        """What names it among all candidates; `parse` reads it back, but for `MAJORITY`."""
+        """The name among all candidates; `parse` reads it back, except for `MAJORITY`."""
         return f"{self.settings} @ {' '.join(self.encoders)}"
 
 
@@ -76,15 +76,15 @@ CONTROLS: tuple[tuple[str, Mapping[str, Any], str], ...] = (
 
 
 def shown(value: object) -> str:
-    """A value so that `assignment` reads it back: text as it is, all else as JSON."""
+    """A value as text that `assignment` reads back: text stays as it is, anything else becomes JSON."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
 def assignment(text: str) -> tuple[str, Any]:
-    """``C=0.5`` → ("C", 0.5): the value is read as JSON, or else is the text itself. Raises BadParameter."""
+    """``C=0.5`` → ("C", 0.5). A value that is not JSON stays a text. Raises BadParameter."""
     name, equals, value = text.partition("=")
     if not equals:
-        raise BadParameter(f"{text!r} sets nothing: write name=value, e.g. shrinkage=0.1")
+        raise BadParameter(f"{text!r} sets no parameter: write name=value, e.g. shrinkage=0.1")
     try:
         return name, json.loads(value)
     except ValueError:
@@ -92,9 +92,9 @@ def assignment(text: str) -> tuple[str, Any]:
 
 
 def parse(text: str, encoders: Sequence[str]) -> list[Candidate]:
-    """``kind name=value … [@ encoder …]`` → one candidate; without encoders one for each, and one for all together.
+    """``kind name=value … [@ encoder …]`` → one candidate; without encoders, one for each encoder and one for all.
 
-    `fusion` is for several encoders only, so it goes with all of them. Raises BadParameter.
+    `fusion` needs several encoders, so it gets all of them only. Raises BadParameter.
     """
     try:
         words = shlex.split(text)
@@ -104,28 +104,29 @@ def parse(text: str, encoders: Sequence[str]) -> list[Candidate]:
     kind, params, named = words[:1], dict(map(assignment, words[1:at])), tuple(words[at + 1 :])
     if not kind or kind == ["@"] or (at < len(words) and not named):
         raise BadParameter(f"candidate {text!r}: write kind name=value … @ encoder …, e.g. gaussian norm=unit @ lite0")
-    strange = [name for name in named if name not in encoders]
-    if strange:
+    unknown = [name for name in named if name not in encoders]
+    if unknown:
         raise BadParameter(
-            f"candidate {text!r}: {strange[0]!r} is not among the encoders of this comparison: "
-            f"{', '.join(encoders)}; add it with --encoder"
+            f"candidate {text!r}: {unknown[0]!r} is not among the encoders of this comparison: {', '.join(encoders)}; "
+            "add it to them"
         )
     return [Candidate(kind[0], each, params) for each in ([named] if named else encoder_sets(kind[0], encoders))]
 
 
 def encoder_sets(kind: str, encoders: Sequence[str]) -> list[tuple[str, ...]]:
+    """The sets of encoders that a kind is tried on."""
     alone = [] if kind == "fusion" else [(encoder,) for encoder in encoders]
     return alone + ([tuple(encoders)] if len(encoders) > 1 else [])
 
 
 def parse_lines(lines: Iterable[str], encoders: Sequence[str]) -> list[Candidate]:
-    """Candidates one a line; what follows a # is left out."""
+    """The candidates of lines of text; a # starts a comment."""
     texts = (line.partition("#")[0].strip() for line in lines)
     return [candidate for text in texts if text for candidate in parse(text, encoders)]
 
 
 def defaults(encoders: Sequence[str], kinds: Sequence[str] = ()) -> list[Candidate]:
-    """The default candidates, or those of some kinds, each of which is tried with its own defaults at least."""
+    """The default candidates; or those of some kinds, each of which is also tried with the defaults of the kind."""
     alone = [Candidate(each.kind, (encoder,), each.params) for encoder in encoders for each in parse_lines(EACH, ["-"])]
     found = alone
     if len(encoders) > 1:
@@ -134,23 +135,23 @@ def defaults(encoders: Sequence[str], kinds: Sequence[str] = ()) -> list[Candida
         }
         found = alone + list(together.values())
     if kinds:
-        plain = [candidate for kind in kinds for candidate in parse(kind, encoders)]
-        found = [*plain, *(each for each in found if each.kind in kinds)]
+        own = [candidate for kind in kinds for candidate in parse(kind, encoders)]
+        found = [*own, *(each for each in found if each.kind in kinds)]
     return found
 
 
 def with_controls(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """The candidates without repetitions, and the controls on every set of encoders that any of them takes."""
+    """The candidates without repetitions, and the controls on every set of encoders of a candidate."""
     sets = list(dict.fromkeys(candidate.encoders for candidate in candidates))
     controls = [Candidate(kind, each, params, name) for each in sets for kind, params, name in CONTROLS]
-    majority = [each for each in controls if each.control == MAJORITY][:1]  # it looks at no vector
+    majority = [each for each in controls if each.control == MAJORITY][:1]  # it reads no vector
     named = {each.label: each for each in candidates}
     named |= {each.label: each for each in controls if each.control != MAJORITY}
     return [*named.values(), *majority]
 
 
 def train_command(candidate: Candidate, task: str, options: Sequence[str] = ()) -> str:
-    """The command that trains and publishes this candidate; `options` are added as they are."""
+    """The command line that trains and publishes a candidate; `options` are added unchanged."""
     words = ["headwater", "train", "--task", task, "--name", head_name(task), "--kind", candidate.kind]
     for encoder in candidate.encoders:
         words += ["--encoder", encoder]
@@ -160,6 +161,6 @@ def train_command(candidate: Candidate, task: str, options: Sequence[str] = ()) 
 
 
 def head_name(task: str) -> str:
-    """The task's name, as the registry takes names."""
+    """The task's name without the characters that the registry does not allow."""
     kept = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "_-") else "-" for letter in task)
     return kept.strip("_-")[:64] or "head"

@@ -1,4 +1,4 @@
-"""A comparison as far as it has come: who leads, by how much, and who the controls are."""
+"""The state of a comparison: which candidate leads, by how much, and which are the controls."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,8 @@ from classifiers.compare.curves import CurvePoint
 from classifiers.compare.paired import Pair, paired_bootstrap
 from classifiers.compare.trial import Trial
 from classifiers.errors import BadParameter
-from classifiers.evaluation.figures import Evaluation, Outcomes
+from classifiers.evaluation.figures import Evaluation
+from classifiers.evaluation.outcomes import Outcomes
 from classifiers.training.classes import CROSS_VALIDATION
 from classifiers.training.rows import Rows
 
@@ -19,16 +20,18 @@ State = Literal["running", "stopped", "done"]
 
 @dataclass
 class Comparison:
-    """What was tried, and what came of it.
+    """The candidates that were tried, and their results.
 
     Attributes:
-        folder: where it is kept.
-        rows: of all encoders, pinned.
-        classes: the task's labels.
-        options: of the command line, for the command that trains the winner.
+        folder: where the comparison is stored.
+        rows: the rows with the vectors of all encoders, at one snapshot.
+        classes: the classes of the training rows.
+        seed: seed of the bootstrap.
+        options: options of the command line, for the command that trains the winner.
         notes: what a reader must know, one sentence each.
-        trials, failed: by the candidate's label; `failed` the reason.
-        pairs: the winner against every other on the validation rows, by the other's label; once all are tried.
+        trials: results by the candidate's label; `failed` the reasons of failures.
+        pairs: the winner against every other candidate on the validation rows, by the other's label. Empty until all
+            candidates are tried.
         test: figures of the winner and its controls on the test rows, by label, the winner first.
         test_pairs: the winner against each of those controls on the test rows.
         curves: accuracy against principal components, by encoder.
@@ -51,21 +54,21 @@ class Comparison:
 
     @property
     def validated_on(self) -> str:
-        """ "val", or `CROSS_VALIDATION` where the task has no such rows."""
+        """ "val", or `CROSS_VALIDATION` if the task has no validation rows."""
         return "val" if self.rows.labelled("val").num_rows else CROSS_VALIDATION
 
     def ranking(self) -> list[Trial]:
-        """By accuracy on the validation rows, then NLL, then fewest parameters: the best first. Test has no say."""
+        """The trials by accuracy on the validation rows, then NLL, then fewest parameters; the best first."""
         return sorted(
             self.trials.values(), key=lambda each: (-each.evaluation.accuracy, each.evaluation.nll, each.parameters)
         )
 
     def winner(self) -> Trial | None:
-        """The best that can be trained, so not the majority class."""
+        """The best trial that can be published, so not the majority class."""
         return next((trial for trial in self.ranking() if trial.candidate.kind != MAJORITY), None)
 
     def controls(self) -> list[Trial]:
-        """The controls on the winner's encoders, and the majority class; without the winner itself."""
+        """The controls on the winner's encoders and the majority class, without the winner itself."""
         best = self.winner()
         return [
             trial
@@ -74,11 +77,12 @@ class Comparison:
         ]
 
     def pair(self, first: str, second: str) -> tuple[Trial, Trial, Pair]:
-        """Any two on the validation rows, by rank (1 is the best) or label. Raises BadParameter."""
+        """Two trials, by rank (1 is the best) or label, compared on the validation rows. Raises BadParameter."""
         a, b = self.find(first), self.find(second)
         return a, b, paired_bootstrap(a.outcomes, [b.outcomes], seed=self.seed)[0]
 
     def find(self, asked: str) -> Trial:
+        """The trial with a rank or label. Raises BadParameter."""
         ranked = self.ranking()
         if asked.isdecimal() and 1 <= int(asked) <= len(ranked):
             return ranked[int(asked) - 1]
@@ -89,15 +93,17 @@ class Comparison:
         )
 
     def settle(self) -> None:
-        """The winner against all others on the validation rows."""
+        """Compare the winner with all others on the validation rows."""
         best = self.winner()
         if best is not None:
             others = [trial for trial in self.trials.values() if trial is not best]
             self.pairs = against(best.outcomes, {each.candidate.label: each.outcomes for each in others}, self.seed)
 
     def smallest_alike(self) -> Trial | None:
-        """The one with the fewest parameters of those that the validation rows do not tell from the winner, by accuracy
-        or NLL. None where none has fewer than it."""
+        """The smallest of the trials whose difference from the winner in accuracy and NLL may be chance.
+
+        None if none of them has fewer parameters than the winner.
+        """
         best = self.winner()
         alike = [self.trials[label] for label, pair in self.pairs.items() if pair.alike]
         smaller = [each for each in alike if best and each.parameters < best.parameters]
@@ -106,15 +112,15 @@ class Comparison:
         )
 
     def command(self, trial: Trial | None) -> str:
-        """What trains and publishes a candidate; "" for none."""
+        """The command line that trains and publishes a candidate; "" for None."""
         return train_command(trial.candidate, self.rows.task, self.options) if trial else ""
 
 
 def is_control(candidate: Candidate, encoders: Sequence[str]) -> bool:
-    """Whether it is a control for heads on these encoders."""
+    """True if the candidate is a control for heads on these encoders."""
     return candidate.kind == MAJORITY or (bool(candidate.control) and candidate.encoders == tuple(encoders))
 
 
 def against(best: Outcomes, others: dict[str, Outcomes], seed: int) -> dict[str, Pair]:
-    """`best` against each of `others` on the same rows, by their names."""
+    """`best` compared with each of `others` on the same rows, by their names."""
     return dict(zip(others, paired_bootstrap(best, list(others.values()), seed=seed), strict=True))

@@ -11,17 +11,18 @@ from classifiers.fit.gaussian.estimator import GaussianClassifier
 from classifiers.fit.gaussian.parallel import Batch
 from classifiers.heads.gaussian.statistics import GaussianStatistics
 from classifiers.heads.transform import Transform
-from classifiers.training.kinds import validate
+from classifiers.training.learn import validated_rows
+from classifiers.training.present import require_present
 from classifiers.training.rows import Rows
-from classifiers.training.streamed import require_present, tuned_shrinkage
+from classifiers.training.streamed import tuned_shrinkage, without_statistics
 
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
-"""Of the variance, that the components are to explain."""
+"""Shares of the variance for which a point is computed."""
 
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """`components` explain at least `share` of the variance; `accuracy` on validation rows, in 0…1."""
+    """One number of components, which explains at least `share` of the variance, and the accuracy with it in 0…1."""
 
     share: float
     components: int
@@ -29,19 +30,19 @@ class CurvePoint:
 
 
 def pca_curve(rows: Rows, classes: Sequence[str], shares: Sequence[float] = SHARES) -> list[CurvePoint]:
-    """What `gaussian project=pca dims=share` gives on validation rows or folds, for all shares at once.
+    """The accuracy of `gaussian project=pca dims=share` on validation rows or folds, for all shares at once.
 
-    The leading m × m corner of the statistics of all components are the statistics of the first m, so the rows are
-    read, and the components found, once. Raises NotTrainable.
+    The leading m × m corner of the statistics of all components is the statistics of the first m, so the rows are read
+    and the components computed once. Raises NotTrainable.
     """
 
     def batches() -> Iterator[Batch]:
         return (Batch(X, codes) for _, X, codes in rows.batches("train", classes))
 
+    present = np.unique(rows.matrix("train", classes).codes)
+    names = require_present(rows, classes, present)
     estimator = GaussianClassifier(project="pca", dims=1.0, blocks=rows.edges())
     gathered, transform = estimator.gather(batches, len(classes), rows.dim)
-    present = np.flatnonzero(gathered.present)
-    names = require_present(rows, tuple(classes), present)
     statistics = gathered.select(present)
     explained = np.cumsum(np.diag(statistics.total_covariance()))
     points = []
@@ -60,14 +61,14 @@ def accuracy_of(
     rows: Rows,
     names: tuple[str, ...],
 ) -> float:
-    """Validation accuracy with the first `count` components alone, at the shrinkage that does best there."""
+    """Validation accuracy with the first `count` components alone, with the shrinkage that is best for them."""
     part = GaussianStatistics(statistics.counts, statistics.sums[:, :count], statistics.second[:count, :count])
     first = replace(transform, matrix=leading(transform.matrix, count), offset=leading(transform.offset, count))
     estimator.set_params(shrinkage="oas")
     estimator.set_params(shrinkage=tuned_shrinkage(part, estimator, first, rows, names))
     head = estimator.fit_statistics(part, names, first).head_
-    right = [part.scores.argmax(axis=1) == part.codes for part in validate("gaussian", estimator, rows, head)]
-    return float(np.concatenate(right).mean())
+    parts = validated_rows(without_statistics, estimator, rows, head)
+    return float(np.concatenate([part.scores.argmax(axis=1) == part.truth for part in parts]).mean())
 
 
 def leading(array: NDArray[Any] | None, count: int) -> NDArray[Any] | None:

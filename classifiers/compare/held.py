@@ -17,24 +17,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class HeldRows(Rows):
-    """Rows of some splits, of which each set of encoders takes its columns.
+    """Rows of some splits in memory, from which each set of encoders gets its columns.
 
-    Only rows that have a vector of every encoder are held, so every set of encoders sees the same rows.
+    Only rows that have a vector of every encoder are held, so all sets of encoders have the same rows.
 
     Attributes:
-        held: by split, the rows with the columns of all encoders.
+        held: the rows with the columns of all encoders, by split.
     """
 
     held: "Mapping[str, Matrix]" = field(default_factory=dict, repr=False)
 
     @classmethod
     def read(cls, rows: Rows, classes: Sequence[str], splits: Sequence[str]) -> Self:
-        """Reads splits from the store: n × d × 4 bytes, see `bytes_of`."""
+        """Read splits from the store, which takes n × d × 4 bytes, see `bytes_of`."""
         held = {split: rows.matrix(split, classes) for split in splits}
         return cls(rows.store, rows.task, rows.encoders, rows.snapshot, texts=rows.texts, held=held)
 
     def of(self, encoders: Sequence[str]) -> Self:
-        """The same rows with the columns of these encoders, in this order."""
+        """These rows with the columns of these encoders, in this order."""
         return replace(self, encoders=tuple(encoders))
 
     def matrix(self, split: str, classes: Sequence[str]) -> "Matrix":
@@ -56,12 +56,12 @@ class HeldRows(Rows):
 
 
 def columns(X: NDArray[Any], blocks: Sequence[slice]) -> NDArray[Any]:
-    """Columns of X (n, d); a view where the blocks are neighbours."""
+    """Blocks of columns of X (n, d) side by side; a view if the blocks are neighbours."""
     if all(left.stop == right.start for left, right in pairwise(blocks)):
         return X[:, blocks[0].start : blocks[-1].stop]
     return np.concatenate([X[:, block] for block in blocks], axis=1)
 
 
 def bytes_of(rows: Rows, splits: Sequence[str]) -> int:
-    """Most memory that `HeldRows.read` takes."""
+    """Most bytes of memory that `HeldRows.read` takes."""
     return sum(rows.labelled(split).num_rows for split in splits) * rows.dim * 4

@@ -1,4 +1,4 @@
-"""A comparison as one HTML page that needs nothing else, with its pictures as PNG beside it."""
+"""A comparison as one HTML page that needs no other file; its charts are also written as PNG beside it."""
 
 import base64
 from collections.abc import Sequence
@@ -8,13 +8,13 @@ from string import Template
 from classifiers.compare.comparison import Comparison
 from classifiers.compare.paired import Difference, Pair
 from classifiers.compare.pictures import Picture, draw
-from classifiers.evaluation.figures import Evaluation
+from classifiers.evaluation.figures import ECE, NLL, Evaluation
 
 REPORT = "report.html"
 
 FIGURES = ("=accuracy", "=95 % interval", "=macro-F1", "=NLL", "=ECE")
 AHEAD = ("=winner ahead by", "=P(winner better)")
-"""Titles of the columns that `figures` and `ahead` fill; = for figures, see `table`."""
+"""Titles of the columns that `figures` and `ahead` fill; for the leading =, see `table`."""
 
 PAGE = Template("""\
 <!DOCTYPE html>
@@ -56,7 +56,7 @@ $body
 
 
 def write(comparison: Comparison) -> None:
-    """Writes the PNGs and `report.html` into the comparison's folder."""
+    """Write the PNGs and `report.html` into the comparison's folder."""
     pictures = draw(comparison)
     for picture in pictures:
         (comparison.folder / f"{picture.name}.png").write_bytes(picture.png)
@@ -64,9 +64,11 @@ def write(comparison: Comparison) -> None:
 
 
 def to_html(comparison: Comparison, pictures: Sequence[Picture]) -> str:
+    """The whole page."""
     parts = [
         *opening(comparison),
         *verdict(comparison),
+        f'<p class="faint">{escape(NLL)} {escape(ECE)}</p>',
         *test_section(comparison),
         *ranking_section(comparison),
         *failed_section(comparison),
@@ -77,6 +79,7 @@ def to_html(comparison: Comparison, pictures: Sequence[Picture]) -> str:
 
 
 def opening(comparison: Comparison) -> list[str]:
+    """The title, what was compared, and the notes."""
     done, all_ = len(comparison.trials), len(comparison.candidates)
     unfinished = "" if comparison.state == "done" else f" <strong>Unfinished: {done} of {all_} tried.</strong>"
     about = (
@@ -92,28 +95,30 @@ def opening(comparison: Comparison) -> list[str]:
 
 
 def verdict(comparison: Comparison) -> list[str]:
-    """Which head to train, how sure that is, and the smallest that may do as well."""
+    """The head to train, its accuracy, and the smallest head that may be as good."""
     best, smaller = comparison.winner(), comparison.smallest_alike()
     if best is None:
-        return ["<p>No head came through; the reasons are below.</p>"]
+        return ["<p>No candidate gave a head; the reasons are below.</p>"]
     found = best.evaluation
     lines = [
         "<h2>Train this one</h2>",
         f"<p><strong>{escape(best.candidate.label)}</strong>: {found.accuracy:.1%} of {found.rows:,} validation rows "
-        f"({interval(found)}). It is the best of {len(comparison.trials)} there: expect a little less on new rows.</p>",
+        f"({interval(found)}). It was chosen as the best of {len(comparison.trials)} on these rows: "
+        "expect a little less on new rows.</p>",
         f"<pre><code>{escape(comparison.command(best))}</code></pre>",
     ]
     if smaller:
         lines += [
-            f"<p>These rows do not tell it from a smaller one, with {smaller.parameters:,} parameters instead of "
-            f"{best.parameters:,}: <strong>{escape(smaller.candidate.label)}</strong>, "
-            f"{smaller.evaluation.accuracy:.1%}.</p>",
+            f"<p>A smaller head may be as good, with {smaller.parameters:,} parameters instead of {best.parameters:,}: "
+            f"<strong>{escape(smaller.candidate.label)}</strong>, {smaller.evaluation.accuracy:.1%}. The difference "
+            "on these rows may be chance.</p>",
             f"<pre><code>{escape(comparison.command(smaller))}</code></pre>",
         ]
     return lines
 
 
 def test_section(comparison: Comparison) -> list[str]:
+    """The figures of the winner and its controls on the test rows."""
     if not comparison.test:
         return []
     columns = ("head", "encoders", *FIGURES, *AHEAD)
@@ -123,12 +128,13 @@ def test_section(comparison: Comparison) -> list[str]:
         rows.append([candidate.title, candidate.inputs, *figures(found), *ahead(comparison.test_pairs.get(label))])
     return [
         f"<h2>On {next(iter(comparison.test.values())).rows:,} test rows</h2>",
-        "<p>Looked at once, after the choice, for the winner and for what any head has to beat.</p>",
+        "<p>Read once, after the choice, for the winner and for the controls that a head has to beat.</p>",
         table(columns, rows, best=0),
     ]
 
 
 def ranking_section(comparison: Comparison) -> list[str]:
+    """All finished candidates, best first, and what the columns mean."""
     columns = ("=rank", "head", "encoders", *FIGURES, *AHEAD, "=parameters", "=seconds")
     ranked = comparison.ranking()
     rows = [
@@ -146,20 +152,22 @@ def ranking_section(comparison: Comparison) -> list[str]:
     best = comparison.winner()
     return [
         f"<h2>Ranking on {escape(comparison.validated_on)}</h2>",
-        "<p>By accuracy, then NLL. <em>Winner ahead by</em>: difference of accuracy in points with its 95 % interval, "
-        "from the same rows resampled for both. <em>P(winner better)</em>: share of those draws that the winner wins. "
-        "An interval that holds 0 says that these rows do not tell the two apart.</p>",
+        "<p>Sorted by accuracy, then NLL. <em>Winner ahead by</em>: difference of accuracy in percentage points with "
+        "its 95 % interval, from the same rows resampled for both heads. If the interval contains 0, the difference "
+        "may be chance. <em>P(winner better)</em>: share of the resamples in which the winner is better.</p>",
         table(columns, rows, best=ranked.index(best) if best else None),
     ]
 
 
 def failed_section(comparison: Comparison) -> list[str]:
+    """The candidates that failed, with the reasons."""
     if not comparison.failed:
         return []
     return ["<h2>Not ranked</h2>", table(("head", "why"), [[*each] for each in comparison.failed.items()])]
 
 
 def figures(found: Evaluation) -> list[str]:
+    """The cells of the columns `FIGURES`."""
     return [f"{found.accuracy:.4f}", interval(found), *(f"{x:.4f}" for x in (found.macro_f1, found.nll, found.ece))]
 
 
@@ -169,16 +177,17 @@ def interval(found: Evaluation) -> str:
 
 
 def ahead(pair: Pair | None) -> list[str]:
+    """The cells of the columns `AHEAD`; empty for the winner itself."""
     return [points(pair.accuracy), f"{pair.accuracy.better:.0%}"] if pair else ["", ""]
 
 
 def points(found: Difference) -> str:
-    """A difference of accuracy in points of a hundred."""
+    """A difference of accuracy in percentage points, with its interval."""
     return f"{100 * found.mean:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], best: int | None = None) -> str:
-    """An HTML table; columns whose title starts with = hold figures, row `best` is marked."""
+    """An HTML table. Columns whose title starts with = are aligned as numbers; row number `best` is marked."""
     kinds = [' class="n"' if title.startswith("=") else "" for title in columns]
     titles = [title.removeprefix("=") for title in columns]
     head = "".join(f'<th scope="col"{kind}>{escape(title)}</th>' for title, kind in zip(titles, kinds, strict=True))

@@ -1,4 +1,4 @@
-"""Whether one head is better than another on the same rows: the paired bootstrap, from arrays alone."""
+"""The paired bootstrap: is one head better than another on the same rows? Pure functions of arrays."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from classifiers.evaluation.figures import BOOTSTRAP_DRAWS, SMALLEST, Outcomes
+from classifiers.evaluation.outcomes import BOOTSTRAP_DRAWS, SMALLEST, Outcomes
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A mean over the rows of A less that of B.
+    """The mean of a figure over the rows for head A minus that for head B.
 
     Attributes:
         low, high: 95 % percentile interval over resampled rows.
@@ -27,24 +27,24 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A against B on the same rows. `accuracy` in 0…1, more is better; `nll` in nats, less is better."""
+    """Head A compared with head B on the same rows. More `accuracy` (0…1) is better, less `nll` (nats) is better."""
 
     accuracy: Difference
     nll: Difference
 
     @property
     def alike(self) -> bool:
-        """Whether the rows do not tell which of the two is better: 0 lies in both intervals."""
+        """True if the difference may be chance: 0 lies in both intervals."""
         return self.accuracy.low <= 0 <= self.accuracy.high and self.nll.low <= 0 <= self.nll.high
 
 
 def paired_bootstrap(
     first: Outcomes, others: Sequence[Outcomes], *, seed: int = 0, draws: int = BOOTSTRAP_DRAWS
 ) -> list[Pair]:
-    """`first` against each of `others`, all on the same rows in the same order.
+    """`first` compared with each of `others`, all on the same rows in the same order.
 
-    Efron and Tibshirani 1993, chapter 16: rows are drawn with replacement, the same ones for all heads, so what
-    makes a row hard for every head cancels out. Raises ValueError for other rows, or none.
+    Rows are drawn with replacement, the same rows for all heads, so the difficulty of a row cancels out (Efron and
+    Tibshirani 1993, chapter 16). Raises ValueError for no rows, or for other rows than those of `first`.
     """
     if not others:
         return []
@@ -62,7 +62,7 @@ def paired_bootstrap(
 
 
 def figures(outcomes: Outcomes) -> NDArray[np.float64]:
-    """Whether each row is right, and its NLL, (n, 2)."""
+    """1 or 0 for a right or wrong row, and the NLL of the row, (n, 2)."""
     nll = -np.log(np.maximum(outcomes.likelihood.astype(np.float64), SMALLEST))
     return np.stack([outcomes.predicted == outcomes.codes, nll], axis=1)
 
@@ -71,12 +71,12 @@ def bootstrap_means(values: NDArray[np.float64], seed: int, draws: int) -> NDArr
     """Means (draws, m) of values (n, m) over n rows drawn with replacement."""
     rng, n = np.random.default_rng(seed), len(values)
     means = np.empty((draws, values.shape[1]))
-    for draw in range(draws):  # how often each row was drawn: n numbers at a time, whatever m is
+    for draw in range(draws):  # counts of the drawn rows: n numbers at a time, whatever m is
         means[draw] = np.bincount(rng.integers(0, n, n), minlength=n) @ values / n
     return means
 
 
 def difference(mean: Any, drawn: NDArray[np.float64], sign: int) -> Difference:
-    """The mean with its draws; `sign` is 1 where more is better, -1 where less is."""
+    """A mean with the interval of its draws; `sign` is 1 if more is better, -1 if less is."""
     low, high = np.quantile(drawn, (0.025, 0.975)).tolist()
     return Difference(float(mean), low, high, float(np.mean(sign * drawn > 0)))

@@ -1,4 +1,4 @@
-"""What is drawn of a comparison, with captions, and words for those who cannot see it."""
+"""The charts of a comparison, with captions, and with texts for readers who cannot see them."""
 
 from dataclasses import dataclass
 
@@ -7,15 +7,14 @@ from classifiers.compare.comparison import Comparison
 from classifiers.compare.curves import CurvePoint
 from classifiers.compare.trial import Trial
 from classifiers.evaluation import plots
-from classifiers.evaluation.reports.report import confusions
 
 MARKED = 0.8
-"""Share of the variance that is marked in PCA curves: what `project=pca` takes by default."""
+"""Share of the variance that is marked in PCA curves, the default of `project=pca`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A PNG with a caption, and what it shows in words."""
+    """A PNG with a caption, and a text that says what it shows."""
 
     name: str
     png: bytes
@@ -24,7 +23,7 @@ class Picture:
 
 
 def draw(comparison: Comparison) -> list[Picture]:
-    """All pictures there is something to draw for; none before a candidate has come through."""
+    """All charts that have data; none before a candidate is finished."""
     best = comparison.winner()
     if best is None:
         return []
@@ -49,21 +48,21 @@ def parameters(comparison: Comparison, best: Trial) -> Picture:
     return Picture(
         "parameters",
         plots.png(plots.accuracy_by_parameters(points, trials.index(best), best.evaluation.accuracy_interval)),
-        "Every head by its size; the best on each set of encoders is named. The winner is ringed, and the band is "
-        "the 95 % interval of its accuracy.",
+        "Accuracy of each head by its number of parameters; the best on each set of encoders is named. The winner is "
+        "ringed, and the band is the 95 % interval of its accuracy.",
         f"{len(points)} heads of {min(sizes):,} to {max(sizes):,} parameters, with accuracies from "
         f"{min(right):.1%} to {max(right):.1%}; the winner has {best.parameters:,}.",
     )
 
 
 def confusion(comparison: Comparison, best: Trial) -> Picture:
-    wrong = sorted((each for each in confusions(best.evaluation) if each[0] != each[1]), key=lambda each: -each[2])
-    commonest = "; ".join(f"{true} taken for {predicted}, {rows} times" for true, predicted, rows in wrong[:3])
+    wrong = best.evaluation.errors()
+    commonest = "; ".join(f"{true} predicted as {predicted}, {rows} times" for true, predicted, rows in wrong[:3])
     some = len(best.evaluation.classes) > plots.MOST_CLASSES
     return Picture(
         "confusion",
         plots.png(plots.confusion(best.evaluation)),
-        f"Where the winner errs on {comparison.validated_on}: rows by true and predicted class"
+        f"Errors of the winner on {comparison.validated_on}: number of rows by true and predicted class"
         + (f", the {plots.MOST_CLASSES} classes with the most errors." if some else "."),
         f"Commonest errors: {commonest}." if wrong else "No errors.",
     )
@@ -76,8 +75,8 @@ def reliability(comparison: Comparison, best: Trial) -> Picture:
     return Picture(
         "reliability",
         plots.png(plots.reliability({name: trial.evaluation for name, trial in heads.items()})),
-        f"How sure heads are, and how often they are right, on {comparison.validated_on}: the rows that their "
-        "temperatures were fitted on, so a little kinder than new rows. Larger points are more rows.",
+        f"Confidence and accuracy of the heads on {comparison.validated_on}. Their temperatures were fitted on the "
+        "same rows, so new rows look a little worse. Faint points have few rows.",
         f"Expected calibration error {errors}.",
     )
 

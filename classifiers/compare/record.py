@@ -1,4 +1,4 @@
-"""A comparison on disk: `compare.json` for readers, and what each candidate said of every row for going on."""
+"""A comparison on disk: `compare.json` for readers, and the outcomes of each candidate to resume from."""
 
 import json
 from collections.abc import Mapping
@@ -19,25 +19,26 @@ RECORD, OUTCOMES = "compare.json", "outcomes"
 
 
 def save(comparison: Comparison) -> None:
-    """Writes `compare.json`, whole or not at all."""
+    """Write `compare.json`, whole or not at all."""
     partial = comparison.folder / f"{RECORD}.partial"
     partial.write_text(json.dumps(to_record(comparison), indent=1, ensure_ascii=False), encoding="utf-8")
     partial.replace(comparison.folder / RECORD)
 
 
 def keep(comparison: Comparison, trial: Trial) -> None:
-    """Adds a trial, here and on disk."""
+    """Add a trial to the comparison and to the disk."""
     comparison.trials[trial.candidate.label] = trial
     save_outcomes(outcomes_path(comparison.folder, comparison.candidates.index(trial.candidate)), trial.outcomes)
     save(comparison)
 
 
 def outcomes_path(folder: Path, number: int) -> Path:
+    """The file with the outcomes of the candidate with this number."""
     return folder / OUTCOMES / f"{number}.npz"
 
 
 def to_record(comparison: Comparison) -> dict[str, Any]:
-    """All that is known, JSON-able; candidates by rank, then those that failed or wait."""
+    """The comparison as JSON-able values; candidates by rank, then those that failed or wait."""
     best, smaller = comparison.winner(), comparison.smallest_alike()
     ranks = {trial.candidate.label: rank for rank, trial in enumerate(comparison.ranking(), 1)}
     numbered = sorted(
@@ -67,6 +68,7 @@ def to_record(comparison: Comparison) -> dict[str, Any]:
 def candidate_record(
     comparison: Comparison, number: int, candidate: Candidate, ranks: Mapping[str, int]
 ) -> dict[str, Any]:
+    """One candidate as JSON-able values."""
     label = candidate.label
     record = {
         "rank": ranks.get(label),
@@ -94,7 +96,7 @@ def candidate_record(
 
 
 def load(store: Store, folder: Path, texts: Texts | None = None) -> Comparison:
-    """A comparison that was begun; what failed is to be tried again. Raises BadComparison."""
+    """A comparison that was begun. Candidates that failed will be tried again. Raises BadComparison."""
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         if record["format"] != FORMAT:
@@ -129,6 +131,7 @@ def load(store: Store, folder: Path, texts: Texts | None = None) -> Comparison:
 
 
 def restored(comparison: Comparison, number: int, entry: Mapping[str, Any]) -> Trial:
+    """A finished trial from its entry and its outcomes on disk."""
     outcomes = load_outcomes(outcomes_path(comparison.folder, number))
     return Trial(
         comparison.candidates[number],

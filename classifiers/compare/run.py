@@ -1,4 +1,4 @@
-"""Many candidates on the same rows of one snapshot: ranked by validation, test looked at once, by few of them."""
+"""Try many candidates on the same rows of one snapshot: rank them on validation rows, then test the best once."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,17 +12,18 @@ from classifiers.compare.held import HeldRows, bytes_of
 from classifiers.compare.record import OUTCOMES, keep, save
 from classifiers.compare.trial import examine, outcomes_on, relearned
 from classifiers.errors import NotTrainable
-from classifiers.evaluation.figures import Outcomes, summarise
+from classifiers.evaluation.figures import summarise
+from classifiers.evaluation.outcomes import Outcomes
 from classifiers.heads.base import Head
 from classifiers.training.kinds import make_estimator
 from classifiers.training.rows import Rows, Texts
 from store import Store
 
 LARGE = 10**9
-"""Bytes from which on a reader is told how much memory the rows take."""
+"""Bytes of rows from which on the user is warned about the memory."""
 
 Progress = Callable[[int, int, str], None]
-"""Called with (steps done, all steps, what is under way)."""
+"""Called with (steps done, all steps, name of the present step)."""
 
 
 def start(
@@ -36,23 +37,23 @@ def start(
     options: Sequence[str] = (),
     texts: Texts | None = None,
 ) -> Comparison:
-    """A comparison with nothing tried yet, in a new folder.
+    """A new comparison in a new folder; no candidate has been tried yet.
 
     Args:
         candidates: with their controls, see `with_controls`.
-        seed: of the bootstrap. The fits themselves are deterministic.
-        options: of the command line, for the command that trains the winner.
-        texts: the encoders' text sides, for candidates that need them; called by no other.
+        seed: seed of the bootstrap. The fits themselves are deterministic.
+        options: options of the command line, for the command that trains the winner.
+        texts: the encoders' text sides, for candidates that need vectors of texts; other candidates do not call it.
 
     Raises:
         UnknownTask, UnknownFeatures, UnknownKind, UnknownParameter: with what exists.
-        NotTrainable: labels that no candidate could learn from, or nothing to choose on.
-        FileExistsError: there is such a folder.
+        NotTrainable: labels that no candidate can learn from, or nothing to choose on.
+        FileExistsError: the folder exists.
     """
     if not encoders:
-        raise NotTrainable("the store holds no vectors yet; fill it with `headwater backfill`")
+        raise NotTrainable("the store holds no vectors yet; embed its assets with an encoder first")
     rows = Rows(store, task, tuple(encoders), store.snapshot(), texts=texts)
-    rows.blocks()  # names that do not exist are told before anything is done
+    rows.blocks()  # unknown encoders are an error before any work
     for candidate in candidates:
         if candidate.kind != MAJORITY:
             make_estimator(candidate.kind, candidate.params)
@@ -60,7 +61,7 @@ def start(
     if not rows.validations():
         raise NotTrainable(
             f"task {task!r} has no rows in split 'val', and only {rows.labelled('train').num_rows} training rows, too "
-            "few to hold some out: there is nothing to choose on"
+            "few to hold some out: there is nothing to choose on; label more rows"
         )
     (folder / OUTCOMES).mkdir(parents=True)
     comparison = Comparison(folder, rows, classes, tuple(candidates), seed, tuple(options))
@@ -69,9 +70,10 @@ def start(
 
 
 def run(comparison: Comparison, on_progress: Progress = lambda *_: None) -> None:
-    """Tries what was not tried yet, one after the other, then measures the winner and its controls on test.
+    """Try the candidates that were not tried yet, then measure the winner and its controls on test.
 
-    One that fails is noted and takes no other down. Whatever ends it early, what is finished is on disk.
+    A candidate that fails is noted, and the others go on. Each finished candidate is written to disk at once, so
+    nothing is lost if the run ends early.
     """
     steps = Steps(comparison, on_progress)
     try:
@@ -79,7 +81,7 @@ def run(comparison: Comparison, on_progress: Progress = lambda *_: None) -> None
         steps.next("reading rows")
         rows = HeldRows.read(comparison.rows, comparison.classes, ("train", "val"))
         comparison.notes = tuple(notes(comparison, rows))
-        leading: tuple[str, Head] | None = None  # the one head that is kept: to learn it again could take long
+        leading: tuple[str, Head] | None = None  # one head is kept, because learning it again may take long
         for candidate in comparison.candidates:
             steps.next(candidate.label)
             if candidate.label not in comparison.trials:
@@ -101,19 +103,20 @@ def run(comparison: Comparison, on_progress: Progress = lambda *_: None) -> None
 
 
 class Steps:
-    """Counts what is done of a run."""
+    """Counts the steps of a run."""
 
     def __init__(self, comparison: Comparison, on_progress: Progress) -> None:
         self.total = len(comparison.candidates) + len(comparison.rows.encoders) + 2
         self.done, self.on_progress = -1, on_progress
 
     def next(self, what: str) -> None:
+        """Report the step that begins."""
         self.done += 1
         self.on_progress(self.done, self.total, what)
 
 
 def attempt(comparison: Comparison, candidate: Candidate, rows: HeldRows) -> Head | None:
-    """Tries one candidate, and writes down what came of it. Gives its head, None where it failed."""
+    """Try one candidate and record its result. Returns its head, or None if it failed."""
     comparison.failed.pop(candidate.label, None)
     try:
         trial, head = examine(candidate, rows.of(candidate.encoders), comparison.classes, comparison.seed)
@@ -127,16 +130,16 @@ def attempt(comparison: Comparison, candidate: Candidate, rows: HeldRows) -> Hea
 
 
 def require_same_rows(comparison: Comparison, outcomes: Outcomes) -> None:
-    """Raises NotTrainable where a candidate was validated on other rows than the first."""
+    """Raises NotTrainable if a candidate was validated on other rows than the first."""
     first = next(iter(comparison.trials.values()), None)
     if first and not np.array_equal(first.outcomes.codes, outcomes.codes):
         raise NotTrainable(
-            f"validated on {len(outcomes)} rows, others on {len(first.outcomes)}: what it knows of classes differs"
+            f"validated on {len(outcomes)} rows, others on {len(first.outcomes)}: it does not know the same classes"
         )
 
 
 def curve(comparison: Comparison, rows: HeldRows) -> list[CurvePoint]:
-    """Empty where the rows have no principal components."""
+    """Accuracy by principal components; empty if the rows have none."""
     try:
         return pca_curve(rows, comparison.classes)
     except NotTrainable:
@@ -144,9 +147,10 @@ def curve(comparison: Comparison, rows: HeldRows) -> list[CurvePoint]:
 
 
 def measure_test(comparison: Comparison, rows: HeldRows, heads: Mapping[str, Head]) -> None:
-    """The winner and its controls on the test rows, which nothing has read before.
+    """Measure the winner and its controls on the test rows, which nothing has read before.
 
-    `heads` are calibrated, by label; those that are not among them are learned again.
+    Args:
+        heads: calibrated heads by label; other heads are learned again.
     """
     best = comparison.winner()
     test = HeldRows.read(comparison.rows, comparison.classes, ("test",))
@@ -162,19 +166,19 @@ def measure_test(comparison: Comparison, rows: HeldRows, heads: Mapping[str, Hea
 
 
 def memory(rows: Rows) -> int:
-    """Most bytes that the rows of a comparison take at once; a fit may take as much again."""
+    """Most bytes that the rows of a comparison take at once; a fit may take the same again."""
     return bytes_of(rows, ("train", "val"))
 
 
 def notes(comparison: Comparison, rows: HeldRows) -> Iterator[str]:
-    """What a reader of the figures must know."""
+    """Notes for the reader of the figures."""
     for split, matrix in rows.held.items():
         if matrix.dropped:
             yield (
-                f"{split}: {matrix.dropped} of {matrix.dropped + len(matrix.ids)} labelled rows lack a vector of one "
+                f"{split}: {matrix.dropped} of {matrix.dropped + len(matrix.ids)} labelled rows have no vector of one "
                 "of these encoders and are left out, for every candidate."
             )
     if comparison.validated_on != "val":
-        yield "No validation rows: every figure is of training rows that were held out, fold by fold."
+        yield "No validation rows: all figures are measured on training rows that were held out, fold by fold."
     if not comparison.rows.labelled("test").num_rows:
         yield "No test rows: nothing is known about unseen rows."

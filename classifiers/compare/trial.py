@@ -1,4 +1,4 @@
-"""One candidate of a comparison: learned from the training rows, and what it gives on validation and test rows."""
+"""One candidate of a comparison: learned from the training rows, measured on validation and test rows."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -10,27 +10,29 @@ import numpy as np
 
 from classifiers.compare.candidates import MAJORITY, Candidate
 from classifiers.errors import BadParameter, NotTrainable
-from classifiers.evaluation.calibration import fit_temperature
-from classifiers.evaluation.figures import Evaluation, Outcomes, summarise
+from classifiers.evaluation.figures import Evaluation, summarise
+from classifiers.evaluation.outcomes import Outcomes
 from classifiers.heads.base import Head
 from classifiers.heads.fusion.head import FusionHead
 from classifiers.heads.gaussian.head import GaussianHead
 from classifiers.heads.linear import LinearHead
 from classifiers.heads.zeroshot import ZeroShotHead
-from classifiers.training.classes import outcomes_of
-from classifiers.training.kinds import ONE_LABEL_KINDS, make_estimator, validate
-from classifiers.training.rows import Rows, Scored, scored
-from classifiers.training.streamed import require_present
+from classifiers.training.calibrate import calibrate, outcomes_of
+from classifiers.training.kinds import CLASS_KINDS, make_estimator
+from classifiers.training.learn import validated_rows
+from classifiers.training.present import require_present
+from classifiers.training.rows import Rows
+from classifiers.training.scored import Scored, scored
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What a candidate gave on the validation rows, with calibrated probabilities.
+    """The results of a candidate on the validation rows, with calibrated probabilities.
 
     Attributes:
-        parameters: numbers that its head needs to score a vector.
-        seconds: to learn, choose and validate.
-        settings: what the head says of itself: what was chosen on the way is among it.
+        parameters: count of the numbers that its head needs to score a vector.
+        seconds: time to learn, choose and validate.
+        settings: settings of the head, with what was chosen on the way.
     """
 
     candidate: Candidate
@@ -43,17 +45,15 @@ class Trial:
 
 
 def examine(candidate: Candidate, rows: Rows, classes: tuple[str, ...], seed: int) -> tuple[Trial, Head]:
-    """Learns a candidate and scores the validation rows, or the training rows fold by fold. Also its calibrated head.
+    """Learn a candidate and score the validation rows, or the training rows fold by fold.
 
-    Raises NotTrainable, and whatever a fit raises.
+    Returns its trial and its calibrated head. Raises NotTrainable, and any error of a fit.
     """
     start = time.perf_counter()
     head, parts = learn(candidate, rows, classes)
     if not parts:
         raise NotTrainable("no validation row, and too few training rows of each class to hold some out")
-    scores, codes = (np.concatenate([getattr(part, name) for part in parts]) for name in ("scores", "codes"))
-    calibrated = head.with_temperature(fit_temperature(scores, codes))
-    outcomes = Outcomes.concatenate([outcomes_of(calibrated, part) for part in parts])
+    calibrated, outcomes, _ = calibrate(head, parts)
     trial = Trial(
         candidate,
         outcomes,
@@ -67,35 +67,35 @@ def examine(candidate: Candidate, rows: Rows, classes: tuple[str, ...], seed: in
 
 
 def learn(candidate: Candidate, rows: Rows, classes: tuple[str, ...]) -> tuple[Head, Sequence[Scored]]:
-    """A candidate's head, not calibrated, and its validation rows."""
+    """The uncalibrated head of a candidate, and its scored validation rows."""
     if candidate.kind == MAJORITY:
         head = majority(rows, classes)
         return head, [part for view in rows.validations() for part in scored(view, head, "val")]
     estimator = make_estimator(candidate.kind, candidate.params)
-    if candidate.kind not in ONE_LABEL_KINDS:
+    if candidate.kind not in CLASS_KINDS:
         raise BadParameter(
-            f"kind {candidate.kind!r} gives rows any number of labels; compared are kinds that give one: "
-            f"{', '.join(ONE_LABEL_KINDS)}"
+            f"kind {candidate.kind!r} gives a row any number of labels; a comparison takes kinds that give exactly one "
+            f"class: {', '.join(CLASS_KINDS)}"
         )
-    learned = ONE_LABEL_KINDS[candidate.kind].learn(estimator, rows, classes)
-    if learned.validated is not None and candidate.kind != "fusion":
-        # Those of a fusion may be the rows that its rule was fitted on: enough to calibrate it, not to compare it by.
+    kind = CLASS_KINDS[candidate.kind]
+    learned = kind.learn(estimator, rows, classes)
+    if learned.validated is not None and learned.unseen:
         return learned.head, learned.validated
-    return learned.head, validate(candidate.kind, estimator, rows, learned.head)
+    return learned.head, validated_rows(kind.without, estimator, rows, learned.head)
 
 
 def relearned(trial: Trial, rows: Rows, classes: tuple[str, ...]) -> Head:
-    """A candidate's calibrated head once more: fits give the same head again."""
+    """The calibrated head of a finished trial, learned again; a fit gives the same head each time."""
     return learn(trial.candidate, rows, classes)[0].with_temperature(trial.temperature)
 
 
 def outcomes_on(rows: Rows, head: Head, split: str) -> Outcomes:
-    """What a calibrated head says of a split with rows that it knows the classes of."""
+    """The outcomes of a calibrated head on a split that has at least one row of its classes."""
     return Outcomes.concatenate([outcomes_of(head, part) for part in scored(rows, head, split)])
 
 
 def majority(rows: Rows, classes: tuple[str, ...]) -> LinearHead:
-    """The head that gives every vector the classes' shares of the training rows (also of folds: it has no more)."""
+    """A head that gives every vector the classes' shares of the training rows, held-out folds included."""
     present, counts = np.unique(rows.matrix("train", classes).codes, return_counts=True)
     names = require_present(rows, classes, present)
     weights = np.zeros((len(names), rows.dim), np.float32)
@@ -103,7 +103,7 @@ def majority(rows: Rows, classes: tuple[str, ...]) -> LinearHead:
 
 
 def scoring_parameters(head: Head) -> int:
-    """How many numbers `head` needs to score a vector: no statistics, and nothing that is folded into others."""
+    """Count of the numbers that `head` needs to score a vector, without statistics and without folded arrays."""
     if isinstance(head, FusionHead):
         nested = head.members if head.joint is None else (head.joint,)
         return sum(map(scoring_parameters, nested)) + sum(array.size for array in head.combiner.arrays().values())
@@ -118,15 +118,19 @@ def scoring_parameters(head: Head) -> int:
     return sum(array.size for array in arrays.values())
 
 
+STORED = {field.name: field.name for field in fields(Outcomes)} | {"uncalibrated": "plain"}
+"""Names of the arrays on disk, by field of `Outcomes`."""
+
+
 def save_outcomes(path: Path, outcomes: Outcomes) -> None:
-    """As .npz, under a temporary name first."""
+    """Write outcomes as .npz, whole or not at all."""
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
-        np.savez_compressed(file, **{field.name: getattr(outcomes, field.name) for field in fields(outcomes)})
+        np.savez_compressed(file, **{stored: getattr(outcomes, name) for name, stored in STORED.items()})
     partial.replace(path)
 
 
 def load_outcomes(path: Path) -> Outcomes:
-    """The inverse of `save_outcomes`. Raises OSError, ValueError, KeyError for anything else."""
+    """The inverse of `save_outcomes`. Raises OSError, ValueError, KeyError for any other file."""
     with np.load(path, allow_pickle=False) as file:
-        return Outcomes(**{field.name: file[field.name] for field in fields(Outcomes)})
+        return Outcomes(**{name: file[stored] for name, stored in STORED.items()})

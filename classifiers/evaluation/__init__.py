@@ -1,1 +1,1 @@
-"""How good a head is and how far to trust it. Arrays in, figures out: no store, no HTTP."""
+"""Figures on how good a head is and how far it can be trusted, from arrays alone: no store, no HTTP."""

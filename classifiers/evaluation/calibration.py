@@ -1,4 +1,4 @@
-"""Temperature and outlier percentiles from validation rows. Prediction sets are in `classifiers.evaluation.conformal`.
+"""Temperature and outlier percentiles from validation rows; prediction sets are in `classifiers.evaluation.conformal`.
 
 All functions are pure and take NumPy arrays; `codes` are column numbers of the true classes.
 """
@@ -11,28 +11,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 OUTLIER_QUANTILES = 101
-"""Stored quantiles of the validation rows' outlier scores: one per percent."""
+"""Number of stored quantiles of the validation rows' outlier scores: one per percent."""
 
 CHUNK_CELLS = 2**16
-"""Scores in one step of the NLL: float64 copies of so many stay in the cache (half the time of larger steps)."""
+"""Scores in one step of the NLL. Their float64 copies stay in the cache, which takes half the time of larger steps."""
 
 LEAST_BETA, MOST_BETA = 1e-3, 1e2
 TOLERANCE = 1e-4
-"""Relative; far below what any number of rows can tell."""
+"""Relative error of β = 1/T at which the search stops; no number of rows determines it so exactly."""
 
 LOWEST_SCORE = -1e4
-"""Below the row's best score; stands for -inf, whose product with probability 0 would be NaN."""
+"""Lowest score, relative to the row's best score. It replaces -inf, whose product with probability 0 would be NaN."""
 
 
 def fit_temperature(scores: NDArray[Any], codes: NDArray[np.integer[Any]]) -> float:
     """The T > 0 that minimises the mean NLL of softmax(scores / T): Guo et al. 2017, arXiv 1706.04599.
 
-    The NLL is convex in β = 1/T; a Newton search kept inside a shrinking bracket finds its minimum. Returns
-    1.0 where nothing beats it, and for no rows.
+    The NLL is convex in β = 1/T; a Newton search inside a shrinking bracket finds its minimum. Returns 1.0 if no other
+    temperature is better, and for no rows.
 
-    Few rows that are all right would ask for T → 0, hence probabilities of 1. So scores are sharpened (T < 1) only
-    while the mean confidence is at most (n + 1) / (n + 2): what n rows that are all right justify (Laplace's rule
-    of succession).
+    If all of a few rows are right, the NLL is least for T → 0, which gives probabilities of 1. So scores are sharpened
+    (T < 1) only while the mean confidence is at most (n + 1) / (n + 2), which is what n rows that are all right justify
+    (Laplace's rule of succession).
 
     Args:
         scores: (n, K) floats; -inf marks a class that is never predicted.
@@ -57,12 +57,12 @@ def fit_temperature(scores: NDArray[Any], codes: NDArray[np.integer[Any]]) -> fl
 
 
 def mean_nll(scores: NDArray[Any], codes: NDArray[np.integer[Any]], temperature: float) -> float:
-    """Mean NLL of softmax(scores / T) in nats; arguments as in `fit_temperature`, n ≥ 1."""
+    """Mean NLL of softmax(scores / temperature) in nats; other arguments as in `fit_temperature`, n ≥ 1."""
     return _nll(scores, codes, 1.0 / temperature).mean
 
 
 class _NLL(NamedTuple):
-    """Mean NLL of softmax(β scores), its first two derivatives in β, and the mean of the largest probability."""
+    """Mean NLL of softmax(β scores), its first two derivatives in β, and the mean of a row's largest probability."""
 
     mean: float
     slope: float
@@ -71,7 +71,7 @@ class _NLL(NamedTuple):
 
 
 def _nll(scores: NDArray[Any], codes: NDArray[np.integer[Any]], beta: float) -> _NLL:
-    """In float64, chunk by chunk."""
+    """The NLL at one β, computed in float64, chunk by chunk."""
     total = np.zeros(4)
     rows = max(1, CHUNK_CELLS // scores.shape[1])
     for start in range(0, len(scores), rows):
@@ -101,11 +101,11 @@ def score_quantiles(scores: NDArray[Any]) -> tuple[float, ...]:
 
 
 def outlier_percentile(scores: NDArray[Any], quantiles: Sequence[float]) -> NDArray[np.float64]:
-    """Percent of the validation rows that are more ordinary than each row, (n,) in 0…100.
+    """The percentage of validation rows whose outlier score is below that of each row, (n,) in 0…100.
 
     Args:
-        scores: (n,), larger = stranger.
-        quantiles: of the validation rows' scores, as `score_quantiles` gives them.
+        scores: outlier scores, (n,); larger means less familiar.
+        quantiles: result of `score_quantiles` for the validation rows.
     """
     levels = np.linspace(0.0, 100.0, len(quantiles))
     return np.asarray(np.interp(scores.astype(np.float64), quantiles, levels))

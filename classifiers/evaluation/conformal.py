@@ -1,15 +1,16 @@
 """Split-conformal prediction sets with any coverage, from stored nonconformity scores.
 
-For rows exchangeable with n calibration rows, the set {k: s(x, k) ≤ q} holds the true class with probability ≥ c when
-q is the ⌈(n + 1) c⌉-th smallest score of the calibration rows' true classes (Vovk et al. 2005; Lei et al. 2018).
-That holds for any score s that was fixed before; two are offered:
+A prediction set contains the true class with a probability c that the caller chooses, its coverage. Let s(x, k) be a
+nonconformity score: how badly class k fits row x. For rows exchangeable with n calibration rows, the set
+{k: s(x, k) ≤ q} contains the true class with probability ≥ c if q is the ⌈(n + 1) c⌉-th smallest score of the
+calibration rows' true classes (Vovk et al. 2005; Lei et al. 2018). This is true for any score that was fixed before:
 
 - **lac**: 1 - p_k (Sadinle, Lei, Wasserman 2019, arXiv 1609.00451): the smallest sets on average.
 - **aps**: the probability of all classes that are more probable than k (Romano, Sesia, Candès 2020, arXiv
-  2006.02544): sets that grow where the head is unsure. The paper adds a random share of p_k itself, which makes an
-  answer differ from one request to the next; here that share is 0, and the most probable class in every set. With the
-  whole of p_k, the other choice without a draw, sets are valid too but useless for heads that are often sure: at
-  coverage 0.9 they took 43 of 99 labels where a share of 0 took 1.0 (caltech99, `benchmarks/outliers.py`).
+  2006.02544): sets that grow where the head is uncertain. The paper adds a random share of p_k itself, so the same
+  request would get different answers. Here the share is 0, and every set contains the most probable class. A share of 1
+  gives valid sets too, but they are useless for heads that are often certain: at coverage 0.9 they had 43 of 99 classes
+  on average, and with a share of 0 one class (caltech99, `benchmarks/outliers.py`).
 """
 
 import math
@@ -23,17 +24,17 @@ Sets = Literal["lac", "aps"]
 SETS: tuple[Sets, ...] = get_args(Sets)
 
 MOST_KEPT = 1000
-"""Scores kept of each kind. Up to so many rows every coverage has its own order statistic; of more rows it takes the
-next larger one that was kept, which raises the coverage by at most 1/1000."""
+"""Most scores of each kind that are stored. For more calibration rows, a coverage uses the next larger score that was
+stored, which raises the coverage by at most 1/1000."""
 
 
 def lac_scores(proba: NDArray[Any]) -> NDArray[np.float64]:
-    """1 - p, of the same shape."""
+    """1 - p for probabilities p of any shape."""
     return 1.0 - proba.astype(np.float64)
 
 
 def aps_scores(proba: NDArray[Any]) -> NDArray[np.float64]:
-    """Probability of all classes before each class, (n, K), largest probability first and ties by column."""
+    """Total probability of all classes that rank before each class, (n, K); ties rank by column."""
     order = np.argsort(-proba, axis=1, kind="stable")
     ranked = np.take_along_axis(proba, order, axis=1).astype(np.float64)
     before = np.zeros_like(ranked)
@@ -44,31 +45,35 @@ def aps_scores(proba: NDArray[Any]) -> NDArray[np.float64]:
 
 
 NONCONFORMITY: dict[Sets, Callable[[NDArray[Any]], NDArray[np.float64]]] = {"lac": lac_scores, "aps": aps_scores}
-"""The score of every class, (n, K) probabilities → (n, K), by kind of set."""
+"""Nonconformity scores of every class by kind of set: probabilities (n, K) → scores (n, K)."""
 
 
 def aps_of_true(proba: NDArray[Any], codes: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
-    """The column `codes` (n,) of `aps_scores`, (n,), without sorting the other classes."""
+    """`aps_scores` of the true classes `codes` (n,), (n,), without sorting the other classes."""
     true = np.take_along_axis(proba, codes[:, None], axis=1)
     before = (proba > true) | ((proba == true) & (np.arange(proba.shape[1]) < codes[:, None]))
     return np.asarray(np.einsum("ij,ij->i", proba, before, dtype=np.float64))
 
 
 def kept_ranks(rows: int) -> NDArray[np.int64]:
-    """Which order statistics of `rows` scores are kept, counted from 1: all, or `MOST_KEPT` evenly spread."""
+    """Ranks of the scores that are stored of `rows` scores, counted from 1: all, or `MOST_KEPT` evenly spread."""
     count = min(rows, MOST_KEPT)
     return -(-np.arange(1, count + 1, dtype=np.int64) * rows // max(count, 1))
 
 
 def keep(scores: NDArray[Any]) -> tuple[float, ...]:
-    """Of the calibration rows' scores (n,) of their true classes, those to store, smallest first."""
+    """The scores to store, smallest first, of the calibration rows' scores (n,) of their true classes."""
     return tuple(np.sort(scores.astype(np.float64))[kept_ranks(len(scores)) - 1].tolist())
 
 
 def threshold(kept: Sequence[float], rows: int, coverage: float) -> float:
-    """The largest score that is in a set of this coverage (0…1, exclusive), from what `keep` kept of `rows` scores.
+    """The largest score that is in a set of a coverage in (0, 1).
 
-    Infinite, so that every class is in, for coverages above n / (n + 1): so few rows can promise no more.
+    Infinite for coverages above n / (n + 1), because n calibration rows cannot promise more than a set of all classes.
+
+    Args:
+        kept: what `keep` returned.
+        rows: number of calibration rows n.
     """
     rank = math.ceil((rows + 1) * coverage)
     if rank > rows:
@@ -79,9 +84,14 @@ def threshold(kept: Sequence[float], rows: int, coverage: float) -> float:
 def prediction_sets(
     proba: NDArray[np.float32], inside: NDArray[np.bool_], names: NDArray[Any]
 ) -> list[tuple[str, ...] | None]:
-    """Names of the classes that are `inside` (n, K), per row, most probable first.
+    """Names of the classes in the set of each row, most probable first.
 
-    The most probable class is always in: a larger set only raises the coverage.
+    The most probable class is always in the set; a larger set only raises the coverage.
+
+    Args:
+        proba: probabilities (n, K).
+        inside: true for classes whose nonconformity score is small enough, (n, K).
+        names: names of the classes, (K,).
     """
     rows, columns = np.nonzero(inside | (proba == proba.max(axis=1, keepdims=True, initial=0)))
     order = np.lexsort((columns, -proba[rows, columns], rows))

@@ -1,74 +1,83 @@
-"""How good a head is, from arrays alone: probabilities and true codes in, figures out."""
+"""Figures on how good a head is on the rows of one split: the protocol, and the figures of a classifier."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Self
+from dataclasses import dataclass, fields
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from classifiers.evaluation.conformal import aps_of_true
-from classifiers.evaluation.trust import Reliability, Selective, reliability, risk_coverage, risk_coverage_area
+from classifiers.evaluation.outcomes import Outcomes, bootstrap_interval, confusion_matrix, log_loss, ratio
+from classifiers.evaluation.tables import cell, table
+from classifiers.evaluation.trust import (
+    ECE_BINS,
+    Reliability,
+    Selective,
+    reliability,
+    risk_coverage,
+    risk_coverage_area,
+)
 
-BOOTSTRAP_DRAWS = 2000
-SMALLEST = float(np.finfo(np.float32).tiny)
-"""Probabilities are taken to be at least this in the NLL, so one impossible class costs 87 nats, not all."""
+MOST_CLASSES = 40
+"""Most classes in the Markdown, weakest first; the JSON has them all."""
+MOST_CONFUSIONS = 10
+"""Most confusions in the Markdown, commonest first."""
+
+NLL = "NLL is the mean negative log of the probability that the head gave to the truth: 0 is perfect, lower is better."
+ECE = (
+    "ECE, the expected calibration error, is how far the head's probabilities are from how often it is right, on "
+    "average: 0 is perfect."
+)
+AURC = (
+    "AURC is the mean error rate if the head answers only its most confident rows, averaged over all numbers of rows: "
+    "0 is perfect, lower is better."
+)
+OUTLIER_PERCENTILE = (
+    "The outlier percentile of an answer is the share of the validation rows that look more familiar than its row."
+)
+PREDICTION_SET = (
+    "The prediction set of an answer is a list of classes that contains the true class with a probability that you "
+    "choose."
+)
 
 
-@dataclass(frozen=True, slots=True)
-class Outcomes:
-    """What the figures need of every row: O(n) numbers, so that rows can be scored in a stream.
+class Figures(Protocol):
+    """Figures on how good a head is on the rows of one split."""
 
-    Attributes:
-        codes: column of the true class, (n,).
-        predicted: column of the most probable class, (n,).
-        confidence: probability of the predicted class, (n,).
-        likelihood: probability of the true class, (n,).
-        plain: the same before any temperature, (n,).
-        before: probability of all classes that rank before the true one, (n,).
-    """
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
 
-    codes: NDArray[np.int64]
-    predicted: NDArray[np.int64]
-    confidence: NDArray[np.float32]
-    likelihood: NDArray[np.float32]
-    plain: NDArray[np.float32]
-    before: NDArray[np.float64]
+    @property
+    def terms(self) -> Sequence[str]:
+        """One plain sentence for each technical term of the figures and of the head's answers."""
 
-    @classmethod
-    def of(cls, proba: NDArray[Any], codes: NDArray[np.integer[Any]], plain: NDArray[Any] | None = None) -> Self:
-        """The outcomes of probabilities (n, K) and codes (n,) in 0…K-1; `plain` (n, K) before any temperature."""
-        rows = np.arange(len(proba))
-        predicted = proba.argmax(axis=1).astype(np.int64)
-        likelihood = proba[rows, codes]
-        return cls(
-            codes.astype(np.int64),
-            predicted,
-            proba[rows, predicted],
-            likelihood,
-            likelihood if plain is None else plain[rows, codes],
-            aps_of_true(proba, codes),
-        )
+    def summary(self) -> dict[str, float]:
+        """The figures that are one number each, by name."""
 
-    @classmethod
-    def concatenate(cls, parts: Sequence[Self]) -> Self:
-        """All parts' rows, in order; at least one part."""
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__slots__))
+    def overview(self) -> dict[str, str]:
+        """The summary for readers: one row of a table, by column title."""
 
-    def __len__(self) -> int:
-        return len(self.codes)
+    def weakest(self) -> list[str]:
+        """A Markdown table of the classes or labels with the worst figures."""
+
+    def markdown(self, split: str) -> list[str]:
+        """The Markdown sections below the overview; `split` stands in their titles."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All figures as JSON-able values."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Figures of one head on the rows of one split.
+    """Figures of a head that gives each row one class, on the rows of one split.
 
     Attributes:
-        classes: labels, (K,).
+        classes: names of the classes, (K,).
         accuracy_interval: 95 % bootstrap interval of the accuracy.
         macro_f1: mean F1 of the classes that occur or are predicted.
         nll: mean negative log probability of the true class, in nats.
-        nll_plain: the same before any temperature.
+        nll_uncalibrated: the NLL before any temperature.
         ece: expected calibration error in 0…1 over `trust.ECE_BINS` bins.
         aurc: area under the risk-coverage curve: the error among the k most confident rows, averaged over k = 1…n.
         precision, recall, f1: (K,) floats; 0 where undefined.
@@ -82,7 +91,7 @@ class Evaluation:
     accuracy_interval: tuple[float, float]
     macro_f1: float
     nll: float
-    nll_plain: float
+    nll_uncalibrated: float
     ece: float
     aurc: float
     precision: NDArray[np.float64]
@@ -93,8 +102,11 @@ class Evaluation:
     reliability: Reliability
     selective: Selective
 
+    @property
+    def terms(self) -> Sequence[str]:
+        return (NLL, ECE, AURC, OUTLIER_PERCENTILE, PREDICTION_SET)
+
     def summary(self) -> dict[str, float]:
-        """The figures that are one number each."""
         low, high = self.accuracy_interval
         return {
             "rows": self.rows,
@@ -103,10 +115,91 @@ class Evaluation:
             "accuracy_high": high,
             "macro_f1": self.macro_f1,
             "nll": self.nll,
-            "nll_plain": self.nll_plain,
+            "nll_plain": self.nll_uncalibrated,
             "ece": self.ece,
             "aurc": self.aurc,
         }
+
+    def overview(self) -> dict[str, str]:
+        return {
+            "rows": f"{self.rows:,}",
+            "accuracy": f"{self.accuracy:.4f}",
+            "95 % interval": "–".join(f"{end:.4f}" for end in self.accuracy_interval),
+            "macro-F1": f"{self.macro_f1:.4f}",
+            "NLL before → after temperature": f"{self.nll_uncalibrated:.4f} → {self.nll:.4f}",
+            "ECE": f"{self.ece:.4f}",
+            "AURC": f"{self.aurc:.4f}",
+        }
+
+    def weakest(self) -> list[str]:
+        """The classes that occur, lowest F1 first."""
+        seen = np.flatnonzero(self.support)
+        weakest = seen[np.argsort(self.f1[seen], kind="stable")][:MOST_CLASSES]
+        rows = [
+            (cell(self.classes[k]), *(f"{x[k]:.3f}" for x in (self.precision, self.recall, self.f1)), f"{n:,}")
+            for k, n in zip(weakest.tolist(), self.support[weakest].tolist(), strict=True)
+        ]
+        return table(("class", "precision", "recall", "F1", "rows"), rows)
+
+    def markdown(self, split: str) -> list[str]:
+        sections = {
+            "Can its probabilities be trusted?": self._reliability_table(),
+            "If it answers only when it is sure": self._selective_table(),
+            "Weakest classes": self.weakest(),
+            "Commonest confusions": self._confusions_table(),
+        }
+        return [line for title, lines in sections.items() for line in ("", f"## {title} ({split})", "", *lines)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All figures. The confusion matrix is a list of [true class, predicted class, rows] without zeros."""
+        columns = (self.precision, self.recall, self.f1, self.support)
+        per_class = zip(self.classes, *(column.tolist() for column in columns), strict=True)
+        return {
+            **self.summary(),
+            "per_class": [
+                {"class": name, "precision": precision, "recall": recall, "f1": f1, "support": support}
+                for name, precision, recall, f1, support in per_class
+            ],
+            "confusion": self.confusions(),
+            "reliability": records(self.reliability),
+            "risk_coverage": records(self.selective),
+        }
+
+    def confusions(self) -> list[list[Any]]:
+        """[true class, predicted class, rows] for every pair that occurs."""
+        true, predicted = np.nonzero(self.confusion)
+        counts = self.confusion[true, predicted].tolist()
+        pairs = zip(true.tolist(), predicted.tolist(), counts, strict=True)
+        return [[self.classes[t], self.classes[p], n] for t, p, n in pairs]
+
+    def errors(self) -> list[list[Any]]:
+        """[true class, predicted class, rows] for every pair of different classes, commonest first."""
+        return sorted((each for each in self.confusions() if each[0] != each[1]), key=lambda each: -each[2])
+
+    def _reliability_table(self) -> list[str]:
+        rows = [
+            (f"{low:.2f}–{low + 1 / ECE_BINS:.2f}", f"{confidence:.3f}", f"{accuracy:.3f}", f"{rows:,}")
+            for low, rows, confidence, accuracy in (each.values() for each in records(self.reliability))
+        ]
+        return table(("probability", "mean", "accuracy", "rows"), rows)
+
+    def _selective_table(self) -> list[str]:
+        rows = [
+            (f"{least:.4f}", f"{answered:.1%}", f"{accuracy:.4f}")
+            for least, answered, accuracy in (each.values() for each in records(self.selective))
+        ]
+        return table(("min_probability", "answered", "accuracy of these"), rows)
+
+    def _confusions_table(self) -> list[str]:
+        rows = [(cell(true), cell(predicted), f"{n:,}") for true, predicted, n in self.errors()[:MOST_CONFUSIONS]]
+        return table(("true", "predicted", "rows"), rows) if rows else ["None."]
+
+
+def records(columns: Reliability | Selective) -> list[dict[str, Any]]:
+    """Columns of equal length as one dictionary for each row, with the keys in the order of the fields."""
+    names = [field.name for field in fields(columns)]
+    values = (getattr(columns, name).tolist() for name in names)
+    return [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
 
 
 def evaluate(
@@ -117,7 +210,7 @@ def evaluate(
 
 
 def summarise(outcomes: Outcomes, classes: Sequence[str], *, seed: int = 0) -> Evaluation:
-    """The figures of outcomes. Raises ValueError for no rows."""
+    """The figures of outcomes; `seed` is that of the bootstrap interval. Raises ValueError for no rows."""
     if len(outcomes) == 0:
         raise ValueError("no rows to evaluate")
     confusion = confusion_matrix(outcomes.codes, outcomes.predicted, len(classes))
@@ -134,7 +227,7 @@ def summarise(outcomes: Outcomes, classes: Sequence[str], *, seed: int = 0) -> E
         accuracy_interval=bootstrap_interval(accuracy, len(outcomes), seed),
         macro_f1=float(f1[(support + claimed) > 0].mean()),
         nll=log_loss(outcomes.likelihood),
-        nll_plain=log_loss(outcomes.plain),
+        nll_uncalibrated=log_loss(outcomes.uncalibrated),
         ece=bins.error(),
         aurc=risk_coverage_area(outcomes.confidence, correct),
         precision=ratio(right, claimed),
@@ -145,29 +238,3 @@ def summarise(outcomes: Outcomes, classes: Sequence[str], *, seed: int = 0) -> E
         reliability=bins,
         selective=risk_coverage(outcomes.confidence, correct),
     )
-
-
-def confusion_matrix(codes: NDArray[np.int64], predicted: NDArray[np.int64], n_classes: int) -> NDArray[np.int64]:
-    """Rows by true class (row) and predicted class (column), (K, K)."""
-    cells = np.bincount(codes * n_classes + predicted, minlength=n_classes**2)
-    return cells.reshape(n_classes, n_classes).astype(np.int64)
-
-
-def ratio(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
-    """part / whole, and 0 where whole is 0."""
-    return np.asarray(np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0))
-
-
-def log_loss(likelihood: NDArray[Any]) -> float:
-    """Mean negative log of probabilities (n,), in nats."""
-    return float(-np.log(np.maximum(likelihood.astype(np.float64), SMALLEST)).mean())
-
-
-def bootstrap_interval(accuracy: float, rows: int, seed: int) -> tuple[float, float]:
-    """The 95 % percentile interval of the accuracy over resampled rows.
-
-    Drawing n rows with replacement and counting the right ones is a binomial draw, so no row is touched.
-    """
-    draws = np.random.default_rng(seed).binomial(rows, accuracy, size=BOOTSTRAP_DRAWS) / rows
-    low, high = np.quantile(draws, (0.025, 0.975)).tolist()
-    return low, high

@@ -1,4 +1,4 @@
-"""How good a head is where rows have several labels, from arrays alone: scores and true labels in, figures out."""
+"""Figures of scores for rows with any number of labels: pure functions of scores and true labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,21 +7,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from classifiers.evaluation.figures import ratio
+from classifiers.evaluation.outcomes import ratio
 from classifiers.heads.base import best
 
 
 @dataclass(frozen=True, slots=True)
 class LabelEvaluation:
-    """Figures of one head on the rows of one split. Undefined ratios count as 0.
+    """Figures of the scores of some rows. Undefined ratios count as 0.
 
     Attributes:
         classes: labels, (L,).
         map: mean average precision of the labels with at least one positive row.
-        micro_f1: F1 of all decisions together, `macro_f1` the mean F1 of the labels that occur or are predicted;
-            a label is predicted where its score reaches its threshold.
-        f1_at_3, f1_at_5: F1 of all decisions together when the 3 or 5 best labels of every row are predicted
-            ("overall"; rows without a label count too, and can only be wrong).
+        micro_f1: F1 of all decisions together. A label is predicted where its score reaches its threshold.
+        macro_f1: mean F1 of the labels that occur or are predicted.
+        f1_at_3, f1_at_5: F1 of all decisions together if the 3 or 5 best labels of every row are predicted. Rows
+            without a label count too, and can only be wrong.
         thresholds, precision, recall, f1: (L,).
         average_precision: (L,); NaN for labels without a positive row.
         support: positive rows per label, (L,) ints.
@@ -56,12 +56,12 @@ class LabelEvaluation:
 def evaluate_labels(
     scores: ArrayLike, truth: ArrayLike, classes: Sequence[str], thresholds: ArrayLike = 0.5
 ) -> LabelEvaluation:
-    """The figures of scores for the true labels; neither is changed.
+    """The figures of scores for true labels; the arguments are not changed.
 
     Args:
-        scores: (n, L), probabilities or anything that rises with them.
-        truth: (n, L), which labels each row has: bool, or 0 and 1.
-        thresholds: one, or (L,), on the scale of the scores.
+        scores: probabilities or anything that rises with them, (n, L).
+        truth: true (or 1) where a row has a label, (n, L).
+        thresholds: one for all labels, or (L,), on the scale of the scores.
 
     Raises ValueError: no rows, shapes that do not fit, scores that are NaN, truth that is neither 0 nor 1.
     """
@@ -93,7 +93,7 @@ def evaluate_labels(
 
 @dataclass(frozen=True, slots=True)
 class ZeroShotEvaluation:
-    """Figures over the labels without training rows among themselves (`zsl`), and over all labels (`gzsl`)."""
+    """Figures of the labels without training rows alone (`zsl`), and of all labels (`gzsl`)."""
 
     zsl: LabelEvaluation
     gzsl: LabelEvaluation
@@ -104,12 +104,13 @@ def evaluate_zero_shot(
 ) -> ZeroShotEvaluation:
     """The figures of a head that had training rows of some labels only; other arguments as for `evaluate_labels`.
 
-    In the mode ZSL unseen labels compete with one another only; in GZSL with the seen ones as well.
+    In ZSL (zero-shot learning) unseen labels compete with one another only. In GZSL (generalised zero-shot learning)
+    they compete with the seen labels too.
 
     Args:
-        seen: which labels had training rows, bool (L,).
+        seen: true for labels that had training rows, bool (L,).
 
-    Raises ValueError: as `evaluate_labels`; a mask that does not fit; no label that is unseen.
+    Raises ValueError: like `evaluate_labels`; a mask that does not fit; no unseen label.
     """
     mask = np.asarray(seen)
     if mask.shape != (len(classes),) or mask.dtype != np.bool_:
@@ -123,20 +124,20 @@ def evaluate_zero_shot(
 
 
 def mean_average_precision(scores: NDArray[Any], truth: NDArray[np.bool_]) -> float:
-    """The mean of `average_precisions` over the labels that have a positive row; 0 where none has."""
+    """The mean of `average_precisions` over the labels that have a positive row; 0 if no label has one."""
     return mean_of_known(average_precisions(scores, truth))
 
 
 def mean_of_known(values: NDArray[np.float64]) -> float:
-    """The mean of those that are not NaN, 0 where all are."""
+    """The mean of the values that are not NaN; 0 if all are."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else 0.0
 
 
 def average_precisions(scores: NDArray[Any], truth: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Area under the steps of each label's precision over recall, (L,); NaN for labels without a positive row.
+    """Average precision of each label, (L,); NaN for labels without a positive row.
 
-    Σ (recall_i - recall_{i-1}) precision_i over the distinct scores, as scikit-learn's average_precision_score:
+    Σ (recall_i - recall_{i-1}) precision_i over the distinct scores, like scikit-learn's average_precision_score:
     rows with equal scores enter together.
     """
     result = np.full(scores.shape[1], np.nan)
@@ -147,7 +148,8 @@ def average_precisions(scores: NDArray[Any], truth: NDArray[np.bool_]) -> NDArra
 
 
 def cuts(scores: NDArray[Any], truth: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[np.intp], NDArray[np.intp]]:
-    """The distinct scores (m,) of one label, highest first, and how many rows reach each: positive rows, and all."""
+    """The distinct scores (m,) of one label, highest first, and the numbers of positive rows and of all rows that reach
+    each, (m,)."""
     order = np.argsort(-scores, kind="stable")
     ordered = scores[order]
     last = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(ordered) - 1)
@@ -155,7 +157,7 @@ def cuts(scores: NDArray[Any], truth: NDArray[np.bool_]) -> tuple[NDArray[Any], 
 
 
 def f1_at(scores: NDArray[Any], truth: NDArray[np.bool_], k: int) -> float:
-    """F1 of all decisions together when the k best labels of every row are predicted; ties go to the first label."""
+    """F1 of all decisions together if the k best labels of every row are predicted; ties go to the first label."""
     chosen = best(scores, k)
     right = int(np.count_nonzero(np.take_along_axis(truth, chosen, axis=1)))
     return f1_of(right, chosen.size, int(np.count_nonzero(truth)))
@@ -166,7 +168,7 @@ def f1_of(right: float, claimed: float, support: float) -> float:
 
 
 def checked(scores: ArrayLike, truth: ArrayLike) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Scores and true labels, both (n, L), n and L ≥ 1. Raises ValueError."""
+    """Scores and true labels as arrays, both (n, L), n and L ≥ 1. Raises ValueError."""
     s, t = np.asarray(scores), np.asarray(truth)
     if s.ndim != 2 or s.shape != t.shape:
         raise ValueError(f"scores and true labels must both be (rows, labels), got {s.shape} and {t.shape}")

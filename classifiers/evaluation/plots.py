@@ -1,4 +1,4 @@
-"""The pictures of a comparison as PNG. The only door to matplotlib: figures are objects, nothing global is touched."""
+"""The charts of a comparison as PNG. Only this module imports matplotlib; it changes no global state."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -15,21 +15,21 @@ from classifiers.evaluation.figures import Evaluation
 from classifiers.evaluation.trust import ECE_BINS
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#666666", "#b2a000")
-"""Of Okabe and Ito, told apart by colour-blind readers too."""
+"""Colours of Okabe and Ito, which colour-blind readers can distinguish too."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 MOST_CLASSES = 15
-"""In a confusion matrix: more cannot be read on a phone."""
+"""Most classes in a confusion matrix; more cannot be read on a phone."""
 DPI = 150
 ENOUGH_ROWS = 10
-"""In a bin of a reliability diagram, to be taken seriously."""
+"""Fewest rows of a bin in a reliability diagram that is drawn in full."""
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One head in `accuracy_by_parameters`: its colour is that of `group`, its marker that of `kind`.
+    """One head in `accuracy_by_parameters`; `group` decides its colour, `kind` its marker.
 
-    `name` is written beside the best of each group.
+    `name` is written beside the best head of each group.
     """
 
     parameters: int
@@ -41,7 +41,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Accuracy in 0…1 against numbers of components; `marked` is the index of a point to mark, with its meaning."""
+    """Accuracy in 0…1 against numbers of components; `marked` is the index of the point to mark."""
 
     components: Sequence[int]
     accuracy: Sequence[float]
@@ -49,7 +49,7 @@ class Line:
 
 
 def canvas(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure of that many inches, and its axes."""
+    """A figure of `width` × `height` inches, and its axes."""
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -63,21 +63,21 @@ def tidy(axes: Axes) -> None:
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as PNG, the same bytes for the same figure."""
+    """The figure as PNG; the same figure gives the same bytes."""
     out = io.BytesIO()
     figure.savefig(out, format="png", metadata={"Software": None})
     return out.getvalue()
 
 
 def most_confused(evaluation: Evaluation, most: int = MOST_CLASSES) -> NDArray[np.intp]:
-    """Columns of the classes with the most errors, as true class or as predicted one, in the order of the classes."""
+    """Columns of the `most` classes with the most errors, as true or as predicted class, in their own order."""
     wrong = evaluation.confusion - np.diag(np.diag(evaluation.confusion))
     errors = wrong.sum(axis=0) + wrong.sum(axis=1)
     return np.sort(np.argsort(-errors, kind="stable")[:most])
 
 
 def confusion(evaluation: Evaluation) -> Figure:
-    """Rows by true and predicted class, coloured by their share of the true class."""
+    """Number of rows by true and predicted class; the colour is the share of the true class."""
     shown = most_confused(evaluation)
     names = [shortened(evaluation.classes[k]) for k in shown]
     counts = evaluation.confusion[np.ix_(shown, shown)]
@@ -98,14 +98,14 @@ def confusion(evaluation: Evaluation) -> Figure:
 
 
 def reliability(heads: Mapping[str, Evaluation]) -> Figure:
-    """Accuracy against confidence in equal bins, a line a head; below it, how many rows the first has in each bin.
+    """Accuracy against confidence in bins, one line for each head; below it, the number of rows of the first head.
 
     Bins with fewer than `ENOUGH_ROWS` rows say little: they are faint, and no line goes through them.
     """
     figure = Figure(figsize=(5.2, 5.6), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
-    axes.plot([0, 1], [0, 1], color="#999999", linestyle="--", linewidth=1, label="as sure as right")
+    axes.plot([0, 1], [0, 1], color="#999999", linestyle="--", linewidth=1, label="perfectly calibrated")
     for number, (name, evaluation) in enumerate(heads.items()):
         bins, colour = evaluation.reliability, COLOURS[number % len(COLOURS)]
         many = bins.rows >= ENOUGH_ROWS
@@ -125,7 +125,13 @@ def reliability(heads: Mapping[str, Evaluation]) -> Figure:
 
 
 def accuracy_by_parameters(points: Sequence[Point], best: int, interval: tuple[float, float]) -> Figure:
-    """A point a head, best first, parameters on a logarithmic axis; `best` is ringed, its `interval` a band."""
+    """One point for each head against its number of parameters, on a logarithmic axis.
+
+    Args:
+        points: best head first.
+        best: index of the head to ring.
+        interval: of its accuracy, drawn as a band.
+    """
     figure, axes = canvas(7.0, 4.6)
     groups = sorted({point.group for point in points}, key=lambda group: (group.count("\n"), group))
     kinds = sorted({point.kind for point in points})
@@ -164,7 +170,7 @@ def accuracy_by_parameters(points: Sequence[Point], best: int, interval: tuple[f
 
 
 def pca(lines: Mapping[str, Line]) -> Figure:
-    """Accuracy against the number of principal components, a line an encoder."""
+    """Accuracy against the number of principal components, one line for each encoder."""
     figure, axes = canvas(6.4, 4.2)
     for number, (name, line) in enumerate(lines.items()):
         colour = COLOURS[number % len(COLOURS)]

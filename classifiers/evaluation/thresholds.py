@@ -1,4 +1,4 @@
-"""From which score on a label is given, tuned on validation rows: pure functions on scores and true labels."""
+"""Score thresholds for each label, tuned on validation rows: pure functions of scores and true labels."""
 
 from typing import Any
 
@@ -10,15 +10,15 @@ from classifiers.heads.multilabel.base import Thresholds
 
 
 def tune_thresholds(scores: ArrayLike, truth: ArrayLike, *, least: int = 1) -> Thresholds:
-    """For every label the threshold with the best F1 on these rows.
+    """The threshold of each label with the best F1 on these rows.
 
-    Among equals the highest, midway between two scores. `common` has the best F1 of all labels' decisions together.
-    Labels with fewer than `least` positive rows get it too: without one their own F1 is 0 whatever the threshold. So
-    do labels that come later.
+    Among equals the highest is taken, midway between two scores. The threshold `common` has the best F1 of the
+    decisions on all labels together. Labels with fewer than `least` positive rows get it too, because the F1 of a label
+    without positive rows is 0 for any threshold, and so do labels that are added later.
 
     Args:
-        scores: (n, L), as `Head.scores` gives them.
-        truth: (n, L), which labels each row has: bool, or 0 and 1.
+        scores: result of `Head.scores`, (n, L).
+        truth: true (or 1) where a row has a label, (n, L).
 
     Raises ValueError: no rows, shapes that do not fit, scores that are NaN, truth that is neither 0 nor 1.
     """
@@ -31,7 +31,7 @@ def tune_thresholds(scores: ArrayLike, truth: ArrayLike, *, least: int = 1) -> T
 
 
 def best_cut(scores: NDArray[np.float32], truth: NDArray[np.bool_]) -> Any:
-    """The threshold of the best F1, the highest of them; above every score where no row is positive."""
+    """The highest threshold with the best F1; above every score if no row is positive."""
     values, right, claimed = cuts(scores, truth)
     if not right[-1]:
         return np.nextafter(values[0], np.float32(np.inf))

@@ -1,6 +1,6 @@
-"""When a head may be believed: its confidence against its accuracy, what it gains by abstaining, and strangers.
+"""Figures on how far a head can be trusted: calibration, what it gains by abstaining, and out-of-distribution rows.
 
-Pure functions of arrays; rows are given by confidence, and by whether they are right.
+Pure functions of arrays; rows are given by their confidence, and by a flag that is true where the head is right.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ SHARES = 20
 
 @dataclass(frozen=True, slots=True)
 class Reliability:
-    """Rows in equal bins (low, high] of confidence, lowest first; empty bins are left out. Each (bins,).
+    """Rows in bins (low, high] of confidence of equal width, lowest first, without the empty bins. Each (bins,).
 
     Attributes:
         low: lower end of the bin; it is 1 / `ECE_BINS` wide.
@@ -32,18 +32,18 @@ class Reliability:
     accuracy: NDArray[np.float64]
 
     def error(self) -> float:
-        """Expected calibration error: mean |accuracy - confidence| of the rows' bins."""
+        """Expected calibration error: |accuracy - confidence| of the bins, averaged over the rows."""
         return float(np.average(np.abs(self.accuracy - self.confidence), weights=self.rows))
 
 
 @dataclass(frozen=True, slots=True)
 class Selective:
-    """What a head gains by answering only where it is confident; few answered first. Each (points,).
+    """Accuracy of a head that answers only where it is confident; the smallest share first. Each (points,).
 
     Attributes:
-        min_probability: least confidence that is answered.
-        answered: share of the rows that have it.
-        accuracy: of those rows.
+        min_probability: lower limit of the confidence, below which a row is not answered.
+        answered: share of the rows that are answered.
+        accuracy: accuracy on the answered rows.
     """
 
     min_probability: NDArray[np.float64]
@@ -52,13 +52,14 @@ class Selective:
 
 
 @dataclass(frozen=True, slots=True)
-class Strangers:
-    """How well rows of the split `ood` stand out from those of another.
+class OutOfDistribution:
+    """Figures on how well out-of-distribution rows (split `ood`) stand out from the rows of another split.
 
     Attributes:
+        rows: number of out-of-distribution rows.
         against: the other split, with `against_rows` rows.
-        auroc: by score; 0.5 is chance.
-        flagged: outlier percentile → share of the strangers, and of the other rows, that are above it.
+        auroc: area under the ROC curve, by score; 0.5 is chance.
+        flagged: outlier percentile → share of the out-of-distribution rows, and of the other rows, that are above it.
     """
 
     rows: int
@@ -67,9 +68,42 @@ class Strangers:
     auroc: Mapping[str, float]
     flagged: Mapping[int, tuple[float, float]]
 
+    def to_dict(self) -> dict[str, Any]:
+        """All figures as JSON-able values."""
+        flagged = [
+            {"max_outlier": limit, "ood": ood, self.against: known} for limit, (ood, known) in self.flagged.items()
+        ]
+        return {
+            "rows": self.rows,
+            "against": self.against,
+            "against_rows": self.against_rows,
+            "auroc": dict(self.auroc),
+            "flagged": flagged,
+        }
+
+    def markdown(self) -> list[str]:
+        """One line on the AUROC, and one for each percentile."""
+        names = {"outlier": "outlier score", "max_probability": "probability"}
+        areas = ", ".join(f"{value:.3f} by {names[name]}" for name, value in self.auroc.items())
+        return [
+            f"Out-of-distribution rows: {self.rows:,} rows of ood against {self.against_rows:,} of {self.against}: "
+            f"AUROC {areas}. AUROC is how often an out-of-distribution row looks less familiar than a known row: 0.5 "
+            "is chance, 1 is perfect.",
+            *(
+                f"`max_outlier={limit}` turns away {ood:.1%} of the out-of-distribution rows and {known:.1%} of "
+                f"{self.against}."
+                for limit, (ood, known) in self.flagged.items()
+            ),
+        ]
+
 
 def reliability(confidence: NDArray[Any], right: NDArray[np.bool_]) -> Reliability:
-    """Rows with confidence (n,), and whether they are right (n,), in `ECE_BINS` equal bins (low, high]."""
+    """The rows in `ECE_BINS` bins (low, high] of equal width.
+
+    Args:
+        confidence: probability of the predicted class, (n,) in 0…1.
+        right: true where the prediction is right, (n,).
+    """
     wide = confidence.astype(np.float64)
     bins = np.clip(np.ceil(wide * ECE_BINS).astype(np.int64) - 1, 0, ECE_BINS - 1)
     rows = np.bincount(bins, minlength=ECE_BINS)
@@ -79,7 +113,7 @@ def reliability(confidence: NDArray[Any], right: NDArray[np.bool_]) -> Reliabili
 
 
 def risk_coverage(confidence: NDArray[Any], right: NDArray[np.bool_]) -> Selective:
-    """Accuracy of the most confident rows, for `SHARES` shares of them; rows that tie are answered together.
+    """Accuracy of the most confident rows, for `SHARES` shares of the rows; rows that tie are answered together.
 
     El-Yaniv and Wiener 2010. Arguments as in `reliability`, n ≥ 1.
     """
@@ -92,18 +126,26 @@ def risk_coverage(confidence: NDArray[Any], right: NDArray[np.bool_]) -> Selecti
 
 
 def risk_coverage_area(confidence: NDArray[Any], right: NDArray[np.bool_]) -> float:
-    """AURC (Geifman, Uziel, El-Yaniv 2019, arXiv 1805.08206); tied rows count as wrong as they are on average."""
+    """AURC (Geifman, Uziel, El-Yaniv 2019, arXiv 1805.08206); tied rows all count with their mean error.
+
+    Arguments as in `reliability`, n ≥ 1.
+    """
     _, group, sizes = np.unique(-confidence, return_inverse=True, return_counts=True)
     risk = 1.0 - np.bincount(group, weights=right) / sizes
     errors = np.cumsum(np.repeat(risk, sizes))
     return float(np.mean(errors / np.arange(1, len(errors) + 1)))
 
 
-def auroc(known: NDArray[Any], strangers: NDArray[Any]) -> float:
-    """How often a stranger's score is above a known row's, ties counting half; (n,) and (m,), neither empty.
+def auroc(known: NDArray[Any], ood: NDArray[Any]) -> float:
+    """Share of pairs in which the score of an out-of-distribution row is above that of a known row; ties count
+    half.
 
-    The Mann-Whitney statistic, which is the area under the ROC curve.
+    This is the Mann-Whitney statistic, which equals the area under the ROC curve.
+
+    Args:
+        known: scores of known rows, (n,), n ≥ 1.
+        ood: scores of out-of-distribution rows, (m,), m ≥ 1.
     """
     ordered = np.sort(known)
-    below, not_above = (np.searchsorted(ordered, strangers, side=side) for side in ("left", "right"))
+    below, not_above = (np.searchsorted(ordered, ood, side=side) for side in ("left", "right"))
     return float((below + not_above).mean() / (2 * len(known)))

@@ -1,6 +1,6 @@
 """Multinomial logistic regression as a scikit-learn estimator that yields a linear head."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -14,6 +14,7 @@ from classifiers.fit.base import HeadClassifier, encode, names
 from classifiers.fit.gaussian.parameters import check_weights
 from classifiers.fit.transform import Projection, TransformPlan
 from classifiers.heads.linear import LinearHead
+from classifiers.heads.transform import Transform
 
 
 class LinearClassifier(HeadClassifier):
@@ -22,7 +23,8 @@ class LinearClassifier(HeadClassifier):
     The standardisation is folded into the weights, and so is the transform where it is affine.
 
     Args:
-        C: inverse strength of the penalty, > 0, as in scikit-learn's LogisticRegression.
+        C: inverse strength of the penalty, > 0, as in scikit-learn's LogisticRegression. "auto" is for training from a
+            store, which has rows to choose on.
         max_iter: most L-BFGS iterations.
         tol: the largest gradient component at which to stop.
         norm, project, dims, whiten, blocks, seed: the transform before it, see `TransformPlan`.
@@ -34,6 +36,8 @@ class LinearClassifier(HeadClassifier):
         n_iter_: iterations that were run.
         head_: the same as a NumPy head for serving, in float32.
     """
+
+    head_: LinearHead
 
     def __init__(
         self,
@@ -59,15 +63,39 @@ class LinearClassifier(HeadClassifier):
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Learns from X (n, d), y (n,) labels. Raises NotTrainable for fewer than two classes."""
+        return next(self.path(X, y, [self.C], sample_weight))
+
+    def path(
+        self, X: ArrayLike, y: ArrayLike, values: Iterable[float], sample_weight: ArrayLike | None = None
+    ) -> Iterator[Self]:
+        """Learn with each of several values of C instead of its own, each time from the solution before.
+
+        Yields the estimator itself, which the next value changes.
+        """
         vectors, labels = validate_data(self, X, y, dtype=[np.float64, np.float32])
         weights = check_weights(sample_weight, len(vectors))
         classes, _ = encode(labels)
         transform = TransformPlan.of(self).learn(vectors, weights)
         Z = transform(vectors)
         scaler = StandardScaler().fit(Z, sample_weight=weights)
-        solver = LogisticRegression(C=self.C, max_iter=self.max_iter, tol=self.tol)
+        solver, Z = LogisticRegression(max_iter=self.max_iter, tol=self.tol, warm_start=True), scaler.transform(Z)
+        for C in values:
+            self._solve(solver.set_params(C=C), Z, labels, weights, classes, scaler, transform)
+            yield self
+
+    def _solve(
+        self,
+        solver: LogisticRegression,
+        Z: NDArray[Any],
+        labels: NDArray[Any],
+        weights: NDArray[np.float64] | None,
+        classes: NDArray[Any],
+        scaler: StandardScaler,
+        transform: Transform,
+    ) -> None:
+        """Learn from standardised rows Z (n, m), and fold scaler and transform into the weights."""
         try:
-            solver.fit(scaler.transform(Z), labels, sample_weight=weights)
+            solver.fit(Z, labels, sample_weight=weights)
         except ValueError as error:  # rows and labels are checked above: what is left is C, max_iter or tol
             raise BadParameter(str(error)) from error
         coef, intercept = solver.coef_.astype(np.float64), solver.intercept_.astype(np.float64)
@@ -78,7 +106,6 @@ class LinearClassifier(HeadClassifier):
         self.classes_, self.n_iter_, self.transform_ = classes, int(solver.n_iter_[0]), transform.rowwise
         W, b = self.coef_.astype(np.float32), self.intercept_.astype(np.float32)
         self.head_ = LinearHead(names(classes), W, b, self.transform_)
-        return self
 
     def _scores(self, X: NDArray[Any]) -> NDArray[np.float64]:
         return np.asarray(self.transform_(X) @ self.coef_.T + self.intercept_)

@@ -26,8 +26,11 @@ class LinearHead(Head):
         b: NDArray[np.float32],
         transform: Transform | None = None,
         temperature: float = 1.0,
+        chosen: Mapping[str, Any] | None = None,
     ) -> None:
+        """`chosen` are parameters that training chose; they are among the settings and change no score."""
         super().__init__(classes, temperature)
+        self.chosen = dict(chosen or {})
         self.W, self.b, self.transform = W, b, transform or Transform(W.shape[1])
 
     @property
@@ -38,7 +41,7 @@ class LinearHead(Head):
         return np.asarray(self.transform(X) @ self.W.T + self.b)
 
     def settings(self) -> dict[str, Any]:
-        return self.transform.settings()
+        return self.transform.settings() | self.chosen
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         return {"W": self.W, "b": self.b} | self.transform.arrays()
@@ -50,4 +53,5 @@ class LinearHead(Head):
         shapes = {"W": ((n_classes, width), "float32"), "b": ((n_classes,), "float32")}
         require_shapes(arrays, shapes | Transform.shapes(settings))
         transform = Transform.from_arrays(settings, arrays, width)
-        return cls(meta["classes"], arrays["W"], arrays["b"], transform, meta["temperature"])
+        chosen = {name: value for name, value in settings.items() if name != "transform"}
+        return cls(meta["classes"], arrays["W"], arrays["b"], transform, meta["temperature"], chosen)

@@ -1,1 +1,1 @@
-"""How a head comes from stored vectors: which rows, which kind, its choices on rows held out, and its report."""
+"""Training of heads from stored vectors: rows, kinds of heads, calibration on held-out rows, and the report."""

@@ -1,127 +1,145 @@
-"""Learning, calibrating and reporting of heads that give a row any number of labels."""
+"""The family of heads that give a row any number of labels."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import numpy as np
+from sklearn.base import clone
 
-from classifiers.evaluation.reports.labels import LabelFigures, binary_nll
-from classifiers.evaluation.reports.report import Report, rows_used
-from classifiers.evaluation.thresholds import tune_thresholds
-from classifiers.fit.multilabel.base import LabelsEstimator
-from classifiers.fit.multilabel.platt import fit_platt
+from classifiers.errors import NotTrainable
+from classifiers.evaluation.chance import doubt_of_labels
+from classifiers.evaluation.reports.labels import LabelFigures
+from classifiers.fit.multilabel.base import LabelsEstimator, hold_out
+from classifiers.fit.multilabel.bilinear import BilinearClassifier
+from classifiers.fit.multilabel.decoder import DecoderClassifier
 from classifiers.heads.multilabel.base import LabelsHead
-from classifiers.training.label_kinds import LabelKind, LabelsLearned, learn_labels
-from classifiers.training.label_rows import LabelRows, LabelScored
-from classifiers.training.outliers import Outliers, learn_outliers, tell_strangers
+from classifiers.prompts import class_vectors
+from classifiers.training.calibrate import calibrate_labels
+from classifiers.training.kind import Calibrated, Kind
+from classifiers.training.present import require_present
+from classifiers.training.rows import LabelledRows, Rows, ids_digest
+from classifiers.training.scored import Learned, Scored, scored_labels
 
 HELD_OUT = "held-out"
-"""Stands for `val` in reports and metrics of heads that were calibrated on training rows they had not learned from."""
+"""Name of the held-out training rows in reports and metrics."""
+
+ROWS_A_STEP = 256
+"""Rows scored together, which bounds the memory of tokens."""
+
+UNCALIBRATED = (
+    "No rows to calibrate on: a label is given from a score of 0 on, and probabilities are those of training."
+)
+CALIBRATED_ON_HELD_OUT = "No validation rows: calibration and thresholds come from training rows that were held out."
 
 
-LEAST_TUNED = 10
-"""Positive rows with which a label gets a threshold of its own: that of fewer fits these rows and no others.
-
-Held-out training rows of four data sets (`benchmarks/thresholds.py`): 31 points of micro-F1 on labels that are mostly
-rarer, for 3 points of macro-F1; elsewhere 0 to 6 and 0 to 2 points, and no more than 2 points for asking 40 rows.
-"""
-
-LACKS = "they need one vector a row, and labels that exclude each other"
+def without_texts(_: LabelsEstimator) -> bool:
+    """False: the estimator needs no vectors of texts."""
+    return False
 
 
-class LabelsTrained(NamedTuple):
-    """A calibrated head, and all that is known of it."""
+@dataclass(frozen=True, slots=True)
+class LabelKind(Kind[LabelsHead]):
+    """A kind of head for rows with any number of labels.
 
-    head: LabelsHead
-    learned: LabelsLearned
-    outliers: Outliers
-    report: Report
-
-
-class LabelsCalibrated(NamedTuple):
-    """A head with thresholds and honest probabilities, its figures on the rows that gave them, and what was done."""
-
-    head: LabelsHead
-    figures: LabelFigures | None
-    note: str
-
-
-def train_labels(
-    kind: LabelKind, estimator: LabelsEstimator, rows: LabelRows, parameters: Mapping[str, Any]
-) -> LabelsTrained:
-    """Learns a head, tunes thresholds and calibrates on rows that it did not learn from, and looks once at `test`.
-
-    Args:
-        parameters: of the estimator, as they were asked for.
-
-    Raises UnknownTask, NotTrainable, BadParameter.
+    Attributes:
+        hold: (estimator, rows, training rows, head) → scored training rows that can take the place of validation rows
+            where the task has none; empty if there are too few.
+        reads: how its rows are read.
+        texts: (estimator) → true if it learns with a vector of each label's name.
     """
-    learned = learn_labels(kind, estimator, rows)
-    head, validated, calibration = calibrate_labels(learned.head, learned.validated)
-    exclusive = kind.rows is LabelRows and rows.one_each
-    outliers = learn_outliers(rows, head.classes) if exclusive else Outliers(lacks=LACKS)
-    validation = "val" if rows.labelled("val").num_rows else HELD_OUT
-    figures = {validation: validated, "test": evaluate_labelled(rows, head, "test")}
-    found = {split: each for split, each in figures.items() if each}
-    used = rows_used(learned.rows, found)
-    report = Report(
-        task=rows.task,
-        kind=head.kind,
-        encoders=tuple(features.name for features in rows.features),
-        parameters=parameters,
-        settings=head.settings(),
-        rows=used,
-        temperature=head.temperature,
-        notes=(calibration, *notes(rows, used, head, outliers)),
-        evaluations={},
-        strangers=tell_strangers(rows, head, outliers) if exclusive else None,
-        labels=found,
-    )
-    return LabelsTrained(head, learned, outliers, report)
+
+    estimator: type[LabelsEstimator]
+    defaults: Mapping[str, Any]
+    hold: Callable[[Any, Rows, LabelledRows, LabelsHead], Sequence[Scored]]
+    reads: type[Rows] = Rows
+    texts: Callable[[Any], bool] = without_texts
+    targets: ClassVar[Literal["one", "any"]] = "any"
+    held_out: ClassVar[str] = HELD_OUT
+
+    def learned(self, estimator: Any, rows: Rows) -> Learned[LabelsHead]:
+        """Learn from all training rows at once, which takes n × d × 4 bytes and what the solver adds."""
+        texts = self.texts(estimator)
+        if texts:
+            require_one_text_side(rows)
+        labels = rows.label_names()
+        training = rows.labelled_rows("train", labels)
+        present = np.flatnonzero(training.Y.any(axis=0))
+        names = require_present(rows, labels, present, "labels")
+        known = LabelledRows(training.ids, training.X, training.Y[:, present])
+        head = fit(estimator, rows, known, names, texts=texts)
+        if rows.labelled("val").num_rows:
+            validated: Sequence[Scored] = scored_labels(rows, head, "val")
+        else:
+            validated = self.hold(estimator, rows, known, head)
+        counts = tuple(np.count_nonzero(known.Y, axis=0).tolist())
+        return Learned(head, counts, len(known.ids), ids_digest(known.ids), labels, validated)
+
+    def calibrated(
+        self,
+        rows: Rows,
+        learned: Learned[LabelsHead],
+        seed: int,  # noqa: ARG002 - there is no interval to draw
+    ) -> Calibrated[LabelsHead]:
+        if not learned.validated:
+            return Calibrated(learned.head, notes=(UNCALIBRATED,))
+        whole = Scored.concatenate(learned.validated)
+        head, figures, note = calibrate_labels(learned.head, whole)
+        doubt = doubt_of_labels(whole.scores, whole.truth)
+        held = () if rows.labelled("val").num_rows else (CALIBRATED_ON_HELD_OUT,)
+        return Calibrated(head, figures, None, (doubt,) if doubt else (), (note, *held))
+
+    def evaluate(
+        self,
+        rows: Rows,
+        head: LabelsHead,
+        split: str,
+        seed: int,  # noqa: ARG002 - there is no interval to draw
+    ) -> LabelFigures | None:
+        parts = scored_labels(rows, head, split)
+        if not parts:
+            return None
+        whole = Scored.concatenate(parts)
+        return LabelFigures.of(head, whole.scores, whole.truth)
 
 
-def calibrate_labels(head: LabelsHead, validated: LabelScored | None) -> LabelsCalibrated:
-    """Thresholds with the best F1 a label, and probabilities that are as often right as they say."""
-    if validated is None:
-        note = (
-            "No rows to calibrate on: a label is given from a score of 0 on, and probabilities are those of training."
+def fit(
+    estimator: Any, rows: Rows, training: LabelledRows, labels: tuple[str, ...], *, texts: bool = False
+) -> LabelsHead:
+    """The head that an estimator learns from training rows, with vectors of the labels' names if `texts` is true."""
+    if "blocks" in estimator.get_params():
+        estimator.set_params(blocks=rows.edges())
+    text = {"text": class_vectors(rows.embed_texts, labels, estimator.prompts, rows.text_edges())} if texts else {}
+    head: LabelsHead = estimator.fit(training.X, training.Y, labels, **text).head_
+    return head
+
+
+def require_one_text_side(rows: Rows) -> None:
+    """Raises NotTrainable unless the rows are of one encoder and the caller gave its text side."""
+    if len(rows.encoders) != 1:
+        raise NotTrainable(
+            f"this kind compares images with the texts of one encoder, got {len(rows.encoders)}: "
+            f"{', '.join(rows.encoders)}; train one head for each encoder"
         )
-        return LabelsCalibrated(head, None, note)
-    scores, truth = validated.scores, validated.truth
-    platt = fit_platt(scores, truth)
-    honest = (
-        head.with_thresholds(tune_thresholds(scores, truth, least=LEAST_TUNED))
-        .shifted(platt.shift)
-        .with_temperature(platt.temperature)
-    )
-    figures = LabelFigures.of(honest, scores + np.float32(platt.shift), truth)
-    note = (
-        f"Probability = sigmoid((score + {platt.shift:.3f}) / {platt.temperature:.3f}), one calibration for all "
-        f"labels: NLL a label {binary_nll(scores, truth):.4f} → {figures.nll:.4f}. Thresholds were tuned for F1 on the "
-        "same rows, so their F1 figures are too good; mAP and F1@k are not touched by that. "
-        f"{np.count_nonzero(np.count_nonzero(truth, axis=0) < LEAST_TUNED)} of {truth.shape[1]} labels have fewer than "
-        f"{LEAST_TUNED} rows there, and the threshold that is best for all together."
-    )
-    return LabelsCalibrated(honest, figures, note)
+    rows.require_texts()
 
 
-def evaluate_labelled(rows: LabelRows, head: LabelsHead, split: str) -> LabelFigures | None:
-    """The figures of a split; None where it has no row with a vector."""
-    found = LabelScored.of(rows, head, split)
-    return LabelFigures.of(head, found.scores, found.truth) if found else None
+def fold_by_fold(estimator: LabelsEstimator, rows: Rows, _: LabelledRows, head: LabelsHead) -> list[Scored]:
+    """The training rows, each under a head learned with the same settings from the other folds."""
+    parts: list[Scored] = []
+    for view in rows.validations():
+        fold = fit(clone(estimator), view, view.labelled_rows("train", head.classes), head.classes)
+        parts += scored_labels(view, fold, "val")
+    return parts
 
 
-def notes(rows: LabelRows, used: Mapping[str, int], head: LabelsHead, outliers: Outliers) -> Iterator[str]:
-    """What a reader of the figures must know, beside how they were calibrated."""
-    if not rows.labelled("val").num_rows:
-        yield "No validation rows: calibration and thresholds come from training rows that were held out."
-    if not outliers.quantiles:
-        yield f"No outlier percentiles: {outliers.lacks}."
-    if not used["test"]:
-        yield "No test rows: nothing is known about unseen rows."
-    for split, count in used.items():
-        labelled = rows.labelled(split).num_rows
-        if count < labelled:
-            yield f"{split}: {labelled - count} of {labelled} labelled rows left out, for want of a vector."
-    if lost := sorted(set(rows.classes()) - set(head.classes)):
-        yield f"{len(lost)} labels have no training vector and are unknown to the head: {', '.join(lost[:10])}."
+def rows_held_out(
+    estimator: BilinearClassifier | DecoderClassifier, _: Rows, training: LabelledRows, head: LabelsHead
+) -> list[Scored]:
+    """The training rows that the estimator held out to know when to stop; all rows if it learned from none."""
+    if not estimator.epochs:
+        held = np.arange(len(training.ids))
+    else:
+        held = hold_out(training.Y, estimator.held_out, estimator.seed)[1]
+    steps = [held[start : start + ROWS_A_STEP] for start in range(0, len(held), ROWS_A_STEP)]
+    return [Scored(head.scores(training.X[some].reshape(len(some), -1)), training.Y[some]) for some in steps]

@@ -1,4 +1,4 @@
-"""The outlier detector of a training run, its percentiles from rows it did not learn from, and how well it works."""
+"""The outlier detector of a training run, its percentiles on rows that it did not learn from, and how well it works."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from classifiers.errors import NotTrainable
 from classifiers.evaluation.calibration import outlier_percentile, score_quantiles
-from classifiers.evaluation.trust import Strangers, auroc
+from classifiers.evaluation.trust import OutOfDistribution, auroc
 from classifiers.fit.gaussian.parallel import Batch, gather
 from classifiers.fit.outlier import left_out_scores
 from classifiers.heads.base import Head
@@ -18,15 +18,15 @@ from classifiers.heads.transform import Transform
 from classifiers.training.rows import Rows
 
 MOST_COLUMNS = 4096
-"""Widest vectors with a detector: its matrix (67 MB in float32 at this width) would outgrow most heads."""
+"""Most columns of vectors with a detector: its matrix (67 MB in float32 at this width) would outgrow most heads."""
 
 LIMITS = (95, 99)
-"""Percentiles at which the report tells what would be turned away."""
+"""Percentiles for which the report gives the share of rows that would be turned away."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outliers:
-    """A detector with the quantiles of its scores; or neither, and what it `lacks`."""
+    """A detector with the quantiles of its scores; or neither, and in `lacks` the reason."""
 
     detector: OutlierDetector | None = None
     quantiles: tuple[float, ...] = ()
@@ -34,10 +34,10 @@ class Outliers:
 
 
 def learn_outliers(rows: Rows, classes: tuple[str, ...]) -> Outliers:
-    """One pass over the training rows of `classes`; then the scores of validation rows, or of training rows left out.
+    """A detector from one pass over the training rows of `classes`, and its quantiles on validation rows.
 
-    Where the task has no validation rows, the training rows that the head is calibrated on are scored one by one as
-    if they had not been learned from.
+    If the task has no validation rows, the training rows that the head is calibrated on are scored, each as if the
+    detector had not learned from it.
     """
     if rows.dim > MOST_COLUMNS:
         return Outliers(lacks=f"vectors of {rows.dim} columns are wider than {MOST_COLUMNS}")
@@ -62,39 +62,39 @@ def learn_outliers(rows: Rows, classes: tuple[str, ...]) -> Outliers:
 def known_rows(
     rows: Rows, split: str, classes: tuple[str, ...]
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
-    """X and codes of a split's rows, batch by batch, without those of other classes."""
+    """X and codes of the rows of a split that have one of `classes`, batch by batch."""
     for _, X, codes in rows.batches(split, classes):
         known = codes >= 0
         if known.any():
             yield X[known], codes[known]
 
 
-def tell_strangers(rows: Rows, head: Head, outliers: Outliers) -> Strangers | None:
-    """How well strangers (split `ood`) stand out from rows of `test`, or of `val` where there is no test row.
+def measure_ood(rows: Rows, head: Head, outliers: Outliers) -> OutOfDistribution | None:
+    """Measure how well out-of-distribution rows stand out from rows of `test`, or of `val` if there is no test row.
 
-    None when there are no rows of one or the other. The strangers' vectors are held in memory.
+    None if there are no rows of one or the other. The out-of-distribution vectors are held in memory.
     """
-    strangers = rows.strangers(head.classes).X  # not streamed: their labels may be anything, and are not looked at
+    vectors = rows.ood(head.classes).X  # not streamed: their labels may be anything and are not read
     split = next((split for split in ("test", "val") if rows.labelled(split).num_rows), "test")
-    known = [suspicion(X, head, outliers.detector) for X, _ in known_rows(rows, split, head.classes)]
-    if not len(strangers) or not known:
+    parts = [suspicion(X, head, outliers.detector) for X, _ in known_rows(rows, split, head.classes)]
+    if not len(vectors) or not parts:
         return None
-    ours, theirs = np.concatenate(known), suspicion(strangers, head, outliers.detector)
+    known, ood = np.concatenate(parts), suspicion(vectors, head, outliers.detector)
     names = ("max_probability", "outlier") if outliers.detector else ("max_probability",)
     flagged = {}
     if outliers.detector:
-        a, b = (outlier_percentile(scores[:, 1], outliers.quantiles) for scores in (theirs, ours))
+        a, b = (outlier_percentile(scores[:, 1], outliers.quantiles) for scores in (ood, known))
         flagged = {limit: (float(np.mean(a > limit)), float(np.mean(b > limit))) for limit in LIMITS}
-    return Strangers(
-        rows=len(theirs),
+    return OutOfDistribution(
+        rows=len(ood),
         against=split,
-        against_rows=len(ours),
-        auroc={name: auroc(ours[:, i], theirs[:, i]) for i, name in enumerate(names)},
+        against_rows=len(known),
+        auroc={name: auroc(known[:, i], ood[:, i]) for i, name in enumerate(names)},
         flagged=flagged,
     )
 
 
 def suspicion(X: NDArray[np.float32], head: Head, detector: OutlierDetector | None) -> NDArray[np.float32]:
-    """Doubt and outlier score of rows X, as columns."""
+    """Columns (n, 1 or 2) for rows X: 1 - the largest probability, and the outlier score if there is a detector."""
     columns = [doubt(head.predict_proba(X)), *([detector.score(X)] if detector else [])]
     return np.column_stack(columns)

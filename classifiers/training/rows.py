@@ -1,4 +1,4 @@
-"""The labelled vectors of one task at one snapshot, as training and evaluation read them."""
+"""The labelled vectors of one task at one snapshot: what training and evaluation read."""
 
 import hashlib
 import math
@@ -14,7 +14,6 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from classifiers.errors import NotTrainable
-from classifiers.heads.base import Head
 from classifiers.heads.gaussian.moments import Moment
 from classifiers.heads.gaussian.statistics import GaussianStatistics
 from classifiers.heads.transform import Transform
@@ -27,30 +26,42 @@ RowBatch = tuple[list[str], NDArray[np.float32], NDArray[np.int64]]
 """Ids (n), X (n, d), codes (n,)."""
 
 Texts = Callable[[str, Sequence[str]], NDArray[np.float32]]
-"""(fingerprint of an encoder, n texts) → their vectors (n, d) in the space of its images, raw."""
+"""(fingerprint of an encoder, n texts) → their vectors (n, d), not normalised, in the space of its images."""
 
 Elsewhere = Callable[["Rows", Sequence[str], Transform, Moment], tuple[GaussianStatistics, list[str]]]
-"""(rows, classes, transform, moment) → the statistics of the training rows, transformed, and their ids."""
+"""(rows, classes, transform, moment) → the statistics of the transformed training rows, and the ids of the rows.
+
+Other processes do the work.
+"""
 
 BATCH_ROWS = 16384
 
 FOLDS = 5
 LEAST_CROSSED, MOST_CROSSED, ENOUGH = 20, 20_000, 10_000
-"""With fewer training rows than the first none can be spared; with more than the second, one fold of about the third
-is validation enough."""
+"""No row is held out of fewer training rows than the first. Of more than the second, one fold of about the third is
+held out, which is enough to validate on."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledRows:
+    """Some rows with any number of labels: ids (n), X (n, d), and Y bool (n, L), true where a row has a label."""
+
+    ids: list[str]
+    X: NDArray[Any]
+    Y: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Rows:
-    """One task's rows with their vectors, pinned.
+    """The rows of one task with their vectors, at one snapshot.
 
     Attributes:
-        encoders: names or fingerprints, as the store takes.
-        fold: None; or (i, n): fold i of n of the training rows is held out, and plays the split `val`.
-        known: `labels`, where they have been read already.
-        texts: the encoders' text sides; None where nobody brought them along.
-        share: of the vectors of the one encoder, (first, count) in stored order, that `batches` reads; None for all.
-        elsewhere: gathers statistics of the training rows, where other processes are to do that.
+        encoders: names or fingerprints of stored encoders.
+        fold: None; or (i, n): fold i of n of the training rows is held out and takes the place of the split `val`.
+        known: the table `labels`, if it has been read already.
+        texts: the encoders' text sides; None if the caller has none.
+        share: (first, count) in stored order: the part of the one encoder's vectors that `batches` reads; None for all.
+        elsewhere: gathers statistics of the training rows in other processes; None to gather them here.
     """
 
     store: "Store"
@@ -61,7 +72,7 @@ class Rows:
     known: pa.Table | None = field(default=None, repr=False, compare=False)
     texts: Texts | None = None
     share: tuple[int, int] | None = None
-    elsewhere: "Elsewhere | None" = None
+    elsewhere: Elsewhere | None = None
 
     @cached_property
     def features(self) -> "list[Features]":
@@ -69,7 +80,7 @@ class Rows:
         return [self.store.features(encoder) for encoder in self.encoders]
 
     def blocks(self) -> tuple[EncoderBlock, ...]:
-        """Which columns each encoder fills."""
+        """The columns that each encoder fills."""
         ends = np.cumsum([0, *(math.prod(features.shape) for features in self.features)]).tolist()
         return tuple(
             EncoderBlock(name=features.name, fingerprint=features.fingerprint, columns=(start, end))
@@ -80,13 +91,18 @@ class Rows:
         """Column edges of the encoders' blocks: 0, …, d."""
         return (0, *(block.columns[1] for block in self.blocks()))
 
+    def text_edges(self) -> tuple[int, ...]:
+        """Column edges of the encoders' text vectors."""
+        return (0, *np.cumsum([features.spec.dim for features in self.features]).tolist())
+
     @property
     def dim(self) -> int:
+        """Number of columns d of all encoders together."""
         return self.edges()[-1]
 
     @cached_property
     def labels(self) -> pa.Table:
-        """The task's labels but those of the split `ood`. Raises UnknownTask with the tasks that exist."""
+        """The task's labels without the split `ood`. Raises UnknownTask with the tasks that exist."""
         if self.known is not None:
             return self.known
         labels = self.store.labels
@@ -94,7 +110,7 @@ class Rows:
         return table.filter(pc.not_equal(table["split"], pa.scalar("ood")))
 
     def labelled(self, split: str) -> pa.Table:
-        """The rows of `labels` in a split, with a fold held out of `train` as `val`."""
+        """The rows of `labels` in a split. If a fold is held out, that is `val`, and `train` lacks it."""
         if self.fold is None or split not in ("train", "val"):
             return self.labels.filter(pc.equal(self.labels["split"], pa.scalar(split)))
         training, held = self._folded
@@ -102,7 +118,7 @@ class Rows:
 
     @cached_property
     def _folded(self) -> tuple[pa.Table, NDArray[np.bool_]]:
-        """All training rows, and which of them are held out, (n,)."""
+        """All training rows, and a mask that is true for held-out rows, (n,)."""
         number, count = self.fold or (0, 1)
         training = replace(self, fold=None, known=self.labels).labelled("train")
         ids: Any = training["id"].to_pylist()
@@ -110,18 +126,25 @@ class Rows:
 
     def require_one_label(self) -> None:
         """Raises NotTrainable for rows with several labels or none."""
-        sizes = pc.list_value_length(self.labels["labels"]).to_numpy()
-        wrong = int(np.count_nonzero(sizes != 1))
-        if wrong:
+        sizes = self._sizes()
+        if wrong := int(np.count_nonzero(sizes != 1)):
             raise NotTrainable(
-                f"task {self.task!r} has {wrong} of {len(sizes)} rows with several labels or none; "
-                "this kind of head gives exactly one; take one for any number: labelwise, bilinear or decoder"
+                f"task {self.task!r} has {wrong} of {len(sizes)} rows with several labels or none, and this kind of "
+                "head gives each row exactly one class; use a kind for any number of labels: labelwise, bilinear or "
+                "decoder"
             )
 
+    @property
+    def one_each(self) -> bool:
+        """True if every row has exactly one label."""
+        return bool((self._sizes() == 1).all())
+
+    def _sizes(self) -> NDArray[Any]:
+        return np.asarray(pc.list_value_length(self.labels["labels"]).to_numpy())
+
     def require_texts(self) -> Texts:
-        """The encoders' text sides. Raises NotTrainable unless every encoder has one, and they are at hand."""
-        blind = [features.name for features in self.features if features.spec.text is None]
-        if blind:
+        """The encoders' text sides. Raises NotTrainable unless every encoder has one and the caller gave them."""
+        if blind := [features.name for features in self.features if features.spec.text is None]:
             raise NotTrainable(
                 f"encoder {', '.join(blind)} takes no text, so it gives no vector for the name of a class; use one "
                 "with a text side, e.g. lite0 or openclip/…, or a kind of head that needs none, e.g. gaussian"
@@ -131,36 +154,48 @@ class Rows:
         return self.texts
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """The vectors of n texts in every encoder's columns, raw, (n, d). Raises NotTrainable."""
+        """The vectors of n texts in the columns of all encoders, not normalised, (n, d). Raises NotTrainable."""
         sides = self.require_texts()
         return np.concatenate([sides(features.fingerprint, texts) for features in self.features], axis=1)
 
     def names(self) -> tuple[str, ...]:
-        """All labels of the task, whatever their split but `ood`, sorted. Raises UnknownTask, NotTrainable."""
+        """All classes of the task, in any split except `ood`, sorted. Raises UnknownTask, NotTrainable."""
         self.require_one_label()
-        return tuple(sorted(map(str, pc.unique(pc.list_flatten(self.labels["labels"])).to_pylist())))
+        return _names(self.labels)
 
     def classes(self) -> tuple[str, ...]:
-        """The labels of the training rows, sorted.
+        """The classes of the training rows, sorted.
 
         Raises:
             UnknownTask: of the store, with the tasks that exist.
             NotTrainable: rows with several labels or none, no training rows, or a single class.
         """
         self.require_one_label()
-        training = self.labelled("train")
-        names = {str(label) for label in pc.unique(pc.list_flatten(training["labels"])).to_pylist()}
+        names, count = self._training()
         if len(names) < 2:
             raise NotTrainable(
-                f"task {self.task!r} has {training.num_rows} training rows of {len(names)} class(es) "
-                f"{sorted(names)}; a head needs rows of at least 2 classes in the split 'train'"
+                f"task {self.task!r} has {count} training rows of {len(names)} class(es) {list(names)}; a head needs "
+                "rows of at least 2 classes in the split 'train'"
             )
-        return tuple(sorted(names))
+        return names
+
+    def label_names(self) -> tuple[str, ...]:
+        """The labels of the training rows, sorted. Raises UnknownTask; NotTrainable for fewer than two."""
+        names, count = self._training()
+        if len(names) < 2:
+            raise NotTrainable(
+                f"task {self.task!r} has {count} training rows with {len(names)} label(s) {list(names)}; a head needs "
+                "at least 2 labels in the split 'train'"
+            )
+        return names
+
+    def _training(self) -> tuple[tuple[str, ...], int]:
+        return _names(training := self.labelled("train")), training.num_rows
 
     def validations(self) -> list[Self]:
-        """Rows whose split `val` a choice can be made on: these, where the task has validation rows.
+        """Rows whose split `val` a choice can be made on: these rows, if the task has validation rows.
 
-        Otherwise the training rows, once a fold, each time with that fold held out; none where they are too few.
+        Otherwise the training rows, once for each fold, with that fold held out; none if there are too few.
         """
         return [self] if self.labelled("val").num_rows else self._crossed
 
@@ -173,15 +208,27 @@ class Rows:
         return [replace(self, fold=(i, count), known=self.labels) for i in range(used)]
 
     def batches(self, split: str, classes: Sequence[str]) -> Iterable[RowBatch]:
-        """The rows of a split, streamed: (ids, X, codes), with code -1 for labels outside `classes`."""
+        """The rows of a split with one class each, streamed; the code is -1 for a class outside `classes`."""
         return self.store.batches(self.task, batch_rows=BATCH_ROWS, share=self.share, **self._asked(split, classes))
 
     def matrix(self, split: str, classes: Sequence[str]) -> "Matrix":
         """The rows of a split, in memory."""
         return self.store.matrix(self.task, **self._asked(split, classes))
 
-    def strangers(self, classes: Sequence[str]) -> "Matrix":
-        """The rows of the split `ood`, which no head is to know, in memory."""
+    def parts(self, split: str, classes: Sequence[str]) -> Iterator[LabelledRows]:
+        """The rows of a split with any number of labels, some rows at a time; labels outside `classes` are ignored."""
+        rows = self.labelled_rows(split, classes)
+        for start in range(0, len(rows.ids), BATCH_ROWS):
+            some = slice(start, start + BATCH_ROWS)
+            yield LabelledRows(rows.ids[some], rows.X[some], rows.Y[some])
+
+    def labelled_rows(self, split: str, classes: Sequence[str]) -> LabelledRows:
+        """All rows of a split that have a vector of every encoder, in memory; labels outside `classes` are ignored."""
+        matrix = self.matrix(split, classes)
+        return LabelledRows(matrix.ids, matrix.X, matrix.indicator)
+
+    def ood(self, classes: Sequence[str]) -> "Matrix":
+        """The out-of-distribution rows (split `ood`), in memory."""
         return self.store.matrix(self.task, self.encoders, splits=("ood",), snapshot=self.snapshot, classes=classes)
 
     def _asked(self, split: str, classes: Sequence[str]) -> dict[str, Any]:
@@ -189,37 +236,15 @@ class Rows:
         return {"encoders": self.encoders, "rows": rows, "snapshot": self.snapshot, "classes": classes}
 
 
+def _names(labels: pa.Table) -> tuple[str, ...]:
+    return tuple(sorted(map(str, pc.unique(pc.list_flatten(labels["labels"])).to_pylist())))
+
+
 def fold_of(ids: Sequence[str], count: int = FOLDS) -> NDArray[np.int64]:
-    """The fold of each row, (n,) in 0…count-1: by a checksum of its id, so the same on every machine."""
+    """The fold of each row, (n,) in 0…count-1: a checksum of its id, so it is the same on every machine."""
     return np.fromiter((crc32(id_.encode()) for id_ in ids), np.int64, len(ids)) % count
 
 
 def ids_digest(ids: Iterable[str]) -> str:
-    """sha256 over the sorted ids, each followed by a newline: the same rows, the same digest, in any order."""
+    """sha256 over the sorted ids, each followed by a newline: rows in any order have the same digest."""
     return hashlib.sha256("\n".join([*sorted(ids), ""]).encode()).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """The rows of one batch under a head: scores (n, K), codes (n,)."""
-
-    scores: NDArray[np.float32]
-    codes: NDArray[np.int64]
-
-    def aligned(self, own: Sequence[str], wanted: Sequence[str]) -> "Scored":
-        """The same rows with a column for every class of `wanted`: -inf for those that `own`, their head's, lacks.
-
-        Both sorted; `wanted` holds all of `own`.
-        """
-        columns = np.searchsorted(np.array(wanted), np.array(own))
-        scores = np.full((len(self.scores), len(wanted)), -np.inf, np.float32)
-        scores[:, columns] = self.scores
-        return Scored(scores, columns[self.codes])
-
-
-def scored(rows: Rows, head: Head, split: str) -> Iterator[Scored]:
-    """Scores a split batch by batch; rows whose label the head does not know are left out."""
-    for _, X, codes in rows.batches(split, head.classes):
-        known = codes >= 0
-        if known.any():
-            yield Scored(head.scores(X[known]), codes[known])

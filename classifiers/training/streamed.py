@@ -1,14 +1,12 @@
-"""Learning from one pass over the rows, by statistics from which a fold can be taken away; and what learning gives."""
+"""Learning from one pass over the rows, as statistics from which a fold can be taken away."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from classifiers.errors import NotTrainable
 from classifiers.fit.gaussian.estimator import GaussianClassifier
 from classifiers.fit.gaussian.parallel import Batch, Gathering, gather
 from classifiers.fit.gaussian.shrinkage import choose_shrinkage
@@ -17,43 +15,28 @@ from classifiers.heads.gaussian.head import GaussianHead
 from classifiers.heads.gaussian.moments import Moment
 from classifiers.heads.gaussian.statistics import GaussianStatistics
 from classifiers.heads.transform import Transform
-from classifiers.training.rows import Elsewhere, Rows, Scored, ids_digest
-
-AUTO = "auto"
-"""Shrinkage, components or blend chosen on validation rows or folds. Estimators have neither, and know no "auto"."""
+from classifiers.training.learn import AUTO
+from classifiers.training.present import require_present
+from classifiers.training.rows import Elsewhere, Rows, ids_digest
+from classifiers.training.scored import Learned
 
 TUNING_ROWS, TUNING_CELLS = 10_000, 2_000_000
 """Most validation rows that a choice is made on, and most of their scores (rows × classes): a choice among a dozen
 costs seconds. The rows are held in memory (10,000 × 1280 float32 = 51 MB)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Learned:
-    """A fitted head, and what training found on the way.
-
-    Attributes:
-        counts: rows of each of its classes that it saw; zeros for a head that learned from none.
-        training_ids: digest of their ids.
-        validated: what `kinds.validate` gives, where something was chosen by it already.
-        notes: what a reader of the report must know of it, one sentence each.
-    """
-
-    head: Head
-    counts: tuple[int, ...]
-    training_ids: str
-    validated: Sequence[Scored] | None = None
-    notes: tuple[str, ...] = ()
-
-
-def learn_streamed(estimator: GaussianClassifier, rows: Rows, classes: tuple[str, ...]) -> Learned:
-    """One pass over the training rows, a few batches of them in memory at a time."""
+def learn_streamed(estimator: GaussianClassifier, rows: Rows, classes: tuple[str, ...]) -> Learned[Head]:
+    """Learn from one pass over the training rows, with a few batches of them in memory at a time."""
     ids: list[str] = []
 
     def batches() -> Iterator[Batch]:
         ids.clear()  # a covariance or transform may take a second pass
+        seen = np.zeros(len(classes), np.bool_)
         for some, X, codes in rows.batches("train", classes):
             ids.extend(some)
+            seen[codes[codes >= 0]] = True
             yield Batch(X, codes)
+        require_present(rows, classes, np.flatnonzero(seen))  # before a transform is learned from no row
 
     tuned = estimator.shrinkage == AUTO
     estimator.set_params(shrinkage="oas" if tuned else estimator.shrinkage, blocks=rows.edges())
@@ -68,11 +51,11 @@ def learn_streamed(estimator: GaussianClassifier, rows: Rows, classes: tuple[str
     shrinkage = shrinkage[present] if isinstance(shrinkage, np.ndarray) and len(shrinkage) > 1 else shrinkage
     estimator.fit_statistics(statistics, names, transform, shrinkage)
     counts = statistics.counts.astype(int).tolist()
-    return Learned(estimator.head_, tuple(counts), ids_digest(ids))
+    return Learned(estimator.head_, tuple(counts), sum(counts), ids_digest(ids), classes)
 
 
 def _by_others(elsewhere: Elsewhere, rows: Rows, classes: tuple[str, ...], ids: list[str]) -> Gathering:
-    """As `gather`, by other processes; puts the ids of the rows in `ids`."""
+    """A function like `gather` whose work is done by other processes; it puts the ids of the rows in `ids`."""
 
     def gathering(_: Iterable[Batch], __: int, transform: Transform, moment: Moment) -> GaussianStatistics:
         statistics, ids[:] = elsewhere(rows, classes, transform, moment)
@@ -88,10 +71,10 @@ def tuned_shrinkage(
     rows: Rows,
     classes: tuple[str, ...],
 ) -> float | Literal["oas"]:
-    """The shrinkage that does best on validation rows, or on the first of them (see `TUNING_ROWS`).
+    """The shrinkage that does best on the first validation rows (see `TUNING_ROWS`).
 
-    For folds, the median of what does best on each by the statistics of the others, which are all `statistics`
-    less its own. "oas" where there is nothing to choose on.
+    Without validation rows, the median of the shrinkages that do best on each fold. The statistics of the other folds
+    are `statistics` minus those of the fold. "oas" if there is nothing to choose on.
     """
     model, chosen = estimator.model(classes), []
     for view in rows.validations():
@@ -111,7 +94,8 @@ def held_out(fold: Rows, classes: tuple[str, ...], transform: Transform, moment:
 
 
 def without_statistics(estimator: GaussianClassifier, head: GaussianHead, fold: Rows) -> GaussianHead:
-    """A head less the rows of a fold, from its statistics alone; transform and shrinkage stay. Raises NotTrainable."""
+    """A head without the rows of a fold, from its statistics alone; transform and shrinkage stay. Raises
+    NotTrainable."""
     rest = head.statistics.subtract(held_out(fold, head.classes, head.transform, head.statistics.moment))
     present = np.flatnonzero(rest.present)
     used = np.asarray(head.settings()["shrinkage_used"])
@@ -130,13 +114,3 @@ def tuning_rows(rows: Rows, classes: tuple[str, ...]) -> tuple[NDArray[np.float3
             break
     X, codes = (np.concatenate(column)[:most] for column in zip(*parts, strict=True))
     return X, codes
-
-
-def require_present(rows: Rows, classes: tuple[str, ...], present: NDArray[np.integer[Any]]) -> tuple[str, ...]:
-    """The classes that have vectors. Raises NotTrainable for fewer than two."""
-    if len(present) < 2:
-        raise NotTrainable(
-            f"of the {len(classes)} classes of task {rows.task!r}, {len(present)} have training rows with "
-            f"vectors of {', '.join(rows.encoders)}; run a backfill with that encoder first"
-        )
-    return tuple(classes[k] for k in present.tolist())

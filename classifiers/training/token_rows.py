@@ -1,4 +1,4 @@
-"""Rows whose pictures are read as tokens: streamed from the store, in training through one file on disk."""
+"""Rows whose images are read as tokens: streamed from the store, in training through one file on disk."""
 
 import shutil
 import tempfile
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from classifiers.errors import NotTrainable
-from classifiers.training.label_rows import LabelledRows, LabelRows
+from classifiers.errors import NoTokens, NotTrainable
+from classifiers.training.rows import LabelledRows, Rows
 from store.errors import UnknownFeatures
 from store.matrix import indicator_of
 from store.rows import strings
@@ -19,30 +19,27 @@ if TYPE_CHECKING:
     from store import Features
 
 ROWS_AT_ONCE = 256
-"""Tokens read in one step: 64 MB of lite0's in float32."""
+"""Rows read in one step: 64 MB of lite0's tokens in float32."""
 
 
-class TokenRows(LabelRows):
-    """One task's rows with the tokens of one encoder."""
+class TokenRows(Rows):
+    """The rows of one task with the tokens of one encoder."""
 
     @cached_property
     def features(self) -> "list[Features]":
-        """The encoder's table of tokens. Raises NotTrainable where there is none."""
+        """The encoder's table of tokens. Raises NoTokens if there is none."""
         if len(self.encoders) != 1:
             raise NotTrainable(f"a decoder reads the tokens of one encoder, got {len(self.encoders)}: {self.encoders}")
         [encoder] = self.encoders
         try:
             return [self.store.tokens(encoder)]
         except UnknownFeatures as error:
-            raise NotTrainable(
-                f"no tokens of encoder {encoder!r} are stored; a decoder reads several tokens of each picture, not its "
-                f"vector: run `headwater backfill --encoder {encoder} --tokens` first"
-            ) from error
+            raise NoTokens(encoder) from error
 
     def labelled_rows(self, split: str, classes: Sequence[str]) -> LabelledRows:
-        """The rows of a split; X float16 (n, P, F), mapped from a temporary file that goes with it.
+        """All rows of a split; X float16 (n, P, F) is mapped from a temporary file, which is deleted with the array.
 
-        Raises NotTrainable when the disk has no room for it.
+        Raises NotTrainable if the disk has no room for it.
         """
         count, shape = self.labelled(split).num_rows, self.features[0].shape
         tokens = mapped((count, *shape))
@@ -55,7 +52,7 @@ class TokenRows(LabelRows):
         return LabelledRows(ids, tokens[: len(ids)], np.concatenate(truth))
 
     def parts(self, split: str, classes: Sequence[str]) -> Iterator[LabelledRows]:
-        """The rows of a split, some at a time; X float32 (m, P · F)."""
+        """The rows of a split, some rows at a time; X float32 (m, P · F)."""
         [features] = self.features
         labels = self.labelled(split).select(["id", "labels"]).sort_by("id")
         row: dict[str, int] = {id_: i for i, id_ in enumerate(strings(labels["id"]))}
@@ -66,16 +63,16 @@ class TokenRows(LabelRows):
 
 
 def mapped(shape: tuple[int, ...]) -> NDArray[np.float16]:
-    """Zeros on disk, float16, in a file without a name: it is gone when the array is.
+    """Zeros on disk, float16, in a file without a name, which is deleted with the array.
 
-    Raises NotTrainable when the folder for temporary files has no room for it, with the size.
+    Raises NotTrainable with the size if the folder for temporary files has no room for it.
     """
     size, folder = 2 * int(np.prod(shape)), tempfile.gettempdir()
     free = shutil.disk_usage(folder).free
     if size > free:
         raise NotTrainable(
             f"the tokens of {shape[0]:,} rows take {size / 1e9:.1f} GB on disk while training, and {folder} has "
-            f"{free / 1e9:.1f} GB; set TMPDIR to a folder with more room, or label fewer rows"
+            f"{free / 1e9:.1f} GB free; use a folder for temporary files with more room, or label fewer rows"
         )
     if not size:
         return np.zeros(shape, np.float16)

@@ -85,8 +85,8 @@ def _train(settings: Settings, seed: int) -> None:
             name=kind,
             seed=seed,
         )
-        test, seconds = trained.report.evaluations["test"], time.perf_counter() - start
-        rows.append((kind, f"{test.accuracy:.3f}", f"{test.nll:.3f}", f"{test.ece:.3f}", f"{seconds:.1f} s"))
+        test, seconds = trained.report.summaries()["test"], time.perf_counter() - start
+        rows.append((kind, *(f"{test[each]:.3f}" for each in ("accuracy", "nll", "ece")), f"{seconds:.1f} s"))
     rows += [(f"{name} *", f"{accuracy:.3f}", "", "", "") for name, accuracy in data.PUBLISHED]
     output.table(("head", "test accuracy", "NLL", "ECE", "trained in"), rows)
     output.out.print("* Deitsch et al. 2019, on the same photos with another split: a reference, not a contest")

@@ -52,7 +52,6 @@ def train(
     as_json: JsonOption = False,
 ) -> None:
     """Train a head from stored vectors, calibrate it on validation rows or folds, publish it with a report on test."""
-    from classifiers.evaluation.reports.report import strangers_dict, strangers_lines
     from classifiers.published.registry import Registry
     from classifiers.training.pipeline import train as train_head
     from services.jobs.texts import text_sides
@@ -85,15 +84,28 @@ def train(
     figures = report.summaries()
     result = {"name": name, "version": trained.version, "kind": kind, "report": str(trained.path / "report.md")}
     if as_json:
-        strangers = strangers_dict(report.strangers) if report.strangers else None
-        print(json.dumps(result | {"rows": report.rows, "notes": report.notes, "figures": figures, "ood": strangers}))
+        ood = report.ood.to_dict() if report.ood else None
+        print(
+            json.dumps(
+                result
+                | {
+                    "rows": report.rows,
+                    "notes": report.notes,
+                    "warnings": trained.warnings,
+                    "figures": figures,
+                    "ood": ood,
+                }
+            )
+        )
         return
     output.show(result, as_json=False)
     _show_figures(figures)
-    if report.strangers:
-        output.out.print("\n".join(strangers_lines(report.strangers)[1:]))
-    for note in report.notes:
-        output.out.print(f"note: {note}")
+    if report.ood:
+        output.out.print("\n".join(report.ood.markdown()))
+    for warning in trained.warnings:
+        output.err.print(f"warning: {warning}")
+    for remark in report.remarks:
+        output.out.print(f"note: {remark}")
 
 
 FIGURES = {
@@ -141,8 +153,6 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Measure a published head on what the store holds now."""
-    from classifiers.evaluation.reports.labels import LabelFigures, labels_table
-    from classifiers.evaluation.reports.report import classes_table, evaluation_dict
     from classifiers.published.registry import Registry
     from classifiers.training.pipeline import evaluate_head
     from store import Store
@@ -150,15 +160,11 @@ def evaluate(
     settings = output.settings(store=store, heads=heads)
     published = Registry(settings.heads).load(head)
     found = evaluate_head(Store.open(settings.store, must_exist=True), published, task=task, split=split)
-    if isinstance(found, LabelFigures):
-        whole, weakest = found.to_json(), labels_table(found)
-    else:
-        whole, weakest = evaluation_dict(found), classes_table(found)
     if as_json:
-        print(json.dumps(whole))
+        print(json.dumps(found.to_dict()))
     else:
         _show_figures({split: found.summary()})
-        output.out.print("\n".join(weakest))
+        output.out.print("\n".join(found.weakest()))
 
 
 @heads_app.command("list")

@@ -1,1 +1,1 @@
-"""What training found out, as JSON for programs and as Markdown for people."""
+"""Reports of training, as JSON for programs and as Markdown for people."""

@@ -1,6 +1,6 @@
-"""What fusing several encoders is worth: each alone, the oracle and its control, every rule, and what a cascade costs.
+"""The gain of fusing several encoders: each alone, the oracle and its control, every rule, and what a cascade costs.
 
-Pure functions of arrays. Give them rows that no member was trained on.
+Pure functions of arrays. The rows must be rows that no member was trained on.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,23 +12,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifiers.evaluation.calibration import mean_nll
+from classifiers.evaluation.tables import table
 from classifiers.heads.fusion.cascade import NEVER, stopping, sureness
 from classifiers.heads.fusion.rules import RULES, filled, log_softmax, weighted
 
 THRESHOLDS = (0.0, *(1 - np.geomspace(0.9, 1e-4, 60)).tolist(), NEVER)
-"""Where a cascade is looked at: from the first encoder alone to all of them, finest where sure heads differ."""
+"""Thresholds at which a cascade is measured, from the first encoder alone to all of them. They are closest where heads
+that are almost certain differ."""
+
+ORACLE = (
+    "The oracle is right on every row that at least one encoder alone gets right: no choice of one encoder for each "
+    "row can do better."
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """Accuracy in 0…1, and mean NLL in nats, of the scores as they are."""
+class Quality:
+    """Accuracy in 0…1, and mean NLL in nats, of scores without calibration."""
 
     accuracy: float
     nll: float
 
     @classmethod
-    def of(cls, scores: NDArray[Any], codes: NDArray[np.integer[Any]]) -> "Figures":
-        """Of scores (n ≥ 1, K), which may hold -inf, for true codes (n,)."""
+    def of(cls, scores: NDArray[Any], codes: NDArray[np.integer[Any]]) -> "Quality":
+        """The figures of scores (n ≥ 1, K), which may be -inf, for true codes (n,)."""
         return cls(float(np.mean(scores.argmax(axis=1) == codes)), mean_nll(scores, codes, 1.0))
 
 
@@ -37,9 +44,9 @@ class CascadePoint:
     """A cascade at one threshold.
 
     Attributes:
-        loss, loss_error: accuracy less than at the last stage, and its standard error (the same rows, so paired).
-        cost: of a row, on average, in the unit of the encoders' costs.
-        stopped: share of rows that stop at each stage.
+        loss, loss_error: accuracy lost against the last step, and its standard error (paired, on the same rows).
+        cost: mean cost of a row, in the unit of the encoders' costs.
+        stopped: share of rows that stop at each step.
     """
 
     threshold: float
@@ -52,25 +59,25 @@ class CascadePoint:
 
 @dataclass(frozen=True, slots=True)
 class FusionReport:
-    """What stands beside the figures of a fused head. `to_json` gives plain values.
+    """Comparisons of a fused head with its members and with other rules.
 
     Attributes:
-        rows: rows that were looked at.
+        rows: number of rows.
         members: figures of each encoder alone, by name.
-        singles: likewise of classifiers that play no part in the fusion, such as the same with another norm.
-        rules: figures of every rule by name; "…, calibrated" with the members' temperatures.
-        oracle: share of rows that any member gets right: the bound of choosing a member for every row.
-        oracle_gain: that less the best single member.
-        independent_oracle: the control, see `independent_oracle`.
+        singles: figures of classifiers outside the fusion, by name, e.g. the members with another norm.
+        rules: figures of every rule by name; "…, calibrated" is the rule with the members' temperatures.
+        oracle: share of rows that at least one member gets right, the upper limit of choosing a member for each row.
+        oracle_gain: the oracle minus the accuracy of the best member.
+        independent_oracle: the control of the oracle, see `independent_oracle`.
         disagreement: share of rows on which two members differ, (B, B).
         q_statistic: Yule's Q of two members' being right, (B, B), see `q_statistics`.
-        cascade: `cascade_curve`; empty for other rules.
+        cascade: result of `cascade_curve`; empty for other rules.
     """
 
     rows: int
-    members: Mapping[str, Figures]
-    singles: Mapping[str, Figures]
-    rules: Mapping[str, Figures]
+    members: Mapping[str, Quality]
+    singles: Mapping[str, Quality]
+    rules: Mapping[str, Quality]
     oracle: float
     oracle_gain: float
     independent_oracle: float
@@ -78,7 +85,8 @@ class FusionReport:
     q_statistic: tuple[tuple[float, ...], ...]
     cascade: tuple[CascadePoint, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
+        """All figures as JSON-able values."""
         return asdict(self)
 
 
@@ -92,20 +100,23 @@ def fusion_report(
     singles: Mapping[str, NDArray[Any]] = MappingProxyType({}),
     cascade: Sequence[CascadePoint] = (),
 ) -> FusionReport:
-    """The report on scores (n ≥ 1, B, K) of members with `names` (B,), -inf where a member lacks a class.
+    """The report on the scores of B members.
 
     Args:
-        codes: true classes (n,).
+        names: names of the members, (B,).
+        scores: scores of the members, (n ≥ 1, B, K); -inf where a member does not know a class.
+        codes: true classes, (n,).
         temperatures, weights: of the members, (B,), learned on other rows.
-        singles: scores (n, K) of others, by name.
+        singles: scores (n, K) of other classifiers, by name.
+        cascade: result of `cascade_curve`, if the rule is a cascade.
     """
     right = scores.argmax(axis=2) == codes[:, None]
-    members = {name: Figures.of(scores[:, member], codes) for member, name in enumerate(names)}
+    members = {name: Quality.of(scores[:, member], codes) for member, name in enumerate(names)}
     oracle = oracle_accuracy(right)
     return FusionReport(
         rows=len(codes),
         members=members,
-        singles={name: Figures.of(each, codes) for name, each in singles.items()},
+        singles={name: Quality.of(each, codes) for name, each in singles.items()},
         rules=rule_figures(scores, codes, temperatures, weights),
         oracle=oracle,
         oracle_gain=oracle - max(each.accuracy for each in members.values()),
@@ -118,28 +129,28 @@ def fusion_report(
 
 def rule_figures(
     scores: NDArray[Any], codes: NDArray[np.integer[Any]], temperatures: NDArray[Any], weights: NDArray[Any]
-) -> dict[str, Figures]:
+) -> dict[str, Quality]:
     """Figures of every rule that needs no more than temperatures and weights; arguments as in `fusion_report`."""
-    plain, calibrated = filled(log_softmax(scores)), filled(log_softmax(scores, temperatures))
+    uncalibrated, calibrated = filled(log_softmax(scores)), filled(log_softmax(scores, temperatures))
     found = {}
     for name, rule in RULES.items():
-        found[name] = Figures.of(rule(plain), codes)
-        found[f"{name}, calibrated"] = Figures.of(rule(calibrated), codes)
-    return found | {"stack": Figures.of(weighted(calibrated, weights.astype(scores.dtype)), codes)}
+        found[name] = Quality.of(rule(uncalibrated), codes)
+        found[f"{name}, calibrated"] = Quality.of(rule(calibrated), codes)
+    return found | {"stack": Quality.of(weighted(calibrated, weights.astype(scores.dtype)), codes)}
 
 
 def oracle_accuracy(right: NDArray[np.bool_]) -> float:
-    """Share of rows that any member gets right ("informed selection"), from who is right (n, B)."""
+    """Share of rows that at least one member gets right; `right` (n, B) is true where a member is."""
     return float(right.any(axis=1).mean())
 
 
 def independent_oracle(right: NDArray[np.bool_], codes: NDArray[np.integer[Any]]) -> float:
-    """The oracle to expect of members as good as these, class by class, whose errors had nothing to do with each other.
+    """The expected oracle of members with the same accuracy in each class, but with independent errors.
 
-    Any set of weak members has a high oracle, and it grows with their number. This is what `right` (n, B) would give
-    on average if each member's column were shuffled within every class. An oracle far below it says that members fail
-    on the same rows; one near it, that its gain is no more than many tries bring. For the other control, refits of one
-    encoder with several seeds, give their predictions to `oracle_accuracy`.
+    Any set of weak members has a high oracle, which grows with their number. This is the oracle that `right` (n, B)
+    would give on average if each member's column were shuffled within every class. If the oracle is far below it, the
+    members fail on the same rows. If it is near, its gain is what the same number of independent tries gains. Another
+    control are refits of one encoder with several seeds: pass their predictions to `oracle_accuracy`.
     """
     classes, own, sizes = np.unique(codes, return_inverse=True, return_counts=True)
     hits = np.zeros((len(classes), right.shape[1]))
@@ -149,14 +160,16 @@ def independent_oracle(right: NDArray[np.bool_], codes: NDArray[np.integer[Any]]
 
 
 def disagreements(predicted: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
-    """Share of rows on which two members choose different classes, (B, B), from choices (n, B)."""
+    """Share of rows on which two members choose different classes, (B, B), from the chosen classes (n, B)."""
     return np.asarray((predicted[:, :, None] != predicted[:, None, :]).mean(axis=0))
 
 
 def q_statistics(right: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Yule's Q of two members' being right, (B, B), from (n, B): 1 where they fail together, 0 independent, -1 apart.
+    """Yule's Q of two members, (B, B), from `right` (n, B), which is true where a member is right.
 
-    (N₁₁ N₀₀ - N₀₁ N₁₀) / (N₁₁ N₀₀ + N₀₁ N₁₀), Kuncheva and Whitaker 2003; 0 where that is 0 / 0.
+    1 if they fail on the same rows, 0 if they are independent, -1 if they fail on different rows. With N₁₁ the number
+    of rows that both get right and so on, (N₁₁ N₀₀ - N₀₁ N₁₀) / (N₁₁ N₀₀ + N₀₁ N₁₀), Kuncheva and Whitaker 2003; 0
+    where that is 0 / 0.
     """
     yes = right.astype(np.float64)
     no = 1 - yes
@@ -171,14 +184,20 @@ def cascade_curve(
     spent: NDArray[np.float64],
     thresholds: Sequence[float] = THRESHOLDS,
 ) -> list[CascadePoint]:
-    """A cascade at every threshold: stage scores (n ≥ 1, S, K), true codes (n,), costs `spent` at each stage (S,)."""
-    rows, stages = np.arange(len(codes)), stage_scores.shape[1]
+    """A cascade at every threshold.
+
+    Args:
+        stage_scores: scores after each step, (n ≥ 1, S, K).
+        codes: true classes, (n,).
+        spent: total cost of a row that stops at each step, (S,).
+    """
+    rows, steps = np.arange(len(codes)), stage_scores.shape[1]
     sure, right = sureness(stage_scores), stage_scores.argmax(axis=2) == codes[:, None]
     points = []
     for threshold in thresholds:
-        stage = stopping(sure, threshold)
-        stopped = np.bincount(stage, minlength=stages) / len(codes)
-        won = right[rows, stage]
+        step = stopping(sure, threshold)
+        stopped = np.bincount(step, minlength=steps) / len(codes)
+        won = right[rows, step]
         lost = right[:, -1].astype(np.float64) - won
         error = lost.std() / np.sqrt(len(codes))
         points.append(
@@ -201,29 +220,24 @@ def rounded(matrix: NDArray[np.float64]) -> tuple[tuple[float, ...], ...]:
 def fusion_lines(reports: Mapping[str, FusionReport]) -> list[str]:
     """The reports of one or more splits as Markdown: accuracy and NLL side by side, and what a cascade costs.
 
-    Of the cascade the cheapest point of each run of equal accuracies.
+    Of neighbouring points of the cascade with equal accuracy only the cheapest is shown.
     """
     columns = [cells(report) for report in reports.values()]
-    heads = [f"{figure}, {split}" for split in reports for figure in ("accuracy", "NLL")]
-    lines = ["", "## What fusing is worth", "", row("", *heads), row(*["---"] * (len(heads) + 1))]
-    lines += [row(name, *(cell for column in columns for cell in column[name])) for name in columns[0]]
+    titles = [f"{figure}, {split}" for split in reports for figure in ("accuracy", "NLL")]
+    rows = [(name, *(cell for column in columns for cell in column[name])) for name in columns[0]]
+    lines = ["", "## What fusing gains", "", *table(("", *titles), rows), "", ORACLE]
     split, last = list(reports.items())[-1]
     if last.cascade:
-        lines += ["", f"## What the cascade costs, {split}", ""]
-        lines += [row("stops at", "mean cost", "accuracy"), row(*["---"] * 3)]
         accuracies = [None, *(point.accuracy for point in last.cascade)]
         changes = [point for point, before in zip(last.cascade, accuracies, strict=False) if point.accuracy != before]
-        lines += [row(f"{point.threshold:.4f}", f"{point.cost:.3f}", f"{point.accuracy:.4f}") for point in changes]
+        points = [(f"{point.threshold:.4f}", f"{point.cost:.3f}", f"{point.accuracy:.4f}") for point in changes]
+        lines += ["", f"## What the cascade costs ({split})", "", *table(("stops at", "mean cost", "accuracy"), points)]
     return lines
 
 
 def cells(report: FusionReport) -> dict[str, tuple[str, str]]:
-    """Accuracy and NLL of everything in a report, by name."""
+    """The cells (accuracy, NLL) of everything in a report, by name."""
     found = {**report.members, **report.singles, **report.rules}
     shown = {name: (f"{each.accuracy:.4f}", f"{each.nll:.4f}") for name, each in found.items()}
-    oracles = {"oracle": report.oracle, "oracle, were errors independent": report.independent_oracle}
+    oracles = {"oracle": report.oracle, "oracle if errors were independent": report.independent_oracle}
     return shown | {name: (f"{value:.4f}", "") for name, value in oracles.items()}
-
-
-def row(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"

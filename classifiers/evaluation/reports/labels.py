@@ -1,31 +1,39 @@
-"""How good a head for several labels is, with how far its probabilities can be trusted; as JSON and as Markdown."""
+"""Figures of a head for rows with any number of labels, and how far its probabilities can be trusted."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from classifiers.evaluation.figures import ECE, NLL
 from classifiers.evaluation.label_figures import LabelEvaluation, evaluate_labels
+from classifiers.evaluation.tables import cell, table
 from classifiers.evaluation.trust import ECE_BINS, Reliability, reliability
 from classifiers.heads.base import probabilities
 from classifiers.heads.multilabel.base import LabelsHead
 
 MOST_LABELS = 40
-"""Labels in the Markdown, weakest first; the JSON has them all."""
+"""Most labels in the Markdown, weakest first; the JSON has them all."""
+
+MAP = (
+    "mAP is the mean over the labels of the average precision: how far the rows with a label are ranked before the "
+    "rows without it; 1 is perfect."
+)
 
 
 @dataclass(frozen=True, slots=True)
 class LabelFigures:
-    """Figures of one head on the rows of one split.
+    """Figures of a head that gives a row any number of labels, on the rows of one split.
 
     Attributes:
-        evaluation: by scores; its thresholds are given as probabilities here.
-        labels_a_row: mean number of labels, of those that the head knows.
-        nll: mean binary cross-entropy of a row's label, in nats.
-        reliability: of the probabilities of all rows' labels together. Most are near 0 and right, so its error (ECE)
-            is small beside that of a head for one label.
+        evaluation: figures of the scores; its thresholds are on the scale of the scores.
+        labels_a_row: mean number of labels of a row, among the labels that the head knows.
+        nll: mean binary cross-entropy of a row and a label, in nats.
+        reliability: bins of the probabilities of all rows and labels together. Most are near 0 and right, so their
+            ECE is smaller than that of a head that gives each row one class.
+        limits: probability from which each label is given, (L,).
     """
 
     evaluation: LabelEvaluation
@@ -36,7 +44,12 @@ class LabelFigures:
 
     @classmethod
     def of(cls, head: LabelsHead, scores: NDArray[np.float32], truth: NDArray[np.bool_]) -> Self:
-        """The figures of a calibrated head's scores (n, L), before temperature; n ≥ 1."""
+        """The figures of a calibrated head.
+
+        Args:
+            scores: its scores before temperature, (n, L), n ≥ 1.
+            truth: true where a row has a label, (n, L).
+        """
         proba = probabilities(scores, head.link, head.temperature)
         return cls(
             evaluation=evaluate_labels(scores, truth, head.classes, head.thresholds.labels),
@@ -47,14 +60,52 @@ class LabelFigures:
         )
 
     @property
+    def terms(self) -> Sequence[str]:
+        return (MAP, NLL, ECE)
+
+    @property
     def rows(self) -> int:
         return self.evaluation.rows
 
     def summary(self) -> dict[str, float]:
-        """The figures that are one number each."""
         return {**self.evaluation.summary(), "nll": self.nll, "ece": self.reliability.error()}
 
-    def to_json(self) -> dict[str, Any]:
+    def overview(self) -> dict[str, str]:
+        found = self.summary()
+        titles = {
+            "map": "mAP",
+            "micro_f1": "micro-F1",
+            "macro_f1": "macro-F1",
+            "f1_at_3": "F1@3",
+            "f1_at_5": "F1@5",
+            "nll": "NLL of a label",
+            "ece": "ECE",
+        }
+        return {
+            "rows": f"{self.rows:,}",
+            "labels a row": f"{self.labels_a_row:.2f}",
+            **{title: f"{found[name]:.4f}" for name, title in titles.items()},
+        }
+
+    def weakest(self) -> list[str]:
+        """The labels that occur, lowest average precision first."""
+        each = self.evaluation
+        occur = np.flatnonzero(each.support)
+        weakest = occur[np.argsort(each.average_precision[occur], kind="stable")][:MOST_LABELS]
+        columns = (each.average_precision, each.precision, each.recall, each.f1, self.limits)
+        rows = [
+            (cell(each.classes[k]), *(f"{column[k]:.3f}" for column in columns), f"{each.support[k]:,}")
+            for k in weakest.tolist()
+        ]
+        return table(
+            ("label", "average precision", "precision", "recall", "F1", "given from probability", "rows"), rows
+        )
+
+    def markdown(self, split: str) -> list[str]:
+        sections = {"Can its probabilities be trusted?": self._trust_table(), "Weakest labels": self.weakest()}
+        return [line for title, lines in sections.items() for line in ("", f"## {title} ({split})", "", *lines)]
+
+    def to_dict(self) -> dict[str, Any]:
         found = self.evaluation
         columns = (found.average_precision, found.precision, found.recall, found.f1, self.limits, found.support)
         names = ("average_precision", "precision", "recall", "f1", "threshold", "support")
@@ -63,70 +114,29 @@ class LabelFigures:
             {"label": label} | {name: None if value != value else value for name, value in zip(names, row, strict=True)}
             for label, row in zip(found.classes, values, strict=True)
         ]
-        bins = self.reliability
-        trusted = zip(
-            bins.low.tolist(), bins.rows.tolist(), bins.confidence.tolist(), bins.accuracy.tolist(), strict=True
-        )
+        keys = ("low", "labels", "probability", "share")
         return {
             **self.summary(),
             "labels_a_row": self.labels_a_row,
             "per_label": per_label,
-            "reliability": [
-                dict(zip(("low", "labels", "probability", "share"), each, strict=True)) for each in trusted
-            ],
+            "reliability": [dict(zip(keys, each, strict=True)) for each in self._bins()],
         }
+
+    def _bins(self) -> list[tuple[float, int, float, float]]:
+        """Lower end, number of rows and labels, mean probability and share of true labels of each bin."""
+        bins = self.reliability
+        columns = (bins.low, bins.rows, bins.confidence, bins.accuracy)
+        return list(zip(*(column.tolist() for column in columns), strict=True))
+
+    def _trust_table(self) -> list[str]:
+        rows = [
+            (f"{low:.2f}–{low + 1 / ECE_BINS:.2f}", f"{mean:.3f}", f"{share:.3f}", f"{count:,}")
+            for low, count, mean, share in self._bins()
+        ]
+        return table(("probability", "mean", "how often right", "rows × labels"), rows)
 
 
 def binary_nll(logits: NDArray[Any], truth: NDArray[np.bool_]) -> float:
-    """Mean binary cross-entropy of logits for what is there, of one shape, in nats."""
+    """Mean binary cross-entropy in nats of logits for the true labels; both have the same shape."""
     wide = logits.astype(np.float64)
     return float(np.mean(np.logaddexp(0.0, wide) - truth * wide))
-
-
-def label_figures(figures: Mapping[str, LabelFigures]) -> list[str]:
-    """A table of all splits' figures."""
-    names = ("map", "micro_f1", "macro_f1", "f1_at_3", "f1_at_5", "nll", "ece")
-    rows = []
-    for split, found in figures.items():
-        cells = " | ".join(f"{found.summary()[name]:.4f}" for name in names)
-        rows.append(f"| {split} | {found.rows:,} | {found.labels_a_row:.2f} | {cells} |")
-    head = "| split | rows | labels a row | mAP | micro-F1 | macro-F1 | F1@3 | F1@5 | NLL a label | ECE |"
-    return [head, "|---|---|---|---|---|---|---|---|---|---|", *rows]
-
-
-def label_lines(split: str, found: LabelFigures) -> list[str]:
-    """What stands below the figures, of one split."""
-    return [
-        "",
-        f"## Can its probabilities be trusted? {split}",
-        "",
-        *trust_table(found.reliability),
-        "",
-        f"## Weakest labels, {split}",
-        "",
-        *labels_table(found),
-    ]
-
-
-def trust_table(bins: Reliability) -> list[str]:
-    columns = (bins.low, bins.confidence, bins.accuracy, bins.rows)
-    rows = [
-        f"| {low:.2f}–{low + 1 / ECE_BINS:.2f} | {mean:.3f} | {share:.3f} | {count:,} |"
-        for low, mean, share, count in zip(*(column.tolist() for column in columns), strict=True)
-    ]
-    return ["| probability | mean | how often right | labels of rows |", "|---|---|---|---|", *rows]
-
-
-def labels_table(found: LabelFigures) -> list[str]:
-    """The labels that occur, lowest average precision first."""
-    each, precisions = found.evaluation, found.evaluation.average_precision
-    occur = np.flatnonzero(each.support)
-    weakest = occur[np.argsort(precisions[occur], kind="stable")][:MOST_LABELS]
-    rows = [
-        f"| {' '.join(each.classes[k].replace('|', chr(92) + '|').split())} | {precisions[k]:.3f} "
-        f"| {each.precision[k]:.3f} | {each.recall[k]:.3f} | {each.f1[k]:.3f} | {found.limits[k]:.3f} "
-        f"| {each.support[k]:,} |"
-        for k in weakest.tolist()
-    ]
-    head = "| label | average precision | precision | recall | F1 | given from probability | rows |"
-    return [head, "|---|---|---|---|---|---|---|", *rows]

@@ -42,7 +42,7 @@ def test_a_label_reads_back_as_its_candidate(text):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("gaussian norm", "name=value"),
         ("@ lite0", "kind name=value"),
@@ -51,8 +51,8 @@ def test_a_label_reads_back_as_its_candidate(text):
         ("linear 'C=1", "quotation"),
     ],
 )
-def test_what_is_no_candidate_is_told(text, told):
-    with pytest.raises(BadParameter, match=told):
+def test_a_text_that_is_no_candidate_is_an_error(text, message):
+    with pytest.raises(BadParameter, match=message):
         parse(text, ENCODERS)
 
 

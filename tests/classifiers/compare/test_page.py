@@ -81,7 +81,7 @@ def test_it_needs_nothing_from_outside(page, comparison):
     assert not [attrs for _, attrs in page.tags if "href" in attrs]
 
 
-def test_every_picture_decodes_and_is_told_in_words(page, comparison):
+def test_every_picture_decodes_and_has_a_text(page, comparison):
     images = page.all("img")
     assert len(images) == len(page.all("figcaption")) == 4
     files = {path.read_bytes() for path in comparison.folder.glob("*.png")}
@@ -112,7 +112,7 @@ def test_all_that_is_known_stands_in_it(page, comparison):
 def test_a_page_can_be_made_before_anything_is_finished(comparison):
     nothing = replace(comparison, trials={}, failed={}, pairs={}, test={}, test_pairs={}, curves={}, state="stopped")
     page = Page(to_html(nothing, []))
-    assert "No head came through" in page.text
+    assert "No candidate gave a head" in page.text
     assert "Unfinished: 0 of 6 tried" in page.text
 
 

@@ -5,11 +5,11 @@ import pytest
 from scipy import stats
 
 from classifiers.compare.paired import figures, paired_bootstrap
-from classifiers.evaluation.figures import Outcomes
+from classifiers.evaluation.outcomes import Outcomes
 
 
 def outcomes(rng, codes, skill) -> Outcomes:
-    """Of random probabilities, the true class raised by `skill`."""
+    """Outcomes of random probabilities in which the true class is raised by `skill`."""
     logits = rng.normal(size=(len(codes), 3))
     logits[np.arange(len(codes)), codes] += skill
     proba = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)

@@ -166,11 +166,11 @@ def test_held_rows_are_the_rows_of_the_store(two):
     rows = Rows(two, "toy", ("toy", "other"), two.snapshot())
     held = HeldRows.read(rows, rows.classes(), ("train", "val"))
     for encoders in (("toy",), ("other",), ("toy", "other"), ("other", "toy")):
-        plain = two.matrix("toy", encoders, splits=["train"])
+        stored = two.matrix("toy", encoders, splits=["train"])
         mine = held.of(encoders).matrix("train", rows.classes())
-        known = np.isin(plain.ids, mine.ids)
-        np.testing.assert_array_equal(mine.X, plain.X[known])
-        np.testing.assert_array_equal(mine.codes, plain.codes[known])
+        known = np.isin(stored.ids, mine.ids)
+        np.testing.assert_array_equal(mine.X, stored.X[known])
+        np.testing.assert_array_equal(mine.codes, stored.codes[known])
         streamed = list(held.of(encoders).batches("train", rows.classes()))
         np.testing.assert_array_equal(np.concatenate([X for _, X, _ in streamed]), mine.X)
     assert bytes_of(rows, ("train", "val")) >= sum(matrix.X.nbytes for matrix in held.held.values())
@@ -275,7 +275,7 @@ def test_the_curve_is_what_its_candidates_give(filled):
         candidate = Candidate("gaussian", ("toy",), {"project": "pca", "dims": point.share})
         head, [part] = learn(candidate, held, rows.classes())
         assert head.transform.width == point.components
-        assert np.mean(part.scores.argmax(axis=1) == part.codes) == point.accuracy
+        assert np.mean(part.scores.argmax(axis=1) == part.truth) == point.accuracy
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss, precision_recall_fscore_support
 
-from classifiers.evaluation.figures import Outcomes, evaluate, summarise
+from classifiers.evaluation.figures import evaluate, summarise
+from classifiers.evaluation.outcomes import Outcomes
 from classifiers.evaluation.reports.report import Report, to_json, to_markdown
-from classifiers.evaluation.trust import Strangers
+from classifiers.evaluation.trust import OutOfDistribution
 from classifiers.heads.base import probabilities
 
 
@@ -83,7 +84,7 @@ def test_no_rows_are_no_evaluation():
 
 def report_of(evaluations):
     return Report(
-        "photos", "gaussian", ("lite0",), {"shrinkage": "oas"}, {}, {"train": 9}, 1.5, ("Mind.",), evaluations
+        "photos", "gaussian", ("lite0",), {"shrinkage": "oas"}, {}, {"train": 9}, 1.5, evaluations, (), ("Mind.",)
     )
 
 
@@ -106,16 +107,16 @@ def test_report_holds_every_figure_as_json():
 
 def test_nll_before_the_temperature_stands_beside_the_one_after():
     proba, codes = drawn(5, 80, 3)
-    plain, _ = drawn(6, 80, 3)
-    found = summarise(Outcomes.of(proba, codes, plain), "abc")
-    assert found.nll_plain == pytest.approx(evaluate(plain, codes, "abc").nll)
-    assert found.nll == evaluate(proba, codes, "abc").nll == evaluate(proba, codes, "abc").nll_plain
-    assert f"{found.nll_plain:.4f} → {found.nll:.4f}" in to_markdown(report_of({"test": found}))
+    uncalibrated, _ = drawn(6, 80, 3)
+    found = summarise(Outcomes.of(proba, codes, uncalibrated), "abc")
+    assert found.nll_uncalibrated == pytest.approx(evaluate(uncalibrated, codes, "abc").nll)
+    assert found.nll == evaluate(proba, codes, "abc").nll == evaluate(proba, codes, "abc").nll_uncalibrated
+    assert f"{found.nll_uncalibrated:.4f} → {found.nll:.4f}" in to_markdown(report_of({"test": found}))
 
 
-def test_report_tells_how_strangers_stand_out():
-    strangers = Strangers(7, "test", 90, {"max_probability": 0.61234, "outlier": 0.9}, {95: (0.5, 0.0625)})
-    report = replace(report_of({}), strangers=strangers)
+def test_the_report_says_how_well_out_of_distribution_rows_stand_out():
+    ood = OutOfDistribution(7, "test", 90, {"max_probability": 0.61234, "outlier": 0.9}, {95: (0.5, 0.0625)})
+    report = replace(report_of({}), ood=ood)
     assert json.loads(to_json(report))["ood"] == {
         "rows": 7,
         "against": "test",
@@ -125,7 +126,7 @@ def test_report_tells_how_strangers_stand_out():
     }
     page = to_markdown(report)
     assert "7 rows of ood against 90 of test: AUROC 0.612 by probability, 0.900 by outlier score." in page
-    assert "`max_outlier=95` turns away 50.0% of the strangers and 6.2% of test." in page
+    assert "`max_outlier=95` turns away 50.0% of the out-of-distribution rows and 6.2% of test." in page
 
 
 def test_report_as_markdown_keeps_its_tables_whole():

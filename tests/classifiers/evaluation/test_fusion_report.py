@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from classifiers.evaluation.reports.fusion import (
     THRESHOLDS,
-    Figures,
+    Quality,
     cascade_curve,
     disagreements,
     fusion_report,
@@ -103,14 +103,14 @@ def test_the_report_holds_every_rule_and_becomes_json():
     report = fusion_report(["a", "b"], scores, codes, temperatures, weights, cascade=curve)
     assert report.rows == 120
     assert set(report.members) == {"a", "b"}
-    assert report.members["b"] == Figures.of(scores[:, 1], codes)
+    assert report.members["b"] == Quality.of(scores[:, 1], codes)
     true = probabilities(scores[:, 1].astype(np.float64))[np.arange(120), codes]
     assert report.members["b"].nll == pytest.approx(-np.log(true).mean())
     best = max(each.accuracy for each in report.members.values())
     assert report.oracle >= best
     assert report.oracle_gain == pytest.approx(report.oracle - best)
     assert {"vote-1", "vote-1, calibrated", "log-average, calibrated", "stack"} <= set(report.rules)
-    assert json.loads(json.dumps(report.to_json()))["cascade"][0]["cost"] == 1.0
+    assert json.loads(json.dumps(report.to_dict()))["cascade"][0]["cost"] == 1.0
 
 
 def test_a_member_that_lacks_a_class_is_wrong_on_it_and_no_more():

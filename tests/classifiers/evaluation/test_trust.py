@@ -15,15 +15,15 @@ CONFIDENCE = st.lists(st.sampled_from([0.0, 0.2, 0.5, 0.50001, 0.8, 0.9, 1.0]), 
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 40), m=st.integers(1, 40), ties=st.booleans())
 def test_auroc_is_that_of_scikit_learn(seed, n, m, ties):
     rng = np.random.default_rng(seed)
-    known, strangers = rng.normal(size=n), rng.normal(0.5, size=m)
+    known, ood = rng.normal(size=n), rng.normal(0.5, size=m)
     if ties:
-        known, strangers = known.round(), strangers.round()
+        known, ood = known.round(), ood.round()
     truth = np.repeat([0, 1], [n, m])
-    expected = roc_auc_score(truth, np.concatenate([known, strangers]))
-    assert auroc(known, strangers) == pytest.approx(expected, abs=1e-12)
+    expected = roc_auc_score(truth, np.concatenate([known, ood]))
+    assert auroc(known, ood) == pytest.approx(expected, abs=1e-12)
 
 
-def test_auroc_of_what_cannot_be_told_apart_is_a_half():
+def test_auroc_of_equal_scores_is_a_half():
     assert auroc(np.ones(5), np.ones(3)) == 0.5
     assert auroc(np.zeros(5), np.ones(3)) == 1.0
 

@@ -7,14 +7,14 @@ from helpers.toys import LABEL_VARIANTS, VARIANTS, fit, fitted, shaped
 from classifiers.errors import BadVectors
 from classifiers.heads import HEADS
 from classifiers.heads.base import Head, probabilities
-from classifiers.training.kinds import ONE_LABEL_KINDS
+from classifiers.training.kinds import CLASS_KINDS
 
 EVERY = [*VARIANTS, *LABEL_VARIANTS]
 
 
 def test_every_kind_that_trains_can_be_served_and_is_in_this_suite():
-    assert set(ONE_LABEL_KINDS) == {kind for kind, _ in VARIANTS.values()}
-    assert set(HEADS) == set(ONE_LABEL_KINDS) | {variant.split()[0] for variant in LABEL_VARIANTS}
+    assert set(CLASS_KINDS) == {kind for kind, _ in VARIANTS.values()}
+    assert set(HEADS) == set(CLASS_KINDS) | {variant.split()[0] for variant in LABEL_VARIANTS}
 
 
 @pytest.mark.parametrize("variant", EVERY)

@@ -1,4 +1,4 @@
-"""What is reported beside a fused head, from a real store, and what it is calibrated on without validation rows."""
+"""The report of a fused head from a real store, and its calibration without validation rows."""
 
 import json
 
@@ -14,7 +14,7 @@ from classifiers.training.pipeline import train
 
 
 def two_encoders(store, *, splits=None, n=600):
-    """One toy's columns as those of two encoders, neither of which tells the classes apart by itself."""
+    """One toy's columns as those of two encoders, neither of which separates the classes by itself."""
     hard = make_toy(n=n, spread=0.7)
     fill(store, hard, splits=splits)
     for name, columns in (("left", slice(0, 5)), ("right", slice(5, 12))):
@@ -49,12 +49,12 @@ def test_each_encoder_stands_alone_with_both_norms(store, tmp_path, norm):
         assert report["rules"]["stack"]["accuracy"] > max(each["accuracy"] for each in report["members"].values())
 
 
-def test_the_page_tells_it_and_a_cascade_what_it_costs(store, tmp_path):
+def test_the_page_shows_the_oracle_and_the_cost_of_a_cascade(store, tmp_path):
     two_encoders(store)
     done, found = fused(store, tmp_path, rule="cascade", costs=[1, 3])
     page = (done.path / "report.md").read_text()
     assert "| oracle | " in page
-    assert "## What the cascade costs, test" in page
+    assert "## What the cascade costs (test)" in page
     points = found["test"]["cascade"]
     assert (points[0]["cost"], points[-1]["cost"]) == (1.0, 4.0)
     assert done.report.fusion["test"].cascade[-1].accuracy == points[-1]["accuracy"]
@@ -78,4 +78,4 @@ def test_without_validation_rows_the_rules_own_scores_calibrate(store, tmp_path)
 def test_other_kinds_report_no_fusion(filled, tmp_path):
     done = train(filled, Registry(tmp_path), task="toy", encoders=["toy"], name="plain")
     assert done.report.fusion == {}
-    assert "fusing" not in (done.path / "report.md").read_text()
+    assert "What fusing gains" not in (done.path / "report.md").read_text()

@@ -10,7 +10,7 @@ from helpers.toys import LABEL_VARIANTS, fill_labels, fitted, ids_of, make_label
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, f1_score
 
-from classifiers.errors import BadParameter, NotTrainable
+from classifiers.errors import BadParameter, NoTokens, NotTrainable
 from classifiers.evaluation.label_figures import evaluate_labels
 from classifiers.evaluation.reports.labels import binary_nll
 from classifiers.evaluation.thresholds import tune_thresholds
@@ -62,11 +62,13 @@ def test_a_head_is_learnt_calibrated_and_published(stored, registry):
     assert manifest.counts == tuple(training.indicator.sum(axis=0).tolist())
     listed = "".join(f"{id_}\n" for id_ in sorted(training.ids))
     assert manifest.training_ids == hashlib.sha256(listed.encode()).hexdigest()
-    plain = KINDS["labelwise"].estimator(blocks=(0, 12)).fit(training.X, training.indicator, matrix.classes).head_
-    scores = plain.scores(validation.X)
+    uncalibrated = (
+        KINDS["labelwise"].estimator(blocks=(0, 12)).fit(training.X, training.indicator, matrix.classes).head_
+    )
+    scores = uncalibrated.scores(validation.X)
     platt = fit_platt(scores, validation.indicator)
     assert head.temperature == pytest.approx(platt.temperature, rel=1e-5)
-    np.testing.assert_allclose(head.scores(test.X), plain.scores(test.X) + platt.shift, atol=1e-4)
+    np.testing.assert_allclose(head.scores(test.X), uncalibrated.scores(test.X) + platt.shift, atol=1e-4)
     tuned = tune_thresholds(scores, validation.indicator, least=10)
     np.testing.assert_allclose(head.thresholds.labels, tuned.labels + platt.shift, atol=1e-5)
     found = evaluate_labels(head.scores(test.X), test.indicator, head.classes, head.thresholds.labels)
@@ -85,12 +87,12 @@ def test_a_head_is_learnt_calibrated_and_published(stored, registry):
     assert manifest.outlier == ()
 
 
-def test_the_report_tells_each_label(stored, registry):
+def test_the_report_lists_each_label(stored, registry):
     done = trained(stored, registry)
     page, content = (done.path / "report.md").read_text(), json.loads((done.path / "report.json").read_text())
     assert page.startswith("# labelwise head for toy")
     assert "| split | rows | labels a row | mAP |" in page
-    assert "## Weakest labels, test" in page
+    assert "## Weakest labels (test)" in page
     assert "F1 figures are too good" in page
     assert "No outlier percentiles: they need one vector a row" in page
     test = content["evaluations"]["test"]
@@ -131,8 +133,8 @@ def test_without_validation_rows_held_out_folds_calibrate(tmp_path, registry, se
     assert registry.load("many").head.temperature == pytest.approx(
         fit_platt(scores, rows.indicator).temperature, rel=1e-3
     )
-    assert list(done.report.labels) == ["held-out", "test"]
-    assert done.report.labels["held-out"].rows == 500
+    assert list(done.report.evaluations) == ["held-out", "test"]
+    assert done.report.evaluations["held-out"].rows == 500
     assert "training rows that were held out" in " ".join(done.report.notes)
 
 
@@ -140,7 +142,7 @@ def test_evaluation_later_is_that_of_the_report(stored, registry):
     done = trained(stored, registry)
     for split in ("val", "test"):
         again = evaluate_head(stored, registry.load("many"), split=split)
-        assert again.summary() == pytest.approx(done.report.labels[split].summary(), rel=1e-4)
+        assert again.summary() == pytest.approx(done.report.evaluations[split].summary(), rel=1e-4)
     with pytest.raises(NotTrainable, match="no row in split 'ood'"):
         evaluate_head(stored, registry.load("many"), split="ood")
 
@@ -149,7 +151,7 @@ def test_tasks_with_one_label_a_row_can_be_asked_too_and_have_outlier_percentile
     done = trained(filled, registry)
     published = registry.load("many")
     assert published.head.classes == toy.classes
-    assert done.report.labels["test"].summary()["f1_at_3"] <= 0.5  # one label of three can be right
+    assert done.report.evaluations["test"].summary()["f1_at_3"] <= 0.5  # one label of three can be right
     assert published.answer(toy.X[:1])[0].outlier_percentile is not None
     assert "No outlier percentiles" not in " ".join(done.report.notes)
 
@@ -168,7 +170,7 @@ def test_encoders_set_side_by_side(tmp_path, registry, several):
     assert registry.load("many").head.dim == 24
 
 
-def test_labels_and_rows_that_cannot_be_learned_are_told(tmp_path, registry, several):
+def test_labels_and_rows_that_cannot_be_learned_are_in_the_notes(tmp_path, registry, several):
     store = Store.open(tmp_path / "db")
     fill_labels(store, several)
     store.labels.put("toy", [Label("f" * 64, ["lost"], "train"), Label("e" * 64, ["a"], "test")])
@@ -177,7 +179,7 @@ def test_labels_and_rows_that_cannot_be_learned_are_told(tmp_path, registry, sev
     notes = " ".join(done.report.notes)
     assert "train: 1 of" in notes
     assert "test: 1 of" in notes
-    assert "1 labels have no training vector and are unknown to the head: lost." in notes
+    assert "1 of 5 labels have no training vector and are unknown to the head: lost." in notes
     store.labels.put("one", [Label(id_, ["only"], "train") for id_ in ids_of(600)])
     with pytest.raises(NotTrainable, match=r"600 training rows with 1 label\(s\) \['only'\]"):
         trained(store, registry, task="one")
@@ -253,7 +255,7 @@ def test_bilinear_learns_with_the_texts_of_its_labels(stored, registry):
     expected = class_vectors(lambda some: text_side(fingerprint, some), "abcd", params["prompts"], (0, 12))
     np.testing.assert_allclose(published.head.text, expected, atol=1e-6)
     assert published.manifest.parameters["prompts"] == params["prompts"]
-    assert list(done.report.labels) == ["val", "test"]
+    assert list(done.report.evaluations) == ["val", "test"]
     with pytest.raises(NotTrainable, match="texts of one encoder, got 2: toy, toy"):
         trained(stored, registry, kind="bilinear", encoders=["toy", "toy"], texts=texts)
     with pytest.raises(NotTrainable, match="needs vectors of texts"):
@@ -271,14 +273,14 @@ def test_bilinear_without_training_is_the_calibrated_cosine(tmp_path, registry, 
     scores = head.scores(several.X)
     slope, offset = np.polyfit(cosines.ravel(), scores.ravel(), 1)
     np.testing.assert_allclose(slope * cosines + offset, scores, atol=1e-3)
-    assert done.report.labels["held-out"].rows == 500  # it has learned from none of them
+    assert done.report.evaluations["held-out"].rows == 500  # it has learned from none of them
 
 
 def test_rows_that_said_when_to_stop_calibrate_where_there_are_no_validation_rows(tmp_path, registry, several):
     store = Store.open(tmp_path / "db")
     fill_labels(store, several, splits=["train"] * 600)
     done = trained(store, registry, kind="bilinear", params={"rank": 2, "epochs": 2}, texts=text_side)
-    assert done.report.labels["held-out"].rows == 60
+    assert done.report.evaluations["held-out"].rows == 60
 
 
 SMALL = {"width": 16, "heads": 2, "hidden": 16, "epochs": 3}
@@ -300,16 +302,16 @@ def test_a_decoder_learns_from_stored_tokens(tmp_path, registry, several, querie
     published = registry.load("many")
     assert published.manifest.encoders[0].columns == (0, 12)
     assert done.report.rows == {"train": 400, "val": 100, "test": 99}
-    plain = KINDS["decoder"].estimator(**SMALL, queries=queries)
+    uncalibrated = KINDS["decoder"].estimator(**SMALL, queries=queries)
     ids = sorted(ids_of(600)[:400])
     rows = [ids_of(600).index(id_) for id_ in ids]
     text = {"text": published.head.text} if queries == "text" else {}
     tokens = several.X[rows].astype(np.float16).reshape(-1, 2, 6)
-    expected = plain.fit(tokens, several.Y[rows], "abcd", **text).head_.scores(several.X)
+    expected = uncalibrated.fit(tokens, several.Y[rows], "abcd", **text).head_.scores(several.X)
     difference = published.head.scores(several.X) - expected
     np.testing.assert_allclose(difference, difference.mean(), atol=1e-3)  # the calibration's shift
     again = evaluate_head(store, published)
-    assert again.summary() == pytest.approx(done.report.labels["test"].summary(), rel=1e-4)
+    assert again.summary() == pytest.approx(done.report.evaluations["test"].summary(), rel=1e-4)
 
 
 def test_a_decoder_reads_a_few_rows_of_tokens_at_a_time(tmp_path, registry, several, monkeypatch):
@@ -328,10 +330,17 @@ def test_a_decoder_reads_a_few_rows_of_tokens_at_a_time(tmp_path, registry, seve
 
 
 def test_a_decoder_without_tokens_says_how_to_get_them(stored, registry):
-    with pytest.raises(NotTrainable, match="run `headwater backfill --encoder toy --tokens` first"):
+    with pytest.raises(NoTokens, match="store the tokens of that encoder first"):
         trained(stored, registry, kind="decoder", texts=text_side)
 
 
-def test_tokens_that_do_not_fit_the_disk_are_told_before_they_are_read():
+def test_tokens_that_do_not_fit_the_disk_are_an_error_before_they_are_read():
     with pytest.raises(NotTrainable, match=r"tokens of 1,000,000,000,000 rows take 125440000.0 GB on disk"):
         mapped((10**12, 49, 1280))
+
+
+def test_a_decoder_without_test_rows_has_a_note_in_place_of_figures(tmp_path, registry, several):
+    store = with_tokens(tmp_path, several, ["train"] * 600)
+    done = trained(store, registry, kind="decoder", params=SMALL, texts=text_side)
+    assert list(done.report.evaluations) == ["held-out"]
+    assert "No test rows: nothing is known about unseen rows." in done.report.notes

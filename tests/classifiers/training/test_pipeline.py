@@ -11,7 +11,8 @@ from sklearn.base import clone
 from classifiers.errors import BadName, BadParameter, NotTrainable, UnknownKind, UnknownParameter
 from classifiers.evaluation.calibration import fit_temperature, score_quantiles
 from classifiers.evaluation.conformal import aps_scores
-from classifiers.evaluation.figures import Outcomes, evaluate, summarise
+from classifiers.evaluation.figures import evaluate, summarise
+from classifiers.evaluation.outcomes import Outcomes
 from classifiers.fit.gaussian.estimator import GaussianClassifier
 from classifiers.fit.gaussian.shrinkage import choose_shrinkage
 from classifiers.fit.outlier import left_out_scores
@@ -22,7 +23,7 @@ from classifiers.heads.outlier import PrecisionPair
 from classifiers.heads.transform import unit_blocks
 from classifiers.published.registry import Registry
 from classifiers.training import rows as rows_module
-from classifiers.training.kinds import ONE_LABEL_KINDS
+from classifiers.training.kinds import CLASS_KINDS
 from classifiers.training.pipeline import evaluate_head, train
 from classifiers.training.rows import fold_of
 from store import Label
@@ -43,7 +44,7 @@ def trained(store, registry, **changes):
     return train(store, registry, **{**asked, "texts": text_side, **changes})
 
 
-@pytest.mark.parametrize("kind", sorted(ONE_LABEL_KINDS))
+@pytest.mark.parametrize("kind", sorted(CLASS_KINDS))
 def test_a_head_is_learnt_calibrated_and_published(filled, registry, toy, kind):
     done = trained(filled, registry, kind=kind)
     published = registry.load("cats")
@@ -57,8 +58,8 @@ def test_a_head_is_learnt_calibrated_and_published(filled, registry, toy, kind):
     listed = "".join(f"{id_}\n" for id_ in sorted(training.ids))
     assert manifest.training_ids == hashlib.sha256(listed.encode()).hexdigest()
     proba = published.head.predict_proba(test.X)
-    plain = published.head.with_temperature(1.0).predict_proba(test.X)
-    expected = summarise(Outcomes.of(proba, test.codes, plain), manifest.classes).summary()
+    uncalibrated = published.head.with_temperature(1.0).predict_proba(test.X)
+    expected = summarise(Outcomes.of(proba, test.codes, uncalibrated), manifest.classes).summary()
     assert manifest.metrics["test"] == pytest.approx(expected)
     assert manifest.metrics["test"]["accuracy"] > 0.9
     best = fit_temperature(published.head.scores(validation.X), validation.codes)
@@ -76,13 +77,13 @@ def test_a_head_is_learnt_calibrated_and_published(filled, registry, toy, kind):
     assert (done.path / "report.md").read_text().startswith(f"# {kind} head for toy")
 
 
-@pytest.mark.parametrize("kind", sorted(ONE_LABEL_KINDS))
+@pytest.mark.parametrize("kind", sorted(CLASS_KINDS))
 def test_temperature_does_not_worsen_validation(filled, registry, kind):
     done = trained(filled, registry, kind=kind)
     validation = filled.matrix("toy", ["toy"]).select("val")
     head = registry.load("cats").head.with_temperature(1.0)
-    plain = evaluate(head.predict_proba(validation.X), validation.codes, head.classes)
-    assert done.report.evaluations["val"].nll <= plain.nll + 1e-6
+    uncalibrated = evaluate(head.predict_proba(validation.X), validation.codes, head.classes)
+    assert done.report.evaluations["val"].nll <= uncalibrated.nll + 1e-6
 
 
 def test_streaming_gives_the_head_of_all_rows_at_once(filled, registry, monkeypatch):
@@ -107,7 +108,7 @@ def test_shrinkage_is_chosen_on_validation_rows_and_recorded(filled, registry):
     assert registry.load("cats").manifest.settings["shrinkage"] == "oas"
 
 
-@pytest.mark.parametrize("kind", sorted(ONE_LABEL_KINDS))
+@pytest.mark.parametrize("kind", sorted(CLASS_KINDS))
 def test_training_again_is_no_new_version_and_another_snapshot_neither(store, registry, toy, kind):
     ids = fill(store, toy)
     first = trained(store, registry, kind=kind)
@@ -141,15 +142,15 @@ def test_evaluation_later_is_that_of_the_report(filled, registry):
         evaluate_head(filled, published, task="dogs")
 
 
-@pytest.mark.parametrize("kind", sorted(ONE_LABEL_KINDS))
+@pytest.mark.parametrize("kind", sorted(CLASS_KINDS))
 def test_without_validation_rows_held_out_folds_calibrate(store, registry, toy, kind):
     splits = ["train"] * 500 + ["test"] * 100
     fill(store, toy, splits=splits)
     done = trained(store, registry, kind=kind)
     published = registry.load("cats")
     rows = store.matrix("toy", ["toy"]).select("train")
-    settled = done.report.settings.get("shrinkage")
-    estimator = make(kind, **LEARNING.get(kind, {}), **({} if settled is None else {"shrinkage": settled}))
+    settled = {name: done.report.settings[name] for name in ("shrinkage", "C") if name in done.report.settings}
+    estimator = make(kind, **LEARNING.get(kind, {}), **settled)
     folds, y = fold_of(rows.ids), np.array(rows.classes)[rows.codes]
     scores = np.empty((len(y), len(rows.classes)))
     for fold in range(5):
@@ -208,7 +209,7 @@ def test_many_training_rows_need_one_small_fold_only(store, registry, toy, monke
     assert done.report.rows["train"] == 600
 
 
-@pytest.mark.parametrize("kind", sorted(ONE_LABEL_KINDS))
+@pytest.mark.parametrize("kind", sorted(CLASS_KINDS))
 def test_a_class_of_one_row_is_served_though_no_fold_can_test_it(store, registry, toy, kind):
     fill(store, make_toy(n=60), splits=["train"] * 60)
     store.features("toy").put(["f" * 64], toy.X[:1] + 9)
@@ -243,9 +244,9 @@ def test_rows_left_out_are_reported(store, registry, toy):
     assert done.report.rows["test"] == test_rows - unknown
     assert registry.load("cats").head.classes == toy.classes[:4]
     notes = " ".join(done.report.notes)
-    assert f"test: {unknown} of {test_rows} labelled rows left out" in notes
+    assert f"test: {unknown} of {test_rows} labelled rows are left out" in notes
     assert "train: 2 of" in notes
-    assert "1 classes have no training vector and are unknown to the head: class 5." in notes
+    assert "1 of 5 classes have no training vector and are unknown to the head: class 5." in notes
     assert len(ids) == 600
 
 
@@ -282,11 +283,11 @@ def test_rows_with_several_labels_are_refused_with_their_number(store, registry,
         trained(store, registry)
 
 
-@pytest.mark.parametrize("kind", sorted(ONE_LABEL_KINDS))
+@pytest.mark.parametrize("kind", sorted(CLASS_KINDS))
 def test_labels_without_vectors_are_refused(store, registry, toy, kind):
     store.ensure_features("toy", spec_of(12, "toy"), np.eye(2, 12, dtype=np.float32))
     store.labels.put("toy", [Label(i, [x], "train") for i, x in zip(ids_of(600), toy.labels, strict=True)])
-    with pytest.raises(NotTrainable, match="0 have training rows with vectors of toy; run a backfill"):
+    with pytest.raises(NotTrainable, match="0 have training rows with vectors of toy; embed its assets"):
         trained(store, registry, kind=kind)
 
 

@@ -281,7 +281,7 @@ def test_statistics_of_shares_make_the_head_of_one_process(cluster, tmp_path, pa
     alone = train(store, registry, name="alone", **common)
     with statistics(cluster) as elsewhere:
         together = train(store, registry, name="together", elsewhere=elsewhere, **common)
-        with pytest.raises(NotTrainable, match="not linear on 1"):
+        with pytest.raises(NotTrainable, match="only heads of kind gaussian on one encoder"):
             train(store, registry, name="x", kind="linear", elsewhere=elsewhere, task="t", encoders=["toy"])
     mine, theirs = (registry.load(each.name) for each in (alone, together))
     for name in ("counts", "sums", "second"):

@@ -1,4 +1,4 @@
-"""What stands beside a fused head in its report: every encoder alone, every other rule, the oracle, on stored rows."""
+"""Comparisons for the report of a fused head: each encoder alone, every other rule and the oracle."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -11,22 +11,20 @@ from sklearn.base import clone
 from classifiers.evaluation.reports.fusion import THRESHOLDS, CascadePoint, FusionReport, cascade_curve, fusion_report
 from classifiers.fit.base import HeadClassifier
 from classifiers.fit.fusion.estimator import FusionClassifier
-from classifiers.heads.base import Head
 from classifiers.heads.fusion.head import FusionHead
 from classifiers.heads.fusion.rules import log_softmax
 from classifiers.training.rows import Rows
 
 MOST_SCORES = 50_000_000
-"""Most scores (rows × encoders × classes) of a split that are looked at: its first rows, 200 MB."""
+"""Most scores (rows × encoders × classes) of a split that are compared, which are 200 MB; the first rows of more."""
 
 
-def fusion_reports(rows: Rows, estimator: HeadClassifier, head: Head) -> dict[str, FusionReport]:
-    """The report on the splits `val` and `test`, where they have rows; empty for other kinds of heads.
+def fusion_reports(estimator: FusionClassifier, rows: Rows, head: FusionHead) -> dict[str, FusionReport]:
+    """The report on the splits `val` and `test`, if they have rows.
 
-    The training rows are read once more: each encoder alone is also shown with the norm that the members do not have.
+    The training rows are read once more, because each encoder alone is also shown with the norm that the members do
+    not have.
     """
-    if not isinstance(head, FusionHead) or not isinstance(estimator, FusionClassifier):
-        return {}
     names = [features.name for features in rows.features]
     others = fit_with_other_norm(rows, estimator, head)
     found = {}
@@ -49,12 +47,15 @@ def fusion_reports(rows: Rows, estimator: HeadClassifier, head: Head) -> dict[st
 
 
 def columns_of(head: FusionHead, X: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
-    """The columns of each encoder, as they are stored."""
+    """The columns of each encoder, as stored."""
     return (X[:, start:stop] for start, stop in pairwise(head.blocks.edges))
 
 
 def fit_with_other_norm(rows: Rows, estimator: FusionClassifier, head: FusionHead) -> dict[str, HeadClassifier]:
-    """A classifier on the columns of each encoder, as the members but for their norm; none for members without one."""
+    """A classifier on the columns of each encoder, like the members but with the other norm, by name.
+
+    Empty if the members have no norm.
+    """
     member = estimator.make_member()
     if "norm" not in member.get_params():
         return {}
@@ -68,7 +69,7 @@ def fit_with_other_norm(rows: Rows, estimator: FusionClassifier, head: FusionHea
 
 
 def split_rows(rows: Rows, head: FusionHead, split: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """X (n, d) and codes (n,) of a split's first rows whose labels the head knows."""
+    """X (n, d) and codes (n,) of the first rows of a split whose class the head knows."""
     most = MOST_SCORES // (len(head.members) * len(head.classes))
     X, codes = np.empty((0, head.dim), np.float32), np.empty(0, np.int64)
     for _, some, labels in rows.batches(split, head.classes):
@@ -80,9 +81,9 @@ def split_rows(rows: Rows, head: FusionHead, split: str) -> tuple[NDArray[np.flo
 
 
 def curve(head: FusionHead, scores: NDArray[Any], codes: NDArray[np.int64]) -> list[CascadePoint]:
-    """Accuracy against the encoders' cost, for a cascade."""
+    """Accuracy against the encoders' cost at several thresholds; empty for other rules than a cascade."""
     cascade = head.combiner.cascade
     if cascade is None:
         return []
-    stages = cascade.step_scores(log_softmax(scores, head.combiner.temperatures))
-    return cascade_curve(stages, codes, cascade.spent(), sorted({*THRESHOLDS, cascade.threshold}))
+    scores_of_steps = cascade.step_scores(log_softmax(scores, head.combiner.temperatures))
+    return cascade_curve(scores_of_steps, codes, cascade.spent(), sorted({*THRESHOLDS, cascade.threshold}))

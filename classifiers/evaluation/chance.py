@@ -1,0 +1,68 @@
+"""Is a head better than no head at all? Tests against answers that look at no vector.
+
+A fit can diverge, and labels can have nothing to do with the vectors. Both give a head that looks like any other, so
+each training run compares its head with the most frequent class, or with labels that are shuffled over the rows.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifiers.evaluation.figures import Evaluation
+from classifiers.evaluation.label_figures import mean_average_precision
+
+LEVEL = 0.05
+"""Chance that a head without any skill passes the check."""
+
+SHUFFLES = 19
+"""A head without skill has the best mAP of itself and 19 shuffles in 1 of 20 cases, which is `LEVEL`."""
+
+MOST_CELLS = 200_000
+"""Most scores (rows × labels) that are shuffled; the first rows of more. Takes a fraction of a second."""
+
+
+def doubt_of_classes(found: Evaluation, majority: int) -> str | None:
+    """A warning if a head is not shown to be better than always answering one class; None if it is.
+
+    Only rows on which exactly one of the two is right tell them apart. If the head had no skill, it would win each of
+    these rows with probability 1/2 at most, so the sign test (exact McNemar test) holds for any number of rows.
+
+    Args:
+        majority: column of the most frequent class.
+    """
+    right = np.diag(found.confusion)
+    won = int(right.sum() - right[majority])
+    lost = int(found.support[majority] - right[majority])
+    if tail(won, won + lost) <= LEVEL:
+        return None
+    constant, name = float(found.support[majority]) / found.rows, found.classes[majority]
+    figures = f"accuracy {found.accuracy:.3f} against {constant:.3f} on {found.rows:,} rows that it did not learn from"
+    if won <= lost:
+        return f"This head is no better than always answering {name!r}: {figures}. Do not use it."
+    return (
+        f"This head is not shown to be better than always answering {name!r}: {figures}, which may be chance. "
+        "Label more rows, or use another kind of head."
+    )
+
+
+def doubt_of_labels(scores: NDArray[Any], truth: NDArray[np.bool_]) -> str | None:
+    """A warning if the scores (n, L) rank the rows no better than for shuffled labels (n, L); None if they do."""
+    most = max(1, MOST_CELLS // scores.shape[1])
+    scores, truth = scores[:most], truth[:most]
+    found, rng = mean_average_precision(scores, truth), np.random.default_rng(0)
+    shuffled = [mean_average_precision(scores, truth[rng.permutation(len(truth))]) for _ in range(SHUFFLES)]
+    if found > max(shuffled):
+        return None
+    return (
+        f"This head is no better than random answers: mAP {found:.3f} on {len(truth):,} rows that it did not learn "
+        f"from, and up to {max(shuffled):.3f} if their labels are shuffled. Do not use it."
+    )
+
+
+def tail(won: int, count: int) -> float:
+    """Probability of at least `won` heads in `count` throws of a fair coin."""
+    logs = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, count + 1)))])
+    heads = np.arange(won, count + 1)
+    return float(np.exp(logs[count] - logs[heads] - logs[count - heads] - count * math.log(2)).sum())

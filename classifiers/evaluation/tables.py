@@ -1,0 +1,17 @@
+"""Markdown tables."""
+
+from collections.abc import Iterable, Sequence
+
+
+def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a table; its cells must be safe, see `cell`."""
+    return [line(titles), f"|{'---|' * len(titles)}", *map(line, rows)]
+
+
+def line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def cell(text: str) -> str:
+    """`text` on one line, with its bars escaped."""
+    return " ".join(text.replace("|", r"\|").split())

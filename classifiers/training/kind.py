@@ -1,0 +1,147 @@
+"""The protocol that every kind of head follows: learn, calibrate on validation rows, report on test."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
+
+from classifiers.errors import NotTrainable
+from classifiers.evaluation.figures import Figures
+from classifiers.evaluation.reports.fusion import FusionReport
+from classifiers.evaluation.reports.report import Report
+from classifiers.heads.base import Head
+from classifiers.published.manifest import Conformal
+from classifiers.training.notes import notes
+from classifiers.training.outliers import Outliers, learn_outliers, measure_ood
+from classifiers.training.rows import Elsewhere, Rows, Texts
+from classifiers.training.scored import Learned
+
+if TYPE_CHECKING:
+    from store import Snapshot, Store
+
+H = TypeVar("H", bound=Head)
+
+NO_LABEL = "the head learned from no label"
+NOT_EXCLUSIVE = "they need one vector a row, and labels that exclude each other"
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrated(Generic[H]):
+    """A calibrated head, and what the validation rows say about it.
+
+    Attributes:
+        figures: None without validation rows.
+        conformal: nonconformity scores for prediction sets; None without validation rows and for heads that give any
+            number of labels.
+        warnings: reasons not to use the head.
+        notes: how it was calibrated, one sentence each.
+    """
+
+    head: H
+    figures: Figures | None = None
+    conformal: Conformal | None = None
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """The result of training: a calibrated head, what it learned from, and its report."""
+
+    head: Head
+    learned: Learned[Head]
+    conformal: Conformal | None
+    outliers: Outliers
+    report: Report
+
+
+class Kind(ABC, Generic[H]):
+    """A kind of head that can be trained. `ClassKind` and `LabelKind` are the two families.
+
+    Attributes:
+        targets: how many labels a row must have: exactly one, or any number.
+        held_out: name of the held-out training rows in reports, where the task has no validation rows.
+        estimator: class of the estimator.
+        defaults: parameters that differ from the estimator's own defaults.
+        reads: how its rows are read.
+        parallel: true if other processes can gather what it learns from, for one encoder.
+        compare: (estimator, rows, head) → what a fused head is compared with, by split.
+    """
+
+    targets: ClassVar[Literal["one", "any"]]
+    held_out: ClassVar[str]
+    estimator: type[Any]
+    defaults: Mapping[str, Any]
+    reads: type[Rows] = Rows
+    parallel: bool = False
+    compare: Callable[[Any, Rows, Any], dict[str, FusionReport]] | None = None
+
+    def rows(
+        self,
+        store: "Store",
+        task: str,
+        encoders: Sequence[str],
+        snapshot: "Snapshot",
+        *,
+        texts: Texts | None = None,
+        elsewhere: Elsewhere | None = None,
+    ) -> Rows:
+        """The rows of a task, as this kind reads them. Raises NotTrainable for `elsewhere` where it cannot be used."""
+        if elsewhere is not None and not (self.parallel and len(encoders) == 1):
+            raise NotTrainable(
+                "several processes together can learn only heads of kind gaussian on one encoder; learn this head, on "
+                f"{len(encoders)} encoder(s), in one process"
+            )
+        return self.reads(store, task, tuple(encoders), snapshot, texts=texts, elsewhere=elsewhere)
+
+    def train(self, estimator: Any, rows: Rows, parameters: Mapping[str, Any], seed: int) -> Made:
+        """Learn from the training rows, calibrate on validation or held-out rows, and look once at `test`.
+
+        Args:
+            estimator: not fitted; what is chosen on the way is set on it.
+            parameters: of the estimator, as asked for.
+            seed: seed of the bootstrap intervals.
+
+        Raises UnknownTask, UnknownFeatures, NotTrainable, BadParameter.
+        """
+        rows.blocks()  # an unknown encoder is an error before anything that its vectors lack
+        learned = self.learned(estimator, rows)
+        calibrated = self.calibrated(rows, learned, seed)
+        head, exclusive = calibrated.head, self.reads is Rows and rows.one_each
+        if exclusive and any(learned.counts):
+            outliers = learn_outliers(rows, head.classes)
+        else:
+            outliers = Outliers(lacks=NO_LABEL if exclusive else NOT_EXCLUSIVE)
+        validation = "val" if rows.labelled("val").num_rows else self.held_out
+        figures = {validation: calibrated.figures, "test": self.evaluate(rows, head, "test", seed)}
+        found = {split: each for split, each in figures.items() if each}
+        used = {"train": learned.rows} | {
+            split: found[split].rows if split in found else 0 for split in ("val", "test")
+        }
+        report = Report(
+            task=rows.task,
+            kind=head.kind,
+            encoders=tuple(features.name for features in rows.features),
+            parameters=parameters,
+            settings=head.settings(),
+            rows=used,
+            temperature=head.temperature,
+            evaluations=found,
+            warnings=calibrated.warnings,
+            remarks=(*learned.notes, *calibrated.notes, *notes(rows, used, learned, outliers, self.targets)),
+            ood=measure_ood(rows, head, outliers) if exclusive else None,
+            fusion=self.compare(estimator, rows, head) if self.compare else {},
+        )
+        return Made(head, learned, calibrated.conformal, outliers, report)
+
+    @abstractmethod
+    def learned(self, estimator: Any, rows: Rows) -> Learned[H]:
+        """Learn from the training rows, and score rows that the head did not learn from."""
+
+    @abstractmethod
+    def calibrated(self, rows: Rows, learned: Learned[H], seed: int) -> Calibrated[H]:
+        """Calibrate a head on `learned.validated`, and measure it on the same rows."""
+
+    @abstractmethod
+    def evaluate(self, rows: Rows, head: H, split: str, seed: int) -> Figures | None:
+        """The figures of a calibrated head on a split; None if no row has a vector and a class that it knows."""

@@ -1,0 +1,101 @@
+"""Learning from all training rows at once, in memory, and scoring rows that a head did not learn from."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+
+from classifiers.errors import NotTrainable
+from classifiers.evaluation.calibration import fit_temperature, mean_nll
+from classifiers.fit.base import HeadClassifier
+from classifiers.fit.fusion.estimator import FusionClassifier
+from classifiers.fit.gaussian.mixture import MixtureClassifier
+from classifiers.heads.base import Head
+from classifiers.training.present import require_present
+from classifiers.training.rows import Rows, ids_digest
+from classifiers.training.scored import Learned, Scored, scored
+
+AUTO: str = "auto"
+"""Value of a parameter that is chosen on validation rows or folds. Estimators do not know it."""
+
+COMPONENTS = (1, 2, 4)
+"""Numbers of components of a mixture, tried in this order; the first is kept if there is nothing to choose on."""
+
+Without = Callable[[Any, Any, Rows], Head]
+"""(estimator, head that it learned, rows with a fold held out) → the head without that fold. Raises NotTrainable."""
+
+
+def learn_in_memory(estimator: HeadClassifier, rows: Rows, classes: tuple[str, ...]) -> Learned[Head]:
+    """Learn from all training rows at once, which takes n × d × 4 bytes and what the solver adds."""
+    matrix = rows.matrix("train", classes)
+    present, counts = np.unique(matrix.codes, return_counts=True)
+    require_present(rows, classes, present)
+    estimator.set_params(blocks=rows.edges())
+    estimator.fit(matrix.X, np.array(classes)[matrix.codes])
+    return Learned(estimator.head_, tuple(counts.tolist()), len(matrix.ids), ids_digest(matrix.ids), classes)
+
+
+def relearned(estimator: HeadClassifier, head: Head, fold: Rows) -> Head:
+    """The head learned anew without a fold, for heads from which no row can be taken away. Raises NotTrainable."""
+    return learn_in_memory(clone(estimator), fold, head.classes).head
+
+
+def validated_rows(without: Without, estimator: HeadClassifier, rows: Rows, head: Head) -> list[Scored]:
+    """The validation rows of `rows`, under heads that did not learn from them.
+
+    If the task has validation rows, that is `head` itself, which `estimator` learned. Otherwise the training rows are
+    held out fold by fold, and heads learned from the other folds with the same settings score them. Empty if there
+    are too few rows for that.
+    """
+    parts: list[Scored] = []
+    for view in rows.validations():
+        try:
+            tested = head if view is rows else without(estimator, head, view)
+        except NotTrainable:
+            return []
+        parts += [part.aligned(tested.classes, head.classes) for part in scored(view, tested, "val")]
+    return parts
+
+
+def learn_mixture(estimator: MixtureClassifier, rows: Rows, classes: tuple[str, ...]) -> Learned[Head]:
+    """Learn with the number of components that does best on validation rows or folds, unless one is given."""
+    return learn_best("components", COMPONENTS, estimator, rows, classes)
+
+
+def learn_best(
+    name: str, values: Sequence[Any], estimator: HeadClassifier, rows: Rows, classes: tuple[str, ...]
+) -> Learned[Head]:
+    """Learn with the value of a parameter that has the least NLL after temperature on validation rows or folds.
+
+    Learns with the estimator's own value unless that is `AUTO`, and with the first if there is nothing to choose on.
+    Among equals the first is chosen.
+    """
+    if estimator.get_params()[name] != AUTO:
+        return learn_in_memory(estimator, rows, classes)
+    found: list[tuple[float, int, Learned[Head]]] = []
+    for number, value in enumerate(values):
+        learned = learn_in_memory(estimator.set_params(**{name: value}), rows, classes)
+        parts = validated_rows(relearned, estimator, rows, learned.head)
+        if not parts:
+            return learned
+        whole = Scored.concatenate(parts)
+        nll = mean_nll(whole.scores, whole.truth, fit_temperature(whole.scores, whole.truth))
+        found.append((nll, number, replace(learned, validated=parts)))
+    _, number, learned = min(found, key=lambda each: each[:2])
+    estimator.set_params(**{name: values[number]})
+    return learned
+
+
+def learn_fusion(estimator: FusionClassifier, rows: Rows, classes: tuple[str, ...]) -> Learned[Head]:
+    """Learn a fused head; without validation rows it is calibrated on the scores that its rule was fitted on.
+
+    No member has seen those rows, and the rule learns a few numbers from hundreds of rows, so one row hardly changes
+    them. Fusing anew fold by fold would take five times as long.
+    """
+    learned = learn_in_memory(estimator, rows, classes)
+    if rows.labelled("val").num_rows or not rows.validations() or not estimator.measured_.any():
+        return learned
+    measured, codes = estimator.measured_, estimator.out_of_fold_.codes
+    return replace(learned, validated=[Scored(estimator.fused_[measured], codes[measured])], unseen=False)

@@ -1,0 +1,83 @@
+"""Linear heads from a store: the penalty on their weights is chosen on validation rows or folds."""
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+
+from classifiers.errors import NotTrainable
+from classifiers.evaluation.calibration import fit_temperature, mean_nll
+from classifiers.fit.linear import LinearClassifier
+from classifiers.heads.base import Head
+from classifiers.heads.linear import LinearHead
+from classifiers.training.learn import AUTO, learn_in_memory
+from classifiers.training.present import require_present
+from classifiers.training.rows import Rows
+from classifiers.training.scored import Learned, Scored
+from classifiers.training.streamed import tuning_rows
+
+GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2)
+"""Values of C that are tried, the cheapest first: the larger C, the more steps a fit takes."""
+
+UNCHOSEN = 1e-2
+"""C if there is nothing to choose on."""
+
+PATIENCE = 2
+"""The search stops after so many values in a row that are worse than the best."""
+
+
+def learn_linear(estimator: LinearClassifier, rows: Rows, classes: tuple[str, ...]) -> Learned[Head]:
+    """Learn with the C that has the least NLL after temperature on validation rows or folds, unless one is given."""
+    if estimator.get_params()["C"] != AUTO:
+        return learn_in_memory(estimator, rows, classes)
+    C = choose_penalty(estimator, rows, classes)
+    learned = learn_in_memory(estimator.set_params(C=C), rows, classes)
+    head = estimator.head_
+    chosen = LinearHead(head.classes, head.W, head.b, head.transform, chosen={"C": C})
+    return replace(learned, head=chosen)
+
+
+def choose_penalty(estimator: LinearClassifier, rows: Rows, classes: tuple[str, ...]) -> float:
+    """The best C of `GRID`; `UNCHOSEN` if there are too few rows to choose on. Raises NoVectors."""
+    found: list[list[Scored]] = []
+    for view in rows.validations():
+        try:
+            found.append(list(path(clone(estimator), view, classes)))
+        except NotTrainable:
+            return UNCHOSEN
+    tried = zip(*filter(None, found), strict=False)  # as many values as were tried on all folds
+    measured = [nll(Scored.concatenate(parts)) for parts in tried]
+    return GRID[int(np.argmin(measured))] if measured else UNCHOSEN
+
+
+def path(estimator: LinearClassifier, view: Rows, classes: tuple[str, ...]) -> Iterator[Scored]:
+    """The first validation rows (see `streamed.TUNING_ROWS`) under a head of each C, with a column for every class.
+
+    Each fit starts at the solution before. Stops after `PATIENCE` values that are worse than the best. Empty if there
+    is no validation row.
+    """
+    matrix = view.matrix("train", classes)
+    present = require_present(view, classes, np.unique(matrix.codes))
+    X, codes = tuning_rows(view, present)
+    X, codes = X[codes >= 0], codes[codes >= 0]
+    if not len(codes):
+        return
+    estimator.set_params(blocks=view.edges())
+    best, worse = np.inf, 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a fit that is not finished is judged like any other
+        for fitted in estimator.path(matrix.X, np.array(classes)[matrix.codes], GRID):
+            scored = Scored(fitted.head_.scores(X), codes)
+            yield scored.aligned(present, classes)
+            now = nll(scored)
+            best, worse = min(best, now), worse + 1 if now > best else 0
+            if worse == PATIENCE:
+                return
+
+
+def nll(scored: Scored) -> float:
+    """The NLL at the best temperature, n ≥ 1."""
+    return mean_nll(scored.scores, scored.truth, fit_temperature(scored.scores, scored.truth))

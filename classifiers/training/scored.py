@@ -1,0 +1,83 @@
+"""Rows under a head, and what an estimator learned from the training rows."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifiers.heads.base import Head
+from classifiers.training.rows import Rows
+
+H_co = TypeVar("H_co", bound=Head, covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Some rows under a head.
+
+    Attributes:
+        scores: before temperature, float32 (n, outputs).
+        truth: column of the true class, (n,); for rows with any number of labels, true where a row has one, (n, L).
+    """
+
+    scores: NDArray[np.float32]
+    truth: NDArray[Any]
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Self]) -> Self:
+        """The rows of all parts, in order; at least one part."""
+        return cls(np.concatenate([part.scores for part in parts]), np.concatenate([part.truth for part in parts]))
+
+    def aligned(self, own: Sequence[str], wanted: Sequence[str]) -> "Scored":
+        """Rows with one class each, with a column for every class of `wanted`: -inf where the head does not know it.
+
+        Args:
+            own: classes of the head, sorted.
+            wanted: sorted; contains all of `own`.
+        """
+        columns = np.searchsorted(np.array(wanted), np.array(own))
+        scores = np.full((len(self.scores), len(wanted)), -np.inf, np.float32)
+        scores[:, columns] = self.scores
+        return Scored(scores, columns[self.truth])
+
+
+def scored(rows: Rows, head: Head, split: str) -> Iterator[Scored]:
+    """Score the rows of a split that have one class each, batch by batch; rows of unknown classes are left out."""
+    for _, X, codes in rows.batches(split, head.classes):
+        known = codes >= 0
+        if known.any():
+            yield Scored(head.scores(X[known]), codes[known])
+
+
+def scored_labels(rows: Rows, head: Head, split: str) -> list[Scored]:
+    """Score the rows of a split that have any number of labels; vectors are read in parts and not kept."""
+    return [Scored(head.scores(part.X), part.Y) for part in rows.parts(split, head.classes) if part.ids]
+
+
+@dataclass(frozen=True, slots=True)
+class Learned(Generic[H_co]):
+    """A fitted head, and what was found while learning.
+
+    Attributes:
+        head: not calibrated.
+        counts: training rows of each of its classes or labels; zeros for a head that learned from no row.
+        rows: number of training rows that it learned from.
+        training_ids: digest of their ids.
+        asked: classes or labels that it was to learn; the head knows those that have training rows.
+        validated: validation rows, or held-out training rows under heads learned like it. Empty if there are none;
+            None if they are still to be scored.
+        unseen: False if a part of the head was fitted on the rows in `validated`: good enough for a temperature, not
+            for comparing heads.
+        notes: what a reader of the report must know, one sentence each.
+    """
+
+    head: H_co
+    counts: tuple[int, ...]
+    rows: int
+    training_ids: str
+    asked: tuple[str, ...]
+    validated: Sequence[Scored] | None = None
+    unseen: bool = True
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,74 @@
+"""The message for a task whose assets have no vectors: missing vectors, or assets that the encoder does not take."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from helpers.toys import spec_of, text_side
+
+from classifiers.compare.candidates import parse_lines, with_controls
+from classifiers.compare.run import run, start
+from classifiers.errors import MODALITIES, NoVectors
+from classifiers.published.registry import Registry
+from classifiers.training.kinds import CLASS_KINDS
+from classifiers.training.pipeline import train
+from embedder import spec
+from embedder.registry import names
+from store import Asset, Label, asset_id
+
+IMAGES = spec.ImagePreprocessing(
+    size=8, resize=8, interpolation="bicubic", crop="centre", mean=(0.5,) * 3, std=(0.5,) * 3
+)
+
+
+@pytest.fixture
+def sounds(store):
+    """Forty labelled sounds, and an encoder for images that is named like a real one."""
+    contents = [f"sound {i}".encode() for i in range(40)]
+    assets = [Asset(asset_id(data), f"mem/{i}", "audio", "audio/wav", content=data) for i, data in enumerate(contents)]
+    store.assets.add(assets)
+    store.ensure_features("lite0", replace(spec_of(12), image=IMAGES), np.eye(2, 12, dtype=np.float32))
+    store.labels.put("calls", [Label(each.id, ["cat" if i % 2 else "dog"], "train") for i, each in enumerate(assets)])
+    return store
+
+
+@pytest.mark.parametrize("kind", [*CLASS_KINDS, "labelwise"])
+def test_sounds_without_vectors_are_named_with_an_encoder_that_takes_them(sounds, tmp_path, kind):
+    params = {"blend": 0.3} if kind == "zeroshot" else {}
+    with pytest.raises(
+        NoVectors, match=r"are sounds \(audio\), which lite0 does not take: .* e\.g\. melstat$"
+    ) as found:
+        train(
+            sounds,
+            Registry(tmp_path),
+            task="calls",
+            encoders=["lite0"],
+            name="x",
+            kind=kind,
+            params=params,
+            texts=text_side,
+        )
+    assert found.value.refused == {"lite0": ("audio",)}
+    assert "backfill" not in str(found.value)
+
+
+def test_a_comparison_says_it_too(sounds, tmp_path):
+    candidates = with_controls(parse_lines(["gaussian", "gaussian project=pca", "linear norm=unit"], ["lite0"]))
+    comparison = start(sounds, tmp_path / "it", task="calls", encoders=["lite0"], candidates=candidates)
+    run(comparison)
+    assert set(comparison.failed) == {each.label for each in candidates}
+    assert all("sounds (audio), which lite0 does not take" in reason for reason in comparison.failed.values())
+
+
+def test_images_that_are_not_embedded_yet_are_no_fault_of_the_encoder(store, tmp_path):
+    assets = [Asset(asset_id(data), "mem", "image", "image/png", content=data) for data in (b"a", b"b", b"c", b"d")]
+    store.assets.add(assets)
+    store.ensure_features("lite0", replace(spec_of(12), image=IMAGES), np.eye(2, 12, dtype=np.float32))
+    store.labels.put("few", [Label(each.id, [str(i % 2)], "train") for i, each in enumerate(assets)])
+    with pytest.raises(NoVectors, match=r"embed its assets with that encoder first$"):
+        train(store, Registry(tmp_path), task="few", encoders=["lite0"], name="x")
+
+
+def test_the_encoders_that_are_recommended_exist():
+    assert set(MODALITIES) == set(spec.MODALITIES)
+    assert {encoder for _, encoder in MODALITIES.values()} <= set(names())
