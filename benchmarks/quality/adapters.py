@@ -17,8 +17,8 @@ from benchmarks.quality.gaussians import Right, points, validation_nll
 from benchmarks.quality.study import Finding, Study, Table
 from benchmarks.quality.vectors import Vectors, paired_interval
 from classifiers.clustering.clusters import Clustering, centred
+from classifiers.clustering.kmeans import adapter_clusters, fit_centres
 from classifiers.fit.discrimination.adapter import fit_adapter
-from classifiers.fit.discrimination.clustering import adapter_clusters, fit_centres
 from classifiers.fit.discrimination.recipe import Recipe
 from classifiers.fit.held_out import stratified_folds
 from classifiers.fit.linear import LinearClassifier

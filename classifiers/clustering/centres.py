@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifiers.clustering.clusters import Clustering
+from classifiers.clustering.kmeans import FEW_PER_CENTRE, ITERATIONS, MOST_PER_CENTRE, fit_centres
 from classifiers.clustering.unlabelled import Unlabelled
 from classifiers.errors import BadClustering, NotTrainable
-from classifiers.fit.discrimination.clustering import FEW_PER_CENTRE, ITERATIONS, MOST_PER_CENTRE, fit_centres
 from classifiers.training.rows import ids_digest
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Clusterings: centres on the unit sphere, which rows are nearest to which of them, and the folder that keeps them.
 
-NumPy only. How centres are found is in `classifiers.fit.discrimination.clustering`.
+NumPy only. How centres are found is in `classifiers.clustering.kmeans`.
 """
 
 import hashlib

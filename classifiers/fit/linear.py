@@ -10,8 +10,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import validate_data
 
 from classifiers.errors import BadParameter
-from classifiers.fit.base import HeadClassifier, encode, names
-from classifiers.fit.gaussian.parameters import check_weights
+from classifiers.fit.base import HeadClassifier, check_weights, encode, names
 from classifiers.fit.transform import Projection, TransformPlan
 from classifiers.heads.linear import LinearHead
 

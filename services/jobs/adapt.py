@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from classifiers.clustering.centres import find_centres, load_centres
 from classifiers.clustering.clusters import Clustering, centred
+from classifiers.clustering.kmeans import MOST_PER_CENTRE, adapter_clusters
 from classifiers.clustering.unlabelled import Unlabelled
-from classifiers.fit.discrimination.clustering import MOST_PER_CENTRE, adapter_clusters
 from classifiers.fit.discrimination.recipe import Recipe
 from classifiers.published.manifest import package_versions
 from embedder.derived.adapter import Adapter

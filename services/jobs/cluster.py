@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from classifiers.clustering.browse import Browsing, Comparison, agreement, overlap, to_json, to_markdown, typical
 from classifiers.clustering.centres import find_centres
 from classifiers.clustering.clusters import Clustering
+from classifiers.clustering.kmeans import default_clusters
 from classifiers.clustering.unlabelled import SOURCE, Unlabelled
 from classifiers.errors import BadClustering, UnknownClustering
-from classifiers.fit.discrimination.clustering import default_clusters
 from classifiers.published.registry import check_name
 from store import Label, Store
 from store.errors import BadLabels, UnknownTask

@@ -9,9 +9,9 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
-from classifiers.fit.base import HeadClassifier, encode, names, require_classes
+from classifiers.fit.base import HeadClassifier, check_weights, encode, names, require_classes
 from classifiers.fit.gaussian.parallel import Batch, Gathering, factorising, gather, shares
-from classifiers.fit.gaussian.parameters import check_covariance, check_weights, known_classes, priors_of
+from classifiers.fit.gaussian.parameters import check_covariance, known_classes, priors_of
 from classifiers.fit.gaussian.shrinkage import ledoit_wolf
 from classifiers.fit.transform import Projection, TransformPlan
 from classifiers.heads.gaussian.covariance import MOMENTS, Covariance, require_room

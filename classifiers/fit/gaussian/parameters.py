@@ -59,17 +59,3 @@ def known_classes(given: ArrayLike | None, known: NDArray[Any] | None) -> NDArra
     if given is not None and not np.array_equal(np.unique(np.asarray(given)), known):
         raise ValueError(f"classes changed between calls of partial_fit; they were {known.tolist()[:20]}")
     return known
-
-
-def check_weights(sample_weight: ArrayLike | None, rows: int) -> NDArray[np.float64] | None:
-    """Weights (n,) in float64, or None. Raises ValueError for another shape, and for weights that are no weights."""
-    if sample_weight is None:
-        return None
-    weights = np.asarray(sample_weight, dtype=np.float64)
-    if weights.shape != (rows,):
-        raise ValueError(f"sample_weight must have shape ({rows},), got {weights.shape}")
-    if not np.isfinite(weights).all() or (weights < 0).any():
-        raise ValueError("sample_weight must be finite and not negative")
-    if not weights.any():
-        raise ValueError("sample_weight is zero for every row: there is nothing to learn from")
-    return weights

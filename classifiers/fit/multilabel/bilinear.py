@@ -75,7 +75,8 @@ class BilinearClassifier(LabelsEstimator):
             BadParameter: see the class.
         """
         # torch takes a second to import, which the other kinds need not pay
-        from classifiers.fit.multilabel.bilinear_training import train
+        from classifiers.fit.descent import Schedule
+        from classifiers.fit.multilabel.bilinear_training import BilinearPlan, train
 
         vectors = validate_data(self, X, dtype=np.float32)
         there, names = check_labels(Y, len(vectors), classes)
@@ -83,7 +84,9 @@ class BilinearClassifier(LabelsEstimator):
         self._check(vectors.shape[1], texts.shape[1])
         centre = vectors.mean(axis=0, dtype=np.float64).astype(np.float32) if self.centre else None
         units = unit_rows(vectors if centre is None else vectors - centre)
-        arrays, self.epoch_, self.judged_ = train(self, units, there, texts, hold_out(there, self.held_out, self.seed))
+        schedule = Schedule(epochs=self.epochs, batch=self.batch, learning_rate=self.learning_rate)
+        plan = BilinearPlan(rank=self.rank, loss=self.loss, shared=self.shared, seed=self.seed, schedule=schedule)
+        arrays, self.epoch_, self.judged_ = train(plan, units, there, texts, hold_out(there, self.held_out, self.seed))
         arrays |= {"text": texts, "centre": np.zeros(units.shape[1], np.float32) if centre is None else centre}
         self.classes_, self.head_ = class_names(names, classes), BilinearHead(names, arrays, self.shared)
         return self

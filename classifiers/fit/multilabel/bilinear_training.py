@@ -1,7 +1,8 @@
 """Gradient descent for bilinear heads."""
 
 import math
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,16 +14,25 @@ from classifiers.fit.descent import Parameters, Schedule, descend
 from classifiers.fit.multilabel.base import log_odds
 from classifiers.fit.multilabel.losses import asymmetric_loss, zlpr_loss
 
-if TYPE_CHECKING:
-    from classifiers.fit.multilabel.bilinear import BilinearClassifier
-
 FIRST_SCALE = 20.0
-"""Of the cosines: pictures and texts rarely have one above 0.3, so scores begin within a few units of each other."""
+"""Initial scale of the cosines. Cosines of images with texts are rarely above 0.3, so all first scores lie within a
+few units of each other."""
 LOSSES = {"asl": asymmetric_loss, "zlpr": zlpr_loss}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BilinearPlan:
+    """The hyper-parameters of a bilinear head's training; `BilinearClassifier` explains each."""
+
+    rank: int
+    loss: Literal["asl", "zlpr"]
+    shared: bool
+    seed: int
+    schedule: Schedule
+
+
 def train(
-    plan: "BilinearClassifier",
+    plan: BilinearPlan,
     units: NDArray[np.float32],
     labels: NDArray[np.bool_],
     text: NDArray[np.float32],
@@ -51,15 +61,14 @@ def train(
     def judge(p: Parameters) -> float:
         return mean_average_precision(scores(p, torch.from_numpy(held)).numpy(), labels[held])
 
-    schedule = Schedule(epochs=plan.epochs, batch=plan.batch, learning_rate=plan.learning_rate)
-    found = descend(learned, loss, len(learning), schedule, random, judge if len(held) else None)
+    found = descend(learned, loss, len(learning), plan.schedule, random, judge if len(held) else None)
     arrays = {name: tensor.detach().numpy() for name, tensor in found.parameters.items()}
     arrays["scale"] = np.exp(arrays.pop("log_scale"))
     return arrays, found.epoch, found.judged
 
 
 def start(
-    plan: "BilinearClassifier",
+    plan: BilinearPlan,
     units: NDArray[np.float32],
     labels: NDArray[np.bool_],
     text: NDArray[np.float32],

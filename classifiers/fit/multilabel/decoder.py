@@ -1,7 +1,7 @@
 """CLIP-Decoder on stored tokens, as an estimator that yields a `DecoderHead`."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,6 +18,9 @@ from classifiers.fit.multilabel.base import (
 )
 from classifiers.heads.multilabel.decoder import DecoderHead, require_tokens
 from classifiers.heads.text import check_text
+
+if TYPE_CHECKING:
+    from classifiers.fit.multilabel.decoder_training import DecoderPlan
 
 Queries = Literal["text", "groups"]
 
@@ -121,10 +124,26 @@ class DecoderClassifier(LabelsEstimator):
         sets, which = label_sets(there)
         sentences = None if texts is None or not self.alpha else check_sentences(set_text, sets, texts)
         split = hold_out(there, self.held_out, self.seed)
-        arrays, self.epoch_, self.judged_ = train(self, tokens, there, texts, sentences, which, split)
+        arrays, self.epoch_, self.judged_ = train(self._plan(), tokens, there, texts, sentences, which, split)
         self.classes_ = class_names(names, classes)
         self.head_ = DecoderHead(names, arrays, require_tokens(tokens.shape[1:]), self.heads)
         return self
+
+    def _plan(self) -> "DecoderPlan":
+        from classifiers.fit.descent import Schedule
+        from classifiers.fit.multilabel.decoder_training import DecoderPlan
+
+        return DecoderPlan(
+            queries=self.queries,
+            width=self.width,
+            heads=self.heads,
+            hidden=self.hidden,
+            dropout=self.dropout,
+            alpha=self.alpha,
+            beta=self.beta,
+            seed=self.seed,
+            schedule=Schedule(epochs=self.epochs, batch=self.batch, learning_rate=self.learning_rate),
+        )
 
     def _check(self, text: bool) -> None:
         if self.queries not in get_args(Queries):

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -18,9 +18,6 @@ from classifiers.fit.multilabel.base import log_odds
 from classifiers.fit.multilabel.decoder_layer import Parameters, decode, dropout, embed
 from classifiers.fit.multilabel.losses import asymmetric_loss, clip_loss
 
-if TYPE_CHECKING:
-    from classifiers.fit.multilabel.decoder import DecoderClassifier
-
 MOST_GROUPS = 100
 """Group queries, as in the paper."""
 FIRST_TEMPERATURE, HIGHEST_SCALE = 0.07, 100.0
@@ -29,6 +26,21 @@ FROZEN = ("queries", "text")
 ALIGNMENT = ("align_image", "align_text", "align_scale")
 ROWS_AT_ONCE = 64
 Arrays = dict[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecoderPlan:
+    """The hyper-parameters of a decoder's training; `DecoderClassifier` explains each."""
+
+    queries: Literal["text", "groups"]
+    width: int
+    heads: int
+    hidden: int
+    dropout: float
+    alpha: float
+    beta: float
+    seed: int
+    schedule: Schedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +77,7 @@ class Scaling:
 
 
 def train(
-    plan: "DecoderClassifier",
+    plan: DecoderPlan,
     tokens: NDArray[Any],
     labels: NDArray[np.bool_],
     text: NDArray[np.float32] | None,
@@ -103,8 +115,7 @@ def train(
         scored = [decode(p | average, embed(average, scale_tokens(tokens[rows])), plan.heads) for rows in parts]
         return mean_average_precision(torch.cat(scored).numpy(), labels[held])
 
-    schedule = Schedule(epochs=plan.epochs, batch=plan.batch, learning_rate=plan.learning_rate)
-    found = descend(learned, loss, len(learning), schedule, random, judge if len(held) else None)
+    found = descend(learned, loss, len(learning), plan.schedule, random, judge if len(held) else None)
     kept = {name: tensor.detach().numpy() for name, tensor in (p | found.parameters).items() if name not in ALIGNMENT}
     kept["embed_W"], kept["embed_b"] = scale_tokens.folded(kept["embed_W"], kept["embed_b"])
     if text is not None and scale_text is not None:
@@ -118,7 +129,7 @@ def draw(random: Generator, *shape: int) -> Tensor:
     return torch.randn(*shape, generator=random) * math.sqrt(2.0 / (shape[-1] + shape[-2]))
 
 
-def start(plan: "DecoderClassifier", F: int, labels: NDArray[np.bool_], random: Generator) -> Parameters:
+def start(plan: DecoderPlan, F: int, labels: NDArray[np.bool_], random: Generator) -> Parameters:
     """The first weights: Xavier-normal matrices, biases 0, and of group queries the outputs' at the log odds."""
     D, H, L = plan.width, plan.hidden, labels.shape[1]
     p = {"embed_W": draw(random, D, F), "embed_b": torch.zeros(D)}

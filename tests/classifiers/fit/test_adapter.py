@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from classifiers.clustering.clusters import Clustering, centred
+from classifiers.clustering.kmeans import fit_centres
 from classifiers.errors import BadParameter, NotTrainable, UnknownParameter
 from classifiers.fit.discrimination.adapter import _Model, fit_adapter, principal_axes
-from classifiers.fit.discrimination.clustering import fit_centres
 from classifiers.fit.discrimination.recipe import LOSSES, Recipe
 from embedder.derived.adapter import Adapter
 
