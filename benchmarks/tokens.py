@@ -22,7 +22,7 @@ from classifiers.evaluation.label_figures import evaluate_labels
 from classifiers.fit.multilabel.labelwise import LabelwiseClassifier
 from embedder import registry
 from embedder.derived.stored import StoredAdapter
-from services.jobs.condense import Wanted, condense
+from services.jobs.condense import CondenseRequest, condense
 from services.settings import Settings
 from store import Store
 
@@ -50,7 +50,7 @@ def main() -> None:
     for pool, components in WAYS:
         told, some = "whole", pictures
         if (pool, components) != (1, None):
-            wanted = Wanted(pool=pool, components=components, rows_of=options.task)
+            wanted = CondenseRequest(pool=pool, components=components, rows_of=options.task)
             made = condense(store, encoder, wanted, options.work / "adapters")
             condenser = StoredAdapter.load(made.path).adapter
             parts = np.array_split(pictures.tokens, math.ceil(len(pictures.tokens) / zero_shot.READ_ROWS))

@@ -4,7 +4,7 @@ From arrays alone; JSON for programs, Markdown for people. No times: the same ro
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -12,56 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from classifiers.clustering.agreement import Comparison
+from classifiers.clustering.assignment import Assignment
+from classifiers.clustering.clusters import Clustering
 from classifiers.evaluation.reports.report import cell
+
+EXAMPLES = 9
+"""Typical assets of each cluster in the report."""
 
 MOST_CLUSTERS = 40
 """Clusters in the Markdown, largest first; the JSON has them all."""
 _CELLS = 1 << 22
-
-
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """How well clusters agree with the labels of a task.
-
-    Attributes:
-        rows, classes: that were compared.
-        purity: share of rows whose class is the commonest of their cluster. More clusters, more purity: compare only
-            at one number of clusters.
-        nmi: mutual information over the mean of both entropies, 0…1.
-        majority: the commonest class of each cluster, (k,), -1 for a cluster without a labelled row.
-        share: of that class in the cluster, (k,).
-    """
-
-    rows: int
-    classes: int
-    purity: float
-    nmi: float
-    majority: NDArray[np.int64]
-    share: NDArray[np.float64]
-
-
-def agreement(codes: NDArray[np.int64], truth: NDArray[np.int64], clusters: int, classes: int) -> Agreement:
-    """Of cluster codes (n,) in 0…k-1 and class codes (n,) in 0…classes-1, n ≥ 1."""
-    table = np.bincount(codes * classes + truth, minlength=clusters * classes).reshape(clusters, classes)
-    sizes, most = table.sum(axis=1), table.max(axis=1)
-    rows, columns = sizes / len(codes), table.sum(axis=0) / len(codes)
-    i, j = np.nonzero(table)
-    p = table[i, j] / len(codes)
-    mutual = float((p * np.log(p / (rows[i] * columns[j]))).sum())
-    entropy = (_entropy(rows) + _entropy(columns)) / 2
-    return Agreement(
-        rows=len(codes),
-        classes=int(np.count_nonzero(columns)),
-        purity=float(most.sum() / len(codes)),
-        nmi=max(0.0, mutual) / entropy if entropy else 1.0,
-        majority=np.where(sizes > 0, table.argmax(axis=1), -1),
-        share=np.divide(most, sizes, out=np.zeros(clusters), where=sizes > 0),
-    )
-
-
-def _entropy(p: NDArray[np.float64]) -> float:
-    filled = p[p > 0]
-    return float(-(filled * np.log(filled)).sum())
 
 
 def overlap(centres: NDArray[np.float32], codes: NDArray[np.int64], kept: NDArray[np.int64]) -> float | None:
@@ -88,15 +49,6 @@ def typical(codes: NDArray[np.int64], cosines: NDArray[np.float32], clusters: in
     order = np.lexsort((-cosines, codes))
     starts = np.searchsorted(codes[order], np.arange(clusters + 1)).tolist()
     return [order[a : min(a + count, b)].tolist() for a, b in pairwise(starts)]
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """The agreement with a task, and the names of its classes, (classes,)."""
-
-    task: str
-    classes: Sequence[str]
-    found: Agreement
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +117,34 @@ class Browsing:
             for each, code, share in zip(found, agreed.majority.tolist(), agreed.share.tolist(), strict=True):
                 each |= {"majority": classes[code] if code >= 0 else None, "purity": share}
         return found
+
+
+def browse(
+    name: str, made: Clustering, assigned: Assignment, uris: Callable[[Sequence[str]], Mapping[str, str]]
+) -> Browsing:
+    """Gather the figures and the typical assets of a clustering.
+
+    Args:
+        uris: ids of assets → their URIs by id; assets without one are shown with an empty URI.
+    """
+    codes, cosines = assigned.codes[:, 0], assigned.cosines[:, 0]
+    rows = typical(codes, cosines, len(made), EXAMPLES)
+    known = uris(sorted({assigned.ids[row] for some in rows for row in some}))
+    return Browsing(
+        name=name,
+        encoder=made.encoder,
+        record=made.record,
+        labels=made.labels,
+        codes=assigned.codes,
+        cosines=assigned.cosines,
+        kept=assigned.kept,
+        overlap=overlap(made.centres, assigned.codes, assigned.kept),
+        apart=overlap(made.centres, np.arange(len(made))[None], np.array([len(made)])),
+        examples=[
+            [(assigned.ids[row], known.get(assigned.ids[row], ""), float(cosines[row])) for row in some]
+            for some in rows
+        ],
+    )
 
 
 def to_json(found: Browsing) -> str:

@@ -5,8 +5,6 @@ NumPy only. How centres are found is in `classifiers.clustering.kmeans`.
 
 import hashlib
 import json
-import shutil
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,8 +19,8 @@ from safetensors.numpy import save as save_arrays
 from classifiers.errors import BadClustering, NotTrainable, UnknownClustering
 from classifiers.heads.base import check_vectors
 from classifiers.heads.transform import unit_rows
-from classifiers.published.artifact import sync_folder, write
 from classifiers.published.registry import NAME, check_name
+from embedder import folders
 
 FORMAT = 1
 _MANIFEST, _ARRAYS = "clustering.json", "clustering.safetensors"
@@ -89,13 +87,7 @@ class Clustering:
             "record": dict(self.record),
         }
         text = json.dumps(manifest, indent=2, ensure_ascii=False)
-        fresh, old = (root / f".{uuid.uuid4().hex}" for _ in range(2))
-        write(fresh, {**(files or {}), _ARRAYS: arrays, _MANIFEST: text.encode()})
-        if target.exists():
-            target.rename(old)
-        fresh.rename(target)
-        sync_folder(root)
-        shutil.rmtree(old, ignore_errors=True)
+        folders.write_whole(target, {**(files or {}), _ARRAYS: arrays, _MANIFEST: text.encode()}, replace=True)
         return target
 
     @classmethod

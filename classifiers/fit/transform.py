@@ -120,3 +120,23 @@ def principal_components(covariance: NDArray[np.float64], dims: float, whiten: b
     signs = np.where(np.abs(vectors.min(axis=0)) > vectors.max(axis=0), -1.0, 1.0)  # the same on every machine
     kept = (vectors * signs)[:, :count]
     return kept / np.sqrt(values[:count]) if whiten else kept
+
+
+def token_components(statistics: GaussianStatistics, dims: float) -> tuple[float, dict[str, NDArray[np.float32]]]:
+    """Principal components of tokens: the share of the variance that they keep, and the arrays of a condenser.
+
+    Args:
+        statistics: of all tokens, (F) numbers each, in one class.
+        dims: as for `principal_components`.
+
+    Returns:
+        The share, and float32 arrays `mean` (F,) and `components` (m, F).
+
+    Raises NotTrainable for fewer than two tokens, and as `principal_components` does.
+    """
+    if statistics.rows < 2:
+        raise NotTrainable("no image whose vector is stored can be read; ingest and backfill readable images first")
+    covariance = statistics.total_covariance()
+    axes = principal_components(covariance, dims, whiten=False)
+    kept = float(np.einsum("fc,fg,gc->", axes, covariance, axes, optimize=True) / np.trace(covariance))
+    return kept, {"mean": statistics.centre().astype(np.float32), "components": axes.T.astype(np.float32)}

@@ -236,5 +236,5 @@ def loss(network: nn.Module, X: Tensor, y: Tensor) -> Tensor:
 @torch.no_grad()
 def total_loss(network: nn.Module, X: Tensor, y: Tensor) -> float:
     """The loss of any number of rows, without gradients, a batch at a time."""
-    batches = zip(X.split(BATCH_ROWS), y.split(BATCH_ROWS), strict=True)
-    return sum(len(some) * loss(network, some, true).item() for some, true in batches) / len(X)
+    parts = [slice(first, first + BATCH_ROWS) for first in range(0, len(X), BATCH_ROWS)]
+    return sum(len(y[part]) * loss(network, X[part], y[part]).item() for part in parts) / len(X)

@@ -6,7 +6,8 @@ import pytest
 from sklearn.metrics import homogeneity_score, normalized_mutual_info_score
 
 from classifiers.clustering import kmeans
-from classifiers.clustering.browse import agreement, overlap, typical
+from classifiers.clustering.agreement import agreement
+from classifiers.clustering.browse import overlap, typical
 from classifiers.clustering.clusters import Clustering, centred, names, nearest
 from classifiers.clustering.kmeans import (
     ALIKE,
