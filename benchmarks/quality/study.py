@@ -80,8 +80,9 @@ class Study:
         name: unique.
         module: `__file__` of the code that measures.
         data: digest of the vectors, labels and splits that `run` looks at.
-        settings: everything else that its outcome depends on: seeds, grids, limits.
-        run: → its findings and tables.
+        run: measures, and returns findings and tables.
+        settings: everything else that the outcome depends on: seeds, grids, limits.
+        remarks: {claim: a sentence that the page shows beside the verdicts on it}.
     """
 
     paper: str
@@ -90,6 +91,7 @@ class Study:
     data: str
     run: Callable[[], tuple[Sequence[Finding], Sequence[Table]]] = field(repr=False)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    remarks: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:

@@ -38,20 +38,24 @@ def train(
     text: NDArray[np.float32],
     split: tuple[NDArray[np.int64], NDArray[np.int64]],
 ) -> tuple[dict[str, NDArray[np.float32]], int, tuple[float, ...]]:
-    """The learned arrays of a `BilinearHead`, the epoch that they are of, and the judge's figures.
+    """Return the learned arrays of a `BilinearHead`, the number of the epoch they come from, and the judge's figures.
 
     Args:
-        units: rows of norm 1, (n, d); `labels` (n, L); `text` of norm 1, (L, t).
-        split: rows to learn from, and rows held out.
+        units: vectors of norm 1, (n, d).
+        labels: the labels of each row, (n, L).
+        text: text vectors of norm 1, (L, t).
+        split: numbers of the training rows, and of the held-out rows.
+
+    Raises NotTrainable when the loss is not finite.
     """
     learning, held = split
-    pictures, texts, there = torch.from_numpy(units), torch.from_numpy(text), torch.from_numpy(labels)
+    images, texts, there = torch.from_numpy(units), torch.from_numpy(text), torch.from_numpy(labels)
     random = Generator().manual_seed(plan.seed)
     learned = start(plan, units[learning], labels[learning], text, random)
 
     def scores(p: Parameters, rows: Tensor) -> Tensor:
         turned = (texts @ p["right"]) @ p["left"].T
-        return p["log_scale"].exp() * (pictures[rows] @ (texts + turned if plan.shared else turned).T) + p["bias"]
+        return p["log_scale"].exp() * (images[rows] @ (texts + turned if plan.shared else turned).T) + p["bias"]
 
     def loss(chosen: Tensor) -> Tensor:
         rows = torch.from_numpy(learning)[chosen]
@@ -74,7 +78,7 @@ def start(
     text: NDArray[np.float32],
     random: Generator,
 ) -> Parameters:
-    """W = I, or small random where spaces differ; the bias such that the mean score is the labels' mean log odds."""
+    """The first weights: W = I, or random for two spaces; the bias makes the mean score the labels' mean log odds."""
     (d, t), r = (units.shape[1], text.shape[1]), plan.rank
     left = torch.randn(d, r, generator=random) / math.sqrt(d)
     right = torch.zeros(t, r) if plan.shared else torch.randn(t, r, generator=random) / math.sqrt(t)

@@ -91,7 +91,7 @@ def test_positives_must_leave_a_negative():
     ("given", "allowed"),
     [
         ({"loss": "arcface"}, "mlcd, mlc, single, unicom"),
-        ({"epochs": 0}, "1 or more"),
+        ({"epochs": 0}, "≥ 1"),
         ({"dim": 12.5}, "whole number"),
         ({"hidden": True}, "whole number"),
         ({"negatives": 1.5}, "from 0 to 1"),

@@ -256,7 +256,7 @@ def test_scaling_folds_into_weights():
     assert Scaling.of(np.ones((3, 2), np.float16)).deviation == 1
     bad = rows.copy()
     bad[70, 1, 2] = np.inf
-    with pytest.raises(BadVectors, match="from 64 to 127"):
+    with pytest.raises(BadVectors, match="rows 64 to 127"):
         Scaling.of(bad)
 
 

@@ -101,7 +101,7 @@ def test_training_that_makes_it_worse_keeps_the_cosine():
     [
         ({"loss": "bce"}, "asl, zlpr"),
         ({"rank": -1}, "at least 0"),
-        ({"rank": 0, "shared": False}, "or 1 where shared is false"),
+        ({"rank": 0, "shared": False}, "at least 1 if shared is false"),
         ({"epochs": -1}, "epochs=-1"),
         ({"batch": 0}, "batch=0"),
         ({"learning_rate": 0}, "learning_rate must be above 0"),
