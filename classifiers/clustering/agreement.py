@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How well clusters agree with the labels of a task.
+    """How well clusters agree with the classes of a task.
 
     Attributes:
-        rows, classes: that were compared.
-        purity: share of rows whose class is the commonest of their cluster. More clusters, more purity: compare only
-            at one number of clusters.
-        nmi: mutual information over the mean of both entropies, 0…1.
-        majority: the commonest class of each cluster, (k,), -1 for a cluster without a labelled row.
-        share: of that class in the cluster, (k,).
+        rows, classes: numbers of compared rows and classes.
+        purity: share of rows whose class is the commonest of their cluster. It rises with the number of clusters, so
+            compare it only at one number of clusters.
+        nmi: normalised mutual information: mutual information over the mean of both entropies, 0…1.
+        majority: the commonest class of each cluster, (k,); -1 for a cluster without a labelled row.
+        share: share of that class in the cluster, (k,).
     """
 
     rows: int
@@ -41,7 +41,7 @@ class Agreement:
 
 
 def agreement(codes: NDArray[np.int64], truth: NDArray[np.int64], clusters: int, classes: int) -> Agreement:
-    """Of cluster codes (n,) in 0…k-1 and class codes (n,) in 0…classes-1, n ≥ 1."""
+    """Compare cluster codes (n,) in 0…clusters-1 with class codes (n,) in 0…classes-1, n ≥ 1."""
     table = np.bincount(codes * classes + truth, minlength=clusters * classes).reshape(clusters, classes)
     sizes, most = table.sum(axis=1), table.max(axis=1)
     rows, columns = sizes / len(codes), table.sum(axis=0) / len(codes)
@@ -60,13 +60,14 @@ def agreement(codes: NDArray[np.int64], truth: NDArray[np.int64], clusters: int,
 
 
 def _entropy(p: NDArray[np.float64]) -> float:
+    """The entropy of a distribution, in nats."""
     filled = p[p > 0]
     return float(-(filled * np.log(filled)).sum())
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The agreement with a task, and the names of its classes, (classes,)."""
+    """The agreement `found` with a task, and the names of its classes, (classes,)."""
 
     task: str
     classes: Sequence[str]

@@ -1,6 +1,6 @@
-"""What a clustering looks like: sizes, typical assets, how different one image's centres are, agreement with labels.
+"""The report on a clustering: sizes, typical assets, cosines between centres, agreement with a task.
 
-From arrays alone; JSON for programs, Markdown for people. No times: the same rows give the same report.
+It is written as JSON and as Markdown. It holds no times, so the same rows give the same report.
 """
 
 import json
@@ -21,17 +21,19 @@ EXAMPLES = 9
 """Typical assets of each cluster in the report."""
 
 MOST_CLUSTERS = 40
-"""Clusters in the Markdown, largest first; the JSON has them all."""
+"""Most clusters in the Markdown, largest first. The JSON has all clusters."""
 _CELLS = 1 << 22
 
 
 def overlap(centres: NDArray[np.float32], codes: NDArray[np.int64], kept: NDArray[np.int64]) -> float | None:
-    """Mean cosine between two different centres of one row, over all such pairs; None where there is none.
+    """Mean cosine between two different centres of one row, over all pairs; None if no row has two.
 
-    The reviewers of MLCD doubted that these are different concepts: near 1 they are one concept several times.
+    Near 1, the centres of a row are one concept several times; the reviewers of MLCD doubted that they differ.
 
     Args:
-        codes: centres of each row, (n, l); the first `kept` (n,) of them count.
+        centres: (k, d), of length one.
+        codes: numbers of each row's centres, (n, l).
+        kept: how many of them count, (n,).
     """
     total, rows = 0.0, max(1, _CELLS // centres.shape[1])
     for start in range(0, len(codes), rows):
@@ -39,13 +41,17 @@ def overlap(centres: NDArray[np.float32], codes: NDArray[np.int64], kept: NDArra
         sums = np.zeros((len(part), centres.shape[1]), np.float64)
         for place, column in enumerate(part.T):
             sums += centres[column] * (counts > place)[:, None]
-        total += float((sums**2).sum() - counts.sum())  # |Σ c|² less the products of a centre with itself
+        total += float((sums**2).sum() - counts.sum())  # |Σ c|² minus the products of each centre with itself
     pairs = int((kept * (kept - 1)).sum())
     return total / pairs if pairs else None
 
 
 def typical(codes: NDArray[np.int64], cosines: NDArray[np.float32], clusters: int, count: int) -> list[list[int]]:
-    """For each cluster the `count` rows of it that are nearest to its centre, nearest first; codes, cosines (n,)."""
+    """For each cluster the numbers of the `count` rows nearest to its centre, nearest first.
+
+    Args:
+        codes, cosines: each row's cluster and cosine with its centre, (n,).
+    """
     order = np.lexsort((-cosines, codes))
     starts = np.searchsorted(codes[order], np.arange(clusters + 1)).tolist()
     return [order[a : min(a + count, b)].tolist() for a, b in pairwise(starts)]
@@ -53,13 +59,17 @@ def typical(codes: NDArray[np.int64], cosines: NDArray[np.float32], clusters: in
 
 @dataclass(frozen=True, slots=True)
 class Browsing:
-    """A clustering of all stored vectors, to be looked at.
+    """What the report shows.
 
     Attributes:
+        name, encoder, record: of the clustering.
         labels: names of the clusters, (k,).
-        codes, cosines: of each row's nearest centres, nearest first, (n, l); the first `kept` (n,) are its labels.
-        overlap, apart: mean cosine between two centres of one row (see `overlap`), and between any two centres.
-        examples: (asset id, uri, cosine) of each cluster's most typical assets, (k,).
+        codes, cosines: each row's nearest centres and cosines with them, nearest first, (n, l).
+        kept: how many of these centres are labels of a row, (n,).
+        overlap: mean cosine between two centres of one row, see `overlap`.
+        apart: mean cosine between any two centres.
+        examples: (asset id, URI, cosine) of each cluster's most typical assets, (k,).
+        comparison: agreement with a task, if one was named.
     """
 
     name: str
@@ -76,11 +86,11 @@ class Browsing:
 
     @property
     def sizes(self) -> NDArray[np.int64]:
-        """Rows whose nearest centre each is, (k,)."""
+        """Number of rows nearest to each centre, (k,)."""
         return np.bincount(self.codes[:, 0], minlength=len(self.labels))
 
     def summary(self) -> dict[str, Any]:
-        """The figures that are one number each; without those there are none of, as overlap with one label a row."""
+        """All figures that are one number. Missing figures are left out, e.g. overlap with one label a row."""
         low, middle, high = np.quantile(self.sizes, (0, 0.5, 1)).tolist()
         found: dict[str, Any] = {
             "clusters": len(self.labels),
@@ -100,7 +110,7 @@ class Browsing:
         return {name: value for name, value in found.items() if value is not None}
 
     def clusters(self) -> list[dict[str, Any]]:
-        """One entry a cluster, in the order of `labels`."""
+        """One entry for each cluster, in the order of `labels`."""
         near = np.bincount(self.codes[:, 0], self.cosines[:, 0].astype(np.float64), len(self.labels))
         sizes = self.sizes
         found: list[dict[str, Any]] = [
@@ -148,12 +158,13 @@ def browse(
 
 
 def to_json(found: Browsing) -> str:
+    """The whole report for programs."""
     head = {"name": found.name, "encoder": found.encoder, "record": dict(found.record), "summary": found.summary()}
     return json.dumps(head | {"clusters": found.clusters()}, indent=2, ensure_ascii=False)
 
 
 def to_markdown(found: Browsing) -> str:
-    """One page: the figures, and the largest clusters with their most typical assets."""
+    """One page for people: the figures, and the largest clusters with their most typical assets."""
     labelled = found.comparison is not None
     head = ["cluster", "rows", "mean cosine", *(["commonest label", "its share"] if labelled else []), "most typical"]
     rows = []

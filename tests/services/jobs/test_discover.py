@@ -138,7 +138,7 @@ def test_a_name_that_is_taken_is_left_alone(store, tmp_path):
 
 
 def test_too_few_rows_are_an_error(store, tmp_path):
-    with pytest.raises(NotTrainable, match="500 clusters asked of 160 rows"):
+    with pytest.raises(NotTrainable, match="500 clusters are more than the 160 training rows"):
         cluster(store, tmp_path / "clusters", replace(WANTED, clusters=500))
     store.labels.put("group", (Label(id_, ["g0"], "test") for id_ in strings(store)), move_splits=True)
     with pytest.raises(NotTrainable, match="0 of 240 stored vectors"):
