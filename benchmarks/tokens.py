@@ -1,9 +1,9 @@
-"""What condensing patch tokens costs a decoder: mAP on test rows, and the bytes of a picture's tokens.
+"""The cost of token reduction (condense) for a decoder: mAP on test rows, and bytes of an image's tokens.
 
     python -m benchmarks.tokens --data FOLDER [--task coco18_share] [--work FOLDER]
 
-Decoder heads with group queries, on all frequent labels of the task, learned from lite0's tokens: whole, and as
-`headwater condense` makes them. Components are learned from training rows. Settings are those of `benchmarks.quality`;
+Decoder heads with group queries learn all frequent labels of the task from lite0's tokens, first whole, then reduced as
+`headwater condense` does it. Components are learned from training rows. Settings are those of `benchmarks.quality`;
 nothing is tuned here.
 """
 
@@ -27,14 +27,14 @@ from services.settings import Settings
 from store import Store
 
 WAYS = ((1, None), (2, None), (1, 256), (1, 64), (2, 256), (2, 64), (4, None))
-"""(pool, components)."""
+"""(pool, components) of each reduction; (1, None) is none."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--task", choices=zero_shot.TASKS, default=zero_shot.TASKS[0])
-    parser.add_argument("--work", type=Path, default=WORK, help="the store is kept there")
+    parser.add_argument("--work", type=Path, default=WORK, help="folder of the store")
     options = parser.parse_args()
     print(machine())
     store = Store.open(options.work / "headwater.db")
@@ -50,8 +50,8 @@ def main() -> None:
     for pool, components in WAYS:
         told, some = "whole", pictures
         if (pool, components) != (1, None):
-            wanted = CondenseRequest(pool=pool, components=components, rows_of=options.task)
-            made = condense(store, encoder, wanted, options.work / "adapters")
+            request = CondenseRequest(pool=pool, components=components, rows_of=options.task)
+            made = condense(store, encoder, request, options.work / "adapters")
             condenser = StoredAdapter.load(made.path).adapter
             parts = np.array_split(pictures.tokens, math.ceil(len(pictures.tokens) / zero_shot.READ_ROWS))
             some = replace(pictures, tokens=np.concatenate([condenser(part) for part in parts]))

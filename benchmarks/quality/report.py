@@ -1,4 +1,4 @@
-"""The outcomes of all studies as one Markdown page."""
+"""The Markdown page with the outcomes of all studies."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ its interval holds the other verdict too, it is *too close to be sure*. Nothing 
 
 
 def page(done: Sequence[tuple[Study, Outcome]], missing: Sequence[str] = ()) -> str:
-    """Summary, then each paper with its findings, tables and failures; `missing`: what was not measured."""
+    """A summary, then each paper with its findings, tables and failures. `missing` names unmeasured studies."""
     parts = ["# Do the papers' findings hold here?", INTRODUCTION, conditions(done), summary(done)]
     if missing:
         parts.append(f"**Not measured yet:** {'; '.join(missing)}.")
@@ -37,7 +37,7 @@ def conditions(done: Sequence[tuple[Study, Outcome]]) -> str:
 
 
 def summary(done: Sequence[tuple[Study, Outcome]]) -> str:
-    """One row a claim: on how many data sets and encoders it holds."""
+    """A table with a row for each claim: on how many data sets and encoders it holds."""
     rows = []
     for paper in dict.fromkeys(study.paper for study, _ in done):
         found = [f for study, outcome in done if study.paper == paper for f in outcome.findings]
@@ -65,7 +65,7 @@ def by_claim(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
 
 
 def tables(found: Iterable[Table]) -> list[str]:
-    """Tables of one title and header as one."""
+    """Join tables with the same title and header into one."""
     joined: dict[tuple[str, tuple[str, ...]], list[tuple[str, ...]]] = {}
     for table in found:
         joined.setdefault((table.title, table.header), []).extend(table.rows)

@@ -1,8 +1,8 @@
-"""Paper 3 (arXiv 2406.14830): do attention over tokens and label texts find labels that training never saw?
+"""Paper 3 (arXiv 2406.14830): attention over tokens with label texts finds labels that training never saw.
 
-Every head learns from the training rows with the seen labels alone; the test rows' labels are looked at once. Text
-vectors are lite0's, the mean over prompts. Epochs are chosen on training rows that each fit holds out by itself, the
-bilinear head's loss and rate on seen labels that are held out of seen labels; the decoder's settings are fixed.
+Each head learns from the training rows with only the seen labels; the labels of test rows are read once. Text vectors
+are those of lite0, the mean over prompts. Each fit chooses its epoch on training rows that it holds out. Loss and rate
+of the bilinear head are chosen on seen labels that are held out. The decoder's settings are fixed.
 """
 
 import hashlib
@@ -38,10 +38,10 @@ ENCODER = "lite0"
 PROMPTS = ("a photo of a {}", "a picture of the {}", "{}")
 DECODER = {"width": 128, "hidden": 256}
 EPOCHS = {"coco18_share": 40, "emoji_2vendors": 15}
-"""About 450 and 600 steps, by when the figures no longer rise on training rows that were held out."""
+"""About 450 and 600 steps. After these, the figures on held-out training rows rise no more."""
 BILINEAR = ({}, {"loss": "zlpr", "learning_rate": 3e-3})
 COUNTS = (13, 25, 50, 100, 200)
-"""Of seen labels, beside all of them: from how many on does the decoder win?"""
+"""Numbers of seen labels, besides all of them, to find from which number on the decoder is better."""
 READ_ROWS = 500
 
 BETTER = "the decoder finds unseen labels better than {} (ZSL mAP)"
@@ -53,7 +53,16 @@ Scores = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Pictures:
-    """One task: tokens float16 (n, P, F), pooled vectors (n, F), which rows have which of the frequent labels."""
+    """The images of one task.
+
+    Attributes:
+        tokens: float16 (n, P, F).
+        vectors: pooled vectors (n, F).
+        names: frequent labels (L,).
+        truth: the labels of each row, (n, L).
+        training: true for training rows, (n,).
+        text: text vectors of the labels, (L, F).
+    """
 
     task: str
     tokens: NDArray[np.float16]
@@ -65,7 +74,7 @@ class Pictures:
 
 
 def studies(store: Store, _load: Any) -> list[Study]:
-    """One a task. `_load` gives vectors with one label a row, so it has no use here."""
+    """One study for each task. `_load` is not used, because it reads tasks with one class a row."""
     settings = {
         "draws": DRAWS,
         "unseen": UNSEEN,
@@ -83,7 +92,7 @@ def studies(store: Store, _load: Any) -> list[Study]:
 
 
 def read(store: Store, task: str) -> Pictures:
-    """Embeds what lacks tokens, then reads everything of a task."""
+    """Embed assets without tokens, then read all rows of a task."""
     encoder = registry.load(ENCODER, backend="auto", cache_dir=Settings().cache)
     backfill(store, encoder, tokens=True)
     matrix = store.matrix(task, [ENCODER], splits=("train", "test"))
@@ -101,7 +110,7 @@ def read(store: Store, task: str) -> Pictures:
 
 
 def study(store: Store, task: str) -> tuple[list[Finding], list[Table]]:
-    """Unseen labels over five draws, the closed set, and the number of seen labels."""
+    """All claims on one task: unseen labels over five draws, the closed set, and the number of seen labels."""
     pictures = read(store, task)
     drawn = list(draws(pictures.names, UNSEEN[task]))
     found = [dict(zero_shot(pictures, draw)) for draw in drawn]
@@ -124,14 +133,14 @@ def study(store: Store, task: str) -> tuple[list[Finding], list[Table]]:
 
 
 def judged(claim: str, where: str, apart: Sequence[float]) -> Finding:
-    """A claim that differences, one a draw, are above 0; sure where all draws agree."""
+    """The finding that differences, one for each draw, are above 0. It is sure if all draws agree."""
     figure = f"{100 * np.mean(apart):+.1f} ± {100 * np.std(apart, ddof=1):.1f} points over {len(apart)} draws"
     same = all(each > 0 for each in apart) or all(each <= 0 for each in apart)
     return Finding(claim, where, figure, bool(np.mean(apart) > 0), sure=same)
 
 
 def zero_shot(pictures: Pictures, draw: LabelDraw) -> Iterator[tuple[str, ZeroShotEvaluation]]:
-    """Head → its figures on the test rows, all of labels that were drawn."""
+    """Yield each head with its figures on the test rows, for the labels of a draw."""
     names = tuple(sorted((*draw.seen, *draw.unseen)))
     columns = [pictures.names.index(name) for name in names]
     seen = np.isin(names, draw.seen)
@@ -154,7 +163,7 @@ def unfitted(pictures: Pictures, queries: Queries) -> DecoderClassifier:
 
 
 def learning(pictures: Pictures, seen: Sequence[str]) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
-    """Y of training rows with any of the labels, and which rows those are."""
+    """Y (m, L) of the training rows with any of the labels, and their row numbers (m,)."""
     Y = pictures.truth[:, [pictures.names.index(name) for name in seen]]
     own = np.flatnonzero(pictures.training & Y.any(axis=1))
     return Y[own], own
@@ -165,7 +174,7 @@ def texts(pictures: Pictures, names: Sequence[str]) -> NDArray[np.float32]:
 
 
 def bilinear(pictures: Pictures, draw: LabelDraw) -> BilinearHead:
-    """The settings that find held-out seen labels best on training rows, then learned from all seen labels."""
+    """Choose the settings that find held-out seen labels best on training rows, then learn from all seen labels."""
     (inner,) = draws(draw.seen, 0.2, (0,))
     Y, own = learning(pictures, inner.seen)
     inner_names = tuple(sorted((*inner.seen, *inner.unseen)))
@@ -187,7 +196,7 @@ def bilinear(pictures: Pictures, draw: LabelDraw) -> BilinearHead:
 
 
 def flat(score: Callable[[Scores], Scores], pictures: Pictures) -> Scores:
-    """Scores of the test rows' tokens, some rows in float32 at a time."""
+    """Scores of the test rows' tokens, with a few rows in float32 at a time."""
     rows = np.flatnonzero(~pictures.training)
     parts = [
         score(pictures.tokens[rows[start : start + READ_ROWS]].reshape(-1, pictures.tokens[0].size).astype(np.float32))
@@ -197,7 +206,7 @@ def flat(score: Callable[[Scores], Scores], pictures: Pictures) -> Scores:
 
 
 def closed_set(pictures: Pictures) -> tuple[list[Finding], Table]:
-    """All labels seen: the decoder with group queries and with texts, against a regression a label."""
+    """With all labels seen: the decoder with group and with text queries, against one-vs-rest logistic regression."""
     names, (Y, own) = pictures.names, learning(pictures, pictures.names)
     truth = pictures.truth[~pictures.training]
     pooled = LabelwiseClassifier().fit(pictures.vectors[own], Y, names).head_
@@ -221,7 +230,7 @@ def closed_set(pictures: Pictures) -> tuple[list[Finding], Table]:
 
 
 def by_count(pictures: Pictures, draw: LabelDraw) -> Table:
-    """ZSL mAP on the same unseen labels after more and more seen ones."""
+    """ZSL mAP on the same unseen labels, for increasing numbers of seen labels."""
     rows = []
     order = np.random.default_rng(1).permutation(len(draw.seen))
     for count in (*(count for count in COUNTS if count < len(draw.seen)), len(draw.seen)):
