@@ -1,4 +1,4 @@
-"""What a cascade saves: images/s through `POST /classify` and accuracy, compared with asking every encoder.
+"""The saving by a cascade: images/s through `POST /classify` and accuracy, compared with asking every encoder.
 
     python -m benchmarks.cascade --data FOLDER [--store URI] [--task clothing10]
 

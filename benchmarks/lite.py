@@ -40,11 +40,11 @@ def precisions(encoder: str) -> Iterator[tuple[str, Encoder]]:
     cache = Cache(Settings().cache)
     plan = lite.blueprint(encoder)
     assert plan.image.bf16 is not None
-    plain = replace(plan.image, bf16=None)
+    everything = replace(plan.image, bf16=None)
     precise = plan.image.bf16.precise
     graphs = {
-        "plain bf16": plain,
-        "first convolutions in fp32": replace(plain, key=f"{plain.key} {precise}", precise=precise),
+        "everything in bf16": everything,
+        "first convolutions in fp32": replace(everything, key=f"{everything.key} {precise}", precise=precise),
         "and biases corrected": plan.image,
     }
     for name, graph in graphs.items():

@@ -5,7 +5,7 @@ python -m benchmarks.ray_backfill                    only the commits
 
 Both need the extra `ray`.
 
-Each engine runs as a command of its own, as a user starts it. The load is printed beside each part.
+Each engine runs as a command of its own, as a user starts it. The load is printed with each figure.
 """
 
 import argparse

@@ -46,7 +46,7 @@ def rate(score: Score, Z: np.ndarray, repeats: int) -> float:
 
 @dataclass(frozen=True)
 class Target:
-    """What a comparison must reach.
+    """The limits of a comparison.
 
     Attributes:
         ratio: our rate over scikit-learn's.

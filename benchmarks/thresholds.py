@@ -1,4 +1,4 @@
-"""How many positive rows a label needs for a threshold of its own: the choice of `LEAST_TUNED`, on training rows.
+"""The number of positive rows that a label needs for a threshold of its own (`LEAST_TUNED`), on training rows.
 
     python -m benchmarks.thresholds --data FOLDER      with the data sets of TASKS as Parquet in FOLDER
 

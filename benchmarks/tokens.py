@@ -39,22 +39,22 @@ def main() -> None:
     print(machine())
     store = Store.open(options.work / "headwater.db")
     prepare(store, options.data, [options.task])
-    pictures = zero_shot.read(store, options.task)
-    names, (Y, own) = pictures.names, zero_shot.learning(pictures, pictures.names)
-    truth = pictures.truth[~pictures.training]
-    pooled = LabelwiseClassifier().fit(pictures.vectors[own], Y, names).head_
-    control = evaluate_labels(pooled.scores(pictures.vectors[~pictures.training]), truth, names, 0.0)
+    images = zero_shot.read(store, options.task)
+    names, (Y, own) = images.names, zero_shot.learning(images, images.names)
+    truth = images.truth[~images.training]
+    pooled = LabelwiseClassifier().fit(images.vectors[own], Y, names).head_
+    control = evaluate_labels(pooled.scores(images.vectors[~images.training]), truth, names, 0.0)
     print(f"{options.task}, {len(own)} training rows, {len(names)} labels")
     print(f"logistic regression a label on pooled vectors: mAP {control.map:.3f}")
     encoder = registry.load(zero_shot.ENCODER, cache_dir=Settings().cache)
     for pool, components in WAYS:
-        told, some = "whole", pictures
+        told, some = "whole", images
         if (pool, components) != (1, None):
             request = CondenseRequest(pool=pool, components=components, rows_of=options.task)
             made = condense(store, encoder, request, options.work / "adapters")
             condenser = StoredAdapter.load(made.path).adapter
-            parts = np.array_split(pictures.tokens, math.ceil(len(pictures.tokens) / zero_shot.READ_ROWS))
-            some = replace(pictures, tokens=np.concatenate([condenser(part) for part in parts]))
+            parts = np.array_split(images.tokens, math.ceil(len(images.tokens) / zero_shot.READ_ROWS))
+            some = replace(images, tokens=np.concatenate([condenser(part) for part in parts]))
             told = f"pool {pool}, {components or 'all'} components, {made.kept:.0%} of the variance"
         head = zero_shot.unfitted(some, "groups").fit(some.tokens[own], Y, names).head_
         found = evaluate_labels(zero_shot.flat(head.scores, some), truth, names, 0.0)

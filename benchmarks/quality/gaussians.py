@@ -43,7 +43,7 @@ REMARKS = {
     ONE: "This verdict on mixtures is due to the recipe here, not to the method: training starts at each class's own "
     "variance, which makes the head over-confident."
 }
-"""Sentences that stand beside the verdicts on a claim."""
+"""{claim: a sentence above its verdicts}."""
 
 Right = NDArray[np.float64]
 """For each test row: 1 if it was right, or the share of seeds with which it was right."""

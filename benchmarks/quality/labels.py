@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-LEAST_PICTURES = 10
+LEAST_IMAGES = 10
 DRAWS = (0, 1, 2, 3, 4)
 UNSEEN = {"emoji_2vendors": 0.2, "coco18_share": 5}
 """Labels held out of training: their share, or their number."""
@@ -25,7 +25,7 @@ class LabelDraw:
     unseen: tuple[str, ...]
 
 
-def frequent(labels: Sequence[Sequence[str]], least: int = LEAST_PICTURES) -> tuple[str, ...]:
+def frequent(labels: Sequence[Sequence[str]], least: int = LEAST_IMAGES) -> tuple[str, ...]:
     """Labels of at least `least` rows, sorted. A label that a row names twice counts once."""
     counts = Counter(label for row in labels for label in set(row))
     return tuple(sorted(label for label, count in counts.items() if count >= least))

@@ -82,7 +82,7 @@ class Study:
         data: digest of the vectors, labels and splits that `run` reads.
         run: measures, and returns findings and tables.
         settings: everything else that the outcome depends on: seeds, grids, limits.
-        remarks: {claim: a sentence that the page shows beside the verdicts on it}.
+        remarks: {claim: a sentence that the page shows above the verdicts on it}.
     """
 
     paper: str

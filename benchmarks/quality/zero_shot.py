@@ -52,7 +52,7 @@ Scores = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Pictures:
+class Images:
     """The images of one task.
 
     Attributes:
@@ -91,7 +91,7 @@ def studies(store: Store, _load: Any) -> list[Study]:
     return made
 
 
-def read(store: Store, task: str) -> Pictures:
+def read(store: Store, task: str) -> Images:
     """Embed assets without tokens, then read all rows of a task."""
     encoder = registry.load(ENCODER, backend="auto", cache_dir=Settings().cache)
     backfill(store, encoder, tokens=True)
@@ -106,14 +106,14 @@ def read(store: Store, task: str) -> Pictures:
     prompted = [encoder.embed_texts([prompt.format(name) for name in names]) for prompt in PROMPTS]
     text = np.mean([each / np.linalg.norm(each, axis=1, keepdims=True) for each in prompted], axis=0)
     truth = indicator(matrix.y, names)
-    return Pictures(task, tokens, matrix.X, names, truth, matrix.splits == "train", text)
+    return Images(task, tokens, matrix.X, names, truth, matrix.splits == "train", text)
 
 
 def study(store: Store, task: str) -> tuple[list[Finding], list[Table]]:
     """All claims on one task: unseen labels over five draws, the closed set, and the number of seen labels."""
-    pictures = read(store, task)
-    drawn = list(draws(pictures.names, UNSEEN[task]))
-    found = [dict(zero_shot(pictures, draw)) for draw in drawn]
+    images = read(store, task)
+    drawn = list(draws(images.names, UNSEEN[task]))
+    found = [dict(zero_shot(images, draw)) for draw in drawn]
     findings, rows = [], []
     for mode, claim in (("zsl", BETTER), ("gzsl", GENERAL)):
         for head in found[0]:
@@ -125,10 +125,10 @@ def study(store: Store, task: str) -> tuple[list[Finding], list[Table]]:
             apart = [getattr(each["decoder"], mode).map - getattr(each[other], mode).map for each in found]
             findings.append(judged(claim.format(other), task, apart))
     tables = [Table("Labels that training never saw", ("data", "mode", "head", "mAP", "F1@3"), tuple(rows))]
-    more, table = closed_set(pictures)
+    more, table = closed_set(images)
     tables.append(table)
-    if len(pictures.names) > COUNTS[0] * 2:
-        tables.append(by_count(pictures, drawn[0]))
+    if len(images.names) > COUNTS[0] * 2:
+        tables.append(by_count(images, drawn[0]))
     return [*findings, *more], tables
 
 
@@ -139,104 +139,104 @@ def judged(claim: str, where: str, apart: Sequence[float]) -> Finding:
     return Finding(claim, where, figure, bool(np.mean(apart) > 0), sure=same)
 
 
-def zero_shot(pictures: Pictures, draw: LabelDraw) -> Iterator[tuple[str, ZeroShotEvaluation]]:
+def zero_shot(images: Images, draw: LabelDraw) -> Iterator[tuple[str, ZeroShotEvaluation]]:
     """Yield each head with its figures on the test rows, for the labels of a draw."""
     names = tuple(sorted((*draw.seen, *draw.unseen)))
-    columns = [pictures.names.index(name) for name in names]
+    columns = [images.names.index(name) for name in names]
     seen = np.isin(names, draw.seen)
-    truth, text = pictures.truth[~pictures.training][:, columns], pictures.text[columns]
+    truth, text = images.truth[~images.training][:, columns], images.text[columns]
 
     def figures(scores: Scores) -> ZeroShotEvaluation:
         return evaluate_zero_shot(scores, truth, names, seen)
 
-    V = pictures.vectors[~pictures.training]
+    V = images.vectors[~images.training]
     yield "chance", figures(np.random.default_rng(0).random(truth.shape, np.float32))
     yield "cosine", figures(BilinearHead.cosine(names, text).scores(V))
-    yield "bilinear", figures(bilinear(pictures, draw).with_labels(names, text).scores(V))
-    Y, own = learning(pictures, draw.seen)
-    decoder = unfitted(pictures, "text").fit(pictures.tokens[own], Y, draw.seen, text=texts(pictures, draw.seen))
-    yield "decoder", figures(flat(decoder.head_.with_labels(names, text).scores, pictures))
+    yield "bilinear", figures(bilinear(images, draw).with_labels(names, text).scores(V))
+    Y, own = learning(images, draw.seen)
+    decoder = unfitted(images, "text").fit(images.tokens[own], Y, draw.seen, text=texts(images, draw.seen))
+    yield "decoder", figures(flat(decoder.head_.with_labels(names, text).scores, images))
 
 
-def unfitted(pictures: Pictures, queries: Queries) -> DecoderClassifier:
-    return DecoderClassifier(queries, epochs=EPOCHS[pictures.task], **DECODER)
+def unfitted(images: Images, queries: Queries) -> DecoderClassifier:
+    return DecoderClassifier(queries, epochs=EPOCHS[images.task], **DECODER)
 
 
-def learning(pictures: Pictures, seen: Sequence[str]) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
+def learning(images: Images, seen: Sequence[str]) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
     """Y (m, L) of the training rows with any of the labels, and their row numbers (m,)."""
-    Y = pictures.truth[:, [pictures.names.index(name) for name in seen]]
-    own = np.flatnonzero(pictures.training & Y.any(axis=1))
+    Y = images.truth[:, [images.names.index(name) for name in seen]]
+    own = np.flatnonzero(images.training & Y.any(axis=1))
     return Y[own], own
 
 
-def texts(pictures: Pictures, names: Sequence[str]) -> NDArray[np.float32]:
-    return pictures.text[[pictures.names.index(name) for name in names]]
+def texts(images: Images, names: Sequence[str]) -> NDArray[np.float32]:
+    return images.text[[images.names.index(name) for name in names]]
 
 
-def bilinear(pictures: Pictures, draw: LabelDraw) -> BilinearHead:
+def bilinear(images: Images, draw: LabelDraw) -> BilinearHead:
     """Choose the settings that find held-out seen labels best on training rows, then learn from all seen labels."""
     (inner,) = draws(draw.seen, 0.2, (0,))
-    Y, own = learning(pictures, inner.seen)
+    Y, own = learning(images, inner.seen)
     inner_names = tuple(sorted((*inner.seen, *inner.unseen)))
-    truth = pictures.truth[own][:, [pictures.names.index(name) for name in inner_names]]
+    truth = images.truth[own][:, [images.names.index(name) for name in inner_names]]
     order = np.random.default_rng(0).permutation(len(own))
     held, rest = order[: len(own) // 5], order[len(own) // 5 :]
 
     def judge(settings: dict[str, Any]) -> float:
         made = BilinearClassifier(**settings)
-        made.fit(pictures.vectors[own[rest]], Y[rest], inner.seen, text=texts(pictures, inner.seen))
-        asked = made.head_.with_labels(inner_names, texts(pictures, inner_names))
-        scores = asked.scores(pictures.vectors[own[held]])
+        made.fit(images.vectors[own[rest]], Y[rest], inner.seen, text=texts(images, inner.seen))
+        asked = made.head_.with_labels(inner_names, texts(images, inner_names))
+        scores = asked.scores(images.vectors[own[held]])
         return evaluate_zero_shot(scores, truth[held], inner_names, np.isin(inner_names, inner.seen)).zsl.map
 
     best = max(BILINEAR, key=judge)
-    Y, own = learning(pictures, draw.seen)
-    fitted = BilinearClassifier(**best).fit(pictures.vectors[own], Y, draw.seen, text=texts(pictures, draw.seen))
+    Y, own = learning(images, draw.seen)
+    fitted = BilinearClassifier(**best).fit(images.vectors[own], Y, draw.seen, text=texts(images, draw.seen))
     return fitted.head_
 
 
-def flat(score: Callable[[Scores], Scores], pictures: Pictures) -> Scores:
+def flat(score: Callable[[Scores], Scores], images: Images) -> Scores:
     """Scores of the test rows' tokens, with a few rows in float32 at a time."""
-    rows = np.flatnonzero(~pictures.training)
+    rows = np.flatnonzero(~images.training)
     parts = [
-        score(pictures.tokens[rows[start : start + READ_ROWS]].reshape(-1, pictures.tokens[0].size).astype(np.float32))
+        score(images.tokens[rows[start : start + READ_ROWS]].reshape(-1, images.tokens[0].size).astype(np.float32))
         for start in range(0, len(rows), READ_ROWS)
     ]
     return np.concatenate(parts)
 
 
-def closed_set(pictures: Pictures) -> tuple[list[Finding], Table]:
+def closed_set(images: Images) -> tuple[list[Finding], Table]:
     """With all labels seen: the decoder with group and with text queries, against one-vs-rest logistic regression."""
-    names, (Y, own) = pictures.names, learning(pictures, pictures.names)
-    truth = pictures.truth[~pictures.training]
-    pooled = LabelwiseClassifier().fit(pictures.vectors[own], Y, names).head_
-    grouped = unfitted(pictures, "groups").fit(pictures.tokens[own], Y, names).head_
-    by_text = unfitted(pictures, "text").fit(pictures.tokens[own], Y, names, text=pictures.text).head_
+    names, (Y, own) = images.names, learning(images, images.names)
+    truth = images.truth[~images.training]
+    pooled = LabelwiseClassifier().fit(images.vectors[own], Y, names).head_
+    grouped = unfitted(images, "groups").fit(images.tokens[own], Y, names).head_
+    by_text = unfitted(images, "text").fit(images.tokens[own], Y, names, text=images.text).head_
     found: dict[str, LabelEvaluation] = {
         "logistic regression a label": evaluate_labels(
-            pooled.scores(pictures.vectors[~pictures.training]), truth, names, 0.0
+            pooled.scores(images.vectors[~images.training]), truth, names, 0.0
         ),
-        "decoder, group queries": evaluate_labels(flat(grouped.scores, pictures), truth, names, 0.0),
-        "decoder, text queries": evaluate_labels(flat(by_text.scores, pictures), truth, names, 0.0),
+        "decoder, group queries": evaluate_labels(flat(grouped.scores, images), truth, names, 0.0),
+        "decoder, text queries": evaluate_labels(flat(by_text.scores, images), truth, names, 0.0),
     }
     control = found["logistic regression a label"].map
     findings = [
-        Finding(CLOSED, f"{pictures.task}, {name}", f"{each.map:.3f} against {control:.3f}", each.map > control)
+        Finding(CLOSED, f"{images.task}, {name}", f"{each.map:.3f} against {control:.3f}", each.map > control)
         for name, each in found.items()
         if name.startswith("decoder")
     ]
-    rows = [(pictures.task, name, f"{e.map:.3f}", f"{e.f1_at_3:.3f}", f"{e.f1_at_5:.3f}") for name, e in found.items()]
+    rows = [(images.task, name, f"{e.map:.3f}", f"{e.f1_at_3:.3f}", f"{e.f1_at_5:.3f}") for name, e in found.items()]
     return findings, Table("All labels seen", ("data", "head", "mAP", "F1@3", "F1@5"), tuple(rows))
 
 
-def by_count(pictures: Pictures, draw: LabelDraw) -> Table:
+def by_count(images: Images, draw: LabelDraw) -> Table:
     """ZSL mAP on the same unseen labels, for increasing numbers of seen labels."""
     rows = []
     order = np.random.default_rng(1).permutation(len(draw.seen))
     for count in (*(count for count in COUNTS if count < len(draw.seen)), len(draw.seen)):
         some = LabelDraw(tuple(sorted(draw.seen[i] for i in order[:count])), draw.unseen)
-        found = dict(zero_shot(pictures, some))
+        found = dict(zero_shot(images, some))
         cells = (f"{found[head].zsl.map:.3f}" for head in ("chance", "cosine", "bilinear", "decoder"))
-        rows.append((pictures.task, str(count), *cells))
+        rows.append((images.task, str(count), *cells))
     header = ("data", "seen labels", "chance", "cosine", "bilinear", "decoder")
     return Table("ZSL mAP by the number of seen labels, first draw", header, tuple(rows))

@@ -1,4 +1,4 @@
-"""How well clusters agree with the labels of a task. Labels are compared with, never learned from."""
+"""The agreement of clusters with the labels of a task. Nothing is learned from these labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How well clusters agree with the classes of a task.
+    """The agreement of clusters with the classes of a task.
 
     Attributes:
         rows, classes: numbers of compared rows and classes.

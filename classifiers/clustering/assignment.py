@@ -1,4 +1,4 @@
-"""Which centres every stored vector is nearest to, and the pseudo-labels that follow."""
+"""The nearest centres of every stored vector, and the pseudo-labels made of them."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

@@ -59,7 +59,7 @@ def typical(codes: NDArray[np.int64], cosines: NDArray[np.float32], clusters: in
 
 @dataclass(frozen=True, slots=True)
 class Browsing:
-    """What the report shows.
+    """The content of the report.
 
     Attributes:
         name, encoder, record: of the clustering.

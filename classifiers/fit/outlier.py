@@ -40,9 +40,9 @@ def left_out_scores(
     step = kept * size / ((size - 1) * rows)  # S loses step · D Dᵀ
     grown = step / (1 - step * inner)
     W = M @ solved.within
-    plain = np.einsum("ij,ij->i", Z @ solved.within, Z)[:, None] - 2 * Z @ W.T + np.einsum("kd,kd->k", W, M)
+    distances = np.einsum("ij,ij->i", Z @ solved.within, Z)[:, None] - 2 * Z @ W.T + np.einsum("kd,kd->k", W, M)
     cross = np.einsum("ij,ij->i", lever, Z)[:, None] - lever @ M.T
-    nearest = plain + grown[:, None] * cross**2
+    nearest = distances + grown[:, None] * cross**2
     nearest[np.arange(len(X)), own] = (size / (size - 1)) ** 2 * (inner + grown * inner**2)
 
     spread = np.einsum("ij,ij->i", Z @ solved.total, Z)

@@ -53,7 +53,7 @@ class Adapted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdaptRequest:
-    """What to adapt, and how.
+    """The parameters of the job `adapt`.
 
     Attributes:
         encoder: name of the encoder whose stored vectors are adapted, the parent of the derived encoder.
@@ -136,7 +136,7 @@ def _start(
 def _record(
     rows: Unlabelled, request: AdaptRequest, made: Clustering, learned: int, curve: "tuple[Epoch, ...]"
 ) -> dict[str, Any]:
-    """How the adapter was made, for its manifest."""
+    """The record for the adapter's manifest: recipe, rows, centres, snapshot and packages."""
     return {
         "recipe": asdict(request.recipe),
         "rows_of": rows.task,

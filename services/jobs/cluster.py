@@ -26,7 +26,7 @@ TELL_EVERY = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterRequest:
-    """What to cluster, and how.
+    """The parameters of the job `cluster`.
 
     Attributes:
         encoder: name of the encoder whose stored vectors are clustered.
@@ -52,7 +52,7 @@ class ClusterRequest:
 
 @dataclass(frozen=True, slots=True)
 class Clustered:
-    """The result: the clustering's folder, and what the clusters look like."""
+    """The result: the clustering's folder, and the content of its report."""
 
     path: Path
     browsing: Browsing
@@ -117,7 +117,7 @@ def _uris(store: Store, ids: Sequence[str]) -> Mapping[str, str]:
 
 
 def _followed(labels: Iterable[Label], total: int, on_progress: OnProgress[Step]) -> Iterator[Label]:
-    """The same labels, with a report of progress after every `TELL_EVERY`."""
+    """Pass the labels on, and report progress once for every `TELL_EVERY` labels."""
     for row, label in enumerate(labels):
         yield label
         if row % TELL_EVERY == 0:

@@ -31,7 +31,7 @@ BATCH = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CondenseRequest:
-    """How to reduce tokens.
+    """The parameters of the job `condense`.
 
     Attributes:
         pool: side of the square of neighbouring tokens that are averaged into one; 1 for no pooling.

@@ -26,7 +26,7 @@ REAL = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How to train an adapter.
+    """The hyper-parameters of an adapter's training.
 
     The defaults are those of the paper (MLCD, arXiv 2407.17331) if it gives one, UNICOM's for `centre_rate`, and
     choices of this project otherwise. The paper's rate of 1e-3 is for a network that learns from random weights. Here
@@ -37,7 +37,7 @@ class Recipe:
         loss: one of `LOSSES`.
         nearest: l, the number of nearest centres that are a row's positives.
         dim: D, width of the adapted vectors; at most the encoder's own width.
-        hidden: width of a hidden layer with batch normalisation beside the linear map; 0 for none.
+        hidden: width of a hidden layer with batch normalisation, parallel to the linear map; 0 for none.
         epochs: passes over the rows. The number is fixed, because without labels there is no criterion to stop.
         batch: most rows of a step.
         learning_rate: peak learning rate of the map; it falls to 0 along a cosine.

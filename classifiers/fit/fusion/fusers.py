@@ -19,7 +19,7 @@ MOST_BLOCKS = 10
 """All subsets of the blocks are measured: ten blocks have 1023."""
 
 AUTO_RULES = ("log-average", "probability-average")
-"""Rules that `choose_rule` compares, beside stack and concatenation. Votes and confidence use less of the scores than
+"""Rules that `choose_rule` compares, besides stack and concatenation. Votes and confidence use less of the scores than
 averages do. A gate starts as stack, and is only kept if it is better."""
 
 

@@ -181,7 +181,7 @@ class GaussianClassifier(HeadClassifier):
         TransformPlan.of(self).check()
 
     def model(self, classes: ArrayLike, shrinkage: SolvedShrinkage | None = None) -> GaussianModel:
-        """How a head follows from statistics of `classes`. `shrinkage` replaces the estimator's own."""
+        """The settings for a head from statistics of `classes`. `shrinkage` replaces the estimator's own."""
         used: Any = self.shrinkage if shrinkage is None else shrinkage
         priors = priors_of(self.priors, np.asarray(classes))
         return GaussianModel(self.covariance, used, self.pooling, self.correlation, priors)

@@ -18,7 +18,7 @@ from classifiers.heads.gaussian.statistics import GaussianStatistics
 from classifiers.heads.transform import Transform
 
 CANDIDATES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-"""Tried beside the OAS value. OAS assumes Gaussian rows; vectors of networks have heavier tails and need more."""
+"""Tried besides the OAS value. OAS assumes Gaussian rows; vectors of networks have heavier tails and need more."""
 
 LEAST_SHRINKAGE = 1e-4
 """Least shrinkage by Ledoit and Wolf's formula. It keeps the precision finite along directions without variance."""
@@ -91,7 +91,7 @@ def choose_left_out(
 def row_losses(scores: NDArray[Any], codes: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
     """-log softmax(scores)[true] of each row in nats, (n,), at most `-LOWEST_SCORE`."""
     wide = scores.astype(np.float64)
-    return np.minimum(logsumexp(wide, axis=1) - wide[np.arange(len(codes)), codes], -LOWEST_SCORE)
+    return np.asarray(np.minimum(logsumexp(wide, axis=1) - wide[np.arange(len(codes)), codes], -LOWEST_SCORE))
 
 
 def solver(statistics: GaussianStatistics, model: GaussianModel) -> Callable[[float], Quadratic]:

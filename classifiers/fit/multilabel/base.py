@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from classifiers.errors import BadParameter, NotTrainable
 
 LEAST_HELD_OUT = 10
-"""Least number of held-out rows. Fewer cannot tell when to stop, so then none are held out."""
+"""Least number of held-out rows. Fewer rows could not judge an epoch, so then none are held out."""
 
 
 class LabelsEstimator(BaseEstimator):
