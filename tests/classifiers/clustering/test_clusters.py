@@ -22,7 +22,7 @@ from classifiers.heads.transform import unit_rows
 
 
 def blobs(n: int = 400, dim: int = 10, groups: int = 6, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors with a common part, as networks give them, in groups that are far apart."""
+    """Vectors with a common part, like those of networks, in groups that are far apart."""
     rng = np.random.default_rng(seed)
     codes = rng.integers(groups, size=n)
     X = rng.normal(size=(groups, dim))[codes] + 0.1 * rng.normal(size=(n, dim)) + 3

@@ -1,4 +1,4 @@
-"""Mixture heads: the paper's identities, EM against scikit-learn, torch against NumPy, and what training changes."""
+"""Mixture heads: the paper's identities, EM against scikit-learn, torch against NumPy, and robust training."""
 
 from typing import get_args
 
@@ -24,7 +24,7 @@ from classifiers.heads.gaussian.quadratic import Quadratic, of_classes
 
 
 def clumps(seed: int, rows: int = 60, dim: int = 6):
-    """Two classes of two clumps each, crosswise, which one Gaussian a class cannot tell apart."""
+    """Two classes of two crossed clumps each, which one Gaussian a class cannot separate."""
     rng = np.random.default_rng(seed)
     corners = np.zeros((4, dim))
     corners[:, :2] = [[4, 4], [-4, -4], [4, -4], [-4, 4]]
@@ -174,7 +174,7 @@ def test_no_learning_rate_makes_the_loss_worse_than_the_start(model, dim, spread
 
 
 def test_a_run_that_diverges_ends_at_the_best_parameters_it_met():
-    """Against a loop of our own: the kept loss is the least of all that were measured, and it can be measured again."""
+    """The loss of the result is the least of all losses measured on the way."""
     X, codes = scattered(48, 200, 0.5)
     Z, y = torch.from_numpy(X), torch.from_numpy(codes)
     network = Softmax((4, 1, 48), True, torch.Generator().manual_seed(0))
@@ -261,7 +261,7 @@ def test_the_global_random_state_is_left_alone(toy):
 
 @pytest.mark.filterwarnings("ignore:self.within_class_std_dev_")  # scikit-learn's: some pixels are always 0
 def test_on_real_digits_one_gaussian_a_class_stands_beside_logistic_regression():
-    """1,797 real images, cross-validated: `full` within half a point of it, DGMMC-S, a little behind, within 1.5."""
+    """1,797 real images, cross-validated: `full` is at most 0.5 points behind, DGMMC-S at most 1.5."""
     X, y = load_digits(return_X_y=True)
     X = (X / 16).astype(np.float32)
     folds = StratifiedKFold(3, shuffle=True, random_state=0)

@@ -1,4 +1,4 @@
-"""Clusters and adapters on real stores: what is learned from, what is written, and what a run that died leaves."""
+"""Clusters and adapters on real stores: the rows learned from, the rows written, and runs after one that died."""
 
 import json
 from dataclasses import replace
@@ -235,7 +235,7 @@ def test_a_sample_is_the_same_whatever_the_order_of_the_store(store, monkeypatch
 
 
 class Parent:
-    """A stand-in for a network, whose vectors are in the store: it must not be asked for them again."""
+    """A stand-in for a network. Its vectors are in the store, so it must not embed them again."""
 
     name, spec, backend = "toy", SPEC, "none"
 
