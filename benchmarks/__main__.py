@@ -1,4 +1,4 @@
-"""Every benchmark in turn: ``python -m benchmarks [--data FOLDER]``. Those that need data sets are left out without."""
+"""Run all benchmarks: ``python -m benchmarks [--data FOLDER]``. Without --data, those on data sets are skipped."""
 
 import argparse
 import subprocess
@@ -12,7 +12,7 @@ WITH_DATA = (*PICTURES, "sounds", "thresholds", "quality")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, help="folder of Parquet data sets")
+    parser.add_argument("--data", type=Path, help="folder with the Parquet data sets")
     data = parser.parse_args().data
     runs = [[name] for name in OWN] + [[name, "--data", str(data)] for name in WITH_DATA if data]
     failed = []
@@ -21,7 +21,7 @@ def main() -> None:
         done = subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *arguments])
         failed += [name] if done.returncode else []
     if not data:
-        print(f"\nleft out without --data: {', '.join(WITH_DATA)}")
+        print(f"\nskipped, because they need --data: {', '.join(WITH_DATA)}")
     sys.exit(f"failed: {', '.join(failed)}" if failed else 0)
 
 

@@ -1,4 +1,4 @@
-"""Test accuracy of the heads on lite0 vectors of real data sets, trained on their own splits.
+"""Test accuracy of heads on lite0 vectors of real data sets, with the data sets' own splits.
 
 python -m benchmarks.accuracy --data FOLDER      with clothing10, caltech99 and flowers5 as Parquet in FOLDER
 """
@@ -13,18 +13,18 @@ from classifiers.published.registry import Registry
 from classifiers.training.pipeline import train
 from embedder import registry
 from embedder.encoder import Encoder
-from services.jobs.backfill.run import backfill
+from services.jobs.backfill.local import backfill
 from services.jobs.ingest import ingest
 from services.settings import Settings
 from store import Store
 from store.interchange import read_sources
 
 LEAST = {"clothing10": 0.87, "caltech99": 0.92, "flowers5": 0.87}
-"""Least test accuracy of `gaussian` on lite0."""
+"""Test accuracy that `gaussian` on lite0 must reach."""
 
 
 def accuracies(encoder: Encoder, data: Path, kind: str = "gaussian") -> dict[str, Evaluation]:
-    """Task → figures on its test split of a head on vectors of `encoder`."""
+    """Train a head for each task on vectors of `encoder`: {task: figures on its test split}."""
     with TemporaryDirectory() as folder:
         store, heads = Store.open(Path(folder) / "headwater.db"), Registry(Path(folder) / "heads")
         for task in LEAST:

@@ -1,8 +1,8 @@
-"""How fast a backfill is, from bytes in the store to vectors in the store, beside the engine alone.
+"""Speed of a backfill, from bytes in the store to vectors in the store, compared with the engine alone.
 
 python -m benchmarks.backfill --data FOLDER      with clothing10.parquet in FOLDER
 
-Without --encoder: lite0, and ViT-B/32 of random weights (`benchmarks.standin`).
+Default encoders: lite0, and ViT-B/32 with random weights (`benchmarks.standin`).
 """
 
 import argparse
@@ -19,7 +19,7 @@ from benchmarks import standin
 from benchmarks.measure import machine, spread, verdict
 from embedder import registry
 from embedder.encoder import Encoder
-from services.jobs.backfill.run import backfill
+from services.jobs.backfill.local import backfill
 from services.jobs.ingest import ingest
 from services.settings import Settings
 from store import Store
@@ -31,7 +31,7 @@ LEAST_RATIO = {"lite0": 0.70, standin.NAME: 0.90}
 
 
 def engine_rate(encoder: Encoder, batches: int = 30) -> float:
-    """Images/s of the engine with pixels at hand."""
+    """Images/s of the engine alone, on pixels in memory."""
     assert encoder.spec.image is not None
     size = encoder.spec.image.size
     pixels = np.random.default_rng(0).integers(0, 256, (BATCH, size, size, 3), dtype=np.uint8)
@@ -43,7 +43,7 @@ def engine_rate(encoder: Encoder, batches: int = 30) -> float:
 
 
 def backfill_rate(encoder: Encoder, source: Path, rows: int | None) -> tuple[float, str]:
-    """Images/s of all stages together, and the stage that limits."""
+    """Images/s of all stages together, and a sentence on the slowest stage."""
     with TemporaryDirectory() as folder:
         store = Store.open(Path(folder) / "headwater.db")
         ingest(store, islice(read_sources([source]), rows))
@@ -51,12 +51,12 @@ def backfill_rate(encoder: Encoder, source: Path, rows: int | None) -> tuple[flo
         done = backfill(store, encoder, threads=os.cpu_count() or 1)
         rate = done.done / (time.perf_counter() - start)
         stage, share = done.profile.limit(done.seconds)
-        return rate, f"{stage} limits, busy {share:.0%} of the time"
+        return rate, f"the slowest stage is {stage}, busy {share:.0%} of the time"
 
 
 def compare(name: str, encoder: Encoder, options: argparse.Namespace) -> None:
     alone, whole = [], []
-    for _ in range(options.repeats):  # in turn, so that a machine that drifts does not favour one of them
+    for _ in range(options.repeats):  # taking turns, so that a change in the machine's speed affects both
         alone.append(engine_rate(encoder, options.batches))
         rate, limit = backfill_rate(encoder, options.data / "clothing10.parquet", options.rows)
         whole.append(rate)
@@ -76,8 +76,8 @@ def main() -> None:
     parser.add_argument("--encoder", nargs="+", default=[*LEAST_RATIO])
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--rows", type=int, help="of the data; all when left out")
-    parser.add_argument("--batches", type=int, default=30, help="of the engine alone")
+    parser.add_argument("--rows", type=int, help="number of images; default: all")
+    parser.add_argument("--batches", type=int, default=30, help="batches of the engine alone")
     options = parser.parse_args()
     print(machine())
     with TemporaryDirectory() as folder:

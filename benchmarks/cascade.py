@@ -1,9 +1,9 @@
-"""What a cascade saves: images a second through `POST /classify`, beside asking every encoder, and its accuracy.
+"""The saving by a cascade: images/s through `POST /classify` and accuracy, compared with asking every encoder.
 
     python -m benchmarks.cascade --data FOLDER [--store URI] [--task clothing10]
 
-A head on lite0 alone, a cascade from lite0 to lite2, and log-averaging of all three answer the test images, 32 a
-request, one client. Costs are the encoders' multiplications; the threshold is the one that training chooses.
+Three heads answer the test images for one client, 32 images a request: a head on lite0 alone, a cascade from lite0 to
+lite2, and log-averaging of all three. Costs are the encoders' multiplications; training chooses the threshold.
 """
 
 import argparse
@@ -32,7 +32,7 @@ HEADS: dict[str, dict[str, Any]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--store", help="one that holds the data sets, instead of a temporary one")
+    parser.add_argument("--store", help="a store with the data sets; default: a temporary one")
     parser.add_argument("--task", default="clothing10")
     options = parser.parse_args()
     print(machine())
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def measured(client: Client, store: Store, task: str, name: str) -> str:
-    """A line on one head: images a second, accuracy on the test rows, how many encoders an image took."""
+    """A line on one head: images/s, accuracy on the test rows, and encoders asked for each image."""
     rows = [row for row in store.labels.get(task).to_pylist() if row["split"] == "test"]
     truth = {row["id"]: row["labels"] for row in rows}
     images = [data for _, data in store.assets.contents(list(truth)) if isinstance(data, bytes)]

@@ -1,9 +1,9 @@
-"""Images a second and latency of an encoder's engines, beside the library's own eager fp32, in one process.
+"""Speed and latency of an encoder's engines, compared with the library's own eager fp32 in the same process.
 
     python -m benchmarks.encode [--encoder lite0] [--backends auto openvino-fp32] [--rounds 7]
 
-Without --encoder: lite0, and ViT-B/32 of random weights (`benchmarks.standin`). The competitors take turns, round by
-round, so that what else the machine does falls on all alike; medians are printed. Pixels are ready before the clock
+Default encoders: lite0, and ViT-B/32 with random weights (`benchmarks.standin`). The engines take turns, round by
+round, so that other load on the machine affects all of them; medians are printed. Pixels are ready before the clock
 starts. On a GPU: --backends torch-cuda-fp16 torch-cuda-fp16-compile torch-cuda-bf16-compile.
 """
 
@@ -28,11 +28,11 @@ from services.settings import Settings
 Pixels = NDArray[np.uint8]
 
 LEAST_RATIO = {"lite0": 7.0, standin.NAME: 2.3}
-"""The default engine on a CPU against the library's eager fp32, in the largest batch."""
+"""Least ratio of the default CPU engine's speed to the library's eager fp32, in the largest batch."""
 
 
 def eager(name: str) -> Callable[[Pixels], object]:
-    """The library's own module as it comes: fp32, default memory layout, normalising included."""
+    """The library's own module, unchanged: fp32, default memory layout, normalisation included."""
     if name in lite.RECORDS:
         record = lite.RECORDS[name]
         return _runner(lite.build(record, tokens=False), record.image)
@@ -55,7 +55,7 @@ def _runner(module: torch.nn.Module, image: ImagePreprocessing) -> Callable[[Pix
 
 
 def measure(runs: dict[str, Callable[[Pixels], object]], pixels: Pixels, rounds: int) -> dict[str, float]:
-    """Median seconds a call."""
+    """Median seconds of a call, {name: seconds}."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     for run in runs.values():
         run(pixels)
@@ -68,7 +68,7 @@ def measure(runs: dict[str, Callable[[Pixels], object]], pixels: Pixels, rounds:
 
 
 def compare(name: str, encoder: str, options: argparse.Namespace) -> None:
-    """Print every batch size's figures of one encoder, and the verdict on the first backend."""
+    """Print the figures of one encoder for each batch size, and the verdict on the first backend."""
     encoders = [registry.load(encoder, backend=each, cache_dir=Settings().cache) for each in options.backends]
     runs: dict[str, Callable[[Pixels], object]] = {"eager fp32": eager(encoder)}
     runs |= {each.backend: each.embed for each in encoders}

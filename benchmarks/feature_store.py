@@ -1,9 +1,8 @@
-"""How fast the store is: writes, the anti-join, look-ups, and streaming vectors with their labels.
+"""Speed of the store: writes, the anti-join for missing vectors, look-ups, and streaming vectors with labels.
 
     python benchmarks/feature_store.py --rows 200000 --dim 512 --assets 1000000
 
-Prints medians and the machine's load, for a run alone on the machine. The tables are made in a temporary folder and
-removed afterwards.
+Prints medians and the machine's load; run it alone on the machine. The tables are in a temporary folder.
 """
 
 import argparse
@@ -100,11 +99,11 @@ def assets(store: Store, args: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=200_000, help="rows of the two tables of vectors; 0: leave out")
+    parser.add_argument("--rows", type=int, default=200_000, help="rows of the two tables of vectors; 0 skips them")
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--classes", type=int, default=1000)
-    parser.add_argument("--chunk", type=int, default=16384, help="rows a write")
-    parser.add_argument("--assets", type=int, default=1_000_000, help="rows of the table of assets; 0: leave out")
+    parser.add_argument("--chunk", type=int, default=16384, help="rows of a write")
+    parser.add_argument("--assets", type=int, default=1_000_000, help="rows of the table of assets; 0 skips it")
     parser.add_argument("--content", type=int, default=100, help="bytes of an asset's content")
     parser.add_argument("--repeat", type=int, default=5)
     args = parser.parse_args()

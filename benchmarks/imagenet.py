@@ -1,10 +1,10 @@
-"""ImageNet accuracy of lite0, lite1 and lite2 with the classifier that their checkpoints hold: are these the numbers?
+"""ImageNet accuracy of lite0, lite1 and lite2 with the classifiers in their checkpoints.
 
 python -m benchmarks.imagenet PARQUET… [--encoder lite0] [--backend auto openvino-fp32] [--resize 256]
 
 Parquet files with the columns `image` (bytes) and `label`: an index (0 to 999), a WordNet id (n02123045), or a name
-(tabby, or all of "tabby, tabby cat"). An encoder takes the whole short side; published figures cut an eighth off all
-around, which is --resize 256 for lite0.
+(tabby, or the whole of "tabby, tabby cat"). An encoder takes the whole short side; published figures cut off an eighth
+on each side, which is --resize 256 for lite0.
 """
 
 import argparse
@@ -33,7 +33,7 @@ BATCH = 32
 
 
 def names() -> dict[str, set[int]]:
-    """Every way to write a class → its indices; more than one where a name stands for several, e.g. crane."""
+    """{each way to write a class: its indices}. Some names stand for several classes, e.g. crane."""
     info = ImageNetInfo()
     found: dict[str, set[int]] = {}
     for index, wnid in enumerate(info.label_names()):
@@ -48,7 +48,7 @@ def names() -> dict[str, set[int]]:
 
 
 def index_of(item: Item, known: Mapping[str, set[int]]) -> int:
-    """Of a row's one label. Raises ValueError for a label that names no class, or several."""
+    """The class index of a row. Raises ValueError for a label that names no class, or several."""
     label = item.labels[0] if item.labels and len(item.labels) == 1 else item.labels
     indices = known.get(label, set()) if isinstance(label, str) else set()
     if len(indices) != 1:
@@ -59,20 +59,25 @@ def index_of(item: Item, known: Mapping[str, set[int]]) -> int:
 
 @dataclass(frozen=True)
 class Ranks:
-    """Of the true class among a thousand, 0 the first, an image each; and what could not be read, with the reason."""
+    """Results on a set of images.
+
+    Attributes:
+        ranks: rank of the true class among the thousand, 0 for the first, (n,).
+        unread: a sentence on each image that could not be read.
+    """
 
     ranks: NDArray[np.int64]
     unread: list[str]
 
     def top(self, k: int) -> str:
-        """Share of images whose class is among the first k, with its 95 % interval (Wilson 1927)."""
+        """The share of images whose class is among the first k, with its 95 % interval (Wilson 1927), as text."""
         right, n = int((self.ranks < k).sum()), len(self.ranks)
         low, high = binomtest(right, n).proportion_ci(method="wilson")
         return f"top-{k} {right / n:.4f} ({low:.4f} to {high:.4f})"
 
 
 def classify(encoder: Encoder, items: Iterable[Item]) -> Ranks:
-    """The classifier of the encoder's checkpoint on its vectors. Memory is that of a batch."""
+    """Apply the classifier in the encoder's checkpoint to its vectors. Memory: one batch."""
     known, unread = names(), []
     state = lite.state(lite.RECORDS[encoder.name])
     weight, bias = state["classifier.weight"].numpy(), state["classifier.bias"].numpy()
@@ -105,7 +110,7 @@ def main() -> None:
     parser.add_argument("sources", type=Path, nargs="+", metavar="PARQUET")
     parser.add_argument("--encoder", nargs="+", default=["lite0"], choices=sorted(lite.RECORDS))
     parser.add_argument("--backend", nargs="+", default=["auto"])
-    parser.add_argument("--resize", type=int, help="the short side, pixels; the encoder's own unless told")
+    parser.add_argument("--resize", type=int, help="short side in pixels; default: the encoder's own")
     options = parser.parse_args()
     for name in options.encoder:
         if options.resize:
@@ -114,11 +119,11 @@ def main() -> None:
             encoder = registry.load(name, backend=backend, cache_dir=Settings().cache)
             found = classify(encoder, read_sources(options.sources))
             if not len(found.ranks):
-                raise SystemExit(f"no image could be read of {len(found.unread)}: {'; '.join(found.unread[:3])}")
+                raise SystemExit(f"none of {len(found.unread)} images could be read: {'; '.join(found.unread[:3])}")
             shown = f"{name} on {encoder.backend}, short side {lite.RECORDS[name].resize}"
             print(f"{shown}: {found.top(1)}, {found.top(5)}, {len(found.ranks):,} images")
             if found.unread:
-                print(f"{len(found.unread):,} could not be read and are left out, e.g. {found.unread[0]}")
+                print(f"{len(found.unread):,} images could not be read and are left out, e.g. {found.unread[0]}")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""A head on as many vectors as ImageNet has pictures: 1,281,167 × 512 float32 of 1,000 classes, from store to head.
+"""Training on as many vectors as ImageNet has images: 1,281,167 × 512 float32 of 1,000 classes, from store to head.
 
     python -m benchmarks.imagenet_shape [--repeats 3] [--cold] [--work ~/.cache/headwater/imagenet_shape]
 
-The vectors are synthetic and are written once, through the store, into the work folder (2.7 GB). What is counted is
+The vectors are synthetic. They are written once, through the store, into the work folder (2.7 GB). Timed is the whole
 `classifiers.training.pipeline` with its defaults, each time in a process of its own: opening the store, joining vectors
 and labels by id, statistics, choosing the shrinkage, temperature and prediction sets, the digest of the ids,
-publishing. All rows are training rows, as in ImageNet's training set, so the choice and the calibration fall on one
-held-out fold of about 10,000 of them; there is no test split. Memory is the process's peak resident size. The claim: at
-most 20 s and 2 GB on 2 cores. Exits with 1 where it does not hold.
+publishing. All rows are training rows, as in ImageNet's training set, so choice and calibration use one held-out fold
+of about 10,000 rows; there is no test split. Memory is the process's peak resident size. Limits: 20 s and 2 GB on 2
+cores. The exit status is 1 if one is exceeded.
 """
 
 import argparse
@@ -36,7 +36,7 @@ NAME = "shape"
 
 
 def fill(store: Store, rows: int) -> None:
-    """Classes that overlap, on correlated dimensions with a mean that is not zero; written chunk by chunk."""
+    """Write overlapping classes on correlated dimensions with a mean that is not zero, chunk by chunk."""
     rng = np.random.default_rng(0)
     mixing = (np.eye(DIM) + rng.normal(size=(DIM, DIM)) / np.sqrt(DIM)).astype(np.float32)
     means = 0.2 * rng.standard_normal((CLASSES, DIM), dtype=np.float32)
@@ -53,7 +53,7 @@ def fill(store: Store, rows: int) -> None:
 
 
 def measured(folder: Path) -> None:
-    """In its own process: trains once, prints seconds, peak memory in GB and held-out accuracy as JSON."""
+    """Train once, in this process, and print seconds, peak memory in GB and held-out accuracy as JSON."""
     with TemporaryDirectory() as heads:
         start, cpu = time.perf_counter(), time.process_time()
         made = train(Store.open(folder, must_exist=True), Registry(Path(heads)), task=NAME, encoders=[NAME], name=NAME)
@@ -63,13 +63,13 @@ def measured(folder: Path) -> None:
 
 
 def peak_gb() -> float:
-    """Peak resident size of this process; ru_maxrss would include that of the process which started it."""
+    """Peak resident size of this process in GB. ru_maxrss would include that of the parent process."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024**2
 
 
 def forget(folder: Path) -> None:
-    """Drops the files from the page cache, so that the next reader waits for the disk."""
+    """Drop the files from the page cache, so that the next reader waits for the disk."""
     for path in folder.rglob("*"):
         if path.is_file():
             with path.open("rb") as file:
@@ -103,9 +103,7 @@ def main() -> int:
     seconds, memory = [run["seconds"] for run in runs], max(run["gb"] for run in runs)
     print(f"{options.rows:,} × {DIM}, {CLASSES:,} classes, {'from disk' if options.cold else 'page cache warm'}")
     print(f"store → published head: {spread(seconds, 's', 1)}, accuracy on held-out rows {runs[0]['accuracy']:.3f}")
-    print(
-        f"processor time: {spread([run['cpu'] for run in runs], 's', 1)}, of all cores; waiting for others is not in it"
-    )
+    print(f"processor time: {spread([run['cpu'] for run in runs], 's', 1)}, of all cores, without waiting")
     print(verdict("seconds", statistics.median(seconds), MOST_SECONDS, "s", at_least=False))
     print(verdict("peak memory", memory, MOST_GB, "GB", at_least=False))
     print(f"load {os.getloadavg()[0]:.1f} after")

@@ -1,7 +1,7 @@
-"""Infinity (michaelfeil/infinity), an embedding server, in a virtual environment of its own and asked as ours is.
+"""Infinity (michaelfeil/infinity), an embedding server to compare with, in a virtual environment of its own.
 
-Its model is CLIP ViT-B/32 of random weights in fp32 (`benchmarks.standin`); no hub is asked, and its usage statistics
-are off.
+Its model is CLIP ViT-B/32 with random weights in fp32 (`benchmarks.standin`). It contacts no hub, and its usage
+statistics are off.
 """
 
 import base64
@@ -19,12 +19,12 @@ from benchmarks.load import Ask
 from services.processes import free_ports
 
 VERSION = "0.0.78"
-# The last two it needs for images, and leaves to its other extras.
+# Infinity needs the last two for images, but lists them only in other extras.
 PACKAGES = (f"infinity-emb[server,torch]=={VERSION}", "pillow", "aiohttp")
 
 
 def installed(folder: Path) -> Path:
-    """The command, installed into a new environment in `folder` when it is not there: some GB, some minutes."""
+    """The path of the command. If it is missing, it is installed into a new environment in `folder`: GBs, minutes."""
     command = folder / "bin" / "infinity_emb"
     if not command.exists():
         print(f"installing {', '.join(PACKAGES)} into {folder}", flush=True)
@@ -35,7 +35,7 @@ def installed(folder: Path) -> Path:
 
 @contextmanager
 def serving(folder: Path, models: Path, seconds: float = 600) -> Iterator[str]:
-    """Its URL, once it is ready. Raises RuntimeError when it ends or is not ready in time."""
+    """Start Infinity and give its URL once it is ready. Raises RuntimeError if it ends or is not ready in time."""
     [port] = free_ports(1)
     model = standin.hugging_face_folder(models)
     command = [str(installed(folder)), "v2", "--model-id", str(model), "--engine", "torch", "--device", "cpu"]
@@ -64,11 +64,11 @@ def _wait(url: str, process: "subprocess.Popen[bytes]", log: Path, seconds: floa
                 return
         except OSError:
             time.sleep(0.2)
-    raise RuntimeError(f"infinity is not ready; the end of its log:\n{log.read_text()[-2000:]}")
+    raise RuntimeError(f"Infinity did not become ready; the end of its log:\n{log.read_text()[-2000:]}")
 
 
 def ask(url: str, image: bytes) -> Ask:
-    """One image to embed."""
+    """A request to embed one image."""
     data = "data:image/jpeg;base64," + base64.b64encode(image).decode()
     body = {"model": standin.NAME, "input": [data], "modality": "image", "encoding_format": "base64"}
     return Ask.post(f"{url}/embeddings", json=body)

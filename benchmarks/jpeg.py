@@ -1,9 +1,9 @@
-"""Large JPEGs decoded at a fraction of their size: what is saved, and how far the vectors move.
+"""Decoding large JPEGs at a fraction of their size: the time saved, and the change of the vectors.
 
     python -m benchmarks.jpeg --data FOLDER      with caltech99.parquet in FOLDER
 
-The vectors are those of pages full of small photographs, at twice the short side that is kept: sharp to the pixel,
-as the picture of a camera hardly is, so that decoding at half the size loses the most that it can.
+The vectors are those of pages full of small photos, with twice the short side that is kept. Such pages are sharp to the
+pixel, unlike photos of a camera, so decoding at half the size loses as much as it can.
 """
 
 import argparse
@@ -27,7 +27,7 @@ PAGES = 16
 
 
 def camera(width: int = 4000, height: int = 3000) -> bytes:
-    """A photograph of that size with the noise of a sensor."""
+    """A photo of this size in pixels with sensor noise, as a JPEG."""
     pixels = np.asarray(Image.open(io.BytesIO(photo(width, height))), np.float32)
     noise = np.random.default_rng(0).normal(0, 8, (height, width, 1))
     return jpeg(Image.fromarray(np.clip(pixels + noise, 0, 255).astype(np.uint8)), quality=92)
@@ -40,7 +40,7 @@ def jpeg(image: Image.Image, quality: int = 90) -> bytes:
 
 
 def page(photographs: list[Image.Image], first: int, side: int) -> bytes:
-    """`side` × `side`, all over with photographs, from the number `first` on."""
+    """A page of `side` × `side` pixels full of photos, starting with number `first`, as a JPEG."""
     whole, pictures, y = Image.new("RGB", (side, side)), cycle(photographs[first:] + photographs[:first]), 0
     while y < side:
         x, row = 0, side
@@ -53,7 +53,7 @@ def page(photographs: list[Image.Image], first: int, side: int) -> bytes:
 
 
 def cosines(encoder: Encoder, files: list[bytes], side: int) -> list[float]:
-    """Of each file's vector, decoded at a fraction of its size, with the one of the whole."""
+    """Cosine between the vectors of each file decoded at a fraction and decoded whole."""
     found = []
     for file in files:
         pixels = [encoder.prepare(decode(file, short_side=enough).image) for enough in (None, side)]
@@ -73,7 +73,7 @@ def main() -> None:
     for name in ENCODERS:
         encoder = registry.load(name)
         side = probe.jpeg_side(encoder)
-        print(f"\n{name} on {encoder.backend}: a short side of {side} pixels is enough, says the probe")
+        print(f"\n{name} on {encoder.backend}: the probe allows a short side of {side} pixels")
         seconds = {
             enough: timed(lambda: encoder.prepare(decode(file, short_side=enough).image), 9)  # noqa: B023  # called here
             for enough in (None, side)

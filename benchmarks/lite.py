@@ -1,4 +1,4 @@
-"""What the choices in `embedder.encoders.lite` rest on: how much of a picture is taken, and what bf16 leaves in fp32.
+"""Measurements behind choices in `embedder.encoders.lite`: how to crop, and which layers bf16 keeps in fp32.
 
 python -m benchmarks.lite --data FOLDER      with clothing10, caltech99 and flowers5 as Parquet in FOLDER
 """
@@ -28,7 +28,7 @@ PHOTOS = 50
 
 
 def cropped(data: Path) -> None:
-    """Test accuracy of a Gaussian head with the whole short side, and with timm's margin of an eighth cut off."""
+    """Print the test accuracy of a Gaussian head with the whole short side, and with timm's crop of an eighth."""
     for resize in (224, 256):
         lite.RECORDS["lite0"] = replace(lite.RECORDS["lite0"], resize=resize)
         found = accuracies(registry.load("lite0", cache_dir=Settings().cache), data)
@@ -36,15 +36,15 @@ def cropped(data: Path) -> None:
 
 
 def precisions(encoder: str) -> Iterator[tuple[str, Encoder]]:
-    """An encoder in bf16, with less and less of it rounded."""
+    """An encoder in bf16, with fewer and fewer layers rounded."""
     cache = Cache(Settings().cache)
     plan = lite.blueprint(encoder)
     assert plan.image.bf16 is not None
-    plain = replace(plan.image, bf16=None)
+    everything = replace(plan.image, bf16=None)
     precise = plan.image.bf16.precise
     graphs = {
-        "plain bf16": plain,
-        "first convolutions in fp32": replace(plain, key=f"{plain.key} {precise}", precise=precise),
+        "everything in bf16": everything,
+        "first convolutions in fp32": replace(everything, key=f"{everything.key} {precise}", precise=precise),
         "and biases corrected": plan.image,
     }
     for name, graph in graphs.items():
@@ -52,7 +52,7 @@ def precisions(encoder: str) -> Iterator[tuple[str, Encoder]]:
 
 
 def rounded(name: str, photos: Mapping[str, Sequence[bytes]]) -> None:
-    """Cosines of single photos to fp32."""
+    """Print the cosines of single photos' bf16 and fp32 vectors."""
     exact = registry.load(name, backend="torch-cpu-fp32", cache_dir=Settings().cache)
     pixels = {source: np.stack([exact.prepare(decode(data).image) for data in each]) for source, each in photos.items()}
     wanted = {source: exact.embed(each).vectors for source, each in pixels.items()}
@@ -72,7 +72,7 @@ def cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32
 
 
 def photos(data: Path) -> dict[str, list[bytes]]:
-    """What bf16 is judged by: coloured photos, and grey ones that are nearly flat."""
+    """Photos to judge bf16 by: coloured ones, and grey, nearly uniform ones."""
     paths = (data / f"{task}.parquet" for task in ("clothing10", "flowers5"))
     tables = [pq.read_table(path, columns=["image"])["image"] for path in paths]
     coloured = [image for table in tables for image in table.to_pylist()[:PHOTOS]]

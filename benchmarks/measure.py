@@ -1,4 +1,4 @@
-"""What the benchmarks share: the machine's state printed beside every figure, medians, photos."""
+"""Helpers of the benchmarks: the machine's state, timing, medians, verdicts, and a photo."""
 
 import io
 import os
@@ -13,7 +13,7 @@ from PIL import Image
 
 
 def machine() -> str:
-    """The processor, its cores and what else they are doing; a figure without it means little."""
+    """A line on the processor, its cores and their load. A figure means little without it."""
     gflops = multiply()
     return (
         f"machine: {model()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, "
@@ -29,7 +29,7 @@ def model() -> str:
 
 
 def multiply(n: int = 2048, repeats: int = 3) -> float:
-    """Best GFLOP/s of an n × n float32 product: what the machine gives now, whatever its name promises."""
+    """Best GFLOP/s of an n × n float32 product: the speed that the machine has now."""
     a = np.random.default_rng(0).standard_normal((n, n), np.float32)
     return 2 * n**3 / min(timed(lambda: a @ a, repeats)) / 1e9
 
@@ -45,20 +45,20 @@ def timed(run: Callable[[], object], repeats: int) -> list[float]:
 
 
 def spread(values: Sequence[float], unit: str = "s", digits: int = 3) -> str:
-    """Median with the least and the largest value."""
+    """The median with the least and the largest value, as text."""
     median, low, high = statistics.median(values), min(values), max(values)
     return f"{median:.{digits}f} {unit} ({low:.{digits}f} to {high:.{digits}f}, {len(values)} runs)"
 
 
 def verdict(name: str, figure: float, limit: float, unit: str, *, at_least: bool) -> str:
-    """One line: the figure beside what it must reach."""
+    """A line with the figure, its limit, and whether it holds."""
     holds = figure >= limit if at_least else figure <= limit
     sign = "≥" if at_least else "≤"
-    return f"{'ok  ' if holds else 'MISS'} {name}: {figure:.3g} {unit} (wanted {sign} {limit:g})"
+    return f"{'ok  ' if holds else 'MISS'} {name}: {figure:.3g} {unit} (must be {sign} {limit:g})"
 
 
 def photo(width: int = 640, height: int = 480) -> bytes:
-    """A real photo (scikit-learn's china.jpg) as a JPEG of that size."""
+    """A real photo (scikit-learn's china.jpg) as a JPEG of this size in pixels."""
     from sklearn.datasets import load_sample_images
 
     out = io.BytesIO()

@@ -1,8 +1,8 @@
-"""The memory of a backfill does not grow with the number of assets: the largest resident size, many against few.
+"""Peak memory of a backfill of many assets, compared with few: it must not grow with the number of assets.
 
     python -m benchmarks.memory [--few 10000] [--many 100000]
 
-Small JPEGs of noise in a temporary store; each backfill is a process of its own (`headwater backfill`).
+The assets are small JPEGs of noise in a temporary store. Each backfill is a process of its own (`headwater backfill`).
 """
 
 import argparse
@@ -33,7 +33,7 @@ def images(count: int, side: int) -> Iterator[Item]:
 
 
 def largest_resident(count: int, side: int, encoder: str) -> float:
-    """MB of a backfill over `count` images, from start to end."""
+    """Peak resident memory in MB of a backfill of `count` images."""
     with TemporaryDirectory() as folder:
         store = Store.open(Path(folder) / "headwater.db")
         ingest(store, images(count, side))
@@ -49,13 +49,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--few", type=int, default=10_000)
     parser.add_argument("--many", type=int, default=100_000)
-    parser.add_argument("--side", type=int, default=64, help="of an image, pixels")
+    parser.add_argument("--side", type=int, default=64, help="side of an image, in pixels")
     parser.add_argument("--encoder", default="lite0")
     options = parser.parse_args()
     print(machine())
-    largest_resident(100, options.side, options.encoder)  # so that both find a compiled engine: compiling takes more
+    largest_resident(100, options.side, options.encoder)  # compiles the engine, which takes more memory than running it
     few, many = (largest_resident(count, options.side, options.encoder) for count in (options.few, options.many))
-    print(f"largest resident size over {options.few:,} images {few:.0f} MB, over {options.many:,} {many:.0f} MB")
+    print(f"peak memory with {options.few:,} images {few:.0f} MB, with {options.many:,} images {many:.0f} MB")
     print(verdict("many ÷ few", many / few, MOST_RATIO, "", at_least=False))
 
 

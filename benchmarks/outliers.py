@@ -1,8 +1,8 @@
-"""When a head may be believed: outlier scores compared, coverage and size of prediction sets, time of one score.
+"""Outlier scores compared, coverage and size of prediction sets, and the time of one outlier score.
 
     python -m benchmarks.outliers --data FOLDER      with clothing10 and caltech99 as Parquet in FOLDER
 
-Heads are `gaussian` on lite0 vectors. Figures on the rows of `test`, strangers being rows of the split `ood`.
+Heads are `gaussian` on lite0 vectors. Figures are those of the split `test`; the split `ood` is out of distribution.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from classifiers.published.registry import Registry
 from classifiers.training.pipeline import train
 from classifiers.training.rows import fold_of
 from embedder import registry
-from services.jobs.backfill.run import backfill
+from services.jobs.backfill.local import backfill
 from services.jobs.ingest import ingest
 from services.settings import Settings
 from store import Label, Matrix, Store
@@ -37,9 +37,9 @@ Score = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 COVERAGES = (0.8, 0.9, 0.95)
 LEAST = {"caltech99, backgrounds": 0.94, "caltech99, garments": 0.97, "clothing10, objects": 0.97}
-"""Least AUROC of the score that is served."""
+"""AUROC that the published outlier score must reach."""
 MOST_MILLISECONDS = 1.0
-"""For the score of one vector, on the one BLAS thread that the service has."""
+"""Most time for the score of one vector on one BLAS thread, as in the service."""
 
 
 def labels_of(store: Store, task: str) -> list[Label]:
@@ -48,7 +48,7 @@ def labels_of(store: Store, task: str) -> list[Label]:
 
 
 def cases(store: Store) -> Iterator[str]:
-    """Tasks with strangers in their split `ood`, from those that are stored."""
+    """Make tasks with out-of-distribution rows in the split `ood` from the stored ones; yield their names."""
     own = {
         task: [each for each in labels_of(store, task) if each.split != "ood"] for task in ("caltech99", "clothing10")
     }
@@ -66,7 +66,7 @@ def cases(store: Store) -> Iterator[str]:
 
 
 def scores(training: Matrix, head: PublishedHead) -> Iterator[tuple[str, Score]]:
-    """Every outlier score that is compared, the larger the stranger. `RMD unit` is the one that is served."""
+    """All outlier scores that are compared. Larger means further out of distribution. Heads publish `RMD unit`."""
     for norm, edges in (("raw", ()), ("unit", (0, training.X.shape[1]))):
         X = unit_blocks(training.X, edges)
         statistics = GaussianStatistics.of(X, training.codes, len(training.classes))
@@ -82,7 +82,7 @@ def scores(training: Matrix, head: PublishedHead) -> Iterator[tuple[str, Score]]
 
 
 def compare(store: Store, heads: Registry) -> list[str]:
-    """Prints the AUROC of every score in every case; gives the verdicts on the one that is served."""
+    """Print the AUROC of each score in each case; return the verdicts on the published score."""
     found: dict[str, list[float]] = {}
     tasks = list(cases(store))
     verdicts = []
@@ -90,14 +90,15 @@ def compare(store: Store, heads: Registry) -> list[str]:
         name = f"case-{number}"
         served = train(store, heads, task=task, encoders=["lite0"], name=name).report.ood
         matrix = store.matrix(task, ["lite0"], classes=heads.load(name).head.classes)
-        training, test, strangers = (matrix.select(split) for split in ("train", "test", "ood"))
+        training, test, ood = (matrix.select(split) for split in ("train", "test", "ood"))
         for score, of in scores(training, heads.load(name)):
-            found.setdefault(score, []).append(auroc(of(test.X), of(strangers.X)))
+            found.setdefault(score, []).append(auroc(of(test.X), of(ood.X)))
         print(
-            f"case {number}: {task}: {len(test.ids)} test rows, {len(strangers.ids)} strangers; at percentile 95 ",
+            f"case {number}: {task}: {len(test.ids)} test rows, {len(ood.ids)} out-of-distribution (ood) rows; above "
+            "percentile 95: ",
             end="",
         )
-        print("{:.1%} of the strangers and {:.1%} of test are above".format(*served.flagged[95] if served else ()))
+        print("{:.1%} of ood, {:.1%} of test".format(*served.flagged[95] if served else ()))
         if task in LEAST and served:
             verdicts.append(verdict(f"AUROC {task}", served.auroc["outlier"], LEAST[task], "", at_least=True))
     print("AUROC".ljust(18) + "".join(f"case {number}".rjust(9) for number in range(len(tasks))))
@@ -107,7 +108,7 @@ def compare(store: Store, heads: Registry) -> list[str]:
 
 
 def sets_of(store: Store, published: PublishedHead) -> None:
-    """Prints how many test rows' sets hold the true class, and how many labels they have."""
+    """Print the share of test rows whose prediction set holds the true class, and the mean size of the sets."""
     test = store.matrix(published.manifest.task, ["lite0"], classes=published.head.classes).select("test")
     true = np.array(test.classes)[test.codes].tolist()
     for coverage in COVERAGES:
@@ -120,7 +121,7 @@ def sets_of(store: Store, published: PublishedHead) -> None:
 
 
 def whole_share(published: PublishedHead, test: Matrix, coverage: float, draws: int = 50) -> str:
-    """Coverage and size of APS sets whose score takes in the class itself, calibrated on random halves of test."""
+    """Coverage and size of APS sets whose score includes the class itself, calibrated on random halves of test."""
     proba = published.head.predict_proba(test.X)
     values, rng, found = aps_scores(proba) + proba, np.random.default_rng(0), []
     for _ in range(draws):
@@ -133,7 +134,7 @@ def whole_share(published: PublishedHead, test: Matrix, coverage: float, draws: 
 
 
 def percentiles(store: Store) -> None:
-    """Prints how honest percentiles from left-out rows are beside those of five folds, on caltech99."""
+    """Compare percentiles from left-out rows with those from five folds on caltech99, and print both."""
     matrix = store.matrix("caltech99", ["lite0"], splits=["train", "test"])
     training, test = matrix.select("train"), matrix.select("test")
     edges, n_classes = (0, matrix.X.shape[1]), len(matrix.classes)

@@ -1,9 +1,11 @@
-"""Backfill on Ray beside the local engine, and what commits cost as a table grows. Figures for docs/scale.md.
+"""Backfill on Ray compared with the local engine, and the cost of commits as a table grows. For docs/scale.md.
 
 python -m benchmarks.ray_backfill --data FOLDER      with clothing10, caltech99 and flowers5.parquet in FOLDER
-python -m benchmarks.ray_backfill                    the commits alone; both need the extra ray
+python -m benchmarks.ray_backfill                    only the commits
 
-The engines run in processes of their own, as a user starts them. Load is printed beside every part.
+Both need the extra `ray`.
+
+Each engine runs as a command of its own, as a user starts it. The load is printed with each figure.
 """
 
 import argparse
@@ -42,9 +44,9 @@ def show(name: str, told: str) -> None:
 
 
 def engines(folder: Path, encoder: str, repeats: int) -> None:
-    """Whole commands in turn on a small store and on one that holds three times as much.
+    """Time whole commands on a small store and on a larger one, in turn.
 
-    What the larger takes longer is the work itself; the rest is starting: imports, models, for Ray a cluster.
+    The difference between both is the work itself. The rest is the start: imports, models, for Ray a cluster.
     """
     with TemporaryDirectory() as work:
         stores = [Path(work, name) for name in ("small", "large")]
@@ -65,7 +67,7 @@ def engines(folder: Path, encoder: str, repeats: int) -> None:
 
 
 def run(store: Path, encoder: str, options: Sequence[str]) -> float:
-    """Seconds of the command."""
+    """Seconds of one backfill command."""
     command = [sys.executable, "-m", "services.cli", "backfill", "-e", encoder, "--store", str(store), "--json"]
     start = time.perf_counter()
     done = subprocess.run([*command, *options], stdout=subprocess.PIPE)
@@ -87,7 +89,7 @@ def made(folder: str, dim: int) -> Features:
 
 
 def by_fragments(counts: Sequence[int], repeats: int) -> None:
-    """Seconds of a commit of 512 rows to a table of so many fragments: 512 rows each in the field, 1 here."""
+    """Time a commit of 512 rows to a table with `counts` fragments. Real fragments have 512 rows, these have 1."""
     with TemporaryDirectory() as folder:
         features, next_id = made(folder, 8), 0
         row = np.ones((1, 8), np.float32)
@@ -107,7 +109,7 @@ def by_fragments(counts: Sequence[int], repeats: int) -> None:
 
 
 def by_rows(counts: Sequence[int], repeats: int) -> None:
-    """A commit of 512 rows to a compacted table of so many rows: fragments appended, and rows merged as locally."""
+    """Time a commit of 512 rows to a compacted table with `counts` rows: appending fragments, and merging rows."""
     for count in counts:
         with TemporaryDirectory() as folder:
             features = made(folder, 8)
@@ -128,7 +130,7 @@ def by_rows(counts: Sequence[int], repeats: int) -> None:
 
 
 def looked_up(count: int, repeats: int) -> None:
-    """What a worker does before it embeds: reads the contents of its ids; and what the driver does: asks what lacks."""
+    """Time a worker's reading of contents by id, and the driver's search for missing vectors."""
     with TemporaryDirectory() as folder:
         store = Store.open(folder)
         content = os.urandom(100)
@@ -146,7 +148,7 @@ def looked_up(count: int, repeats: int) -> None:
 
 
 def planned(count: int) -> None:
-    """Memory of the driver: the ids that lack a vector, twice, and the plan that Ray gets."""
+    """Memory of the driver for each id without a vector: two copies of the id, and the plan for Ray."""
     with TemporaryDirectory() as folder:
         store = Store.open(folder)
         store.assets.add(Asset(id_, "mem", "image", "image/jpeg", 1, 1, None, b"x") for id_ in ids(0, count))
@@ -159,20 +161,20 @@ def planned(count: int) -> None:
 
 
 def resident() -> int:
-    """Bytes of memory that this process holds."""
+    """Resident memory of this process in bytes."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def decoded(encoder: str, repeats: int) -> None:
-    """Reading, decoding and resizing of one photo on one thread: what a GPU waits for."""
+    """Time decoding and preparing one photo on one thread, which a GPU waits for."""
     loaded, data = registry.load(encoder, cache_dir=Settings().cache), photo()
     seconds = timed(lambda: loaded.prepare(decode(data).image), 10 * repeats)
     show(f"decode and prepare a 640×480 JPEG for {encoder}, one thread", spread([1000 * s for s in seconds], "ms", 2))
 
 
 def sizes(dims: Sequence[int], count: int = 65_536) -> None:
-    """Bytes a row on disk, as written in commits of 512 and compacted; versions of the last week included."""
+    """Bytes of a row on disk after commits of 512 rows, and the time of compaction."""
     random = np.random.default_rng(0)
     for dim in dims:
         with TemporaryDirectory() as folder:
@@ -198,7 +200,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     print(machine())
-    planned(1_000_000)  # first, while no memory of other parts is there to be used again
+    planned(1_000_000)  # first, before freed memory of other parts could be reused
     by_fragments((1, 100, 1000, 10_000), 5)
     by_rows((10_000, 100_000, 1_000_000), 5)
     looked_up(1_000_000, 3)

@@ -1,10 +1,10 @@
-"""How soon a backfill goes on where nearly all is done: 1,000,000 rows in the store, 10 missing.
+"""Time of a backfill that is nearly done: 1,000,000 rows in the store, 10 missing.
 
     python -m benchmarks.resume [--rows 1000000]
 
-The rows' assets are a few bytes each, their vectors those of lite0's width in float16 (2.6 GB for 1,000,000), in a
-temporary folder; the missing ones are real photos. The store's part is measured in this process, on a store opened
-anew each time; the command from its start to its end, which comes after the last vector.
+The stored assets have a few bytes each, and float16 vectors of lite0's width (2.6 GB for 1,000,000), in a temporary
+folder. The missing assets are real photos. The store's part is timed in this process, on a store that is opened again
+each time. The command is timed from its start to its end.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def fill(store: Store, encoder: Encoder, rows: int) -> None:
 
 
 def store_part(uri: str, encoder: Encoder, run: int) -> float:
-    """Seconds to find what is missing, to read it, and to write vectors of it."""
+    """Seconds to find the missing assets, read them, and write vectors for them."""
     start = time.perf_counter()
     store = Store.open(uri)
     features = store.features(encoder.spec.fingerprint)
@@ -72,7 +72,7 @@ def command(uri: str) -> float:
 
 
 def add_missing(store: Store, run: int) -> None:
-    """Photos that were not there before."""
+    """Add photos that are new to the store."""
     widths = range(200 + MISSING * run, 200 + MISSING * (run + 1))
     ingest(store, [Item(uri=f"{width}.jpg", data=photo(width, 333)) for width in widths])
 
@@ -97,7 +97,7 @@ def main() -> None:
             commands.append(command(store.uri))
         print(f"the store's part {spread(parts)}; the command {spread(commands, digits=1)}")
         print(verdict("the store's part", statistics.median(parts), MOST_STORE, "s", at_least=False))
-        print(verdict("from command to last vector", statistics.median(commands), MOST_COMMAND, "s", at_least=False))
+        print(verdict("the whole command", statistics.median(commands), MOST_COMMAND, "s", at_least=False))
     print(f"load at the end {os.getloadavg()[0]:.1f}")
 
 

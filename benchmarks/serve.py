@@ -1,10 +1,10 @@
-"""How fast an answer is, and what the classification service costs: latency, throughput, start, memory.
+"""Latency, throughput, start time and memory of the services.
 
     python -m benchmarks.serve                                       # lite0
     python -m benchmarks.serve --encoder vit-b-32 --infinity FOLDER  # ViT-B/32 beside Infinity, installed into FOLDER
 
-Trains on photos of the demo (package elpv-dataset), starts both services and asks with one client, then with many. The
-engine alone is measured before and after, on the same photo, in a process of its own while no service works.
+Trains on photos of the demo (package elpv-dataset), starts both services, and sends requests with one client, then with
+many. The engine alone is measured before and after, in a process of its own while no service runs.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from classifiers.training.pipeline import train
 from embedder import registry
 from services.cli import demo_photos as demo
 from services.client import Client
-from services.jobs.backfill.run import backfill
+from services.jobs.backfill.local import backfill
 from services.jobs.ingest import ingest
 from services.processes import free_ports, running
 from services.settings import Settings
@@ -45,7 +45,7 @@ BATCH, CELLS = 32, 200
 
 @dataclass(frozen=True)
 class Figures:
-    """Of one server asked about one photo at a time: milliseconds with one client, answers a second with many."""
+    """Figures of one server with one photo a request: milliseconds with one client, answers/s with many."""
 
     milliseconds: list[float]
     per_second: float
@@ -86,13 +86,13 @@ def measured(ask: Ask, options: argparse.Namespace) -> Figures:
 
 @contextmanager
 def elsewhere() -> Iterator[ProcessPoolExecutor]:
-    """A process that goes away again: threads that an engine leaves behind slow a client down."""
+    """A process for a while, because threads that an engine leaves behind slow a client down."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         yield pool
 
 
 def start_up(settings: Settings, embedding_url: str) -> tuple[float, float]:
-    """Seconds from starting the classification service to ready, and its resident memory then, in MB."""
+    """Seconds from the start of the classification service until it is ready, and its resident memory in MB."""
     [port] = free_ports(1)
     own = settings.model_copy(update={"classification_port": port, "embedding_url": embedding_url})
     command = [sys.executable, "-m", "services.cli", "serve", "classification"]
@@ -186,13 +186,13 @@ def run(options: argparse.Namespace, folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--encoder", default="lite0", help=f"or {standin.NAME}: ViT-B/32 of random weights")
-    parser.add_argument("--requests", type=int, default=300, help="of the one client")
+    parser.add_argument("--encoder", default="lite0", help=f"or {standin.NAME}: ViT-B/32 with random weights")
+    parser.add_argument("--requests", type=int, default=300, help="requests of the one client")
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--each", type=int, default=20, help="requests of each of the many clients")
-    parser.add_argument("--repeats", type=int, default=15, help="of the engine alone")
+    parser.add_argument("--repeats", type=int, default=15, help="runs of the engine alone")
     parser.add_argument("--starts", type=int, default=3)
-    parser.add_argument("--infinity", type=Path, help="environment of Infinity, installed there when it is not")
+    parser.add_argument("--infinity", type=Path, help="environment of Infinity; it is installed there if missing")
     options = parser.parse_args()
     print(machine())
     with TemporaryDirectory() as folder:

@@ -1,8 +1,8 @@
-"""How well spoken digits are told by heads on `melstat`, and how fast sounds are embedded.
+"""Accuracy of heads on `melstat` vectors of spoken digits, and the speed of embedding sounds.
 
     python -m benchmarks.sounds --data FOLDER      with fsdd_share.parquet in FOLDER
 
-The test split has the speakers of the training split; a second figure leaves each speaker out of training in turn.
+Test and training split have the same speakers. A second figure leaves each speaker out of training in turn.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from classifiers.fit.gaussian.estimator import GaussianClassifier
 from classifiers.published.registry import Registry
 from classifiers.training.pipeline import train
 from embedder import registry
-from services.jobs.backfill.run import backfill
+from services.jobs.backfill.local import backfill
 from services.jobs.ingest import ingest
 from store import Store, asset_id
 from store.interchange import read_sources
@@ -29,7 +29,7 @@ LEAST = 0.90
 
 
 def unheard_speakers(X: NDArray[np.float32], digits: NDArray[np.str_], speakers: NDArray[np.str_]) -> dict[str, float]:
-    """Accuracy on each speaker of a head that learned from the others."""
+    """Accuracy on each speaker, of a head that learned from the other speakers."""
     found = {}
     for speaker in sorted(set(speakers.tolist())):
         own = speakers == speaker
@@ -59,7 +59,7 @@ def main() -> None:
     speaker = {asset_id(row["audio"]): row["speaker"] for row in rows}
     found = unheard_speakers(matrix.X, np.array(matrix.y)[:, 0], np.array([speaker[id_] for id_ in matrix.ids]))
     each = ", ".join(f"{name} {accuracy:.3f}" for name, accuracy in found.items())
-    print(f"gaussian, on speakers that it never heard: mean {np.mean(list(found.values())):.3f} ({each})")
+    print(f"gaussian, on speakers that were not in training: mean {np.mean(list(found.values())):.3f} ({each})")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""ViT-B/32 where no hub is: the architecture with random weights of a fixed seed, in the formats that loaders take.
+"""ViT-B/32 with random weights, for machines without a hub, in the formats that loaders read.
 
-It is as fast as one that was trained; its vectors mean nothing.
+It is as fast as a trained one; its vectors mean nothing.
 """
 
 import gzip
@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 
 NAME = "vit-b-32"
-"""On the command lines of benchmarks, in place of an encoder's name."""
+"""The encoder's name on the command lines of benchmarks."""
 
 
 def resolve(name: str, folder: Path) -> str:
-    """The encoder to load: a checkpoint is made in `folder` when `name` is the stand-in's."""
+    """The encoder to load. For the stand-in's name a checkpoint is made in `folder`."""
     return f"openclip/ViT-B-32-quickgelu@{open_clip_checkpoint(folder)}" if name == NAME else name
 
 
@@ -31,7 +31,7 @@ def open_clip_checkpoint(folder: Path) -> Path:
 
 
 def hugging_face_folder(folder: Path) -> Path:
-    """CLIP ViT-B/32 as transformers' 4.x and 5.x load it from a folder, with CLIP's own vocabulary out of open_clip."""
+    """Write CLIP ViT-B/32 as a folder for transformers 4.x and 5.x, with CLIP's vocabulary from open_clip."""
     import open_clip
     from open_clip import tokenizer
     from transformers import CLIPConfig, CLIPModel

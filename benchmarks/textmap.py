@@ -1,8 +1,8 @@
-"""How good are the text maps of lite0, lite1 and lite2 on classes that they have not seen?
+"""Accuracy of the text maps of lite0, lite1 and lite2 on classes that they were not learned from.
 
-`python -m benchmarks.textmap [--data FOLDER]`. First on ImageNet: five folds of 200 held-out classes, each class's
-classifier row standing for its pictures, to be matched with 200 texts. Then, with --data, zero-shot on the pictures of
-caltech99.parquet there, those of split "ood" left out.
+`python -m benchmarks.textmap [--data FOLDER]`. First on ImageNet, in five folds of 200 held-out classes: the row of the
+classifier stands for the images of a class and is matched with 200 texts. Then, with --data, zero-shot on the images of
+caltech99.parquet without the split "ood".
 """
 
 import argparse
@@ -25,9 +25,9 @@ def unit(rows: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def held_out(e: textmap.Examples, targets: NDArray[np.float64], strength: float) -> tuple[float, float]:
-    """Top-1 and top-5 over five folds."""
+    """Top-1 and top-5 accuracy over five folds."""
     order = np.random.RandomState(0).permutation(len(targets))
-    first = np.searchsorted(e.classes, np.arange(len(targets)))  # the name comes first of a class's texts
+    first = np.searchsorted(e.classes, np.arange(len(targets)))  # the name is the first text of a class
     ranks = []
     for fold in (order[i::5] for i in range(5)):
         seen = ~np.isin(e.classes, fold)

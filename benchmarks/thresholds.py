@@ -1,9 +1,9 @@
-"""With how many positive rows should a label have a threshold of its own? The rule of `LEAST_TUNED`, on training rows.
+"""The number of positive rows that a label needs for a threshold of its own (`LEAST_TUNED`), on training rows.
 
     python -m benchmarks.thresholds --data FOLDER      with the data sets of TASKS as Parquet in FOLDER
 
-Rows of the split `train` alone are dealt into three parts, five times: heads learn from the first, thresholds are tuned
-on the second, F1 is measured on the third. Tasks with one label a row count as rows with one of many labels.
+The rows of the split `train` are dealt into three parts, five times: heads learn from the first, thresholds are tuned
+on the second, F1 is measured on the third. In tasks with classes each row has one of many labels.
 """
 
 import argparse
@@ -27,13 +27,13 @@ ENCODER = "lite0"
 LEASTS = (1, 3, 5, 10, 20, 40)
 SEEDS = (0, 1, 2, 3, 4)
 FEWEST = 5
-"""Positive training rows of a label; rarer ones are left out."""
+"""Least positive training rows of a label; rarer labels are left out."""
 LEARNED, TUNED = 0.6, 0.8
-"""Where the parts end, as shares of the rows."""
+"""Ends of the first two parts, as shares of the rows."""
 
 
 def f1(X: NDArray[np.float32], Y: NDArray[np.bool_], seed: int) -> NDArray[np.float64]:
-    """(len(LEASTS), 2): macro and micro F1."""
+    """Macro and micro F1 for each of `LEASTS`, (len(LEASTS), 2)."""
     order = np.random.default_rng(seed).permutation(len(X))
     learning, tuning, checking = np.split(order, [int(LEARNED * len(X)), int(TUNED * len(X))])
     known = np.flatnonzero(Y[learning].any(axis=0))
@@ -51,7 +51,9 @@ def f1(X: NDArray[np.float32], Y: NDArray[np.bool_], seed: int) -> NDArray[np.fl
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--store", type=Path, default=WORK / "headwater.db", help="made when it is not there, and kept")
+    parser.add_argument(
+        "--store", type=Path, default=WORK / "headwater.db", help="the store; it is made if missing, and kept"
+    )
     options = parser.parse_args()
     print(machine())
     store = Store.open(options.store)
@@ -67,7 +69,7 @@ def main() -> None:
         for i, least in enumerate(LEASTS):
             means, apart, spread = runs[:, i].mean(0), 100 * gains[:, i].mean(0), 100 * gains[:, i].std(0, ddof=1)
             cells = [f"{means[k]:.3f} ({apart[k]:+.1f} ± {spread[k]:.1f})" for k in (0, 1)]
-            print(f"  {least:5d}  {cells[0]:24s} {cells[1]}{'   ← ours' if least == LEAST_TUNED else ''}")
+            print(f"  {least:5d}  {cells[0]:24s} {cells[1]}{'   ← in use' if least == LEAST_TUNED else ''}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""What condensing patch tokens costs a decoder: mAP on test rows, and the bytes of a picture's tokens.
+"""The cost of token reduction (condense) for a decoder: mAP on test rows, and bytes of an image's tokens.
 
     python -m benchmarks.tokens --data FOLDER [--task coco18_share] [--work FOLDER]
 
-Decoder heads with group queries, on all frequent labels of the task, learned from lite0's tokens: whole, and as
-`headwater condense` makes them. Components are learned from training rows. Settings are those of `benchmarks.quality`;
+Decoder heads with group queries learn all frequent labels of the task from lite0's tokens, first whole, then reduced as
+`headwater condense` does it. Components are learned from training rows. Settings are those of `benchmarks.quality`;
 nothing is tuned here.
 """
 
@@ -22,39 +22,39 @@ from classifiers.evaluation.label_figures import evaluate_labels
 from classifiers.fit.multilabel.labelwise import LabelwiseClassifier
 from embedder import registry
 from embedder.derived.stored import StoredAdapter
-from services.jobs.condense import Wanted, condense
+from services.jobs.condense import CondenseRequest, condense
 from services.settings import Settings
 from store import Store
 
 WAYS = ((1, None), (2, None), (1, 256), (1, 64), (2, 256), (2, 64), (4, None))
-"""(pool, components)."""
+"""(pool, components) of each reduction; (1, None) is none."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--task", choices=zero_shot.TASKS, default=zero_shot.TASKS[0])
-    parser.add_argument("--work", type=Path, default=WORK, help="the store is kept there")
+    parser.add_argument("--work", type=Path, default=WORK, help="folder of the store")
     options = parser.parse_args()
     print(machine())
     store = Store.open(options.work / "headwater.db")
     prepare(store, options.data, [options.task])
-    pictures = zero_shot.read(store, options.task)
-    names, (Y, own) = pictures.names, zero_shot.learning(pictures, pictures.names)
-    truth = pictures.truth[~pictures.training]
-    pooled = LabelwiseClassifier().fit(pictures.vectors[own], Y, names).head_
-    control = evaluate_labels(pooled.scores(pictures.vectors[~pictures.training]), truth, names, 0.0)
+    images = zero_shot.read(store, options.task)
+    names, (Y, own) = images.names, zero_shot.learning(images, images.names)
+    truth = images.truth[~images.training]
+    pooled = LabelwiseClassifier().fit(images.vectors[own], Y, names).head_
+    control = evaluate_labels(pooled.scores(images.vectors[~images.training]), truth, names, 0.0)
     print(f"{options.task}, {len(own)} training rows, {len(names)} labels")
     print(f"logistic regression a label on pooled vectors: mAP {control.map:.3f}")
     encoder = registry.load(zero_shot.ENCODER, cache_dir=Settings().cache)
     for pool, components in WAYS:
-        told, some = "whole", pictures
+        told, some = "whole", images
         if (pool, components) != (1, None):
-            wanted = Wanted(pool=pool, components=components, rows_of=options.task)
-            made = condense(store, encoder, wanted, options.work / "adapters")
+            request = CondenseRequest(pool=pool, components=components, rows_of=options.task)
+            made = condense(store, encoder, request, options.work / "adapters")
             condenser = StoredAdapter.load(made.path).adapter
-            parts = np.array_split(pictures.tokens, math.ceil(len(pictures.tokens) / zero_shot.READ_ROWS))
-            some = replace(pictures, tokens=np.concatenate([condenser(part) for part in parts]))
+            parts = np.array_split(images.tokens, math.ceil(len(images.tokens) / zero_shot.READ_ROWS))
+            some = replace(images, tokens=np.concatenate([condenser(part) for part in parts]))
             told = f"pool {pool}, {components or 'all'} components, {made.kept:.0%} of the variance"
         head = zero_shot.unfitted(some, "groups").fit(some.tokens[own], Y, names).head_
         found = evaluate_labels(zero_shot.flat(head.scores, some), truth, names, 0.0)

@@ -1,7 +1,7 @@
-"""Class names alone, a Gaussian head alone, and both blended: accuracy on test, with all training rows and with few.
+"""Test accuracy of class names alone, a Gaussian head alone, and both blended, with all training rows and with few.
 
-`python -m benchmarks.zeroshot --store URI [--encoder lite0] TASK…`. Blend and shrinkage are chosen on validation rows
-where a task has them, else by folds; with k rows a class by folds of these rows alone. Five draws of k.
+`python -m benchmarks.zeroshot --store URI [--encoder lite0] TASK…`. Blend and shrinkage are chosen on validation rows,
+or by folds if a task has none. With k rows a class they are chosen by folds of these rows, in five draws of k.
 """
 
 import argparse
@@ -27,7 +27,7 @@ ENDS = (0.0, "gaussian", "auto")
 
 @dataclass(frozen=True)
 class Few(Rows):
-    """Some of a task's training rows in memory, as training reads them; folds hold out every fifth row of a class."""
+    """Some training rows of a task, in memory. Folds hold out every fifth row of a class."""
 
     X: NDArray[np.float32] | None = None
     codes: NDArray[np.int64] | None = None
@@ -47,7 +47,7 @@ class Few(Rows):
 
 
 def accuracies(estimator: ZeroShotClassifier, rows: Rows, test: Matrix) -> tuple[list[float], object]:
-    """Accuracy on test of the text, of the Gaussian part and of the blend; and the blend."""
+    """Test accuracy of the text part, of the Gaussian part and of the blend; and the chosen blend."""
     head = learn_zero_shot(estimator, rows, test.classes).head
     found = []
     for end in ENDS:

@@ -1,1 +1,1 @@
-"""The yardstick: do the findings of four papers hold on these data? `python -m benchmarks.quality --data FOLDER`."""
+"""Tests of the findings of four papers on the data sets here: `python -m benchmarks.quality --data FOLDER`."""

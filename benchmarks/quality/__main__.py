@@ -1,11 +1,11 @@
-"""Do the findings of the four papers hold on these data? Measures what is not measured yet, and writes the page.
+"""Test the findings of four papers on the data sets here, and write the page with the results.
 
     python -m benchmarks.quality --data FOLDER      with the data sets as Parquet in FOLDER
 
-The data sets are ingested and embedded once, pictures with lite0, lite1 and lite2, sounds with melstat, into a store in
-the work folder, and every study's outcome is kept there under a digest of its data, settings and code: a run that is
-stopped goes on where it was, and what has not changed is not measured again. A study that fails is reported on the
-page, and the others go on.
+The data sets are ingested and embedded once, images with lite0, lite1 and lite2, sounds with melstat, into a store in
+the work folder. The outcome of each study is kept there under a digest of its data, settings and code. So a stopped
+run continues where it was, and unchanged studies are not measured again. A study that fails is reported on the page,
+and the others go on.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from benchmarks.quality.vectors import load, prepare
 from store import Store
 
 PAPERS = {"gaussians": gaussians, "fusion": fusion, "zero_shot": zero_shot, "adapters": adapters}
-"""Modules with TASKS and studies(store, load) → list[Study]; load(store, task) → Vectors."""
+"""Modules with TASKS and studies(store, load) → list[Study], where load(store, task) → Vectors."""
 PAGE = Path(__file__).parents[1] / "results" / "quality.md"
 WORK = Path("~/.cache/headwater/quality").expanduser()
 
@@ -38,10 +38,10 @@ def show(study: Study, outcome: Outcome) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--work", type=Path, default=WORK, help="store and outcomes are kept there")
-    parser.add_argument("--store", type=Path, help="a store with the data sets, instead of the one in the work folder")
+    parser.add_argument("--work", type=Path, default=WORK, help="folder of the store and the outcomes")
+    parser.add_argument("--store", type=Path, help="a store with the data sets; default: the one in the work folder")
     parser.add_argument("--papers", nargs="+", choices=PAPERS, default=list(PAPERS))
-    parser.add_argument("--fresh", action="store_true", help="measure again what is there")
+    parser.add_argument("--fresh", action="store_true", help="measure all studies again")
     parser.add_argument("--page", type=Path, default=PAGE)
     options = parser.parse_args()
     print(machine())

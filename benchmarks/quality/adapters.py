@@ -1,9 +1,9 @@
-"""Paper 4 (MLCD, arXiv 2407.17331): do vectors get better when an adapter learns from clusters, without labels?
+"""Paper 4 (MLCD, arXiv 2407.17331): vectors get better when an adapter learns from clusters, without labels.
 
-The adapter learns from the training rows of the data set at hand, with the defaults of `headwater adapt`. Two judges,
-neither of which is tuned on test rows: 20 nearest neighbours by cosine, weighted by exp(cos / 0.07), as is usual for
-this family of papers; and softmax on unit-norm vectors, its penalty chosen by NLL on a fifth of the training rows, for
-which a second adapter is learned that has not seen that fifth.
+The adapter learns from the training rows of each data set, with the defaults of `headwater adapt`. There are two
+judges; neither is tuned on test rows. The first is 20 nearest neighbours by cosine, weighted by exp(cos / 0.07), as is
+usual for this family of papers. The second is softmax on unit-norm vectors. Its penalty is chosen by NLL on a fifth of
+the training rows, with a second adapter that did not learn from this fifth.
 """
 
 from collections.abc import Callable
@@ -17,8 +17,8 @@ from benchmarks.quality.gaussians import Right, points, validation_nll
 from benchmarks.quality.study import Finding, Study, Table
 from benchmarks.quality.vectors import Vectors, paired_interval
 from classifiers.clustering.clusters import Clustering, centred
+from classifiers.clustering.kmeans import adapter_clusters, fit_centres
 from classifiers.fit.discrimination.adapter import fit_adapter
-from classifiers.fit.discrimination.clustering import adapter_clusters, fit_centres
 from classifiers.fit.discrimination.recipe import Recipe
 from classifiers.fit.held_out import stratified_folds
 from classifiers.fit.linear import LinearClassifier
@@ -43,14 +43,14 @@ PAIRS = {
     "eight positive centres are better than one": ("MLCD, l = 8", "MLCD, l = 1"),
     "MLCD is better than MLC": ("MLCD, l = 8", "MLC, l = 8"),
 }
-"""Claims of the paper, each of which the first of two sets of vectors should win."""
+"""Claims of the paper: {claim: (vectors that should be better, vectors to compare with)}."""
 
 Map = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""Raw vectors (n, d) → vectors to be judged (n, D)."""
+"""Raw vectors (n, d) → adapted vectors (n, D)."""
 
 
 def studies(store: Store, load: Any) -> list[Study]:
-    """One a task."""
+    """One study for each task."""
     settings = {"recipes": list(map(str, RECIPES.values())), "neighbours": NEIGHBOURS, "penalties": PENALTIES}
     found: list[Study] = []
     for task in TASKS:
@@ -79,14 +79,14 @@ def study(vectors: Vectors) -> tuple[list[Finding], list[Table]]:
 
 
 def adapter(recipe: Recipe, X: NDArray[np.float32]) -> Map:
-    """Learned from raw vectors X (n, d)."""
+    """Learn an adapter from raw vectors X (n, d)."""
     mean, centres = fit_centres(X, adapter_clusters(len(X), recipe.nearest), seed=recipe.seed)
     nearest, _ = Clustering(ENCODER, "", mean, centres).assign(X, recipe.nearest)
     return Adapter({"mean": mean, **fit_adapter(centred(X, mean), centres, nearest, recipe).arrays})
 
 
 def judged(vectors: Vectors, learn: Callable[[NDArray[np.float32]], Map]) -> dict[str, Right]:
-    """Which test rows each judge gets right, with the vectors of a map learned from the training rows."""
+    """Right test rows of each judge, with vectors of a map learned from the training rows."""
     X, codes = vectors.part(ENCODER, "train")
     T, wanted = vectors.part(ENCODER, "test")
     turned = learn(X)
@@ -96,7 +96,7 @@ def judged(vectors: Vectors, learn: Callable[[NDArray[np.float32]], Map]) -> dic
 
 
 def penalty(X: NDArray[np.float32], codes: NDArray[np.int64], learn: Callable[[NDArray[np.float32]], Map]) -> float:
-    """C with the least NLL on a fifth of the rows, under a map that has not seen them."""
+    """C with the least NLL on a fifth of the rows, with a map that did not learn from them."""
     held = stratified_folds(codes, 5, np.random.default_rng(0)) == 0
     turned = learn(X[~held])
     seen, unseen = turned(X[~held]), turned(X[held])

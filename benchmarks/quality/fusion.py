@@ -1,8 +1,8 @@
-"""Paper 2 (arXiv 2312.14400, 2405.17139): what normalising, the oracle and fusing several backbones are worth.
+"""Paper 2 (arXiv 2312.14400, 2405.17139): the gain of normalising, of the oracle and of fusing several backbones.
 
 Members are LDA heads on lite0, lite1 and lite2. Shrinkage and normalising are chosen by out-of-fold NLL, rules are
 fitted on out-of-fold scores, and the best single encoder is the one with the best out-of-fold accuracy. Besides the
-data set's own split there are five draws: all rows dealt anew, every class in the same shares.
+data set's own split there are five draws: all rows are dealt again, with the same share of each class.
 """
 
 from dataclasses import dataclass
@@ -30,14 +30,14 @@ TASKS = ("clothing10", "caltech99", "cifar10_10k")
 DRAWS = (0, 1, 2, 3, 4)
 SHRINKAGES = (0.3, 0.6)
 MOST_TRAINING = 2000
-"""Rows of a draw's training split at most: draws show the spread, and small training sets are where fusing matters."""
+"""Most training rows of a draw. Draws show the spread, and fusion matters most for small training sets."""
 
 EARLIER = {
     "clothing10": {"best single": 0.906, "log-average": 0.914, "concatenation": 0.909, "oracle": 0.944},
     "caltech99": {"best single": 0.932, "log-average": 0.932, "concatenation": 0.938, "oracle": 0.956},
 }
-"""Figures of an earlier, plain measurement with LDA heads on the same splits: to be reached. There every encoder had a
-shrinkage of its own, and the best single one was named on test rows: so it is here, for this comparison alone."""
+"""Figures of an earlier measurement with LDA heads on the same splits, which must be reached. There each encoder had a
+shrinkage of its own, and the best single encoder was chosen on test rows. Only this comparison does the same."""
 
 NORMALISING = "normalising the vectors changes the accuracy by more than chance (an interval without 0)"
 ORACLE = "the oracle gains more over the best single encoder than three refits of one encoder do"
@@ -49,7 +49,7 @@ Right = NDArray[np.bool_]
 
 
 def studies(store: Store, load: Any) -> list[Study]:
-    """One a task."""
+    """Two studies for each task."""
     chosen = {"shrinkages": SHRINKAGES, "alone": CANDIDATES, "encoders": ENCODERS}
     settings = chosen | {"draws": DRAWS, "most training": MOST_TRAINING}
     made = []
@@ -61,7 +61,7 @@ def studies(store: Store, load: Any) -> list[Study]:
 
 
 def normalising(vectors: Vectors) -> tuple[list[Finding], list[Table]]:
-    """Every encoder and head on raw and on unit-norm vectors."""
+    """Each encoder and head on raw and on unit-norm vectors."""
     findings, rows = [], []
     heads = {
         "softmax": lambda norm: [LinearClassifier(C=C, norm=norm) for C in (0.001, 0.01, 0.1)],
@@ -80,7 +80,7 @@ def normalising(vectors: Vectors) -> tuple[list[Finding], list[Table]]:
 
 @dataclass(frozen=True)
 class Fused:
-    """Which test rows were right: of every rule, of every encoder alone (n, B); and what was chosen."""
+    """Right test rows of each rule and of each encoder alone (n, B), and the choices behind them."""
 
     rules: dict[str, Right]
     alone: Right
@@ -92,12 +92,12 @@ class Fused:
 
     @property
     def single(self) -> Right:
-        """Of the encoder that was best out of fold."""
+        """Right test rows of the encoder that was best out of fold."""
         return self.alone[:, self.best]
 
 
 def fusing(vectors: Vectors) -> tuple[list[Finding], list[Table]]:
-    """All rules on the data set's own split and on draws."""
+    """All rules, on the data set's own split and on draws."""
     X, edges = vectors.joined()
     train, test = vectors.splits == "train", vectors.splits == "test"
     own = fused(X[train], vectors.codes[train], X[test], vectors.codes[test], edges)
@@ -115,7 +115,7 @@ def fusing(vectors: Vectors) -> tuple[list[Finding], list[Table]]:
 
 
 def dealt(codes: NDArray[np.int64], training: int, testing: int, seed: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Training and test rows of a draw, in the shares of the split, every class in its own share; (m,) indices each."""
+    """Row numbers of the training and test rows of a draw, with the shares of the split for each class, (m,) each."""
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(codes))
     order = order[np.argsort(codes[order], kind="stable")]
@@ -130,7 +130,7 @@ def dealt(codes: NDArray[np.int64], training: int, testing: int, seed: int) -> t
 def fused(
     X: NDArray[Any], codes: NDArray[np.int64], T: NDArray[Any], truth: NDArray[np.int64], edges: tuple[int, ...]
 ) -> Fused:
-    """Members and rules learned on X, looked at on T."""
+    """Learn members and rules from X, and test them on T."""
     candidates = [
         FusionClassifier("stack", normalise=normalise, member_params={"shrinkage": shrinkage}, blocks=edges)
         for normalise, shrinkage in product((False, True), SHRINKAGES)
@@ -141,7 +141,9 @@ def fused(
     best = int((held.scores.argmax(axis=2) == held.codes[:, None]).mean(axis=0).argmax())
     blocks = stack.blocks_.of(T)
     scores = np.stack([member.scores(block) for member, block in zip(stack.members_, blocks, strict=True)], axis=1)
-    predicted = {name: rule(said) for name, rule, said in plain_and_calibrated(scores, stack.combiner_.temperatures)}
+    predicted = {
+        name: rule(said) for name, rule, said in uncalibrated_and_calibrated(scores, stack.combiner_.temperatures)
+    }
     rules = {name: each.argmax(axis=1) == truth for name, each in predicted.items()}
     rules["stack"] = stack.predict(T) == truth
     for rule in ("nlc", "concatenation"):
@@ -152,8 +154,8 @@ def fused(
     return Fused(rules, alone == truth[:, None], truth, alone, refits, best, chosen)
 
 
-def plain_and_calibrated(scores: NDArray[Any], temperatures: NDArray[Any]) -> Any:
-    """(name, rule, log-probabilities (n, B, K)) of every rule without weights, as it is and calibrated."""
+def uncalibrated_and_calibrated(scores: NDArray[Any], temperatures: NDArray[Any]) -> Any:
+    """Yield (name, rule, log-probabilities (n, B, K)) of each rule without weights, uncalibrated and calibrated."""
     for name, rule in RULES.items():
         if name == "logit-average":  # the same choices as log-average
             continue
@@ -162,7 +164,7 @@ def plain_and_calibrated(scores: NDArray[Any], temperatures: NDArray[Any]) -> An
 
 
 def out_of_fold_nll(fit: FusionClassifier) -> float:
-    """Of static stacking, whose weights are too few to favour any candidate."""
+    """Out-of-fold NLL of static stacking, which has too few weights to favour any candidate."""
     held = fit.out_of_fold_
     logs = filled(log_softmax(held.scores, fit.combiner_.temperatures))
     scores = weighted(logs, fit.combiner_.weights.astype(logs.dtype))
@@ -170,7 +172,7 @@ def out_of_fold_nll(fit: FusionClassifier) -> float:
 
 
 def refitted(member: Any, X: NDArray[Any], codes: NDArray[np.int64], T: NDArray[Any]) -> NDArray[np.int64]:
-    """Choices on T of as many heads as there are encoders, on one encoder, each from rows drawn with replacement."""
+    """Answers on T of heads on one encoder, each learned from rows drawn with replacement, (m, B)."""
     rng = np.random.default_rng(0)
     chosen = []
     for _ in ENCODERS:
@@ -197,7 +199,7 @@ def oracle_finding(where: str, own: Fused, draws: list[Fused]) -> Finding:
 def gain(
     claim: str, where: str, own: Fused, draws: list[Fused], rule: str, than: str | None, limit: float, *, more: bool
 ) -> Finding:
-    """A rule against another, or against the best single encoder: above `limit`, or at most it."""
+    """The finding on a rule's gain over another rule, or over the best single encoder."""
 
     def sides(each: Fused) -> tuple[Right, Right]:
         return each.rules[rule], each.single if than is None else each.rules[than]
@@ -210,7 +212,7 @@ def gain(
 
 
 def reached(vectors: Vectors, own: Fused) -> list[Finding]:
-    """The figures to beat, on the data set's own split."""
+    """Findings on the earlier figures, on the data set's own split."""
     if vectors.task not in EARLIER:
         return []
     heads = [GaussianClassifier(shrinkage=shrinkage) for shrinkage in CANDIDATES]
@@ -235,7 +237,7 @@ def deviation(gains: list[float]) -> str:
 
 
 def rules_table(task: str, own: Fused, draws: list[Fused]) -> Table:
-    """Every encoder and rule: accuracy on the own split; its gain over the best single encoder there, and in draws."""
+    """Each encoder and rule: accuracy on the own split, and gain over the best single encoder there and in draws."""
     rows = []
     for column, encoder in enumerate(ENCODERS):
         note = f"best out of fold, {own.chosen}" if column == own.best else ""

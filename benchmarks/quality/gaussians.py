@@ -1,7 +1,7 @@
 """Paper 1 (arXiv 2410.13421): one Gaussian a class is as good as softmax, more do not help, and PCA costs little.
 
-Each head learns from the split `train`. What is to be chosen (the penalty of softmax, shrinkage) is chosen by NLL on
-`val`, where there is one, or on a fifth of the training rows, held out; then the head learns from all of `train`.
+Each head learns from the split `train`. The penalty of softmax and the shrinkage are chosen by NLL on `val`, or without
+`val` on a held-out fifth of the training rows; then the head learns from all of `train`.
 """
 
 from collections.abc import Sequence
@@ -25,12 +25,12 @@ from store import Store
 PAPER = "Gaussian heads (arXiv 2410.13421)"
 TASKS = ("clothing10", "caltech99", "cifar10_10k", "fsdd_share")
 AFFORDABLE = {"cifar10_10k": ("lite0",)}
-"""Encoders where all three would cost too much: a mixture on 7,000 rows takes half a minute of one core."""
+"""Encoders for tasks where all three would take too long: a mixture on 7,000 rows takes half a minute of one core."""
 SEEDS = (0, 1, 2, 3, 4)
 COMPONENTS = (1, 2, 4)
 PENALTIES, SHRINKAGES = (0.001, 0.01, 0.1, 1.0), (0.1, 0.25, 0.5, 0.75)
 MOST_BEHIND, MOST_LOST = 0.005, 0.01
-"""How far one Gaussian may be behind softmax, and how much accuracy PCA may cost."""
+"""Most loss of accuracy of one Gaussian against softmax, and of PCA."""
 VARIANCE = 0.8
 PCA = {"project": "pca", "dims": VARIANCE}
 
@@ -39,12 +39,18 @@ TIED = "one Gaussian a class with a common covariance (LDA) is within 0.5 points
 MORE = "more components a class do not help"
 REDUCED = f"PCA at {VARIANCE:.0%} of the variance costs at most 1 point"
 
+REMARKS = {
+    ONE: "This verdict on mixtures is due to the recipe here, not to the method: training starts at each class's own "
+    "variance, which makes the head over-confident."
+}
+"""{claim: a sentence above its verdicts}."""
+
 Right = NDArray[np.float64]
-"""Of each test row: whether it was right, or the share of the seeds that had it right."""
+"""For each test row: 1 if it was right, or the share of seeds with which it was right."""
 
 
 def studies(store: Store, load: Any) -> list[Study]:
-    """One a task and encoder."""
+    """One study for each task and encoder."""
     settings = {
         "seeds": SEEDS, "components": COMPONENTS, "penalties": PENALTIES, "shrinkages": SHRINKAGES, "variance": VARIANCE
     }  # fmt: skip
@@ -53,7 +59,7 @@ def studies(store: Store, load: Any) -> list[Study]:
         vectors: Vectors = load(store, task)
         for encoder in AFFORDABLE.get(task, encoders_of(task)):
             run = partial(study, vectors, encoder)
-            made.append(Study(PAPER, f"gaussians, {task}, {encoder}", __file__, vectors.digest, run, settings))
+            made.append(Study(PAPER, f"gaussians, {task}, {encoder}", __file__, vectors.digest, run, settings, REMARKS))
     return made
 
 
@@ -80,7 +86,7 @@ def study(vectors: Vectors, encoder: str) -> tuple[list[Finding], list[Table]]:
 
 
 def compared(claim: str, where: str, right: dict[str, Right], one: str, other: str, most: float) -> Finding:
-    """Whether `one` is at most `most` behind `other`, over the same test rows."""
+    """The finding whether `one` is at most `most` worse than `other` on the same test rows."""
     apart, low, high = paired_interval(right[one], right[other])
     figure = f"{one} {right[one].mean():.3f}, {other} {right[other].mean():.3f}: {points(apart, low, high)}"
     return Finding(claim, where, figure, bool(apart >= -most - 1e-12), sure=not low < -most <= high)
@@ -91,7 +97,7 @@ def points(apart: float, low: float, high: float) -> str:
 
 
 def tuned(candidates: Sequence[HeadClassifier], vectors: Vectors, encoder: str) -> tuple[list[Right], str]:
-    """Which test rows the candidate with the least validation NLL gets right; and its description."""
+    """Choose the candidate with the least validation NLL; return its right test rows and its description."""
     X, codes = vectors.part(encoder, "train")
     learning = (X, codes)
     validation = vectors.part(encoder, "val")
@@ -106,19 +112,19 @@ def tuned(candidates: Sequence[HeadClassifier], vectors: Vectors, encoder: str) 
 
 
 def validation_nll(head: HeadClassifier, X: NDArray[Any], codes: NDArray[np.int64]) -> float:
-    """At its best temperature, so that a head is not chosen for being timid."""
+    """NLL at the best temperature, so that the choice does not depend on calibration."""
     scores = head.scores(X)
     return mean_nll(scores, codes, fit_temperature(scores, codes))
 
 
 def seeded(vectors: Vectors, encoder: str, **parameters: Any) -> tuple[list[Right], str]:
-    """The same of mixtures, one a seed (of EM and of the rows that choose the number of steps)."""
+    """Right test rows of mixtures, one for each seed (of EM and of the held-out rows), and a description."""
     fitted = [MixtureClassifier(seed=seed, **parameters).fit(*vectors.part(encoder, "train")) for seed in SEEDS]
     return [rights(head, vectors, encoder) for head in fitted], f"{len(SEEDS)} seeds" + width(fitted[0])
 
 
 def width(head: Any) -> str:
-    """Components that PCA kept; a linear head has folded them away."""
+    """The number of components that PCA kept, as text; empty for linear heads, which have folded them."""
     return f", {head.transform_.width} dims" if head.project == "pca" and head.transform_.matrix is not None else ""
 
 

@@ -1,7 +1,7 @@
-"""Paper 3 (arXiv 2406.14830): labels that no training row had. The data side: which labels are seen, which are not.
+"""Paper 3 (arXiv 2406.14830), the choice of labels: which are seen in training, and which are not.
 
-emoji_2vendors: keywords with at least ten pictures; a fifth of them is unseen; its test split is by code point, so no
-symbol is in both splits. coco18_share: 18 labels, of which five are unseen. Five draws of the labels each.
+emoji_2vendors has keywords with at least ten images; a fifth of them is unseen. Its test split is by code point, so no
+symbol is in both splits. coco18_share has 18 labels; five are unseen. Both have five draws of labels.
 """
 
 from collections import Counter
@@ -11,31 +11,31 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-LEAST_PICTURES = 10
+LEAST_IMAGES = 10
 DRAWS = (0, 1, 2, 3, 4)
 UNSEEN = {"emoji_2vendors": 0.2, "coco18_share": 5}
-"""Labels held out of training: a share of them, or how many."""
+"""Labels held out of training: their share, or their number."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabelDraw:
-    """Labels that training may use, and labels that it never sees; both sorted."""
+    """Labels that training uses, and labels that it never sees; both sorted."""
 
     seen: tuple[str, ...]
     unseen: tuple[str, ...]
 
 
-def frequent(labels: Sequence[Sequence[str]], least: int = LEAST_PICTURES) -> tuple[str, ...]:
-    """The labels that at least so many rows have, sorted; one that a row names twice counts once."""
+def frequent(labels: Sequence[Sequence[str]], least: int = LEAST_IMAGES) -> tuple[str, ...]:
+    """Labels of at least `least` rows, sorted. A label that a row names twice counts once."""
     counts = Counter(label for row in labels for label in set(row))
     return tuple(sorted(label for label, count in counts.items() if count >= least))
 
 
 def draws(names: Sequence[str], unseen: float, seeds: Sequence[int] = DRAWS) -> Iterator[LabelDraw]:
-    """The labels dealt into seen and unseen, once a seed.
+    """Deal the labels into seen and unseen ones, once for each seed.
 
     Args:
-        unseen: how many labels (a whole number), or the share of them (in 0…1), to hold out.
+        unseen: number of labels to hold out (a whole number), or their share (in 0…1).
     """
     ordered = sorted(names)
     count = unseen if isinstance(unseen, int) else round(unseen * len(ordered))
@@ -50,7 +50,7 @@ def draws(names: Sequence[str], unseen: float, seeds: Sequence[int] = DRAWS) -> 
 
 
 def indicator(labels: Sequence[Sequence[str]], names: Sequence[str]) -> NDArray[np.bool_]:
-    """Which rows (n) have which of `names` (m), (n, m); other labels are left out."""
+    """True if a row has a label, bool (n, m), for the labels `names` (m,). Other labels are left out."""
     places = {name: place for place, name in enumerate(names)}
     table = np.zeros((len(labels), len(names)), np.bool_)
     for row, own in enumerate(labels):

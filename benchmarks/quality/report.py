@@ -1,7 +1,7 @@
-"""The outcomes of all studies as one Markdown page."""
+"""The Markdown page with the outcomes of all studies."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from benchmarks.measure import model
 from benchmarks.quality.study import Finding, Outcome, Study, Table, versions
@@ -13,13 +13,14 @@ its interval holds the other verdict too, it is *too close to be sure*. Nothing 
 
 
 def page(done: Sequence[tuple[Study, Outcome]], missing: Sequence[str] = ()) -> str:
-    """Summary, then each paper with its findings, tables and failures; `missing`: what was not measured."""
+    """A summary, then each paper with its findings, tables and failures. `missing` names unmeasured studies."""
     parts = ["# Do the papers' findings hold here?", INTRODUCTION, conditions(done), summary(done)]
     if missing:
         parts.append(f"**Not measured yet:** {'; '.join(missing)}.")
     for paper in dict.fromkeys(study.paper for study, _ in done):
         chosen = [(study, outcome) for study, outcome in done if study.paper == paper]
-        parts += [f"## {paper}", *claims(f for _, outcome in chosen for f in outcome.findings)]
+        remarks = {claim: remark for study, _ in chosen for claim, remark in study.remarks.items()}
+        parts += [f"## {paper}", *claims([f for _, outcome in chosen for f in outcome.findings], remarks)]
         parts += tables(t for _, outcome in chosen for t in outcome.tables)
         settings = {name: value for study, _ in chosen for name, value in study.settings.items()}
         parts.append("Settings: " + "; ".join(f"{name} {plain(value)}" for name, value in settings.items()) + ".")
@@ -36,7 +37,7 @@ def conditions(done: Sequence[tuple[Study, Outcome]]) -> str:
 
 
 def summary(done: Sequence[tuple[Study, Outcome]]) -> str:
-    """One row a claim: on how many data sets and encoders it holds."""
+    """A table with a row for each claim: on how many data sets and encoders it holds."""
     rows = []
     for paper in dict.fromkeys(study.paper for study, _ in done):
         found = [f for study, outcome in done if study.paper == paper for f in outcome.findings]
@@ -46,11 +47,13 @@ def summary(done: Sequence[tuple[Study, Outcome]]) -> str:
     return markdown(("finding", "holds here in", "of all, too close to be sure"), rows)
 
 
-def claims(findings: Iterable[Finding]) -> list[str]:
+def claims(findings: Iterable[Finding], remarks: Mapping[str, str]) -> list[str]:
+    """A heading, the remark if there is one, and a table of verdicts for each claim."""
     parts = []
     for claim, each in by_claim(findings).items():
         rows = [(f.where, f.figure, f"*{f.verdict}*") for f in each]
-        parts += [f"### {claim[0].upper()}{claim[1:]}", markdown(("where", "figure", "verdict"), rows)]
+        remark = [remarks[claim]] if claim in remarks else []
+        parts += [f"### {claim[0].upper()}{claim[1:]}", *remark, markdown(("where", "figure", "verdict"), rows)]
     return parts
 
 
@@ -62,7 +65,7 @@ def by_claim(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
 
 
 def tables(found: Iterable[Table]) -> list[str]:
-    """Tables of one title and header as one."""
+    """Join tables with the same title and header into one."""
     joined: dict[tuple[str, tuple[str, ...]], list[tuple[str, ...]]] = {}
     for table in found:
         joined.setdefault((table.title, table.header), []).extend(table.rows)

@@ -1,4 +1,4 @@
-"""Findings, the studies that yield them, and how each study's outcome is kept so that it is measured once."""
+"""Studies, their findings, and the files that keep outcomes so that each study is measured once."""
 
 import hashlib
 import json
@@ -17,14 +17,14 @@ PACKAGES = ("numpy", "scipy", "scikit-learn", "torch", "faiss-cpu")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a paper says, and whether it holds on one data set.
+    """A claim of a paper, tested on one data set.
 
     Attributes:
-        claim: in the same words for every data set, so that they can be set side by side.
+        claim: the same words for every data set, so that verdicts can be compared.
         where: data set, encoders, head.
-        figure: what was measured, with its interval or deviation.
-        holds: the point estimate's verdict.
-        sure: False where the interval also holds the other verdict.
+        figure: the measured figure, with its interval or deviation.
+        holds: the verdict by the point estimate.
+        sure: False if the interval also contains the other verdict.
     """
 
     claim: str
@@ -40,7 +40,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Figures that stand behind findings; tables of one title and header are shown as one."""
+    """Figures behind findings. Tables with the same title and header are shown as one."""
 
     title: str
     header: tuple[str, ...]
@@ -49,7 +49,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one study found, or why it failed."""
+    """The findings of a study, or the reason for its failure."""
 
     findings: tuple[Finding, ...] = ()
     tables: tuple[Table, ...] = ()
@@ -76,12 +76,13 @@ class Study:
     """One measurement: all claims of a paper on one data set (and encoder).
 
     Attributes:
-        paper: heading under which its findings stand.
-        name: unique.
+        paper: heading of its findings on the page.
+        name: a unique name.
         module: `__file__` of the code that measures.
-        data: digest of the vectors, labels and splits that `run` looks at.
-        settings: everything else that its outcome depends on: seeds, grids, limits.
-        run: → its findings and tables.
+        data: digest of the vectors, labels and splits that `run` reads.
+        run: measures, and returns findings and tables.
+        settings: everything else that the outcome depends on: seeds, grids, limits.
+        remarks: {claim: a sentence that the page shows above the verdicts on it}.
     """
 
     paper: str
@@ -90,15 +91,16 @@ class Study:
     data: str
     run: Callable[[], tuple[Sequence[Finding], Sequence[Table]]] = field(repr=False)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    remarks: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
-        """Changes with data, settings, the study's own code, that of `classifiers`, and the packages' versions."""
+        """A digest of data, settings, the study's code, the code of `classifiers`, and the versions of packages."""
         told = [self.paper, self.name, self.data, dict(self.settings), sources(self.module), versions()]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
     def outcome(self, folder: Path, *, fresh: bool = False) -> Outcome:
-        """From the folder where it is kept, or measured now and kept. A failure is an outcome too, and is not kept."""
+        """Read the outcome from `folder`, or measure and keep it there. A failure is an outcome that is not kept."""
         kept = folder / f"{self.name.replace(' ', '_').replace(',', '')}-{self.digest}.json"
         if kept.exists() and not fresh:
             return Outcome.from_json(kept.read_text())
@@ -117,7 +119,7 @@ class Study:
 
 
 def sources(module: str) -> str:
-    """Digest of the code that a study rests on."""
+    """Digest of the code that a study depends on."""
     paths = [*sorted(CODE.rglob("*.py")), Path(module)]
     return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
 

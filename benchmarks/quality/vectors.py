@@ -1,4 +1,4 @@
-"""The data sets' vectors: embedded through a store in the work folder, once, and read from there."""
+"""Vectors of the data sets. They are embedded once, into a store in the work folder, and read from there."""
 
 import hashlib
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder import registry
-from services.jobs.backfill.run import backfill
+from services.jobs.backfill.local import backfill
 from services.jobs.ingest import ingest
 from services.settings import Settings
 from store import Store
@@ -18,7 +18,7 @@ from store.interchange import read_sources
 
 ENCODERS = ("lite0", "lite1", "lite2")
 OF_SOUNDS = {"fsdd_share": ("melstat",)}
-"""Tasks that are no pictures, and their encoders."""
+"""Tasks of sounds, and their encoders."""
 
 
 def encoders_of(task: str) -> tuple[str, ...]:
@@ -27,7 +27,7 @@ def encoders_of(task: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Vectors:
-    """The labelled vectors of one task, one block an encoder, rows in order of their ids.
+    """The labelled vectors of one task, with one block for each encoder. Rows are sorted by id.
 
     Attributes:
         blocks: {encoder: float32 (n, d)}.
@@ -54,10 +54,10 @@ class Vectors:
 
 
 def prepare(store: Store, data: Path, tasks: Sequence[str], encoders: Sequence[str] | None = None) -> None:
-    """Ingests the data sets that the store lacks, and embeds whatever has no vector yet.
+    """Ingest data sets that are not in the store yet, and embed assets without a vector.
 
     Args:
-        encoders: those of the tasks when None.
+        encoders: names of encoders; None for those of the tasks.
     """
     known = store.labels.tasks()
     for task in tasks:
@@ -68,7 +68,7 @@ def prepare(store: Store, data: Path, tasks: Sequence[str], encoders: Sequence[s
 
 
 def load(store: Store, task: str) -> Vectors:
-    """The rows of a task but those of the split `ood`."""
+    """Read the rows of a task, without the split `ood`."""
     encoders = encoders_of(task)
     matrix = store.matrix(task, encoders, splits=("train", "val", "test"))
     digest = hashlib.sha256(matrix.X.tobytes())
@@ -83,7 +83,7 @@ def paired_interval(better: NDArray[Any], worse: NDArray[Any], *, draws: int = 2
     """Difference of two means over the same rows, and its 95 % percentile interval over resampled rows.
 
     Args:
-        better, worse: of each row, e.g. whether it was right, (n,).
+        better, worse: a figure of each row, e.g. 1 if it was right, (n,).
     """
     apart = np.asarray(better, np.float64) - np.asarray(worse, np.float64)
     values, counts = np.unique(apart, return_counts=True)  # resampled rows are a multinomial draw of their values

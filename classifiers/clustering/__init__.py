@@ -1,1 +1,1 @@
-"""What is stored, without labels: clusters of it, and what they look like."""
+"""Clusters of stored vectors, without labels: finding them, assigning assets, and reporting what they look like."""

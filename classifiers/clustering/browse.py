@@ -1,10 +1,10 @@
-"""What a clustering looks like: sizes, typical assets, how different one image's centres are, agreement with labels.
+"""The report on a clustering: sizes, typical assets, cosines between centres, agreement with a task.
 
-From arrays alone; JSON for programs, Markdown for people. No times: the same rows give the same report.
+It is written as JSON and as Markdown. It holds no times, so the same rows give the same report.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -12,65 +12,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from classifiers.clustering.agreement import Comparison
+from classifiers.clustering.assignment import Assignment
+from classifiers.clustering.clusters import Clustering
 from classifiers.evaluation.tables import cell
 
+EXAMPLES = 9
+"""Typical assets of each cluster in the report."""
+
 MOST_CLUSTERS = 40
-"""Clusters in the Markdown, largest first; the JSON has them all."""
+"""Most clusters in the Markdown, largest first. The JSON has all clusters."""
 _CELLS = 1 << 22
 
 
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """How well clusters agree with the labels of a task.
-
-    Attributes:
-        rows, classes: that were compared.
-        purity: share of rows whose class is the commonest of their cluster. More clusters, more purity: compare only
-            at one number of clusters.
-        nmi: mutual information over the mean of both entropies, 0…1.
-        majority: the commonest class of each cluster, (k,), -1 for a cluster without a labelled row.
-        share: of that class in the cluster, (k,).
-    """
-
-    rows: int
-    classes: int
-    purity: float
-    nmi: float
-    majority: NDArray[np.int64]
-    share: NDArray[np.float64]
-
-
-def agreement(codes: NDArray[np.int64], truth: NDArray[np.int64], clusters: int, classes: int) -> Agreement:
-    """Of cluster codes (n,) in 0…k-1 and class codes (n,) in 0…classes-1, n ≥ 1."""
-    table = np.bincount(codes * classes + truth, minlength=clusters * classes).reshape(clusters, classes)
-    sizes, most = table.sum(axis=1), table.max(axis=1)
-    rows, columns = sizes / len(codes), table.sum(axis=0) / len(codes)
-    i, j = np.nonzero(table)
-    p = table[i, j] / len(codes)
-    mutual = float((p * np.log(p / (rows[i] * columns[j]))).sum())
-    entropy = (_entropy(rows) + _entropy(columns)) / 2
-    return Agreement(
-        rows=len(codes),
-        classes=int(np.count_nonzero(columns)),
-        purity=float(most.sum() / len(codes)),
-        nmi=max(0.0, mutual) / entropy if entropy else 1.0,
-        majority=np.where(sizes > 0, table.argmax(axis=1), -1),
-        share=np.divide(most, sizes, out=np.zeros(clusters), where=sizes > 0),
-    )
-
-
-def _entropy(p: NDArray[np.float64]) -> float:
-    filled = p[p > 0]
-    return float(-(filled * np.log(filled)).sum())
-
-
 def overlap(centres: NDArray[np.float32], codes: NDArray[np.int64], kept: NDArray[np.int64]) -> float | None:
-    """Mean cosine between two different centres of one row, over all such pairs; None where there is none.
+    """Mean cosine between two different centres of one row, over all pairs; None if no row has two.
 
-    The reviewers of MLCD doubted that these are different concepts: near 1 they are one concept several times.
+    Near 1, the centres of a row are one concept several times; the reviewers of MLCD doubted that they differ.
 
     Args:
-        codes: centres of each row, (n, l); the first `kept` (n,) of them count.
+        centres: (k, d), of length one.
+        codes: numbers of each row's centres, (n, l).
+        kept: how many of them count, (n,).
     """
     total, rows = 0.0, max(1, _CELLS // centres.shape[1])
     for start in range(0, len(codes), rows):
@@ -78,36 +41,35 @@ def overlap(centres: NDArray[np.float32], codes: NDArray[np.int64], kept: NDArra
         sums = np.zeros((len(part), centres.shape[1]), np.float64)
         for place, column in enumerate(part.T):
             sums += centres[column] * (counts > place)[:, None]
-        total += float((sums**2).sum() - counts.sum())  # |Σ c|² less the products of a centre with itself
+        total += float((sums**2).sum() - counts.sum())  # |Σ c|² minus the products of each centre with itself
     pairs = int((kept * (kept - 1)).sum())
     return total / pairs if pairs else None
 
 
 def typical(codes: NDArray[np.int64], cosines: NDArray[np.float32], clusters: int, count: int) -> list[list[int]]:
-    """For each cluster the `count` rows of it that are nearest to its centre, nearest first; codes, cosines (n,)."""
+    """For each cluster the numbers of the `count` rows nearest to its centre, nearest first.
+
+    Args:
+        codes, cosines: each row's cluster and cosine with its centre, (n,).
+    """
     order = np.lexsort((-cosines, codes))
     starts = np.searchsorted(codes[order], np.arange(clusters + 1)).tolist()
     return [order[a : min(a + count, b)].tolist() for a, b in pairwise(starts)]
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """The agreement with a task, and the names of its classes, (classes,)."""
-
-    task: str
-    classes: Sequence[str]
-    found: Agreement
-
-
-@dataclass(frozen=True, slots=True)
 class Browsing:
-    """A clustering of all stored vectors, to be looked at.
+    """The content of the report.
 
     Attributes:
+        name, encoder, record: of the clustering.
         labels: names of the clusters, (k,).
-        codes, cosines: of each row's nearest centres, nearest first, (n, l); the first `kept` (n,) are its labels.
-        overlap, apart: mean cosine between two centres of one row (see `overlap`), and between any two centres.
-        examples: (asset id, uri, cosine) of each cluster's most typical assets, (k,).
+        codes, cosines: each row's nearest centres and cosines with them, nearest first, (n, l).
+        kept: how many of these centres are labels of a row, (n,).
+        overlap: mean cosine between two centres of one row, see `overlap`.
+        apart: mean cosine between any two centres.
+        examples: (asset id, URI, cosine) of each cluster's most typical assets, (k,).
+        comparison: agreement with a task, if one was named.
     """
 
     name: str
@@ -124,11 +86,11 @@ class Browsing:
 
     @property
     def sizes(self) -> NDArray[np.int64]:
-        """Rows whose nearest centre each is, (k,)."""
+        """Number of rows nearest to each centre, (k,)."""
         return np.bincount(self.codes[:, 0], minlength=len(self.labels))
 
     def summary(self) -> dict[str, Any]:
-        """The figures that are one number each; without those there are none of, as overlap with one label a row."""
+        """All figures that are one number. Missing figures are left out, e.g. overlap with one label a row."""
         low, middle, high = np.quantile(self.sizes, (0, 0.5, 1)).tolist()
         found: dict[str, Any] = {
             "clusters": len(self.labels),
@@ -148,7 +110,7 @@ class Browsing:
         return {name: value for name, value in found.items() if value is not None}
 
     def clusters(self) -> list[dict[str, Any]]:
-        """One entry a cluster, in the order of `labels`."""
+        """One entry for each cluster, in the order of `labels`."""
         near = np.bincount(self.codes[:, 0], self.cosines[:, 0].astype(np.float64), len(self.labels))
         sizes = self.sizes
         found: list[dict[str, Any]] = [
@@ -167,13 +129,42 @@ class Browsing:
         return found
 
 
+def browse(
+    name: str, made: Clustering, assigned: Assignment, uris: Callable[[Sequence[str]], Mapping[str, str]]
+) -> Browsing:
+    """Gather the figures and the typical assets of a clustering.
+
+    Args:
+        uris: ids of assets → their URIs by id; assets without one are shown with an empty URI.
+    """
+    codes, cosines = assigned.codes[:, 0], assigned.cosines[:, 0]
+    rows = typical(codes, cosines, len(made), EXAMPLES)
+    known = uris(sorted({assigned.ids[row] for some in rows for row in some}))
+    return Browsing(
+        name=name,
+        encoder=made.encoder,
+        record=made.record,
+        labels=made.labels,
+        codes=assigned.codes,
+        cosines=assigned.cosines,
+        kept=assigned.kept,
+        overlap=overlap(made.centres, assigned.codes, assigned.kept),
+        apart=overlap(made.centres, np.arange(len(made))[None], np.array([len(made)])),
+        examples=[
+            [(assigned.ids[row], known.get(assigned.ids[row], ""), float(cosines[row])) for row in some]
+            for some in rows
+        ],
+    )
+
+
 def to_json(found: Browsing) -> str:
+    """The whole report for programs."""
     head = {"name": found.name, "encoder": found.encoder, "record": dict(found.record), "summary": found.summary()}
     return json.dumps(head | {"clusters": found.clusters()}, indent=2, ensure_ascii=False)
 
 
 def to_markdown(found: Browsing) -> str:
-    """One page: the figures, and the largest clusters with their most typical assets."""
+    """One page for people: the figures, and the largest clusters with their most typical assets."""
     labelled = found.comparison is not None
     head = ["cluster", "rows", "mean cosine", *(["commonest label", "its share"] if labelled else []), "most typical"]
     rows = []

@@ -1,4 +1,4 @@
-"""Centres of what is stored: learned from a sample of the vectors, or taken from a clustering that was saved."""
+"""Cluster centres for stored vectors: learned from a sample, or loaded from a saved clustering."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifiers.clustering.clusters import Clustering
+from classifiers.clustering.kmeans import FEW_PER_CENTRE, ITERATIONS, MOST_PER_CENTRE, fit_centres
 from classifiers.clustering.unlabelled import Unlabelled
 from classifiers.errors import BadClustering, NotTrainable
-from classifiers.fit.discrimination.clustering import FEW_PER_CENTRE, ITERATIONS, MOST_PER_CENTRE, fit_centres
 from classifiers.training.rows import ids_digest
 
 if TYPE_CHECKING:
@@ -20,13 +20,20 @@ if TYPE_CHECKING:
 def find_centres(
     rows: Unlabelled, clusters: int, seed: int, on_iteration: Callable[[int, int], None]
 ) -> tuple[Clustering, list[str], NDArray[np.float32]]:
-    """Centres from a sample of what may be learned from: (clustering, sampled ids, their raw vectors (m, d)).
+    """Learn centres from a sample of the training rows.
+
+    Args:
+        clusters: number of clusters.
+        on_iteration: called after each iteration of k-means with (done, total).
+
+    Returns:
+        The clustering, the ids of the sample, and their raw vectors (m, d).
 
     Raises NotTrainable, UnknownTask.
     """
     if clusters > len(rows.ids):
         raise NotTrainable(
-            f"{clusters} clusters asked of {len(rows.ids)} rows of {rows.features.name!r} that may be learned from; "
+            f"{clusters} clusters are more than the {len(rows.ids)} training rows of {rows.features.name!r}; "
             f"ask for 2 to {len(rows.ids)}"
         )
     ids, X = rows.sample(clusters * MOST_PER_CENTRE, seed)
@@ -44,22 +51,22 @@ def find_centres(
 
 
 def _notes(rows: Unlabelled, sampled: int, asked: int, found: int) -> Iterator[str]:
-    """What a reader of the clusters must know."""
+    """Sentences for the user about the rows and the clusters."""
     total, allowed = len(rows.stored), len(rows.ids)
     if rows.task is not None:
-        yield f"only of the {total:,} stored vectors of assets in task {rows.task}"
+        yield f"clustered only the {total:,} stored vectors of assets in task {rows.task}"
     if allowed < total:
         yield f"not learned from {total - allowed:,} of {total:,} rows, which are in val, test or ood of some task"
     if sampled < allowed:
         yield f"learned from {sampled:,} of {allowed:,} rows, drawn at random"
     if sampled < FEW_PER_CENTRE * asked:
-        yield f"{sampled / asked:.0f} rows a cluster: fewer than {FEW_PER_CENTRE} make rough centres"
+        yield f"{sampled / asked:.0f} rows a cluster; with fewer than {FEW_PER_CENTRE} the centres are rough"
     if found < asked:
-        yield f"{asked - found} of {asked} clusters were empty or like another and are gone"
+        yield f"{asked - found} of {asked} clusters were empty or nearly equal to another, and were removed"
 
 
 def load_centres(folder: Path, name: str, features: "Features") -> Clustering:
-    """A saved clustering of the vectors of `features`. Raises UnknownClustering, BadClustering for another encoder."""
+    """Load a clustering of the vectors of `features`. Raises UnknownClustering, BadClustering for another encoder."""
     found = Clustering.load(folder, name)
     if found.fingerprint != features.fingerprint:
         raise BadClustering(

@@ -1,6 +1,6 @@
-"""Clusterings: centres on the unit sphere, which rows are nearest to which of them, and the folder that keeps them.
+"""Clusterings: centres on the unit sphere, the nearest centres of vectors, and saving and loading.
 
-NumPy only. How centres are found is in `classifiers.fit.discrimination.clustering`.
+This module needs only NumPy. `classifiers.clustering.kmeans` finds centres.
 """
 
 import hashlib
@@ -25,18 +25,18 @@ from embedder import folders
 FORMAT = 1
 _MANIFEST, _ARRAYS = "clustering.json", "clustering.safetensors"
 CELLS = 1 << 24
-"""Cosines that are held at a time: 64 MiB."""
+"""Most cosines in memory at a time: 64 MiB."""
 
 
 @dataclass(frozen=True, eq=False)
 class Clustering:
-    """Centres in the space of unit(unit(x) − mean), x being vectors of one encoder.
+    """Centres in the space of unit(unit(x) − mean), for vectors x of one encoder.
 
     Attributes:
-        encoder, fingerprint: whose vectors they are.
-        mean: float32 (d,), of the unit-norm vectors that the centres were learned from.
+        encoder, fingerprint: of the encoder.
+        mean: mean of the unit-norm vectors that the centres were learned from, float32 (d,).
         centres: float32 (k, d), each of length one.
-        record: how they were found, as JSON-able values.
+        record: how the centres were found, in values that JSON can hold.
     """
 
     encoder: str
@@ -56,26 +56,28 @@ class Clustering:
 
     @property
     def digest(self) -> str:
-        """sha256 over the arrays and how they were found."""
+        """sha256 over the record and the arrays."""
         total = hashlib.sha256(json.dumps(dict(self.record), sort_keys=True).encode())
         for array in (self.mean, self.centres):
             total.update(np.ascontiguousarray(array, "<f4").tobytes())
         return total.hexdigest()
 
     def assign(self, X: ArrayLike, count: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """The `count` nearest centres of raw vectors X (n, d), nearest first, and their cosines, each (n, count).
+        """Return the numbers of the `count` nearest centres of raw vectors X (n, d), nearest first, and cosines.
 
-        Raises BadVectors; NotTrainable when there are fewer centres.
+        Both arrays are (n, count). Raises BadVectors; NotTrainable if there are fewer centres.
         """
         if not 1 <= count <= len(self):
-            raise NotTrainable(f"the {count} nearest of {len(self)} clusters asked for; ask for 1 to {len(self)}")
+            raise NotTrainable(
+                f"{count} nearest clusters asked for, but there are {len(self)}; ask for 1 to {len(self)}"
+            )
         return nearest(centred(check_vectors(X, len(self.mean)), self.mean), self.centres, count)
 
     def save(self, root: Path, name: str, files: Mapping[str, bytes] | None = None) -> Path:
-        """Writes ``<root>/<name>`` in place of an older one of that name; returns it. Raises BadName.
+        """Write the folder ``<root>/<name>``, in place of an older one, and return it. Raises BadName.
 
         Args:
-            files: more files by name, e.g. a report.
+            files: more files, content by name, e.g. a report.
         """
         target = root / check_name(name, "clustering")
         arrays = save_arrays({"mean": self.mean, "centres": self.centres})
@@ -102,7 +104,7 @@ class Clustering:
             if manifest["format"] != FORMAT:
                 raise ValueError(f"format {manifest['format']!r}; this version reads {FORMAT}: upgrade headwater")
             if hashlib.sha256(data).hexdigest() != manifest["sha256"]:
-                raise ValueError(f"{_ARRAYS} is not the file that {_MANIFEST} tells of")
+                raise ValueError(f"{_ARRAYS} is not the file that {_MANIFEST} describes")
             arrays = load_arrays(data)
             mean, centres = arrays["mean"], arrays["centres"]
             return cls(manifest["encoder"], manifest["fingerprint"], mean, centres, manifest["record"])
@@ -111,15 +113,15 @@ class Clustering:
 
 
 def names(root: Path) -> list[str]:
-    """Of the clusterings in `root`, sorted."""
+    """Names of the clusterings in `root`, sorted."""
     return sorted(path.parent.name for path in root.glob(f"*/{_MANIFEST}") if NAME.fullmatch(path.parent.name))
 
 
 def centred(X: NDArray[np.float32], mean: NDArray[np.float32]) -> NDArray[np.float32]:
     """unit(unit(x) − mean) of the rows of X (n, d): directions from the middle of the data.
 
-    Vectors of networks lie in a narrow cone, where every cosine is high and both terms of the MLCD loss, which compare
-    with cosine 0, would see only violations.
+    Vectors of networks lie in a narrow cone, in which all cosines are high. Without centring all negatives would
+    violate the MLCD loss, which compares with cosine 0.
     """
     Z = np.empty(X.shape, np.float32)
     rows = max(1, CELLS // max(1, X.shape[1]))
@@ -132,8 +134,13 @@ def centred(X: NDArray[np.float32], mean: NDArray[np.float32]) -> NDArray[np.flo
 def nearest(
     Z: NDArray[np.float32], centres: NDArray[np.float32], count: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The `count` centres (k, d) with the greatest inner product with each row of Z (n, d), greatest first, ties by
-    number, and those products: each (n, count)."""
+    """Return the numbers of the `count` nearest centres of each row, nearest first, and the inner products.
+
+    Both arrays are (n, count). Ties are in the order of the centres.
+
+    Args:
+        Z: rows (n, d) of length one; `centres` (k, d) of length one.
+    """
     codes = np.empty((len(Z), count), np.int64)
     cosines = np.empty((len(Z), count), np.float32)
     rows = max(1, CELLS // len(centres))

@@ -1,4 +1,4 @@
-"""The stored vectors of one encoder at one snapshot, and which of them may be learned from without labels."""
+"""The stored vectors of one encoder at one snapshot, and the choice of those to learn from without labels."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,21 +19,21 @@ if TYPE_CHECKING:  # a store is handed in; importing this module does not bring 
     from store import Features, Snapshot, Store
 
 SOURCE = "clustering "
-"""How the source of a pseudo-label begins; the clustering's name and digest follow."""
+"""First word of the source of a pseudo-label. The clustering's name and digest follow."""
 
 SAMPLE_BYTES = 1 << 30
-"""Vectors that are held in memory to learn from, at most. Learning holds them twice: raw, and as directions."""
+"""Most bytes of sampled vectors in memory. Learning holds them twice: raw, and as directions."""
 
 
 @dataclass(frozen=True)
 class Unlabelled:
     """One encoder's stored vectors at one snapshot.
 
-    Rows that some task holds in val, test or ood are not learned from, so that figures on those splits stay honest
-    for heads on what is learned here; assets that no task has labelled are. Pseudo-labels of clusterings do not count.
+    Training rows are all rows except those that any task has in val, test or ood, so that figures on these splits stay
+    valid for heads that use what is learned here. Pseudo-labels of clusterings are ignored in this rule.
 
     Attributes:
-        task: only assets that this task labels, whatever the label; None for all that are stored.
+        task: take only assets that this task labels, whatever the label; None for all stored assets.
     """
 
     store: "Store"
@@ -55,12 +55,12 @@ class Unlabelled:
 
     @cached_property
     def stored(self) -> Column:
-        """Ids of the vectors there are, of the task's assets only where there is one."""
+        """Ids of the stored vectors; with a task, only of its assets."""
         ids = self.features.ids(version=self.version).combine_chunks()
         return ids if self.members is None else ids.filter(pc.is_in(ids, value_set=self.members))
 
     def held_out(self) -> Column:
-        """Ids that are not learned from."""
+        """Ids that any task has in val, test or ood."""
         labels = self.store.labels.table
         rows = labels.read(["id", "split", "source"], version=self.snapshot.of(labels))
         spared = pc.and_(
@@ -71,20 +71,20 @@ class Unlabelled:
 
     @cached_property
     def ids(self) -> list[str]:
-        """Ids that may be learned from, sorted. Raises NotTrainable when there are fewer than two."""
+        """Ids of the training rows, sorted. Raises NotTrainable for fewer than two."""
         spared = pc.is_in(self.stored, value_set=self.held_out())
         found = sorted(strings(self.stored.filter(pc.invert(spared))))
         if len(found) < 2:
             raise NotTrainable(
-                f"{len(found)} of {len(self.stored)} stored vectors of {self.features.name!r} may be learned from, at "
-                "least 2 are needed: the others are in val, test or ood of some task; ingest and backfill more images"
+                f"{len(found)} of {len(self.stored)} stored vectors of {self.features.name!r} can be learned from, and "
+                "at least 2 are needed: the others are in val, test or ood of a task; ingest and backfill more assets"
             )
         return found
 
     def sample(self, most: int, seed: int) -> tuple[list[str], NDArray[np.float32]]:
-        """At most `most` of `ids` (and at most `SAMPLE_BYTES`), drawn at random: (ids, X (m, d)), sorted by id.
+        """Draw at most `most` training rows (and at most `SAMPLE_BYTES`): ids and vectors (m, d), sorted by id.
 
-        Does not depend on the order of the stored rows.
+        The order of the stored rows has no influence.
         """
         dim, ids = self.features.spec.dim, self.ids
         most = min(most, max(2, SAMPLE_BYTES // (4 * dim)))
@@ -99,7 +99,7 @@ class Unlabelled:
         return ids, X
 
     def scan(self) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
-        """The vectors of `stored` in stored order, streamed: (ids, X)."""
+        """Stream the vectors of `stored` in stored order: (ids, X)."""
         members = None if self.members is None else Positions(self.members)
         for ids, X in self.features.scan(BATCH_ROWS, version=self.version):
             if members is None:

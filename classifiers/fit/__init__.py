@@ -1,1 +1,1 @@
-"""How heads are learned: scikit-learn estimators that yield NumPy heads as `head_`."""
+"""Estimators of heads, in the manner of scikit-learn. Each puts the learned NumPy head into `head_`."""

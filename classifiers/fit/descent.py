@@ -1,4 +1,4 @@
-"""Gradient descent as the heads for several labels need it: AdamW, one cycle, averaged weights, the best epoch kept."""
+"""Gradient descent for multi-label heads: AdamW with a one-cycle rate, averaged weights, the best epoch kept."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -12,20 +12,23 @@ from classifiers.errors import NotTrainable
 Parameters = dict[str, Tensor]
 
 WARM_UP = 0.2
-"""Share of the steps on which the learning rate rises."""
+"""Share of the steps in which the learning rate rises."""
 AVERAGE = 0.9997
-"""Decay of the exponential average of the weights, which is what is kept. That of the first t steps decays at most by
-(1 + t) / (10 + t), so that it forgets where it started."""
+"""Decay of the exponential average of the weights; training returns this average. After t steps the decay is at most
+(1 + t) / (10 + t), so that the average forgets the start."""
 PATIENCE = 10
-"""Epochs without a better one after which to stop; only with a judge."""
+"""Training stops after this many epochs without improvement, if there is a judge."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """How long and how fast.
+    """Length and rate of a descent.
 
     Attributes:
-        weight_decay: of matrices; biases and scales have none.
+        epochs: passes over the rows, at most.
+        batch: rows of a step.
+        learning_rate: highest rate of the cycle.
+        weight_decay: decay of matrices; biases and scales have none.
     """
 
     epochs: int
@@ -36,7 +39,13 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Descended:
-    """The averaged weights of the best epoch, its number, and what the judge said of each; epoch 0 is the start."""
+    """The result of a descent.
+
+    Attributes:
+        parameters: averaged weights of the best epoch.
+        epoch: its number; 0 is the start.
+        judged: the judge's figure for each epoch from 0 on; empty without a judge.
+    """
 
     parameters: Parameters
     epoch: int
@@ -51,14 +60,16 @@ def descend(
     random: Generator,
     judge: Callable[[Parameters], float] | None = None,
 ) -> Descended:
-    """Minimises the mean of `loss` over batches of rows.
+    """Minimise the mean of `loss` over batches of rows.
 
     Args:
-        learned: leaf tensors; `loss` reads them, this changes their values in place.
-        loss: rows (b,) int64 → scalar.
-        judge: averaged weights → how good they are, more is better; without one the last epoch is kept.
+        learned: leaf tensors that `loss` reads. Their values are changed in place.
+        loss: row numbers (b,) int64 → scalar.
+        n_rows: number of rows.
+        random: draws the order of the rows.
+        judge: averaged weights → a figure, larger is better. The best epoch is kept; without a judge, the last one.
 
-    Raises NotTrainable when the loss is no longer finite.
+    Raises NotTrainable when the loss is not finite.
     """
     for tensor in learned.values():
         tensor.requires_grad_()
@@ -90,7 +101,7 @@ def descend(
 
 
 def one_cycle(step: int, steps: int) -> float:
-    """Share of the learning rate at a step from 0: a line up, then half a cosine down to 0 (arXiv 1708.07120)."""
+    """Share of the learning rate at a step, counted from 0: a line up, then half a cosine to 0 (arXiv 1708.07120)."""
     top = WARM_UP * steps
     if step < top:
         return (step + 1) / (top + 1)
@@ -98,6 +109,7 @@ def one_cycle(step: int, steps: int) -> float:
 
 
 def copied(parameters: Parameters) -> Parameters:
+    """A copy without gradients."""
     return {name: tensor.detach().clone() for name, tensor in parameters.items()}
 
 
@@ -123,5 +135,6 @@ def follow(average: Parameters, learned: Parameters, decay: float) -> None:
 
 
 def require_finite(loss: Tensor, epoch: int) -> None:
+    """Raise NotTrainable for a loss that is NaN or infinite."""
     if not torch.isfinite(loss):
-        raise NotTrainable(f"the loss is {loss.item()} in epoch {epoch}: use a smaller learning_rate")
+        raise NotTrainable(f"training failed: the loss is {loss.item()} in epoch {epoch}; use a smaller learning_rate")

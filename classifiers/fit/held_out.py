@@ -1,4 +1,4 @@
-"""Scores of training rows under estimators that did not learn from them: what fusion is fitted on."""
+"""Out-of-fold scores, for fusion: each training row is scored by estimators that did not learn from it."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ from classifiers.fit.base import HeadClassifier
 
 
 def stratified_folds(codes: NDArray[np.integer[Any]], folds: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """The fold of each row, (n,) in 0…folds-1, drawn so that folds and every class in them are of nearly equal size.
+    """Draw a fold in 0…folds-1 for each row, (n,). All folds have nearly the same size, and so has each class in them.
 
-    A class with fewer rows than folds is missing from some.
+    A class with fewer rows than folds is missing from some folds.
     """
     order = rng.permutation(len(codes))
     order = order[np.argsort(codes[order], kind="stable")]
@@ -26,14 +26,14 @@ def stratified_folds(codes: NDArray[np.integer[Any]], folds: int, rng: np.random
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """Training rows under estimators fitted on the other folds; without rows whose class these had no row of.
+    """Out-of-fold scores of m training rows. Rows whose class was missing from the other folds are left out.
 
     Attributes:
-        scores: of the estimators on single blocks, float32 (m, B, K); -inf for classes that they had no row of.
-        whole: scores of the estimator on all columns, float32 (m, K); zeros without one.
+        scores: of B estimators on single blocks, float32 (m, B, K); -inf for classes that they did not learn.
+        whole: scores of the estimator on all columns, float32 (m, K); zeros without that estimator.
         codes: true classes (m,).
-        fold: (m,).
-        rows: which of the training rows these are, (m,).
+        fold: fold of each row, (m,).
+        rows: numbers of the training rows, (m,).
     """
 
     scores: NDArray[np.float32]
@@ -51,10 +51,13 @@ class HeldOut:
         codes: NDArray[np.int64],
         fold: NDArray[np.int64] | None,
     ) -> Self:
-        """Scores of clones of `prototype`; no rows where `fold` is None.
+        """Fit clones of `prototype` fold by fold, and score the rows left out. There are no rows if `fold` is None.
 
         Args:
-            blocks: (n, d_b) each; `whole` (n, d), or None where no estimator on all columns is wanted.
+            blocks: columns of each block, (n, d_b).
+            whole: all columns (n, d); None for no estimator on them.
+            codes: true classes (n,).
+            fold: fold of each row (n,).
         """
         width = int(codes.max()) + 1
         scores = np.full((len(codes), len(blocks), width), -np.inf, np.float32)
@@ -75,7 +78,10 @@ class HeldOut:
 def out_of_fold(
     prototype: HeadClassifier, X: NDArray[Any], codes: NDArray[np.int64], fold: NDArray[np.int64]
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[Any]]]:
-    """Per fold that can be left out: its rows (m,), the classes known without it (k,), and its scores (m, k)."""
+    """Yield for each fold its rows (m,), the classes known without it (k,), and its scores (m, k).
+
+    A fold without which the others cannot be fitted is skipped.
+    """
     for number in np.unique(fold):
         held = fold == number
         try:

@@ -1,4 +1,4 @@
-"""Multinomial logistic regression as a scikit-learn estimator that yields a linear head."""
+"""Multinomial logistic regression as a scikit-learn estimator of a linear head."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, Self
@@ -10,8 +10,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import validate_data
 
 from classifiers.errors import BadParameter
-from classifiers.fit.base import HeadClassifier, encode, names
-from classifiers.fit.gaussian.parameters import check_weights
+from classifiers.fit.base import HeadClassifier, check_weights, encode, names
 from classifiers.fit.transform import Projection, TransformPlan
 from classifiers.heads.linear import LinearHead
 from classifiers.heads.transform import Transform
@@ -20,21 +19,21 @@ from classifiers.heads.transform import Transform
 class LinearClassifier(HeadClassifier):
     """Softmax regression with an L2 penalty on standardised columns, by L-BFGS.
 
-    The standardisation is folded into the weights, and so is the transform where it is affine.
+    The standardisation is folded into the weights, and so is an affine transform.
 
     Args:
         C: inverse strength of the penalty, > 0, as in scikit-learn's LogisticRegression. "auto" is for training from a
             store, which has rows to choose on.
         max_iter: most L-BFGS iterations.
-        tol: the largest gradient component at which to stop.
-        norm, project, dims, whiten, blocks, seed: the transform before it, see `TransformPlan`.
+        tol: training stops when the largest component of the gradient is below this.
+        norm, project, dims, whiten, blocks, seed: the transform of the vectors, see `TransformPlan`.
 
     Attributes:
         classes_: labels, sorted, (K,).
-        transform_: what is done to vectors first, but for what is folded.
-        coef_, intercept_: folded, float64 (K, d) and (K,); two classes have two rows too.
-        n_iter_: iterations that were run.
-        head_: the same as a NumPy head for serving, in float32.
+        transform_: the part of the transform that is not folded into the weights.
+        coef_, intercept_: folded weights, float64 (K, d) and (K,); two classes have two rows too.
+        n_iter_: number of iterations.
+        head_: the NumPy head for serving, in float32.
     """
 
     head_: LinearHead
@@ -62,7 +61,7 @@ class LinearClassifier(HeadClassifier):
         self.seed = seed
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Learns from X (n, d), y (n,) labels. Raises NotTrainable for fewer than two classes."""
+        """Learn from X (n, d), y (n,) labels. Raises NotTrainable for fewer than two classes, BadParameter."""
         return next(self.path(X, y, [self.C], sample_weight))
 
     def path(
@@ -96,10 +95,10 @@ class LinearClassifier(HeadClassifier):
         """Learn from standardised rows Z (n, m), and fold scaler and transform into the weights."""
         try:
             solver.fit(Z, labels, sample_weight=weights)
-        except ValueError as error:  # rows and labels are checked above: what is left is C, max_iter or tol
+        except ValueError as error:  # rows and labels are checked above, so C, max_iter or tol is wrong
             raise BadParameter(str(error)) from error
         coef, intercept = solver.coef_.astype(np.float64), solver.intercept_.astype(np.float64)
-        if len(classes) == 2:  # scikit-learn keeps the one logit s₁ - s₀; half of it each is the same softmax
+        if len(classes) == 2:  # scikit-learn keeps only s₁ - s₀; ∓half of it for each class gives the same softmax
             coef, intercept = np.vstack([-coef, coef]) / 2, np.concatenate([-intercept, intercept]) / 2
         coef = coef / scaler.scale_
         self.coef_, self.intercept_ = transform.folded(coef, intercept - coef @ scaler.mean_)

@@ -1,4 +1,4 @@
-"""Outlier scores of the training rows as if each had not been there: what percentiles need without validation rows."""
+"""Leave-one-out outlier scores of training rows, for outlier percentiles when there are no validation rows."""
 
 from typing import Any
 
@@ -12,16 +12,21 @@ from classifiers.heads.outlier import PrecisionPair
 def left_out_scores(
     statistics: GaussianStatistics, solved: PrecisionPair, X: NDArray[np.float32], codes: NDArray[np.integer[Any]]
 ) -> NDArray[np.float64]:
-    """The relative Mahalanobis distance of rows X (n, d), codes (n,) of `statistics`, each without itself; (n,).
+    """The relative Mahalanobis distance of each training row under a detector that did not learn from this row, (n,).
 
-    Exact, and without another inverse: taking a row away changes both covariances by one outer product, so their
-    inverses follow by Sherman and Morrison's formula. Kept as they were are λ, the scale of its target and the
-    divisor N, which one row hardly moves. Folds would do worse: with as many columns as rows, a detector that
-    learned from four fifths of the rows finds every row stranger than the whole one does, and the 95th percentile of
-    its scores was passed by 1 % of test rows; that of these scores by 4 % (caltech99, `benchmarks/outliers.py`).
+    No further inverse is needed. Removing a row changes both covariances by one outer product, so the Sherman-Morrison
+    formula gives the new inverses. λ, the scale of its target and the divisor N are kept, because one row hardly
+    changes them.
+
+    Folds would do worse. With as many columns as rows, a detector learned from four fifths of the rows gives every row
+    a larger score than the whole detector does: 1 % of test rows were above the 95th percentile of such scores, and
+    4 % were above that of the scores here (caltech99, `benchmarks/outliers.py`).
 
     Args:
-        X: as it was when the statistics were gathered, so with unit-norm blocks. Every class of `codes` needs two rows.
+        statistics: of all training rows.
+        solved: the detector's precisions, from `statistics`.
+        X: the training rows (n, d), with unit-norm blocks as in `statistics`.
+        codes: their classes (n,). Each class needs two rows.
     """
     rows, means, centre = statistics.rows, statistics.means()[statistics.present], statistics.centre()
     own = (np.cumsum(statistics.present) - 1)[codes]
@@ -35,9 +40,9 @@ def left_out_scores(
     step = kept * size / ((size - 1) * rows)  # S loses step · D Dᵀ
     grown = step / (1 - step * inner)
     W = M @ solved.within
-    plain = np.einsum("ij,ij->i", Z @ solved.within, Z)[:, None] - 2 * Z @ W.T + np.einsum("kd,kd->k", W, M)
+    distances = np.einsum("ij,ij->i", Z @ solved.within, Z)[:, None] - 2 * Z @ W.T + np.einsum("kd,kd->k", W, M)
     cross = np.einsum("ij,ij->i", lever, Z)[:, None] - lever @ M.T
-    nearest = plain + grown[:, None] * cross**2
+    nearest = distances + grown[:, None] * cross**2
     nearest[np.arange(len(X)), own] = (size / (size - 1)) ** 2 * (inner + grown * inner**2)
 
     spread = np.einsum("ij,ij->i", Z @ solved.total, Z)

@@ -1,4 +1,4 @@
-"""How the transform inside a head is learned: from its parameters, and the statistics of one pass over the rows."""
+"""Learning the transform inside a head, from its parameters and the statistics of one pass over the rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -16,22 +16,23 @@ from classifiers.heads.transform import Transform, check_edges
 Projection = Literal["none", "centre", "pca", "ranpac"]
 PROJECTIONS: tuple[Projection, ...] = ("none", "centre", "pca", "ranpac")
 RANDOM_FEATURES = 2000
-"""Of RanPAC, when `dims` does not say. The paper's 10,000 need statistics of 800 MB."""
+"""Default number of random features of RanPAC. The paper's 10,000 need statistics of 800 MB."""
 
 
 @dataclass(frozen=True, slots=True)
 class TransformPlan:
-    """The transform that a head is to have.
+    """The parameters of a head's transform.
 
     Attributes:
-        norm: "unit": every block of columns to unit norm first.
-        project: then "centre" (less the mean of all rows), "pca" (centred, onto the leading principal components),
-            "ranpac" (max(0, x R) with R ~ N(0, 1): arXiv 2307.02251) or "none".
-        dims: of "pca": how many components (a whole number), or the share of the variance that they must explain (a
-            fraction in 0…1); of "ranpac": how many random features. None: 0.8, as in arXiv 2410.13421, and 2,000.
-        whiten: components of "pca" get unit variance.
+        norm: "unit" scales each block of columns to unit norm first; "none" does not.
+        project: the next step. "centre" subtracts the mean of all rows, "pca" centres and projects onto the leading
+            principal components, "ranpac" takes max(0, x R) with R ~ N(0, 1) (arXiv 2307.02251), "none" does nothing.
+        dims: for "pca" the number of components (a whole number), or the share of the variance that they must explain
+            (a fraction in 0…1); None for 0.8, as in arXiv 2410.13421. For "ranpac" the number of random features;
+            None for 2,000.
+        whiten: give the components of "pca" unit variance.
         blocks: column edges of the encoders; None for one encoder.
-        seed: of R.
+        seed: seed of R.
     """
 
     norm: Literal["none", "unit"] = "none"
@@ -43,11 +44,11 @@ class TransformPlan:
 
     @classmethod
     def of(cls, estimator: Any) -> Self:
-        """The plan in an estimator's parameters of the same names."""
+        """The plan from an estimator's parameters of the same names."""
         return cls(**{field.name: getattr(estimator, field.name) for field in fields(cls)})
 
     def check(self) -> None:
-        """Raises BadParameter for values that are not allowed, with those that are."""
+        """Raise BadParameter for values that are not allowed; the message names the allowed ones."""
         if self.norm not in ("none", "unit"):
             raise BadParameter(f"norm must be 'none' or 'unit', got {self.norm!r}")
         if self.project not in PROJECTIONS:
@@ -63,11 +64,11 @@ class TransformPlan:
 
     @property
     def learned(self) -> bool:
-        """Whether it takes statistics of the rows to make it whole."""
+        """True if the transform needs statistics of the rows."""
         return self.project in ("centre", "pca")
 
     def rowwise(self, dim: int) -> Transform:
-        """The part that needs no statistics. Raises BadParameter for parameters that do not fit."""
+        """The part of the transform that needs no statistics. Raises BadParameter for parameters that do not fit."""
         self.check()
         edges = (0, dim) if self.blocks is None else check_edges(self.blocks, dim)
         transform = Transform(dim, edges if self.norm == "unit" else ())
@@ -78,7 +79,7 @@ class TransformPlan:
         return replace(transform, matrix=random, relu=True)
 
     def complete(self, transform: Transform, statistics: GaussianStatistics) -> Transform:
-        """The whole transform, from the row-wise part and the statistics of rows that went through it."""
+        """The whole transform, from the row-wise part and the statistics of the rows after that part."""
         if not self.learned:
             return transform
         centre = statistics.centre()
@@ -88,7 +89,7 @@ class TransformPlan:
         return replace(transform, matrix=matrix, offset=-centre @ matrix)
 
     def learn(self, X: NDArray[Any], weights: NDArray[np.float64] | None = None) -> Transform:
-        """The whole transform from rows X (n, d) in memory. Raises NotTrainable, BadVectors, ValueError."""
+        """Learn the whole transform from rows X (n, d) in memory. Raises NotTrainable, BadVectors, ValueError."""
         rowwise = self.rowwise(X.shape[1])
         if not self.learned:
             return rowwise
@@ -97,26 +98,50 @@ class TransformPlan:
 
 
 def principal_components(covariance: NDArray[np.float64], dims: float, whiten: bool) -> NDArray[np.float64]:
-    """The leading eigenvectors of a covariance (d, d) as columns (d, m); each over its deviation to `whiten`.
+    """The leading eigenvectors of a covariance (d, d), as columns (d, m).
 
     Args:
-        dims: m as a whole number, or the share of the variance that the m of them must explain.
+        dims: m as a whole number, or the share of the variance that the m eigenvectors must explain.
+        whiten: divide each eigenvector by the deviation along it.
 
     Raises:
-        NotTrainable: no variance, or fewer directions with any than asked for.
+        NotTrainable: no variance, or m is larger than the number of directions with variance.
     """
     values, vectors = np.linalg.eigh(covariance)
     values, vectors = np.maximum(values[::-1], 0.0), vectors[:, ::-1]
     held = np.cumsum(values)
     varied = int(np.count_nonzero(values > 1e-10 * values[0])) if held[-1] > 0 else 0
     if not varied:
-        raise NotTrainable("all rows are equal: there are no principal components")
+        raise NotTrainable("all rows are equal, so there are no principal components; use rows that differ")
     if isinstance(dims, Integral):
         count = int(dims)
         if count > varied:
-            raise NotTrainable(f"{count} principal components asked for; the rows vary in {varied} directions")
+            raise NotTrainable(
+                f"{count} principal components asked for; the rows vary in {varied} directions; ask for fewer"
+            )
     else:
         count = min(varied, 1 + int(np.searchsorted(held, dims * held[-1] * (1 - 1e-12))))
-    signs = np.where(np.abs(vectors.min(axis=0)) > vectors.max(axis=0), -1.0, 1.0)  # the same on every machine
+    # The signs of eigenvectors differ between machines; this fixes them.
+    signs = np.where(np.abs(vectors.min(axis=0)) > vectors.max(axis=0), -1.0, 1.0)
     kept = (vectors * signs)[:, :count]
     return kept / np.sqrt(values[:count]) if whiten else kept
+
+
+def token_components(statistics: GaussianStatistics, dims: float) -> tuple[float, dict[str, NDArray[np.float32]]]:
+    """Principal components of tokens: the share of the variance that they keep, and the arrays of a condenser.
+
+    Args:
+        statistics: of all tokens, (F) numbers each, in one class.
+        dims: as for `principal_components`.
+
+    Returns:
+        The share, and float32 arrays `mean` (F,) and `components` (m, F).
+
+    Raises NotTrainable for fewer than two tokens, and as `principal_components` does.
+    """
+    if statistics.rows < 2:
+        raise NotTrainable("no image whose vector is stored can be read; ingest and backfill readable images first")
+    covariance = statistics.total_covariance()
+    axes = principal_components(covariance, dims, whiten=False)
+    kept = float(np.einsum("fc,fg,gc->", axes, covariance, axes, optimize=True) / np.trace(covariance))
+    return kept, {"mean": statistics.centre().astype(np.float32), "components": axes.T.astype(np.float32)}

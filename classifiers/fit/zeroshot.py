@@ -1,4 +1,4 @@
-"""Zero-shot by class texts, alone or blended with a Gaussian head, as a scikit-learn estimator."""
+"""Zero-shot classification by class texts, alone or blended with a Gaussian head, as a scikit-learn estimator."""
 
 from collections.abc import Mapping, Sequence
 from numbers import Real
@@ -17,30 +17,31 @@ from classifiers.prompts import PROMPTS, EmbedTexts, class_vectors, given_vector
 
 
 class ZeroShotClassifier(HeadClassifier):
-    """scale · t_k·(u - m), t_k the direction of class k's texts, u that of x; `blend` adds α times a Gaussian's scores.
+    """score_k = scale · t_k·(u - m), plus α times the score of a Gaussian head.
 
-    m is the mean direction of the rows, which needs no label: what all pictures of a task have in common is nearer to
-    some names than to others, and says nothing of a picture. Without it (`centre`) scores are plain cosines.
+    u is x at unit norm, t_k the unit mean of class k's text vectors, and m the mean of u over the rows. m needs no
+    label. It is subtracted because the common part of all images of a task is nearer to some names than to others,
+    and distinguishes no image from another.
 
-    The Gaussian part is `GaussianClassifier` with one covariance for all classes, of vectors at unit norm: GDA for
-    CLIP, arXiv 2402.04087, but for how the covariance is shrunk, and for priors, which are the classes' shares here.
-    With blend 0 nothing is learned from labels: they only tell which classes there are, unless `classes` does.
+    The Gaussian part is `GaussianClassifier` with one covariance for all classes, on vectors at unit norm. It follows
+    GDA for CLIP (arXiv 2402.04087), except that the covariance is shrunk in another way and that the priors are the
+    classes' shares. With blend 0 nothing is learned from labels: they only name the classes, unless `classes` does.
 
     Args:
         blend: α ≥ 0, or "gaussian" for the Gaussian part alone (α → ∞).
         shrinkage: of the Gaussian part, as in `GaussianClassifier`.
-        centre: see above.
-        prompts: templates with one {} for the class, whose texts are averaged.
-        classes: names to tell apart, with blend 0; None for those of y.
-        scale: of the cosines; CLIP's own is 100. What it is matters only beside α and where nothing calibrates it.
+        centre: subtract m. If false, the text part is the cosine.
+        prompts: templates with one {} for the class; their text vectors are averaged.
+        classes: names of the classes, with blend 0; None for those of y.
+        scale: factor of the cosines; CLIP's own is 100. It matters only relative to α, or without calibration.
         blocks: column edges of the encoders, whose cosines are averaged; None for one encoder.
 
     Attributes:
         classes_: labels, sorted, (K,).
         text_: the classes' text vectors, (K, d), of norm 1 / B in each of B blocks.
         centre_: m, (d,).
-        coef_, intercept_: of the scores of vectors at unit norm, float64 (K, d) and (K,).
-        head_: the same as a NumPy head for serving, in float32.
+        coef_, intercept_: score weights for vectors at unit norm, float64 (K, d) and (K,).
+        head_: the NumPy head for serving, in float32.
     """
 
     head_: ZeroShotHead
@@ -66,11 +67,11 @@ class ZeroShotClassifier(HeadClassifier):
     def fit(
         self, X: ArrayLike, y: ArrayLike, *, text: EmbedTexts | Mapping[Any, ArrayLike] | ArrayLike | None = None
     ) -> Self:
-        """Learns from X (n, d), y (n,) labels and the texts of the classes, anew.
+        """Learn from X (n, d), y (n,) labels and the texts of the classes.
 
         Args:
-            text: an encoder's text side, texts (m) → (m, d), which is asked for every prompt of every class; or one
-                vector a class, by label, or (K, d) in the order of the sorted classes. It is needed.
+            text: required. An encoder's text side, a function from m texts to (m, d), which gets every prompt of every
+                class; or one vector for each class, by label or as (K, d) in the order of the sorted classes.
 
         Raises:
             NotTrainable: no text, fewer than two classes, or rows that give no Gaussian.
@@ -79,8 +80,8 @@ class ZeroShotClassifier(HeadClassifier):
         vectors, labels = validate_data(self, X, y, dtype=[np.float64, np.float32])
         if text is None:
             raise NotTrainable(
-                "zero-shot classes are known by their texts: pass text to fit, an encoder's embed_texts or one vector "
-                "a class"
+                "a zero-shot head knows its classes by their texts, and got none: pass text to fit, either an "
+                "encoder's embed_texts or one vector for each class"
             )
         self.check()
         classes, _ = encode(labels if self.classes is None else np.array(check_classes(self.classes)))
@@ -92,7 +93,7 @@ class ZeroShotClassifier(HeadClassifier):
         return self.settle(classes, given_vectors(text, names(classes), edges), centre, gaussian)
 
     def gaussian(self, edges: Sequence[int]) -> GaussianClassifier:
-        """Its Gaussian part, unfitted."""
+        """The Gaussian part, unfitted."""
         return GaussianClassifier(shrinkage=self.shrinkage, norm="unit", blocks=edges)
 
     def settle(
@@ -103,13 +104,14 @@ class ZeroShotClassifier(HeadClassifier):
         gaussian: GaussianClassifier | None = None,
         found: Mapping[str, Any] | None = None,
     ) -> Self:
-        """The same from the parts. `found`: what the head's settings are to tell besides.
+        """Build the estimator from its parts.
 
         Args:
             classes: (K,), sorted.
-            text: (K, d), of unit norm in every block.
-            centre: mean of rows at unit norm in every block, (d,).
+            text: text vectors (K, d), of unit norm in each block.
+            centre: mean of the rows at unit norm in each block, (d,).
             gaussian: fitted on the same classes; None only with blend 0.
+            found: more entries for the head's settings.
         """
         self.check()
         edges = self._edges(text.shape[1])
@@ -135,7 +137,7 @@ class ZeroShotClassifier(HeadClassifier):
             raise BadParameter(f"centre must be true or false, got {self.centre!r}")
         if self.classes is not None and self.blend != 0:
             raise BadParameter(
-                "classes are for blend=0; a blend knows the classes of its training rows: leave them out"
+                "classes are for blend=0; a blend takes the classes of its training rows: leave classes out"
             )
 
     def _edges(self, dim: int) -> tuple[int, ...]:
@@ -146,12 +148,12 @@ class ZeroShotClassifier(HeadClassifier):
 
 
 def is_number(value: object, least: float) -> bool:
-    """Whether it is a finite number ≥ `least`."""
+    """True for a finite number ≥ `least`."""
     return isinstance(value, Real) and not isinstance(value, bool) and bool(least <= float(value) < np.inf)
 
 
 def check_classes(classes: object) -> tuple[str, ...]:
-    """Names of classes, sorted. Raises BadParameter unless they are different strings, at least two."""
+    """Return the names of classes, sorted. Raises BadParameter unless they are at least two different strings."""
     found = [] if isinstance(classes, str) or not isinstance(classes, Sequence) else list(classes)
     if not all(isinstance(name, str) and name.strip() for name in found) or len(set(found)) != len(found):
         found = []

@@ -42,7 +42,7 @@ def cluster(
     from store import Store
 
     settings = output.settings(store=store)
-    wanted = job.Wanted(
+    wanted = job.ClusterRequest(
         encoder=encoder,
         task=task,
         clusters=clusters,
@@ -54,7 +54,9 @@ def cluster(
     )
     start = time.perf_counter()
     with output.progress_bar("cluster") as bar:
-        done = job.cluster(Store.open(settings.store, must_exist=True), settings.clusters, wanted, bar)
+        done = job.cluster(
+            Store.open(settings.store, must_exist=True), settings.clusters, wanted, lambda step: bar(*step)
+        )
     result = {
         "task": task,
         "encoder": encoder,
@@ -88,11 +90,11 @@ def adapt(
     settings = output.settings(store=store)
     given = {"loss": loss, "nearest": nearest, "seed": seed}
     recipe = Recipe.of(given | dict(output.assignment(text) for text in set_ or ()))
-    wanted = job.Wanted(encoder=encoder, recipe=recipe, clusters=clusters, clustering=from_, rows_of=rows_of)
+    wanted = job.AdaptRequest(encoder=encoder, recipe=recipe, clusters=clusters, clustering=from_, rows_of=rows_of)
     start = time.perf_counter()
     with output.progress_bar("adapt") as bar:
         opened = Store.open(settings.store, must_exist=True)
-        done = job.adapt(opened, wanted, settings.adapters, settings.clusters, bar)
+        done = job.adapt(opened, wanted, settings.adapters, settings.clusters, lambda step: bar(*step))
     opened.optimize()
     first, last = done.curve[0], done.curve[-1]
     result = {
@@ -137,7 +139,7 @@ def condense(
         raise typer.BadParameter("say how: --pool 2, --components 128, or both")
     number = _components(components)
     settings = output.settings(store=store, backend=backend, accept_noncommercial=accept_noncommercial)
-    wanted = job.Wanted(pool=pool, components=number, images=images, rows_of=rows_of, seed=seed)
+    wanted = job.CondenseRequest(pool=pool, components=number, images=images, rows_of=rows_of, seed=seed)
     start = time.perf_counter()
     opened = Store.open(settings.store, must_exist=True)
     parent = registry.load(encoder, **settings.loading)
@@ -149,7 +151,7 @@ def condense(
             settings.adapters,
             threads=os.cpu_count() or 1,
             limits=settings.limits,
-            on_progress=bar,
+            on_progress=lambda step: bar(*step),
         )
     result = {
         "encoder": done.name,

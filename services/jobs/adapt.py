@@ -1,4 +1,4 @@
-"""Adapters from what is stored: learned from pseudo-labels, saved, and applied to every stored vector at once."""
+"""The job that learns an adapter from stored vectors and writes the adapted form of all of them."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 
 from classifiers.clustering.centres import find_centres, load_centres
 from classifiers.clustering.clusters import Clustering, centred
+from classifiers.clustering.kmeans import MOST_PER_CENTRE, adapter_clusters
 from classifiers.clustering.unlabelled import Unlabelled
-from classifiers.fit.discrimination.clustering import MOST_PER_CENTRE, adapter_clusters
 from classifiers.fit.discrimination.recipe import Recipe
 from classifiers.published.manifest import package_versions
 from embedder.derived.adapter import Adapter
 from embedder.derived.encoders import adapted_probe
 from embedder.derived.stored import StoredAdapter
-from services.jobs.cluster import OnProgress
 from services.jobs.derived import fill
+from services.jobs.progress import OnProgress, Step, ignore
 from store import Features, Store
 
 if TYPE_CHECKING:
@@ -27,12 +27,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Adapted:
-    """A derived encoder.
+    """The result: a derived encoder.
 
     Attributes:
+        name, fingerprint: of the derived encoder.
         path: the adapter's folder.
-        written: vectors that were new in its table, of `rows` that are there now.
-        curve: means of every epoch.
+        clusters: number of centres.
+        learned: number of vectors that the adapter was learned from.
+        rows: number of vectors in the derived encoder's table now.
+        written: how many of them this job wrote.
+        curve: means of each epoch.
+        notes: sentences for the user about how the centres were found.
     """
 
     name: str
@@ -47,16 +52,16 @@ class Adapted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """What to adapt, and to what.
+class AdaptRequest:
+    """The parameters of the job `adapt`.
 
     Attributes:
-        encoder: whose stored vectors; the parent of the derived encoder.
-        recipe: how.
-        clusters: how many to find first; `adapter_clusters` when None.
-        clustering: name of a saved clustering to take the centres of instead; None: find them.
-        rows_of: a task; only the assets that it labels are learned from. Its labels are not read. None: as the saved
-            clustering was, or all.
+        encoder: name of the encoder whose stored vectors are adapted, the parent of the derived encoder.
+        recipe: how the adapter is trained.
+        clusters: number of clusters to find first; None for `adapter_clusters`.
+        clustering: name of a saved clustering whose centres are used; None to find centres.
+        rows_of: name of a task; only assets that it labels are learned from. Its labels are not read. None: the assets
+            of the saved clustering, or all.
     """
 
     encoder: str
@@ -67,23 +72,23 @@ class Wanted:
 
 
 def adapt(
-    store: Store, wanted: Wanted, adapters: Path, clusterings: Path, on_progress: OnProgress = lambda *_: None
+    store: Store, request: AdaptRequest, adapters: Path, clusterings: Path, on_progress: OnProgress[Step] = ignore
 ) -> Adapted:
-    """Trains an adapter without labels, saves it, and writes the adapted form of all stored vectors of the encoder.
+    """Train an adapter without labels, save it, and write the adapted form of all stored vectors of the encoder.
 
-    No image is decoded: the vectors are the parent's, the probe of the new table is that of the parent's, adapted.
-    Killed half-way and run again, it makes the same adapter and writes what is missing.
+    No image is decoded: vectors and probe of the new table are those of the parent, adapted. If the job is killed, run
+    it again: it makes the same adapter and writes only the missing vectors.
 
     Args:
         adapters: folder of adapters; this one becomes ``<adapters>/mlcd-<version>``.
-        clusterings: folder of what `cluster` made.
+        clusterings: folder of saved clusterings.
 
     Raises UnknownFeatures, UnknownTask, UnknownClustering, BadClustering, NotTrainable.
     """
     from classifiers.fit.discrimination.adapter import fit_adapter
 
-    recipe = wanted.recipe
-    rows, made, ids, X = _start(store, wanted, clusterings, on_progress)
+    recipe = request.recipe
+    rows, made, ids, X = _start(store, request, clusterings, on_progress)
     nearest, _ = made.assign(X, recipe.nearest)
     Z = centred(X, made.mean)
     del X
@@ -92,10 +97,10 @@ def adapt(
         made.centres,
         nearest,
         recipe,
-        lambda done, epoch: on_progress(done, recipe.epochs, f"epochs, loss {epoch.loss:.3f}"),
+        lambda done, epoch: on_progress(Step(done, recipe.epochs, f"epochs, loss {epoch.loss:.3f}")),
     )
     adapter = Adapter({"mean": made.mean, **fitted.arrays})
-    record = _record(rows, wanted, made, len(ids), fitted.curve)
+    record = _record(rows, request, made, len(ids), fitted.curve)
     stored = StoredAdapter(rows.features.name, rows.features.fingerprint, adapter, record)
     path = stored.save(adapters, {"report.md": to_markdown(stored, adapter).encode()})
     table, written = _write(store, rows.features, stored, adapter, on_progress)
@@ -113,31 +118,31 @@ def adapt(
 
 
 def _start(
-    store: Store, wanted: Wanted, clusterings: Path, on_progress: OnProgress
+    store: Store, request: AdaptRequest, clusterings: Path, on_progress: OnProgress[Step]
 ) -> tuple[Unlabelled, Clustering, list[str], NDArray[np.float32]]:
-    """The stored vectors, their centres, and what to learn from: ids, raw vectors (m, d)."""
-    features, seed = store.features(wanted.encoder), wanted.recipe.seed
-    if wanted.clustering is not None:
-        made = load_centres(clusterings, wanted.clustering, features)
-        rows = Unlabelled(store, features, store.snapshot(), wanted.rows_of or made.record["rows_of"])
+    """Return the stored vectors, their centres, and the sample to learn from: ids and raw vectors (m, d)."""
+    features, seed = store.features(request.encoder), request.recipe.seed
+    if request.clustering is not None:
+        made = load_centres(clusterings, request.clustering, features)
+        rows = Unlabelled(store, features, store.snapshot(), request.rows_of or made.record["rows_of"])
         return rows, made, *rows.sample(len(made) * MOST_PER_CENTRE, seed)
-    rows = Unlabelled(store, features, store.snapshot(), wanted.rows_of)
-    clusters = wanted.clusters or adapter_clusters(len(rows.ids), wanted.recipe.nearest)
+    rows = Unlabelled(store, features, store.snapshot(), request.rows_of)
+    clusters = request.clusters or adapter_clusters(len(rows.ids), request.recipe.nearest)
     return rows, *find_centres(
-        rows, clusters, seed, lambda done, total: on_progress(done, total, "iterations of k-means")
+        rows, clusters, seed, lambda done, total: on_progress(Step(done, total, "iterations of k-means"))
     )
 
 
 def _record(
-    rows: Unlabelled, wanted: Wanted, made: Clustering, learned: int, curve: "tuple[Epoch, ...]"
+    rows: Unlabelled, request: AdaptRequest, made: Clustering, learned: int, curve: "tuple[Epoch, ...]"
 ) -> dict[str, Any]:
-    """How an adapter was made, as its manifest tells it."""
+    """The record for the adapter's manifest: recipe, rows, centres, snapshot and packages."""
     return {
-        "recipe": asdict(wanted.recipe),
+        "recipe": asdict(request.recipe),
         "rows_of": rows.task,
         "rows": learned,
         "clusters": len(made),
-        "clustering": {"name": wanted.clustering, **made.record},
+        "clustering": {"name": request.clustering, **made.record},
         "snapshot": json.loads(rows.snapshot.to_json()),
         "packages": package_versions(("headwater", "numpy", "torch", "faiss-cpu")),
         "curve": [asdict(epoch) for epoch in curve],
@@ -145,16 +150,16 @@ def _record(
 
 
 def _write(
-    store: Store, parent: Features, stored: StoredAdapter, adapter: Adapter, on_progress: OnProgress
+    store: Store, parent: Features, stored: StoredAdapter, adapter: Adapter, on_progress: OnProgress[Step]
 ) -> tuple[Features, int]:
-    """The table of the derived encoder with all that its parent's has, and how many rows were new there."""
+    """Write the adapted form of every vector of the parent; return the table, and how many rows were new."""
     probe = adapted_probe(parent.probe, parent.spec, adapter)
     table = store.ensure_features(stored.name, stored.spec(parent.spec), probe)
-    return table, fill(parent, table, adapter, lambda done, total: on_progress(done, total, "vectors adapted"))
+    return table, fill(parent, table, adapter, on_progress)
 
 
 def to_markdown(stored: StoredAdapter, adapter: Adapter) -> str:
-    """One page: how the adapter was made, and its training curve."""
+    """The report: how the adapter was made, and its training curve."""
     record: dict[str, Any] = dict(stored.record)
     recipe = ", ".join(f"{key} = {value}" for key, value in record["recipe"].items())
     lines = [
@@ -166,7 +171,7 @@ def to_markdown(stored: StoredAdapter, adapter: Adapter) -> str:
         "",
         *(f"- {note}" for note in record["clustering"].get("notes", ())),
         "",
-        "Mean cosines of rows with the centres that pull them and with those that push them:",
+        "Mean cosines of rows with their positive centres, which attract them, and with their negative centres:",
         "",
         "| epoch | loss | positive | negative |",
         "|---|---|---|---|",

@@ -1,7 +1,7 @@
-"""Condensers: principal components of the patch tokens of some stored images, saved for a backfill to use."""
+"""The job that learns token reduction (condense): principal components of the patch tokens of some stored images."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from classifiers.clustering.unlabelled import Unlabelled
 from classifiers.errors import NotTrainable
-from classifiers.fit.transform import principal_components
+from classifiers.fit.transform import token_components
 from classifiers.heads.gaussian.statistics import GaussianStatistics
 from classifiers.published.manifest import package_versions
 from embedder.derived.condenser import Condenser, pool
@@ -21,27 +21,25 @@ from embedder.derived.stored import StoredAdapter
 from embedder.encoder import Encoder
 from embedder.media import DEFAULT_LIMITS, Limits
 from services.jobs.backfill.stages import Job
+from services.jobs.progress import OnProgress, Step, ignore
 from store import Store
 from store.rows import strings
 
 BATCH = 32
-"""Images embedded at once."""
-
-OnProgress = Callable[[int, int, str], None]
-"""(done, total, what is being done)"""
+"""Images in a batch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """How tokens are to be condensed.
+class CondenseRequest:
+    """The parameters of the job `condense`.
 
     Attributes:
-        pool: to the mean of so many × so many neighbours.
-        components: onto how many principal components, or which share of the variance they must explain (a fraction
-            in 0…1); None: all numbers of a token stay.
-        images: how many the components are learned from, at most.
-        rows_of: a task; only images that it labels are learned from. Its labels are not read.
-        seed: of their choice.
+        pool: side of the square of neighbouring tokens that are averaged into one; 1 for no pooling.
+        components: number of principal components that a token keeps, or the share of the variance that they must
+            explain (a fraction in 0…1); None keeps all numbers of a token.
+        images: most images that the components are learned from.
+        rows_of: name of a task; only images that it labels are learned from. Its labels are not read. None: all images.
+        seed: seed of the random choice of these images.
     """
 
     pool: int = 1
@@ -53,13 +51,14 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Condensed:
-    """A derived encoder.
+    """The result: a derived encoder.
 
     Attributes:
+        name, fingerprint: of the derived encoder.
         path: the condenser's folder.
-        before, after: (P, F) of the tokens.
-        learned: images that the components were learned from; 0 when there was nothing to learn.
-        kept: share of the variance of the tokens (once they are pooled) that is left.
+        before, after: shapes (P, F) of the tokens: P tokens of F numbers.
+        learned: number of images that the components were learned from; 0 without components.
+        kept: share of the variance of the pooled tokens that the components keep.
     """
 
     name: str
@@ -74,43 +73,49 @@ class Condensed:
 def condense(
     store: Store,
     encoder: Encoder,
-    wanted: Wanted,
+    request: CondenseRequest,
     adapters: Path,
     *,
     threads: int = 2,
     limits: Limits = DEFAULT_LIMITS,
-    on_progress: OnProgress = lambda *_: None,
+    on_progress: OnProgress[Step] = ignore,
 ) -> Condensed:
-    """Learns how to condense an encoder's tokens, and saves that. A backfill of the derived encoder then writes them.
+    """Learn how to reduce an encoder's tokens, and save it. A backfill of the derived encoder then writes the tokens.
 
-    The images are embedded here: tokens need not be stored before, which is what this is to avoid. Learned from are
-    images whose vectors are stored, but for those that some task holds in val, test or ood.
+    The job embeds the images again, because whole tokens are too large to store. It learns from images whose vectors
+    are stored, except images that any task has in val, test or ood.
 
     Args:
         adapters: folder of adapters; this one becomes ``<adapters>/tokens-<version>``.
+        threads: threads that decode images.
+        limits: most pixels and bytes of an image.
 
-    Raises UnknownFeatures, UnknownTask, and NotTrainable, also for tokens that are not there or cannot be pooled.
+    Raises:
+        UnknownFeatures, UnknownTask: no vectors of this encoder are stored, or the task has no labels.
+        NotTrainable: the encoder gives no tokens, the tokens cannot be pooled, or no image can be read.
     """
-    spec, arrays = encoder.spec, {"pool": np.array([wanted.pool], np.float32)}
+    spec, arrays = encoder.spec, {"pool": np.array([request.pool], np.float32)}
     if spec.tokens is None:
-        raise NotTrainable(f"{encoder.name} gives no tokens that could be condensed; its vectors stay as they are")
+        raise NotTrainable(
+            f"encoder {encoder.name} gives no tokens, so there is nothing to reduce; choose an encoder with tokens"
+        )
     try:
         Condenser(arrays).shape(spec.tokens)
     except ValueError as error:  # before the work
         raise NotTrainable(f"{encoder.name}: {error}") from error
     learned, kept = 0, 1.0
-    record: dict[str, Any] = {"wanted": asdict(wanted), "packages": package_versions(("headwater", "numpy"))}
-    if wanted.components is not None:
-        rows = Unlabelled(store, store.features(spec.fingerprint), store.snapshot(), wanted.rows_of)
-        ids = _sample(store, rows.ids, wanted)
+    record: dict[str, Any] = {"wanted": asdict(request), "packages": package_versions(("headwater", "numpy"))}
+    if request.components is not None:
+        rows = Unlabelled(store, store.features(spec.fingerprint), store.snapshot(), request.rows_of)
+        ids = _sample(store, rows.ids, request)
         statistics = GaussianStatistics.empty(1, spec.tokens[1])
         job = Job(store, encoder, rows.features, None, batch=BATCH, limits=limits)
         for tokens in _tokens(job, ids, threads):
-            flat = pool(tokens, wanted.pool).reshape(-1, spec.tokens[1])
+            flat = pool(tokens, request.pool).reshape(-1, spec.tokens[1])
             statistics.update(flat, np.zeros(len(flat), np.int64))
             learned += len(tokens)
-            on_progress(learned, len(ids), "images learned from")
-        kept, components = _components(statistics, wanted.components)
+            on_progress(Step(learned, len(ids), "images learned from"))
+        kept, components = token_components(statistics, request.components)
         arrays |= components
         record |= {"images": learned, "kept": kept, "snapshot": json.loads(rows.snapshot.to_json())}
     condenser = Condenser(arrays)
@@ -119,29 +124,19 @@ def condense(
     return Condensed(stored.name, stored.spec(spec).fingerprint, path, spec.tokens, after, learned, kept)
 
 
-def _sample(store: Store, ids: Sequence[str], wanted: Wanted) -> list[str]:
-    """Of the images among `ids`, drawn at random, sorted."""
+def _sample(store: Store, ids: Sequence[str], request: CondenseRequest) -> list[str]:
+    """Draw images from `ids` at random, sorted."""
     images = set(strings(store.assets.ids("image")))
     found = [id_ for id_ in ids if id_ in images]
-    drawn = np.random.default_rng(wanted.seed).permutation(len(found))[: wanted.images]
+    drawn = np.random.default_rng(request.seed).permutation(len(found))[: request.images]
     return [found[i] for i in np.sort(drawn).tolist()]
 
 
 def _tokens(job: Job, ids: Sequence[str], threads: int) -> Iterator[NDArray[np.float32]]:
-    """Tokens (n, P, F) of the images that can be read, a batch at a time: a backfill tells of the others."""
+    """Tokens (n, P, F), a batch at a time. Unreadable images are skipped; a backfill puts them in quarantine."""
     with ThreadPoolExecutor(threads, thread_name_prefix="decode") as decoders:
         images = (item.prepared for item in job.items(decoders, "image", ids) if item.prepared is not None)
         while batch := list(islice(images, job.batch)):
             tokens = job.encoder.embed(np.stack(batch), tokens=True).tokens
             assert tokens is not None  # noqa: S101  # asked for
             yield tokens.astype(np.float32)
-
-
-def _components(statistics: GaussianStatistics, wanted: float) -> tuple[float, Mapping[str, NDArray[np.float32]]]:
-    """The share of the variance that is kept, and the arrays that a condenser needs for it."""
-    if statistics.rows < 2:
-        raise NotTrainable("no image whose vector is stored can be read; ingest and backfill some first")
-    covariance = statistics.total_covariance()
-    axes = principal_components(covariance, wanted, whiten=False)
-    kept = float(np.einsum("fc,fg,gc->", axes, covariance, axes, optimize=True) / np.trace(covariance))
-    return kept, {"mean": statistics.centre().astype(np.float32), "components": axes.T.astype(np.float32)}

@@ -1,4 +1,4 @@
-"""What a derived encoder would give, from what is stored of its parent, without decoding an image."""
+"""Vectors and tokens of derived encoders, computed from the stored ones of their parents without decoding an image."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -9,22 +9,26 @@ from numpy.typing import NDArray
 
 from embedder.derived.encoders import AdaptedEncoder, CondensedEncoder
 from embedder.encoder import Encoder
+from services.jobs.progress import OnProgress, Step, ignore
 from store import Features, Store
 from store.errors import UnknownFeatures
 from store.rows import Column, strings
 
 COMMIT_BYTES = 80 << 20
-"""Of the parent's rows, in memory and in a commit."""
+"""Bytes of parent rows held in memory, and written in one commit."""
 
 Change = Callable[[NDArray[Any]], NDArray[Any]]
-"""Rows (n, *shape) of the parent → those of the derived encoder."""
+"""Rows (n, *shape) of the parent → rows of the derived encoder."""
 
 
 def from_parent(store: Store, encoder: Encoder, features: Features, tokens: Features | None) -> int:
-    """Writes what can be made of the rows that the parent has; how many assets are complete by that.
+    """Write the rows of a derived encoder whose parent rows are stored; return how many assets got all they need.
+
+    Encoders that are not derived, and parents without stored rows, give 0.
 
     Args:
-        tokens: the table of the derived encoder's tokens, where they are wanted.
+        features: table of the derived encoder's vectors.
+        tokens: table of its tokens; None to write none.
     """
     if not isinstance(encoder, AdaptedEncoder | CondensedEncoder):
         return 0
@@ -44,25 +48,28 @@ def fill(
     parent: Features,
     table: Features,
     change: Change,
-    on_progress: Callable[[int, int], None] = lambda *_: None,
+    on_progress: OnProgress[Step] = ignore,
     among: Column | None = None,
 ) -> int:
-    """Writes the changed form of every row that `parent` has and `table` lacks; how many. May be killed at any time.
+    """Write the changed form of every row that `parent` has and `table` has not; return how many.
+
+    The process may be killed at any time: written rows stay, and the next call writes the others.
 
     Args:
-        on_progress: (written, of so many).
-        among: ids; no others are written.
+        change: makes rows of the derived encoder from rows of the parent.
+        among: write only rows with these ids; None for all.
     """
     missing = _missing(parent, table, among)
     rows = max(1, COMMIT_BYTES // (4 * math.prod(parent.shape)))
     written = 0
     for ids, X in parent.stream(missing, rows):
         written += table.put(ids, change(X))
-        on_progress(written, len(missing))
+        on_progress(Step(written, len(missing), "vectors adapted"))
     return written
 
 
 def _missing(parent: Features, table: Features, among: Column | None) -> Sequence[str]:
+    """Ids that `parent` has and `table` has not, sorted as in `parent`."""
     have = parent.ids().combine_chunks()
     if among is not None:
         have = have.filter(pc.is_in(have, value_set=among))

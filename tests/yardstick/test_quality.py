@@ -97,3 +97,6 @@ def test_an_outcome_is_measured_once_and_a_failure_again(tmp_path, capsys):
     assert "| more is better | 1 of 1 |" in text
     assert "| here | +1.0 | *holds here* |" in text
     assert "**Failed:** study, two" in text
+    assert "why it does not" not in text
+    remarked = page([(replace(study, remarks={"more is better": "why it does not"}), first)])
+    assert "### More is better\n\nwhy it does not\n\n| where" in remarked

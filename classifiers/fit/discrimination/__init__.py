@@ -1,1 +1,1 @@
-"""Cluster discrimination (MLCD, arXiv 2407.17331): pseudo-labels, losses, and adapters trained on them."""
+"""Cluster discrimination (MLCD, arXiv 2407.17331): the training of adapters on pseudo-labels."""

@@ -1,6 +1,6 @@
-"""An adapter learned from pseudo-labels: a map g(z) and centres W, trained by cluster discrimination (MLCD).
+"""Learning an adapter from pseudo-labels: a map g(z) and centres W, by cluster discrimination (MLCD).
 
-The offline part of the paper (arXiv 2407.17331): the encoder is frozen, its stored vectors are what is read.
+This is the offline part of the paper (arXiv 2407.17331): the encoder is frozen, and training reads its stored vectors.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,8 @@ from classifiers.fit.discrimination.recipe import Recipe
 from classifiers.heads.transform import unit_rows
 
 STEPS_AN_EPOCH = 8
-"""At least so many, where that leaves `LEAST_BATCH` rows: a small set would hardly move in steps of 4,096."""
+"""Least number of steps in an epoch, if `LEAST_BATCH` rows remain for each. In steps of 4,096 rows a small set would
+hardly learn."""
 LEAST_BATCH = 256
 _BN_EPS = 1e-5
 _BN_MOMENTUM = 0.1
@@ -29,7 +30,7 @@ _PCA_ROWS = 50_000
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """Means over one epoch: the loss, and the cosines of rows with what pulls and what pushes them (paper, Fig. 3)."""
+    """Means over one epoch: the loss, and the cosines of rows with positive and negative centres (paper, Fig. 3)."""
 
     loss: float
     positive: float
@@ -38,12 +39,12 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """What was learned.
+    """A learned adapter.
 
     Attributes:
         arrays: weight (D, d), and with a hidden layer hidden_weight (H, d), hidden_bias (H,), hidden_out (D, H);
             float32, batch normalisation folded in. g(z) = unit(A z [+ V relu(U z + c)]).
-        curve: one entry an epoch.
+        curve: one entry for each epoch.
     """
 
     arrays: dict[str, NDArray[np.float32]]
@@ -57,15 +58,24 @@ def fit_adapter(
     recipe: Recipe,
     on_epoch: Callable[[int, Epoch], None] = lambda *_: None,
 ) -> Fitted:
-    """Learns g from directions Z (n, d) of length one, centres (k, d) and each row's nearest, nearest first, (n, l).
+    """Learn g from unit rows Z.
 
-    At the start g projects on the principal axes of Z, and W is the centres there: the space that was clustered, less
-    what `dim` cuts off. The same arguments give the same adapter on the same machine. Raises NotTrainable.
+    At the start g projects onto the first `dim` principal axes of Z, and W holds the projected centres. The same
+    arguments give the same adapter on the same machine.
+
+    Args:
+        Z: rows (n, d) of length one.
+        centres: (k, d), of length one.
+        nearest: numbers of each row's nearest centres, nearest first, (n, l).
+        recipe: how to train.
+        on_epoch: called after each epoch with its number, from 1, and its means.
+
+    Raises NotTrainable: l ≥ k leaves no negative centre, or the loss is not finite.
     """
     if nearest.shape[1] >= len(centres):
         raise NotTrainable(
-            f"the {nearest.shape[1]} nearest of {len(centres)} clusters as positives leave no negative; "
-            "ask for more clusters or for fewer positives"
+            f"{nearest.shape[1]} positives a row leave no negative among {len(centres)} clusters; ask for more "
+            "clusters or for fewer nearest ones"
         )
     generator = torch.Generator().manual_seed(recipe.seed)
     model = _Model(Z, centres, recipe, generator)
@@ -86,7 +96,7 @@ def fit_adapter(
 def _step(
     model: "_Model", descent: "_Descent", Z: Tensor, own: Tensor, recipe: Recipe, generator: torch.Generator
 ) -> tuple[float, float, float]:
-    """One step of the optimiser; (loss, mean positive cosine, mean negative cosine) before it."""
+    """Take one step; return the loss, mean positive cosine and mean negative cosine before it."""
     E, W = model(Z), model.W
     if recipe.loss == "unicom":
         some = draw(W.shape[1], max(1, W.shape[1] // 2), generator)
@@ -100,10 +110,10 @@ def _step(
 
 
 class _Model:
-    """g and W as plain tensors, so that no module draws from torch's global generator.
+    """g and W as plain tensors, because a torch module would draw from the global random generator.
 
-    g has no offset: rows with a common direction and centres with the opposite one would satisfy every negative of
-    the MLCD loss, which compares with cosine 0, and tell no row from another.
+    g has no offset. With one, all rows could share a direction and all centres the opposite one: that satisfies every
+    negative of the MLCD loss, which compares with cosine 0, and separates no rows.
     """
 
     def __init__(
@@ -124,7 +134,7 @@ class _Model:
         self.mean, self.variance = torch.zeros(recipe.hidden), torch.ones(recipe.hidden)
 
     def __call__(self, Z: Tensor) -> Tensor:
-        """Before the unit norm, in training: batch normalisation by the batch's own figures."""
+        """g before the unit norm, with the batch's own statistics for batch normalisation."""
         out = Z @ self.A.T
         if h := self.hidden:
             inner = batch_norm(
@@ -134,7 +144,7 @@ class _Model:
         return out
 
     def groups(self, recipe: Recipe) -> list[dict[str, Any]]:
-        """For the optimiser: matrices decay, gains and shifts do not."""
+        """Parameter groups of the optimiser. Matrices have weight decay; gains and shifts have none."""
         decaying = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
         found = [{"params": [self.A], **decaying}, {"params": [self.W], **decaying}]
         found[1]["lr"] = recipe.learning_rate * recipe.centre_rate
@@ -144,7 +154,7 @@ class _Model:
         return found
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
-        """For serving, with batch normalisation folded into the layer before it."""
+        """The arrays for serving, with batch normalisation folded into the layer before it."""
         found = {"weight": self.A}
         if h := self.hidden:
             gain = h["gain"] / (self.variance + _BN_EPS).sqrt()
@@ -157,7 +167,7 @@ class _Model:
 
 
 class _Descent:
-    """AdamW whose learning rates fall from their peak to zero along a cosine."""
+    """AdamW with learning rates that fall from their peak to zero along a cosine."""
 
     def __init__(self, groups: list[dict[str, Any]], steps: int) -> None:
         self.optimiser = torch.optim.AdamW(groups)
@@ -175,12 +185,13 @@ def _parameter(start: Tensor) -> Tensor:
 
 
 def principal_axes(Z: NDArray[np.float32], count: int) -> NDArray[np.float32]:
-    """Orthonormal rows (min(count, d), d) that keep most of the inner products of the rows of Z (n, d).
+    """The leading eigenvectors of ZᵀZ as orthonormal rows (min(count, d), d), for Z (n, d).
 
-    From the first rows of many; `classifiers.clustering.unlabelled` gives them in order of id, which is a random order.
+    Of many rows only the first 50,000 are used. `classifiers.clustering.unlabelled` sorts rows by id, which is a hash,
+    so these are a random sample.
     """
     some = Z[:_PCA_ROWS]
-    gram = (some.T @ some).astype(np.float64)  # in float32: a copy of the rows in float64 would be half a gigabyte
+    gram = (some.T @ some).astype(np.float64)  # float32, because a float64 copy of the rows would take half a gigabyte
     _, vectors = np.linalg.eigh(gram)
     axes = vectors[:, ::-1][:, :count].T
     # The sign of an axis is arbitrary and differs between machines; the largest entry is made positive.

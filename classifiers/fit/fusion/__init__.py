@@ -1,1 +1,1 @@
-"""Estimators that fuse the columns of several encoders."""
+"""Estimators that fuse several encoders."""

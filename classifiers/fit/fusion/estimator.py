@@ -1,4 +1,4 @@
-"""Fusion of the columns of several encoders as a scikit-learn estimator."""
+"""Fusion of several encoders as a scikit-learn estimator."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -34,46 +34,51 @@ from classifiers.heads.fusion.rules import filled, log_softmax, weighted
 from classifiers.heads.transform import check_edges
 
 MEMBERS: dict[str, HeadClassifier] = {"gaussian": GaussianClassifier(shrinkage=0.5), "linear": LinearClassifier()}
-"""Members by name, to clone. They are not tuned one by one: a shrinkage of 0.5 had the least out-of-fold NLL on two
-real tasks with three encoders, where OAS shrinks too little."""
+"""Members by name, to be cloned. They are not tuned one by one. A shrinkage of 0.5 had the least out-of-fold NLL on two
+real tasks with three encoders; OAS shrinks too little there."""
 
 AUTO = "auto"
 WHOLE = (AUTO, "concatenation")
-"""Rules that need an estimator on all columns."""
+"""Rules that need a member on all columns."""
 
 
 class FusionClassifier(HeadClassifier):
-    """A member for each block of columns, and a rule that fuses them, fitted on out-of-fold scores.
+    """A classifier (member) for each block of columns, and a rule that fuses their scores.
 
-    Temperatures, weights, the gate, the cascade's threshold and the loss without each block all come from scores of
-    training rows under members fitted on the other folds; the members are then fitted on all rows. A rule fitted on
-    rows that the members have seen would favour the member that overfits most.
+    Temperatures, weights, the gate, the cascade's threshold and the accuracy of every subset come from out-of-fold
+    scores of the training rows. The members are then fitted on all rows. A rule fitted on rows that the members have
+    learned from would favour the member that overfits most.
 
     Args:
         rule: "vote-1", "vote-3", "confidence", "log-average" (= "logit-average"), "probability-average", "stack",
             "nlc", "concatenation", "cascade", or "auto": of "log-average", "probability-average", "stack" and
             "concatenation" the one with the least out-of-fold NLL.
-        member: "gaussian", "linear", or an estimator to clone; `member_params` are its parameters.
-        blocks: edges of the blocks, e.g. (0, 1280, 2560); None for one block.
-        normalise: rows of each block at unit norm, and the block scaled to a mean column variance of 1.
-        calibrate: members' scores are divided by temperatures of their own, before any rule.
-        inputs: what the gate of "nlc" reads: "unit" or "layer" for the normalised blocks, "statistics" for few rows.
-        costs: of each block's encoder, in any one unit, for "cascade", which goes from cheap to dear; None for 1 each.
-        threshold: probability at which the cascade stops; None for the cheapest that loses at most `tolerance`
-            accuracy out of fold, by one standard error.
-        folds: 2 or more; 0 for temperatures of 1, equal weights and nothing measured.
-        seed: of the folds and of the gate.
+        member: "gaussian", "linear", or an estimator to clone.
+        member_params: parameters of the member.
+        blocks: column edges of the blocks, e.g. (0, 1280, 2560); None for one block.
+        normalise: scale the rows of each block to unit norm, and each block to a mean column variance of 1.
+        calibrate: divide each member's scores by its own temperature, before any rule.
+        inputs: input of the gate of "nlc": "unit" or "layer" for the normalised blocks, "statistics" for few rows.
+        costs: cost of each block's encoder, in any unit, for "cascade", which asks cheap encoders first; None for 1
+            each.
+        threshold: probability at which the cascade stops. None chooses the cheapest threshold whose out-of-fold loss
+            of accuracy, plus one standard error, is at most `tolerance`.
+        tolerance: see `threshold`.
+        folds: number of folds, 2 or more; 0 for temperatures of 1, equal weights and no measurements.
+        seed: seed of the folds and of the gate.
 
     Attributes:
         classes_: labels, sorted, (K,).
-        members_, joint_: fitted members; for "concatenation" the one on all columns, else None.
-        rule_: the rule, also where "auto" chose it; `rule_nll_` what it went by, else empty.
-        combiner_: the rule with what it learned.
-        subsets_: accuracy and temperature of every subset of the blocks, out of fold; for "nlc" on the rows that its
-            gate was chosen on.
-        out_of_fold_: the scores it was fitted on, see `HeldOut`; no rows without folds or with one block.
-        fused_, measured_: their fused scores (m, K), and which of these rows chose temperatures and weights alone: all
-            but those that a gate was trained on, (m,).
+        members_: the fitted members.
+        joint_: the member on all columns for "concatenation", else None.
+        rule_: the rule; the chosen one for "auto".
+        rule_nll_: out-of-fold NLL of each rule that "auto" compared, in nats; empty for a given rule.
+        combiner_: the rule with its learned values.
+        subsets_: out-of-fold accuracy and temperature of every subset of the blocks. For "nlc" they come from the rows
+            on which its gate was chosen.
+        out_of_fold_: the scores that the rule was fitted on, see `HeldOut`; no rows without folds or with one block.
+        fused_: their fused scores (m, K).
+        measured_: bool (m,), false for the rows that a gate was trained on.
         head_: the NumPy head for serving.
     """
 
@@ -106,7 +111,7 @@ class FusionClassifier(HeadClassifier):
         self.seed = seed
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
-        """Learns from X (n, d), y (n,) labels, anew. Raises NotTrainable; ValueError for parameters out of range."""
+        """Learn from X (n, d), y (n,) labels. Raises NotTrainable, BadParameter."""
         vectors, labels = validate_data(self, X, y, dtype=[np.float64, np.float32])
         self.classes_, codes = encode(labels)
         self.blocks_ = make_blocks(vectors, check_parameters(self, vectors.shape[1]), self.normalise)
@@ -124,19 +129,19 @@ class FusionClassifier(HeadClassifier):
         return self
 
     def make_member(self) -> HeadClassifier:
-        """An unfitted member. Raises what `set_params` does for parameters that it does not have."""
+        """Return an unfitted member. Raises ValueError for parameters that it does not have, as `set_params` does."""
         made: HeadClassifier = clone(MEMBERS[self.member] if isinstance(self.member, str) else self.member)
         made.set_params(**(self.member_params or {}))
         return made
 
     def _folds(self, codes: NDArray[np.int64], n_blocks: int) -> NDArray[np.int64] | None:
-        """Folds of the rows; None where there is nothing to learn from them."""
+        """The fold of each row (n,); None without folds or with one block."""
         if self.folds == 0 or n_blocks == 1:
             return None
         return stratified_folds(codes, self.folds, np.random.default_rng(self.seed))
 
     def _fit_rule(self, held: HeldOut, temperatures: NDArray[np.float32], blocks: list[NDArray[Any]]) -> None:
-        """Sets `rule_`, `rule_nll_`, `combiner_` and `subsets_` from held-out rows and their blocks."""
+        """Set `rule_`, `rule_nll_`, `combiner_` and `subsets_` from out-of-fold rows and their blocks."""
         logs = log_softmax(held.scores, temperatures)
         said = filled(logs)
         self.rule_, self.rule_nll_ = self.rule, {}
@@ -144,7 +149,7 @@ class FusionClassifier(HeadClassifier):
             self.rule_nll_ = choose_rule(said, held.codes, held.fold, held.whole) if len(held.codes) else {}
             self.rule_ = min(self.rule_nll_, key=self.rule_nll_.__getitem__, default="stack")
         weights = fit_weights(said, held.codes)
-        weights /= fit_temperature(weighted(said, weights), held.codes)  # or a gate would win by that alone
+        weights /= fit_temperature(weighted(said, weights), held.codes)  # so that a gate does not win by temperature
         combiner = Combiner(
             rule=self.rule_,
             temperatures=temperatures,
@@ -185,7 +190,7 @@ class FusionClassifier(HeadClassifier):
 
 
 def make_blocks(vectors: NDArray[Any], edges: tuple[int, ...], normalise: bool) -> Blocks:
-    """The blocks; normalised ones with the scale that gives the columns of each a mean variance of 1."""
+    """Return the blocks. Normalised blocks get the scale that makes the mean variance of their columns 1."""
     blocks = Blocks(edges, normalise, np.ones(len(edges) - 1, np.float32))
     if not normalise:
         return blocks
@@ -194,12 +199,12 @@ def make_blocks(vectors: NDArray[Any], edges: tuple[int, ...], normalise: bool) 
 
 
 def renamed(head: Head, classes: Sequence[str]) -> Head:
-    """A head that learned from codes, with the names of the classes. Its arrays are shared, not copied."""
+    """Return the same head with other class names. Arrays are shared, not copied."""
     return type(head).from_arrays(head.arrays(), {**head.meta(), "classes": list(classes)})
 
 
 def check_parameters(asked: FusionClassifier, dim: int) -> tuple[int, ...]:
-    """The edges of the blocks of vectors `dim` wide. Raises BadParameter for parameters out of range."""
+    """Return the column edges of the blocks of vectors (n, dim). Raises BadParameter for values out of range."""
     edges = check_edges((0, dim) if asked.blocks is None else asked.blocks, dim)
     n_blocks = len(edges) - 1
     if n_blocks > MOST_BLOCKS:

@@ -1,4 +1,4 @@
-"""What the rules of fusion learn, all from log-probabilities of rows that the members had not seen."""
+"""Learning the rules of fusion from out-of-fold log-probabilities."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,22 +16,23 @@ from classifiers.heads.fusion.head import Subsets, position
 from classifiers.heads.fusion.rules import RULES, filled, weighted
 
 MOST_BLOCKS = 10
-"""All subsets of the blocks are measured: 1023 of ten."""
+"""All subsets of the blocks are measured: ten blocks have 1023."""
 
 AUTO_RULES = ("log-average", "probability-average")
-"""What `choose_rule` compares, beside stack and concatenation. Votes and confidence throw away what the averages use,
-and a gate starts at stack and is kept where it does better."""
+"""Rules that `choose_rule` compares, besides stack and concatenation. Votes and confidence use less of the scores than
+averages do. A gate starts as stack, and is only kept if it is better."""
 
 
 def fit_temperatures(scores: NDArray[Any], codes: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
-    """T_b of every member's scores (n, B, K), (B,)."""
+    """The temperature of each member, (B,), from scores (n, B, K)."""
     return np.array([fit_temperature(scores[:, member], codes) for member in range(scores.shape[1])], np.float32)
 
 
 def fit_weights(logs: NDArray[Any], codes: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
-    """w ≥ 0 with Σ w = 1 that minimise the cross-entropy of Σ_b w_b log p_b: a Super Learner (van der Laan 2007).
+    """Weights (B,) ≥ 0 with sum 1 that minimise the cross-entropy of Σ_b w_b log p_b: a Super Learner
+    (van der Laan 2007).
 
-    The problem is convex; SLSQP starts at equal weights, which stay for no rows.
+    The problem is convex. SLSQP starts at equal weights; without rows they are the result.
 
     Args:
         logs: log-probabilities (n, B, K); codes (n,) true classes.
@@ -60,7 +61,7 @@ def fit_weights(logs: NDArray[Any], codes: NDArray[np.integer[Any]]) -> NDArray[
 def cross_entropy(
     weights: NDArray[np.float64], logs: NDArray[np.float64], codes: NDArray[np.integer[Any]]
 ) -> tuple[float, NDArray[np.float64]]:
-    """Mean -log softmax(Σ_b w_b logs_b)[true] in nats, and its gradient by w, (B,); finite logs (n ≥ 1, B, K)."""
+    """Mean -log softmax(Σ_b w_b logs_b)[true] in nats, and its gradient by w, (B,). `logs` (n ≥ 1, B, K) are finite."""
     rows = np.arange(len(codes))
     scores = weighted(logs, weights)
     normaliser = np.logaddexp.reduce(scores, axis=1)
@@ -77,20 +78,22 @@ def fit_cascade(
     threshold: float | None,
     tolerance: float,
 ) -> Cascade:
-    """Stages from the cheapest encoder to the dearest, each with the weights and temperature of its own fit.
+    """Fit the steps of a cascade, from the cheapest encoder to the most expensive. Each step has its own weights and
+    temperature.
 
     Args:
-        logs: log-probabilities (n, B, K), which may hold -inf; codes (n,) true classes.
-        costs: of every member's encoder, (B,).
-        threshold: None for the cheapest whose loss of accuracy against the last stage, and one standard error of it,
-            are together at most `tolerance`.
+        logs: log-probabilities (n, B, K), which may hold -inf.
+        codes: true classes (n,).
+        costs: cost of each member's encoder, (B,).
+        threshold: probability at which the cascade stops. None chooses the cheapest threshold whose loss of accuracy
+            against the last step, plus one standard error, is at most `tolerance`.
     """
     order = tuple(int(member) for member in np.argsort(costs, kind="stable"))
     weights, temperatures = np.zeros((len(order), len(order)), np.float32), np.ones(len(order), np.float32)
-    for stage in range(len(order)):
-        so_far = filled(logs[:, order[: stage + 1]])
-        weights[stage, : stage + 1] = fit_weights(so_far, codes)
-        temperatures[stage] = fit_temperature(weighted(so_far, weights[stage, : stage + 1]), codes)
+    for step in range(len(order)):
+        so_far = filled(logs[:, order[: step + 1]])
+        weights[step, : step + 1] = fit_weights(so_far, codes)
+        temperatures[step] = fit_temperature(weighted(so_far, weights[step, : step + 1]), codes)
     spends = tuple(float(cost) for cost in costs)
     cascade = Cascade(order, spends, NEVER if threshold is None else float(threshold), weights, temperatures)
     if threshold is not None or len(codes) == 0:
@@ -103,7 +106,12 @@ def fit_cascade(
 def measure_subsets(
     combiner: Combiner, scores: NDArray[Any], codes: NDArray[np.integer[Any]], fused: NDArray[Any]
 ) -> Subsets:
-    """Accuracy and temperature of every subset of the members on scores (n, B, K); `fused` (n, K) are those of all."""
+    """Measure accuracy and temperature of every subset of the members.
+
+    Args:
+        scores: of each member, (n, B, K); `codes` (n,) true classes.
+        fused: fused scores of all members, (n, K).
+    """
     members = scores.shape[1]
     if len(codes) == 0:
         return Subsets.unmeasured()
@@ -122,11 +130,13 @@ def choose_rule(
     fold: NDArray[np.int64],
     joint: NDArray[Any],
 ) -> dict[str, float]:
-    """NLL of each rule that "auto" compares, each at its own best temperature, in nats.
+    """Return the NLL in nats of each rule that "auto" compares, at its best temperature.
 
     Args:
-        logs: log-probabilities (n ≥ 1, B, K); `joint` scores (n, K) of one head on all columns.
-        fold: of each row (n,); the weights of `stack` are learned on the other folds.
+        logs: log-probabilities (n ≥ 1, B, K).
+        codes: true classes (n,).
+        fold: fold of each row (n,). The weights of `stack` are learned on the other folds.
+        joint: scores (n, K) of one head on all columns.
     """
     stacked = np.empty_like(joint)
     for held in (fold == number for number in np.unique(fold)):

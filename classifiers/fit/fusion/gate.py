@@ -1,4 +1,4 @@
-"""Training the gate of the Neural Logit Controller from where it is exactly static stacking (arXiv 2405.17139, §3)."""
+"""Training the gate of the Neural Logit Controller (arXiv 2405.17139, §3). It starts as exactly static stacking."""
 
 from typing import Any
 
@@ -12,18 +12,19 @@ from classifiers.heads.fusion.gate import Gate, softplus
 from classifiers.heads.fusion.rules import weighted
 
 HIDDEN, HIDDEN_STATISTICS = 128, 16
-"""Hidden units: the paper's for vectors, and enough for the 4 B statistics."""
+"""Hidden units: the paper's number for vectors, and fewer for the 4 B statistics."""
 
 RATE, DECAY, SHIFT_PENALTY = 1e-3, 0.01, 0.01
-"""Adam's step (the paper's 2e-4 does not arrive in `EPOCHS` full batches), its weight decay, and the penalty on the
-mean δ². The decay is taken off the weights (AdamW): inside Adam's gradient it would eat the first layer while the
-last is still 0 and sends no gradient back."""
+"""Learning rate of Adam (the paper's 2e-4 is too slow for `EPOCHS` full batches), weight decay, and penalty on the mean
+δ². The decay acts on the weights themselves (AdamW). Inside Adam's gradient it would shrink the first layer to 0,
+because the last layer starts at 0 and sends no gradient back."""
 
 EPOCHS, PATIENCE = 200, 20
 CHOOSING = 5
-"""One row in so many is kept from training to choose the epoch on."""
+"""One row in this many is held out to choose the epoch."""
 
 LEAST_ROWS = 20
+"""With fewer rows no gate is trained."""
 
 
 def fit_gate(
@@ -35,16 +36,19 @@ def fit_gate(
     hidden: int,
     seed: int,
 ) -> tuple[Gate | None, NDArray[np.bool_]]:
-    """The gate with the least cross-entropy on rows it was not trained on, and which rows these are.
-
-    Full batches of AdamW on the cross-entropy of Σ_b softplus(c_b + δ_b) log p_b. None when no epoch does better than
-    δ = 0, or with fewer than `LEAST_ROWS` rows.
+    """Train a gate with full batches of AdamW on the cross-entropy of Σ_b softplus(c_b + δ_b) log p_b.
 
     Args:
-        inputs: (n, D), see `gate_inputs`; logs (n, B, K) log-probabilities of heads that did not see these rows;
-            codes (n,) true classes; offsets (B,) of static stacking.
-        hidden: hidden units.
-        seed: of the first layer and of the choosing rows.
+        inputs: input of the gate (n, D), see `gate_inputs`.
+        logs: out-of-fold log-probabilities (n, B, K).
+        codes: true classes (n,).
+        offsets: c of static stacking, (B,).
+        hidden: number of hidden units.
+        seed: seed of the first layer and of the choice of held-out rows.
+
+    Returns:
+        The gate of the epoch with the least cross-entropy on held-out rows; None if no epoch is better than δ = 0, or
+        for fewer than `LEAST_ROWS` rows. And a mask of the held-out rows, bool (n,).
     """
     rng = np.random.default_rng(seed)
     choosing = stratified_folds(codes, CHOOSING, rng) == 0
@@ -66,6 +70,7 @@ def fit_gate(
 
 
 def parameters(gate: Gate) -> tuple[NDArray[np.float32], ...]:
+    """The arrays of a gate, in the order of its fields."""
     return tuple(getattr(gate, name) for name in Gate.__slots__)
 
 
@@ -89,7 +94,7 @@ def gradient(
     codes: NDArray[np.integer[Any]],
     offsets: NDArray[Any],
 ) -> tuple[NDArray[Any], ...]:
-    """Of the mean cross-entropy + `SHIFT_PENALTY` × mean δ², by the arrays of `Gate`, in its order."""
+    """Gradient of the mean cross-entropy plus `SHIFT_PENALTY` × mean δ², for each array of the gate in its order."""
     before = inputs @ gate.hidden_weights.T + gate.hidden_bias
     hidden = np.maximum(before, 0)
     shifts = hidden @ gate.out_weights.T + gate.out_bias
@@ -109,7 +114,11 @@ def adam_step(
     state: tuple[list[NDArray[Any]], list[NDArray[Any]]],
     step: int,
 ) -> Gate:
-    """The gate after step number `step` ≥ 1 of AdamW (Loshchilov and Hutter 2019); the moments change in place."""
+    """Return the gate after step number `step` ≥ 1 of AdamW (Loshchilov and Hutter 2019).
+
+    Args:
+        state: the moments, which are changed in place.
+    """
     changed = []
     for array, slope, mean, square in zip(parameters(gate), gradients, *state, strict=True):
         mean += 0.1 * (slope - mean)

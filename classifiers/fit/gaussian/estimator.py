@@ -1,4 +1,4 @@
-"""The Gaussian head as a scikit-learn estimator."""
+"""Gaussian heads as a scikit-learn estimator."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Self
@@ -9,9 +9,9 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
-from classifiers.fit.base import HeadClassifier, encode, names, require_classes
+from classifiers.fit.base import HeadClassifier, check_weights, encode, names, require_classes
 from classifiers.fit.gaussian.parallel import Batch, Gathering, factorising, gather, shares
-from classifiers.fit.gaussian.parameters import check_covariance, check_weights, known_classes, priors_of
+from classifiers.fit.gaussian.parameters import check_covariance, known_classes, priors_of
 from classifiers.fit.gaussian.shrinkage import ledoit_wolf
 from classifiers.fit.transform import Projection, TransformPlan
 from classifiers.heads.gaussian.covariance import MOMENTS, Covariance, require_room
@@ -26,30 +26,30 @@ Shrinkage = float | Literal["oas", "ledoit-wolf"]
 Priors = Literal["empirical", "uniform"] | Sequence[float] | Mapping[str, float]
 
 Batches = Callable[[], Iterable[Batch]]
-"""Gives all rows anew at every call: some covariances and transforms take two passes, Ledoit-Wolf one more."""
+"""Gives all rows again at each call. Some covariances and transforms need two passes, Ledoit-Wolf one more."""
 
 
 class GaussianClassifier(HeadClassifier):
-    """One Gaussian a class, in closed form from the statistics of one pass over the rows, or two.
+    """One Gaussian for each class, in closed form from the statistics of one or two passes over the rows.
 
-    With covariance="tied" the decision functions are those of scikit-learn's LDA(solver="lsqr") with the same fixed
-    shrinkage, with "full" those of QuadraticDiscriminantAnalysis but for its n - 1, with "diag" those of GaussianNB.
+    covariance="tied" gives the decision functions of scikit-learn's LDA(solver="lsqr") with the same fixed shrinkage,
+    "full" those of QuadraticDiscriminantAnalysis (which divides by n - 1 instead of n), "diag" those of GaussianNB.
 
     Args:
         covariance: "tied" | "diag" | "tied-diag" | "spherical" | "tied-spherical" | "full".
-        shrinkage: λ in 0…1 towards (tr C / d) I, or "oas" or "ledoit-wolf" to choose it from the rows.
-        pooling: share of the pooled covariance in those of the classes, 0…1.
-        correlation: correlations instead of covariances, as FeCAM has it; for "tied" and "full".
+        shrinkage: λ in 0…1 towards (tr C / d) I; "oas" or "ledoit-wolf" choose λ from the rows.
+        pooling: share of the pooled covariance in the covariance of each class, 0…1.
+        correlation: use correlations instead of covariances, as in FeCAM (arXiv 2309.14062); for "tied" and "full".
         priors: "empirical" (shares of the training rows), "uniform", or probabilities: in the order of the sorted
             classes, or by label.
-        norm, project, dims, whiten, blocks, seed: the transform before it, see `TransformPlan`.
+        norm, project, dims, whiten, blocks, seed: the transform of the vectors, see `TransformPlan`.
 
     Attributes:
         classes_: labels, sorted, (K,).
-        statistics_: counts, sums and second moments of all (transformed) rows seen so far.
-        transform_: what is done to vectors first.
-        coef_, intercept_: for tied covariances, the folded scores, float64 (K, d) and (K,).
-        head_: the same as a NumPy head for serving, in float32.
+        statistics_: counts, sums and second moments of all transformed rows so far.
+        transform_: the transform of the vectors.
+        coef_, intercept_: folded score weights, float64 (K, d) and (K,); only for tied covariances.
+        head_: the NumPy head for serving, in float32.
     """
 
     head_: GaussianHead
@@ -81,22 +81,25 @@ class GaussianClassifier(HeadClassifier):
         self.seed = seed
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Learns from X (n, d), y (n,) labels, anew. Raises NotTrainable (a ValueError)."""
-        # What is not finite is found by the statistics, which saves a pass over X.
+        """Learn from X (n, d), y (n,) labels, from the start. Raises NotTrainable (a ValueError), BadParameter."""
+        # The statistics find values that are not finite, which saves a pass over X.
         vectors, labels = validate_data(self, X, y, dtype=[np.float64, np.float32], ensure_all_finite=False)
         classes, codes = encode(labels)
         weights = check_weights(sample_weight, len(vectors))
         return self.fit_batches(lambda: shares(vectors, codes, weights), classes, vectors.shape[1])
 
     def fit_batches(self, batches: Batches, classes: ArrayLike, dim: int) -> Self:
-        """Learns from batches of rows (X (n, dim), codes into `classes`, weights). Raises NotTrainable, BadVectors."""
+        """Learn from batches of rows (X (n, dim), codes into `classes`, weights). Raises NotTrainable, BadVectors."""
         statistics, transform = self.gather(batches, len(np.asarray(classes)), dim)
         return self.fit_statistics(statistics, classes, transform, self.settled(batches, statistics, transform))
 
     def gather(
         self, batches: Batches, n_classes: int, dim: int, gathering: Gathering = gather
     ) -> tuple[GaussianStatistics, Transform]:
-        """The statistics of all rows, transformed, and the transform. Raises NotTrainable, BadVectors, ValueError."""
+        """Return the statistics of all rows after the transform, and the transform.
+
+        Raises NotTrainable, BadVectors, ValueError.
+        """
         self._check()
         plan, moment = TransformPlan.of(self), MOMENTS[self.covariance]
         rowwise = plan.rowwise(dim)
@@ -111,7 +114,7 @@ class GaussianClassifier(HeadClassifier):
         return gathering(batches(), n_classes, transform, moment), transform
 
     def settled(self, batches: Batches, statistics: GaussianStatistics, transform: Transform) -> SolvedShrinkage:
-        """The shrinkage as the statistics alone can use it."""
+        """The shrinkage in a form that needs no rows: Ledoit-Wolf becomes numbers."""
         if self.shrinkage == "ledoit-wolf":
             return ledoit_wolf(batches(), statistics, transform, tied=self.covariance in TIED)
         return self.shrinkage
@@ -120,11 +123,13 @@ class GaussianClassifier(HeadClassifier):
     def partial_fit(
         self, X: ArrayLike, y: ArrayLike, classes: ArrayLike | None = None, sample_weight: ArrayLike | None = None
     ) -> Self:
-        """Learns from more rows. The first call names all `classes`; some may still be without rows.
+        """Learn from more rows. The first call names all `classes`; some may have no rows yet.
 
-        Solves for the weights at every call; for a stream of many small batches, update a `GaussianStatistics` and
-        call `fit_statistics` once. A transform that is learned from rows stays as the first call makes it;
-        Ledoit-Wolf, which takes a second look at all rows, has no partial_fit.
+        Each call solves for the weights. For a stream of many small batches, update a `GaussianStatistics` and call
+        `fit_statistics` once. A transform that is learned from rows stays as the first call learned it. With
+        shrinkage="ledoit-wolf", which needs a second pass over all rows, there is no partial_fit.
+
+        Raises ValueError for labels that are not among `classes`.
         """
         first = not hasattr(self, "statistics_")
         vectors, labels = validate_data(self, X, y, dtype=[np.float64, np.float32], reset=first)
@@ -148,12 +153,12 @@ class GaussianClassifier(HeadClassifier):
         transform: Transform | None = None,
         shrinkage: SolvedShrinkage | None = None,
     ) -> Self:
-        """Learns from statistics gathered elsewhere.
+        """Learn from statistics that were gathered elsewhere.
 
         Args:
-            classes: (K,) in the order of its counts.
-            transform: that the rows of `statistics` went through; None for none.
-            shrinkage: instead of the estimator's own, one number or one a class.
+            classes: (K,), in the order of the counts in `statistics`.
+            transform: the transform of the rows in `statistics`; None for none.
+            shrinkage: replaces the estimator's own: one number, or one for each class.
         """
         self._check()
         labels = np.asarray(classes)
@@ -176,7 +181,7 @@ class GaussianClassifier(HeadClassifier):
         TransformPlan.of(self).check()
 
     def model(self, classes: ArrayLike, shrinkage: SolvedShrinkage | None = None) -> GaussianModel:
-        """How its head follows from statistics of `classes`, with `shrinkage` instead of its own."""
+        """The settings for a head from statistics of `classes`. `shrinkage` replaces the estimator's own."""
         used: Any = self.shrinkage if shrinkage is None else shrinkage
         priors = priors_of(self.priors, np.asarray(classes))
         return GaussianModel(self.covariance, used, self.pooling, self.correlation, priors)

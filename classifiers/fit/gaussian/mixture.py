@@ -1,7 +1,8 @@
-"""Mixtures a class as a scikit-learn estimator: started by EM, then trained to tell the classes apart."""
+"""Mixture heads as a scikit-learn estimator: EM for a start, then training to separate the classes."""
 
 from collections.abc import Sequence
 from dataclasses import replace
+from numbers import Integral
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
@@ -19,32 +20,34 @@ from classifiers.heads.gaussian.quadratic import of_classes
 from classifiers.heads.transform import Transform
 
 MOST_CELLS = 2**26
-"""Most weights of SDGM-F: with their gradients and the optimiser's moments 1 GB."""
+"""Most weights of SDGM-F. With their gradients, the optimiser's moments and the best weights so far: 2.5 GiB."""
 
 
 class MixtureClassifier(HeadClassifier):
     """G Gaussians a class, each with one variance, trained discriminatively: DGMMC-S, arXiv 2410.13421.
 
     Means, variances and mixture weights start from EM within each class (k-means++ first), or for one component from
-    the class's mean and variance; then AdamW lowers the cross-entropy, for as many steps as did best on a tenth of the
-    rows that was held out. SDGM-D and SDGM-F (Hayashi and Uchida, ICLR 2021) are its baselines, without the variational
-    noise on their weights, whose term in the loss has weight 1e-9 in the paper's code.
+    the class's mean and variance. AdamW then lowers the cross-entropy. A tenth of the rows is held out to choose the
+    number of steps. SDGM-D and SDGM-F (Hayashi and Uchida, ICLR 2021) are the paper's baselines; here their weights
+    have no variational noise, because its term in the loss has weight 1e-9 in the paper's code.
 
-    Vectors are centred and divided by the pooled deviation within classes first, so that one learning rate fits all.
+    Vectors are centred and divided by the pooled deviation within classes first, so that one learning rate suits all.
+    The training loss of the result is at most that of the start, whatever the learning rate: a step that makes the
+    loss worse than at the start is undone, and the rate halved.
 
     Args:
         model: "dgmmc-s" | "sdgm-d" | "sdgm-f".
         components: G ≥ 1. A class with fewer than 2 G rows gets fewer. "auto" is for training from a store, which has
             rows to choose on.
-        steps: most steps; 0 leaves dgmmc-s as EM made it.
-        learning_rate: of AdamW, falling to a tenth by a cosine.
-        norm, project, dims, whiten, blocks: the transform before it, see `TransformPlan`.
-        seed: of EM, of the rows held out and of the start of SDGM.
+        steps: most steps; 0 returns the start: EM's mixture for dgmmc-s, small random weights for SDGM.
+        learning_rate: first rate of AdamW, above 0 and at most 1; it falls to a tenth along a cosine.
+        norm, project, dims, whiten, blocks: the transform of the vectors, see `TransformPlan`.
+        seed: seed of EM, of the choice of held-out rows and of the start of SDGM.
 
     Attributes:
         classes_: labels, sorted, (K,).
-        steps_: that were taken.
-        head_: what it learned as a NumPy head for serving, in float32.
+        steps_: number of steps taken.
+        head_: the learned NumPy head for serving, in float32.
     """
 
     def __init__(
@@ -72,8 +75,14 @@ class MixtureClassifier(HeadClassifier):
         self.seed = seed
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
-        """Learns from X (n, d), y (n,) labels. Raises NotTrainable for fewer than two classes or no variance."""
-        # torch takes a second to import, which the other kinds need not pay
+        """Learn from X (n, d), y (n,) labels.
+
+        Raises:
+            NotTrainable: fewer than two classes, no variance, or a first loss that is not finite.
+            BadVectors: values whose squares overflow.
+            BadParameter: see the class.
+        """
+        # Importing torch takes a second; the other kinds of heads do not need it.
         from classifiers.fit.gaussian.mixture_training import train
 
         self._check()
@@ -103,15 +112,21 @@ class MixtureClassifier(HeadClassifier):
             raise BadParameter(f"model must be one of {', '.join(models)}, got {self.model!r}")
         if isinstance(self.components, str) or self.components < 1:
             raise BadParameter(f"components must be a whole number ≥ 1, got {self.components!r}")
+        if not isinstance(self.steps, Integral) or self.steps < 0:
+            raise BadParameter(f"steps must be a whole number ≥ 0, got {self.steps!r}")
+        if not 0 < self.learning_rate <= 1:
+            raise BadParameter(f"learning_rate must be above 0 and at most 1, got {self.learning_rate!r}")
 
     def _scores(self, X: NDArray[Any]) -> NDArray[np.float64]:
         return of_classes(self._quadratic(self.transform_(X)), len(self.classes_))
 
 
 def centred(transform: Transform, X: NDArray[Any], codes: NDArray[np.intp], n_classes: int) -> tuple[Transform, float]:
-    """The transform, then less the mean of all rows; and the pooled deviation within classes. Raises NotTrainable.
+    """Return the transform with the mean of all rows subtracted last, and the pooled deviation within classes.
 
-    Random features keep their place: nothing can follow them within the transform.
+    Random features are not centred, because a transform ends with them.
+
+    Raises NotTrainable when there is no variance within classes.
     """
     statistics = gather(shares(X, codes), n_classes, transform, "diagonal")
     deviation = float(np.sqrt(mean_variance(pooled(statistics))))
@@ -124,9 +139,9 @@ def centred(transform: Transform, X: NDArray[Any], codes: NDArray[np.intp], n_cl
 def em_start(
     Z: NDArray[Any], codes: NDArray[np.intp], n_classes: int, components: int, seed: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Means (K, G, d), variances (K, G) and weights (K, G) of spherical mixtures, each class by EM from k-means++.
+    """Fit a spherical mixture to each class by EM from k-means++: means (K, G, d), variances and weights (K, G).
 
-    A weight of 0 is a component out of use. Variances stay above a thousandth of the pooled one, which is 1.
+    A weight of 0 marks an unused component. Variances are at least 1e-3, a thousandth of the pooled variance.
     """
     means = np.zeros((n_classes, components, Z.shape[1]))
     variances, weights = np.ones((n_classes, components)), np.zeros((n_classes, components))

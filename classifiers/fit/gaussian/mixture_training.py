@@ -1,5 +1,6 @@
-"""Gradient descent for mixture heads: the parametrisations, and one training loop for all."""
+"""Gradient descent for mixture heads: two networks, and one training loop that cannot make the loss worse."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -7,14 +8,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from classifiers.errors import NotTrainable
 from classifiers.heads.gaussian.mixture import Model
 from classifiers.heads.gaussian.quadratic import Quadratic
 
 LEAST_VARIANCE = 1e-6
-"""Added to exp(log v): a floor at which the gradient does not vanish, as that of a clamp would."""
+"""Added to exp(log v). This floor of the variance keeps a gradient; a clamp would not."""
 BATCH_ROWS = 4096
 HELD_OUT, LEAST_HELD_OUT = 0.1, 20
 PATIENCE = 30
+MOST_HALVINGS = 40
+"""Rates below 1e-12 of the first change nothing: training then ends with the best iterate so far."""
 Start = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 
 
@@ -31,14 +35,14 @@ class SphericalMixture(nn.Module):
         self.unused = torch.where(weights > 0, 0.0, -torch.inf).to(means.dtype)
 
     def terms(self) -> tuple[Tensor, Tensor]:
-        """(constants (K, G), precisions (K, G)) of the components."""
+        """Return the constants (K, G) and precisions (K, G) of the components."""
         precisions = 1.0 / (LEAST_VARIANCE + self.log_variances.exp())
         log_weights = (self.mixing + self.unused).log_softmax(dim=1) + self.priors.log_softmax(dim=0)[:, None]
         constants = log_weights + 0.5 * self.means.shape[2] * (precisions.log() - np.log(2 * np.pi))
         return constants, precisions
 
     def forward(self, Z: Tensor) -> Tensor:
-        """Component scores (n, K, G); the expanded square is one product."""
+        """Component scores (n, K, G). The square is expanded so that it takes one matrix product."""
         K, G, dim = self.means.shape
         constants, precisions = self.terms()
         cross = (Z @ self.means.reshape(K * G, dim).T).reshape(-1, K, G)
@@ -81,7 +85,10 @@ class Softmax(nn.Module):
         return scores.reshape(len(Z), *self.shape[:2])
 
     def quadratic(self) -> Quadratic:
-        """Of whole matrices S: their least eigenvalue on the diagonal, and what is above it as directions."""
+        """Return the scores as a `Quadratic`.
+
+        A whole matrix S becomes its least eigenvalue on the diagonal, plus directions F with S = least + ½ FᵀF.
+        """
         W, b = self.linear.detach().numpy(), self.bias.detach().numpy()
         if not self.whole:
             return Quadratic(b, W, self.square.detach().numpy())
@@ -103,9 +110,17 @@ def train(
     rate: float,
     seed: int,
 ) -> tuple[Quadratic, int]:
-    """The learned component scores, float64, and the steps taken: as many as did best on rows that were held out.
+    """Train a mixture; return its component scores in float64 and the number of steps taken.
 
-    With too few rows to hold any out all `steps` are taken.
+    A tenth of the rows is held out first to choose the number of steps with the least loss; then all rows are trained
+    for that many. With fewer than 200 rows none are held out, and all `steps` are taken. The training loss of the
+    result is at most that of the start.
+
+    Args:
+        Z: rows (n, d), centred, with a pooled variance of 1 within classes; `codes` (n,) their classes.
+        start: means, variances and weights for DGMMC-S; None for the random start of SDGM.
+
+    Raises NotTrainable when the loss of the start is not finite.
     """
     X, y = torch.from_numpy(Z.astype(np.float64)), torch.from_numpy(codes.astype(np.int64))
 
@@ -119,42 +134,107 @@ def train(
     held = int(HELD_OUT * len(X))
     if steps and held >= LEAST_HELD_OUT:
         out, rest = order[:held], order[held:]
-        steps = descend(fresh(), X[rest], y[rest], steps, rate, seed, (X[out], y[out]))
+        judge = Judge(X[out], y[out], start_counts=start is not None)
+        descend(fresh(), X[rest], y[rest], steps, rate, seed, judge)
+        steps = judge.best
     network = fresh()
     descend(network, X, y, steps, rate, seed)
     return network.quadratic(), steps
 
 
+class Judge:
+    """Finds the number of steps with the least loss on held-out rows X (m, d), y (m,).
+
+    Args:
+        start_counts: the start is a candidate too. A random start is none.
+    """
+
+    def __init__(self, X: Tensor, y: Tensor, *, start_counts: bool) -> None:
+        self.rows, self.start_counts = (X, y), start_counts
+        self.best, self.least = 0, math.inf
+
+    def stop(self, network: nn.Module, step: int) -> bool:
+        """Judge the network after `step` steps; True if it is long since the loss fell."""
+        if step == 0 and not self.start_counts:
+            return False
+        now = total_loss(network, *self.rows)
+        if now < self.least:
+            self.best, self.least = step, now
+        return step - self.best > PATIENCE
+
+
+class Best:
+    """The parameters with the least training loss so far, from the start on. Raises NotTrainable for a start without.
+
+    A number that is not finite is never the least.
+    """
+
+    def __init__(self, network: nn.Module, start: float) -> None:
+        if not math.isfinite(start):
+            raise NotTrainable(
+                f"the loss is {start} before training: some values are too far from all others; scale the rows, or "
+                "leave out those that differ"
+            )
+        self.network, self.start, self.least = network, start, math.inf
+        self.offer(start)
+
+    def offer(self, loss: float) -> None:
+        """Keep the network's parameters if their loss is the least."""
+        if loss < self.least:
+            self.least, self.kept = loss, [each.detach().clone() for each in self.network.parameters()]
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Give the network the best parameters."""
+        for parameter, kept in zip(self.network.parameters(), self.kept, strict=True):
+            parameter.copy_(kept)
+
+
 def descend(
-    network: nn.Module,
-    X: Tensor,
-    y: Tensor,
-    steps: int,
-    rate: float,
-    seed: int,
-    validation: tuple[Tensor, Tensor] | None = None,
-) -> int:
-    """AdamW on the cross-entropy; the number of steps (0…steps) with the least loss on `validation`, if given."""
-    optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(1, steps), eta_min=rate / 10)
-    generator = torch.Generator().manual_seed(seed)
-    best, least = 0, loss(network, *validation).item() if validation else 0.0
-    for step in range(1, steps + 1):
-        rows = torch.randint(len(X), (BATCH_ROWS,), generator=generator) if len(X) > BATCH_ROWS else slice(None)
-        optimiser.zero_grad()
-        loss(network, X[rows], y[rows]).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        optimiser.step()
-        schedule.step()
-        if validation:
-            with torch.no_grad():
-                now = loss(network, *validation).item()
-            if now < least:
-                best, least = step, now
-            elif step - best > PATIENCE:
-                break
-    return best
+    network: nn.Module, X: Tensor, y: Tensor, steps: int, rate: float, seed: int, judge: Judge | None = None
+) -> None:
+    """Lower the cross-entropy of rows X (n, d), y (n,) by AdamW; the network ends with the best parameters met.
+
+    One step at a rate that is too high can carry the quadratic scores so far that nothing leads back. So the loss of
+    all rows is measured after every pass over them. Where it is above the start's, or not finite, that pass is undone:
+    training goes on from the best parameters, at half the rate and with fresh moments.
+    """
+    best, generator = Best(network, total_loss(network, X, y)), torch.Generator().manual_seed(seed)
+    every, halvings, done = math.ceil(len(X) / BATCH_ROWS), 0, 0
+    optimiser = torch.optim.AdamW(network.parameters(), weight_decay=0.0)
+    stop = judge is not None and judge.stop(network, 0)
+    while done < steps and halvings <= MOST_HALVINGS and not stop:
+        count = min(every, steps - done)
+        for step in range(done, done + count):
+            rows = torch.randint(len(X), (BATCH_ROWS,), generator=generator) if every > 1 else slice(None)
+            optimiser.param_groups[0]["lr"] = rate * 0.5**halvings * falling(step, steps)
+            optimiser.zero_grad()
+            loss(network, X[rows], y[rows]).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            optimiser.step()
+        now = total_loss(network, X, y)
+        if not now <= best.start:
+            best.restore()
+            halvings += 1
+            optimiser = torch.optim.AdamW(network.parameters(), weight_decay=0.0)
+            continue
+        done += count
+        best.offer(now)
+        stop = judge is not None and judge.stop(network, done)
+    best.restore()
+
+
+def falling(step: int, steps: int) -> float:
+    """The share of the learning rate at a step from 0: half a cosine from 1 down to 0.1."""
+    return 0.1 + 0.45 * (1.0 + math.cos(math.pi * step / steps))
 
 
 def loss(network: nn.Module, X: Tensor, y: Tensor) -> Tensor:
-    """Mean negative log posterior of the true classes."""
+    """Mean negative log posterior of the true classes, in nats."""
     return nn.functional.cross_entropy(network(X).logsumexp(dim=2), y)
+
+
+@torch.no_grad()
+def total_loss(network: nn.Module, X: Tensor, y: Tensor) -> float:
+    """The loss of any number of rows, without gradients, a batch at a time."""
+    parts = [slice(first, first + BATCH_ROWS) for first in range(0, len(X), BATCH_ROWS)]
+    return sum(len(y[part]) * loss(network, X[part], y[part]).item() for part in parts) / len(X)

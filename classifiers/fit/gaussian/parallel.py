@@ -1,8 +1,8 @@
-"""Statistics of many rows on all cores: every worker has its own, and they are merged at the end.
+"""Statistics of many rows on all cores. Each worker gathers statistics of its own; at the end they are merged.
 
-One BLAS thread a worker, because a product that many threads share waits for the slowest of them at every
-step, and gathering and summing rows would run on one core. On a busy 2-core machine the whole fit took half the
-time of the threaded Gram product alone.
+Each worker has one BLAS thread. A matrix product on many threads waits for the slowest thread at each step, and
+leaves gathering and summing to one core. On a busy 2-core machine the whole fit took half the time of the threaded
+Gram product alone.
 """
 
 from collections import deque
@@ -31,31 +31,31 @@ class Batch(NamedTuple):
 
 
 Gathering = Callable[[Iterable[Batch], int, Transform, Moment], GaussianStatistics]
-"""What `gather` is: (batches, number of classes, transform, moment) → the statistics of all rows, transformed."""
+"""The type of `gather`: (batches, number of classes, transform, moment) → statistics of the transformed rows."""
 
 AHEAD = 2
-"""Batches waiting per worker. Bounds the memory of a stream."""
+"""Batches that wait for each worker. This bounds the memory of a stream."""
 
 SMALL = 1024
-"""Dimensions up to which one thread factorises a matrix in some 50 ms."""
+"""Up to this many dimensions one thread factorises a matrix in about 50 ms."""
 
 
 @cache
 def blas() -> ThreadpoolController:
-    """The BLAS libraries of this process; kept, because to look for them takes 2 ms."""
+    """The BLAS libraries of this process. Cached, because the search takes 2 ms."""
     return ThreadpoolController().select(user_api="blas")
 
 
 def workers() -> int:
-    """As many as BLAS may use threads, so that OMP_NUM_THREADS and the like count here too."""
+    """Number of workers: the number of threads that BLAS may use, so a limit for BLAS holds here too."""
     return max((int(pool["num_threads"]) for pool in blas().info()), default=1)
 
 
 def factorising(dim: int) -> AbstractContextManager[object]:
-    """While (dim, dim) matrices are factorised: one BLAS thread for small ones.
+    """A context in which (dim, dim) matrices are factorised: small ones on one BLAS thread.
 
-    LAPACK's threads wait for each other at every panel, with little to do between: a Cholesky factor of 512 × 512
-    took 11 ms with one thread and 780 ms with two on two busy cores.
+    LAPACK's threads wait for each other at each panel and have little to do in between. On two busy cores, a Cholesky
+    factor of 512 × 512 took 11 ms with one thread and 780 ms with two.
     """
     return blas().limit(limits=1) if dim <= SMALL else nullcontext()
 
@@ -63,9 +63,10 @@ def factorising(dim: int) -> AbstractContextManager[object]:
 def gather(
     batches: Iterable[Batch], n_classes: int, transform: Transform, moment: Moment = "shared"
 ) -> GaussianStatistics:
-    """The statistics of all batches' rows, transformed.
+    """Gather the statistics of all rows after the transform.
 
-    Batch i goes to worker i modulo their number, whatever its speed: the same batches give the same result.
+    Batch i goes to worker i modulo the number of workers, so the same batches give the same result.
+
     Raises BadVectors, and whatever `batches` raises.
     """
     count = workers()
@@ -94,9 +95,9 @@ def gather(
 
 
 def shares(X: NDArray[Any], codes: NDArray[np.integer[Any]], weights: NDArray[np.float64] | None = None) -> list[Batch]:
-    """One batch a worker, of neighbouring rows, equal in size but for the rounding.
+    """Split rows into one batch for each worker, of neighbouring rows and nearly equal size.
 
-    A list, not a generator: inside `gather` BLAS has one thread, and so would `workers` find one.
+    This is a list, not a generator: a generator would call `workers` inside `gather`, where BLAS has one thread.
     """
     ends = np.linspace(0, len(X), workers() + 1).astype(int).tolist()
     return [

@@ -1,4 +1,4 @@
-"""What the Gaussian estimator takes, checked at the door."""
+"""Checks of the Gaussian estimator's parameters."""
 
 from collections.abc import Mapping, Sequence
 from numbers import Real
@@ -13,7 +13,7 @@ from classifiers.heads.gaussian.discriminant import Priors
 
 
 def check_covariance(covariance: object, shrinkage: object, pooling: object, correlation: bool) -> None:
-    """Raises BadParameter for values that `GaussianClassifier` does not take, with those that it does."""
+    """Raise BadParameter for values that `GaussianClassifier` does not allow; the message names the allowed ones."""
     kinds: Sequence[str] = get_args(Covariance)
     if covariance not in kinds:
         raise BadParameter(f"covariance must be one of {', '.join(kinds)}, got {covariance!r}")
@@ -22,16 +22,16 @@ def check_covariance(covariance: object, shrinkage: object, pooling: object, cor
     if not share(pooling):
         raise BadParameter(f"pooling must be a number from 0 to 1, got {pooling!r}")
     if correlation and covariance not in ("tied", "full"):
-        raise BadParameter(f"correlation is for covariance 'tied' or 'full'; a {covariance!r} one has none")
+        raise BadParameter(f"correlation needs covariance 'tied' or 'full', got {covariance!r}")
 
 
 def share(value: object) -> bool:
-    """Whether it is a number from 0 to 1."""
+    """True for a number from 0 to 1."""
     return isinstance(value, Real) and not isinstance(value, bool) and 0 <= float(value) <= 1
 
 
 def priors_of(given: object, classes: NDArray[Any]) -> Priors:
-    """The priors as a head keeps them. Raises BadParameter unless they fit the classes."""
+    """Return the priors in the form that a head stores. Raises BadParameter if they do not fit the classes."""
     if isinstance(given, str):
         if given not in ("empirical", "uniform"):
             raise BadParameter(f"priors must be 'empirical', 'uniform' or probabilities, got {given!r}")
@@ -41,17 +41,20 @@ def priors_of(given: object, classes: NDArray[Any]) -> Priors:
         by_label = {str(label): float(prior) for label, prior in given.items()}
         missing = [label for label in labels if label not in by_label]
         if missing:
-            raise BadParameter(f"priors lack classes {missing[:10]}; give one for each of the {len(labels)}")
+            raise BadParameter(f"classes {missing[:10]} have no prior; give one for each of the {len(labels)} classes")
         values = [by_label[label] for label in labels]
     else:
         values = [float(prior) for prior in np.asarray(given, dtype=np.float64).ravel()]
     if len(values) != len(labels) or not all(np.isfinite(value) and value > 0 for value in values):
-        raise BadParameter(f"priors must be {len(labels)} numbers above 0, one a class, got {values[:20]}")
+        raise BadParameter(f"priors must be {len(labels)} numbers above 0, one for each class, got {values[:20]}")
     return tuple(value / sum(values) for value in values)
 
 
 def known_classes(given: ArrayLike | None, known: NDArray[Any] | None) -> NDArray[Any]:
-    """The sorted classes of a `partial_fit` call: the same at every call, named at the first."""
+    """Return the sorted classes of a `partial_fit` call.
+
+    Raises ValueError if the first call names none, or a later call names others.
+    """
     if known is None:
         if given is None:
             raise ValueError("the first call of partial_fit needs all classes: partial_fit(X, y, classes=...)")
@@ -59,17 +62,3 @@ def known_classes(given: ArrayLike | None, known: NDArray[Any] | None) -> NDArra
     if given is not None and not np.array_equal(np.unique(np.asarray(given)), known):
         raise ValueError(f"classes changed between calls of partial_fit; they were {known.tolist()[:20]}")
     return known
-
-
-def check_weights(sample_weight: ArrayLike | None, rows: int) -> NDArray[np.float64] | None:
-    """Weights (n,) in float64, or None. Raises ValueError for another shape, and for weights that are no weights."""
-    if sample_weight is None:
-        return None
-    weights = np.asarray(sample_weight, dtype=np.float64)
-    if weights.shape != (rows,):
-        raise ValueError(f"sample_weight must have shape ({rows},), got {weights.shape}")
-    if not np.isfinite(weights).all() or (weights < 0).any():
-        raise ValueError("sample_weight must be finite and not negative")
-    if not weights.any():
-        raise ValueError("sample_weight is zero for every row: there is nothing to learn from")
-    return weights

@@ -1,4 +1,4 @@
-"""What the estimators for rows with several labels share: the check of their labels, and how they predict."""
+"""The base class of the estimators for rows with any number of labels, and helpers for label matrices."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,14 +13,14 @@ from sklearn.utils.validation import check_is_fitted
 from classifiers.errors import BadParameter, NotTrainable
 
 LEAST_HELD_OUT = 10
-"""Fewer rows say too little about when to stop: then none are held out."""
+"""Least number of held-out rows. Fewer rows could not judge an epoch, so then none are held out."""
 
 
 class LabelsEstimator(BaseEstimator):
     """An estimator whose rows have any number of labels.
 
     Attributes:
-        classes_: names of the labels, in the order of the columns of Y, (L,); 0…L-1 where fit was given none.
+        classes_: names of the labels, in the order of the columns of Y, (L,); 0…L-1 if fit was given no names.
     """
 
     classes_: NDArray[Any]
@@ -33,27 +33,32 @@ class LabelsEstimator(BaseEstimator):
         return tags
 
     def decision_function(self, X: ArrayLike) -> NDArray[Any]:
-        """Scores (n, L): above 0 where a label is more likely than not."""
+        """Scores (n, L). A score above 0 means that the label is more likely than not."""
         check_is_fitted(self)
         return self._scores(X)
 
     def predict_proba(self, X: ArrayLike) -> NDArray[Any]:
-        """Probability of each label, (n, L)."""
+        """Uncalibrated probability of each label, (n, L)."""
         return np.asarray(expit(self.decision_function(X)))
 
     def predict(self, X: ArrayLike) -> NDArray[np.int64]:
-        """1 where a label is more likely than not, else 0, (n, L). `classifiers.evaluation.thresholds` tunes that."""
+        """1 for a label that is more likely than not, else 0, (n, L). See also `classifiers.evaluation.thresholds`."""
         return (self.decision_function(X) > 0).astype(np.int64)
 
     def _scores(self, X: ArrayLike) -> NDArray[Any]:
-        """Scores (n, L). The one function that each estimator writes to predict."""
+        """Scores (n, L). All predictions follow from this function; each estimator implements it."""
         raise NotImplementedError
 
 
 def check_labels(Y: ArrayLike | None, rows: int, classes: Sequence[str] | None) -> tuple[NDArray[np.bool_], list[str]]:
-    """Which labels each of `rows` rows has, bool (n, L), and the labels' names: "0", "1", … where none are given.
+    """Return the labels of each row, bool (n, L), and the names of the labels: "0", "1", … if none are given.
 
-    Raises NotTrainable: another shape, values other than 0 and 1, names that are too few or repeat.
+    Args:
+        Y: 1 if a row has a label, else 0, (n, L).
+        rows: n.
+        classes: names of the labels (L,), or None.
+
+    Raises NotTrainable: another shape, values other than 0 and 1, or a wrong number of names or equal names.
     """
     if Y is None:
         raise NotTrainable("learning requires y to be passed, but the target y is None")
@@ -61,9 +66,9 @@ def check_labels(Y: ArrayLike | None, rows: int, classes: Sequence[str] | None) 
     if given.ndim != 2 or len(given) != rows or not given.shape[1]:
         raise NotTrainable(f"labels of {rows} rows must be (rows, labels) of 0 and 1, got shape {given.shape}")
     if not rows:
-        raise NotTrainable("no rows to learn from")
+        raise NotTrainable("there are no rows to learn from")
     if not np.isin(given, (0, 1)).all():
-        raise NotTrainable("labels must be 1 where a row has the label, else 0; found other values")
+        raise NotTrainable("labels must be 1 if a row has the label, else 0; found other values")
     names = [str(k) for k in range(given.shape[1])] if classes is None else [str(name) for name in classes]
     if len(names) != given.shape[1] or len(set(names)) != len(names):
         raise NotTrainable(f"{given.shape[1]} columns of labels need as many different names, got {names[:20]}")
@@ -71,15 +76,15 @@ def check_labels(Y: ArrayLike | None, rows: int, classes: Sequence[str] | None) 
 
 
 def class_names(names: Sequence[str], classes: Sequence[str] | None) -> NDArray[Any]:
-    """What `classes_` is: the names, or the numbers of the columns where none were given, as in scikit-learn."""
+    """The value of `classes_`: the names, or the numbers of the columns if none were given, as in scikit-learn."""
     return np.arange(len(names)) if classes is None else np.array(names)
 
 
 def label_sets(labels: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """The distinct sets of labels that rows have, but for the empty one, and which of them each row has.
+    """Return the distinct sets of labels of the rows, and the number of each row's set.
 
     Returns:
-        Sets, bool (S, L), sorted; and (n,) in 0…S-1, -1 for a row without labels.
+        Sets without the empty one, bool (S, L), sorted; and numbers (n,) in 0…S-1, -1 for a row without labels.
     """
     some = labels.any(axis=1)
     sets, which = np.unique(labels[some], axis=0, return_inverse=True)
@@ -89,19 +94,19 @@ def label_sets(labels: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np
 
 
 def mean_text(sets: NDArray[np.bool_], text: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A vector for each set of labels, (S, t): the mean of its labels' unit vectors `text` (L, t)."""
+    """A vector for each set of labels, (S, t): the mean of the unit vectors `text` (L, t) of its labels."""
     return np.asarray(sets.astype(np.float32) @ text / sets.sum(axis=1, keepdims=True, dtype=np.float32))
 
 
 def log_odds(positives: NDArray[np.integer[Any]], rows: int) -> NDArray[np.float64]:
-    """log p / (1 - p) of how often labels occur, with half a row added either way: finite for 0 and for all."""
+    """log p / (1 - p) of the share p of rows with each label. Half a row is added to both sides, so it is finite."""
     return np.asarray(np.log((positives + 0.5) / (rows - positives + 0.5)))
 
 
 def hold_out(labels: NDArray[np.bool_], share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows to learn from and rows held out, a random `share` of all.
+    """Split row numbers into training rows and held-out rows, a random `share` of all.
 
-    None where they would be too few or have no label: without one nothing can be judged.
+    No rows are held out if they would be too few, or none of them had a label: they could not judge anything.
     """
     order = np.random.default_rng(seed).permutation(len(labels))
     count = int(share * len(labels))
@@ -111,7 +116,7 @@ def hold_out(labels: NDArray[np.bool_], share: float, seed: int) -> tuple[NDArra
 
 
 def check_descent(epochs: int, batch: int, learning_rate: float, held_out: float) -> None:
-    """Raises BadParameter for values that gradient descent does not take, with those that it does."""
+    """Raise BadParameter for values that gradient descent does not allow; the message names the allowed ones."""
     if epochs < 1 or batch < 1:
         raise BadParameter(f"epochs and batch must be at least 1, got epochs={epochs}, batch={batch}")
     if not 0 < learning_rate < np.inf:

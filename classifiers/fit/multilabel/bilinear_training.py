@@ -1,7 +1,8 @@
 """Gradient descent for bilinear heads."""
 
 import math
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,35 +14,48 @@ from classifiers.fit.descent import Parameters, Schedule, descend
 from classifiers.fit.multilabel.base import log_odds
 from classifiers.fit.multilabel.losses import asymmetric_loss, zlpr_loss
 
-if TYPE_CHECKING:
-    from classifiers.fit.multilabel.bilinear import BilinearClassifier
-
 FIRST_SCALE = 20.0
-"""Of the cosines: pictures and texts rarely have one above 0.3, so scores begin within a few units of each other."""
+"""Initial scale of the cosines. Cosines of images with texts are rarely above 0.3, so all first scores lie within a
+few units of each other."""
 LOSSES = {"asl": asymmetric_loss, "zlpr": zlpr_loss}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BilinearPlan:
+    """The hyper-parameters of a bilinear head's training; `BilinearClassifier` explains each."""
+
+    rank: int
+    loss: Literal["asl", "zlpr"]
+    shared: bool
+    seed: int
+    schedule: Schedule
+
+
 def train(
-    plan: "BilinearClassifier",
+    plan: BilinearPlan,
     units: NDArray[np.float32],
     labels: NDArray[np.bool_],
     text: NDArray[np.float32],
     split: tuple[NDArray[np.int64], NDArray[np.int64]],
 ) -> tuple[dict[str, NDArray[np.float32]], int, tuple[float, ...]]:
-    """The learned arrays of a `BilinearHead`, the epoch that they are of, and the judge's figures.
+    """Return the learned arrays of a `BilinearHead`, the number of the epoch they come from, and the judge's figures.
 
     Args:
-        units: rows of norm 1, (n, d); `labels` (n, L); `text` of norm 1, (L, t).
-        split: rows to learn from, and rows held out.
+        units: vectors of norm 1, (n, d).
+        labels: the labels of each row, (n, L).
+        text: text vectors of norm 1, (L, t).
+        split: numbers of the training rows, and of the held-out rows.
+
+    Raises NotTrainable when the loss is not finite.
     """
     learning, held = split
-    pictures, texts, there = torch.from_numpy(units), torch.from_numpy(text), torch.from_numpy(labels)
+    images, texts, there = torch.from_numpy(units), torch.from_numpy(text), torch.from_numpy(labels)
     random = Generator().manual_seed(plan.seed)
     learned = start(plan, units[learning], labels[learning], text, random)
 
     def scores(p: Parameters, rows: Tensor) -> Tensor:
         turned = (texts @ p["right"]) @ p["left"].T
-        return p["log_scale"].exp() * (pictures[rows] @ (texts + turned if plan.shared else turned).T) + p["bias"]
+        return p["log_scale"].exp() * (images[rows] @ (texts + turned if plan.shared else turned).T) + p["bias"]
 
     def loss(chosen: Tensor) -> Tensor:
         rows = torch.from_numpy(learning)[chosen]
@@ -51,21 +65,20 @@ def train(
     def judge(p: Parameters) -> float:
         return mean_average_precision(scores(p, torch.from_numpy(held)).numpy(), labels[held])
 
-    schedule = Schedule(epochs=plan.epochs, batch=plan.batch, learning_rate=plan.learning_rate)
-    found = descend(learned, loss, len(learning), schedule, random, judge if len(held) else None)
+    found = descend(learned, loss, len(learning), plan.schedule, random, judge if len(held) else None)
     arrays = {name: tensor.detach().numpy() for name, tensor in found.parameters.items()}
     arrays["scale"] = np.exp(arrays.pop("log_scale"))
     return arrays, found.epoch, found.judged
 
 
 def start(
-    plan: "BilinearClassifier",
+    plan: BilinearPlan,
     units: NDArray[np.float32],
     labels: NDArray[np.bool_],
     text: NDArray[np.float32],
     random: Generator,
 ) -> Parameters:
-    """W = I, or small random where spaces differ; the bias such that the mean score is the labels' mean log odds."""
+    """The first weights: W = I, or random for two spaces; the bias makes the mean score the labels' mean log odds."""
     (d, t), r = (units.shape[1], text.shape[1]), plan.rank
     left = torch.randn(d, r, generator=random) / math.sqrt(d)
     right = torch.zeros(t, r) if plan.shared else torch.randn(t, r, generator=random) / math.sqrt(t)

@@ -1,7 +1,7 @@
-"""CLIP-Decoder on stored tokens, as an estimator that yields a `DecoderHead`."""
+"""The estimator of the decoder head: CLIP-Decoder on stored tokens, for any number of labels."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,41 +19,45 @@ from classifiers.fit.multilabel.base import (
 from classifiers.heads.multilabel.decoder import DecoderHead, require_tokens
 from classifiers.heads.text import check_text
 
+if TYPE_CHECKING:
+    from classifiers.fit.multilabel.decoder_training import DecoderPlan
+
 Queries = Literal["text", "groups"]
 
 
 class DecoderClassifier(LabelsEstimator):
     """ML-Decoder's layer on the tokens of a frozen tower, trained with α · L_clip + β · L_asl (arXiv 2406.14830).
 
-    L_asl is the asymmetric loss, summed over labels, its mean over rows. L_clip is the symmetric contrastive loss
-    between the mean of a row's embedded tokens and the text vector of its set of labels, through two projections and a
-    temperature that are learned and then left behind; rows with the same set share its target, and rows without
-    labels take no part. The authors sum the first loss over rows too, which leaves the second all but without
-    effect, and tune the towers.
+    L_asl is the asymmetric loss, summed over labels and averaged over rows. L_clip is the symmetric contrastive loss
+    between the mean of a row's embedded tokens and the text vector of its set of labels. It has two projections and a
+    temperature of its own, which are learned and then dropped. Rows with the same set of labels share a target; rows
+    without labels have no L_clip. The authors differ in two ways: they tune the towers, and they also sum L_asl over
+    rows, which makes the effect of L_clip negligible.
 
-    Tokens and text vectors are centred and divided by their deviation first, so that one learning rate fits all; that
-    is folded into the first weights afterwards. Biases start at the log odds of the labels. Weights are averaged, and
-    kept from the epoch with the highest mean average precision on rows held out.
+    Tokens and text vectors are centred and divided by their deviation first, so that one learning rate suits all. This
+    scaling is folded into the first weights afterwards. Biases start at the log odds of the labels. The averaged
+    weights of the epoch with the highest mean average precision on held-out rows are kept.
 
-    Memory: the tokens as they come, in any float type or memory-mapped, and about
-    batch · (4 · P · width + L · (2 · hidden + 10 · width)) floats of a step.
+    Memory: the tokens as given, in any float type or memory-mapped, and about
+    batch · (4 · P · width + L · (2 · hidden + 10 · width)) floats for a step.
 
     Args:
-        queries: "text": one a label, from its text vector, so that other labels can be asked without training;
-            "groups": fixed random ones, at most 100, that share the labels among themselves.
-        width, heads, hidden: of the layer; width a multiple of heads. The paper has 768, 8 and 2048, on GPUs.
-        dropout: share of the values dropped while training.
-        alpha, beta: weights of the losses. alpha has no effect without text vectors, which "groups" can do without.
-        epochs, batch, learning_rate: of AdamW, see `classifiers.fit.descent`. A third of this rate is too slow for
-            few epochs: on real tasks the mean average precision still rises when it ends.
-        held_out: share of the rows that says when to stop; with fewer than 10, or at 0, the last epoch is kept.
-        seed: of the rows held out, the order of the others, the first weights and the dropout.
-        prompts: templates of the text vectors, for callers that make these from names; fit takes them as they come.
+        queries: "text" makes one query for each label from its text vector, so that other labels can be scored without
+            training. "groups" makes at most 100 fixed random queries, each of which scores several labels.
+        width, heads, hidden: sizes of the layer; width is a multiple of heads. The paper has 768, 8 and 2048, on GPUs.
+        dropout: share of the values that are dropped while training.
+        alpha, beta: weights of the losses. alpha has no effect without text vectors, which "groups" does not need.
+        epochs, batch, learning_rate: of AdamW, see `classifiers.fit.descent`. A third of the default rate is too slow:
+            on real tasks the mean average precision still rises at the last epoch.
+        held_out: share of the rows that is held out to choose the epoch. With fewer than 10 rows, or at 0, the last
+            epoch is kept.
+        seed: seed of the held-out rows, the order of the others, the first weights and the dropout.
+        prompts: templates of the text vectors, for callers that make text vectors from names. `fit` does not read them.
 
     Attributes:
-        classes_: names of the labels, in the order of the columns of Y, (L,); 0…L-1 where fit was given none.
-        epoch_: whose weights were kept.
-        judged_: mean average precision on the rows held out, by epoch from 0, the start; empty where none were.
+        classes_: names of the labels, in the order of the columns of Y, (L,); 0…L-1 if fit was given no names.
+        epoch_: number of the epoch that was kept.
+        judged_: mean average precision on the held-out rows, for each epoch from 0 on; empty without such rows.
         head_: the learned NumPy head, in float32.
     """
 
@@ -96,22 +100,24 @@ class DecoderClassifier(LabelsEstimator):
         text: ArrayLike | None = None,
         set_text: ArrayLike | None = None,
     ) -> Self:
-        """Learns from tokens X (n, P, F), P > 1, and which labels each row has, Y (n, L) of 0 and 1.
+        """Learn from tokens and labels.
 
-        L_clip sees nothing but these labels, so none that is kept for zero-shot tests can leak through it.
+        L_clip uses only the labels in Y, so labels that are kept for zero-shot tests cannot leak through it.
 
         Args:
-            classes: names of the labels; the head has "0", "1", … without.
-            text: a vector a label, (L, t). "groups" can do without.
-            set_text: a vector for each set of labels that `label_sets(Y)` lists, (S, t), such as those of sentences
-                "a photo of a, b and c". None: the mean of the labels' unit vectors.
+            X: tokens (n, P, F), P > 1.
+            Y: 1 if a row has a label, else 0, (n, L).
+            classes: names of the labels (L,); None for "0", "1", …
+            text: a text vector for each label, (L, t). Optional for "groups".
+            set_text: a vector for each set of labels in `label_sets(Y)`, (S, t), for example of the sentence "a photo
+                of a, b and c". None for the mean of the labels' unit vectors.
 
         Raises:
             BadVectors: one token a row, values that are not finite, or text vectors that do not fit.
-            NotTrainable: labels that do not fit the rows, or a loss that is no longer finite.
+            NotTrainable: labels that do not fit the rows, or a loss that is not finite.
             BadParameter: see the class.
         """
-        # torch takes a second to import, which the other kinds need not pay
+        # Importing torch takes a second; the other kinds of heads do not need it.
         from classifiers.fit.multilabel.decoder_training import train
 
         tokens = check_tokens(X)
@@ -121,10 +127,26 @@ class DecoderClassifier(LabelsEstimator):
         sets, which = label_sets(there)
         sentences = None if texts is None or not self.alpha else check_sentences(set_text, sets, texts)
         split = hold_out(there, self.held_out, self.seed)
-        arrays, self.epoch_, self.judged_ = train(self, tokens, there, texts, sentences, which, split)
+        arrays, self.epoch_, self.judged_ = train(self._plan(), tokens, there, texts, sentences, which, split)
         self.classes_ = class_names(names, classes)
         self.head_ = DecoderHead(names, arrays, require_tokens(tokens.shape[1:]), self.heads)
         return self
+
+    def _plan(self) -> "DecoderPlan":
+        from classifiers.fit.descent import Schedule
+        from classifiers.fit.multilabel.decoder_training import DecoderPlan
+
+        return DecoderPlan(
+            queries=self.queries,
+            width=self.width,
+            heads=self.heads,
+            hidden=self.hidden,
+            dropout=self.dropout,
+            alpha=self.alpha,
+            beta=self.beta,
+            seed=self.seed,
+            schedule=Schedule(epochs=self.epochs, batch=self.batch, learning_rate=self.learning_rate),
+        )
 
     def _check(self, text: bool) -> None:
         if self.queries not in get_args(Queries):
@@ -148,7 +170,7 @@ class DecoderClassifier(LabelsEstimator):
 
 
 def check_sentences(given: ArrayLike | None, sets: NDArray[np.bool_], text: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The vectors of the sets of labels (S, L) for L_clip: those given, or the means of their labels'. BadVectors."""
+    """Return a vector for each set of labels (S, L): the given ones, or means over labels. Raises BadVectors."""
     if given is None:
         return mean_text(sets, text)
     if np.shape(given)[:1] != (len(sets),):
@@ -160,9 +182,9 @@ def check_sentences(given: ArrayLike | None, sets: NDArray[np.bool_], text: NDAr
 
 
 def check_tokens(X: ArrayLike) -> NDArray[Any]:
-    """Tokens (n, P, F) in the float type that they come in. Raises BadVectors, for one token a row with the reason."""
+    """Return tokens (n, P, F) in their own float type. Raises BadVectors for other types, and for one token a row."""
     tokens = np.asanyarray(X)
     require_tokens(tokens.shape[1:])
     if tokens.dtype.kind != "f":
-        raise BadVectors(f"expected tokens of a float type, got dtype {tokens.dtype}")
+        raise BadVectors(f"tokens must have a float type, got dtype {tokens.dtype}")
     return tokens

@@ -1,4 +1,4 @@
-"""The decoder of `classifiers.heads.multilabel.decoder` on tensors, with gradients: same arrays, same names."""
+"""The decoder of `classifiers.heads.multilabel.decoder` in torch, for gradients. Arrays have the same names."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -19,10 +19,10 @@ def keep(x: Tensor) -> Tensor:
 
 
 def dropout(share: float, random: Generator) -> Drop:
-    """Sets a share of the values to zero, and scales up the rest; torch's own draws from the global generator.
+    """Dropout with a random generator of its own: sets a share of the values to zero and scales up the rest.
 
-    The queries of a picture lose the same values (as the steps of a sequence do in arXiv 1512.05287): to draw for
-    each of hundreds would take as long as all the rest.
+    All queries of an image lose the same values (as the steps of a sequence do in arXiv 1512.05287). Drawing for each
+    of hundreds of queries would double the time of a step.
     """
 
     def drop(x: Tensor) -> Tensor:
@@ -33,12 +33,12 @@ def dropout(share: float, random: Generator) -> Drop:
 
 
 def embed(p: Mapping[str, Tensor], tokens: Tensor) -> Tensor:
-    """E (n, P, D) of tokens (n, P, F)."""
+    """Embed tokens (n, P, F): E (n, P, D)."""
     return relu(linear(tokens, p["embed_W"], p["embed_b"]))
 
 
 def decode(p: Mapping[str, Tensor], E: Tensor, heads: int, drop: Drop = keep) -> Tensor:
-    """Scores (n, L) of embedded tokens E; `p` as `DecoderHead.arrays` but for the thresholds."""
+    """Scores (n, L) of embedded tokens E (n, P, D). `p` has the arrays of `DecoderHead` except the thresholds."""
     queries = relu(linear(p["text"], p["text_W"], p["text_b"])) if "text" in p else p["queries"]
     q = norm(p, "norm1", queries + drop(queries))
     q = norm(p, "norm2", q + drop(linear(attend(p, q, E, heads, drop), p["attend_W"], p["attend_b"])))
@@ -51,7 +51,7 @@ def decode(p: Mapping[str, Tensor], E: Tensor, heads: int, drop: Drop = keep) ->
 
 
 def attend(p: Mapping[str, Tensor], q: Tensor, E: Tensor, heads: int, drop: Drop) -> Tensor:
-    """Multi-head attention of q (Q, D) over E (n, P, D), before its output map: (n, Q, D)."""
+    """Multi-head attention of q (Q, D) over E (n, P, D), before the output map: (n, Q, D)."""
     asked, keys, values = (
         x.reshape(*x.shape[:2], heads, -1).transpose(1, 2)
         for x in (linear(q, p["query_W"], p["query_b"])[None], linear(E, p["key_W"]), linear(E, p["value_W"]))
@@ -62,4 +62,5 @@ def attend(p: Mapping[str, Tensor], q: Tensor, E: Tensor, heads: int, drop: Drop
 
 
 def norm(p: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:
+    """Layer normalisation with the weights `name`."""
     return layer_norm(x, list(x.shape[-1:]), p[f"{name}_W"], p[f"{name}_b"], LAYER_NORM_EPSILON)

@@ -1,9 +1,9 @@
-"""Gradient descent for decoders: the start, the losses, and what is folded into the head afterwards."""
+"""Gradient descent for decoder heads: first weights, losses, and the folding of the scaling into the head."""
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -18,35 +18,49 @@ from classifiers.fit.multilabel.base import log_odds
 from classifiers.fit.multilabel.decoder_layer import Parameters, decode, dropout, embed
 from classifiers.fit.multilabel.losses import asymmetric_loss, clip_loss
 
-if TYPE_CHECKING:
-    from classifiers.fit.multilabel.decoder import DecoderClassifier
-
 MOST_GROUPS = 100
-"""Group queries, as in the paper."""
+"""Most group queries, as in the paper."""
 FIRST_TEMPERATURE, HIGHEST_SCALE = 0.07, 100.0
-"""Of L_clip, as in CLIP (arXiv 2103.00020)."""
+"""First temperature and highest scale of L_clip, as in CLIP (arXiv 2103.00020)."""
 FROZEN = ("queries", "text")
 ALIGNMENT = ("align_image", "align_text", "align_scale")
 ROWS_AT_ONCE = 64
 Arrays = dict[str, NDArray[np.float32]]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecoderPlan:
+    """The hyper-parameters of a decoder's training; `DecoderClassifier` explains each."""
+
+    queries: Literal["text", "groups"]
+    width: int
+    heads: int
+    hidden: int
+    dropout: float
+    alpha: float
+    beta: float
+    seed: int
+    schedule: Schedule
+
+
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """x → (x - mean) / deviation: columns with mean 0, all values together with variance 1."""
+    """x → (x - mean) / deviation. Each column gets mean 0; all values together get variance 1."""
 
     mean: NDArray[np.float32]
     deviation: float
 
     @classmethod
     def of(cls, rows: NDArray[Any]) -> Self:
-        """Of rows (n, …, d), a few at a time. Raises BadVectors for values that are not finite."""
+        """The scaling of rows (n, …, d), read a few at a time. Raises BadVectors for NaN or infinity."""
         total = np.zeros(rows.shape[-1])
         square = 0.0
         for first in range(0, len(rows), ROWS_AT_ONCE):
             some = rows[first : first + ROWS_AT_ONCE].reshape(-1, rows.shape[-1]).astype(np.float64)
             if not np.isfinite(some).all():
-                raise BadVectors(f"a row from {first} to {first + ROWS_AT_ONCE - 1} holds NaN or infinity")
+                raise BadVectors(
+                    f"one of rows {first} to {first + ROWS_AT_ONCE - 1} holds NaN or infinity; leave it out"
+                )
             total += some.sum(axis=0)
             square += float(np.vdot(some, some))
         count = rows.size // rows.shape[-1]
@@ -55,17 +69,17 @@ class Scaling:
         return cls(mean.astype(np.float32), math.sqrt(variance) or 1.0)
 
     def __call__(self, rows: NDArray[Any]) -> Tensor:
-        """float32."""
+        """The scaled rows, float32."""
         return torch.from_numpy((rows.astype(np.float32) - self.mean) / np.float32(self.deviation))
 
     def folded(self, W: NDArray[np.float32], b: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """(W, b) for x, of a map W z + b of what this gives."""
+        """Fold the scaling into a map: (W, b) of scaled rows → (W, b) of x."""
         W = W / np.float32(self.deviation)
         return W, b - W @ self.mean
 
 
 def train(
-    plan: "DecoderClassifier",
+    plan: DecoderPlan,
     tokens: NDArray[Any],
     labels: NDArray[np.bool_],
     text: NDArray[np.float32] | None,
@@ -73,12 +87,17 @@ def train(
     which: NDArray[np.int64],
     split: tuple[NDArray[np.int64], NDArray[np.int64]],
 ) -> tuple[Arrays, int, tuple[float, ...]]:
-    """The learned arrays of a `DecoderHead`, the epoch that they are of, and the judge's figures.
+    """Return the learned arrays of a `DecoderHead`, the number of the epoch they come from, and the judge's figures.
 
     Args:
-        tokens: (n, P, F); `labels` (n, L); `text` (L, t) of norm 1, or None.
-        sentences: vectors of the sets of labels, (S, t), or None for no L_clip; `which` of them each row has, (n,).
-        split: rows to learn from, and rows held out.
+        tokens: (n, P, F).
+        labels: the labels of each row, (n, L).
+        text: text vectors of norm 1, (L, t), or None.
+        sentences: vectors of the sets of labels, (S, t); None for no L_clip.
+        which: number of each row's set, (n,); -1 for rows without labels.
+        split: numbers of the training rows, and of the held-out rows.
+
+    Raises BadVectors for tokens that are not finite, NotTrainable when the loss is not finite.
     """
     learning, held = split
     random = Generator().manual_seed(plan.seed)
@@ -103,8 +122,7 @@ def train(
         scored = [decode(p | average, embed(average, scale_tokens(tokens[rows])), plan.heads) for rows in parts]
         return mean_average_precision(torch.cat(scored).numpy(), labels[held])
 
-    schedule = Schedule(epochs=plan.epochs, batch=plan.batch, learning_rate=plan.learning_rate)
-    found = descend(learned, loss, len(learning), schedule, random, judge if len(held) else None)
+    found = descend(learned, loss, len(learning), plan.schedule, random, judge if len(held) else None)
     kept = {name: tensor.detach().numpy() for name, tensor in (p | found.parameters).items() if name not in ALIGNMENT}
     kept["embed_W"], kept["embed_b"] = scale_tokens.folded(kept["embed_W"], kept["embed_b"])
     if text is not None and scale_text is not None:
@@ -114,12 +132,12 @@ def train(
 
 
 def draw(random: Generator, *shape: int) -> Tensor:
-    """Xavier-normal."""
+    """Draw a Xavier-normal matrix."""
     return torch.randn(*shape, generator=random) * math.sqrt(2.0 / (shape[-1] + shape[-2]))
 
 
-def start(plan: "DecoderClassifier", F: int, labels: NDArray[np.bool_], random: Generator) -> Parameters:
-    """The first weights: Xavier-normal matrices, biases 0, and of group queries the outputs' at the log odds."""
+def start(plan: DecoderPlan, F: int, labels: NDArray[np.bool_], random: Generator) -> Parameters:
+    """The first weights: Xavier-normal matrices, biases 0. The output bias of group queries is the labels' log odds."""
     D, H, L = plan.width, plan.hidden, labels.shape[1]
     p = {"embed_W": draw(random, D, F), "embed_b": torch.zeros(D)}
     p |= {"ffn1_W": draw(random, H, D), "ffn1_b": torch.zeros(H)}
@@ -136,7 +154,7 @@ def start(plan: "DecoderClassifier", F: int, labels: NDArray[np.bool_], random: 
 
 
 def text_queries(D: int, text: Tensor, labels: NDArray[np.bool_], random: Generator) -> Parameters:
-    """The first weights of queries from text (L, t), with one output; its bias at the log odds of all labels."""
+    """The first weights of queries from text (L, t), with one output; its bias is the log odds of all labels."""
     prior = float(log_odds(np.array([np.count_nonzero(labels)]), labels.size)[0])
     p = {"text": text, "text_W": draw(random, D, text.shape[1]), "text_b": torch.zeros(D)}
     return p | {"class_w": draw(random, 1, D)[0], "bias": torch.tensor([prior])}
@@ -145,7 +163,7 @@ def text_queries(D: int, text: Tensor, labels: NDArray[np.bool_], random: Genera
 def alignment(
     p: Parameters, sentences: NDArray[np.float32], which: NDArray[np.int64], D: int, random: Generator
 ) -> Callable[[Tensor, NDArray[np.int64]], Tensor]:
-    """L_clip of embedded tokens and the rows that they are of. Puts its own weights, which it learns, into `p`."""
+    """Return L_clip as a function of embedded tokens and their row numbers. Adds its learned weights to `p`."""
     texts = Scaling.of(sentences)(sentences)
     p["align_image"], p["align_text"] = draw(random, D, D), draw(random, D, texts.shape[1])
     p["align_scale"] = torch.tensor(-math.log(FIRST_TEMPERATURE))

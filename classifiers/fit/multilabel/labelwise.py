@@ -1,4 +1,4 @@
-"""A logistic regression a label, all at once, as an estimator that yields a labelwise head."""
+"""The estimator of labelwise (one-vs-rest) heads: a logistic regression for each label, all solved together."""
 
 from collections.abc import Sequence
 from typing import Literal, Self
@@ -20,24 +20,25 @@ Flat = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 
 class LabelwiseClassifier(LabelsEstimator):
-    """Logistic regression with an L2 penalty on standardised columns, for every label on its own.
+    """One-vs-rest logistic regression with an L2 penalty on standardised columns.
 
-    The solutions are those of scikit-learn's LogisticRegression, label by label; here all labels share each pass
-    over the rows, which makes it one matrix product. The standardisation is folded into the weights, and so is the
-    transform where it is affine. A label that no row has, or every row, gets no weights, only its log odds.
+    The solutions equal those of scikit-learn's LogisticRegression for each label. Here all labels share each pass over
+    the rows, as one matrix product. The standardisation is folded into the weights, and so is an affine transform. A
+    label that no row or every row has gets no weights, only its log odds.
 
     Args:
         C: inverse strength of the penalty, > 0, as in scikit-learn.
         max_iter: most L-BFGS iterations.
-        tol: the largest component of the gradient (of the mean loss a row, along the axes of `solve`) at which to stop.
-        norm, project, dims, whiten, blocks, seed: the transform before it, see `TransformPlan`.
+        tol: training stops when the largest component of the gradient (of the mean loss, along the axes of `solve`) is
+            below this.
+        norm, project, dims, whiten, blocks, seed: the transform of the vectors, see `TransformPlan`.
 
     Attributes:
-        classes_: names of the labels, in the order of the columns of Y, (L,); 0…L-1 where fit was given none.
-        transform_: what is done to vectors first, but for what is folded.
-        coef_, intercept_: folded, float64 (L, d) and (L,).
-        n_iter_: iterations that were run.
-        head_: the same as a NumPy head for serving, in float32.
+        classes_: names of the labels, in the order of the columns of Y, (L,); 0…L-1 if fit was given no names.
+        transform_: the part of the transform that is not folded into the weights.
+        coef_, intercept_: folded weights, float64 (L, d) and (L,).
+        n_iter_: number of iterations.
+        head_: the NumPy head for serving, in float32.
     """
 
     def __init__(
@@ -63,10 +64,12 @@ class LabelwiseClassifier(LabelsEstimator):
         self.seed = seed
 
     def fit(self, X: ArrayLike, Y: ArrayLike, classes: Sequence[str] | None = None) -> Self:
-        """Learns from X (n, d) and which labels each row has, Y (n, L) of 0 and 1.
+        """Learn from vectors and labels.
 
         Args:
-            classes: names of the labels; the head has "0", "1", … without.
+            X: vectors (n, d).
+            Y: 1 if a row has a label, else 0, (n, L).
+            classes: names of the labels (L,); None for "0", "1", …
 
         Raises:
             NotTrainable: labels that do not fit the rows.
@@ -99,10 +102,16 @@ class LabelwiseClassifier(LabelsEstimator):
 def solve(
     Z: Matrix, there: NDArray[np.bool_], start: Matrix, C: float, max_iter: int, tol: float
 ) -> tuple[Matrix, Matrix, int]:
-    """Weights (L, d), intercepts (L,) and iterations; intercepts begin at `start`, and are not penalised.
+    """Return weights (L, d), intercepts (L,) and the number of iterations. Intercepts have no penalty.
 
-    L-BFGS sees the weights along the principal axes of Z, each divided by the square root of its curvature at the
-    start. There the Hessian is near the identity: tens of iterations do what takes a thousand in the columns of Z.
+    L-BFGS works on the weights along the principal axes of Z, each divided by the square root of its curvature at the
+    start. There the Hessian is near the identity, and tens of iterations suffice where the columns of Z need a
+    thousand.
+
+    Args:
+        Z: standardised rows (n, d).
+        there: the labels of each row, (n, L).
+        start: first intercepts (L,).
     """
     n, L = there.shape
     if not L:
@@ -131,9 +140,9 @@ def solve(
 
 
 def principal_axes(Z: Matrix) -> tuple[Matrix, Matrix]:
-    """The mean square along each principal axis of centred rows Z (n, d), (r,), and the axes (d, r), r their rank.
+    """The mean square along each principal axis of centred rows Z (n, d), (r,), and the axes (d, r); r is the rank.
 
-    Weights have no part across them: no row would feel it, and the penalty would.
+    Weights orthogonal to these axes stay 0, because they would change the penalty and no score.
     """
     spread, axes = np.linalg.eigh(Z.T @ Z / len(Z))
     kept = spread > len(spread) * np.finfo(np.float64).eps * max(spread[-1], 0.0)

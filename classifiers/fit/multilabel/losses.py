@@ -1,7 +1,6 @@
-"""Losses for rows with several labels, and the contrastive loss of pictures and texts. Pure functions on tensors.
+"""Losses for rows with any number of labels, and the contrastive loss of images and texts, as pure functions.
 
-All compute in float32 at least, whatever they are given: the logarithms and powers below are NaN in half precision
-for confident scores.
+All compute in float32 or float64. In half precision the logarithms and powers would be NaN for confident scores.
 """
 
 import torch
@@ -10,7 +9,7 @@ from torch.nn.functional import cross_entropy, logsigmoid, normalize
 
 
 def widened(x: Tensor) -> Tensor:
-    """x in float32, or in float64 if that is what it has."""
+    """x in float32; float64 stays float64."""
     return x if x.dtype == torch.float64 else x.float()
 
 
@@ -24,15 +23,16 @@ def asymmetric_loss(
 ) -> Tensor:
     """The asymmetric loss of every row, summed over its labels: (n,).
 
-    Ridnik et al. 2021 (arXiv 2009.14119): with p = sigmoid(score) and p_m = max(p - margin, 0), a label that is
-    there costs -(1 - p)^γ₊ log p, one that is not costs -p_m^γ₋ log(1 - p_m). The factors in front are constants
-    to the gradient, as in the authors' training runs. With γ₊ = γ₋ = margin = 0 this is binary cross-entropy.
+    Ridnik et al. 2021 (arXiv 2009.14119): with p = sigmoid(score) and p_m = max(p - margin, 0), a label that the row
+    has costs -(1 - p)^γ₊ log p, and one that it has not costs -p_m^γ₋ log(1 - p_m). The gradient treats the factors
+    before the logarithms as constants, as in the authors' training runs. With γ₊ = γ₋ = margin = 0 this is binary
+    cross-entropy.
 
-    The authors clamp the logarithms at 1e-8, where the gradient ends; log-sigmoid needs no clamp.
+    The authors clamp the logarithms at 1e-8, where the gradient vanishes; log-sigmoid needs no clamp.
 
     Args:
         scores: (n, L), before the sigmoid.
-        targets: (n, L), 1 where the label is there, else 0.
+        targets: (n, L), 1 if the row has the label, else 0.
     """
     scores = widened(scores)
     targets = targets.to(scores.dtype)
@@ -52,8 +52,8 @@ def asymmetric_loss(
 def zlpr_loss(scores: Tensor, targets: Tensor) -> Tensor:
     """The zero-bounded log-sum-exp pairwise rank loss of every row, (n,).
 
-    Su et al. 2022 (arXiv 2208.02955): log(1 + Σ_present e^-s) + log(1 + Σ_absent e^s). Labels compete within a row,
-    and zero divides those that are there from those that are not. Arguments as for `asymmetric_loss`.
+    Su et al. 2022 (arXiv 2208.02955): log(1 + Σ_present e^-s) + log(1 + Σ_absent e^s). Labels compete within a row:
+    present labels should score above zero, absent ones below. Arguments as for `asymmetric_loss`.
     """
     scores, there = widened(scores), targets > 0
     zero = scores.new_zeros(len(scores), 1)
@@ -63,13 +63,13 @@ def zlpr_loss(scores: Tensor, targets: Tensor) -> Tensor:
 
 
 def clip_loss(images: Tensor, texts: Tensor, scale: Tensor, same: Tensor | None = None) -> Tensor:
-    """The symmetric contrastive loss of n pictures and their n texts, a scalar (Radford et al. 2021, 2103.00020).
+    """The symmetric contrastive loss of n images and their n texts, a scalar (Radford et al. 2021, arXiv 2103.00020).
 
     Args:
         images, texts: (n, d), of any norm.
         scale: multiplies the cosines, a scalar.
-        same: (n, n) bool, which pictures have the same text. They share the target evenly, where the plain loss
-            would have each of them push the others' equal texts away. None: every text is its own.
+        same: (n, n) bool, true for two images with equal texts. Such images share the target evenly; otherwise each
+            would push the equal texts of the others away. None: all texts differ.
     """
     cosines = normalize(widened(images), dim=1) @ normalize(widened(texts), dim=1).T
     shared = torch.eye(len(cosines), dtype=cosines.dtype) if same is None else same.to(cosines.dtype)

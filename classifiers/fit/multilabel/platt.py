@@ -1,4 +1,4 @@
-"""Calibration of heads with a probability a label: Platt's sigmoid, one for all labels."""
+"""Calibration of multi-label heads by Platt's sigmoid, one for all labels."""
 
 from typing import Any, NamedTuple
 
@@ -13,24 +13,28 @@ Flat = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 
 class Platt(NamedTuple):
-    """Calibrated: sigmoid((score + shift) / temperature)."""
+    """The calibrated probability is sigmoid((score + shift) / temperature)."""
 
     temperature: float = 1.0
     shift: float = 0.0
 
 
 def fit_platt(scores: NDArray[Any], truth: NDArray[np.bool_]) -> Platt:
-    """Temperature and shift that minimise the binary cross-entropy of all rows' labels together: Platt 1999.
+    """Fit the temperature and shift with the least binary cross-entropy over all labels of all rows (Platt 1999).
 
-    A shift as well as a temperature, because losses that weigh positives and negatives differently (ASL) leave scores
-    whose zero is not the even chance. Two numbers for all labels and not two a label, because most labels have few
-    positive rows, and because these hold for labels that a head is given later too.
+    The shift is needed because losses that weigh positives and negatives differently (ASL) give scores whose zero is
+    not an even chance. All labels share two numbers, because most labels have few positive rows, and because the two
+    numbers then also hold for labels that a head gets later.
 
-    Targets are (N₊ + 1) / (N₊ + 2) and 1 / (N₋ + 2) in place of 1 and 0, as in that paper: else few rows that are all
-    right would ask for certainty. (1, 0) where nothing beats it by the true labels, or one of the two is missing.
+    Targets are (N₊ + 1) / (N₊ + 2) and 1 / (N₋ + 2) instead of 1 and 0, as in that paper; otherwise a few rows that
+    are all right would ask for certainty.
 
     Args:
-        scores: (n, L), before the sigmoid; `truth` (n, L).
+        scores: (n, L), before the sigmoid.
+        truth: (n, L), true if a row has the label.
+
+    Returns:
+        (1, 0) if nothing has a lower cross-entropy with the true labels, or if all labels or no labels are present.
     """
     s, there = scores.ravel().astype(np.float64), truth.ravel()
     positive = int(np.count_nonzero(there))

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from sklearn.metrics import homogeneity_score, normalized_mutual_info_score
 
-from classifiers.clustering.browse import agreement, overlap, typical
+from classifiers.clustering import kmeans
+from classifiers.clustering.agreement import agreement
+from classifiers.clustering.browse import overlap, typical
 from classifiers.clustering.clusters import Clustering, centred, names, nearest
-from classifiers.errors import BadClustering, BadName, NotTrainable, UnknownClustering
-from classifiers.fit.discrimination import clustering
-from classifiers.fit.discrimination.clustering import (
+from classifiers.clustering.kmeans import (
     ALIKE,
     adapter_clusters,
     default_clusters,
@@ -17,11 +17,12 @@ from classifiers.fit.discrimination.clustering import (
     merge_alike,
     tidy,
 )
+from classifiers.errors import BadClustering, BadName, NotTrainable, UnknownClustering
 from classifiers.heads.transform import unit_rows
 
 
 def blobs(n: int = 400, dim: int = 10, groups: int = 6, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors with a common part, as networks give them, in groups that are far apart."""
+    """Vectors with a common part, like those of networks, in groups that are far apart."""
     rng = np.random.default_rng(seed)
     codes = rng.integers(groups, size=n)
     X = rng.normal(size=(groups, dim))[codes] + 0.1 * rng.normal(size=(n, dim)) + 3
@@ -65,12 +66,12 @@ def test_the_first_of_several_is_the_assignment_of_k_means():
 def test_an_iteration_a_call_is_all_in_one():
     X, _ = blobs()
     Z = centred(X, unit_rows(X).mean(axis=0))
-    whole = faiss.Kmeans(10, 12, niter=clustering.ITERATIONS, seed=5, spherical=True, min_points_per_centroid=1)
+    whole = faiss.Kmeans(10, 12, niter=kmeans.ITERATIONS, seed=5, spherical=True, min_points_per_centroid=1)
     whole.train(Z)
     calls: list[tuple[int, int]] = []
-    ours = clustering._kmeans(Z, 12, 5, lambda *call: calls.append(call))
+    ours = kmeans._kmeans(Z, 12, 5, lambda *call: calls.append(call))
     assert ours == pytest.approx(whole.centroids, abs=1e-6)
-    assert calls[-1] == (clustering.ITERATIONS, clustering.ITERATIONS)
+    assert calls[-1] == (kmeans.ITERATIONS, kmeans.ITERATIONS)
 
 
 def test_the_same_seed_gives_the_same_centres():

@@ -1,13 +1,13 @@
-"""Training of adapters: it learns what the loss says, from a seed, and starts at the space that was clustered."""
+"""Training of adapters: it lowers the loss, depends only on the seed, and starts at the clustered space."""
 
 import numpy as np
 import pytest
 import torch
 
 from classifiers.clustering.clusters import Clustering, centred
+from classifiers.clustering.kmeans import fit_centres
 from classifiers.errors import BadParameter, NotTrainable, UnknownParameter
 from classifiers.fit.discrimination.adapter import _Model, fit_adapter, principal_axes
-from classifiers.fit.discrimination.clustering import fit_centres
 from classifiers.fit.discrimination.recipe import LOSSES, Recipe
 from embedder.derived.adapter import Adapter
 
@@ -39,7 +39,7 @@ def test_the_loss_falls_and_vectors_have_unit_norm(loss, hidden):
 
 
 def test_the_start_is_the_space_that_was_clustered():
-    """Without a step: with all dimensions every cosine is kept, with fewer those of PCA."""
+    """Before the first step all dimensions keep every cosine; fewer dimensions keep the cosines of PCA."""
     X, made = start()
     Z = centred(X, made.mean)
     recipe = Recipe(dim=16, learning_rate=0.0, epochs=1)
@@ -62,7 +62,7 @@ def test_the_same_seed_gives_the_same_adapter_whatever_torch_did_before():
 
 
 def test_batch_normalisation_is_folded_in_exactly():
-    """torch's own layers in eval mode with the same numbers."""
+    """The same numbers in torch's own layers, in eval mode."""
     rng = np.random.default_rng(0)
     Z = centred(rng.normal(size=(50, 6)).astype(np.float32), np.zeros(6, np.float32))
     model = _Model(Z, Z[:5], Recipe(dim=4, hidden=3), torch.Generator().manual_seed(0))
@@ -91,7 +91,7 @@ def test_positives_must_leave_a_negative():
     ("given", "allowed"),
     [
         ({"loss": "arcface"}, "mlcd, mlc, single, unicom"),
-        ({"epochs": 0}, "1 or more"),
+        ({"epochs": 0}, "≥ 1"),
         ({"dim": 12.5}, "whole number"),
         ({"hidden": True}, "whole number"),
         ({"negatives": 1.5}, "from 0 to 1"),

@@ -1,4 +1,4 @@
-"""Labels that look at tokens: the layer by torch's own modules, its symmetries, its texts and its training."""
+"""The decoder: its layer against torch's own modules, its symmetries, its texts and its training."""
 
 import math
 import tracemalloc
@@ -55,7 +55,7 @@ def text_head():
 
 
 def with_peak(do):
-    """What it gives, and the most bytes that NumPy and Python took for it at a time."""
+    """Return the result of a call, and the peak of NumPy's and Python's memory in bytes."""
     tracemalloc.start()
     try:
         return do(), tracemalloc.get_traced_memory()[1]
@@ -68,7 +68,7 @@ def tensors(head):
 
 
 class Reference(nn.Module):
-    """ML-Decoder's layer as its authors put it together, from torch's own modules, with a head's weights."""
+    """ML-Decoder's layer of torch's own modules, as the authors build it, with the weights of a head."""
 
     def __init__(self, head):
         super().__init__()
@@ -184,7 +184,7 @@ def test_other_labels_make_the_head_that_their_texts_would_have_made(text_head):
 
 
 def test_a_label_that_was_never_shown_is_found_by_its_text():
-    """With enough labels to learn from what a text says of tokens, a new text says it too."""
+    """If training has enough labels to learn how texts relate to tokens, a new text finds its tokens too."""
     rng, labels, unseen = np.random.default_rng(1), 60, 10
     signs = rng.normal(size=(labels, F))
     truth = rng.random((600, labels)) < 1.5 / labels
@@ -254,7 +254,7 @@ def test_scaling_folds_into_weights():
     assert Scaling.of(np.ones((3, 2), np.float16)).deviation == 1
     bad = rows.copy()
     bad[70, 1, 2] = np.inf
-    with pytest.raises(BadVectors, match="from 64 to 127"):
+    with pytest.raises(BadVectors, match="rows 64 to 127"):
         Scaling.of(bad)
 
 
@@ -289,7 +289,7 @@ def test_the_contrastive_loss_takes_one_text_for_each_set_of_the_labels_given():
 
 
 def test_texts_of_sets_with_labels_that_are_kept_unseen_are_refused():
-    """Sentences of all tags of a picture would leak those that zero-shot figures are to be about."""
+    """Sentences with all tags of an image would leak the labels that are kept for zero-shot tests."""
     every, _ = label_sets(Y)
     seen, _ = label_sets(Y[:, :3])
     with pytest.raises(BadVectors, match=rf"lists {len(seen)} sets; .* from these labels alone"):

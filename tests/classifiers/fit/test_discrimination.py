@@ -70,7 +70,7 @@ def test_with_one_positive_the_others_are_softmax_cross_entropy(loss):
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_gradients_are_those_of_finite_differences(loss):
-    """Down to the rows and centres, through unit norms, margin and the mask of positives."""
+    """Gradients by rows and centres, through unit norms, margin and the mask of positives."""
     generator = torch.Generator().manual_seed(0)
     E, W = (torch.randn(n, 5, generator=generator, dtype=torch.float64, requires_grad=True) for n in (4, 9))
     own = own_centres(loss, torch.tensor([[0, 1], [1, 2], [3, 8], [5, 4]]))

@@ -1,4 +1,4 @@
-"""What the rules learn: weights against a grid, the gate against torch, thresholds against every other one."""
+"""Learning of the fusion rules: weights against a grid, the gate against torch, thresholds against all others."""
 
 import numpy as np
 import pytest
@@ -73,7 +73,7 @@ def test_a_class_that_all_members_lack_is_no_trouble():
 
 
 def gate_problem(n=200):
-    """Rows whose first input says which of two members to believe."""
+    """Rows whose first input tells which of two members is right."""
     rng = np.random.default_rng(5)
     codes = rng.integers(0, 3, n)
     who = rng.integers(0, 2, n)

@@ -1,4 +1,4 @@
-"""The fusing estimator: parity with its head, what its rules come down to, few rows, determinism."""
+"""The fusion estimator: equal to its head, special cases of its rules, few rows, determinism."""
 
 import numpy as np
 import pytest

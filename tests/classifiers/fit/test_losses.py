@@ -1,4 +1,4 @@
-"""Losses for several labels: by hand, by other formulas, by automatic against analytic gradients."""
+"""Losses for any number of labels: hand values, other formulas, and analytic gradients."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Heads for several labels on pooled vectors: against scikit-learn, their start, texts and thresholds."""
+"""Multi-label heads on pooled vectors: against scikit-learn, their start, texts and thresholds."""
 
 import numpy as np
 import pytest
@@ -101,7 +101,7 @@ def test_training_that_makes_it_worse_keeps_the_cosine():
     [
         ({"loss": "bce"}, "asl, zlpr"),
         ({"rank": -1}, "at least 0"),
-        ({"rank": 0, "shared": False}, "or 1 where shared is false"),
+        ({"rank": 0, "shared": False}, "at least 1 if shared is false"),
         ({"epochs": -1}, "epochs=-1"),
         ({"batch": 0}, "batch=0"),
         ({"learning_rate": 0}, "learning_rate must be above 0"),
@@ -151,7 +151,7 @@ def test_the_epoch_kept_is_the_best_on_the_rows_held_out():
 
 @pytest.fixture(scope="module")
 def text_head():
-    """With thresholds tuned on its rows."""
+    """The head with thresholds tuned on the same rows."""
     head = BilinearClassifier(rank=4, epochs=10).fit(X, Y, NAMES, text=TEXT).head_
     return head.with_thresholds(tune_thresholds(head.scores(X), Y))
 

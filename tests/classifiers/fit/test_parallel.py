@@ -1,4 +1,4 @@
-"""Statistics gathered on several threads: the same as on one, every time, and errors come through."""
+"""Statistics gathered on several threads equal those of one thread, each time; errors are passed on."""
 
 from threading import get_ident
 

@@ -1,11 +1,13 @@
 """The shrinkage chosen on validation rows: against scikit-learn's own scores at every candidate."""
 
 import numpy as np
+import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from classifiers.evaluation.calibration import fit_temperature, mean_nll
 from classifiers.fit.gaussian.estimator import GaussianClassifier
-from classifiers.fit.gaussian.shrinkage import CANDIDATES, choose_shrinkage
+from classifiers.fit.gaussian.shrinkage import CANDIDATES, choose_left_out, choose_shrinkage
+from classifiers.heads.gaussian.covariance import oas_shrinkage
 from classifiers.heads.gaussian.discriminant import GaussianModel
 
 
@@ -39,3 +41,28 @@ def test_a_class_without_rows_is_no_trouble():
     V, val_codes = rows(1, 50)
     keep = val_codes > 0
     assert 0 < choose_shrinkage(model.statistics_, GaussianModel(), V[keep], val_codes[keep]) <= 1
+
+
+def test_a_row_is_scored_by_what_is_best_without_it():
+    """Brute force: the choice is made again for each row, on the others, at the temperatures of all rows."""
+    X, codes = rows(0, 60)
+    V, val_codes = rows(7, 12)
+    statistics = GaussianClassifier().fit(X, codes).statistics_
+    found = choose_left_out(statistics, GaussianModel(), V, val_codes)
+    assert found.shrinkage == choose_shrinkage(statistics, GaussianModel(), V, val_codes)
+    every = {}
+    for shrinkage in (oas_shrinkage(statistics.covariance(), statistics.rows), *CANDIDATES):
+        scores = GaussianClassifier(shrinkage=shrinkage).fit_statistics(statistics, np.arange(3)).scores(V)
+        every[shrinkage] = scores / fit_temperature(scores, val_codes)
+    assert found.temperature == pytest.approx(
+        fit_temperature(GaussianClassifier(shrinkage=found.shrinkage).fit(X, codes).scores(V), val_codes), rel=1e-3
+    )
+    chosen = []
+    for row in range(len(V)):
+        rest = np.arange(len(V)) != row
+        best = min(every, key=lambda each: mean_nll(every[each][rest], val_codes[rest], 1.0))
+        chosen.append(best)
+        ours = found.scores[row] / found.temperature
+        theirs = every[best][row]
+        np.testing.assert_allclose(ours - ours.max(), theirs - theirs.max(), atol=2e-2)
+    assert len(set(chosen)) > 1

@@ -5,8 +5,8 @@ claim; it needs SCIPY_ARRAY_API set before SciPy is imported), `check_classifier
 `check_sample_weights_pandas_series` (data frames; they need pandas, which is no dependency).
 
 Labelwise regression takes 0 and 1 for each of several labels. Checks that give one column of other values must fail
-(`ONE_COLUMN`); those that give several labels, or none, pass. `BilinearClassifier` and `DecoderClassifier` are not
-here: they need text vectors, and tokens, that `fit(X, y)` has no place for.
+(`ONE_COLUMN`); checks that give several labels, or none, pass. `BilinearClassifier` and `DecoderClassifier` are not
+tested here, because `fit(X, y)` has no place for their text vectors and tokens.
 """
 
 from unittest import SkipTest
@@ -65,7 +65,7 @@ TEXT_ALONE = {"check_classifiers_train": "wants accuracy of a fit that learns fr
 
 
 def must_fail(estimator):
-    """Zero-shot estimators have the texts of a toy's text side here, to which these classes' names mean nothing."""
+    """The checks that must fail. A zero-shot estimator gets texts of a toy encoder, unrelated to these classes."""
     if isinstance(estimator, WithTexts) and estimator.blend == 0:
         return TEXT_ALONE
     return ONE_COLUMN if isinstance(estimator, LabelwiseClassifier) else {}

@@ -1,4 +1,4 @@
-"""Zero-shot heads against cosines and Gaussians computed by themselves; names, prompts and texts."""
+"""Zero-shot heads against separately computed cosines and Gaussians; names, prompts and texts."""
 
 from itertools import pairwise
 

@@ -1,4 +1,4 @@
-"""Clusters and adapters on real stores: what is learned from, what is written, and what a run that died leaves."""
+"""Clusters and adapters on real stores: the rows learned from, the rows written, and runs after one that died."""
 
 import json
 from dataclasses import replace
@@ -18,10 +18,10 @@ from embedder.derived.encoders import AdaptedEncoder
 from embedder.derived.stored import StoredAdapter
 from embedder.encoder import Embedding
 from embedder.spec import EncoderSpec, ImagePreprocessing
-from services.jobs.adapt import Wanted as Adapting
-from services.jobs.adapt import adapt
-from services.jobs.backfill.run import backfill
-from services.jobs.cluster import Wanted, cluster
+from services.jobs.adapt import AdaptRequest, adapt
+from services.jobs.backfill.local import backfill
+from services.jobs.cluster import ClusterRequest, cluster
+from services.jobs.progress import Step, ignore
 from store import Asset, Label, Store, asset_id
 from store.errors import UnknownTask
 
@@ -30,7 +30,7 @@ HALF = (0.5, 0.5, 0.5)
 IMAGE = ImagePreprocessing(size=4, resize=4, interpolation="bicubic", mean=HALF, std=HALF)
 SPEC = EncoderSpec(architecture="toy", weights="w", activation="gelu", output="pooled", dim=DIM, image=IMAGE)
 PROBE = np.eye(5, DIM, dtype=np.float32) + 1
-WANTED = Wanted(encoder="toy", task="found", clusters=10, nearest=3)
+WANTED = ClusterRequest(encoder="toy", task="found", clusters=10, nearest=3)
 RECIPE = Recipe(nearest=2, dim=6, epochs=4)
 
 
@@ -110,7 +110,7 @@ def test_only_centres_that_are_nearly_as_near(store, tmp_path):
     assert {len(labels) for labels in wanted.values()} >= {1, 2}
 
 
-def test_the_report_tells_sizes_assets_and_agreement(store, tmp_path):
+def test_the_report_shows_sizes_assets_and_agreement(store, tmp_path):
     done = cluster(store, tmp_path / "clusters", replace(WANTED, against="group"))
     report = json.loads((done.path / "report.json").read_text())
     assert report["summary"]["purity"] > 0.95
@@ -138,7 +138,7 @@ def test_a_name_that_is_taken_is_left_alone(store, tmp_path):
 
 
 def test_too_few_rows_are_an_error(store, tmp_path):
-    with pytest.raises(NotTrainable, match="500 clusters asked of 160 rows"):
+    with pytest.raises(NotTrainable, match="500 clusters are more than the 160 training rows"):
         cluster(store, tmp_path / "clusters", replace(WANTED, clusters=500))
     store.labels.put("group", (Label(id_, ["g0"], "test") for id_ in strings(store)), move_splits=True)
     with pytest.raises(NotTrainable, match="0 of 240 stored vectors"):
@@ -150,8 +150,8 @@ class Killed(Exception):
 
 
 def dying(what: str, least: int):
-    def on_progress(done: int, _: int | None, note: str) -> None:
-        if note == what and done >= least:
+    def on_progress(step: Step) -> None:
+        if step.note == what and step.handled >= least:
             raise Killed
 
     return on_progress
@@ -159,7 +159,7 @@ def dying(what: str, least: int):
 
 def test_a_clustering_that_died_while_labelling_is_whole_after_the_next(store, tmp_path, monkeypatch):
     cluster(store, tmp_path / "clusters", replace(WANTED, clusters=5, rows_of=None))
-    monkeypatch.setattr("store.labels._CHUNK", 50)
+    monkeypatch.setattr("store.tables.labels._CHUNK", 50)
     monkeypatch.setattr("services.jobs.cluster.TELL_EVERY", 10)
     narrower = replace(WANTED, rows_of="group")
     with pytest.raises(Killed):
@@ -175,8 +175,8 @@ def test_a_clustering_that_died_while_labelling_is_whole_after_the_next(store, t
     assert store.labels.get("found")["at"].to_pylist() == at  # nothing new, nothing written
 
 
-def adapted(store: Store, tmp_path, on_progress=lambda *_: None, **changes):
-    wanted = replace(Adapting(encoder="toy", recipe=RECIPE, clusters=10), **changes)
+def adapted(store: Store, tmp_path, on_progress=ignore, **changes):
+    wanted = replace(AdaptRequest(encoder="toy", recipe=RECIPE, clusters=10), **changes)
     return adapt(store, wanted, tmp_path / "adapters", tmp_path / "clusters", on_progress)
 
 
@@ -235,7 +235,7 @@ def test_a_sample_is_the_same_whatever_the_order_of_the_store(store, monkeypatch
 
 
 class Parent:
-    """A stand-in for a network, whose vectors are in the store: it must not be asked for them again."""
+    """A stand-in for a network. Its vectors are in the store, so it must not embed them again."""
 
     name, spec, backend = "toy", SPEC, "none"
 

@@ -1,4 +1,4 @@
-"""Spherical k-means with faiss: centres for pseudo-labels (MLCD, arXiv 2407.17331, §3.1)."""
+"""Spherical k-means with faiss, for the centres of pseudo-labels (MLCD, arXiv 2407.17331, §3.1)."""
 
 from collections.abc import Callable
 
@@ -11,24 +11,25 @@ from classifiers.heads.transform import unit_rows
 
 ITERATIONS = 25
 MOST_PER_CENTRE = 256
-"""More rows a centre than this make no better centres (faiss's own figure)."""
+"""Most rows for each centre. More rows make no better centres (faiss's own figure)."""
 FEW_PER_CENTRE = 39
-"""With fewer rows a centre faiss warns. Here it is only told: pseudo-labels of few rows are what MLCD wants (about
-four images a cluster did best on ImageNet)."""
+"""With fewer rows for each centre faiss warns. Here a note is enough, because MLCD does best with small clusters (about
+four images each on ImageNet)."""
 ALIKE = 0.98
-"""Centres with a greater cosine are one (a choice of ours: the paper leaves duplicates open)."""
+"""Centres with a greater cosine are merged. The paper says nothing about duplicates; this is our choice."""
 MOST_BY_DEFAULT = 4096
+"""Most clusters of `adapter_clusters`, because k-means costs rows × clusters."""
 
 
 def default_clusters(rows: int, labels: int) -> int:
-    """How many clusters, where nobody says: rows / 50, but enough for `labels` a row to tell rows apart."""
+    """Default number of clusters: rows / 50, but at least twice the number of `labels` of each row."""
     return max(rows // 50, min(2 * labels, rows // 2), 2)
 
 
 def adapter_clusters(rows: int, labels: int) -> int:
-    """How many clusters to adapt with, where nobody says: rows / 4, as did best for the paper on ImageNet.
+    """Default number of clusters for an adapter: rows / 4, which did best for the paper on ImageNet.
 
-    k-means costs rows × clusters, hence at most `MOST_BY_DEFAULT`, or `default_clusters` where that is more.
+    At most `MOST_BY_DEFAULT`, and at least `default_clusters`.
     """
     return max(min(rows // 4, MOST_BY_DEFAULT), default_clusters(rows, labels))
 
@@ -40,22 +41,25 @@ def fit_centres(
     seed: int = 0,
     on_iteration: Callable[[int, int], None] = lambda *_: None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Centres of raw vectors X (n, d), learned on unit(unit(x) − mean): (mean (d,), centres (k, d) of length one).
+    """Learn centres of raw vectors X (n, d) on unit(unit(x) − mean).
 
-    k is less than `clusters` where centres were alike and became one, or no row was nearest to one. Every centre is
-    the nearest of at least one row. The same rows and seed give the same centres.
+    Nearly equal centres are merged, and centres that are nearest to no row are removed. The same rows and seed give the
+    same centres.
+
+    Returns:
+        mean (d,), and centres (k, d) of length one, k ≤ `clusters`. Each is the nearest centre of at least one row.
 
     Raises NotTrainable for fewer than 2 clusters or more clusters than rows.
     """
     if not 2 <= clusters <= len(X):
-        raise NotTrainable(f"{clusters} clusters asked of {len(X)} rows; ask for 2 to {len(X)}")
+        raise NotTrainable(f"{clusters} clusters cannot be made of {len(X)} rows; ask for 2 to {len(X)}")
     mean = _mean_direction(X)
     Z = centred(X, mean)
     return mean, tidy(Z, _kmeans(Z, clusters, seed, on_iteration))
 
 
 def _mean_direction(X: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The mean of the rows of X (n, d), each at unit norm: (d,)."""
+    """The mean of the rows of X (n, d) after scaling each to unit norm, (d,)."""
     rows = max(1, CELLS // X.shape[1])
     sums = [unit_rows(X[start : start + rows]).sum(axis=0, dtype=np.float64) for start in range(0, len(X), rows)]
     return np.asarray(np.sum(sums, axis=0) / len(X), np.float32)
@@ -64,7 +68,7 @@ def _mean_direction(X: NDArray[np.float32]) -> NDArray[np.float32]:
 def _kmeans(
     Z: NDArray[np.float32], clusters: int, seed: int, on_iteration: Callable[[int, int], None]
 ) -> NDArray[np.float32]:
-    """One iteration a call, which gives the same centres as all in one, and a chance to show progress."""
+    """Run k-means one iteration at a time, to show progress. The centres equal those of one long run."""
     import faiss
 
     kmeans = faiss.Kmeans(
@@ -73,7 +77,7 @@ def _kmeans(
         niter=1,
         seed=seed,
         spherical=True,
-        min_points_per_centroid=1,  # keeps faiss from printing its advice; see FEW_PER_CENTRE
+        min_points_per_centroid=1,  # stops faiss from printing its warning, see FEW_PER_CENTRE
         max_points_per_centroid=MOST_PER_CENTRE,
     )
     for done in range(1, ITERATIONS + 1):
@@ -83,7 +87,7 @@ def _kmeans(
 
 
 def tidy(Z: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Centres (k, d) for the rows of Z (n, d), without any that no row is nearest to and without any two alike."""
+    """Remove centres (k, d) that are nearest to no row of Z (n, d), and merge nearly equal centres."""
     while True:
         sizes = np.bincount(nearest(Z, centres, 1)[0][:, 0], minlength=len(centres))
         fewer = merge_alike(centres[sizes > 0], sizes[sizes > 0])
@@ -93,9 +97,9 @@ def tidy(Z: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArray[np.flo
 
 
 def merge_alike(centres: NDArray[np.float32], sizes: NDArray[np.integer]) -> NDArray[np.float32]:
-    """Centres (k, d) with those whose cosine is above `ALIKE` made one, at their mean direction weighted by `sizes`.
+    """Merge centres (k, d) whose cosine is above `ALIKE` into their mean direction, weighted by `sizes` (k,).
 
-    Larger clusters come first and take in those that are like them. What is left keeps its order.
+    Larger clusters absorb smaller ones. The remaining centres keep their order.
     """
     group = np.arange(len(centres))
     taken = np.zeros(len(centres), np.bool_)
@@ -111,7 +115,7 @@ def merge_alike(centres: NDArray[np.float32], sizes: NDArray[np.integer]) -> NDA
 
 
 def _alike(centres: NDArray[np.float32]) -> dict[int, list[int]]:
-    """{centre: the other centres with a cosine above `ALIKE`}, of those that have any."""
+    """{centre: the other centres with a cosine above `ALIKE`}, for centres that have any."""
     found: dict[int, list[int]] = {}
     rows = max(1, CELLS // len(centres))
     for start in range(0, len(centres), rows):
