@@ -16,7 +16,7 @@ from services.classification.answers import Options, answer
 from services.classification.state import ClassificationService
 from services.classification.texts import parse_labels
 from services.web.schemas import AliasRequest, ClassifyBody, ClassifyResponse, HeadsResponse, SearchResponse
-from services.web.uploads import MULTIPART_BODY, READ_AS, check_count, read_uploads
+from services.web.uploads import JSON, MULTIPART_BODY, READ_AS, check_count, media_type, read_uploads
 from services.web.wire import decode_base64
 
 router = APIRouter()
@@ -118,7 +118,7 @@ async def _vectors(
     all_stages: bool,
 ) -> vectors.ByEncoder:
     limit = service.settings.max_items
-    if not request.headers.get("content-type", "").startswith("application/json"):
+    if media_type(request) != JSON:
         uploads = await read_uploads(request, limit, modality)
         return await images.of_images(service, uploads, heads, all_stages=all_stages)
     body = _parse_body(await request.body())
