@@ -15,7 +15,14 @@ from services.classification import images, search, vectors
 from services.classification.answers import Options, answer
 from services.classification.state import ClassificationService
 from services.classification.texts import parse_labels
-from services.web.schemas import AliasRequest, ClassifyBody, ClassifyResponse, HeadsResponse, SearchResponse
+from services.web.schemas import (
+    AliasRequest,
+    ClassifyBody,
+    ClassifyResponse,
+    HeadsResponse,
+    SearchResponse,
+    inline_schema,
+)
 from services.web.uploads import JSON, MULTIPART_BODY, READ_AS, check_count, media_type, read_uploads
 from services.web.wire import decode_base64
 
@@ -38,7 +45,7 @@ HowMany = Annotated[int, Query(ge=1, le=1000)]
     summary="Answers of one or more heads for images or sounds (multipart), or for images, ids or vectors as JSON",
     openapi_extra={
         "requestBody": {
-            "content": MULTIPART_BODY | {"application/json": {"schema": ClassifyBody.model_json_schema()}},
+            "content": MULTIPART_BODY | {"application/json": {"schema": inline_schema(ClassifyBody)}},
             "required": True,
         }
     },
