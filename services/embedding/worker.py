@@ -54,12 +54,12 @@ class EncoderWorker:
         self._max_queue, self._limits, self._short_side = max_queue, limits, short_side
         self._pending = 0
         limited = {"max_batch": max_batch, "max_queue": max_queue}
-        self._files: dict[Modality, Batcher[Prepared, Vector]] = {
+        self._file_queues: dict[Modality, Batcher[Prepared, Vector]] = {
             modality: Batcher(partial(self._run, modality), observe=metrics.stage, **limited)
             for modality in encoder.spec.modalities
         }
-        self._tokens: Batcher[Prepared, Vector] = Batcher(self._run_tokens, observe=metrics.stage, **limited)
-        self._texts: Batcher[str, Vector] = Batcher(self._run_texts, observe=metrics.stage, **limited)
+        self._token_queue: Batcher[Prepared, Vector] = Batcher(self._run_tokens, observe=metrics.stage, **limited)
+        self._text_queue: Batcher[str, Vector] = Batcher(self._run_texts, observe=metrics.stage, **limited)
         metrics.queue_depth(encoder.name, lambda: self._pending)
 
     async def start(self) -> None:
@@ -70,7 +70,7 @@ class EncoderWorker:
 
     @property
     def _batchers(self) -> "list[Batcher[Any, Vector]]":
-        return [*self._files.values(), self._tokens, self._texts]
+        return [*self._file_queues.values(), self._token_queue, self._text_queue]
 
     async def embed_files(self, uploads: Sequence[Upload], *, tokens: bool = False) -> list[Vectored]:
         """Return one item for each upload, in order: its (d,) vector, all its tokens as (P · F,), or its problem.
@@ -89,7 +89,7 @@ class EncoderWorker:
             )
         self._pending += len(uploads)
         try:
-            return await self._embed(uploads, {"image": self._tokens} if tokens else self._files)
+            return await self._embed(uploads, {"image": self._token_queue} if tokens else self._file_queues)
         finally:
             self._pending -= len(uploads)
 
@@ -103,40 +103,41 @@ class EncoderWorker:
         """Return a vector for each text. Raises QueueFull, and BadRequest if the encoder takes no text."""
         if self.encoder.spec.text is None:
             raise BadRequest(f"encoder {self.encoder.name} takes no text; name one that does, such as lite0")
-        vectors = await self._texts.submit(texts)
+        vectors = await self._text_queue.submit(texts)
         for _ in texts:
             self._metrics.item("ok")
         return vectors
 
     async def _embed(
-        self, uploads: Sequence[Upload], batchers: Mapping[Modality, Batcher[Prepared, Vector]]
+        self, uploads: Sequence[Upload], queues: Mapping[Modality, Batcher[Prepared, Vector]]
     ) -> list[Vectored]:
         """Decode every upload, then embed the decoded files of each modality in its own queue."""
         loop = asyncio.get_running_loop()
-        items = await asyncio.gather(
-            *(loop.run_in_executor(self._threads, self._decode, upload, batchers.keys()) for upload in uploads)
+        decoded = await asyncio.gather(
+            *(loop.run_in_executor(self._threads, self._decode, upload, queues.keys()) for upload in uploads)
         )
         await asyncio.gather(
             *(
-                self._fill(batcher, [item for item in items if item.modality == modality])
-                for modality, batcher in batchers.items()
+                self._fill(queue, [file for file in decoded if file.modality == modality])
+                for modality, queue in queues.items()
             )
         )
-        for item in items:
-            self._metrics.item(item.done.error.code if item.done.error else "ok")
-        return [item.done for item in items]
+        for file in decoded:
+            self._metrics.item(file.answer.error.code if file.answer.error else "ok")
+        return [file.answer for file in decoded]
 
     @staticmethod
-    async def _fill(batcher: Batcher[Prepared, Vector], items: Sequence["_Decoded"]) -> None:
-        vectors = await batcher.submit([item.prepared for item in items])
-        for item, vector in zip(items, vectors, strict=True):
-            item.done = replace(item.done, vector=vector)
+    async def _fill(queue: Batcher[Prepared, Vector], decoded: Sequence["_Decoded"]) -> None:
+        """Put the vectors of the files into their answers."""
+        vectors = await queue.submit([file.prepared for file in decoded])
+        for file, vector in zip(decoded, vectors, strict=True):
+            file.answer = replace(file.answer, vector=vector)
 
     def _decode(self, upload: Upload, takes: Collection[Modality]) -> "_Decoded":
         """Return the input of the encoder, or the problem; `takes` are the modalities that have a queue."""
-        item = _Decoded(Vectored(upload.id, upload.name, error=upload.error))
+        file = _Decoded(Vectored(upload.id, upload.name, error=upload.error))
         if upload.error:
-            return item
+            return file
         try:
             with self._metrics.timed("decode"):
                 modality = require_modality(self.encoder.name, self.encoder.spec, upload.modality or guess(upload.data))
@@ -145,11 +146,11 @@ class EncoderWorker:
                         "wrong_modality", f"{self.encoder.name} has tokens of images only, this is {modality}"
                     )
                 media = decode(upload.data, modality, self._limits, self._short_side)
-                item.prepared = self.encoder.prepare(media)
-                item.modality = modality
+                file.prepared = self.encoder.prepare(media)
+                file.modality = modality
         except BadMedia as error:
-            item.done = replace(item.done, error=problem(error))
-        return item
+            file.answer = replace(file.answer, error=problem(error))
+        return file
 
     def _run(self, modality: Modality, inputs: list[Prepared]) -> Sequence[Vector]:
         return list(self.encoder.embed(np.stack(inputs), modality=modality).vectors)
@@ -167,6 +168,6 @@ class EncoderWorker:
 class _Decoded:
     """One upload between decoding and embedding. Without a problem, `prepared` is the input of the encoder."""
 
-    done: Vectored
+    answer: Vectored
     modality: Modality | None = None
     prepared: Prepared = field(default_factory=lambda: np.empty(0))
