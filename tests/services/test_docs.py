@@ -1,4 +1,4 @@
-"""Documentation is complete: every command, option, setting, metric and error code stands in it; OpenAPI is golden."""
+"""The documentation names every command, option, setting, metric and error code; the OpenAPI files are up to date."""
 
 import json
 import re
@@ -84,7 +84,7 @@ def test_every_error_code_stands_in_the_docs():
 
 @pytest.mark.parametrize("service", [embedding, classification], ids=["embedding", "classification"])
 def test_openapi_is_golden(service, tmp_path):
-    """To accept a change: python -m services.openapi docs"""
+    """If this fails, run `python -m services.openapi docs` and look at the difference."""
     made = service.create_app(Settings(store="", heads=tmp_path)).openapi()
     golden = json.loads((DOCS / f"openapi-{service.__name__.rpartition('.')[2]}.json").read_text())
     assert made == golden

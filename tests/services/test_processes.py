@@ -1,4 +1,4 @@
-"""Where a service is reached, for every address that it may listen on."""
+"""The URL of a service, for every address that it may listen on."""
 
 import httpx
 import pytest

@@ -1,4 +1,4 @@
-"""The embedding service over HTTP: the same vectors by every route, and into the store."""
+"""The embedding service over HTTP: every endpoint gives the same vectors, and stores what it is asked to store."""
 
 import base64
 import time
@@ -62,7 +62,7 @@ def test_a_photo_has_the_same_vector_alone_and_among_others(services, lite0, chi
 
 
 def test_a_large_jpeg_has_the_vector_that_a_backfill_gives_it(services, lite0, tmp_path):
-    """Both decode it at half its size; `scale_jpegs` off, a backfill decodes it whole."""
+    """Service and backfill decode it at half its size. Without `scale_jpegs`, a backfill decodes it whole."""
     large = photo(7, 2048, 1536, "JPEG")
     stored = []
     for scale in (True, False):
