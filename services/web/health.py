@@ -1,4 +1,4 @@
-"""Endpoints that tell an operator how a service is: live, ready, metrics."""
+"""The endpoints for the operator of a service: live, ready, metrics."""
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse

@@ -120,7 +120,7 @@ def groups():
 
 
 def made(group: Path) -> bool:
-    """Whether a group with a quota of half a CPU could be made."""
+    """Make a group with a quota of half a CPU. Return True if that was possible."""
     try:
         group.mkdir()
     except OSError:

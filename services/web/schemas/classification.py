@@ -15,7 +15,7 @@ class Base64Image(Body):
 
 
 class ClassifyBody(Body):
-    """What to classify: exactly one of `images`, `ids` and `vectors`."""
+    """The items to classify: exactly one of `images`, `ids` and `vectors`."""
 
     images: list[Base64Image] | None = Field(None, description="Files: images, sounds or videos.")
     ids: list[str] | None = Field(None, description="Ids of stored assets. Their stored vectors are read.")

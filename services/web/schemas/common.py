@@ -12,14 +12,14 @@ class Body(BaseModel):
 
 
 class Problem(BaseModel):
-    """What went wrong."""
+    """The error of one item or of a request."""
 
     code: str = Field(description="Name of the error, for programs.")
     message: str = Field(description="What happened and what to do, for people.")
 
 
 class ProblemOfRequest(Problem):
-    """What went wrong with a whole request."""
+    """The error of a whole request."""
 
     request_id: str = Field(description="Id of the request, which the log of the service shows too.")
 

@@ -87,7 +87,7 @@ class StoredItem(BaseModel):
 
 
 class AssetsResponse(BaseModel):
-    """What was stored. An asset is a stored file, known by the digest of its bytes."""
+    """The result of storing files. An asset is a stored file, known by the digest of its bytes."""
 
     new: int = Field(description="Number of assets that were not in the store before.")
     known: int = Field(description="Number of assets that were in the store already.")

@@ -55,7 +55,7 @@ def store(settings):
 
 @pytest.fixture(scope="module")
 def done(headwater, store, settings, name):
-    """What the refused and the accepted backfill printed."""
+    """The output of the refused and of the accepted backfill."""
     _, refused = headwater("backfill", "--encoder", name, code=1)
     first = headwater("backfill", "--encoder", name, "--accept-noncommercial", "--json")
     train(store, Registry(settings.heads), task="letters", encoders=[name], kind="gaussian", name="letters")
