@@ -16,7 +16,7 @@ from prometheus_client import (
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 STAGES = ("queue", "decode", "encode", "head")
-"""The steps that take the time of a request: waiting for the encoder, bytes → pixels, pixels → vectors, vectors → answers."""
+"""The steps of a request: waiting for the encoder, bytes → pixels, pixels → vectors, vectors → answers."""
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
