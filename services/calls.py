@@ -108,9 +108,15 @@ class Calls:
             arguments["files"] = _form("images", [image])
         return Call("GET" if image is None else "POST", "/search", _body(SearchResponse), arguments)
 
-    def ready(self) -> Call[dict[str, Any]]:
-        """Both services: return the details of a service that is ready."""
-        return Call("GET", "/health/ready", lambda response: dict(response.json()), {"timeout": READY_SECONDS})
+    def ready(self, *, needs: Sequence[str] = (), seconds: float = READY_SECONDS) -> Call[dict[str, Any]]:
+        """Both services: return the details of a service that is ready.
+
+        Args:
+            needs: capabilities of the classification service that must be ready too: "vectors", "ids", "media".
+            seconds: longest wait for the answer.
+        """
+        arguments = {"params": {"needs": list(needs)}, "timeout": seconds}
+        return Call("GET", "/health/ready", lambda response: dict(response.json()), arguments)
 
 
 def _given(**params: object) -> dict[str, object]:

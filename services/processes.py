@@ -4,7 +4,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -14,6 +14,10 @@ from services.web.errors import RemoteProblem, ServiceDown
 
 STOP_SECONDS = 15.0
 """Time that a service gets to stop after SIGTERM. Then it is killed."""
+
+
+NEEDS: Mapping[str, Sequence[str]] = {"embedding": (), "classification": ("media",)}
+"""Capabilities that each service must have before it counts as started."""
 
 
 class NotStarted(RuntimeError):
@@ -57,7 +61,7 @@ def running(settings: Settings, *, seconds: float = 600.0) -> Iterator[Running]:
         together = settings.model_copy(update={"embedding_url": urls["embedding"]})
         processes = {name: _start(stack, name, together) for name in ports}
         for name in ports:
-            _wait_ready(name, urls[name], processes[name], seconds)
+            _wait_ready(name, urls[name], processes[name], seconds, NEEDS[name])
         yield Running(urls["embedding"], urls["classification"], processes)
 
 
@@ -104,14 +108,14 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
         process.wait()
 
 
-def _wait_ready(name: str, url: str, process: "subprocess.Popen[bytes]", seconds: float) -> None:
+def _wait_ready(name: str, url: str, process: "subprocess.Popen[bytes]", seconds: float, needs: Sequence[str]) -> None:
     deadline, why = time.monotonic() + seconds, "it was not asked yet"
     with Client(url, service=name, timeout=5.0) as client:
         while time.monotonic() < deadline:
             if process.poll() is not None:
                 raise NotStarted(f"the {name} service ended with exit code {process.returncode}; see its log above")
             try:
-                client.ready()
+                client.ready(needs=needs)
                 return
             except (ServiceDown, RemoteProblem) as error:
                 why = str(error)

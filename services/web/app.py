@@ -2,7 +2,7 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -47,10 +47,15 @@ class Service(ABC):
         return self._store
 
 
-def make_app(service: Service, router: APIRouter, title: str, description: str) -> FastAPI:
+def make_app(
+    service: Service, router: APIRouter, title: str, description: str, *, ready: Callable[..., Any] | None = None
+) -> FastAPI:
     """Return the app of `service`: its endpoints in `router`, and everything that both services have.
 
     A request passes, from the outside in: the middleware, the handlers of exceptions, the endpoints.
+
+    Args:
+        ready: endpoint `/health/ready` of a service that takes parameters there; None for the one without.
     """
 
     @asynccontextmanager
@@ -73,7 +78,7 @@ def make_app(service: Service, router: APIRouter, title: str, description: str) 
         redoc_url=None,
     )
     app.state.service = service
-    app.include_router(health.router)
+    app.include_router(health.make_router(ready))
     app.include_router(router)
     docs_page.mount(app)
     return app
