@@ -1,1 +1,1 @@
-"""HTTP services, command line and jobs."""
+"""The two HTTP services, the command line, and the jobs that both run."""

@@ -1,266 +1,129 @@
-"""Python clients of both services, sync and async. No torch, no model: what a request needs and no more.
+"""Python clients of both services: `Client` blocks, `AsyncClient` has the same methods as coroutines.
 
-Every call is built once, as data (`_Call`); the two clients differ in how they send it.
+Neither needs torch or a model. `services.calls` describes each call; the clients differ only in how they send it.
+Every call raises
+
+- ServiceDown if nothing answers at the URL,
+- RemoteProblem, with status, code and message, if the service answers with an error.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Generic, Literal, Self, TypedDict, TypeVar, Unpack
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
 import httpx
-import numpy as np
 from httpx_aiohttp import AiohttpTransport
-from numpy.typing import NDArray
 
-from embedder.spec import Modality
-from services.web.errors import RemoteProblem, ServiceDown
-from services.web.schemas import ClassifyResponse, ErrorBody, HeadsResponse, OpenAIResponse, SearchResponse
-from services.web.wire import ARROW_STREAM, Upload, VectoredBatch, from_arrow
+from services.calls import Call, Calls, ClassifyOptions
+from services.web.errors import ServiceDown
 
-READY_SECONDS = 3.0
-"""Longest wait for a service to say whether it is ready; one that takes longer is not."""
+__all__ = ["AsyncClient", "ClassifyOptions", "Client"]
 
 R = TypeVar("R")
-File = Upload | Path | bytes
+P = ParamSpec("P")
 
 
-class ClassifyOptions(TypedDict, total=False):
-    """Options of POST /classify, with the service's defaults; None is left out."""
-
-    top_k: int
-    coverage: float
-    sets: Literal["lac", "aps"]
-    min_probability: float | None
-    max_outlier: float | None
-    labels: Sequence[str] | None
-    """Asked in place of the head's own; for heads with texts. None may hold a comma."""
-    modality: Modality | None
-    """What files are to be read as; None for what their first bytes say."""
+def _down(service: str, http: httpx.Client | httpx.AsyncClient, error: httpx.TransportError) -> ServiceDown:
+    return ServiceDown(service, str(http.base_url), f"{type(error).__name__} {error}".strip())
 
 
-@dataclass(frozen=True, slots=True)
-class _Call(Generic[R]):
-    method: str
-    path: str
-    parse: Callable[[httpx.Response], R]
-    arguments: dict[str, Any] = field(default_factory=dict)
+_Build: TypeAlias = Callable[Concatenate[Any, P], Call[R]]
 
 
-def _files(field_name: str, files: Iterable[File]) -> list[tuple[str, tuple[str, bytes]]]:
-    return [(field_name, _named(file)) for file in files]
+def _blocking(build: _Build[P, R]) -> Callable[Concatenate["Client", P], R]:
+    """Return the method of `Client` that sends the call and returns its result."""
+
+    @wraps(build)
+    def send(self: "Client", /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self._send(build(self, *args, **kwargs))
+
+    return send
 
 
-def _named(file: File) -> tuple[str, bytes]:
-    if isinstance(file, Path):
-        return file.name, file.read_bytes()
-    return (file.name or "file", file.data) if isinstance(file, Upload) else ("file", file)
+def _awaitable(build: _Build[P, R]) -> Callable[Concatenate["AsyncClient", P], Coroutine[Any, Any, R]]:
+    """Return the method of `AsyncClient` that sends the call and returns its result."""
+
+    @wraps(build)
+    async def send(self: "AsyncClient", /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return await self._send(build(self, *args, **kwargs))
+
+    return send
 
 
-def _embed(files: Iterable[File], encoder: str, tokens: bool, modality: Modality | None) -> _Call[VectoredBatch]:
-    return _Call(
-        "POST",
-        "/v1/embed",
-        lambda response: from_arrow(response.content),
-        {
-            "params": {"encoder": encoder}
-            | ({"tokens": True} if tokens else {})
-            | ({"modality": modality} if modality else {}),
-            "files": _files("files", files),
-            "headers": {"Accept": ARROW_STREAM},
-        },
-    )
+_LOOPBACK: dict[str, None] = dict.fromkeys(["all://127.0.0.1", "all://localhost", "all://[::1]"])
+"""Hosts for which httpx ignores the proxy that the environment names."""
 
 
-def _embed_texts(texts: Sequence[str], encoder: str) -> _Call[NDArray[np.float32]]:
-    def parse(response: httpx.Response) -> NDArray[np.float32]:
-        data = OpenAIResponse.model_validate_json(response.content).data
-        return np.array([item.embedding for item in data], dtype=np.float32)
+class Client(AbstractContextManager["Client"]):
+    """A client that blocks. Close it with `close`, or use it in a `with` block.
 
-    return _Call("POST", "/v1/embeddings", parse, {"json": {"model": encoder, "input": list(texts)}})
+    A service on this machine is reached without the proxy that HTTP_PROXY names.
 
-
-def _classify(heads: Sequence[str], options: ClassifyOptions, content: dict[str, Any]) -> _Call[ClassifyResponse]:
-    params = {"head": list(heads)} | {name: value for name, value in options.items() if value is not None}
-    if labels := options.get("labels"):
-        params["labels"] = ",".join(labels)
-    return _Call(
-        "POST",
-        "/classify",
-        lambda response: ClassifyResponse.model_validate_json(response.content),
-        {"params": params, **content},
-    )
-
-
-def _heads() -> _Call[HeadsResponse]:
-    return _Call("GET", "/heads", lambda response: HeadsResponse.model_validate_json(response.content))
-
-
-def _promote(name: str, alias: str, version: str) -> _Call[HeadsResponse]:
-    return _Call(
-        "POST",
-        f"/heads/{name}/alias",
-        lambda response: HeadsResponse.model_validate_json(response.content),
-        {"json": {"alias": alias, "version": version}},
-    )
-
-
-def _search(params: dict[str, str | int], image: File | None) -> _Call[SearchResponse]:
-    return _Call(
-        "GET" if image is None else "POST",
-        "/search",
-        lambda response: SearchResponse.model_validate_json(response.content),
-        {"params": params} if image is None else {"params": params, "files": _files("images", [image])},
-    )
-
-
-def _ready(needs: Sequence[str], seconds: float) -> _Call[dict[str, Any]]:
-    arguments = {"params": {"needs": list(needs)}, "timeout": seconds}
-    return _Call("GET", "/health/ready", lambda response: dict(response.json()), arguments)
-
-
-def _parse(response: httpx.Response, call: _Call[R]) -> R:
-    if response.is_success:
-        return call.parse(response)
-    try:
-        error = ErrorBody.model_validate_json(response.content).error
-    except ValueError:
-        raise RemoteProblem(response.status_code, "unexpected_answer", response.text[:200]) from None
-    raise RemoteProblem(response.status_code, error.code, error.message)
-
-
-class Client:
-    """A client that blocks. `url` is that of the service whose method is called; close it, or use `with`.
-
-    Raises ServiceDown when nothing answers, RemoteProblem with the service's own code and message.
+    Args:
+        url: URL of the service whose methods are called.
+        service: name of that service in messages.
+        timeout: seconds to wait for an answer.
     """
 
     def __init__(self, url: str, *, service: str = "classification", timeout: float = 30.0) -> None:
-        self._service, self._http = service, httpx.Client(base_url=url, timeout=timeout)
+        self._service, self._http = service, httpx.Client(base_url=url, timeout=timeout, mounts=_LOOPBACK)
 
-    def embed(
-        self, files: Iterable[File], *, encoder: str, tokens: bool = False, modality: Modality | None = None
-    ) -> VectoredBatch:
-        """Embedding service: a (d,) float32 vector, or all tokens (P · F,), or a problem for every file.
+    embed = _blocking(Calls.embed)
+    embed_texts = _blocking(Calls.embed_texts)
+    classify = _blocking(Calls.classify)
+    classify_ids = _blocking(Calls.classify_ids)
+    heads = _blocking(Calls.heads)
+    promote = _blocking(Calls.promote)
+    search = _blocking(Calls.search)
+    ready = _blocking(Calls.ready)
 
-        Args:
-            modality: what the files are to be read as; None for what their first bytes say.
-        """
-        return self._send(_embed(files, encoder, tokens, modality))
-
-    def embed_texts(self, texts: Sequence[str], *, encoder: str) -> NDArray[np.float32]:
-        """Embedding service: (n, d) float32."""
-        return self._send(_embed_texts(texts, encoder))
-
-    def classify(
-        self, files: Iterable[File], *, heads: Sequence[str] = (), **options: Unpack[ClassifyOptions]
-    ) -> ClassifyResponse:
-        """Classification service: answers of every head for every file."""
-        return self._send(_classify(heads, options, {"files": _files("images", files)}))
-
-    def classify_ids(
-        self, ids: Sequence[str], *, heads: Sequence[str] = (), **options: Unpack[ClassifyOptions]
-    ) -> ClassifyResponse:
-        """The same for assets whose vectors are stored: nothing is embedded."""
-        return self._send(_classify(heads, options, {"json": {"ids": list(ids)}}))
-
-    def heads(self) -> HeadsResponse:
-        return self._send(_heads())
-
-    def promote(self, name: str, alias: str, version: str) -> HeadsResponse:
-        """Point `alias` of head `name` at `version`."""
-        return self._send(_promote(name, alias, version))
-
-    def search(self, image: File | None = None, *, encoder: str, k: int = 10, **query: str) -> SearchResponse:
-        """Classification service: stored assets nearest to `image`, or to `id=` or `text=`."""
-        return self._send(_search({"encoder": encoder, "k": k, **query}, image))
-
-    def ready(self, *, needs: Sequence[str] = (), seconds: float = READY_SECONDS) -> dict[str, Any]:
-        """Return the details of a ready service; RemoteProblem or ServiceDown while it is not.
-
-        Args:
-            needs: of the classification service, what must be ready too: "vectors", "ids", "media".
-            seconds: longest wait for the answer.
-        """
-        return self._send(_ready(needs, seconds))
-
-    def _send(self, call: _Call[R]) -> R:
+    def _send(self, call: Call[R]) -> R:
         try:
-            response = self._http.request(call.method, call.path, **call.arguments)
+            return call.result(self._http.request(call.method, call.path, **call.arguments))
         except httpx.TransportError as error:
             raise _down(self._service, self._http, error) from error
-        return _parse(response, call)
 
     def close(self) -> None:
         self._http.close()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
 
 _LIMITS = httpx.Limits(max_connections=1000, keepalive_expiry=2.0)
-"""Connections enough for a full queue, let go before uvicorn closes an idle one (5 s) and a request meets its end."""
+"""Enough connections for a full queue. Idle ones are closed before uvicorn closes them (after 5 s), because a request
+that is sent while the other side closes its connection fails."""
 
 
-class AsyncClient:
-    """`Client` with the same methods as coroutines; close it with `aclose`, or use `async with`.
+class AsyncClient(AbstractAsyncContextManager["AsyncClient"]):
+    """A client whose calls are coroutines. Close it with `aclose`, or use it in an `async with` block.
 
-    It heeds no proxy of the environment: it is made for the way from one service to the other.
+    It ignores the proxy that the environment names, because it is made for the way from one service to the other. The
+    arguments are those of `Client`.
     """
 
     def __init__(self, url: str, *, service: str = "classification", timeout: float = 30.0) -> None:
         self._service = service
         self._http = httpx.AsyncClient(base_url=url, timeout=timeout, transport=AiohttpTransport(limits=_LIMITS))
 
-    async def embed(
-        self, files: Iterable[File], *, encoder: str, tokens: bool = False, modality: Modality | None = None
-    ) -> VectoredBatch:
-        return await self._send(_embed(files, encoder, tokens, modality))
+    embed = _awaitable(Calls.embed)
+    embed_texts = _awaitable(Calls.embed_texts)
+    classify = _awaitable(Calls.classify)
+    classify_ids = _awaitable(Calls.classify_ids)
+    heads = _awaitable(Calls.heads)
+    promote = _awaitable(Calls.promote)
+    search = _awaitable(Calls.search)
+    ready = _awaitable(Calls.ready)
 
-    async def embed_texts(self, texts: Sequence[str], *, encoder: str) -> NDArray[np.float32]:
-        return await self._send(_embed_texts(texts, encoder))
-
-    async def classify(
-        self, files: Iterable[File], *, heads: Sequence[str] = (), **options: Unpack[ClassifyOptions]
-    ) -> ClassifyResponse:
-        return await self._send(_classify(heads, options, {"files": _files("images", files)}))
-
-    async def classify_ids(
-        self, ids: Sequence[str], *, heads: Sequence[str] = (), **options: Unpack[ClassifyOptions]
-    ) -> ClassifyResponse:
-        return await self._send(_classify(heads, options, {"json": {"ids": list(ids)}}))
-
-    async def heads(self) -> HeadsResponse:
-        return await self._send(_heads())
-
-    async def promote(self, name: str, alias: str, version: str) -> HeadsResponse:
-        return await self._send(_promote(name, alias, version))
-
-    async def search(self, image: File | None = None, *, encoder: str, k: int = 10, **query: str) -> SearchResponse:
-        return await self._send(_search({"encoder": encoder, "k": k, **query}, image))
-
-    async def ready(self, *, needs: Sequence[str] = (), seconds: float = READY_SECONDS) -> dict[str, Any]:
-        return await self._send(_ready(needs, seconds))
-
-    async def _send(self, call: _Call[R]) -> R:
+    async def _send(self, call: Call[R]) -> R:
         try:
-            response = await self._http.request(call.method, call.path, **call.arguments)
+            return call.result(await self._http.request(call.method, call.path, **call.arguments))
         except httpx.TransportError as error:
             raise _down(self._service, self._http, error) from error
-        return _parse(response, call)
 
     async def aclose(self) -> None:
         await self._http.aclose()
 
-    async def __aenter__(self) -> Self:
-        return self
-
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
-
-
-def _down(service: str, http: httpx.Client | httpx.AsyncClient, error: httpx.TransportError) -> ServiceDown:
-    return ServiceDown(service, str(http.base_url), f"{type(error).__name__} {error}".strip())

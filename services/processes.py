@@ -1,4 +1,4 @@
-"""Both services as child processes: start, wait until they are truly ready, stop cleanly."""
+"""Runs both services as child processes: starts them, waits until they are ready, stops them."""
 
 import socket
 import subprocess
@@ -13,23 +13,27 @@ from services.settings import Settings
 from services.web.errors import RemoteProblem, ServiceDown
 
 STOP_SECONDS = 15.0
-"""A service that has not stopped so long after SIGTERM is killed."""
+"""Time that a service gets to stop after SIGTERM. Then it is killed."""
+
+
+NEEDS: Mapping[str, Sequence[str]] = {"embedding": (), "classification": ("media",)}
+"""Capabilities that each service must have before it counts as started."""
 
 
 class NotStarted(RuntimeError):
-    """A service ended, or was not ready in time."""
+    """A service ended while it started, was not ready in time, or found its port taken."""
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """The two processes and where they listen."""
+    """The two processes and the URLs on which they listen."""
 
     embedding_url: str
     classification_url: str
     processes: Mapping[str, "subprocess.Popen[bytes]"]
 
     def wait(self) -> str:
-        """Block until one of the services ends; its name."""
+        """Block until one of the services ends. Return its name."""
         while True:
             for name, process in self.processes.items():
                 if process.poll() is not None:
@@ -39,36 +43,41 @@ class Running:
 
 @contextmanager
 def running(settings: Settings, *, seconds: float = 600.0) -> Iterator[Running]:
-    """Both services, ready: the embedding service has embedded its probe, every good head is loaded.
+    """Run both services during the block, which begins when both are ready.
 
-    They are stopped when the block ends, however it ends. Raises NotStarted with the reason.
+    The embedding service is ready when it has embedded its probe, the classification service when its heads are loaded
+    and the embedding service answers. However the block ends, both are stopped.
+
+    Args:
+        seconds: longest wait for each service to be ready.
+
+    Raises NotStarted with the reason.
     """
-    embedding = f"http://{_reachable(settings.host)}:{settings.embedding_port}"
-    classification = f"http://{_reachable(settings.host)}:{settings.classification_port}"
-    for name, port in (
-        ("embedding", settings.embedding_port),
-        ("classification", settings.classification_port),
-    ):
+    ports = {"embedding": settings.embedding_port, "classification": settings.classification_port}
+    urls = {name: url_of(settings.host, port) for name, port in ports.items()}
+    for name, port in ports.items():
         _require_free(name, settings.host, port)
     with ExitStack() as stack:
-        together = settings.model_copy(update={"embedding_url": embedding})
-        processes = {name: _start(stack, name, together) for name in ("embedding", "classification")}
-        for name, url, needs in (("embedding", embedding, ()), ("classification", classification, ("media",))):
-            _wait_ready(name, url, processes[name], seconds, needs)
-        yield Running(embedding, classification, processes)
+        together = settings.model_copy(update={"embedding_url": urls["embedding"]})
+        processes = {name: _start(stack, name, together) for name in ports}
+        for name in ports:
+            _wait_ready(name, urls[name], processes[name], seconds, NEEDS[name])
+        yield Running(urls["embedding"], urls["classification"], processes)
+
+
+def url_of(host: str, port: int) -> str:
+    """Return the URL at which this machine reaches a service that listens on `host`."""
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of the loopback interface that nothing listens on at the moment."""
+    """Return ports of the loopback interface on which nothing listens at the moment."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
             each.bind(("127.0.0.1", 0))
         return [each.getsockname()[1] for each in sockets]
-
-
-def _reachable(host: str) -> str:
-    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - compared, not bound
 
 
 def _require_free(name: str, host: str, port: int) -> None:
@@ -78,8 +87,8 @@ def _require_free(name: str, host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise NotStarted(
-                f"the {name} service can't listen on {host}:{port}: {error.strerror}; "
-                f"stop what listens there, or choose another port with --{name}-port"
+                f"the {name} service cannot listen on {host}:{port}: {error.strerror}; "
+                f"stop the program that listens there, or choose another port with --{name}-port"
             ) from error
 
 
@@ -100,7 +109,7 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
 
 
 def _wait_ready(name: str, url: str, process: "subprocess.Popen[bytes]", seconds: float, needs: Sequence[str]) -> None:
-    deadline, why = time.monotonic() + seconds, "not asked yet"
+    deadline, why = time.monotonic() + seconds, "it was not asked yet"
     with Client(url, service=name, timeout=5.0) as client:
         while time.monotonic() < deadline:
             if process.poll() is not None:

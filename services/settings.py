@@ -1,71 +1,113 @@
-"""Settings: the only place that reads environment variables (``HEADWATER_…``)."""
+"""The settings of every command and service. This is the only module that reads environment variables."""
 
+import difflib
 import os
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 if TYPE_CHECKING:
     from embedder.media import Limits
 
+PREFIX = "HEADWATER_"
+"""Prefix of the environment variable of every setting: `store` is read from ``HEADWATER_STORE``."""
+
 MAX_PIXELS_POSSIBLE = 178_956_970
-"""Pillow's own hard limit against decompression bombs; ours can only be lower."""
+"""Limit at which Pillow itself refuses an image as a decompression bomb. `max_pixels` can only be lower."""
 
 
 class Settings(BaseSettings):
-    """Every setting, its default and its unit. A command-line option wins over the environment."""
+    """Every setting, its default and its unit. A command-line option takes precedence over the environment."""
 
-    model_config = SettingsConfigDict(env_prefix="HEADWATER_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
-    store: str = Field("./headwater.db", description="LanceDB URI of the feature store; empty: no store")
-    heads: Path = Field(Path("heads"), description="Folder of trained heads")
-    adapters: Path = Field(Path("adapters"), description="Folder of the adapters of derived encoders")
-    clusters: Path = Field(Path("clusters"), description="Folder of clusterings and their reports")
+    store: str = Field(
+        "./headwater.db", description="Feature store: a folder or any LanceDB URI (`s3://…`); empty for no store"
+    )
+    heads: Path = Field(Path("heads"), description="Folder of the trained heads")
+    adapters: Path = Field(
+        Path("adapters"), description="Folder of the adapters that `adapt` and `condense` write: each makes an encoder"
+    )
+    clusters: Path = Field(Path("clusters"), description="Folder of the clusterings and their reports")
     cache: Path = Field(
         Path(os.path.expanduser("~/.cache/headwater")),
-        description="Folder of converted models; safe to delete",
+        description="Folder of converted models and measured speeds; everything in it is made again when it is missing",
     )
     encoders: Annotated[tuple[str, ...], NoDecode] = Field(
         ("lite0", "melstat"), description="Encoders that the embedding service loads, separated by commas"
     )
     backend: str = Field(
-        "auto", description="auto, torch or openvino, with a device and precision if wanted: torch-cuda-bf16"
+        "auto",
+        description="Engine that runs the encoders: auto, torch or openvino; optionally with a device and a precision, "
+        "as in torch-cuda-bf16",
     )
-    ray_address: str = Field("", description="Ray cluster of --engine ray: host:port or auto; empty: this machine")
-    host: str = Field("127.0.0.1", description="Address to listen on; loopback unless told otherwise")
+    ray_address: str = Field(
+        "", description="Ray cluster of jobs with --engine ray: host:port or auto; empty to start one on this machine"
+    )
+    host: str = Field("127.0.0.1", description="Address on which the services listen; the default is loopback only")
     embedding_port: int = Field(8000, ge=0, le=65535, description="Port of the embedding service")
     classification_port: int = Field(8001, ge=0, le=65535, description="Port of the classification service")
     embedding_url: str = Field(
-        "http://127.0.0.1:8000", description="Where the classification service finds the embedding service"
+        "http://127.0.0.1:8000", description="URL at which the classification service finds the embedding service"
     )
-    embedding_timeout: float = Field(30.0, gt=0, description="Seconds to wait for the embedding service")
-    max_body_bytes: int = Field(64 * 2**20, gt=0, description="Largest request body, bytes")
-    max_items: int = Field(256, gt=0, description="Most images, texts, ids or vectors in one request")
+    embedding_timeout: float = Field(
+        30.0, gt=0, description="Seconds that the classification service waits for the embedding service"
+    )
+    max_body_bytes: int = Field(64 * 2**20, gt=0, description="Largest body of a request, in bytes")
+    max_items: int = Field(256, gt=0, description="Largest number of images, texts, ids or vectors in one request")
     max_pixels: int = Field(
-        64_000_000, gt=0, le=MAX_PIXELS_POSSIBLE, description="Largest image, width × height, before decoding"
+        64_000_000,
+        gt=0,
+        le=MAX_PIXELS_POSSIBLE,
+        description="Largest image or video frame, width × height; larger ones are refused before they are decoded",
     )
-    max_seconds: float = Field(600.0, gt=0, description="Longest sound or video that is decoded, seconds")
+    max_seconds: float = Field(600.0, gt=0, description="Longest sound or video that is decoded, in seconds")
     scale_jpegs: bool = Field(
-        True, description="Decode large JPEGs at a fraction of their size, for encoders whose vectors stay the same"
+        True,
+        description="Decode large JPEGs at a fraction of their size, which is faster; used only for encoders whose "
+        "vectors stay the same",
     )
-    max_batch: int = Field(32, gt=0, description="Most items in one pass of the model")
-    max_queue: int = Field(512, gt=0, description="Most items waiting for an encoder; beyond: 503")
+    max_batch: int = Field(32, gt=0, description="Largest number of items in one pass of an encoder")
+    max_queue: int = Field(
+        512, gt=0, description="Largest number of items that wait for one encoder; the service answers 503 beyond it"
+    )
     accept_noncommercial: bool = Field(
-        False, description="Your use is not commercial: encoders whose weights allow no other (ImageBind) may run"
+        False,
+        description="True declares that your use is not commercial, which the licence of some weights (ImageBind) asks",
     )
-    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
+        "INFO", description="Least severe level of the log lines that are written: DEBUG, INFO, WARNING or ERROR"
+    )
 
     @property
     def loading(self) -> dict[str, Any]:
-        """Arguments of `embedder.registry.load`, good in any folder: workers on a cluster have their own."""
+        """Arguments of `embedder.registry.load`. Paths are absolute, because Ray workers run in another folder."""
         return {
             "backend": self.backend,
             "cache_dir": self.cache.absolute(),
             "adapters": self.adapters.absolute(),
             "accept_noncommercial": self.accept_noncommercial,
         }
+
+    @property
+    def limits(self) -> "Limits":
+        """Limits on the files that are decoded."""
+        from embedder.media import Limits
+
+        return Limits(self.max_pixels, self.max_seconds, self.scale_jpegs)
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment of a child process: this process's own, with these settings in place of its."""
+        values = {name: ",".join(value) if isinstance(value, tuple) else str(value) for name, value in self}
+        return dict(os.environ) | {variable(name): value for name, value in values.items()}
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _in_capitals(cls, level: object) -> object:
+        return level.upper() if isinstance(level, str) else level
 
     @model_validator(mode="before")
     @classmethod
@@ -84,14 +126,28 @@ class Settings(BaseSettings):
             )
         return self
 
-    @property
-    def limits(self) -> "Limits":
-        """Of what is decoded."""
-        from embedder.media import Limits
 
-        return Limits(self.max_pixels, self.max_seconds, self.scale_jpegs)
+def variable(name: str) -> str:
+    """Return the environment variable of the setting `name`."""
+    return PREFIX + name.upper()
 
-    def environment(self) -> dict[str, str]:
-        """These settings as environment variables, for a child process: under what this process was given."""
-        values = {name: ",".join(value) if isinstance(value, tuple) else str(value) for name, value in self}
-        return dict(os.environ) | {f"HEADWATER_{name.upper()}": value for name, value in values.items()}
+
+def unknown_variables(names: Iterable[str] | None = None) -> list[str]:
+    """Return a warning for each environment variable that has the prefix but is no setting.
+
+    A warning and not an error, because other programs may use the prefix too.
+
+    Args:
+        names: names of environment variables; those of this process if None.
+    """
+    own = (name for name in (os.environ if names is None else names) if name.upper().startswith(PREFIX))
+    return [_warning(name) for name in sorted(own) if _setting(name) not in Settings.model_fields]
+
+
+def _warning(name: str) -> str:
+    near = difflib.get_close_matches(_setting(name), Settings.model_fields, n=1)
+    return f"{name} is not a setting; " + (f"did you mean {variable(near[0])}?" if near else "it is ignored")
+
+
+def _setting(variable: str) -> str:
+    return variable[len(PREFIX) :].lower()

@@ -1,7 +1,6 @@
 """The CPU engine: modules converted to OpenVINO once, cached on disk, compiled for one row, for many, and for any."""
 
 import hashlib
-import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
+from embedder import cpus
 from embedder.encoder import Graph, Run
 from embedder.engines import plan as streams
 from embedder.engines.cache import Cache
@@ -87,7 +87,7 @@ class _Compiled:
     def _plan(self, sample: Sequence[NDArray[Any]]) -> streams.Plan:
         if any(-1 in port.shape for port in self._graph.ports):
             return streams.PLAIN  # what is fastest for rows of this length says little of others
-        threads = int(self._config.get("INFERENCE_NUM_THREADS") or _cores())
+        threads = int(self._config.get("INFERENCE_NUM_THREADS") or cpus.usable())
 
         def measure(folder: Path) -> None:
             plan = streams.choose(threads, lambda plan: partial(self._side_by_side(plan), sample))
@@ -114,11 +114,6 @@ class _Compiled:
         model = self._core.read_model(self._path)
         model.reshape({i: [size, *port.shape] for i, port in enumerate(self._graph.ports)})
         return self._core.compile_model(model, "CPU", self._config | (more or {}))
-
-
-def _cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _key(graph: Graph) -> str:

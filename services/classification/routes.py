@@ -17,8 +17,15 @@ from services.classification.answers import Options, answer
 from services.classification.readiness import Capability
 from services.classification.state import ClassificationService
 from services.classification.texts import parse_labels
-from services.web.schemas import AliasRequest, ClassifyBody, ClassifyResponse, HeadsResponse, SearchResponse
-from services.web.uploads import MULTIPART_BODY, READ_AS, check_count, read_uploads
+from services.web.schemas import (
+    AliasRequest,
+    ClassifyBody,
+    ClassifyResponse,
+    HeadsResponse,
+    SearchResponse,
+    inline_schema,
+)
+from services.web.uploads import JSON, MULTIPART_BODY, READ_AS, check_count, media_type, read_uploads
 from services.web.wire import decode_base64
 
 router = APIRouter()
@@ -43,7 +50,7 @@ HowMany = Annotated[int, Query(ge=1, le=1000)]
     summary="Answers of one or more heads for images or sounds (multipart), or for images, ids or vectors as JSON",
     openapi_extra={
         "requestBody": {
-            "content": MULTIPART_BODY | {"application/json": {"schema": ClassifyBody.model_json_schema()}},
+            "content": MULTIPART_BODY | {"application/json": {"schema": inline_schema(ClassifyBody)}},
             "required": True,
         }
     },
@@ -140,7 +147,7 @@ async def _vectors(
     all_steps: bool,
 ) -> vectors.Columns:
     limit = service.settings.max_items
-    if not request.headers.get("content-type", "").startswith("application/json"):
+    if media_type(request) != JSON:
         uploads = await read_uploads(request, limit, modality)
         return await media.of_media(service, uploads, heads, all_steps=all_steps)
     body = _parse_body(await request.body())

@@ -1,6 +1,5 @@
 """Commands that fill the store: ingest, backfill, export, import."""
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import embedder.cpus
 from services.cli import output
 from services.cli.output import (
     AcceptOption,
@@ -100,7 +100,7 @@ def backfill(
     )
     opened = Store.open(settings.store, must_exist=True)
     model = registry.load(encoder, **settings.loading)
-    run: Callable[..., job.Progress] = partial(job.backfill, opened, model, threads=os.cpu_count() or 1)
+    run: Callable[..., job.Progress] = partial(job.backfill, opened, model, threads=embedder.cpus.usable())
     if engine is Engine.RAY:
         if profile:
             raise typer.BadParameter("--profile tells of the local engine; leave out --engine ray")

@@ -1,6 +1,5 @@
 """`headwater demo`: the main job on 2,624 real photos, from bytes to served answers."""
 
-import os
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -8,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from embedder import cpus
 from services.cli import demo_photos as data
 from services.cli import output
 from services.settings import Settings
@@ -60,7 +60,7 @@ def _fill(settings: Settings, cells: list[data.Cell]) -> None:
         filled = backfill(
             store,
             encoder,
-            threads=os.cpu_count() or 1,
+            threads=cpus.usable(),
             on_progress=lambda now: bar(now.done, now.total, f"{now.items_per_second:.0f} images/s"),
         )
     output.out.print(

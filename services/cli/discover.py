@@ -2,13 +2,13 @@
 
 import json
 import math
-import os
 import time
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
 
+from embedder import cpus
 from services.cli import output
 from services.cli.output import AcceptOption, BackendOption, EncoderOption, JsonOption, StoreOption
 
@@ -149,7 +149,7 @@ def condense(
             parent,
             wanted,
             settings.adapters,
-            threads=os.cpu_count() or 1,
+            threads=cpus.usable(),
             limits=settings.limits,
             on_progress=lambda step: bar(*step),
         )

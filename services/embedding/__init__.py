@@ -1,4 +1,4 @@
-"""The embedding service (torch): images and texts in, frozen vectors out, and into the store."""
+"""The embedding service (with torch): turns images, sounds, videos and texts into frozen vectors, and stores them."""
 
 from fastapi import FastAPI
 
@@ -7,6 +7,9 @@ from services.embedding.state import EmbeddingService
 from services.settings import Settings
 from services.web.app import make_app
 
+DESCRIPTION = "Turns images, sounds, videos and texts into vectors. The encoders are frozen: they never change."
+
 
 def create_app(settings: Settings) -> FastAPI:
-    return make_app(EmbeddingService(settings), router, "Headwater embedding", "Frozen vectors of images and texts.")
+    """Return the app of the embedding service."""
+    return make_app(EmbeddingService(settings), router, "Headwater embedding", DESCRIPTION)

@@ -1,4 +1,4 @@
-"""The embedding service's endpoints. No `try` here: `services.web.middleware` maps every error in one table."""
+"""The endpoints of the embedding service. They raise; `services.web.errors` has the table of what is answered then."""
 
 import base64
 import math
@@ -24,7 +24,7 @@ from services.web.schemas import (
     OpenAIResponse,
 )
 from services.web.uploads import MULTIPART_BODY, READ_AS, check_count, read_uploads
-from services.web.wire import ARROW_STREAM, Vectored, VectoredBatch, decode_base64, to_arrow
+from services.web.wire import ARROW_STREAM, Vectored, VectoredBatch, decode_base64, is_data_uri, to_arrow
 
 router = APIRouter(prefix="/v1")
 
@@ -35,7 +35,15 @@ async def _service(request: Request) -> EmbeddingService:
 
 
 Service = Annotated[EmbeddingService, Depends(_service)]
-EncoderName = Annotated[str, Query(description="name or fingerprint of a loaded encoder")]
+EncoderName = Annotated[str, Query(description="Name or fingerprint of a loaded encoder.")]
+SPLIT = (
+    "Split of the files: train, val, test, or ood for out-of-distribution files, which belong to none of the task's "
+    "classes. Without it, a hash of each file chooses train, val or test."
+)
+TOKENS = (
+    "Answer all tokens of each image, one after the other, and not its vector. Tokens are the vectors that the encoder "
+    "has for the parts of an image. Arrow only."
+)
 ReadAs = Annotated[Modality | None, Query(description=READ_AS)]
 
 
@@ -57,7 +65,7 @@ async def list_encoders(service: Service) -> list[EncoderInfo]:
 
 @router.post(
     "/embed",
-    summary="Vectors of the files sent as multipart; Arrow when asked for by Accept",
+    summary="Embed the files of a multipart request; the answer is JSON, or Arrow if Accept asks for it",
     response_model=EmbedResponse,
     openapi_extra={"requestBody": {"content": MULTIPART_BODY, "required": True}},
     responses={200: {"content": {ARROW_STREAM: {}}}},
@@ -66,17 +74,19 @@ async def embed(
     request: Request,
     service: Service,
     encoder: EncoderName = "lite0",
-    tokens: Annotated[bool, Query(description="all tokens of an image one after the other; Arrow only")] = False,
+    tokens: Annotated[bool, Query(description=TOKENS)] = False,
     modality: ReadAs = None,
 ) -> Response:
-    worker, arrow = service.worker(encoder), ARROW_STREAM in request.headers.get("accept", "")
+    worker, arrow = service.worker(encoder), ARROW_STREAM in request.headers.get("accept", "").lower()
+    width = math.prod(worker.require_tokens()) if tokens else worker.encoder.spec.dim
     if tokens and not arrow:
-        raise BadRequest(f"tokens are {worker.encoder.spec.tokens} numbers an image: send Accept: {ARROW_STREAM}")
+        raise BadRequest(
+            f"the tokens of an image are {width:,} numbers, too many for JSON: send Accept: {ARROW_STREAM}"
+        )
     items = await worker.embed_files(await read_uploads(request, service.settings.max_items, modality), tokens=tokens)
     spec = worker.encoder.spec
     batch = VectoredBatch(worker.encoder.name, spec.fingerprint, items)
     if arrow:
-        width = math.prod(spec.tokens) if tokens and spec.tokens else spec.dim
         return Response(to_arrow(batch, width), media_type=ARROW_STREAM)
     answer = EmbedResponse(
         encoder=batch.encoder, fingerprint=batch.fingerprint, items=[_as_json(item) for item in items]
@@ -84,15 +94,15 @@ async def embed(
     return Response(answer.model_dump_json(exclude_none=True), media_type="application/json")
 
 
-@router.post("/embeddings", summary="OpenAI's embeddings request: texts, or images as data URIs")
+@router.post("/embeddings", summary="Embed texts, or files as data URIs; request and answer as in OpenAI's API")
 async def openai_embeddings(body: OpenAIRequest, service: Service) -> OpenAIResponse:
     worker = service.worker(body.model)
     inputs = [body.input] if isinstance(body.input, str) else body.input
     check_count(len(inputs), service.settings.max_items)
-    images = [text.startswith("data:") for text in inputs]
-    if any(images) and not all(images):
+    files = [is_data_uri(text) for text in inputs]
+    if any(files) and not all(files):
         raise BadRequest("texts and data URIs in one input; send them in separate requests")
-    if images[0]:
+    if files[0]:
         items = await worker.embed_files([decode_base64(uri) for uri in inputs])
     else:
         items = [Vectored(None, None, vector) for vector in await worker.embed_texts(inputs)]
@@ -102,16 +112,18 @@ async def openai_embeddings(body: OpenAIRequest, service: Service) -> OpenAIResp
 
 @router.post(
     "/assets",
-    summary="Store the files sent as multipart, with labels, and embed them",
+    summary="Store the files of a multipart request with their labels, and embed them",
     openapi_extra={"requestBody": {"content": MULTIPART_BODY, "required": True}},
 )
 async def add_assets(
     request: Request,
     service: Service,
     encoder: EncoderName = "lite0",
-    task: Annotated[str | None, Query(description="task that the labels belong to")] = None,
-    label: Annotated[list[str] | None, Query(description="labels of every file sent")] = None,
-    split: Annotated[str | None, Query(description="train, val, test or ood; else by hash of the id")] = None,
+    task: Annotated[str | None, Query(description="Task that the labels belong to.")] = None,
+    label: Annotated[
+        list[str] | None, Query(description="Labels of every file of the request; repeat for more.")
+    ] = None,
+    split: Annotated[str | None, Query(description=SPLIT)] = None,
     modality: ReadAs = None,
 ) -> AssetsResponse:
     if bool(label) != bool(task):
@@ -122,17 +134,19 @@ async def add_assets(
     return await store_uploads(store, worker, uploads, Labelling(task, tuple(label or ()), split))
 
 
-@router.post("/backfills", status_code=202, summary="Embed every stored asset that lacks a vector")
+@router.post(
+    "/backfills", status_code=202, summary="Start to embed every stored asset that has no vector of this encoder yet"
+)
 async def start_backfill(body: BackfillRequest, service: Service) -> BackfillStatus:
     encoder = service.worker(body.encoder).encoder
     store = await run_in_threadpool(service.writable_store, encoder)
     options = body.model_dump(exclude={"encoder"}) | {"limits": service.settings.limits}
-    return service.jobs.start(encoder.name, lambda report: backfill(store, encoder, on_progress=report, **options))
+    return service.backfills.start(encoder.name, lambda report: backfill(store, encoder, on_progress=report, **options))
 
 
 @router.get("/backfills/{job_id}", summary="Progress of a backfill")
 async def read_backfill(job_id: str, service: Service) -> BackfillStatus:
-    return service.jobs.status(job_id)
+    return service.backfills.status(job_id)
 
 
 def _as_json(item: Vectored) -> EmbeddedItem:

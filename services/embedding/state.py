@@ -1,8 +1,7 @@
-"""What the embedding service holds: its encoders, each with a queue, the store if there is one, backfills."""
+"""The state of the embedding service: its encoders with their queues, its backfills, and the store if there is one."""
 
 import asyncio
 import logging
-import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -10,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 
-from embedder import probe, registry
+from embedder import cpus, probe, registry
 from embedder.encoder import Encoder
 from embedder.errors import UnknownEncoder
-from services.embedding.jobs import BackfillJobs
+from services.embedding.backfills import Backfills
 from services.embedding.worker import EncoderWorker
 from services.jobs.backfill.local import open_features
 from services.settings import Settings
@@ -25,13 +24,13 @@ log = logging.getLogger("headwater.embedding")
 
 
 class EmbeddingService(Service):
-    """Encoders load in the background: until they have, the service is live but not ready, and says so."""
+    """The encoders, each with a queue. They load in the background; until then the service is live but not ready."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self.threads = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decode")
+        self.threads = ThreadPoolExecutor(cpus.usable(), thread_name_prefix="decode")
         self.workers: dict[str, EncoderWorker] = {}
-        self.jobs = BackfillJobs()
+        self.backfills = Backfills()
         self._writable: set[str] = set()
         self._failure: str | None = None
         self._loading: asyncio.Task[None] | None = None
@@ -43,7 +42,7 @@ class EmbeddingService(Service):
         if self._loading:
             self._loading.cancel()
         await asyncio.gather(*(worker.stop() for worker in self.workers.values()))
-        self.jobs.stop()
+        await run_in_threadpool(self.backfills.stop)
         self.threads.shutdown(cancel_futures=True)
 
     async def ready(self) -> tuple[bool, dict[str, Any]]:
@@ -51,14 +50,14 @@ class EmbeddingService(Service):
         return loaded, {"encoders": sorted(self.workers), "failure": self._failure}
 
     def worker(self, name: str) -> EncoderWorker:
-        """By name or fingerprint. Raises UnknownEncoder with the names that are loaded."""
+        """Return the worker of an encoder, by name or fingerprint. Raises UnknownEncoder with the loaded names."""
         for worker in self.workers.values():
             if name in (worker.encoder.name, worker.encoder.spec.fingerprint):
                 return worker
         raise UnknownEncoder(name, sorted(self.workers))
 
     def writable_store(self, encoder: Encoder) -> Store:
-        """The store, after `encoder` has passed the probe of its table. Raises ProbeMismatch."""
+        """Return the store, after `encoder` has passed the probe of its table. Raises ProbeMismatch, StoreError."""
         store = self.store()
         if encoder.spec.fingerprint not in self._writable:
             open_features(store, encoder)
@@ -71,7 +70,7 @@ class EmbeddingService(Service):
                 await self._load(name)
         except Exception as error:
             self._failure = f"{type(error).__name__}: {error}"
-            log.exception("an encoder can't be loaded")
+            log.exception("an encoder cannot be loaded")
 
     async def _load(self, name: str) -> None:
         encoder = await run_in_threadpool(self._load_and_probe, name)
@@ -83,7 +82,7 @@ class EmbeddingService(Service):
         log.info("encoder ready", extra={"encoder": name, "backend": encoder.backend})
 
     def _load_and_probe(self, name: str) -> Encoder:
-        """Embeds the probe: a first real inference, and the proof that the vectors are those of the table."""
+        """Return the encoder, after it has embedded the probe and its vectors agree with those of its table."""
         encoder = registry.load(name, **self.settings.loading)
         stored = self._stored_probe(encoder)
         probe.check(encoder, encoder.reference_probe() if stored is None else stored)
@@ -91,13 +90,14 @@ class EmbeddingService(Service):
         return encoder
 
     def _warm_up(self, encoder: Encoder) -> None:
-        """A full batch of pictures: engines compile for one, and measure, which is not for the first busy second."""
+        """Embed one full batch of images: engines compile and measure at the first batch, which takes seconds."""
         if "image" in encoder.spec.modalities:
             pixels = encoder.prepare(probe.images()[0])
             encoder.embed(np.broadcast_to(pixels, (self.settings.max_batch, *pixels.shape)).copy())
 
     def _stored_probe(self, encoder: Encoder) -> NDArray[np.float32] | None:
+        """Return the probe's vectors in the store; None if there is no store, or no table of this encoder."""
         try:
             return self.store().features(encoder.spec.fingerprint).probe
-        except (StoreError, UnknownFeatures):  # no table to agree with yet
+        except (StoreError, UnknownFeatures):
             return None

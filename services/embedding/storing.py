@@ -1,4 +1,4 @@
-"""Files that are sent to be kept: stored with their labels, and embedded at once."""
+"""Stores the files of a request with their labels and their vectors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from store import Label, Store
 
 @dataclass(frozen=True, slots=True)
 class Labelling:
-    """What the files of one request are labelled with; no task, no labels."""
+    """The labels that every file of one request gets. `task` is None if the request has no labels."""
 
     task: str | None
     labels: tuple[str, ...]
@@ -25,7 +25,10 @@ class Labelling:
 async def store_uploads(
     store: Store, worker: EncoderWorker, uploads: Sequence[Upload], labelling: Labelling
 ) -> AssetsResponse:
-    """Embeds first, so that nothing is stored that the encoder does not take; answers when everything is written."""
+    """Embed the files, store those that the encoder could embed, and answer when everything is written.
+
+    Raises BadSplit or BadLabels, before anything is stored.
+    """
     items = await worker.embed_files(uploads)
     good = [(upload, item) for upload, item in zip(uploads, items, strict=True) if item.vector is not None]
     new, known = await run_in_threadpool(_write, store, worker.encoder.spec.fingerprint, good, labelling)
@@ -36,14 +39,15 @@ async def store_uploads(
 def _write(
     store: Store, fingerprint: str, good: Sequence[tuple[Upload, Vectored]], labelling: Labelling
 ) -> tuple[int, int]:
+    """Return the number of assets that are new, and that were stored before."""
     if not good:
         return 0, 0
     assets = [to_asset(upload.data, upload.name or "upload", upload.modality) for upload, _ in good]
-    added = store.assets.add(assets)
-    if labelling.task is not None:
+    if labelling.task is not None:  # first, because the store may refuse labels and a split
         labels, split = list(labelling.labels), labelling.split
         rows = [Label(id=asset.id, labels=labels, split=split, source="http") for asset in assets]
         store.labels.put(labelling.task, rows)
+    added = store.assets.add(assets)
     vectors = np.stack([item.vector for _, item in good if item.vector is not None])
     store.features(fingerprint).put([asset.id for asset in assets], vectors)
     return added.new, added.known

@@ -1,4 +1,4 @@
-"""An encoder at work inside a service: bytes are decoded on threads, then wait for the model in one queue."""
+"""Runs an encoder inside a service: threads decode the files, one queue for each modality feeds the encoder."""
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
@@ -15,9 +15,9 @@ from embedder.encoder import Encoder, require_modality
 from embedder.errors import BadMedia, QueueFull
 from embedder.media import Limits, decode, guess
 from embedder.spec import Modality
+from services.web.error_answers import problem
 from services.web.errors import BadRequest
 from services.web.metrics import Metrics
-from services.web.middleware import problem
 from services.web.wire import Upload, Vectored
 
 Prepared = NDArray[Any]
@@ -25,13 +25,17 @@ Vector = NDArray[np.float32]
 
 
 class EncoderWorker:
-    """Turns uploads and texts into vectors, one model pass for as many of a modality as are waiting.
+    """Turns uploads and texts into vectors. One pass of the encoder takes all waiting items of a modality.
 
-    Files are decoded before the queue, so a corrupt one fails alone. What is being decoded counts as
-    waiting: a flood is turned away before it costs memory.
+    Files are decoded before they enter the queue, so a corrupt file fails alone. Files that are being decoded count as
+    waiting, so that too many requests are refused before they cost memory.
 
     Args:
-        short_side: pixels that are enough of a large JPEG, see `embedder.probe.jpeg_side`.
+        threads: pool that decodes; shared by all encoders of a service.
+        max_batch: largest number of items in one pass.
+        max_queue: largest number of files that are decoded or wait.
+        short_side: length in pixels of the shorter side that a large JPEG is decoded to, see
+            `embedder.probe.jpeg_side`; None to decode it whole.
     """
 
     def __init__(
@@ -50,12 +54,12 @@ class EncoderWorker:
         self._max_queue, self._limits, self._short_side = max_queue, limits, short_side
         self._pending = 0
         limited = {"max_batch": max_batch, "max_queue": max_queue}
-        self._files: dict[Modality, Batcher[Prepared, Vector]] = {
+        self._file_queues: dict[Modality, Batcher[Prepared, Vector]] = {
             modality: Batcher(partial(self._run, modality), observe=metrics.stage, **limited)
             for modality in encoder.spec.modalities
         }
-        self._tokens: Batcher[Prepared, Vector] = Batcher(self._run_tokens, observe=metrics.stage, **limited)
-        self._texts: Batcher[str, Vector] = Batcher(self._run_texts, observe=metrics.stage, **limited)
+        self._token_queue: Batcher[Prepared, Vector] = Batcher(self._run_tokens, observe=metrics.stage, **limited)
+        self._text_queue: Batcher[str, Vector] = Batcher(self._run_texts, observe=metrics.stage, **limited)
         metrics.queue_depth(encoder.name, lambda: self._pending)
 
     async def start(self) -> None:
@@ -66,15 +70,17 @@ class EncoderWorker:
 
     @property
     def _batchers(self) -> "list[Batcher[Any, Vector]]":
-        return [*self._files.values(), self._tokens, self._texts]
+        return [*self._file_queues.values(), self._token_queue, self._text_queue]
 
     async def embed_files(self, uploads: Sequence[Upload], *, tokens: bool = False) -> list[Vectored]:
-        """A vector, or all tokens one after the other (P · F,), or a problem for every upload, in order.
+        """Return one item for each upload, in order: its (d,) vector, all its tokens as (P · F,), or its problem.
 
-        Raises QueueFull at once when there is no room; BadRequest for tokens of an encoder that gives none.
+        Raises:
+            QueueFull: there is no room for all of them.
+            BadRequest: tokens are asked of an encoder that has none.
         """
-        if tokens and self.encoder.spec.tokens is None:
-            raise BadRequest(f"encoder {self.encoder.name} gives no tokens")
+        if tokens:
+            self.require_tokens()
         if self._pending + len(uploads) > self._max_queue:
             raise QueueFull(
                 f"{self._pending} items wait for encoder {self.encoder.name}, {len(uploads)} more do not fit "
@@ -83,64 +89,75 @@ class EncoderWorker:
             )
         self._pending += len(uploads)
         try:
-            return await self._embed(uploads, {"image": self._tokens} if tokens else self._files)
+            return await self._embed(uploads, {"image": self._token_queue} if tokens else self._file_queues)
         finally:
             self._pending -= len(uploads)
 
+    def require_tokens(self) -> tuple[int, int]:
+        """Return the number of tokens of an image and their width (P, F). Raises BadRequest if there are none."""
+        if self.encoder.spec.tokens is None:
+            raise BadRequest(f"encoder {self.encoder.name} has no tokens; leave tokens out, or name another encoder")
+        return self.encoder.spec.tokens
+
     async def embed_texts(self, texts: Sequence[str]) -> list[Vector]:
-        """A vector for every text. Raises QueueFull; BadRequest when the encoder takes no text."""
+        """Return a vector for each text. Raises QueueFull, and BadRequest if the encoder takes no text."""
         if self.encoder.spec.text is None:
-            raise BadRequest(f"encoder {self.encoder.name} takes no text; use one with a text side, e.g. lite0")
-        vectors = await self._texts.submit(texts)
+            raise BadRequest(f"encoder {self.encoder.name} takes no text; name one that does, such as lite0")
+        vectors = await self._text_queue.submit(texts)
         for _ in texts:
             self._metrics.item("ok")
         return vectors
 
     async def _embed(
-        self, uploads: Sequence[Upload], batchers: Mapping[Modality, Batcher[Prepared, Vector]]
+        self, uploads: Sequence[Upload], queues: Mapping[Modality, Batcher[Prepared, Vector]]
     ) -> list[Vectored]:
+        """Decode every upload, then embed the decoded files of each modality in its own queue."""
         loop = asyncio.get_running_loop()
-        items = await asyncio.gather(
-            *(loop.run_in_executor(self._threads, self._decode, upload, batchers.keys()) for upload in uploads)
+        decoded = await asyncio.gather(
+            *(loop.run_in_executor(self._threads, self._decode, upload, queues.keys()) for upload in uploads)
         )
         await asyncio.gather(
             *(
-                self._fill(batcher, [item for item in items if item.modality == modality])
-                for modality, batcher in batchers.items()
+                self._fill(queue, [file for file in decoded if file.modality == modality])
+                for modality, queue in queues.items()
             )
         )
-        for item in items:
-            self._metrics.item(item.done.error.code if item.done.error else "ok")
-        return [item.done for item in items]
+        for file in decoded:
+            self._metrics.item(file.answer.error.code if file.answer.error else "ok")
+        return [file.answer for file in decoded]
 
     @staticmethod
-    async def _fill(batcher: Batcher[Prepared, Vector], items: Sequence["_Decoded"]) -> None:
-        vectors = await batcher.submit([item.prepared for item in items])
-        for item, vector in zip(items, vectors, strict=True):
-            item.done = replace(item.done, vector=vector)
+    async def _fill(queue: Batcher[Prepared, Vector], decoded: Sequence["_Decoded"]) -> None:
+        """Put the vectors of the files into their answers."""
+        vectors = await queue.submit([file.prepared for file in decoded])
+        for file, vector in zip(decoded, vectors, strict=True):
+            file.answer = replace(file.answer, vector=vector)
 
     def _decode(self, upload: Upload, takes: Collection[Modality]) -> "_Decoded":
-        item = _Decoded(Vectored(upload.id, upload.name, error=upload.error))
+        """Return the input of the encoder, or the problem; `takes` are the modalities that have a queue."""
+        file = _Decoded(Vectored(upload.id, upload.name, error=upload.error))
         if upload.error:
-            return item
+            return file
         try:
             with self._metrics.timed("decode"):
                 modality = require_modality(self.encoder.name, self.encoder.spec, upload.modality or guess(upload.data))
                 if modality not in takes:
-                    raise BadMedia("wrong_modality", f"{self.encoder.name} gives no tokens of {modality}")
+                    raise BadMedia(
+                        "wrong_modality", f"{self.encoder.name} has tokens of images only, this is {modality}"
+                    )
                 media = decode(upload.data, modality, self._limits, self._short_side)
-                item.prepared = self.encoder.prepare(media)
-                item.modality = modality
+                file.prepared = self.encoder.prepare(media)
+                file.modality = modality
         except BadMedia as error:
-            item.done = replace(item.done, error=problem(error))
-        return item
+            file.answer = replace(file.answer, error=problem(error))
+        return file
 
     def _run(self, modality: Modality, inputs: list[Prepared]) -> Sequence[Vector]:
         return list(self.encoder.embed(np.stack(inputs), modality=modality).vectors)
 
     def _run_tokens(self, pixels: list[Prepared]) -> Sequence[Vector]:
         tokens = self.encoder.embed(np.stack(pixels), tokens=True).tokens
-        assert tokens is not None  # noqa: S101  # asked for, of an encoder that gives them
+        assert tokens is not None  # noqa: S101  # `embed_files` has required them
         return list(tokens.reshape(len(pixels), -1).astype(np.float32))
 
     def _run_texts(self, texts: list[str]) -> Sequence[Vector]:
@@ -149,8 +166,8 @@ class EncoderWorker:
 
 @dataclass(slots=True)
 class _Decoded:
-    """One upload on its way: prepared for the model, of that modality, unless there is a problem."""
+    """One upload between decoding and embedding. Without a problem, `prepared` is the input of the encoder."""
 
-    done: Vectored
+    answer: Vectored
     modality: Modality | None = None
     prepared: Prepared = field(default_factory=lambda: np.empty(0))

@@ -1,1 +1,1 @@
-"""What both HTTP services share: the app, its middleware, errors, schemas, uploads and metrics."""
+"""The parts that both HTTP services have: the app, its middleware, errors, schemas, uploads and metrics."""

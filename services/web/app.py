@@ -1,20 +1,22 @@
-"""What both services are: state with a beginning and an end, and an app around it."""
+"""Builds the app of a service, and defines what both services have in common."""
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from starlette.exceptions import HTTPException
+from fastapi import APIRouter, FastAPI
+from starlette.middleware import Middleware
 
-from services.settings import Settings
-from services.web.errors import ERRORS, RemoteProblem
-from services.web.metrics import CONTENT_TYPE, Metrics
-from services.web.middleware import RequestScope, answer_error
+from services.settings import Settings, unknown_variables
+from services.web import docs_page, health
+from services.web.error_answers import ANSWERED, answer_error
+from services.web.metrics import Metrics
+from services.web.middleware import RequestScope
 from store import Store, StoreError
+
+log = logging.getLogger("headwater.settings")
 
 
 class Service(ABC):
@@ -26,18 +28,18 @@ class Service(ABC):
 
     @abstractmethod
     async def start(self) -> None:
-        """Begin; the service is live, and ready when `ready` says so."""
+        """Start the service. It is live from now on, and ready when `ready` says so."""
 
     @abstractmethod
     async def stop(self) -> None:
-        """Finish what is under way and let go of everything."""
+        """Finish the work under way and release everything that `start` took."""
 
     @abstractmethod
     async def ready(self) -> tuple[bool, dict[str, Any]]:
-        """Whether requests will be answered, and what there is to say about it."""
+        """Return True if requests will be answered, and the details that `/health/ready` shows."""
 
     def store(self) -> Store:
-        """The feature store, opened when it is first needed. Raises StoreError when none is set."""
+        """Return the feature store, opened at the first call. Raises StoreError if the settings name none."""
         if not self.settings.store:
             raise StoreError("this service has no store; start it with --store or set HEADWATER_STORE")
         if self._store is None:
@@ -48,34 +50,35 @@ class Service(ABC):
 def make_app(
     service: Service, router: APIRouter, title: str, description: str, *, ready: Callable[..., Any] | None = None
 ) -> FastAPI:
-    """The app of a service: its own endpoints, and health, metrics, request ids, limits and errors."""
+    """Return the app of `service`: its endpoints in `router`, and everything that both services have.
+
+    A request passes, from the outside in: the middleware, the handlers of exceptions, the endpoints.
+
+    Args:
+        ready: endpoint `/health/ready` of a service that takes parameters there; None for the one without.
+    """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        for warning in unknown_variables():
+            log.warning(warning)
         await service.start()
         yield
         await service.stop()
 
-    app = FastAPI(title=title, description=description, lifespan=lifespan)
+    app = FastAPI(
+        title=title,
+        description=description,
+        lifespan=lifespan,
+        middleware=[
+            Middleware(RequestScope, metrics=service.metrics, max_body_bytes=service.settings.max_body_bytes),
+        ],
+        exception_handlers=dict.fromkeys(ANSWERED, answer_error),
+        docs_url=None,  # FastAPI's own pages load their scripts from the internet
+        redoc_url=None,
+    )
     app.state.service = service
-    app.add_middleware(RequestScope, metrics=service.metrics, max_body_bytes=service.settings.max_body_bytes)
-    for kind in (*ERRORS, RemoteProblem, HTTPException, RequestValidationError):
-        app.add_exception_handler(kind, answer_error)
-
-    @app.get("/health/live", tags=["health"], summary="The process runs")
-    async def live() -> dict[str, str]:
-        return {"status": "live"}
-
-    async def is_ready() -> JSONResponse:
-        ok, details = await service.ready()
-        return JSONResponse({"ready": ok, **details}, status_code=200 if ok else 503)
-
-    summary = "Requests will be answered; 503 with the reason if not"
-    app.get("/health/ready", tags=["health"], summary=summary)(ready or is_ready)
-
-    @app.get("/metrics", tags=["health"], summary="Prometheus metrics", response_class=Response)
-    async def read_metrics() -> Response:
-        return Response(service.metrics.render(), media_type=CONTENT_TYPE)
-
+    app.include_router(health.make_router(ready))
     app.include_router(router)
+    docs_page.mount(app)
     return app

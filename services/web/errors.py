@@ -1,4 +1,33 @@
-"""What can go wrong between a client and a service, and the one table of what every error means over HTTP."""
+"""The exceptions of the services, and the one table that maps every exception to its HTTP status and code.
+
+The exceptions that a client can meet, with their statuses; `ERRORS` adds the codes. A class that is not in the table
+is answered as its nearest base class that is; without one, the answer is 500 `internal` and the log has the details.
+
+    embedder.errors
+    ├── BadMedia 422  (BadImage, BadSound, BadArray, BadVideo; the code is the reason that the exception carries)
+    ├── UnknownEncoder 404
+    ├── ProbeMismatch 409
+    └── QueueFull, BatcherStopped 503
+    store.errors
+    └── StoreError 503
+        ├── UnknownId, UnknownTask, UnknownFeatures 404
+        ├── FeaturesMismatch 409
+        └── AmbiguousFeatures, BadSplit, BadLabels, BadVectors 422
+    classifiers.errors
+    ├── UnknownHead, UnknownAlias, UnknownVersion 404
+    ├── WrongFingerprint 409
+    ├── BadName, BadVectors, UnknownCoverage, UnknownSets, NoOutlierScore, NoTexts 422
+    └── BadArtifact 503
+    services.web.errors
+    ├── UnknownBackfill 404
+    ├── BadRequest 422
+    ├── ServiceDown 502
+    ├── RemoteProblem  (the status and the code that the other service answered)
+    ├── TooLarge  (413; an HTTPException of the web framework)
+    └── ClusterProblem, WorkerFailed  (raised by jobs of the command line, never over HTTP)
+"""
+
+from starlette.exceptions import HTTPException
 
 import classifiers.errors as heads
 import embedder.errors as encoders
@@ -6,7 +35,7 @@ import store.errors as stored
 
 
 class ServiceDown(RuntimeError):
-    """A service that is needed for the answer does not answer."""
+    """The other service is needed for the answer and does not answer."""
 
     def __init__(self, service: str, url: str, why: str) -> None:
         super().__init__(f"the {service} service at {url} does not answer: {why}; start it, or set its URL")
@@ -14,7 +43,7 @@ class ServiceDown(RuntimeError):
 
 
 class RemoteProblem(RuntimeError):
-    """A service answered with an error of its own: `status` (HTTP), `code` and sentence are passed on."""
+    """The other service answered with an error. Its `status` (HTTP), `code` and message are passed on."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -22,22 +51,36 @@ class RemoteProblem(RuntimeError):
 
 
 class ClusterProblem(RuntimeError):
-    """A Ray cluster is not there, has no room for what is asked, or broke down."""
+    """A Ray cluster cannot be reached, has too few resources for the job, or broke down."""
 
 
 class WorkerFailed(RuntimeError):
-    """A worker on a Ray cluster could not do its part, for a reason that a user can mend."""
+    """A worker on a Ray cluster could not do its part, for a reason that the user can mend."""
 
 
 class BadRequest(ValueError):
-    """A request can't be understood: which part, and what is allowed."""
+    """The request cannot be understood. The message says which part, and what is allowed."""
 
 
 class UnknownBackfill(LookupError):
     """No backfill of this process has this id."""
 
     def __init__(self, job_id: str, known: list[str]) -> None:
-        super().__init__(f"no backfill {job_id!r} here; known: {', '.join(known) or 'none'} (a restart forgets them)")
+        super().__init__(
+            f"no backfill {job_id!r} in this process; known: {', '.join(known) or 'none'}. "
+            "The list starts anew when the service does"
+        )
+
+
+class TooLarge(HTTPException):
+    """A request passed a limit on its size while it was still being read.
+
+    An HTTPException, because FastAPI and Starlette turn every other exception into another error while they read a
+    body.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(status_code=413, detail=message)
 
 
 ERRORS: dict[type[Exception], tuple[int, str]] = {
@@ -70,14 +113,14 @@ ERRORS: dict[type[Exception], tuple[int, str]] = {
     ServiceDown: (502, "service_down"),
     BadRequest: (422, "bad_request"),
 }
-"""Every error that a client can meet: its status and its code. Anything else is a 500 without details."""
+"""Exception class → (HTTP status, code), for every exception that a client can meet."""
 
 HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
-"""Codes of the errors that the web framework raises by itself; of others: ``bad_request``."""
+"""HTTP status → code, for errors that the web framework raises itself. Every other status has ``bad_request``."""
 
 
 def status_and_code(error: Exception) -> tuple[int, str]:
-    """What `error` is over HTTP, by the nearest of its classes that the table knows."""
+    """Return the HTTP status and the code of `error`, by its nearest class that `ERRORS` contains."""
     if isinstance(error, RemoteProblem):
         return error.status, error.code
     status, code = next((ERRORS[kind] for kind in type(error).__mro__ if kind in ERRORS), (500, "internal"))

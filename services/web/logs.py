@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line on standard error, each with the id of the request it belongs to."""
+"""Structured logs: each line on standard error is one JSON object, with the id of its request if it has one."""
 
 import json
 import logging
@@ -12,7 +12,7 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 
 
 class JsonFormatter(logging.Formatter):
-    """What is passed as ``extra=`` becomes fields of the line."""
+    """Formats a record as one JSON object. The keys of ``extra=`` become fields of it."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -30,10 +30,10 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure(level: str = "INFO") -> None:
-    """Send every logger of the process through `JsonFormatter`. Call once, when a service starts."""
+    """Write the log lines of every logger as JSON, from `level` up. Called once, when a service starts."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(True)
-    for chatty in ("httpx", "httpcore"):
+    for chatty in ("httpx", "httpcore"):  # write a line for each request
         logging.getLogger(chatty).setLevel(logging.WARNING)

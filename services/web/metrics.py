@@ -1,4 +1,4 @@
-"""Prometheus metrics: the only module that knows prometheus_client."""
+"""The Prometheus metrics of a service. This is the only module that imports prometheus_client."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -16,13 +16,13 @@ from prometheus_client import (
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 STAGES = ("queue", "decode", "encode", "head")
-"""Where a request's time goes: waiting for the model, bytes → pixels, pixels → vectors, vectors → answers."""
+"""The steps of a request: waiting for the encoder, bytes → pixels, pixels → vectors, vectors → answers."""
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 class Metrics:
-    """The metrics of one service. Each instance has its own registry, so two apps can share a process."""
+    """The metrics of one service. Each instance has a registry of its own, so that two apps can share a process."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -41,43 +41,50 @@ class Metrics:
         )
         self._stage_seconds = Histogram(
             "headwater_stage_seconds",
-            "Seconds spent in one stage; queue and decode: an item, encode: a batch, head: a request",
+            "Seconds in one step: queue and decode for an item, encode for a batch, head for a request",
             ("stage",),
             buckets=_SECONDS,
             registry=self._registry,
         )
         self._items = Counter(
             "headwater_items_total",
-            "Images, texts and vectors by outcome: ok, or the code of the error",
+            "Files, texts and vectors by outcome: ok, or the code of the error",
             ("outcome",),
             registry=self._registry,
         )
         self._queue_depth = Gauge(
-            "headwater_queue_depth", "Items waiting for the encoder", ("encoder",), registry=self._registry
+            "headwater_queue_depth",
+            "Items that wait for the encoder, those being decoded included",
+            ("encoder",),
+            registry=self._registry,
         )
-        for stage in STAGES:  # a stage that has not run yet is shown as zero, not as missing
+        for stage in STAGES:  # shown as zero before the first request, and not missing
             self._stage_seconds.labels(stage)
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count one answered request."""
         self._requests.labels(method, route, str(status)).inc()
         self._request_seconds.labels(route).observe(seconds)
 
     def stage(self, stage: str, seconds: float) -> None:
+        """Add the time that one item, batch or request spent in `stage`."""
         self._stage_seconds.labels(stage).observe(seconds)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
+        """Add the time of the block to `stage`, unless the block raises."""
         start = time.perf_counter()
         yield
         self.stage(stage, time.perf_counter() - start)
 
     def item(self, outcome: str) -> None:
+        """Count one item with its outcome: "ok" or the code of its error."""
         self._items.labels(outcome).inc()
 
     def queue_depth(self, encoder: str, depth: Callable[[], int]) -> None:
-        """Show `depth()` as the number of items that wait for `encoder`, read when the metrics are."""
+        """Show `depth()` as the number of items that wait for `encoder`. It is called when the metrics are read."""
         self._queue_depth.labels(encoder).set_function(depth)
 
     def render(self) -> bytes:
-        """The text exposition format, as `GET /metrics` answers it."""
+        """Return all metrics in the text format of Prometheus."""
         return generate_latest(self._registry)

@@ -1,71 +1,32 @@
-"""Around every request: its id, its limits, its log line and, when it fails, its answer in one shape."""
+"""Surrounds every request with its id, the limit on its body, a log line and metrics."""
 
 import logging
-import math
 import re
 import time
 import uuid
 
-from fastapi import Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.web.errors import HTTP_CODES, status_and_code
+from services.web.error_answers import error_response
+from services.web.errors import TooLarge
 from services.web.logs import request_id
 from services.web.metrics import Metrics
-from services.web.schemas import ErrorBody, Problem
+from services.web.schemas import Problem
 
 log = logging.getLogger("headwater.http")
 
-RETRY_AFTER_SECONDS = 1
-
 CLIENT_GONE = 499
-"""The status in logs and metrics of a request whose client left before it was read: what nginx made customary."""
+"""Status in logs and metrics of a request whose client left before the request was read. nginx uses the same number."""
 
-
-class TooLarge(HTTPException):
-    """A limit on the size of a request was passed, while it was still being read.
-
-    An HTTPException, because FastAPI and Starlette let nothing else through while they read a body.
-    """
-
-    def __init__(self, message: str) -> None:
-        super().__init__(status_code=413, detail=message)
-
-
-def problem(error: Exception) -> Problem:
-    """What a client is told of `error`."""
-    return Problem(code=status_and_code(error)[1], message=str(error))
-
-
-def error_response(status: int, trouble: Problem, headers: dict[str, str] | None = None) -> JSONResponse:
-    body = ErrorBody.model_validate({"error": {**trouble.model_dump(), "request_id": request_id.get()}})
-    return JSONResponse(body.model_dump(), status_code=status, headers=headers)
-
-
-async def answer_error(_: Request, error: Exception) -> Response:
-    """The exception handler of both apps."""
-    if isinstance(error, HTTPException):
-        code = HTTP_CODES.get(error.status_code, "bad_request")
-        return error_response(
-            error.status_code, Problem(code=code, message=str(error.detail)), dict(error.headers or {})
-        )
-    if isinstance(error, RequestValidationError):
-        faults = "; ".join(": ".join(filter(None, (".".join(map(str, e["loc"])), e["msg"]))) for e in error.errors())
-        return error_response(422, Problem(code="bad_request", message=faults))
-    status = status_and_code(error)[0]
-    seconds = math.ceil(getattr(error, "retry_after", RETRY_AFTER_SECONDS))
-    retry = {"Retry-After": str(max(1, seconds))} if status == 503 else None
-    return error_response(status, problem(error), retry)
+QUIET = ("/health", "/metrics")
+"""Routes that monitoring calls every few seconds; their log lines have the level DEBUG."""
 
 
 class RequestScope:
-    """Around every request: an id, the body limit, a last resort for errors, one log line, metrics.
+    """ASGI middleware: request id, limit on the body, 500 for unexpected exceptions, one log line, metrics.
 
-    Plain ASGI, because a middleware that reads bodies or wraps responses costs latency.
+    Written as plain ASGI, because a middleware that reads bodies or wraps responses costs latency.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, max_body_bytes: int) -> None:
@@ -94,14 +55,17 @@ class RequestScope:
             if not status:
                 trouble = Problem(code="internal", message="an internal error; the service's log has the details")
                 await error_response(500, trouble)(scope, receive, send_with_id)
-        seconds = time.perf_counter() - start
-        route = getattr(scope.get("route"), "path", "unmatched")  # never the raw path: one label a route
+        self._report(scope, status, time.perf_counter() - start)
+
+    def _report(self, scope: Scope, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "unmatched")  # the raw path would make a metric for every URL
         self.metrics.request(scope["method"], route, status, seconds)
         fields = {"method": scope["method"], "path": scope["path"], "status": status}
-        level = logging.DEBUG if route.startswith(("/health", "/metrics")) else logging.INFO
+        level = logging.DEBUG if route.startswith(QUIET) else logging.INFO
         log.log(level, "answered", extra=fields | {"ms": round(seconds * 1e3, 2)})
 
     def _limited(self, scope: Scope, receive: Receive) -> Receive:
+        """Return `receive`, which now raises TooLarge as soon as the declared or the read size passes the limit."""
         too_large = TooLarge(
             f"the request body is larger than {self.max_body_bytes} bytes; "
             "send fewer or smaller items, or raise HEADWATER_MAX_BODY_BYTES"
@@ -123,5 +87,6 @@ class RequestScope:
 
 
 def _request_id(scope: Scope) -> str:
+    """Return the id that the client sent, if it is well-formed, else a new one."""
     given = next((value.decode("latin-1") for key, value in scope["headers"] if key == b"x-request-id"), "")
     return given if re.fullmatch(r"[\w.:-]{1,64}", given, re.ASCII) else uuid.uuid4().hex

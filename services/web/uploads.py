@@ -1,44 +1,61 @@
-"""Reading the files of a request, within limits."""
+"""Reads the files of a multipart request, within limits."""
 
 from fastapi import Request
 from starlette.datastructures import UploadFile
 
 from embedder.spec import Modality
-from services.web.errors import BadRequest
-from services.web.middleware import TooLarge
+from services.web.errors import BadRequest, TooLarge
 from services.web.wire import Upload
 
-FILE_FIELDS = ("files", "images")
-"""Names of the multipart field that carries files; either is understood everywhere."""
+FORM, JSON = "multipart/form-data", "application/json"
 
-READ_AS = "what the files are: depth, thermal, imu, or video for animations; others are told by their first bytes"
+FILE_FIELDS = ("files", "images")
+"""Names of the form fields that carry files. Every endpoint accepts both."""
+
+READ_AS = (
+    "What the files are. Needed for depth maps (`depth`), thermal images (`thermal`), motion (`imu`) and animations "
+    "that are to be read as `video`; every other file shows it by its first bytes."
+)
 
 MULTIPART_BODY = {
-    "multipart/form-data": {
+    FORM: {
         "schema": {
             "type": "object",
             "properties": {"images": {"type": "array", "items": {"type": "string", "format": "binary"}}},
         }
     }
 }
-"""How OpenAPI describes such a request: the body is read by hand, so FastAPI can't tell."""
+"""The OpenAPI description of a request with files. FastAPI cannot derive it, because `read_uploads` parses the body."""
+
+
+def media_type(request: Request) -> str:
+    """Return the media type of the body, in lower case and without parameters; "" if the request names none.
+
+    Media types are compared without regard to case (RFC 9110, section 8.3.1).
+    """
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 async def read_uploads(request: Request, max_items: int, modality: Modality | None = None) -> list[Upload]:
-    """The files of a multipart request, in their order. Raises BadRequest or TooLarge."""
-    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+    """Return the files of a multipart request, in the order of the request.
+
+    Args:
+        max_items: largest number of files.
+        modality: modality of all files; None to detect it from the first bytes of each file.
+
+    Raises:
+        BadRequest: the body is not a form, or contains no file.
+        TooLarge: the form contains more than `max_items` files.
+    """
+    if media_type(request) != FORM:
         raise BadRequest(
-            f"expected multipart/form-data, got {request.headers.get('content-type')!r}; "
+            f"expected {FORM}, got {request.headers.get('content-type', '')!r}; "
             "send files as curl does with -F images=@photo.jpg"
         )
-    # One file more than is allowed is read, so that the limit's own sentence answers, not the parser's.
+    # One file too many is still read, so that `check_count` answers and not the parser.
     async with request.form(max_files=max_items + 1, max_fields=max_items) as form:
-        files = [value for field in FILE_FIELDS for value in form.getlist(field)]
-        uploads = [
-            Upload(file.filename, await file.read(), modality=modality)
-            for file in files
-            if isinstance(file, UploadFile)
-        ]
+        files = [file for name, file in form.multi_items() if name in FILE_FIELDS and isinstance(file, UploadFile)]
+        uploads = [Upload(file.filename, await file.read(), modality=modality) for file in files]
     if not uploads:
         raise BadRequest(f"no file in the request; send at least one in the field {' or '.join(FILE_FIELDS)}")
     check_count(len(uploads), max_items)
@@ -46,6 +63,6 @@ async def read_uploads(request: Request, max_items: int, modality: Modality | No
 
 
 def check_count(count: int, max_items: int) -> None:
-    """Raises TooLarge when a request holds more than `max_items` items."""
+    """Raise TooLarge if a request contains more than `max_items` items."""
     if count > max_items:
         raise TooLarge(f"{count} items in one request; at most {max_items} are allowed: send several requests")

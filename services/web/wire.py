@@ -1,8 +1,8 @@
-"""Items on their way through a service: uploads in, vectors or problems out; and their Arrow form on the wire."""
+"""The items of a request on their way through a service: uploads in, vectors or problems out, and their Arrow form."""
 
 import base64
-import binascii
 import hashlib
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,13 +16,16 @@ from services.web.schemas import Problem
 
 ARROW_STREAM = "application/vnd.apache.arrow.stream"
 
+_DATA_URI = re.compile(r"data:([\w.+-]+/[\w.+-]+[;,]|[^,\s]*;base64,)", re.IGNORECASE)
+"""Start of a data URI (RFC 2397) that names a media type or base64. Other texts may begin with "data:" too."""
+
 
 @dataclass(frozen=True)
 class Upload:
-    """The raw bytes of one file as they came in, or why there are none.
+    """The bytes of one file of a request, or the reason why there are none.
 
     Attributes:
-        modality: what the file is to be read as; None for what its first bytes say.
+        modality: modality that the client named; None to detect it from the first bytes.
     """
 
     name: str | None
@@ -32,7 +35,7 @@ class Upload:
 
     @cached_property
     def id(self) -> str:
-        """The asset id: hashed once, by whoever asks first, which is a decoding thread and not the event loop."""
+        """The asset id. Computed at the first access, which is on a decoding thread and not on the event loop."""
         return hashlib.sha256(self.data).hexdigest()
 
 
@@ -48,22 +51,36 @@ class Vectored:
 
 @dataclass(frozen=True, slots=True)
 class VectoredBatch:
+    """The items of one request after embedding, in the order of the request, and the encoder."""
+
     encoder: str
     fingerprint: str
     items: list[Vectored]
 
 
+def is_data_uri(text: str) -> bool:
+    """Return True if `text` is a file as a data URI and not a text to embed."""
+    return _DATA_URI.match(text) is not None
+
+
 def decode_base64(text: str, name: str | None = None, modality: Modality | None = None) -> Upload:
-    """An upload from base64, plain or as a data URI; broken base64 is that item's problem alone."""
-    payload = text.partition(",")[2] if text.startswith("data:") else text
+    """Return the file in `text`, which is base64 or a data URI with base64.
+
+    Broken base64 gives an upload with a problem and not an exception, so that it fails alone.
+    """
+    payload = text.partition(",")[2] if text[:5].lower() == "data:" else text
     try:
         return Upload(name, base64.b64decode(payload, validate=True), modality=modality)
-    except binascii.Error as error:
+    except ValueError as error:  # binascii.Error for wrong padding and letters, ValueError for those beyond ASCII
         return Upload(name, b"", Problem(code="bad_base64", message=f"not base64: {error}"))
 
 
 def to_arrow(batch: VectoredBatch, dim: int) -> bytes:
-    """An Arrow IPC stream: id, name, vector (null where embedding failed), code, message; encoder as metadata."""
+    """Return `batch` as an Arrow IPC stream.
+
+    Columns: id, name, vector (`dim` float32 numbers, null where embedding failed), code, message. The encoder's name
+    and fingerprint are metadata of the schema.
+    """
     schema = pa.schema(
         [
             ("id", pa.string()),
@@ -91,7 +108,7 @@ def to_arrow(batch: VectoredBatch, dim: int) -> bytes:
 
 
 def from_arrow(data: bytes) -> VectoredBatch:
-    """The inverse of `to_arrow`."""
+    """Return the batch that `to_arrow` wrote."""
     table = pa.ipc.open_stream(data).read_all()
     metadata = table.schema.metadata or {}
     vectors: Any = table["vector"].combine_chunks()  # a FixedSizeListArray

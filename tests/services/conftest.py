@@ -1,4 +1,4 @@
-"""Real services on loopback: solar cells in a store, embedded with lite0, two heads trained on them."""
+"""Real services on loopback: solar cells in a store, embedded with lite0, and heads of several kinds."""
 
 import io
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ SEVERAL = "looks"
 
 @dataclass(frozen=True)
 class Home:
-    """A store and heads on disk, with the photos that are in them."""
+    """The settings of a store and heads on disk, the store, and the photos in it."""
 
     settings: Settings
     store: Store
@@ -86,7 +86,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path, lite0: Encod
 
 
 def several(cells: list[demo.Cell]) -> Iterator[Label]:
-    """Labels of which a photo has any number: how it looks, and whether the cell is defective."""
+    """Yield labels of which a photo has any number: how it looks, and whether the cell is defective."""
     for cell in cells:
         data = cell.path.read_bytes()
         pixels = np.asarray(Image.open(io.BytesIO(data)).convert("L"))
@@ -102,7 +102,7 @@ def services(home: Home) -> Iterator[Running]:
 
 @pytest.fixture(scope="session")
 def photos(home: Home) -> list[bytes]:
-    """Photos of the test split, none of which a head was trained on."""
+    """Photos of the test split. No head was trained on them."""
     return [cell.path.read_bytes() for cell in home.cells if cell.split == "test"][:8]
 
 

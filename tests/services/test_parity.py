@@ -1,4 +1,4 @@
-"""Parity end to end: an image file's vector is the library's own, alone, in a batch and through HTTP, on every engine.
+"""An image file has the vector that the model's own library gives it: alone, in a batch, over HTTP, on every engine.
 
 The libraries get the file's bytes and go their own way: their decoding, their preprocessing, their forward pass.
 """
@@ -26,10 +26,11 @@ from services.settings import Settings
 FAMILIES = ("lite0", "timm", "mlcd")
 LEAST = {"openvino-fp32": 0.9999, "torch-cpu-fp32": 0.9999, "openvino-bf16": 0.999, "torch-cpu-bf16": 0.999}
 ROUGH = {("lite0", "openvino-bf16"): 0.995}
-"""What holds of every single photo where 0.999 holds of the median only: of 100 solar cells, grey and nearly flat, four
-are under 0.999 with lite0 in OpenVINO's bf16, the worst at 0.996."""
+"""Smallest cosine of a single photo, where `LEAST` holds for the median only. Solar cells are grey and nearly flat: of
+100, four are below 0.999 with lite0 in OpenVINO's bf16, the worst at 0.996."""
 TOO_COARSE = ("lite0", "torch-cpu-bf16")
-"""Cosines around 0.995: torch rounds the stem too, which OpenVINO leaves in fp32. The probe refuses it."""
+"""Its cosines are about 0.995, because torch rounds the first layers too; OpenVINO keeps them in fp32. The probe
+refuses it."""
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,7 @@ def timms(network, images, **changed):
 
 
 def require_near(found, wanted, family, backend) -> None:
-    """By cosine, and by length: vectors are raw, not unit."""
+    """Compare cosines and lengths, because vectors are raw and not scaled to unit norm."""
     lengths = np.linalg.norm(found, axis=1), np.linalg.norm(wanted, axis=1)
     cosines = np.einsum("nd,nd->n", found, wanted) / np.prod(lengths, axis=0)
     least = LEAST[backend]
@@ -98,7 +99,7 @@ def test_a_precision_that_is_too_coarse_is_refused(theirs, cache_dir):
 
 @pytest.fixture(scope="module")
 def client(theirs, cache_dir, tmp_path_factory):
-    """Of an embedding service that has all of the encoders, in fp32."""
+    """A client of an embedding service that has loaded all encoders, in fp32."""
     ports = free_ports(2)
     settings = Settings(
         store="",

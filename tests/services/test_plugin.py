@@ -1,4 +1,4 @@
-"""The worked example of a third party's encoders, installed by pip and used as a user would."""
+"""The example of a package with encoders of its own: installed with pip, then used as a user would."""
 
 import json
 import os
@@ -19,7 +19,7 @@ TINTS = {"warm": (1.0, 0.5, 0.2), "cold": (0.2, 0.5, 1.0)}
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory, cache_dir):
-    """Of a process that has the package: built from a copy, because building writes beside the sources."""
+    """The environment of a process that has the package, built from a copy because a build writes into its folder."""
     source, site = tmp_path_factory.mktemp("source") / "plugin", tmp_path_factory.mktemp("site")
     shutil.copytree(EXAMPLE, source, ignore=shutil.ignore_patterns("__pycache__"))
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-index"]
@@ -30,7 +30,7 @@ def environment(tmp_path_factory, cache_dir):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Where the commands run: in it, `photos/<class>/*.png`, which differ in colour alone."""
+    """The folder in which the commands run. The photos in `photos/<class>/*.png` differ only in colour."""
     folder = tmp_path_factory.mktemp("plugin")
     random = np.random.default_rng(0)
     for label, tint in TINTS.items():
@@ -50,8 +50,8 @@ def headwater(environment, folder):
 def test_from_photos_to_a_head(headwater):
     assert headwater("ingest", "photos", "--task", "mood")["new_assets"] == 60
     assert headwater("backfill", "--encoder", "colours")["backend"] == "numpy"
-    told = headwater("backfill", "--encoder", "textures", "--backend", "openvino-fp32", "--tokens")
-    assert (told["embedded"], told["backend"], told["quarantined"]) == (60, "openvino-fp32", 0)
+    done = headwater("backfill", "--encoder", "textures", "--backend", "openvino-fp32", "--tokens")
+    assert (done["embedded"], done["backend"], done["quarantined"]) == (60, "openvino-fp32", 0)
     trained = headwater("train", "--task", "mood", "--encoder", "colours", "--encoder", "textures", "--name", "mood")
     assert trained["figures"]["test"]["accuracy"] == 1.0
 
@@ -73,7 +73,7 @@ def test_installed_they_keep_every_promise(environment, tmp_path):
 
 
 def test_what_the_readme_shows_runs(environment, tmp_path):
-    """Its Python, word for word."""
+    """Run the Python in README.md as it is printed there."""
     text = (EXAMPLE / "README.md").read_text()
     [code] = [part.split("```")[0] for part in text.split("```python\n")[1:]]
     home = environment | {"HOME": str(tmp_path)}

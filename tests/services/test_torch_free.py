@@ -1,4 +1,4 @@
-"""The classification service, the client and the CLI run where torch is not installed."""
+"""The classification service, the client and the command line run where torch is not installed."""
 
 import subprocess
 import sys

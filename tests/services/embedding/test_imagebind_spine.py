@@ -1,4 +1,4 @@
-"""Seven modalities through one encoder: files, one table, a head of photos, and a sound asked of it over HTTP."""
+"""One encoder embeds seven modalities into one table, and a head that was trained on photos classifies all of them."""
 
 import json
 
@@ -43,7 +43,7 @@ def headwater(settings):
 
 @pytest.fixture(scope="module")
 def store(settings):
-    """Photos of two classes, and what else there is without labels."""
+    """Photos of two classes, and files of every other modality without labels."""
     store = Store.open(settings.store)
     photos = [Item(f"{seed}.png", photo(seed), ["ab"[seed % 2]]) for seed in range(24)]
     ingest(store, photos, task="letters")
@@ -55,7 +55,7 @@ def store(settings):
 
 @pytest.fixture(scope="module")
 def done(headwater, store, settings, name):
-    """What each step said."""
+    """The output of the refused and of the accepted backfill."""
     _, refused = headwater("backfill", "--encoder", name, code=1)
     first = headwater("backfill", "--encoder", name, "--accept-noncommercial", "--json")
     train(store, Registry(settings.heads), task="letters", encoders=[name], kind="gaussian", name="letters")

@@ -1,4 +1,4 @@
-"""A CLIP model from a folder through the whole spine: commands, store, head, and both services over HTTP."""
+"""A CLIP model from a folder goes through everything: commands, store, head, and both services over HTTP."""
 
 import io
 import json
@@ -46,7 +46,7 @@ def settings(tmp_path_factory, cache_dir, model):
 
 @pytest.fixture(scope="module")
 def trained(settings, model, tmp_path_factory):
-    """Photos of two colours in the store, embedded by command, and a head on the vectors before the projection."""
+    """Store photos of two classes, embed them, and train a head on the vectors before the projection."""
     folder = tmp_path_factory.mktemp("photos")
     for seed in range(40):
         place = folder / ("even" if seed % 2 else "odd")
@@ -70,7 +70,7 @@ def services(settings, trained):
 
 
 def files():
-    """Real photos as PNG: what comes out of the file is what went in."""
+    """Real photos as PNG, which is lossless, so that the services decode the pixels that open_clip gets."""
     for image in clips.photos():
         out = io.BytesIO()
         image.save(out, "PNG")

@@ -1,4 +1,4 @@
-"""The embedding service over HTTP: the same vectors by every route, and into the store."""
+"""The embedding service over HTTP: every endpoint gives the same vectors, and stores what it is asked to store."""
 
 import base64
 import time
@@ -14,7 +14,8 @@ from embedder.media import Limits
 from embedder.media.image import decode
 from services.client import AsyncClient, Client
 from services.jobs.backfill.local import backfill
-from services.jobs.ingest import ingest
+from services.jobs.ingest import ingest, to_asset
+from services.web.wire import ARROW_STREAM
 from store import Item, Store, asset_id
 
 
@@ -61,7 +62,7 @@ def test_a_photo_has_the_same_vector_alone_and_among_others(services, lite0, chi
 
 
 def test_a_large_jpeg_has_the_vector_that_a_backfill_gives_it(services, lite0, tmp_path):
-    """Both decode it at half its size; `scale_jpegs` off, a backfill decodes it whole."""
+    """Service and backfill decode it at half its size. Without `scale_jpegs`, a backfill decodes it whole."""
     large = photo(7, 2048, 1536, "JPEG")
     stored = []
     for scale in (True, False):
@@ -130,11 +131,54 @@ def test_what_is_sent_to_be_kept_is_stored_labelled_and_embedded(http, home, lit
     assert http.post("/v1/assets?task=alone", files=files[:1]).status_code == 422
 
 
-def test_a_backfill_by_http_fills_what_is_missing(http, home, photos):
-    from helpers.pictures import photo
+def test_refused_labels_leave_nothing_stored(http, home):
+    data = photo(4711)
+    refused = http.post("/v1/assets?task=place&label=palace&split=nosuch", files={"files": ("new.png", data)})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (422, "bad_split")
+    assert home.store.assets.exists([asset_id(data)]) == set()
+    assert home.store.features("lite0").get([asset_id(data)])[0] == []
 
-    from services.jobs.ingest import to_asset
 
+def test_files_of_both_fields_are_answered_in_the_order_of_the_request(http, china):
+    fields = ["images", "files", "images", "files"]
+    files = [(field, (f"{i}.jpg", china)) for i, field in enumerate(fields)]
+    items = http.post("/v1/embed", files=files).json()["items"]
+    assert [item["name"] for item in items] == ["0.jpg", "1.jpg", "2.jpg", "3.jpg"]
+
+
+@pytest.mark.parametrize("payload", ["é", "A" * 5, "!!!!", "data:image/png;base64,é"])
+def test_what_is_no_base64_fails_alone(http, services, china, payload):
+    good = base64.b64encode(china).decode()
+    body = {"images": [{"base64": payload}, {"base64": good}]}
+    answer = httpx.post(f"{services.classification_url}/classify?head=gaussian", json=body, timeout=60)
+    broken, fine = answer.raise_for_status().json()["items"]
+    assert broken["error"]["code"] == "bad_base64"
+    assert fine["answers"]
+    if payload.startswith("data:"):
+        uris = [payload, f"data:image/jpeg;base64,{good}"]
+        data = http.post("/v1/embeddings", json={"input": uris}).raise_for_status().json()["data"]
+        assert [item["object"] for item in data] == ["error", "embedding"]
+
+
+def test_a_data_uri_in_capitals_is_one_and_a_text_that_begins_alike_is_none(http, lite0, china):
+    uri = "DATA:Image/JPEG;BASE64," + base64.b64encode(china).decode()
+    [item] = http.post("/v1/embeddings", json={"input": uri}).raise_for_status().json()["data"]
+    assert cosine(item["embedding"], direct(lite0, china)) > 0.9999
+    texts = ["data: the new oil, they say", "data:base64 is a code"]
+    data = http.post("/v1/embeddings", json={"input": texts}).raise_for_status().json()["data"]
+    for item, wanted in zip(data, lite0.embed_texts(texts), strict=True):
+        assert cosine(item["embedding"], wanted) > 0.9999
+
+
+def test_tokens_of_an_encoder_without_tokens_are_refused_whatever_is_accepted(http, china):
+    for accept in ("application/json", ARROW_STREAM):
+        url, headers = "/v1/embed?encoder=melstat&tokens=true", {"Accept": accept}
+        refused = http.post(url, files={"files": china}, headers=headers)
+        assert refused.status_code == 422
+        assert "melstat has no tokens" in refused.json()["error"]["message"]
+
+
+def test_a_backfill_by_http_fills_what_is_missing(http, home):
     asset = to_asset(photo(seed=7), "made.png")
     home.store.assets.add([asset])
     started = http.post("/v1/backfills", json={"encoder": "lite0"})

@@ -1,4 +1,4 @@
-"""Sounds from files to answers: ingested beside photos, embedded, learned from, and asked for over HTTP."""
+"""Sounds from files to answers: ingested beside photos, embedded, used for training, and classified over HTTP."""
 
 import io
 import json
@@ -22,7 +22,7 @@ RATES = {"low": 8_000, "high": 44_100}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Class folders with photos and sounds of every format, some of them broken."""
+    """Two class folders with photos, sounds of every format, and three broken files."""
     root = tmp_path_factory.mktemp("mixed")
     for label, rate in RATES.items():
         (root / label).mkdir()
@@ -50,7 +50,7 @@ def headwater(settings):
 
 @pytest.fixture(scope="module")
 def trained(headwater, folder):
-    """What each step said, as JSON, and on standard error."""
+    """Step → (its result as JSON, its standard error)."""
     said = {"ingest": headwater("ingest", folder, "--task", "rates", "--json", code=3)}
     for encoder in ("melstat", "lite0"):
         said[encoder] = headwater("backfill", "--encoder", encoder, "--json")

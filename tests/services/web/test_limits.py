@@ -1,25 +1,27 @@
-"""Limits hold while a request is read; a full queue answers at once; a service that is down is named."""
+"""Limits are enforced while a request is read, a full queue answers at once, and a service that is down is named."""
 
 import asyncio
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import httpx
 import pytest
+from helpers.pictures import photo
 
 from services.client import AsyncClient, Client
-from services.processes import Running, free_ports, running
+from services.processes import NotStarted, Running, free_ports, running
 from services.settings import Settings
 from services.web.errors import RemoteProblem
 
 
 @pytest.fixture(scope="module")
 def tight(home) -> Iterator[Running]:
-    """The same services with room for next to nothing."""
+    """Both services with limits of two items, 300 kB and 400,000 pixels."""
     ports = free_ports(2)
     limits = {"max_items": 2, "max_queue": 2, "max_body_bytes": 300_000, "max_pixels": 400_000}
     settings = home.settings.model_copy(update={"embedding_port": ports[0], "classification_port": ports[1], **limits})
@@ -46,7 +48,7 @@ START = b'--b\r\nContent-Disposition: form-data; name="images"; filename="x"\r\n
 
 
 def test_a_body_without_a_length_is_cut_off_while_it_is_read(tight):
-    """An endless chunked upload: the answer comes although the client never stops sending."""
+    """The upload is chunked and never ends. The service answers while the client still sends."""
     host, port = tight.classification_url.removeprefix("http://").split(":")
     piece, sent, answer = b"%x\r\n" % 10_000 + b"x" * 10_000 + b"\r\n", 0, b""
     with socket.create_connection((host, int(port)), timeout=20) as connection:
@@ -61,7 +63,7 @@ def test_a_body_without_a_length_is_cut_off_while_it_is_read(tight):
     assert b" 413 " in answer.splitlines()[0]
 
 
-def test_a_client_that_leaves_while_it_sends_is_no_fault_of_the_service(tight):
+def test_a_client_that_leaves_while_it_sends_is_counted_as_499(tight):
     host, port = tight.classification_url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=20) as connection:
         connection.sendall(
@@ -70,10 +72,10 @@ def test_a_client_that_leaves_while_it_sends_is_no_fault_of_the_service(tight):
         )
     line = 'headwater_requests_total{method="POST",route="/classify",status="499"} 1.0'
     deadline = time.monotonic() + 20
-    while line not in (told := httpx.get(f"{tight.classification_url}/metrics").text):
-        assert time.monotonic() < deadline, told
+    while line not in (metrics := httpx.get(f"{tight.classification_url}/metrics").text):
+        assert time.monotonic() < deadline, metrics
         time.sleep(0.02)
-    assert 'route="/classify",status="500"' not in told
+    assert 'route="/classify",status="500"' not in metrics
 
 
 def _waiting(connection: socket.socket) -> bytes:
@@ -87,8 +89,6 @@ def _waiting(connection: socket.socket) -> bytes:
 
 
 def test_too_many_pixels_fail_that_item_alone(tight, photos):
-    from helpers.pictures import photo
-
     items = post(tight, photo(1, 1000, 500), photos[0]).json()["items"]
     assert items[0]["error"]["code"] == "too_many_pixels"
     assert "400000" in items[0]["error"]["message"].replace(",", "").replace("_", "")
@@ -96,7 +96,7 @@ def test_too_many_pixels_fail_that_item_alone(tight, photos):
 
 
 def test_a_full_queue_is_503_at_once_with_retry_after(tight, photos):
-    """40 clients, room for 2 items: some are answered, the others are told to come back, none waits or hangs."""
+    """40 clients ask at once, and 2 items fit: some are answered, the others get 503 with Retry-After, none hangs."""
 
     async def flood() -> list[httpx.Response]:
         async with httpx.AsyncClient(base_url=tight.embedding_url, timeout=60) as client:
@@ -165,9 +165,7 @@ def test_services_stop_cleanly(home, stop):
     assert codes <= {0, -stop, 128 + stop}
 
 
-def test_a_taken_port_is_said_before_anything_starts(home):
-    from services.processes import NotStarted
-
+def test_a_taken_port_is_named_before_anything_starts(home):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -181,8 +179,6 @@ def test_an_encoder_that_cannot_be_loaded_is_live_but_not_ready(home, tmp_path):
     settings = home.settings.model_copy(
         update={"encoders": ("openclip/ViT-B-32@/no/such/file.pt",), "embedding_port": port}
     )
-    import sys
-
     command = [sys.executable, "-m", "services.cli", "serve", "embedding"]
     process = subprocess.Popen(command, env=settings.environment(), stderr=subprocess.DEVNULL)
     try:

@@ -1,0 +1,150 @@
+"""The calls of both services as data: which request to send, and how to read its answer."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+from embedder.spec import Modality
+from services.web.errors import RemoteProblem
+from services.web.schemas import ClassifyResponse, ErrorBody, HeadsResponse, OpenAIResponse, SearchResponse
+from services.web.wire import ARROW_STREAM, Upload, VectoredBatch, from_arrow
+
+READY_SECONDS = 3.0
+"""Longest wait for the answer of `ready`. A service that takes longer is not ready."""
+
+R = TypeVar("R")
+M = TypeVar("M", bound=BaseModel)
+File = Upload | Path | bytes
+
+
+class ClassifyOptions(TypedDict, total=False):
+    """Options of POST /classify. An option that is missing or None has the default of the service."""
+
+    top_k: int
+    coverage: float
+    sets: Literal["lac", "aps"]
+    min_probability: float | None
+    max_outlier: float | None
+    labels: Sequence[str] | None
+    """Labels in place of the head's own, for heads that know labels by texts. A label must not contain a comma."""
+    modality: Modality | None
+    """Modality of the files; None to detect it from the first bytes of each file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[R]):
+    """One request, and the function that reads a good answer. `arguments` are those of `httpx.Client.request`."""
+
+    method: str
+    path: str
+    read: Callable[[httpx.Response], R]
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+    def result(self, response: httpx.Response) -> R:
+        """Return what the service answered. Raises RemoteProblem for an error."""
+        if response.is_success:
+            return self.read(response)
+        try:
+            error = ErrorBody.model_validate_json(response.content).error
+        except ValueError:
+            raise RemoteProblem(response.status_code, "unexpected_answer", response.text[:200]) from None
+        raise RemoteProblem(response.status_code, error.code, error.message)
+
+
+class Calls:
+    """A method for each call. Both clients have the same methods: they send the call and return its result."""
+
+    def embed(
+        self, files: Iterable[File], *, encoder: str, tokens: bool = False, modality: Modality | None = None
+    ) -> Call[VectoredBatch]:
+        """Embedding service: return for each file its (d,) float32 vector, or its problem.
+
+        Args:
+            encoder: name or fingerprint.
+            tokens: return all tokens of an image, one after the other as (P · F,), and not its vector.
+            modality: modality of the files; None to detect it from the first bytes of each file.
+        """
+        params = _given(encoder=encoder, tokens=tokens or None, modality=modality)
+        arguments = {"params": params, "files": _form("files", files), "headers": {"Accept": ARROW_STREAM}}
+        return Call("POST", "/v1/embed", lambda response: from_arrow(response.content), arguments)
+
+    def embed_texts(self, texts: Sequence[str], *, encoder: str) -> Call[NDArray[np.float32]]:
+        """Embedding service: return the vectors of the texts, (n, d) float32."""
+        return Call("POST", "/v1/embeddings", _vectors, {"json": {"model": encoder, "input": list(texts)}})
+
+    def classify(
+        self, files: Iterable[File], *, heads: Sequence[str] = (), **options: Unpack[ClassifyOptions]
+    ) -> Call[ClassifyResponse]:
+        """Classification service: return the answers of every head for every file."""
+        return _classify(heads, options, files=_form("images", files))
+
+    def classify_ids(
+        self, ids: Sequence[str], *, heads: Sequence[str] = (), **options: Unpack[ClassifyOptions]
+    ) -> Call[ClassifyResponse]:
+        """Classification service: return the answers of every head for stored assets. Nothing is embedded."""
+        return _classify(heads, options, json={"ids": list(ids)})
+
+    def heads(self) -> Call[HeadsResponse]:
+        """Classification service: return every head, and the reasons for which others were refused."""
+        return Call("GET", "/heads", _body(HeadsResponse))
+
+    def promote(self, name: str, alias: str, version: str) -> Call[HeadsResponse]:
+        """Classification service: point `alias` of the head `name` at `version`. Return every head."""
+        arguments = {"json": {"alias": alias, "version": version}}
+        return Call("POST", f"/heads/{name}/alias", _body(HeadsResponse), arguments)
+
+    def search(
+        self, image: File | None = None, *, encoder: str, k: int = 10, id: str | None = None, text: str | None = None
+    ) -> Call[SearchResponse]:
+        """Classification service: return the `k` stored assets nearest to an image, to the asset `id` or to a text."""
+        arguments: dict[str, Any] = {"params": _given(encoder=encoder, k=k, id=id, text=text)}
+        if image is not None:
+            arguments["files"] = _form("images", [image])
+        return Call("GET" if image is None else "POST", "/search", _body(SearchResponse), arguments)
+
+    def ready(self, *, needs: Sequence[str] = (), seconds: float = READY_SECONDS) -> Call[dict[str, Any]]:
+        """Both services: return the details of a service that is ready.
+
+        Args:
+            needs: capabilities of the classification service that must be ready too: "vectors", "ids", "media".
+            seconds: longest wait for the answer.
+        """
+        arguments = {"params": {"needs": list(needs)}, "timeout": seconds}
+        return Call("GET", "/health/ready", lambda response: dict(response.json()), arguments)
+
+
+def _given(**params: object) -> dict[str, object]:
+    return {name: value for name, value in params.items() if value is not None}
+
+
+def _classify(heads: Sequence[str], options: ClassifyOptions, **content: object) -> Call[ClassifyResponse]:
+    labels = options.get("labels")
+    if labels and (wrong := [label for label in labels if "," in label]):
+        raise ValueError(f"label {wrong[0]!r} contains a comma, which separates labels in a request; write it without")
+    params = _given(**options | {"head": list(heads), "labels": ",".join(labels) if labels else None})
+    return Call("POST", "/classify", _body(ClassifyResponse), {"params": params, **content})
+
+
+def _form(name: str, files: Iterable[File]) -> list[tuple[str, tuple[str, bytes]]]:
+    return [(name, _name_and_data(file)) for file in files]
+
+
+def _name_and_data(file: File) -> tuple[str, bytes]:
+    if isinstance(file, Path):
+        return file.name, file.read_bytes()
+    return (file.name or "file", file.data) if isinstance(file, Upload) else ("file", file)
+
+
+def _body(schema: type[M]) -> Callable[[httpx.Response], M]:
+    return lambda response: schema.model_validate_json(response.content)
+
+
+def _vectors(response: httpx.Response) -> NDArray[np.float32]:
+    embedded = OpenAIResponse.model_validate_json(response.content).data
+    return np.array([item.embedding for item in embedded], dtype=np.float32)

@@ -1,0 +1,29 @@
+"""The page `/docs`: Swagger UI, served from an installed package, so that it works without internet access.
+
+The package `fastapi-swagger` contains the files of Swagger UI. Only these files are used, none of its code is imported.
+"""
+
+from fastapi import FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse
+from fastapi.staticfiles import StaticFiles
+
+ASSETS = "docs/assets"
+"""Path of the files of Swagger UI. All URLs in the page are relative: it works behind a proxy that adds a prefix."""
+
+
+def mount(app: FastAPI) -> None:
+    """Add the page and its files to `app`."""
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return get_swagger_ui_html(
+            openapi_url="openapi.json",
+            title=app.title,
+            swagger_js_url=f"{ASSETS}/swagger-ui-bundle.js",
+            swagger_css_url=f"{ASSETS}/swagger-ui.css",
+            swagger_favicon_url=f"{ASSETS}/favicon-32x32.png",
+            swagger_ui_parameters={"validatorUrl": None},  # would send the document to a validator on the internet
+        )
+
+    app.mount(f"/{ASSETS}", StaticFiles(packages=[("fastapi_swagger", "resources")]), name="docs")

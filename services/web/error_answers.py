@@ -1,0 +1,48 @@
+"""Turns exceptions into answers: every error of both services has the one shape of `ErrorBody`."""
+
+import math
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from services.web.errors import ERRORS, HTTP_CODES, RemoteProblem, status_and_code
+from services.web.logs import request_id
+from services.web.schemas import ErrorBody, Problem
+
+RETRY_AFTER_SECONDS = 1
+"""Value of the header Retry-After of a 503, unless the exception gives a time itself."""
+
+ANSWERED = (*ERRORS, RemoteProblem, HTTPException, RequestValidationError)
+"""The exceptions that `answer_error` handles. Every other one is a fault of the service: 500."""
+
+
+def problem(error: Exception) -> Problem:
+    """Return the code and the message of `error` as a client sees them."""
+    return Problem(code=status_and_code(error)[1], message=str(error))
+
+
+def error_response(status: int, trouble: Problem, headers: dict[str, str] | None = None) -> JSONResponse:
+    """Return `trouble` as the answer to a whole request, with the id of the request."""
+    body = ErrorBody.model_validate({"error": {**trouble.model_dump(), "request_id": request_id.get()}})
+    return JSONResponse(body.model_dump(), status_code=status, headers=headers)
+
+
+async def answer_error(_: Request, error: Exception) -> JSONResponse:
+    """Answer an exception that an endpoint raised. Both services register this function as their handler."""
+    if isinstance(error, HTTPException):
+        trouble = Problem(code=HTTP_CODES.get(error.status_code, "bad_request"), message=str(error.detail))
+        return error_response(error.status_code, trouble, dict(error.headers or {}))
+    if isinstance(error, RequestValidationError):
+        return error_response(422, Problem(code="bad_request", message=_faults(error)))
+    status = status_and_code(error)[0]
+    seconds = math.ceil(getattr(error, "retry_after", RETRY_AFTER_SECONDS))
+    retry = {"Retry-After": str(max(1, seconds))} if status == 503 else None
+    return error_response(status, problem(error), retry)
+
+
+def _faults(error: RequestValidationError) -> str:
+    """Return one "where: what" for each fault that the validation found."""
+    places = ((".".join(map(str, fault["loc"])), fault["msg"]) for fault in error.errors())
+    return "; ".join(": ".join(filter(None, place)) for place in places)

@@ -1,0 +1,157 @@
+"""The bodies of the requests and answers of the classification service."""
+
+from typing import Literal
+
+from pydantic import BaseModel, Field, model_validator
+
+from services.web.schemas.common import Body, Problem
+
+
+class Base64Image(Body):
+    """One file as base64. Despite the name it may be a sound or a video too."""
+
+    base64: str = Field(description="The bytes of the file as base64, or as a data URI.")  # decoded item by item
+    name: str | None = Field(None, description="Name of the file, which the answer repeats.")
+
+
+class ClassifyBody(Body):
+    """The items to classify: exactly one of `images`, `ids` and `vectors`."""
+
+    images: list[Base64Image] | None = Field(None, description="Files: images, sounds or videos.")
+    ids: list[str] | None = Field(None, description="Ids of stored assets. Their stored vectors are read.")
+    vectors: list[list[float]] | None = Field(None, description="Vectors of the encoder that `encoder` names.")
+    encoder: str | None = Field(None, description="With `vectors`: name or fingerprint of their encoder.")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "ClassifyBody":
+        given = [name for name in ("images", "ids", "vectors") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of images, ids, vectors; got {' and '.join(given) or 'none'}")
+        if (self.encoder is None) == (self.vectors is not None):
+            raise ValueError("encoder and vectors go together: give both, or neither")
+        return self
+
+
+class Ranked(BaseModel):
+    """One label with its probability."""
+
+    label: str
+    probability: float
+
+
+class PredictionSet(BaseModel):
+    """A set of labels that contains the right one with the probability `coverage`.
+
+    This holds for items that are like those that the head was calibrated on. The less sure a head is, the larger the
+    set.
+    """
+
+    labels: list[str] = Field(description="The labels of the set. The most probable label is always in it.")
+    coverage: float = Field(description="Probability that the set contains the right label, as the request asked for.")
+
+
+class HeadAnswer(BaseModel):
+    """The answer of one head for one item."""
+
+    head: str = Field(description="Name of the head.")
+    version: str = Field(description="Version of the head that answered.")
+    label: str = Field(description="The most probable label, even if the head abstains.")
+    probability: float = Field(
+        description="Calibrated probability of the label: of all answers with 0.8, about 80 % are right."
+    )
+    top_k: list[Ranked] = Field(description="The most probable labels, as many as `top_k` asked for.")
+    labels: list[Ranked] | None = Field(
+        None,
+        description="Only for heads that give any number of labels: the labels whose probability reaches their "
+        "threshold, most probable first. The list may be empty.",
+    )
+    prediction_set: PredictionSet | None = Field(
+        None, description="Missing for heads that give any number of labels, and for heads without validation rows."
+    )
+    outlier_percentile: float | None = Field(
+        None,
+        description="How unusual the item is: the percentage of validation rows that look more ordinary to the head. "
+        "Near 100, hardly any validation row looks as unusual: the item may belong to none of the classes "
+        "(out-of-distribution).",
+    )
+    abstained: bool | None = Field(
+        None,
+        description="Only with `min_probability` or `max_outlier`: true if the head abstains: its label should not be "
+        "used.",
+    )
+    abstained_for: list[Literal["low_probability", "outlier", "no_outlier_score"]] | None = Field(
+        None,
+        description="Why the head abstains: the probability is below `min_probability`, the outlier percentile is "
+        "above `max_outlier`, or there is no outlier percentile to compare.",
+    )
+    missing_encoders: list[str] | None = Field(
+        None,
+        description="Only for heads that read several encoders: the encoders that had no vector of the item. The head "
+        "answered from the others.",
+    )
+    accuracy_lost: float | None = Field(
+        None, description="Accuracy that the head loses without the missing encoders, measured when it was trained."
+    )
+    asked_encoders: list[str] | None = Field(
+        None,
+        description="Only for cascades, which ask cheap encoders first and expensive ones if they are not sure: the "
+        "encoders that were asked, if these were not all.",
+    )
+
+
+class ClassifiedItem(BaseModel):
+    """The answers for one item of the request."""
+
+    id: str | None = Field(None, description="SHA-256 of the file's bytes, or the id that was asked.")
+    name: str | None = Field(None, description="Name of the file, as it was sent.")
+    answers: list[HeadAnswer] = Field([], description="One answer for each head that could answer.")
+    error: Problem | None = Field(None, description="Why a head could not answer.")
+
+
+class ClassifyResponse(BaseModel):
+    """The answers for all items of the request."""
+
+    items: list[ClassifiedItem] = Field(
+        description="One item for each file, id or vector, in the order of the request."
+    )
+
+
+class HeadInfo(BaseModel):
+    """One head that can answer."""
+
+    name: str
+    versions: list[str] = Field(description="All versions.")
+    aliases: dict[str, str] = Field(description="Alias → the version that it points at.")
+    kind: str = Field(description="How the head decides, such as `linear` or `gaussian`.")
+    task: str = Field(description="Name of the labels that the head was trained on.")
+    classes: list[str] = Field(description="The labels that the head knows.")
+    encoders: list[str] = Field(description="Names of the encoders whose vectors the head reads.")
+
+
+class HeadsResponse(BaseModel):
+    """The heads of the service."""
+
+    heads: list[HeadInfo]
+    refused: dict[str, str] = Field(description="Name of each head that was not loaded → the reason.")
+
+
+class AliasRequest(Body):
+    """The version that an alias is to point at."""
+
+    alias: str
+    version: str
+
+
+class Hit(BaseModel):
+    """One stored asset that a search found."""
+
+    id: str = Field(description="Id of the asset.")
+    score: float = Field(description="Cosine similarity, from -1 to 1. A higher score is nearer.")
+    uri: str | None = Field(None, description="Path or URL that the asset was stored from.")
+
+
+class SearchResponse(BaseModel):
+    """The stored assets that are nearest to what was asked."""
+
+    encoder: str = Field(description="Name of the encoder whose vectors were compared.")
+    hits: list[Hit] = Field(description="The assets, nearest first.")

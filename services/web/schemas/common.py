@@ -1,0 +1,49 @@
+"""The bodies that both services have: problems, and the base of all requests."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Body(BaseModel):
+    """The body of a request. Unknown fields are refused: a misspelt option must not be ignored in silence."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Problem(BaseModel):
+    """The error of one item or of a request."""
+
+    code: str = Field(description="Name of the error, for programs.")
+    message: str = Field(description="What happened and what to do, for people.")
+
+
+class ProblemOfRequest(Problem):
+    """The error of a whole request."""
+
+    request_id: str = Field(description="Id of the request, which the log of the service shows too.")
+
+
+class ErrorBody(BaseModel):
+    """The answer to a request that failed as a whole."""
+
+    error: ProblemOfRequest
+
+
+def inline_schema(body: type[BaseModel]) -> dict[str, Any]:
+    """Return the JSON schema of `body` without references, for a place in the OpenAPI document where none can be used.
+
+    Pydantic collects the schemas of nested models under ``$defs``. Its references to them would be looked up at the
+    root of the document, where there is no ``$defs``.
+    """
+    schema = body.model_json_schema()
+    nested = schema.pop("$defs", {})
+
+    def inlined(part: Any) -> Any:
+        if isinstance(part, dict):
+            found = nested[part["$ref"].rpartition("/")[2]] if "$ref" in part else part
+            return {key: inlined(value) for key, value in found.items()}
+        return [inlined(each) for each in part] if isinstance(part, list) else part
+
+    document: dict[str, Any] = inlined(schema)
+    return document

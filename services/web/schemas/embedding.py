@@ -1,0 +1,120 @@
+"""The bodies of the requests and answers of the embedding service."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field
+
+from services.web.schemas.common import Body, Problem
+
+
+class EncoderInfo(BaseModel):
+    """One encoder that the embedding service has loaded."""
+
+    name: str
+    fingerprint: str = Field(
+        description="Digest of everything that determines the encoder's vectors. Vectors can be compared only if their "
+        "fingerprints are equal."
+    )
+    dim: int = Field(description="Length of a vector.")
+    backend: str = Field(description="Engine and precision that run the encoder here, such as `openvino-fp32`.")
+    text: bool = Field(description="True if the encoder embeds texts too, into the same space.")
+    tokens: tuple[int, int] | None = Field(
+        description="Number of tokens of an image and length of each; null if the encoder has none. Tokens are vectors "
+        "of the parts of an image."
+    )
+
+
+class EmbeddedItem(BaseModel):
+    """One file: its vector, or the reason why there is none."""
+
+    id: str | None = Field(None, description="SHA-256 of the file's bytes.")
+    name: str | None = Field(None, description="Name of the file, as it was sent.")
+    vector: list[float] | None = Field(None, description="The vector; missing if the file could not be embedded.")
+    error: Problem | None = Field(None, description="Why there is no vector.")
+
+
+class EmbedResponse(BaseModel):
+    """The vectors of the files of a request."""
+
+    encoder: str = Field(description="Name of the encoder.")
+    fingerprint: str = Field(description="Digest of everything that determines the encoder's vectors.")
+    items: list[EmbeddedItem] = Field(description="One item for each file, in the order of the request.")
+
+
+class OpenAIRequest(BaseModel):
+    """The embeddings request of OpenAI's API. Fields that mean nothing here (`user`, …) are accepted and ignored."""
+
+    model: str = Field("lite0", description="Name or fingerprint of a loaded encoder.")
+    input: str | Annotated[list[str], Field(min_length=1)] = Field(
+        description="One or more texts, or one or more files as data URIs (`data:image/jpeg;base64,…`)."
+    )
+    encoding_format: Literal["float", "base64"] = Field(
+        "float", description="Vectors as lists of numbers, or as base64 of little-endian float32."
+    )
+
+
+class OpenAIItem(BaseModel):
+    """The vector of one text or file."""
+
+    object: Literal["embedding", "error"] = Field("embedding", description="`error` if there is no vector.")
+    index: int = Field(description="Position in `input`.")
+    embedding: list[float] | str = Field([], description="A list of numbers, or base64 of little-endian float32.")
+    error: Problem | None = Field(None, description="Why there is no vector.")
+
+
+class OpenAIUsage(BaseModel):
+    """Always 0. OpenAI's clients expect the fields."""
+
+    prompt_tokens: int = 0
+    total_tokens: int = 0
+
+
+class OpenAIResponse(BaseModel):
+    """The embeddings answer of OpenAI's API."""
+
+    object: Literal["list"] = "list"
+    model: str = Field(description="Name of the encoder.")
+    data: list[OpenAIItem] = Field(description="One item for each text or file, in the order of `input`.")
+    usage: OpenAIUsage = OpenAIUsage()
+
+
+class StoredItem(BaseModel):
+    """One file that was sent to be stored."""
+
+    id: str | None = Field(None, description="Id of the asset: SHA-256 of the file's bytes.")
+    name: str | None = Field(None, description="Name of the file, as it was sent.")
+    error: Problem | None = Field(None, description="Why the file was not stored.")
+
+
+class AssetsResponse(BaseModel):
+    """The result of storing files. An asset is a stored file, known by the digest of its bytes."""
+
+    new: int = Field(description="Number of assets that were not in the store before.")
+    known: int = Field(description="Number of assets that were in the store already.")
+    items: list[StoredItem] = Field(description="One item for each file, in the order of the request.")
+
+
+class BackfillRequest(Body):
+    """A backfill embeds every stored asset that has no vector of the encoder yet."""
+
+    encoder: str = Field("lite0", description="Name or fingerprint of a loaded encoder.")
+    tokens: bool = Field(
+        False,
+        description="Store the tokens of images too: the vectors of their parts, which heads like `decoder` read.",
+    )
+    retry_quarantined: bool = Field(
+        False, description="Try assets again that failed before. Failed assets are in quarantine and are skipped."
+    )
+
+
+class BackfillStatus(BaseModel):
+    """The progress of a backfill."""
+
+    id: str = Field(description="Id of the backfill, for `GET /v1/backfills/{id}`.")
+    state: Literal["running", "done", "failed"]
+    encoder: str = Field(description="Name of the encoder.")
+    done: int = Field(description="Number of these assets that have their vector now.")
+    total: int = Field(description="Number of assets that had no vector when the backfill started.")
+    quarantined: int = Field(description="Number of assets that could not be embedded, and are in quarantine now.")
+    seconds: float = Field(description="Time since the backfill started.")
+    error: str | None = Field(None, description="Why the backfill failed.")

@@ -1,0 +1,107 @@
+"""Both clients have the same methods and give the same answers; what they raise says what to do."""
+
+import asyncio
+import inspect
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import numpy as np
+import pytest
+
+from services.client import AsyncClient, Client
+from services.web.errors import RemoteProblem, ServiceDown
+
+
+def methods(kind: type) -> dict[str, inspect.Signature]:
+    own = {name for name in vars(kind) if not name.startswith("_")} - {"close", "aclose"}
+    return {name: inspect.signature(getattr(kind, name)) for name in own}
+
+
+def test_both_have_the_same_documented_methods():
+    assert methods(Client) == methods(AsyncClient)
+    assert set(methods(Client)) >= {"embed", "classify", "search", "ready"}
+    for kind in (Client, AsyncClient):
+        assert all(getattr(kind, name).__doc__ for name in methods(kind))
+        assert all(inspect.iscoroutinefunction(getattr(kind, name)) == (kind is AsyncClient) for name in methods(kind))
+
+
+def test_both_answer_alike(services, home, photos):
+    known = home.store.missing("0" * 64)[:2]
+
+    def calls(client):
+        return [
+            client.classify(photos[:2], heads=["gaussian", "linear"], top_k=1),
+            client.classify_ids(known, heads=["gaussian"], sets="aps", coverage=0.8),
+            client.heads(),
+            client.search(photos[0], encoder="lite0", k=3),
+            client.search(id=known[0], encoder="lite0", k=3),
+            client.search(text="a solar cell", encoder="lite0", k=3),
+            client.ready(),
+        ]
+
+    async def awaited():
+        async with AsyncClient(services.classification_url, timeout=60) as client:
+            return [await each for each in calls(client)]
+
+    with Client(services.classification_url, timeout=60) as client:
+        blocking = calls(client)
+    assert blocking == asyncio.run(awaited())
+    assert [len(found.hits) for found in blocking[3:6]] == [3, 3, 3]
+
+
+def test_texts_and_files_of_the_embedding_service(services, china):
+    async def awaited():
+        async with AsyncClient(services.embedding_url, timeout=60) as client:
+            return await client.embed_texts(["a", "b"], encoder="lite0"), await client.embed([china], encoder="lite0")
+
+    with Client(services.embedding_url, service="embedding", timeout=60) as client:
+        texts, files = client.embed_texts(["a", "b"], encoder="lite0"), client.embed([china], encoder="lite0")
+    others, again = asyncio.run(awaited())
+    assert texts.shape == (2, 1280)
+    np.testing.assert_allclose(texts, others, rtol=1e-4, atol=1e-4)
+    assert (files.encoder, files.items[0].id) == (again.encoder, again.items[0].id)
+
+
+def test_a_label_with_a_comma_is_refused_before_it_becomes_two(china):
+    with Client("http://127.0.0.1:9") as client, pytest.raises(ValueError, match="'red, blue' contains a comma"):
+        client.classify([china], labels=["green", "red, blue"])
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_proxy_is_not_asked_for_a_service_on_this_machine(services, monkeypatch, host):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with Client(services.embedding_url.replace("127.0.0.1", host)) as client:
+        assert client.ready()["ready"]
+
+
+def test_nothing_there_is_named_with_its_url():
+    with (
+        Client("http://127.0.0.1:9", service="embedding") as client,
+        pytest.raises(ServiceDown, match=r"embedding.*:9"),
+    ):
+        client.ready()
+
+
+class Stranger(BaseHTTPRequestHandler):
+    """Another program, which answers every request with a page of its own."""
+
+    def do_GET(self) -> None:
+        self.send_response(404)
+        self.end_headers()
+        self.wfile.write(b"<h1>no such page</h1>")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_an_answer_of_another_program_is_shown():
+    with HTTPServer(("127.0.0.1", 0), Stranger) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with Client(f"http://127.0.0.1:{server.server_port}") as client, pytest.raises(RemoteProblem) as caught:
+            client.heads()
+        server.shutdown()
+    assert (caught.value.status, caught.value.code) == (404, "unexpected_answer")
+    assert "no such page" in str(caught.value)
