@@ -83,7 +83,7 @@ import numpy as np
 sys.path.insert(0, "tests")
 from helpers.toystore import make_vectors
 from store import Store
-from store.fragments import Appender, write
+from store.lance.fragments import Appender, write
 features = Store.open(sys.argv[1]).features("toy")
 ids = [f"{i:04d}" for i in range(400)]
 X = make_vectors(400)

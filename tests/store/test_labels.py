@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from store import Label, Store, split_of
-from store.errors import BadLabels, BadSplit
+from store.errors import BadLabels, BadSplit, FrozenSplit
 
 
 def rows(store: Store, task: str = "t") -> dict[str, tuple[list[str], str]]:
@@ -37,8 +37,9 @@ def test_split_by_hash_then_frozen(store: Store) -> None:
 
 def test_another_split_is_refused_unless_moved(store: Store) -> None:
     store.labels.put("t", [Label("a", ["x"], "test"), Label("b", ["x"], "val")])
-    with pytest.raises(BadSplit, match=r"1 assets in task 't' is frozen .* first a from test to train"):
+    with pytest.raises(FrozenSplit, match=r"1 assets of task 't' .* a: stored as test, now given as train") as caught:
         store.labels.put("t", [Label("b", ["y"]), Label("a", ["y"], "train")])
+    assert caught.value.moves == [("a", "test", "train")]
     assert rows(store) == {"a": (["x"], "test"), "b": (["x"], "val")}
     assert store.labels.put("t", [Label("a", ["y"], "train")], move_splits=True) == 1
     assert rows(store)["a"] == (["y"], "train")
