@@ -84,7 +84,7 @@ _label = st.builds(
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(_label, max_size=6))
 def test_like_a_dictionary(tmp_path_factory: pytest.TempPathFactory, given_labels: list[Label]) -> None:
-    """Against a model: a dictionary with setdefault for the split."""
+    """The table behaves like a dictionary whose split is set with setdefault."""
     store = Store.open(Path(tmp_path_factory.mktemp("labels")))
     model: dict[str, tuple[list[str], str]] = {}
     for label in given_labels:
