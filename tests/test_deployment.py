@@ -148,6 +148,7 @@ def test_containers_write_only_to_the_volume_and_tmp(target: str) -> None:
     assert stages()["base"].all("VOLUME") == ["/data"]
     (tmp,) = service["tmpfs"]
     folders = ("/data", tmp.partition(":")[0])
+    assert stages()["embedding"].all("WORKDIR") == ["/data"]  # where commands write without a folder
     paths = {value for value in environment(CPU, target).values() if value.startswith("/")}
     assert paths
     assert all(Path(path).is_relative_to(folders[0]) or Path(path).is_relative_to(folders[1]) for path in paths)
