@@ -53,6 +53,7 @@ SLOW: dict[str, dict[str, str | None]] = {
         "test_parquet_in_and_out_and_in_again": None,
         "test_comparisons_begun_at_once_have_folders_of_their_own": None,
         "test_compare_stopped_by_ctrl_c_can_go_on": None,
+        "test_compare_refuses_what_cannot_be": None,
     },
     "services/jobs/test_backfill.py": {"test_two_backfills_at_once_store_every_vector_once": None},
     "services/jobs/test_derived.py": {
@@ -70,6 +71,9 @@ SLOW: dict[str, dict[str, str | None]] = {
     "services/test_parity.py": {
         "test_alone_and_in_a_batch": "lite0|torch-cpu-fp32",
         "test_through_http": "lite0",
+    },
+    "services/embedding/test_imagebind_spine.py": {
+        "test_vectors_over_http_are_the_same_alone_and_together": None,
     },
     "services/embedding/test_sounds.py": {"test_depth_maps_are_stored_when_they_are_called_so": None},
     "services/test_plugin.py": {"test_from_photos_to_a_head": None},
