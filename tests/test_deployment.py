@@ -239,3 +239,21 @@ def run_install(torch: str) -> "subprocess.CompletedProcess[str]":
     (line,) = [run for run in stages()["embedding"].all("RUN") if "--constraint" in run]
     script = f'pip() {{ printf "%s\\n" "$@"; }}\n{line}'
     return subprocess.run(["sh", "-c", script], env={"TORCH": torch, "PATH": "/bin"}, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("version", "code", "message"),
+    [
+        ((3, 10, 4), 1, "Headwater needs Python 3.11 or newer; this is Python 3.10."),
+        ((3, 11, 0), 0, ""),
+        ((3, 99, 0), 0, "Warning: Headwater was tested with Python 3.11, "),
+    ],
+)
+def test_make_names_a_python_that_is_too_old_or_was_not_tested(
+    version: tuple[int, ...], code: int, message: str
+) -> None:
+    script = f"import runpy, sys; sys.version_info = {version}; runpy.run_path('.ci/python_version.py')"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == code
+    said = done.stdout + done.stderr
+    assert said.startswith(message) if message else said == ""
