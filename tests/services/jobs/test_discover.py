@@ -159,7 +159,7 @@ def dying(what: str, least: int):
 
 def test_a_clustering_that_died_while_labelling_is_whole_after_the_next(store, tmp_path, monkeypatch):
     cluster(store, tmp_path / "clusters", replace(WANTED, clusters=5, rows_of=None))
-    monkeypatch.setattr("store.labels._CHUNK", 50)
+    monkeypatch.setattr("store.tables.labels._CHUNK", 50)
     monkeypatch.setattr("services.jobs.cluster.TELL_EVERY", 10)
     narrower = replace(WANTED, rows_of="group")
     with pytest.raises(Killed):
