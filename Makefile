@@ -1,20 +1,22 @@
-# Every target makes .venv by itself; a user needs Python 3.11 or newer and nothing else.
+# Every target first installs Headwater into .venv, if that has not happened yet. It needs only Python.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help setup demo test check bench
+.PHONY: help setup demo test test-slow test-all check bench
 help:
-	@echo "make demo   embed 2,624 photos, train two heads, serve them, ask them"
-	@echo "make test   run the tests"
-	@echo "make check  ruff, mypy --strict, import contracts"
-	@echo "make bench  measure speed and accuracy (DATA=folder of Parquet data sets for more)"
-	@echo "make setup  only install into .venv"
+	@echo "make demo      run the whole chain: embed 2,624 photos, train two heads, serve them over HTTP, classify"
+	@echo "make test      run the tests: a few minutes (FILES=tests/store K=labels: only these files, only tests of this name)"
+	@echo "make test-slow run the tests that make test leaves out: long ones, and every member of large families"
+	@echo "make test-all  run all tests that need no GPU"
+	@echo "make check     run the linter, the formatter, the type checker and the import contracts"
+	@echo "make bench     measure speed and accuracy (DATA=folder: also on the Parquet data sets in that folder)"
+	@echo "make setup     install into .venv, and do nothing else (PYTHON=python3.13: with that interpreter)"
 
 setup: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit("Headwater needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) .ci/python_version.py
 	@echo "Installing into .venv: several minutes and about 7 GB, most of it torch."
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
@@ -25,10 +27,19 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/headwater demo
 
-# One BLAS and torch thread a process: with one process a core, more would only wait for each other (three times the work).
-# Files in their order, not those with most tests first: the longest have few, and would be begun last.
+# One process per core, each with one BLAS and torch thread: more threads would only wait for each other.
+# --no-loadscope-reorder keeps the order of the files: xdist would start those with few tests last, which take longest.
+# A choice of files or names runs in one process, which starts faster.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(if $(FILES)$(K),,--numprocesses auto --dist loadfile --no-loadscope-reorder)
+CHOSEN = $(if $(K),-k '$(K)') $(FILES)
+
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+	$(PYTEST) $(CHOSEN)
+
+test-slow: setup
+	$(PYTEST) -m 'slow and not gpu' $(CHOSEN)
+
+test-all: test test-slow
 
 check: setup
 	$(BIN)/ruff check .

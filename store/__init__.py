@@ -1,6 +1,6 @@
 """The feature store: assets, labels, features and quarantine in LanceDB tables.
 
-Importing this package is cheap: LanceDB itself is imported by the first read or write (see `store.lance.table`).
+Importing this package is cheap: the first read or write imports LanceDB (see `store.lance.database`).
 """
 
 from store.errors import StoreError

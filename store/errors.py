@@ -1,21 +1,47 @@
-"""What can go wrong in the store. Standard library only, so that anything may catch these cheaply."""
+"""Errors of the store. This module imports only the standard library, so that catching them costs no import.
+
+StoreError
+├── NoStore             no store at this folder
+├── UnknownId           asset ids that are not stored
+├── UnknownTask         a task without labels
+├── UnknownFeatures     an encoder without stored vectors or tokens
+├── AmbiguousFeatures   a name that several stored encoders share
+├── FeaturesMismatch    a stored table of another probe, spec, dtype or format
+├── BadVectors          wrong shape, or not finite
+├── BadLabels           labels that the task does not allow
+├── BadSplit            no such split
+│   └── FrozenSplit     a row already has another split
+├── WrongSchema         a table that Headwater did not create
+├── SnapshotGone        a version that has been removed
+├── ContentChanged      a referenced file that is gone or has changed
+├── BadSource           a folder or file that cannot be read in
+└── NoRoom              the disk is too full
+"""
 
 from collections.abc import Iterable, Sequence
 
 
 def _some(values: Iterable[str], most: int = 5) -> str:
-    """The first few of `values` for a message, and how many there are in all."""
+    """Return the first `most` of `values` as text, followed by the total number if there are more."""
     listed = list(values)
     shown = ", ".join(listed[:most]) or "none"
     return shown if len(listed) <= most else f"{shown}, … ({len(listed)} in all)"
 
 
 class StoreError(Exception):
-    """Base of all errors of the store, and raised itself for a store that cannot be opened or used."""
+    """Base of all errors of the store; raised directly when a store cannot be opened or used."""
+
+
+class NoStore(StoreError):
+    """There is no store at `uri`."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        super().__init__(f"there is no store at {uri}; ingest assets there first, or open another store")
 
 
 class UnknownId(StoreError, LookupError):
-    """Assets that are not in the store. `ids` lists them."""
+    """Some assets are not in the store. `ids` lists them."""
 
     def __init__(self, ids: Sequence[str]) -> None:
         self.ids = list(ids)
@@ -23,7 +49,7 @@ class UnknownId(StoreError, LookupError):
 
 
 class UnknownTask(StoreError, LookupError):
-    """A task without labels. `task` was asked, `known` lists those there are."""
+    """The task `task` has no labels. `known` lists the tasks that have some."""
 
     def __init__(self, task: str, known: Sequence[str]) -> None:
         self.task, self.known = task, list(known)
@@ -31,52 +57,70 @@ class UnknownTask(StoreError, LookupError):
 
 
 class UnknownFeatures(StoreError, LookupError):
-    """No stored vectors (or tokens) of that encoder. `known` lists names with their fingerprints."""
+    """No vectors (or tokens) of the encoder `name` are stored. `known` lists the stored encoders with fingerprints."""
 
     def __init__(self, name: str, known: Sequence[str], what: str = "vectors") -> None:
         self.name, self.known = name, list(known)
-        super().__init__(f"no {what} of encoder {name!r}; stored are: {_some(self.known, 20)}; run a backfill first")
+        super().__init__(
+            f"no {what} of encoder {name!r} are stored; stored encoders: {_some(self.known, 20)}; run a backfill first"
+        )
 
 
 class AmbiguousFeatures(StoreError, LookupError):
-    """A name or a prefix that several stored fingerprints answer to."""
+    """Several stored encoders have the name, or the fingerprint prefix, `name`. `matches` lists them."""
 
     def __init__(self, name: str, matches: Sequence[str]) -> None:
         self.name, self.matches = name, list(matches)
-        super().__init__(f"{name!r} means several encoders: {_some(self.matches, 20)}; give a whole fingerprint")
+        super().__init__(f"{name!r} matches several encoders: {_some(self.matches, 20)}; give a full fingerprint")
 
 
 class FeaturesMismatch(StoreError, ValueError):
-    """A feature table exists for that fingerprint but was made with another probe, spec, dtype or format."""
+    """A feature table of this fingerprint exists, but with another probe, spec, dtype or format."""
 
 
 class BadVectors(StoreError, ValueError):
-    """Vectors of the wrong shape, or not finite in the table's dtype."""
+    """Vectors have the wrong shape, or are not finite in the table's dtype."""
 
 
 class BadLabels(StoreError, ValueError):
-    """Labels that do not fit the question, e.g. two labels on a row where classes must be exclusive."""
+    """Labels are not allowed here, e.g. two labels on a row of a task that needs one class a row."""
 
 
 class BadSplit(StoreError, ValueError):
-    """A split that does not exist, or another split for a row whose split is frozen."""
+    """There is no such split, or a row may not get it."""
+
+
+class FrozenSplit(BadSplit):
+    """Rows of `task` were given another split than the stored one.
+
+    Attributes:
+        moves: (asset id, stored split, given split) of each such row.
+    """
+
+    def __init__(self, task: str, moves: Sequence[tuple[str, str, str]]) -> None:
+        self.task, self.moves = task, list(moves)
+        id_, stored, given = self.moves[0]
+        super().__init__(
+            f"{len(self.moves)} assets of task {task!r} already have another split, and a split is frozen once given; "
+            f"the first is {id_}: stored as {stored}, now given as {given}. Leave the split out to keep the stored one"
+        )
 
 
 class WrongSchema(StoreError, ValueError):
-    """A table with one of our names whose columns are not ours."""
+    """A table has a name that Headwater uses, but other columns or another layout."""
 
 
 class SnapshotGone(StoreError, LookupError):
-    """A pinned version whose files have been cleaned up."""
+    """The files of a pinned version have been removed."""
 
 
 class ContentChanged(StoreError, ValueError):
-    """The bytes at a reference asset's uri no longer have the asset's digest, or cannot be read."""
+    """The file at the uri of an asset stored by reference cannot be read, or its digest is no longer the asset's."""
 
 
 class BadSource(StoreError, ValueError):
-    """A folder or a Parquet file that cannot be ingested or imported."""
+    """A folder or a file cannot be ingested or imported."""
 
 
 class NoRoom(StoreError):
-    """The disk is too full for what a job is going to write."""
+    """The disk is too full for the rows that a job is about to write."""

@@ -1,4 +1,4 @@
-"""Parquet out and in: every table of a store as one file, with all that is needed to make it again."""
+"""Export and import of a store as Parquet, one complete file for each table."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -13,7 +13,7 @@ from store.schema import asset_id
 from store.sources import Item, read_files, read_folder, read_parquet, read_sources
 from store.store import Store
 from store.tables import features as feature_tables
-from store.tables.features import PREFIX, About
+from store.tables.identity import PREFIX, Identity
 
 __all__ = ["Item", "export_parquet", "import_parquet", "read_files", "read_folder", "read_parquet", "read_sources"]
 
@@ -22,9 +22,9 @@ _CHUNK_ROWS = 65536
 
 
 def export_parquet(store: Store, folder: str | Path) -> dict[str, int]:
-    """Write every table to ``<folder>/<table>.parquet``; {table: rows}. One snapshot of all, streamed.
+    """Write every table to ``<folder>/<table>.parquet``, and return {table: number of rows}.
 
-    A file is complete when it has its name: it is written under another one first.
+    All files show one snapshot. Rows are streamed. A file gets its name only once it is complete.
     """
     target = Path(folder).expanduser()
     target.mkdir(parents=True, exist_ok=True)
@@ -53,20 +53,24 @@ def _write(table: Table, version: int, path: Path) -> int:
 
 
 def import_parquet(store: Store, folder: str | Path) -> dict[str, int]:
-    """Read what `export_parquet` wrote; {table: rows that were new or changed}. May be repeated, or resumed.
+    """Read what `export_parquet` wrote, and return {table: number of rows that were new or changed}.
 
-    Assets and features that are there stay. Labels and quarantine rows are replaced by newer ones; a row whose
-    frozen split differs raises BadSplit. Raises BadSource for a folder or file that was not exported, and
-    FeaturesMismatch for vectors of an encoder that does not agree with the stored one.
+    Stored assets and features stay as they are; labels and quarantine rows are replaced by newer ones. An import that
+    was interrupted can be run again.
+
+    Raises BadSource for a folder or file that is not an export, FrozenSplit for a row with another split than the
+    stored one, and FeaturesMismatch for features that do not match the stored ones of their encoder.
     """
     source = Path(folder).expanduser()
     if not source.is_dir():
-        raise BadSource(f"{source} is not a folder; give one that `headwater export` wrote")
+        raise BadSource(f"{source} is not a folder; give a folder that an export wrote")
     files = {path.stem: path for path in sorted(source.glob("*.parquet"))}
     if not files:
-        raise BadSource(f"{source} has no Parquet files; give a folder that `headwater export` wrote")
+        raise BadSource(f"{source} has no Parquet files; give a folder that an export wrote")
     if unknown := [name for name in files if not _known(name)]:
-        raise BadSource(f"{source} has files that are no tables of a store: {', '.join(unknown)}; move them away")
+        raise BadSource(
+            f"{source} has Parquet files that are not tables of a store: {', '.join(unknown)}; move them elsewhere"
+        )
     return {name: _read(store, name, path) for name, path in files.items()}
 
 
@@ -78,7 +82,7 @@ def _read(store: Store, name: str, path: Path) -> int:
     try:
         file = pq.ParquetFile(path)
     except (pa.ArrowInvalid, OSError) as error:
-        raise BadSource(f"{path} is no Parquet file: {error}") from error
+        raise BadSource(f"{path} is not a Parquet file: {error}") from error
     schema = file.schema_arrow
     table = _table(store, name, schema)
     if schema.names != table.schema.names:
@@ -88,7 +92,7 @@ def _read(store: Store, name: str, path: Path) -> int:
 
 
 def _take(store: Store, table: Table, rows: pa.Table, path: Path) -> int:
-    """Write one chunk by the rules of its table; how many rows were new or changed."""
+    """Write one chunk by the rules of its table, and return the number of rows that were new or changed."""
     if table.name == "labels":
         return store.labels.merge(rows)
     if table.name == "quarantine":
@@ -100,8 +104,8 @@ def _take(store: Store, table: Table, rows: pa.Table, path: Path) -> int:
 
 def _table(store: Store, name: str, schema: pa.Schema) -> Table:
     if name.startswith(tuple(PREFIX.values())):
-        about = About.of(name, schema)
-        return feature_tables.ensure(store.database, about, any_dtype=False).table
+        identity = Identity.of(name, schema)
+        return feature_tables.ensure(store.database, identity, any_dtype=False).table
     tables = (store.assets.table, store.labels.table, store.quarantine.table)
     return next(table for table in tables if table.name == name)
 
@@ -109,11 +113,11 @@ def _table(store: Store, name: str, schema: pa.Schema) -> Table:
 def _check_digests(rows: pa.Table, path: Path) -> None:
     for id_, content in zip(rows["id"].to_pylist(), rows["content"], strict=True):
         if content.is_valid and asset_id(content.as_py()) != id_:
-            raise BadSource(f"{path}: the content of asset {id_} is not what its id says; the file is damaged")
+            raise BadSource(f"{path} is damaged: the content of asset {id_} does not have that digest")
 
 
 def _batch_rows(schema: pa.Schema) -> int:
-    """Rows of about 16 MB for vectors and tokens; few for assets, whose content may be large."""
+    """Return the number of rows in a batch: about 16 MB of features, and few assets, whose content may be large."""
     for field in schema:
         if pa.types.is_fixed_size_list(field.type):
             row_bytes: int = field.type.list_size * field.type.value_type.bit_width // 8
@@ -122,7 +126,7 @@ def _batch_rows(schema: pa.Schema) -> int:
 
 
 def _chunks(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
-    """Batches put together to what one commit is worth: many small ones would make as many fragments."""
+    """Yield the batches joined into larger chunks, because every commit creates a fragment."""
     waiting: list[pa.RecordBatch] = []
     for batch in batches:
         waiting.append(batch)

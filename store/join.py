@@ -1,4 +1,4 @@
-"""Joining by asset id, vectorised: which row has this id?"""
+"""Joins by asset id: a vectorised lookup from ids to row numbers."""
 
 import numpy as np
 import pyarrow as pa
@@ -7,19 +7,19 @@ from numpy.typing import NDArray
 from store.rows import Column, strings
 
 _WIDTH = 64
-"""Bytes of an asset id: sha256 in hex."""
+"""Length of an asset id in bytes: a sha256 in hex."""
 
-# Odd 64-bit constants of a multiply-and-add hash over an id's eight words. Ids of equal hash are then compared in
-# full, so any constants are right.
+# Odd 64-bit factors of a multiply-and-add hash over the eight words of an id. A lookup compares the full ids
+# afterwards, so the result is correct whatever the factors are.
 _FACTORS = np.random.default_rng(0).integers(0, 2**63, _WIDTH // 8, np.uint64) * np.uint64(2) + np.uint64(1)
 
 
 class Positions:
-    """The position of each id of a column without repetitions.
+    """The position of each id in a column of distinct ids.
 
-    Arrow builds its hash table anew at every call, which is too slow a batch at a time, and a dictionary costs a
-    microsecond a row. Asset ids are sorted by a hash of their bytes instead (5 times as fast); a column with other
-    ids falls back to a dictionary.
+    Arrow rebuilds its hash table in every call, which is too slow for many small batches, and a dictionary costs a
+    microsecond a row. So asset ids are sorted by a hash of their bytes, which is 5 times as fast as a dictionary. A
+    column that contains other ids uses a dictionary.
     """
 
     def __init__(self, ids: Column) -> None:
@@ -28,12 +28,12 @@ class Positions:
         self._order = np.argsort(hashes, kind="stable")
         self._sorted = hashes[self._order]
         if (self._sorted[1:] == self._sorted[:-1]).any():
-            words = None  # two ids with one hash: rarer than a broken disk, but a lookup would lose one of them
+            words = None  # two ids share a hash: nearly impossible, but a lookup would miss one of them
         self._words = words
         self._rows = {id_: row for row, id_ in enumerate(strings(ids))} if words is None else {}
 
     def of(self, ids: Column) -> NDArray[np.int64]:
-        """(n,) the position of each of `ids`, -1 where there is none."""
+        """Return the position of each of `ids`, shape (n,); -1 for an id that the column lacks."""
         words = _words(ids)
         if self._words is None:
             return np.fromiter((self._rows.get(id_, -1) for id_ in strings(ids)), np.int64, len(ids))
@@ -48,7 +48,7 @@ class Positions:
         return np.where(same, found, -1)
 
     def _one_by_one(self, ids: Column) -> NDArray[np.int64]:
-        """Ids of several lengths: those that are asset ids are looked up, the others are not here."""
+        """`of` for ids of several lengths: only those as long as an asset id can be in the column."""
         found = np.full(len(ids), -1, np.int64)
         full = np.array([len(id_.encode()) == _WIDTH for id_ in strings(ids)], np.bool_)
         if full.any():
@@ -57,7 +57,7 @@ class Positions:
 
 
 def _words(ids: Column) -> NDArray[np.uint64] | None:
-    """(n, 8): the bytes of each id as eight words; None unless every id has 64 bytes."""
+    """Return the bytes of each id as eight words, shape (n, 8); None unless every id has 64 bytes."""
     array: Column = ids.combine_chunks() if isinstance(ids, pa.ChunkedArray) else ids
     if not len(array):
         return np.empty((0, _WIDTH // 8), np.uint64)

@@ -1,4 +1,4 @@
-"""What training gets: vectors, labels and splits as arrays, joined by asset id."""
+"""The arrays for training: vectors, labels and splits, joined by asset id."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,18 +17,18 @@ from store.snapshot import Snapshot
 
 @dataclass(frozen=True)
 class Matrix:
-    """All that training gets. Rows are in order of id, so the same snapshot gives the same rows anywhere.
+    """Labelled vectors of a task. Rows are sorted by id, so a snapshot gives the same rows on every machine.
 
     Attributes:
         ids: asset ids (n).
-        X: float32 (n, d), the encoders' vectors side by side.
-        labels: the labels of each row, list<string> (n).
-        classes: sorted labels of the task, see `Labels.classes`.
-        splits: split of each row (n), str.
-        blocks: {encoder name as asked: its columns of X}.
-        fingerprints: {encoder name as asked: its fingerprint}.
+        X: float32 (n, d), the vectors of all encoders side by side.
+        labels: labels of each row, list<string> (n).
+        classes: labels of the task, sorted; see `Labels.classes`.
+        splits: split of each row, str (n,).
+        blocks: {encoder, as named by the caller: its columns of X}.
+        fingerprints: {encoder, as named by the caller: its fingerprint}.
         snapshot: the versions that were read.
-        dropped: labelled rows of the splits asked that lack a vector of some encoder; they are not in X.
+        dropped: number of labelled rows left out because they lack a vector of some encoder.
     """
 
     task: str
@@ -44,21 +44,25 @@ class Matrix:
 
     @cached_property
     def y(self) -> list[list[str]]:
+        """The labels of each row as lists."""
         rows: list[list[str]] = self.labels.to_pylist()
         return rows
 
     @cached_property
     def codes(self) -> NDArray[np.int64]:
-        """(n,) index into `classes`, -1 for a label that is no class. Raises BadLabels unless one label a row."""
+        """Index of each row's label in `classes`, shape (n,); -1 for a label that is not a class.
+
+        Raises BadLabels unless every row has exactly one label.
+        """
         return codes_of(self.labels, self.classes, self.task)
 
     @cached_property
     def indicator(self) -> NDArray[np.bool_]:
-        """(n, classes): which labels each row has."""
+        """True where a row has a label, shape (n, len(classes))."""
         return indicator_of(self.labels, self.classes)
 
     def select(self, *splits: str) -> "Matrix":
-        """The rows of these splits."""
+        """Return the rows of these splits. Raises BadSplit."""
         keep = np.flatnonzero(np.isin(self.splits, [check_split(split) for split in splits]))
         return replace(
             self,
@@ -70,7 +74,11 @@ class Matrix:
 
 
 def indicator_of(labels: Column, classes: Sequence[str]) -> NDArray[np.bool_]:
-    """list<string> (n) → which of the classes each row has, (n, classes); other labels are not looked at."""
+    """Return True where a row has a class, shape (n, len(classes)). Labels that are not classes are ignored.
+
+    Args:
+        labels: labels of each row, list<string> (n).
+    """
     codes: Column = pc.index_in(labels.flatten(), value_set=pa.array(classes, pa.string()))
     rows = np.repeat(np.arange(len(labels)), pc.list_value_length(labels).to_numpy())
     known = codes.is_valid().to_numpy(zero_copy_only=False)
@@ -80,11 +88,18 @@ def indicator_of(labels: Column, classes: Sequence[str]) -> NDArray[np.bool_]:
 
 
 def codes_of(labels: Column, classes: Sequence[str], task: str) -> NDArray[np.int64]:
-    """list<string> (n) → (n,) index into `classes`, -1 for another label. Raises BadLabels unless one a row."""
+    """Return the index of each row's label in `classes`, shape (n,); -1 for a label that is not a class.
+
+    Args:
+        labels: labels of each row, list<string> (n).
+        task: the task's name, for the message.
+
+    Raises BadLabels unless every row has exactly one label.
+    """
     several: Column = pc.not_equal(pc.list_value_length(labels), pa.scalar(1, pa.int32()))
     if pc.any(several).as_py():
         row = labels.filter(several)[0].as_py()
-        raise BadLabels(f"task {task!r} has rows with {len(row)} labels ({row!r}); classes need exactly one a row")
+        raise BadLabels(f"task {task!r} has rows with {len(row)} labels ({row!r}); classes need exactly one per row")
     found: Column = pc.index_in(labels.flatten(), value_set=pa.array(classes, pa.string()))
     codes: NDArray[np.int64] = pc.fill_null(found, -1).to_numpy().astype(np.int64)
     return codes

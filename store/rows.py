@@ -1,4 +1,4 @@
-"""Pure functions on Arrow rows: keys made unique, rows put in order, vectors seen as NumPy arrays."""
+"""Pure functions on Arrow tables and columns: unique keys, row order, conversion to NumPy, SQL literals."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,11 +11,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 Column = Any
-"""An Arrow array or chunked array. The published stubs type hardly any compute function for both."""
+"""An Arrow array or chunked array. `Any`, because the published stubs hardly type a compute function for both."""
 
 
 def local_path(uri: str) -> Path | None:
-    """The path that `uri` names, absolute, or None when it is not on a local disk (s3://, memory://, …)."""
+    """Return the absolute path of `uri`, or None if it is not on a local disk (s3://, memory://, …)."""
     if "://" not in uri:
         return Path(uri).expanduser().absolute()
     parts = urlsplit(uri)
@@ -23,18 +23,18 @@ def local_path(uri: str) -> Path | None:
 
 
 def quoted(value: str) -> str:
-    """`value` as an SQL string literal."""
+    """Return `value` as an SQL string literal."""
     return "'" + value.replace("'", "''") + "'"
 
 
 def strings(column: Column) -> list[str]:
-    """A string column without nulls as a list."""
+    """Return a string column without nulls as a list."""
     values: list[str] = column.to_pylist()
     return values
 
 
 def unique(rows: pa.Table, key: Sequence[str], *, keep_last: bool) -> pa.Table:
-    """`rows` with each key once: its first or its last row."""
+    """Return `rows` with one row for each key: the last one if `keep_last`, else the first."""
     keys = list(zip(*(rows[name].to_pylist() for name in key), strict=True))
     if len(set(keys)) == len(keys):
         return rows
@@ -43,20 +43,26 @@ def unique(rows: pa.Table, key: Sequence[str], *, keep_last: bool) -> pa.Table:
 
 
 def in_order(rows: pa.Table, ids: Sequence[str]) -> pa.Table:
-    """The rows of `ids`, in the order of `ids`; ids that `rows` lacks are left out."""
+    """Return the rows of `ids` in the order of `ids`. Ids without a row are left out."""
     where = pc.index_in(pa.array(ids, pa.string()), value_set=rows["id"].combine_chunks())
     return rows.take(where.drop_null())
 
 
-def fixed_size(vectors: NDArray[Any], kind: Any) -> Column:
-    """(n, ...) → a fixed_size_list array of n, without a copy when `vectors` is contiguous and of that dtype."""
-    flat = np.ascontiguousarray(vectors, kind.value_type.to_pandas_dtype()).reshape(-1)
+def fixed_size(vectors: NDArray[Any], type_: Any) -> Column:
+    """Return `vectors` (n, ...) as a fixed_size_list array of n rows and Arrow type `type_`.
+
+    A contiguous array of that dtype is not copied.
+    """
+    flat = np.ascontiguousarray(vectors, type_.value_type.to_pandas_dtype()).reshape(-1)
     values: Any = pa.array(flat)
-    return pa.FixedSizeListArray.from_arrays(values, type=kind)
+    return pa.FixedSizeListArray.from_arrays(values, type=type_)
 
 
 def matrix_view(column: Column) -> NDArray[Any]:
-    """A fixed_size_list column of n → (n, size) in its own dtype; one chunk is a view of Arrow's memory."""
+    """Return a fixed_size_list column of n rows as an array (n, size) of its own dtype.
+
+    The array of a single chunk is a view of Arrow's memory.
+    """
     array: Column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     size = array.type.list_size
     flat = array.values.slice(array.offset * size, len(array) * size)

@@ -1,4 +1,4 @@
-"""The tables' columns, the rows as Python sees them, and what identifies them. Plain Arrow: no LanceDB here."""
+"""The tables' columns in Arrow, and their rows, ids and splits in Python. This module does not use LanceDB."""
 
 import hashlib
 from collections.abc import Sequence
@@ -11,16 +11,19 @@ import pyarrow as pa
 from store.errors import BadSplit
 
 FORMAT = 1
-"""Number of the table layout. Raised when a column changes its meaning; older readers then refuse."""
+"""Number of the table layout. It goes up when a column changes its meaning, so that older readers refuse the table."""
 
 SPLITS = ("train", "val", "test", "ood")
-"""`ood` holds rows of none of the classes: never trained on, never given by hash."""
+"""Names of the splits. `ood` (out-of-distribution) holds rows of none of the classes.
+
+Heads are never trained on `ood` rows, and `split_of` never draws it.
+"""
 
 Dtype = Literal["float32", "float16"]
 TIME = pa.timestamp("us", tz="UTC")
 
-# LanceDB tells two processes that insert one new key at the same moment apart only by this mark on the key's
-# columns; without it both rows stay. It has to be there at creation: a first writer may be overtaken.
+# Two processes may insert the same new key at the same moment. LanceDB keeps one of the rows only if the key's columns
+# carry this mark, else both. The mark must be there at creation, because already the first writer may have company.
 _KEY = "lance-schema:unenforced-primary-key"
 
 
@@ -68,7 +71,7 @@ QUARANTINE = pa.schema(
 
 
 def features_schema(column: str, size: int, dtype: Dtype, metadata: dict[bytes | str, bytes | str]) -> pa.Schema:
-    """(id, `column`: fixed_size_list<dtype, size>), with `metadata` on the schema."""
+    """Return the schema (id, `column`: fixed_size_list<dtype, size>) with `metadata`."""
     value = pa.float32() if dtype == "float32" else pa.float16()
     return pa.schema([_key("id", 1), _need(column, pa.list_(value, size))], metadata=metadata)
 
@@ -78,14 +81,17 @@ def now() -> datetime:
 
 
 def asset_id(data: bytes) -> str:
-    """The identity of an asset: sha256 of its raw bytes, 64 hex digits."""
+    """Return an asset's id: the sha256 of its raw bytes, 64 hex digits."""
     return hashlib.sha256(data).hexdigest()
 
 
 def split_of(id_: str, fractions: tuple[float, float, float] = (0.7, 0.1, 0.2), seed: int = 0) -> str:
-    """`train`, `val` or `test`, drawn from a hash of the id: the same on every machine and for every task.
+    """Return `train`, `val` or `test`, drawn from a hash of the id: the same on every machine and for every task.
 
-    Raises BadSplit when the fractions are negative or do not sum to one.
+    Args:
+        fractions: shares of train, val and test.
+
+    Raises BadSplit if a fraction is negative or they do not sum to 1.
     """
     if min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-9:
         raise BadSplit(f"fractions of train, val and test must be at least 0 and sum to 1, not {fractions}")
@@ -97,16 +103,20 @@ def split_of(id_: str, fractions: tuple[float, float, float] = (0.7, 0.1, 0.2), 
 
 
 def check_split(split: str) -> str:
+    """Return `split` if it is one of SPLITS. Raises BadSplit."""
     if split not in SPLITS:
-        raise BadSplit(f"no split {split!r}; the splits are {', '.join(SPLITS)}")
+        raise BadSplit(f"there is no split {split!r}; the splits are {', '.join(SPLITS)}")
     return split
 
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One raw item. `content` None: the bytes stay at `uri` and are read there (a reference).
+    """One stored photo, sound, video or other file.
 
-    `width` and `height` are pixels, `seconds` a duration; each None where it has no meaning.
+    Attributes:
+        content: the bytes; None if they stay at `uri` and are read there (an asset stored by reference).
+        width, height: in pixels; None where the modality has none.
+        seconds: duration; None where the modality has none.
     """
 
     id: str
@@ -121,7 +131,7 @@ class Asset:
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """How many of the assets given were new and how many were there already (or given twice)."""
+    """Number of given assets that were new, and number already known: stored before, or given twice."""
 
     new: int
     known: int
@@ -129,9 +139,11 @@ class Added:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """The labels of one asset in a task: one for exclusive classes, any number for multi-label tasks.
+    """The labels of one asset in a task: exactly one where they are classes, else any number.
 
-    `split` None: as stored before, else by hash of the id.
+    Attributes:
+        split: None for the stored split, or for a split by hash of the id if none is stored.
+        source: free text that says where the labels come from.
     """
 
     id: str
@@ -142,7 +154,13 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """Something that could not be processed. `key` is an asset id, or the uri where there is no id yet."""
+    """An item that could not be processed.
+
+    Attributes:
+        key: the asset id, or the uri of a file that has no id yet.
+        stage: the stage of the job that failed, e.g. `ingest`.
+        reason: a short fixed word; `message` is the sentence for the user.
+    """
 
     key: str
     stage: str
@@ -151,5 +169,5 @@ class Quarantined:
 
 
 def stage_of(fingerprint: str) -> str:
-    """The quarantine's stage word of a backfill, vectors and tokens alike. That of an ingest is ``ingest``."""
+    """Return the quarantine stage of a backfill with this encoder. Vectors and tokens share it."""
     return f"embed:{fingerprint[:12]}"

@@ -1,4 +1,4 @@
-"""From tables to arrays: the labelled rows of a task joined with their vectors, whole or streamed."""
+"""The join of a task's labelled rows with their vectors, as one matrix or as a stream of batches."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ from store.tables.labels import Labels, classes_of
 _Part = tuple[Column, NDArray[np.int64], NDArray[np.float32]]
 
 _SPARSE = 8
-"""Looking rows up is faster than reading a whole table when at most one in so many is wanted."""
+"""Rows are looked up, instead of reading the whole table, if at most one row in this many is needed."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The labelled rows (id, labels, split) of a task in some splits, and the encoders whose vectors are asked."""
+    """Which rows to join: the labelled rows (id, labels, split) of a task, and the encoders' feature tables."""
 
     task: str
     features: dict[str, Features]
@@ -34,11 +34,12 @@ class Selection:
 
     @property
     def blocks(self) -> dict[str, slice]:
-        """{encoder: its columns of X}."""
+        """The columns of X that hold each encoder's vector."""
         ends = np.cumsum([0, *(features.shape[0] for features in self.features.values())]).tolist()
         return {name: slice(ends[i], ends[i + 1]) for i, name in enumerate(self.features)}
 
     def matrix(self) -> Matrix:
+        """Read all vectors and join them. Rows without a vector of some encoder are dropped and counted."""
         rows = self.rows.sort_by("id")
         X = np.empty((rows.num_rows, sum(f.shape[0] for f in self.features.values())), np.float32)
         complete = np.ones(rows.num_rows, np.bool_)
@@ -66,7 +67,10 @@ class Selection:
         )
 
     def stream(self, batch_rows: int, share: tuple[int, int] | None = None) -> Iterator[_Part]:
-        """(ids, their positions in `rows`, X) of the rows that have a vector of every encoder."""
+        """Yield (ids, their positions in `rows`, X) of the rows that have a vector of every encoder.
+
+        `share` is that of `Store.batches`.
+        """
         positions = Positions(self.rows["id"])
         if share is not None:
             (features,) = self.features.values()
@@ -84,7 +88,7 @@ class Selection:
             yield some, positions.of(some), np.concatenate([X for _, X in parts], axis=1)
 
     def _vectors(self, features: Features, ids: Column, positions: Positions, batch_rows: int) -> Iterator[_Part]:
-        """(ids, their positions, X) of those of `ids` that have a vector of this encoder."""
+        """Yield (ids, their positions, X) for those of `ids` that have a vector of this encoder."""
         version = self.snapshot.of(features.table)
         if _SPARSE * len(ids) < features.table.count(version=version):
             for found, X in features.stream(strings(ids), batch_rows, version=version):
@@ -105,7 +109,7 @@ class Selection:
                 yield some.filter(pa.array(keep)), where[keep], X[keep]
 
     def _common_ids(self, positions: Positions) -> Column:
-        """The ids that are wanted and that every encoder has, in the first encoder's stored order."""
+        """Return the selected ids that have a vector of every encoder, in the first encoder's stored order."""
         first, *others = [f.ids(version=self.snapshot.of(f.table)) for f in self.features.values()]
         keep = positions.of(first) >= 0
         for ids in others:
@@ -114,18 +118,19 @@ class Selection:
 
 
 class Batches:
-    """Labelled vectors streamed in one pass with bounded memory; may be iterated again.
+    """Labelled vectors as a stream of batches, with bounded memory. Each iteration is a new pass.
 
-    Yields (ids list[str], X float32 (m, d), codes int64 (m,)) in the order of the first encoder's table, not of
-    ids; m is at most `batch_rows`, and X may be a read-only view. A code is an index into `classes`, -1 for a
-    label that is no class. The ids and codes of all rows are held in memory, their vectors are not.
+    Yields (ids list[str], X float32 (m, d), codes int64 (m,)) in the order of the first encoder's table, which is not
+    sorted by id. m is at most `batch_rows`, and X may be a read-only view. A code is an index into `classes`, -1 for a
+    label that is not a class. The ids and codes of all rows stay in memory, the vectors do not.
 
-    One encoder is streamed at the speed of a scan. Several are looked up row by row, some ten times slower,
-    because their tables may be in any order: where it fits in memory `Store.matrix` is faster.
+    The vectors of one encoder stream at the speed of a scan. Those of several encoders are looked up row by row,
+    because the order of their tables differs, and take about ten times as long: `Store.matrix` is faster if the rows
+    fit in memory.
 
     Attributes:
-        dropped: after a whole pass, the labelled rows that lack a vector of some encoder, or are not in the share.
-            None before.
+        dropped: number of labelled rows that lack a vector of some encoder or are not in the share. None before the
+            first complete pass.
     """
 
     def __init__(self, selection: Selection, batch_rows: int, share: tuple[int, int] | None = None) -> None:
@@ -153,12 +158,12 @@ def select(
     classes: Sequence[str] | None,
     rows: pa.Table | None,
 ) -> Selection:
-    """The labels of a task at `snapshot`, read unless `rows` of them are given.
+    """Select a task's labelled rows at `snapshot` for a join with `features`.
 
-    Raises UnknownTask, BadSplit, ValueError without encoders.
+    The arguments are those of `Store.matrix`. Raises UnknownTask, BadSplit, and ValueError if there are no encoders.
     """
     if not features:
-        raise ValueError("no encoder was named; name at least one encoder whose vectors are stored")
+        raise ValueError("no encoder was given; give at least one encoder whose vectors are stored")
     rows = labels.get(task, version=snapshot.of(labels.table)) if rows is None else rows
     rows = rows.select(["id", "labels", "split"])
     classes = classes_of(rows) if classes is None else tuple(classes)

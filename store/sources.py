@@ -1,4 +1,4 @@
-"""Where assets come from: a folder of class folders, Parquet files with the bytes of files, plain files."""
+"""Sources of assets: folders of class folders, Parquet files that hold the bytes of files, and single files."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -20,19 +20,19 @@ SPLIT_FOLDERS = {
     "test": "test",
     "ood": "ood",
 }
-"""Names of folders, and of splits in a Parquet file, and the split each means."""
+"""Split of each accepted folder name. The same names are accepted in the `split` column of a Parquet file."""
 
 _BATCH = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """Something to ingest.
+    """One file to ingest.
 
     Attributes:
-        data: None: the bytes are in the file `uri`.
-        modality: what it is to be read as; None for what its first bytes say.
-        labels: [] says that none of the task's labels is true of it; None, that nothing is known.
+        data: the bytes; None if they are in the file `uri`.
+        labels: [] if the item has none of the task's labels; None if its labels are unknown.
+        modality: None to recognise the modality by the first bytes.
     """
 
     uri: str
@@ -42,16 +42,21 @@ class Item:
     modality: Modality | None = None
 
     def read(self) -> bytes:
-        """The raw bytes. Raises OSError when the file cannot be read."""
+        """Return the raw bytes. Raises OSError if the file cannot be read."""
         return self.data if self.data is not None else Path(self.uri).read_bytes()
 
 
 def read_sources(sources: Sequence[str | Path]) -> Iterator[Item]:
-    """Folders, Parquet files and other files, in the order given. Raises BadSource, for all of them, before reading."""
+    """Return an iterator over the items of folders, Parquet files and other files, in the given order.
+
+    Raises BadSource before anything is read if one of the sources does not exist.
+    """
     paths = [Path(source).expanduser().absolute() for source in sources]
     for path in paths:
         if not path.exists():
-            raise BadSource(f"{path} does not exist; give a folder of class folders, a Parquet file or images")
+            raise BadSource(
+                f"{path} does not exist; give a folder of class folders, a Parquet file, or photos, sounds or videos"
+            )
     return (item for path in paths for item in _read(path))
 
 
@@ -62,17 +67,18 @@ def _read(path: Path) -> Iterator[Item]:
 
 
 def read_files(paths: Sequence[str | Path]) -> Iterator[Item]:
-    """Plain files, without labels."""
+    """Yield single files as items without labels."""
     for path in paths:
         yield Item(uri=str(Path(path).expanduser().absolute()))
 
 
 def read_folder(folder: str | Path) -> Iterator[Item]:
-    """Files below `folder`, sorted; the label is the name of the first folder on the way to a file.
+    """Yield the files in and below `folder`, sorted by path.
 
-    When all folders at the top are named like splits (train, val, valid, validation, test, ood), they give the
-    split and the folders inside them the label. Files at the top have no label; Parquet files there are read as
-    such. Names that begin with a dot are left out; every other file is an item, whatever it holds.
+    The label of a file is the name of the top folder that contains it. If all top folders have the name of a split
+    (train, val, valid, validation, test, ood), they give the split, and the folders inside them the label. Files
+    directly in `folder` have no label. The rows of Parquet files are read as items. Names that start with a dot are
+    skipped; every other file is an item, whatever its content. Raises BadSource if `folder` is not a folder.
     """
     root = Path(folder).expanduser().absolute()
     if not root.is_dir():
@@ -81,7 +87,7 @@ def read_folder(folder: str | Path) -> Iterator[Item]:
     by_split = bool(tops) and all(path.name.lower() in SPLIT_FOLDERS for path in tops)
     for path in sorted(root.rglob("*")):
         folders = path.relative_to(root).parts[:-1]
-        lost = path.is_symlink() and not path.exists()  # a link to nothing: an item that can't be read
+        lost = path.is_symlink() and not path.exists()  # a broken link: an item that can't be read
         if not (path.is_file() or lost) or any(part.startswith(".") for part in (*folders, path.name)):
             continue
         if path.suffix == ".parquet":
@@ -92,24 +98,26 @@ def read_folder(folder: str | Path) -> Iterator[Item]:
 
 
 def read_parquet(path: str | Path) -> Iterator[Item]:
-    """Rows of a Parquet file, streamed.
+    """Yield the rows of a Parquet file as items with the uri ``<file>#<id or row number>``.
 
-    Columns: one named like a modality, `image`, `audio`, … (bytes, or Hugging Face's struct of bytes and path);
-    optional `label` (text or number, with the names of a Hugging Face ClassLabel) or `labels` (list, empty for none of
-    them, null where nothing is known), `split`, `id`. The uri is ``<file>#<id or row>``.
-    A row without bytes is an item of zero bytes, so that it is reported and not lost. Raises BadSource.
+    One column must have the name of a modality (`image`, `audio`, …) and hold bytes, or Hugging Face's struct of bytes
+    and path. Optional columns: `label` (text, or a number that a Hugging Face ClassLabel names) or `labels` (a list:
+    empty if the row has none of the labels, null if they are unknown), `split` and `id`.
+    A row without bytes becomes an item of zero bytes, so that it is reported and not lost.
+
+    Raises BadSource if the file is not Parquet, its columns are others, or a row has another type or an unknown split.
     """
     path = Path(path).expanduser().absolute()
     try:
         file = pq.ParquetFile(path)
     except (pa.ArrowInvalid, OSError) as error:
-        raise BadSource(f"{path} is no Parquet file: {error}") from error
+        raise BadSource(f"{path} is not a Parquet file: {error}") from error
     names = file.schema_arrow.names
     found = [modality for modality in MODALITIES if modality in names]
     if len(found) != 1:
         raise BadSource(
-            f"{path} needs one column of {', '.join(MODALITIES)}, with the bytes of one file a row; its columns: "
-            f"{', '.join(names)}"
+            f"{path} needs exactly one column named {', '.join(MODALITIES[:-1])} or {MODALITIES[-1]}, which holds the "
+            f"bytes of one file in each row; its columns are {', '.join(names)}"
         )
     class_names = _class_names(file.schema_arrow)
     columns = [name for name in ("id", found[0], "label", "labels", "split") if name in names]
@@ -127,7 +135,7 @@ def _item(record: dict[str, Any], modality: Modality, uri: str, class_names: Seq
         raise BadSource(f"{uri}: column {modality!r} holds {type(data).__name__}, not the bytes of a file")
     split = record.get("split")
     if split is not None and str(split).lower() not in SPLIT_FOLDERS:
-        raise BadSource(f"{uri}: no split {split!r}; the splits are {', '.join(SPLIT_FOLDERS)}")
+        raise BadSource(f"{uri}: there is no split {split!r}; the splits are {', '.join(SPLIT_FOLDERS)}")
     return Item(
         uri=uri,
         data=data or b"",
@@ -147,7 +155,7 @@ def _labels(record: dict[str, Any], class_names: Sequence[str]) -> list[str] | N
 
 
 def _class_names(schema: pa.Schema) -> list[str]:
-    """The names of Hugging Face's ClassLabel `label`, or none."""
+    """Return the names of Hugging Face's ClassLabel `label`, or none."""
     try:
         record = json.loads((schema.metadata or {})[b"huggingface"])
         return [str(name) for name in record["info"]["features"]["label"]["names"]]

@@ -1,4 +1,4 @@
-"""The store as one object: tables of assets, labels, features and quarantine under one URI."""
+"""The store as one object: the tables of assets, labels, features and quarantine under one URI."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from embedder.spec import EncoderSpec
 from store import snapshot as snapshots
-from store.errors import AmbiguousFeatures, StoreError, UnknownFeatures
-from store.lance.table import Database
+from store.errors import AmbiguousFeatures, NoStore, UnknownFeatures
+from store.lance.database import Database
 from store.matrix import Matrix
 from store.rows import Column, strings
 from store.schema import Dtype, stage_of
@@ -22,16 +22,17 @@ from store.selection import Batches, Selection, select
 from store.snapshot import Snapshot
 from store.tables import features as feature_tables
 from store.tables.assets import Assets
-from store.tables.features import About, Features, Kind
+from store.tables.features import Features
+from store.tables.identity import PREFIX, Form, Identity
 from store.tables.labels import Labels
 from store.tables.quarantine import Quarantine
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureTable:
-    """One stored encoder, for listings."""
+    """Description of one feature table, for listings."""
 
-    kind: Kind
+    form: Form
     name: str
     fingerprint: str
     spec: EncoderSpec
@@ -40,7 +41,10 @@ class FeatureTable:
 
 
 class Store:
-    """Open with `Store.open`. May be shared by threads; any number of processes may read and write at once."""
+    """A feature store. Open one with `Store.open`.
+
+    Threads may share it. Any number of processes may read and write the same store at once.
+    """
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -50,58 +54,62 @@ class Store:
 
     @classmethod
     def open(cls, uri: str | Path, *, must_exist: bool = False) -> Self:
-        """The store at a folder or at any URI that LanceDB takes.
+        """Open the store in a folder, or at any URI that LanceDB supports.
 
-        Nothing is made before the first write: an absent folder reads as an empty store. With `must_exist` it
-        raises StoreError instead, which is what commands that only read want. A file is always refused.
+        Nothing is created before the first write: a missing folder reads as an empty store. With `must_exist`, a
+        missing folder raises NoStore instead. A path that is a file raises StoreError.
         """
         database = Database(uri)
         if must_exist and not database.exists():
-            raise StoreError(
-                f"there is no store at {database.uri}; fill one with `headwater ingest SOURCE --task NAME "
-                f"--store {database.uri}`, or name another with --store"
-            )
+            raise NoStore(database.uri)
         return cls(database)
 
     @property
     def uri(self) -> str:
         return self.database.uri
 
-    def encoders(self, kind: Kind = "vector") -> list[FeatureTable]:
-        """What is stored, by table name."""
+    def encoders(self, form: Form = "vector") -> list[FeatureTable]:
+        """Describe the feature tables of one form, sorted by table name."""
         return [
-            FeatureTable(kind, f.name, f.fingerprint, f.spec, f.rows, f.dtype)
-            for f in feature_tables.stored(self.database, kind)
+            FeatureTable(form, f.name, f.fingerprint, f.spec, f.rows, f.dtype)
+            for f in feature_tables.stored(self.database, form)
         ]
 
     def features(self, name_or_fingerprint: str) -> Features:
-        """The vectors of an encoder, by its name or by at least 6 digits of its fingerprint.
+        """Return the vectors of an encoder, given its name or at least the first 6 digits of its fingerprint.
 
         Raises UnknownFeatures, AmbiguousFeatures.
         """
         return self._find("vector", name_or_fingerprint)
 
     def tokens(self, name_or_fingerprint: str) -> Features:
-        """The tokens of an encoder, rows of shape (P, F); see `features`."""
+        """Return the tokens of an encoder, rows of shape (P, F). Takes the same names as `features`."""
         return self._find("tokens", name_or_fingerprint)
 
     def ensure_features(
         self, name: str, spec: EncoderSpec, probe: NDArray[np.float32], *, dtype: Dtype | None = None
     ) -> Features:
-        """The table of that fingerprint's vectors, made when missing (as float32 unless `dtype` says otherwise).
+        """Return the table of an encoder's vectors, created if there is none.
 
-        `probe` (m, d) are the encoder's float32 vectors of the fixed probe batch: the reference for every later
-        writer and reader. Raises FeaturesMismatch when the stored table does not agree.
+        Args:
+            probe: float32 (m, d), the encoder's vectors of the fixed probe batch. Every later writer and reader of the
+                table is compared with them.
+            dtype: required dtype; None for the stored one, or float32 for a new table.
+
+        Raises FeaturesMismatch if the stored table has another spec, probe or dtype.
         """
-        about = About("vector", name, spec, dtype or "float32", np.asarray(probe, np.float32))
-        return feature_tables.ensure(self.database, about, any_dtype=dtype is None)
+        identity = Identity("vector", name, spec, dtype or "float32", np.asarray(probe, np.float32))
+        return feature_tables.ensure(self.database, identity, any_dtype=dtype is None)
 
     def ensure_tokens(self, name: str, spec: EncoderSpec, probe: NDArray[np.float32] | None = None) -> Features:
-        """The same for tokens (n, P, F), always float16. Without a probe, that of the stored vectors is taken."""
+        """Return the table of an encoder's tokens, float16 (n, P, F), created if there is none.
+
+        `probe` is that of `ensure_features`; None takes the probe of the stored vectors.
+        """
         if probe is None:
             probe = self.features(spec.fingerprint).probe
-        about = About("tokens", name, spec, "float16", np.asarray(probe, np.float32))
-        return feature_tables.ensure(self.database, about, any_dtype=False)
+        identity = Identity("tokens", name, spec, "float16", np.asarray(probe, np.float32))
+        return feature_tables.ensure(self.database, identity, any_dtype=False)
 
     def missing(
         self,
@@ -112,14 +120,18 @@ class Store:
         retry_quarantined: bool = False,
         modality: str = "image",
     ) -> list[str]:
-        """Ids of assets without a row in that feature table, in stored order. Reads ids only.
+        """Return the ids of the assets of `modality` that have no vector of the encoder yet, in stored order.
 
-        With `tokens`, of those that lack their tokens, their vector or both: a process may be killed between the two.
-        Those in quarantine at `stage` (default: `stage_of(fingerprint)`) are left out, unless
-        `retry_quarantined`.
+        Reads ids only.
+
+        Args:
+            tokens: also return assets without tokens: a process may be killed after it stored only the tokens or only
+                the vectors.
+            stage: quarantine stage whose assets are left out; None for `stage_of(fingerprint)`.
+            retry_quarantined: do not leave out quarantined assets.
         """
-        kinds: list[Kind] = ["vector", "tokens"] if tokens else ["vector"]
-        stored = [feature_tables.find(self.database, feature_tables.PREFIX[kind] + fingerprint[:12]) for kind in kinds]
+        forms: list[Form] = ["vector", "tokens"] if tokens else ["vector"]
+        stored = [feature_tables.find(self.database, PREFIX[form] + fingerprint[:12]) for form in forms]
         done = [_common([table.ids() for table in stored if table is not None])] if all(stored) else []
         if not retry_quarantined:
             rows = self.quarantine.get(stage or stage_of(fingerprint))
@@ -130,7 +142,7 @@ class Store:
         return strings(ids)
 
     def snapshot(self) -> Snapshot:
-        """Pin the present version of all tables."""
+        """Pin the current version of every table."""
         return snapshots.take(self.database)
 
     def matrix(
@@ -143,12 +155,13 @@ class Store:
         classes: Sequence[str] | None = None,
         rows: pa.Table | None = None,
     ) -> Matrix:
-        """Labels and vectors joined by id, in memory.
+        """Join a task's labels with vectors by asset id, in memory.
 
         Args:
-            splits: which to take; None for all.
-            classes: instead of the task's own, see `Labels.classes`.
-            rows: some of the rows of `Labels.get` at `snapshot`, to join these and read no labels.
+            splits: splits to read; None for all.
+            snapshot: versions to read; None for the current ones.
+            classes: classes to use instead of the task's own (see `Labels.classes`).
+            rows: rows of `Labels.get` at `snapshot` to join, instead of reading all labels of the task.
 
         Raises UnknownTask, UnknownFeatures, BadSplit.
         """
@@ -166,20 +179,22 @@ class Store:
         batch_rows: int = 16384,
         share: tuple[int, int] | None = None,
     ) -> Batches:
-        """The same as a stream with bounded memory, see `Batches`.
+        """Return the rows of `matrix` as a stream with bounded memory; see `Batches`.
 
         Args:
-            share: (first, count) of the vectors in stored order, to read these only; of one encoder.
+            batch_rows: largest number of rows in one batch.
+            share: (first row, number of rows) of the stored vectors to read instead of all. Needs exactly one encoder.
         """
         return Batches(self._select(task, encoders, splits, snapshot, classes, rows), batch_rows, share)
 
     def optimize(self, *, keep: timedelta | None = None) -> None:
-        """Index the ids of large tables, compact those of many small fragments. Safe beside other processes.
+        """Index the ids of large tables, and compact tables of many small fragments.
 
-        Of what is compacted, versions older than a week are removed, and snapshots of them can no longer be read. With
-        `keep` all tables are compacted, and that is the age.
+        Other processes may read and write meanwhile. Compacting a table also removes its versions that are older than
+        a week; snapshots of them can no longer be read. With `keep`, every table is compacted, and versions older than
+        `keep` are removed.
         """
-        feature_list = [f for kind in feature_tables.PREFIX for f in feature_tables.stored(self.database, kind)]
+        feature_list = [f for form in PREFIX for f in feature_tables.stored(self.database, form)]
         for table in (self.assets.table, self.labels.table, self.quarantine.table, *(f.table for f in feature_list)):
             table.optimize(keep)
 
@@ -195,19 +210,19 @@ class Store:
         features = {name: self.features(name) for name in encoders}
         return select(self.labels, task, features, snapshot or self.snapshot(), splits, classes, rows)
 
-    def _find(self, kind: Kind, asked: str) -> Features:
-        stored = feature_tables.stored(self.database, kind)
+    def _find(self, form: Form, asked: str) -> Features:
+        stored = feature_tables.stored(self.database, form)
         found = [f for f in stored if asked == f.name or (len(asked) >= 6 and f.fingerprint.startswith(asked))]
         known = [f"{f.name} ({f.fingerprint[:12]})" for f in (found or stored)]
         if not found:
-            raise UnknownFeatures(asked, known, "vectors" if kind == "vector" else "tokens")
+            raise UnknownFeatures(asked, known, "vectors" if form == "vector" else "tokens")
         if len(found) > 1:
             raise AmbiguousFeatures(asked, known)
         return found[0]
 
 
 def _common(columns: Sequence[Column]) -> Column:
-    """The ids that are in every one of `columns`."""
+    """Return the ids that are in every column."""
     first, *others = (column.combine_chunks() for column in columns)
     for other in others:
         first = first.filter(pc.is_in(first, value_set=other))

@@ -1,19 +1,29 @@
-"""What all tests share: real photos from packages, and no way out to the network."""
+"""Set-up of all tests: no model hub, none of the developer's own settings, and one cache of converted models."""
 
 import os
 from pathlib import Path
 
 import pytest
+from helpers.slow import mark_slow
 from hypothesis import settings
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-settings.register_profile("busy", deadline=None)  # no test fails by the time that a loaded machine takes
+settings.register_profile("busy", deadline=None)  # a loaded machine may be slow
 settings.load_profile("busy")
 for name in [name for name in os.environ if name.startswith("HEADWATER_")]:
-    del os.environ[name]  # a developer's own settings are not the tests'
+    del os.environ[name]
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest's own hook selects by mark
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    mark_slow(items)
 
 
 @pytest.fixture(scope="session")
 def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Converted models, made once a test run."""
-    return tmp_path_factory.mktemp("cache")
+    """The cache of converted models. All worker processes of a run share it, so each model is converted once."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    folder = shared / "cache"
+    folder.mkdir(exist_ok=True)
+    return folder

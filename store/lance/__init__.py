@@ -1,1 +1,1 @@
-"""The doors to LanceDB and pylance."""
+"""The only package that imports LanceDB and pylance."""

@@ -1,17 +1,17 @@
-"""The one door to pylance: rows that many processes write as fragments, and one process commits.
+"""Fragments: rows that many processes write and one process commits. The only module that imports pylance.
 
-A fragment is a data file beside a table, which no reader sees until a commit names it. What is never committed is
-removed by `Store.optimize` once it is a week old.
+A fragment is a data file of a table. Readers do not see it until a commit names it. `Store.optimize` removes fragments
+that were never committed once they are a week old.
 
-How a commit stays exact beside other writers, decided by what Lance's conflict rules are:
+Lance's conflict rules decide how a commit stays exact while other processes write:
 
-- `Append` would not do. It goes through whatever was committed since its version was read, so it would add an id
-  that another process's `merge_insert` stored a moment ago.
-- `Merge` names all fragments, old and new, and conflicts with every change of rows since its version was read. So
-  what was looked up at that version (which ids are there) holds when it succeeds: it compares and sets.
-- `merge_insert` (`store.lance.table`) conflicts with `Merge` in turn, and runs again with the rows in view.
+- `Append` is not enough. It succeeds whatever was committed since its version was read, so it would add an id that
+  the `merge_insert` of another process has just stored.
+- `Merge` names all fragments, old and new, and conflicts with every change of rows since its version was read. If it
+  succeeds, the ids seen at that version are still the stored ones, so it works as a compare-and-set.
+- `merge_insert` (`store.lance.table`) conflicts with `Merge` in turn, and is repeated with the new rows in view.
 
-The library is imported on first use: it does not like processes that fork afterwards, as Ray does when it starts.
+pylance is imported on first use, because a process that has imported it must not fork, and Ray forks when it starts.
 """
 
 import json
@@ -28,7 +28,7 @@ from store.lance.table import Table
 
 
 def write(table: Table, rows: pa.Table) -> list[str]:
-    """Write rows of a table that exists as fragments that nobody sees yet. Returns them, as JSON for `Appender`."""
+    """Write rows of an existing table as uncommitted fragments. Returns the fragments as JSON, for `Appender`."""
     from lance.fragment import write_fragments
 
     written = write_fragments(rows, table.uri, schema=table.schema, mode="append")
@@ -36,9 +36,10 @@ def write(table: Table, rows: pa.Table) -> list[str]:
 
 
 def shares(table: Table, version: int, count: int, batch_rows: int) -> list[tuple[int, int]]:
-    """`table` at `version` in at most `count` parts, about equal: (first row, rows) of each, in stored order.
+    """Split `table` at `version` into at most `count` parts of about equal size.
 
-    They begin where batches of a scan of the whole table begin, so that their batches are those of that scan.
+    Returns (first row, number of rows) of each part, in stored order. Parts start where the batches of a scan of the
+    whole table start, so scanning the parts gives the same batches as scanning the table.
     """
     import lance
 
@@ -50,10 +51,11 @@ def shares(table: Table, version: int, count: int, batch_rows: int) -> list[tupl
 
 
 class Appender:
-    """Commits fragments of one table, each id once whatever other processes write meanwhile.
+    """Commits fragments of one table, and stores each id once whatever other processes write meanwhile.
 
     Args:
-        ids: the rows that may be appended: known here, so that of the ids that others store only these are kept.
+        ids: ids of the rows that may be appended. Only for these it is remembered whether another process stored them,
+            which bounds the memory.
     """
 
     def __init__(self, table: Table, ids: Iterable[str]) -> None:
@@ -66,7 +68,10 @@ class Appender:
         self._catch_up(self._dataset.get_fragments())
 
     def append(self, ids: Sequence[str], fragments: Sequence[str]) -> int:
-        """One commit of the rows `ids` that `write` made, less those that are there; returns how many it added."""
+        """Commit the rows `ids` that `write` wrote as `fragments`, without those already stored.
+
+        Returns the number of rows added.
+        """
         return persist(lambda: self._append(ids, fragments))
 
     def _append(self, ids: Sequence[str], fragments: Sequence[str]) -> int:
@@ -84,7 +89,7 @@ class Appender:
         return len(new)
 
     def _catch_up(self, present: list[Any]) -> None:
-        """Strike out the ids in those of the `present` fragments that were not there before."""
+        """Remove the ids in new fragments among `present` from the absent ids."""
         known = {each.fragment_id for each in self._fragments}
         fresh = [each for each in present if each.fragment_id not in known]
         if fresh:
@@ -93,7 +98,7 @@ class Appender:
         self._fragments = present
 
     def _commit(self, fragments: Sequence[str]) -> None:
-        """Raises CommitConflictError, an OSError, when rows were changed since the version at hand."""
+        """Commit `fragments`. Raises CommitConflictError, an OSError, if rows changed since the dataset was read."""
         from lance import LanceDataset, LanceOperation
         from lance.fragment import FragmentMetadata
 
@@ -101,10 +106,10 @@ class Appender:
         every += [FragmentMetadata.from_json(each) for each in fragments]
         merge = LanceOperation.Merge(every, self._dataset.lance_schema)
         self._dataset = LanceDataset.commit(self._dataset, merge, read_version=self._dataset.version)
-        self._fragments = self._dataset.get_fragments()  # those that were there, and ours
+        self._fragments = self._dataset.get_fragments()  # the old fragments and the new ones
 
     def _read(self, fragments: Sequence[str], ids: Sequence[str]) -> pa.Table:
-        """Those rows of fragments that are not committed yet."""
+        """Return the rows of `ids` in uncommitted fragments."""
         from lance.file import LanceFileReader
 
         files = [file["path"] for each in fragments for file in json.loads(each)["files"]]

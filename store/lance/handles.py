@@ -1,4 +1,4 @@
-"""Reads and writes on LanceDB's own table handles; `store.lance.table` makes the handles and uses these."""
+"""Functions that read and write through LanceDB's own table handles, for `store.lance.table`."""
 
 import random
 import time
@@ -17,41 +17,46 @@ T = TypeVar("T")
 _ATTEMPTS = 30
 
 FIRST_ROWS = 8
-"""Read first, to learn how large rows are."""
+"""Number of rows in the first read, which shows how large rows are."""
 
 WORTH = 500
-"""A pass over so many ids takes as long as looking one up in the index: 0.15 ms with a million rows."""
-
+"""Number of ids that one pass reads in the time of one index lookup: 0.15 ms in a table of a million rows."""
 
 SMALL_FRAGMENTS = 8
-"""Fewer are left as they are: Lance would join ten new rows with the million before them, and write all anew."""
+"""A table is compacted from this many small fragments on.
 
+Lance would join ten new rows with the million before them and write all of them again.
+"""
 
 KEEP = timedelta(days=7)
-"""Old versions are kept so long when nothing else is said: a snapshot can be read for that time at least."""
+"""Default age up to which old versions are kept, so that a snapshot can be read for at least that time."""
 
 
 def require_schema(handle: Any, schema: pa.Schema, table: str) -> None:
-    """Refuse a table that has our name and other columns, before anything is read or written. Raises WrongSchema."""
+    """Raise WrongSchema if the table's columns are not those of `schema`. `table` names it in the message."""
     want, have = ({field.name: field.type for field in each} for each in (schema, handle.schema))
     if want != have:
         raise WrongSchema(
-            f"{table} has the columns {_columns(have)}, not {_columns(want)}; Headwater did not make it: open another "
-            "folder, or move that table away"
+            f"{table} has the columns {_columns(have)}, not {_columns(want)}, so Headwater did not create it: open "
+            "another folder, or move that table away"
         )
 
 
 def _columns(types: dict[str, pa.DataType]) -> str:
-    return ", ".join(f"{name}: {kind}" for name, kind in types.items())
+    return ", ".join(f"{name}: {type_}" for name, type_ in types.items())
 
 
 def query(handle: Any, columns: Sequence[str], where: str | None) -> Any:
+    """Return LanceDB's query for `columns` of all rows that satisfy the SQL filter `where`."""
     query = handle.search().select(list(columns)).limit(None)
     return query if where is None else query.where(where)
 
 
 def locate(handle: Any, ids: Sequence[str]) -> Column | None:
-    """The row id of each of `ids`, null for one that is absent, from one pass over all ids; None if none pays."""
+    """Return LanceDB's row id of each of `ids`, null for a missing id, from one pass over the table's ids.
+
+    Returns None if looking the ids up in the index is cheaper than that pass.
+    """
     if handle.count_rows() > WORTH * len(ids) and handle.list_indices():
         return None
     rows = handle.search().select(["id"]).with_row_id(True).limit(None).to_arrow()
@@ -66,7 +71,11 @@ def batches_of(
     rows: int,
     most_bytes: int | None,
 ) -> Iterator[pa.Table]:
-    """The rows of `ids` in their order, of at most `rows` ids a table, and of fewer where rows are large."""
+    """Yield the rows of `ids` in their order: at most `rows` ids a table, and fewer if it would exceed `most_bytes`.
+
+    Args:
+        located: result of `locate` for `ids`.
+    """
     start, step = 0, rows if most_bytes is None else min(rows, FIRST_ROWS)
     while start < len(ids):
         part = slice(start, start + step)
@@ -80,7 +89,7 @@ def batches_of(
 
 
 def rows_of(handle: Any, ids: Sequence[str], columns: Sequence[str], located: Column | None) -> pa.Table:
-    """The rows of `ids`, in any order, each once."""
+    """Return the rows of `ids` in any order, each once."""
     found: pa.Table
     if located is None:
         found = query(handle, columns, f"id IN ({', '.join(map(quoted, ids))})").to_arrow()
@@ -92,9 +101,10 @@ def rows_of(handle: Any, ids: Sequence[str], columns: Sequence[str], located: Co
 
 
 def persist(operation: Callable[[], T]) -> T:
-    """Run a write again until no other process is in its way. Every write of this module may be repeated.
+    """Run a write, and repeat it while it conflicts with another process. Every write of this package is repeatable.
 
-    LanceDB itself tries a few times; with many writers that is not enough.
+    LanceDB repeats a write a few times itself, which is too few if there are many writers. Raises the last error after
+    30 attempts.
     """
     for attempt in range(_ATTEMPTS):
         try:
@@ -107,7 +117,10 @@ def persist(operation: Callable[[], T]) -> T:
 
 
 def compact(handle: Any, keep: timedelta | None) -> None:
-    """Join small fragments, refresh the indices, drop versions older than `keep`; None: `KEEP`, and if it pays."""
+    """Join small fragments, refresh the indices, and remove versions older than `keep`.
+
+    With `keep` None, this happens only from `SMALL_FRAGMENTS` small fragments on, and the age is `KEEP`.
+    """
     if keep is not None or handle.stats()["fragment_stats"]["num_small_fragments"] >= SMALL_FRAGMENTS:
         persist(lambda: handle.optimize(cleanup_older_than=KEEP if keep is None else keep))
 

@@ -1,4 +1,4 @@
-"""One process at a time, for the one step that LanceDB does not make safe by itself."""
+"""A lock between processes, for creating tables: the one step that LanceDB does not make safe itself."""
 
 import sys
 from collections.abc import Iterator
@@ -13,10 +13,10 @@ _FILE = ".creating.lock"
 
 @contextmanager
 def exclusive(folder: Path | None) -> Iterator[None]:
-    """Hold the folder's lock; the operating system gives it back when the process dies.
+    """Hold the folder's lock. The operating system releases it if the process dies.
 
-    Without effect on object storage (`folder` None) and on Windows, where nothing like it can be relied on: there,
-    let one process make the tables (one ingest, one short backfill) before several write.
+    The lock has no effect on object storage (`folder` None) and on Windows, which have no reliable counterpart. There,
+    let one process create the tables (one ingest, one short backfill) before several processes write.
     """
     if folder is None or sys.platform == "win32":
         yield

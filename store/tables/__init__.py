@@ -1,1 +1,1 @@
-"""The store's tables: assets, labels, features, quarantine."""
+"""The store's four tables: assets, labels, features and quarantine."""

@@ -1,4 +1,4 @@
-"""Assets: the raw items, their bytes inline or by reference."""
+"""The table of assets: photos, sounds and other files, whose bytes are stored inline or by reference."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
@@ -10,30 +10,31 @@ import pyarrow.compute as pc
 
 from embedder.spec import MODALITIES
 from store.errors import ContentChanged, UnknownId
-from store.lance.table import Database, Table
+from store.lance.database import Database
+from store.lance.table import Table
 from store.rows import Column, local_path, quoted, strings
 from store.schema import ASSETS, Added, Asset, asset_id, now
 
-CHUNK_ROWS = 16384
-CHUNK_BYTES = 64 << 20
-"""A write holds at most so many rows and about so many bytes of content."""
+CHUNK_ROWS, CHUNK_BYTES = 16384, 64 << 20
+"""Largest number of rows in one write, and about the largest size of its content."""
 
 READ_ROWS, READ_BYTES = 256, 64 << 20
-"""Contents are read so many at a time, or about so many bytes where they are large."""
+"""Largest number of contents in one read, and about its largest size."""
 
 _COLUMNS = ["id", "uri", "content"]
 
 
 class Assets:
-    """The table `assets`. An asset once stored is never changed: its id is the digest of its bytes."""
+    """The table `assets`. A stored asset never changes, because its id is the digest of its bytes."""
 
     def __init__(self, database: Database) -> None:
         self.table = Table(database, "assets", ASSETS)
 
     def add(self, records: Iterable[Asset]) -> Added:
-        """Store those that are not there yet. Consumed in chunks, so a generator of any length may be given.
+        """Store the assets that are not stored yet.
 
-        A process killed in the middle leaves whole chunks: adding the same records again completes them.
+        `records` is read in chunks, so it may be a generator of any length. A process that is killed leaves complete
+        chunks; adding the same records again adds the rest.
         """
         new = total = 0
         for chunk in _chunks(records):
@@ -42,15 +43,16 @@ class Assets:
         return Added(new=new, known=total - new)
 
     def count(self) -> int:
+        """Return the number of assets."""
         return self.table.count()
 
     def exists(self, ids: Sequence[str]) -> set[str]:
-        """Those of `ids` that are stored."""
+        """Return those of `ids` that are stored."""
         found = self.table.fetch(ids, ["id"])
         return set(chain.from_iterable(strings(table["id"]) for table in found))
 
     def get(self, ids: Sequence[str]) -> list[Asset]:
-        """The assets in the order asked, without their content. Raises UnknownId."""
+        """Return the assets in the order of `ids`, without their content. Raises UnknownId."""
         columns = [name for name in ASSETS.names if name not in ("content", "added_at")]
         rows = [row for table in self.table.fetch(ids, columns) for row in table.to_pylist()]
         if missing := set(ids) - {row["id"] for row in rows}:
@@ -58,22 +60,22 @@ class Assets:
         return [Asset(**row) for row in rows]
 
     def ids(self, modality: str | None = None, *, version: int | None = None) -> Column:
-        """All asset ids (of one modality), in stored order."""
+        """Return the ids of all assets, or of one modality, in stored order."""
         if modality is None:
             return self.table.read(["id"], version=version)["id"]
         rows = self.table.read(["id", "modality"], version=version)
-        # Arrow's filter over the whole column is twice as fast as a filter inside the scan.
+        # Filtering the whole column with Arrow is twice as fast as a filter inside LanceDB's scan.
         return rows["id"].filter(pc.equal(rows["modality"], pa.scalar(modality)))
 
     def modalities(self) -> dict[str, int]:
-        """How many assets are of which modality."""
+        """Return {modality: number of assets} of the modalities that occur."""
         counts = {modality: self.table.count(f"modality = {quoted(modality)}") for modality in MODALITIES}
         return {modality: count for modality, count in counts.items() if count}
 
     def contents(self, ids: Sequence[str]) -> Iterator[tuple[str, bytes | Exception]]:
-        """(id, bytes) in the order asked, or (id, error) for an item alone: UnknownId, ContentChanged.
+        """Yield (id, bytes) in the order of `ids`, or (id, error) for an id that cannot be read.
 
-        Streams: a few items are in memory at a time, however many are asked.
+        The error is UnknownId or ContentChanged. Only a few contents are in memory at a time.
         """
         tables = self.table.fetch(ids, _COLUMNS, batch_rows=READ_ROWS, batch_bytes=READ_BYTES)
         rows = chain.from_iterable(zip(*(table[name] for name in _COLUMNS), strict=True) for table in tables)
@@ -88,14 +90,16 @@ class Assets:
 
 
 def read_reference(id_: str, uri: str) -> bytes | Exception:
-    """The bytes at `uri`, or ContentChanged when they are gone or are not those of asset `id_`."""
+    """Return the bytes at `uri`, or ContentChanged if they cannot be read or are not those of asset `id_`."""
     path = local_path(uri)
     try:
         data = path.read_bytes() if path is not None else _read_remote(uri)
     except (OSError, pa.ArrowException) as error:
-        return ContentChanged(f"asset {id_} cannot be read from {uri}: {error}; restore it there or ingest it inline")
+        return ContentChanged(f"asset {id_} cannot be read from {uri}: {error}; restore the file, or ingest it inline")
     if asset_id(data) != id_:
-        return ContentChanged(f"{uri} is no longer asset {id_} (it is {asset_id(data)} now); ingest it again")
+        return ContentChanged(
+            f"{uri} has changed: it is asset {asset_id(data)} now, not {id_}; restore the file, or ingest it again"
+        )
     return data
 
 

@@ -1,4 +1,4 @@
-"""Labels: what an asset is, per task, and which split it belongs to."""
+"""The table of labels: the labels and the split of each asset in each task."""
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
@@ -7,8 +7,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from store.errors import BadLabels, BadSplit, UnknownTask
-from store.lance.table import FEW, Database, Table
+from store.errors import BadLabels, FrozenSplit, UnknownTask
+from store.lance.database import Database
+from store.lance.table import FEW, Table
 from store.rows import Column, quoted, strings
 from store.schema import LABELS, Label, check_split, now, split_of
 
@@ -18,20 +19,21 @@ _COLUMNS = ["id", "labels", "split", "source", "at"]
 
 
 class Labels:
-    """The table `labels`, one row an (id, task): the latest labels, and a split that stays.
+    """The table `labels`. One row for each (id, task) holds the latest labels, and a split that stays the same.
 
-    An asset's split in a task is given once: by the first `put`, or by hash of the id when that one gives none.
-    Later rows without a split keep it. A later row with another split is refused with BadSplit, because moving
-    a test row to training unnoticed would spoil every figure measured before; `move_splits=True` moves it.
+    The first `put` sets an asset's split in a task: the given split, or one by hash of the id. Later rows without a
+    split keep it. A later row with another split raises FrozenSplit, because a test row that silently moves to
+    training would invalidate every figure measured before. `move_splits=True` moves it.
     """
 
     def __init__(self, database: Database) -> None:
         self.table = Table(database, "labels", LABELS)
 
     def put(self, task: str, rows: Iterable[Label], *, move_splits: bool = False) -> int:
-        """Store labels; of an id given twice the last. Returns how many rows were new or changed.
+        """Store labels, and return the number of rows that were new or changed.
 
-        Written in chunks, each all or nothing. Raises BadSplit, BadLabels.
+        If an id is given twice, the last row counts. Rows are written in chunks, and each chunk as a whole or not at
+        all. Raises BadLabels, BadSplit, and FrozenSplit unless `move_splits`.
         """
         if not task:
             raise BadLabels("a task needs a name")
@@ -42,32 +44,32 @@ class Labels:
         return changed
 
     def merge(self, rows: pa.Table) -> int:
-        """Take over whole rows (columns of LABELS, any tasks), newer ones in place of older ones.
+        """Store complete rows (columns of LABELS, of any tasks). A row replaces a stored one if it is newer.
 
-        Returns how many were new or newer. Raises BadSplit when a frozen split differs.
+        Returns the number of rows that were new or newer. Raises FrozenSplit if a stored split differs.
         """
         for task in strings(pc.unique(rows["task"])):
             part = rows.filter(pc.equal(rows["task"], pa.scalar(task))).to_pylist()
             given = {row["id"]: Label(row["id"], row["labels"], row["split"], row["source"]) for row in part}
-            _refuse_moves(task, given, self._stored(task, list(given)))
+            _require_same_splits(task, given, self._stored(task, list(given)))
         return self.table.upsert(rows, where="target.at < source.at AND target.split = source.split").rows
 
     def _put_chunk(self, task: str, waiting: dict[str, Label], move_splits: bool) -> int:
         for row in waiting.values():
             _check(row)
-        # Compare-and-set: a row is replaced only while its split is still the one that was read.
+        # Compare-and-set: a stored row is replaced only if its split is still the one read in this round.
         where = None if move_splits else "target.split = source.split"
         changed = 0
         for _ in range(_ROUNDS):
             stored = self._stored(task, list(waiting))
             if not move_splits:
-                _refuse_moves(task, waiting, stored)
+                _require_same_splits(task, waiting, stored)
             given = [row for row in map(_filled(task, stored), waiting.values()) if row is not None]
             written = self.table.upsert(pa.Table.from_pylist(given, schema=LABELS), where=where).rows
             changed += written
             if written == len(given):
                 return changed
-        raise RuntimeError(f"labels of task {task!r} kept changing under {_ROUNDS} attempts")
+        raise RuntimeError(f"other processes kept changing the labels of task {task!r} during {_ROUNDS} attempts")
 
     def _stored(self, task: str, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
         where = _of(task) + (f" AND id IN ({', '.join(map(quoted, ids))})" if len(ids) <= FEW else "")
@@ -77,31 +79,32 @@ class Labels:
         return {row["id"]: row for row in rows.to_pylist()}
 
     def prune(self, task: str, source: str) -> None:
-        """Remove a task's rows of all other sources, for tasks that a program writes whole and anew."""
+        """Remove the task's rows of every source but `source`, after a program has rewritten the whole task."""
         self.table.delete(f"{_of(task)} AND source != {quoted(source)}")
 
     def get(self, task: str, *, version: int | None = None) -> pa.Table:
-        """All rows of a task: id, labels list<string>, split, source, at (UTC). Raises UnknownTask."""
+        """Return all rows of a task: id, labels list<string>, split, source, at (UTC). Raises UnknownTask."""
         rows = self.table.read(_COLUMNS, where=_of(task), version=version)
         if not rows.num_rows:
             raise UnknownTask(task, sorted(self.tasks(version=version)))
         return rows
 
     def tasks(self, *, version: int | None = None) -> dict[str, int]:
-        """{task: number of labelled assets}, by name."""
+        """Return {task: number of labelled assets}, sorted by name."""
         counts: Column = pc.value_counts(self.table.read(["task"], version=version)["task"].combine_chunks())
         return dict(sorted((pair["values"], pair["counts"]) for pair in counts.to_pylist()))
 
     def classes(self, task: str, *, version: int | None = None) -> tuple[str, ...]:
-        """The task's labels, sorted: those of the split `train`, or of all but `ood` when it is empty.
+        """Return the classes of a task: the labels of its training rows, sorted. Raises UnknownTask.
 
-        A label that occurs in no training row cannot be learnt, hence is no class.
+        A label without training rows cannot be learnt, so it is not a class. A task without training rows has the
+        labels of all its rows except `ood`.
         """
         return classes_of(self.get(task, version=version))
 
 
 def classes_of(rows: pa.Table) -> tuple[str, ...]:
-    """`Labels.classes` of rows already read (labels, split)."""
+    """Return what `Labels.classes` returns, from rows (labels, split) that were already read."""
     chosen = rows.filter(pc.equal(rows["split"], pa.scalar("train")))
     if not chosen.num_rows:
         chosen = rows.filter(pc.not_equal(rows["split"], pa.scalar("ood")))
@@ -119,21 +122,18 @@ def _check(row: Label) -> None:
         check_split(row.split)
 
 
-def _refuse_moves(task: str, rows: dict[str, Label], stored: dict[str, dict[str, Any]]) -> None:
-    moved = [
-        f"{id_} from {stored[id_]['split']} to {row.split}"
+def _require_same_splits(task: str, rows: dict[str, Label], stored: dict[str, dict[str, Any]]) -> None:
+    moves = [
+        (id_, stored[id_]["split"], row.split)
         for id_, row in rows.items()
         if row.split is not None and id_ in stored and stored[id_]["split"] != row.split
     ]
-    if moved:
-        raise BadSplit(
-            f"the split of {len(moved)} assets in task {task!r} is frozen and other splits were given, "
-            f"first {moved[0]}; leave the split out, or put with move_splits=True"
-        )
+    if moves:
+        raise FrozenSplit(task, moves)
 
 
 def _filled(task: str, stored: dict[str, dict[str, Any]]) -> Callable[[Label], dict[str, Any] | None]:
-    """Label → the row to write, with its split settled; None when it is stored just so."""
+    """Return a function that turns a Label into the row to write, with its split; None if that row is stored."""
     at = now()
 
     def fill(row: Label) -> dict[str, Any] | None:

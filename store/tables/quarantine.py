@@ -1,10 +1,11 @@
-"""Quarantine: what could not be processed, at which stage and why. Nothing is ever skipped silently."""
+"""The quarantine: items that could not be processed, with the stage and the reason, so that none is lost silently."""
 
 from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 
-from store.lance.table import FEW, Database, Table
+from store.lance.database import Database
+from store.lance.table import FEW, Table
 from store.rows import quoted
 from store.schema import QUARANTINE, Quarantined, now
 
@@ -12,15 +13,15 @@ _ROUNDS = 100
 
 
 class Quarantine:
-    """The table `quarantine`, one row a (key, stage)."""
+    """The table `quarantine`, with one row for each (key, stage)."""
 
     def __init__(self, database: Database) -> None:
         self.table = Table(database, "quarantine", QUARANTINE)
 
     def put(self, rows: Iterable[Quarantined]) -> int:
-        """Record failures; `tries` of one that is there already goes up by one. Returns how many rows.
+        """Record failures, and return the number of distinct (key, stage).
 
-        Several processes may report the same key: every report counts.
+        A failure that is already recorded has its `tries` raised by one, also if several processes report it at once.
         """
         waiting = {(row.key, row.stage): row for row in rows}
         count = len(waiting)
@@ -28,10 +29,12 @@ class Quarantine:
             if not waiting:
                 return count
             waiting = self._put_once(waiting)
-        raise RuntimeError(f"quarantine: {len(waiting)} rows kept changing under {_ROUNDS} attempts")
+        raise RuntimeError(
+            f"other processes kept changing {len(waiting)} rows of the quarantine during {_ROUNDS} attempts"
+        )
 
     def _put_once(self, rows: dict[tuple[str, str], Quarantined]) -> dict[tuple[str, str], Quarantined]:
-        """One compare-and-set round. Returns the rows that another process changed in between."""
+        """Try one compare-and-set, and return the rows that another process changed meanwhile."""
         tries = self._tries(list(rows))
         at = now()
         given = [
@@ -43,7 +46,7 @@ class Quarantine:
         merged = self.table.upsert(table, where="target.tries = source.tries - 1")
         if merged.rows == len(given):
             return {}
-        # Read at the version just made: what carries our time there was written by us.
+        # In the version that the merge created, exactly the rows with our time were written by us.
         stored = self.table.read(["key", "stage", "at"], where=_where(list(rows)), version=merged.version)
         done = {(row["key"], row["stage"]) for row in stored.to_pylist() if row["at"] == at}
         return {name: row for name, row in rows.items() if name not in done}
@@ -53,19 +56,20 @@ class Quarantine:
         return {(row["key"], row["stage"]): row["tries"] for row in rows}
 
     def clear(self, keys: Iterable[str], stage: str) -> None:
-        """Forget these failures, e.g. after a retry that worked."""
+        """Remove the failures of `keys` at `stage`, e.g. after a retry that succeeded."""
         listed = list(dict.fromkeys(keys))
         for start in range(0, len(listed), FEW):
             some = ", ".join(map(quoted, listed[start : start + FEW]))
             where = f"stage = {quoted(stage)} AND key IN ({some})"
-            if self.table.count(where):  # a delete makes a version even when nothing is there to delete
+            if self.table.count(where):  # a delete creates a version even if it removes nothing
                 self.table.delete(where)
 
     def count(self, stage: str | None = None) -> int:
+        """Return the number of failures, of one stage or of all."""
         return self.table.count(_stage(stage))
 
     def get(self, stage: str | None = None) -> pa.Table:
-        """All rows (of one stage): key, stage, reason, message, tries, at (UTC)."""
+        """Return the failures of one stage or of all: key, stage, reason, message, tries, at (UTC)."""
         return self.table.read(QUARANTINE.names, where=_stage(stage))
 
 
@@ -74,6 +78,6 @@ def _stage(stage: str | None) -> str | None:
 
 
 def _where(names: Sequence[tuple[str, str]]) -> str | None:
-    """A filter that keeps at least the rows of `names`, and reads all when they are many."""
+    """Return an SQL filter that at least the rows of `names` pass; None, which all rows pass, for many names."""
     keys = {key for key, _ in names}
     return f"key IN ({', '.join(map(quoted, keys))})" if len(keys) <= FEW else None

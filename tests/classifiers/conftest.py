@@ -4,7 +4,6 @@ import pytest
 from helpers.toys import EDGES, LABEL_VARIANTS, VARIANTS, Toy, fill, fitted, make_toy
 
 from classifiers.evaluation.calibration import fit_temperature
-from classifiers.fit.fusion.estimator import FusionClassifier
 from classifiers.heads.fusion.combiner import ALL_RULES
 from store import Store
 
@@ -30,6 +29,8 @@ def hard() -> Toy:
 @pytest.fixture(scope="session", params=sorted(ALL_RULES))
 def fused(request, hard):
     """A fused estimator of every rule."""
+    from classifiers.fit.fusion.estimator import FusionClassifier
+
     return FusionClassifier(rule=request.param, blocks=EDGES, costs=(3, 1, 2)).fit(hard.X, hard.labels)
 
 

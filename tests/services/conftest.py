@@ -1,26 +1,24 @@
 """Real services on loopback: solar cells in a store, embedded with lite0, and heads of several kinds."""
 
+# Fixtures import what is slow to import (torch, scikit-learn, LanceDB) themselves: a test that needs none starts fast.
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from helpers.pictures import jpeg
 from PIL import Image
-from sklearn.datasets import load_sample_images
 
-from classifiers.published.registry import Registry
-from classifiers.training.pipeline import train
-from embedder import registry
-from embedder.encoder import Encoder
-from services.cli import demo_photos as demo
-from services.jobs.backfill.local import backfill
-from services.jobs.ingest import ingest
 from services.processes import Running, free_ports, running
 from services.settings import Settings
 from store import Label, Store, asset_id
+
+if TYPE_CHECKING:
+    from embedder.encoder import Encoder
+    from services.cli.demo_photos import Cell
 
 PHOTOS = 240
 SEVERAL = "looks"
@@ -32,16 +30,24 @@ class Home:
 
     settings: Settings
     store: Store
-    cells: list[demo.Cell]
+    cells: list["Cell"]
 
 
 @pytest.fixture(scope="session")
-def lite0(cache_dir: Path) -> Encoder:
+def lite0(cache_dir: Path) -> "Encoder":
+    from embedder import registry
+
     return registry.load("lite0", cache_dir=cache_dir)
 
 
 @pytest.fixture(scope="session")
-def home(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path, lite0: Encoder) -> Home:
+def home(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path, lite0: "Encoder") -> Home:
+    from classifiers.published.registry import Registry
+    from classifiers.training.pipeline import train
+    from services.cli import demo_photos as demo
+    from services.jobs.backfill.local import backfill
+    from services.jobs.ingest import ingest
+
     folder = tmp_path_factory.mktemp("home")
     ports = free_ports(2)
     settings = Settings(
@@ -85,7 +91,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path, lite0: Encod
     return Home(settings, store, cells)
 
 
-def several(cells: list[demo.Cell]) -> Iterator[Label]:
+def several(cells: list["Cell"]) -> Iterator[Label]:
     """Yield labels of which a photo has any number: how it looks, and whether the cell is defective."""
     for cell in cells:
         data = cell.path.read_bytes()
@@ -109,4 +115,6 @@ def photos(home: Home) -> list[bytes]:
 @pytest.fixture(scope="session")
 def china() -> bytes:
     """A real colour photo, 640×427, as JPEG."""
+    from sklearn.datasets import load_sample_images
+
     return jpeg(load_sample_images().images[0])

@@ -89,7 +89,7 @@ def test_references_are_read_where_they_are(store: Store, tmp_path: Path) -> Non
     good, changed, gone = (data for _, data in store.assets.contents(ids))
     assert good == b"good.bin"
     assert isinstance(changed, ContentChanged)
-    assert "is no longer asset" in str(changed)
+    assert "has changed: it is asset" in str(changed)
     assert isinstance(gone, ContentChanged)
     assert "cannot be read" in str(gone)
 

@@ -9,7 +9,7 @@ from sklearn.neighbors import NearestNeighbors
 from store import Store
 from store.errors import AmbiguousFeatures, BadVectors, FeaturesMismatch, UnknownFeatures, WrongSchema
 from store.lance.handles import SMALL_FRAGMENTS
-from store.tables.features import About
+from store.tables.identity import Identity
 
 IDS = [f"id {i}" for i in range(50)]
 
@@ -65,8 +65,8 @@ def test_float16_and_tokens(store: Store) -> None:
     assert tokens.put(IDS[:4], T) == 4
     np.testing.assert_array_equal(tokens.get(IDS[3::-1])[1], T[::-1].astype(np.float32))
     assert store.tokens("toy").rows == 4
-    assert [(t.kind, t.dtype) for t in store.encoders("tokens")] == [("tokens", "float16")]
-    assert [(t.kind, t.dtype) for t in store.encoders()] == [("vector", "float16")]
+    assert [(t.form, t.dtype) for t in store.encoders("tokens")] == [("tokens", "float16")]
+    assert [(t.form, t.dtype) for t in store.encoders()] == [("vector", "float16")]
 
 
 def test_tokens_need_an_encoder_that_gives_them(store: Store) -> None:
@@ -111,10 +111,10 @@ def test_the_table_knows_its_encoder(store: Store) -> None:
 def test_names_that_mean_nothing_or_several(store: Store) -> None:
     for weights in "ab":
         store.ensure_features("toy", toy_spec(weights), PROBE)
-    with pytest.raises(AmbiguousFeatures, match=r"'toy' means several .*toy \(.*toy \("):
+    with pytest.raises(AmbiguousFeatures, match=r"'toy' matches several .*toy \(.*toy \("):
         store.features("toy")
     assert store.features(toy_spec("b").fingerprint).spec == toy_spec("b")
-    with pytest.raises(UnknownFeatures, match="stored are: toy"):
+    with pytest.raises(UnknownFeatures, match="stored encoders: toy"):
         store.features(toy_spec("c").fingerprint)
     with pytest.raises(UnknownFeatures):
         store.features("")
@@ -132,23 +132,23 @@ def test_ensure_again_agrees_or_refuses(store: Store) -> None:
         store.ensure_features("toy", toy_spec(), probe * 0)
     with pytest.raises(FeaturesMismatch, match="shape"):
         store.ensure_features("toy", toy_spec(), probe[:2])
-    with pytest.raises(FeaturesMismatch, match="stored as float32, not float16"):
+    with pytest.raises(FeaturesMismatch, match="stores 'toy' as float32, not float16"):
         store.ensure_features("toy", toy_spec(), probe, dtype="float16")
 
 
 def test_tables_of_another_layout_are_refused() -> None:
-    about = About("vector", "toy", toy_spec(), "float32", PROBE)
-    schema = about.schema()
+    identity = Identity("vector", "toy", toy_spec(), "float32", PROBE)
+    schema = identity.schema()
     record = (schema.metadata or {})[b"headwater"]
     for changed, message in [
         (record.replace(b'"format": 1', b'"format": 2'), "layout 2"),
-        (record.replace(toy_spec().fingerprint.encode(), b"f" * 64), "does not give its fingerprint"),
+        (record.replace(toy_spec().fingerprint.encode(), b"f" * 64), "is not that of its spec"),
         (b"{}", "does not say which encoder"),
         (b"no json", "does not say which encoder"),
     ]:
         other = pa.schema(list(schema), {b"headwater": changed})
         with pytest.raises(WrongSchema, match=message):
-            About.of(about.table, other)
+            Identity.of(identity.table, other)
 
 
 @pytest.mark.parametrize("metric", ["cosine", "l2", "dot"])

@@ -1,4 +1,4 @@
-"""Fragments that workers write and one process commits: each id once, whatever other processes do meanwhile."""
+"""Fragments that workers write and one process commits: each id is stored once, whatever other processes do."""
 
 import json
 import time
@@ -28,7 +28,7 @@ def written(features: Features, rows: slice) -> tuple[list[str], list[str]]:
 
 
 def stored(features: Features) -> list[str]:
-    """The ids, after a check that every vector is that of its id."""
+    """Return the stored ids, after a check that every vector belongs to its id."""
     ids: list[str] = features.ids().to_pylist()
     np.testing.assert_array_equal(features.get(ids)[1], X[[IDS.index(id_) for id_ in ids]])
     return ids
@@ -63,7 +63,7 @@ def test_compaction_changes_nothing(store: Store, features: Features) -> None:
         if start % 60 == 0:
             store.optimize(keep=timedelta(milliseconds=1))
     waiting = written(features, slice(150, 250))
-    store.optimize(keep=timedelta(milliseconds=1))  # does not take away what was just written and waits for its commit
+    store.optimize(keep=timedelta(milliseconds=1))  # must keep fragments that wait for their commit
     assert appender.append(*waiting) == 50
     assert sorted(stored(features)) == IDS[:250]
 
@@ -83,7 +83,7 @@ import numpy as np
 sys.path.insert(0, "tests")
 from helpers.toystore import make_vectors
 from store import Store
-from store.fragments import Appender, write
+from store.lance.fragments import Appender, write
 features = Store.open(sys.argv[1]).features("toy")
 ids = [f"{i:04d}" for i in range(400)]
 X = make_vectors(400)
@@ -117,7 +117,7 @@ def lines(process: "Popen[str]") -> Iterator[str]:
 def test_processes_that_append_and_put_the_same_rows(
     start_python: Callable[..., "Popen[str]"], features: Features
 ) -> None:
-    """All go through the same 400 ids at once, each in an order of its own, in 20 commits of 20."""
+    """Every process writes the same 400 ids at once, each in another order, in 20 commits of 20 rows."""
     uri = Path(features.table.uri).parent
     workers = [start_python(code, uri, i) for i, code in enumerate((APPEND, APPEND, PUT, PUT))]
     assert [next(lines(worker)) for worker in workers] == ["ready\n"] * 4

@@ -12,7 +12,7 @@ _ids = st.lists(st.one_of(_hex, st.text(max_size=3)), unique=True, max_size=20)
 
 
 def column(ids: list[str]) -> pa.Array:  # type: ignore[type-arg]  # not subscriptable at run time
-    """As a slice of a longer array: offsets do not begin at zero."""
+    """Return `ids` as a slice of a longer array, so that its offsets do not start at zero."""
     return pa.array(["before", *ids, "after"], pa.string()).slice(1, len(ids))
 
 

@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from store import Label, Store, split_of
-from store.errors import BadLabels, BadSplit
+from store.errors import BadLabels, BadSplit, FrozenSplit
 
 
 def rows(store: Store, task: str = "t") -> dict[str, tuple[list[str], str]]:
@@ -37,8 +37,9 @@ def test_split_by_hash_then_frozen(store: Store) -> None:
 
 def test_another_split_is_refused_unless_moved(store: Store) -> None:
     store.labels.put("t", [Label("a", ["x"], "test"), Label("b", ["x"], "val")])
-    with pytest.raises(BadSplit, match=r"1 assets in task 't' is frozen .* first a from test to train"):
+    with pytest.raises(FrozenSplit, match=r"1 assets of task 't' .* a: stored as test, now given as train") as caught:
         store.labels.put("t", [Label("b", ["y"]), Label("a", ["y"], "train")])
+    assert caught.value.moves == [("a", "test", "train")]
     assert rows(store) == {"a": (["x"], "test"), "b": (["x"], "val")}
     assert store.labels.put("t", [Label("a", ["y"], "train")], move_splits=True) == 1
     assert rows(store)["a"] == (["y"], "train")
@@ -83,7 +84,7 @@ _label = st.builds(
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(_label, max_size=6))
 def test_like_a_dictionary(tmp_path_factory: pytest.TempPathFactory, given_labels: list[Label]) -> None:
-    """Against a model: a dictionary with setdefault for the split."""
+    """The table behaves like a dictionary whose split is set with setdefault."""
     store = Store.open(Path(tmp_path_factory.mktemp("labels")))
     model: dict[str, tuple[list[str], str]] = {}
     for label in given_labels:

@@ -153,6 +153,6 @@ def test_a_snapshot_older_than_kept_is_gone(filled: Store) -> None:
     filled.features("a").put(IDS[50:], A[50:])
     time.sleep(0.01)
     filled.optimize(keep=timedelta(milliseconds=1))
-    with pytest.raises(SnapshotGone, match=r"version \d+ of table .* cleaned up"):
+    with pytest.raises(SnapshotGone, match=r"version \d+ of table .* has been removed"):
         filled.matrix("t", ["a"], snapshot=snapshot)
     assert filled.matrix("t", ["a"]).dropped == 0

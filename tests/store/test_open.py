@@ -6,7 +6,7 @@ import pytest
 from helpers.toystore import PROBE, make_assets, make_vectors, toy_spec
 
 from store import Label, Snapshot, Store
-from store.errors import StoreError, UnknownFeatures, UnknownTask, WrongSchema
+from store.errors import NoStore, StoreError, UnknownFeatures, UnknownTask, WrongSchema
 
 
 def test_an_absent_store_reads_as_empty_and_is_not_made(tmp_path: Path) -> None:
@@ -21,9 +21,10 @@ def test_an_absent_store_reads_as_empty_and_is_not_made(tmp_path: Path) -> None:
     assert not (tmp_path / "absent").exists()
 
 
-def test_must_exist_says_how_to_fill_it(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"there is no store at .*absent; fill one with `headwater ingest"):
+def test_a_store_that_must_exist_is_named_when_it_does_not(tmp_path: Path) -> None:
+    with pytest.raises(NoStore, match=r"there is no store at .*absent; ingest assets there first") as caught:
         Store.open(tmp_path / "absent", must_exist=True)
+    assert caught.value.uri == str(tmp_path / "absent")
     (tmp_path / "empty").mkdir()
     assert Store.open(tmp_path / "empty", must_exist=True).assets.count() == 0
 
@@ -41,7 +42,7 @@ def test_unknown_names_say_what_there_is(store: Store) -> None:
     with pytest.raises(UnknownTask, match="cats"):
         store.labels.get("t")
     store.ensure_features("toy", toy_spec(), PROBE)
-    with pytest.raises(UnknownFeatures, match="stored are: toy"):
+    with pytest.raises(UnknownFeatures, match="stored encoders: toy"):
         store.matrix("cats", ["other"])
 
 
@@ -50,7 +51,7 @@ def test_foreign_tables_are_refused_before_anything_is_written(tmp_path: Path) -
     database.create_table("assets", pa.table({"id": [1, 2], "vector": [1.0, 2.0]}))
     database.create_table("features_0123456789ab", pa.table({"id": ["a"], "vector": [1.0]}))
     store = Store.open(tmp_path / "db")
-    with pytest.raises(WrongSchema, match=r"'assets'.*Headwater did not make it"):
+    with pytest.raises(WrongSchema, match=r"'assets'.*Headwater did not create it"):
         store.assets.add(make_assets(1))
     with pytest.raises(WrongSchema, match="'assets'"):
         store.assets.count()

@@ -1,4 +1,4 @@
-"""Several real processes on one store: at once, and killed in the middle."""
+"""Several real processes on one store: they write at once, and are killed in the middle."""
 
 import re
 import threading
@@ -47,7 +47,7 @@ print(new, vectors)
 
 
 def test_processes_that_make_the_tables_and_write_the_same_rows(start_python: Start, tmp_path: Path) -> None:
-    """All start together on a folder that is not there; the keys overlap within and between them."""
+    """All processes start together on a missing folder, with keys that overlap within and between processes."""
     workers = [start_python(WRITE_ALL, tmp_path / "db", i) for i in range(3)]
     for worker in workers:
         assert worker.stdout is not None

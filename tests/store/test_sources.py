@@ -95,13 +95,13 @@ def test_the_column_says_the_modality(tmp_path: Path, modality: str) -> None:
 def test_bad_parquet(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     path.write_bytes(b"PAR1 not really")
-    with pytest.raises(BadSource, match="is no Parquet file"):
+    with pytest.raises(BadSource, match="is not a Parquet file"):
         list(read_parquet(path))
     pq.write_table(pa.table({"picture": [b"1"]}), path)
-    with pytest.raises(BadSource, match=r"needs one column of image, audio, .* its columns: picture"):
+    with pytest.raises(BadSource, match=r"one column named image, audio, .* its columns are picture"):
         list(read_parquet(path))
     pq.write_table(pa.table({"image": [b"1"], "depth": [b"1"]}), path)
-    with pytest.raises(BadSource, match=r"needs one column of .* its columns: image, depth"):
+    with pytest.raises(BadSource, match=r"one column named .* its columns are image, depth"):
         list(read_parquet(path))
     pq.write_table(pa.table({"image": ["text"]}), path)
     with pytest.raises(BadSource, match="holds str"):

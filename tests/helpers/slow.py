@@ -1,0 +1,95 @@
+"""The tests that `make test` leaves to `make test-all`, besides those that carry the mark `slow` themselves.
+
+Two kinds of tests are here: those that check every member of a family, of which a few stay in `make test`, and those
+that run many processes, whose parts other tests check.
+"""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent.parent
+
+SLOW: dict[str, dict[str, str | None]] = {
+    "embedder/test_checks.py": {
+        "test_every_encoder_keeps_every_promise": r"^(?!check_batches)|lite0|melstat",
+        "test_so_they_do_in_16_bits": r"^lite0",
+    },
+    "embedder/engines/test_engine.py": {
+        "test_torch_compile_gives_the_modules_numbers_without_compiling_for_every_number_of_rows": None,
+    },
+    "embedder/engines/test_onnx.py": {
+        "test_lite0_in_onnx_runtime_gives_our_engines_vectors_tokens_and_texts": None,
+        "test_another_runtime_reads_the_file_too": None,
+        "test_the_folder_tells_all_that_another_runtime_needs": None,
+    },
+    "embedder/encoders/test_textmap.py": {"test_remaking_agrees_with_the_committed_artifact": None},
+    "embedder/encoders/test_lite.py": {
+        "test_equals_timm_with_its_own_preprocessing": "lite0",
+        "test_a_batch_gives_what_each_gives_alone": "lite0",
+        "test_every_engine_passes_the_probe": "lite0",
+    },
+    "embedder/encoders/test_imagebind.py": {
+        "test_alone_and_in_a_batch": "torch-fp32",
+        "test_the_probe_covers_every_modality": "torch-fp32",
+        "test_videos": "torch-fp32|openvino-bf16",
+    },
+    "embedder/encoders/test_timm_tower.py": {"test_equals_timm": "torch-cpu-fp32|test_vit$|test_convnext"},
+    "embedder/encoders/test_openclip_outputs.py": {
+        "test_tokens_are_those_of_the_layer": "quickgelu|tinyres|map",
+        "test_pooled_vectors_and_tokens_in_low_precision": "quickgelu",
+    },
+    "embedder/encoders/test_openclip_parity.py": {
+        "test_every_format_gives_open_clips_vectors": "^tiny-",
+        "test_every_kind_of_tower_alone_and_in_a_batch_in_every_precision": "torch-fp32|^tiny-",
+    },
+    "embedder/encoders/test_openclip_records.py": {
+        "test_the_nine_openai_towers": "RN50-|ViT-B-32",
+        "test_towers_of_timm": "SigLIP-|MobileCLIP-B",
+    },
+    "services/cli/test_commands.py": {
+        "test_parquet_in_and_out_and_in_again": None,
+        "test_comparisons_begun_at_once_have_folders_of_their_own": None,
+        "test_compare_stopped_by_ctrl_c_can_go_on": None,
+        "test_compare_refuses_what_cannot_be": None,
+    },
+    "services/jobs/test_backfill.py": {"test_two_backfills_at_once_store_every_vector_once": None},
+    "services/jobs/test_derived.py": {
+        "test_condensed_tokens_come_from_stored_ones_or_from_images_and_answer": None,
+    },
+    "services/jobs/test_ray.py": {  # the statistics of shares stay: they use a cluster too
+        "test_the_rows_are_those_of_the_local_engine": None,
+        "test_so_they_are_of_every_modality": None,
+        "test_a_killed_worker_is_replaced_and_nothing_is_lost": None,
+        "test_what_kills_every_worker_ends_the_job": None,
+        "test_a_worker_that_disagrees_with_the_table_may_not_write": None,
+        "test_a_local_and_a_ray_backfill_at_once_store_every_vector_once": None,
+        "test_a_stopped_driver_is_resumed_and_leaves_no_process": None,
+    },
+    "services/test_parity.py": {
+        "test_alone_and_in_a_batch": "lite0|torch-cpu-fp32",
+        "test_through_http": "lite0",
+    },
+    "services/embedding/test_imagebind_spine.py": {
+        "test_vectors_over_http_are_the_same_alone_and_together": None,
+    },
+    "services/embedding/test_sounds.py": {"test_depth_maps_are_stored_when_they_are_called_so": None},
+    "services/test_plugin.py": {"test_from_photos_to_a_head": None},
+    "yardstick/test_imagenet.py": {"test_the_command": None},
+}
+"""{file: {test: pattern}}. Parameter sets whose id matches the pattern stay in `make test`; with None, none stays."""
+
+
+def mark_slow(items: Iterable[pytest.Item]) -> None:
+    """Give the mark `slow` to the tests listed in SLOW."""
+    for item in items:
+        listed = SLOW.get(item.path.relative_to(TESTS).as_posix(), {}) if item.path.is_relative_to(TESTS) else {}
+        name, _, parameters = item.name.partition("[")
+        if name in listed and not _stays(listed[name], parameters.rstrip("]")):
+            item.add_marker(pytest.mark.slow)
+
+
+def _stays(pattern: str | None, parameters: str) -> bool:
+    return pattern is not None and re.search(pattern, parameters) is not None

@@ -1,0 +1,259 @@
+"""The Dockerfile and the compose files against the code: their settings, paths, URLs, commands and dependencies exist.
+
+Neither Docker nor a network is needed: the files are parsed, and the shell lines that can be run are run.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from helpers.paths import ROOT
+
+from services import classification, embedding
+from services.settings import Settings
+
+DOCKERFILE = ROOT / "services" / "Dockerfile"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+CREATE = {"embedding": embedding.create_app, "classification": classification.create_app}
+TARGETS = sorted(CREATE)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One FROM of a Dockerfile and its instructions, in order."""
+
+    base: str
+    steps: list[tuple[str, str]]
+
+    def all(self, instruction: str) -> list[str]:
+        return [rest for name, rest in self.steps if name == instruction]
+
+
+def stages() -> dict[str, Stage]:
+    text = re.sub(r"^#.*\n", "", DOCKERFILE.read_text(), flags=re.M).replace("\\\n", " ")
+    found: dict[str, Stage] = {}
+    for line in filter(None, map(str.strip, text.splitlines())):
+        name, _, rest = line.partition(" ")
+        if name == "FROM":
+            base, name = rest.split(" AS ")
+            found[name] = current = Stage(base, [])
+        elif found:
+            current.steps.append((name, rest.strip()))
+    return found
+
+
+def compose(*names: str) -> dict[str, Any]:
+    """The services of the compose files, the later laid over the earlier, as `docker compose -f … -f …` does."""
+    merged: dict[str, Any] = {}
+    for name in names:
+        for service, fields in yaml.safe_load((ROOT / name).read_text())["services"].items():
+            known = merged.setdefault(service, {})
+            for key, value in fields.items():
+                known[key] = {**known[key], **value} if isinstance(value, dict) and key in known else value
+    return merged
+
+
+CPU, GPU = compose("docker-compose.yml"), compose("docker-compose.yml", "docker-compose.gpu.yml")
+
+
+def image_environment() -> dict[str, str]:
+    return dict(pair.split("=", 1) for line in stages()["base"].all("ENV") for pair in line.split())
+
+
+def environment(services: dict[str, Any], target: str) -> dict[str, str]:
+    """The variables of a container: the image's, then those of compose, with `${NAME:-default}` at its default."""
+    given = services[target].get("environment", {})
+    return image_environment() | {name: re.sub(r"\$\{\w+:-(.*)\}", r"\1", value) for name, value in given.items()}
+
+
+@pytest.mark.parametrize("services", [CPU, GPU], ids=["cpu", "gpu"])
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_variable_is_a_setting(monkeypatch: pytest.MonkeyPatch, services: dict[str, Any], target: str) -> None:
+    found = {name: value for name, value in environment(services, target).items() if name.startswith("HEADWATER_")}
+    assert {name.removeprefix("HEADWATER_").lower() for name in found} <= set(Settings.model_fields)
+    for name, value in found.items():
+        monkeypatch.setenv(name, value)
+    settings, default = Settings(), Settings.model_fields
+    assert settings.host == "0.0.0.0"
+    assert settings.encoders == default["encoders"].default
+    assert settings.backend == default["backend"].default == "auto"  # chosen for each encoder by the engines
+    assert all(Path(path).is_relative_to("/data") for path in (settings.store, settings.heads, settings.cache))
+    assert settings.adapters.parent == settings.clusters.parent == Path("/data")
+
+
+def test_the_classification_service_finds_the_embedding_service() -> None:
+    url = CPU["classification"]["environment"]["HEADWATER_EMBEDDING_URL"]
+    (port,) = stages()["embedding"].all("EXPOSE")
+    assert url == f"http://embedding:{port}"
+    assert CPU["classification"]["depends_on"] == {"embedding": {"condition": "service_healthy"}}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_ports_health_checks_and_commands_are_those_of_the_service(target: str) -> None:
+    stage = stages()[target]
+    (port,), (health,), (command,) = (stage.all(name) for name in ("EXPOSE", "HEALTHCHECK", "CMD"))
+    assert int(port) == Settings.model_fields[f"{target}_port"].default
+    assert CPU[target]["ports"] == [f"127.0.0.1:{port}:{port}"]
+    url = re.search(r"http://127\.0\.0\.1:(\d+)(/[\w/]+)", health)
+    assert url is not None
+    assert (url[1], url[2]) == (port, "/health/ready")
+    app = CREATE[target](Settings(store=""))
+    assert url[2] in app.openapi()["paths"]
+    check = json.loads(health[health.index("[") :])
+    compile(check[2], "health check", "exec")
+    assert json.loads(command) == ["headwater", "serve", target]
+
+
+@pytest.mark.parametrize("services", [CPU, GPU], ids=["cpu", "gpu"])
+@pytest.mark.parametrize("target", TARGETS)
+def test_what_compose_builds_exists(services: dict[str, Any], target: str) -> None:
+    build = services[target]["build"]
+    assert (ROOT / build["context"] / build["dockerfile"]).samefile(DOCKERFILE)
+    assert build["target"] == target
+    declared = {argument.partition("=")[0] for argument in stages()[target].all("ARG")}
+    assert set(build.get("args", {})) <= declared
+
+
+def test_the_gpu_file_adds_a_gpu_and_another_torch() -> None:
+    assert CPU["embedding"]["build"]["args"] == {"TORCH": "cpu"}
+    assert GPU["embedding"]["build"]["args"] == {"TORCH": "cuda"}
+    (device,) = GPU["embedding"]["deploy"]["resources"]["reservations"]["devices"]
+    assert device == {"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}
+    assert GPU["embedding"]["image"] != CPU["embedding"]["image"]
+    assert GPU["classification"] == CPU["classification"]
+
+
+def test_photos_are_where_the_documented_command_looks_for_them() -> None:
+    (photos,) = [volume for volume in CPU["embedding"]["volumes"] if not volume.startswith("headwater:")]
+    host, mounted = photos.removesuffix(":ro").rsplit(":", 1)
+    assert host == "${PHOTOS:-./photos}"
+    assert f"headwater ingest {mounted} --task" in (ROOT / "docker-compose.yml").read_text()
+    assert photos.endswith(":ro")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_containers_write_only_to_the_volume_and_tmp(target: str) -> None:
+    service = CPU[target]
+    assert stages()[target].all("USER") == ["headwater"]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert "headwater:/data" in service["volumes"]
+    assert stages()["base"].all("VOLUME") == ["/data"]
+    (tmp,) = service["tmpfs"]
+    folders = ("/data", tmp.partition(":")[0])
+    assert stages()["embedding"].all("WORKDIR") == ["/data"]  # where commands write without a folder
+    paths = {value for value in environment(CPU, target).values() if value.startswith("/")}
+    assert paths
+    assert all(Path(path).is_relative_to(folders[0]) or Path(path).is_relative_to(folders[1]) for path in paths)
+
+
+def test_the_image_has_a_tested_python() -> None:
+    arguments = re.findall(r"^ARG PYTHON=(\S+)$", DOCKERFILE.read_text(), re.M)
+    assert stages()["base"].base == "python:${PYTHON}-slim"
+    assert f"Programming Language :: Python :: {arguments[0]}" in PROJECT["classifiers"]
+    oldest = PROJECT["requires-python"].removeprefix(">=")
+    assert f"Programming Language :: Python :: {oldest}" in PROJECT["classifiers"]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_source_comes_after_the_dependencies(target: str) -> None:
+    steps = stages()[target].steps
+    (source,) = [i for i, (name, _) in enumerate(steps) if name == "COPY"]
+    installs = {i: rest for i, (name, rest) in enumerate(steps) if "pip install" in rest}
+    before, after = ([rest for i, rest in installs.items() if (i > source) is late] for late in (False, True))
+    assert steps[source] == ("COPY", "--from=source / ./")
+    assert len(before) == 1
+    assert "--constraint constraints.txt" in before[0]
+    assert after == ["pip install --no-deps --force-reinstall ."]
+    copied = " ".join(stages()["base"].all("COPY"))
+    assert copied == "pyproject.toml constraints.txt ./"
+
+
+def test_the_source_is_complete_and_not_ignored() -> None:
+    rules = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
+    kept = {rule.removeprefix("!") for rule in rules if rule.startswith("!")}
+    copies = [*stages()["source"].all("COPY"), *stages()["base"].all("COPY")]
+    sources = {name for copy in copies for name in copy.split()[:-1]}
+    assert rules[0] == "*"
+    assert sources == kept
+    assert all((ROOT / name).exists() for name in sources)
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"]["include"]
+    assert {pattern.removesuffix("*") for pattern in packages} <= sources
+    assert {PROJECT["readme"], *PROJECT["license-files"]} <= sources
+
+
+def test_the_package_without_source_has_the_dependencies_of_pyproject(tmp_path: Path) -> None:
+    """The files of the first layer, made by the image's own commands, and the metadata that pip reads from them."""
+    for name in stages()["base"].all("COPY")[0].split()[:-1]:
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    (touch,) = [run for run in stages()["base"].all("RUN") if run.startswith("touch")]
+    subprocess.run(touch, shell=True, check=True, cwd=tmp_path)
+    code = "from setuptools.build_meta import prepare_metadata_for_build_wheel as make; print(make('.'))"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, capture_output=True)
+    (metadata,) = tmp_path.glob("*.dist-info/METADATA")
+    required = re.findall(r"^Requires-Dist: (.*)$", metadata.read_text(), re.M)
+    plain = [each for each in required if "extra ==" not in each]
+    assert len(plain) == len(PROJECT["dependencies"])
+    assert {name_of(each) for each in plain} == {name_of(each) for each in PROJECT["dependencies"]}
+    for extra in ("train", "embedding", "cluster"):
+        mine = {name_of(each) for each in required if f'extra == "{extra}"' in each}
+        assert mine == {name_of(each) for each in PROJECT["optional-dependencies"][extra]}
+
+
+def name_of(requirement: str) -> str:
+    found = re.match(r"[\w.-]+", requirement)
+    assert found is not None
+    return found[0].lower().replace("_", "-")
+
+
+@pytest.mark.parametrize(
+    ("torch", "arguments"),
+    [
+        ("cpu", ["--extra-index-url", "https://download.pytorch.org/whl/cpu"]),
+        ("cuda", []),
+    ],
+)
+def test_the_build_argument_chooses_the_index_of_torch(torch: str, arguments: list[str]) -> None:
+    done = run_install(torch)
+    assert done.returncode == 0
+    assert done.stdout.splitlines() == [
+        *("install", "--constraint", "constraints.txt", *arguments, ".[train,embedding,cluster]")
+    ]
+
+
+def test_another_torch_stops_the_build() -> None:
+    done = run_install("rocm")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "TORCH must be cpu or cuda, not 'rocm'" in done.stderr
+
+
+def run_install(torch: str) -> "subprocess.CompletedProcess[str]":
+    """Run the image's own shell line with a `pip` that prints its arguments."""
+    (line,) = [run for run in stages()["embedding"].all("RUN") if "--constraint" in run]
+    script = f'pip() {{ printf "%s\\n" "$@"; }}\n{line}'
+    return subprocess.run(["sh", "-c", script], env={"TORCH": torch, "PATH": "/bin"}, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("version", "code", "message"),
+    [
+        ((3, 10, 4), 1, "Headwater needs Python 3.11 or newer; this is Python 3.10."),
+        ((3, 11, 0), 0, ""),
+        ((3, 99, 0), 0, "Warning: Headwater was tested with Python 3.11, "),
+    ],
+)
+def test_make_names_a_python_that_is_too_old_or_was_not_tested(
+    version: tuple[int, ...], code: int, message: str
+) -> None:
+    script = f"import runpy, sys; sys.version_info = {version}; runpy.run_path('.ci/python_version.py')"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == code
+    said = done.stdout + done.stderr
+    assert said.startswith(message) if message else said == ""
