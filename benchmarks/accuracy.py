@@ -13,7 +13,7 @@ from classifiers.published.registry import Registry
 from classifiers.training.pipeline import train
 from embedder import registry
 from embedder.encoder import Encoder
-from services.jobs.backfill.run import backfill
+from services.jobs.backfill.local import backfill
 from services.jobs.ingest import ingest
 from services.settings import Settings
 from store import Store

@@ -19,7 +19,7 @@ from benchmarks import standin
 from benchmarks.measure import machine, spread, verdict
 from embedder import registry
 from embedder.encoder import Encoder
-from services.jobs.backfill.run import backfill
+from services.jobs.backfill.local import backfill
 from services.jobs.ingest import ingest
 from services.settings import Settings
 from store import Store

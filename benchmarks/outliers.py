@@ -27,7 +27,7 @@ from classifiers.published.registry import Registry
 from classifiers.training.pipeline import train
 from classifiers.training.rows import fold_of
 from embedder import registry
-from services.jobs.backfill.run import backfill
+from services.jobs.backfill.local import backfill
 from services.jobs.ingest import ingest
 from services.settings import Settings
 from store import Label, Matrix, Store

@@ -30,7 +30,7 @@ from classifiers.training.pipeline import train
 from embedder import registry
 from services.cli import demo_photos as demo
 from services.client import Client
-from services.jobs.backfill.run import backfill
+from services.jobs.backfill.local import backfill
 from services.jobs.ingest import ingest
 from services.processes import free_ports, running
 from services.settings import Settings

@@ -18,7 +18,7 @@ from classifiers.fit.gaussian.estimator import GaussianClassifier
 from classifiers.published.registry import Registry
 from classifiers.training.pipeline import train
 from embedder import registry
-from services.jobs.backfill.run import backfill
+from services.jobs.backfill.local import backfill
 from services.jobs.ingest import ingest
 from store import Store, asset_id
 from store.interchange import read_sources

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder import registry
-from services.jobs.backfill.run import backfill
+from services.jobs.backfill.local import backfill
 from services.jobs.ingest import ingest
 from services.settings import Settings
 from store import Store

@@ -28,7 +28,7 @@ from classifiers.fit.multilabel.decoder import DecoderClassifier, Queries
 from classifiers.fit.multilabel.labelwise import LabelwiseClassifier
 from classifiers.heads.multilabel.bilinear import BilinearHead
 from embedder import registry
-from services.jobs.backfill.run import backfill
+from services.jobs.backfill.local import backfill
 from services.settings import Settings
 from store import Store
 

@@ -27,8 +27,8 @@ from services.cli.output import (
 from store.errors import BadSource
 
 if TYPE_CHECKING:
-    from services.jobs.backfill.run import Progress
-    from services.jobs.outcome import Failures
+    from services.jobs.backfill.local import Progress
+    from services.jobs.progress import Failures
     from store import Store
 
 app = typer.Typer()
@@ -56,10 +56,10 @@ def ingest(
             task=task,
             modality=output.modality(modality),
             reference=reference,
-            on_progress=lambda now: bar(now.items, None, f"{now.quarantined} quarantined"),
+            on_progress=lambda now: bar(now.handled, None, f"{now.quarantined} quarantined"),
         )
     opened.optimize()
-    if not done.items:
+    if not done.handled:
         raise BadSource(
             f"no file in {', '.join(source)}; give a folder of class folders, a Parquet file, or files one by one"
         )
@@ -92,7 +92,7 @@ def backfill(
 ) -> None:
     """Embed every stored asset that lacks a vector. Stop it and start it again as you like."""
     from embedder import registry
-    from services.jobs.backfill import run as job
+    from services.jobs.backfill import local as job
     from store import Store
 
     settings = output.settings(

@@ -45,13 +45,13 @@ def demo(
 
 def _fill(settings: Settings, cells: list[data.Cell]) -> None:
     from embedder import registry
-    from services.jobs.backfill.run import backfill, open_features
+    from services.jobs.backfill.local import backfill, open_features
     from services.jobs.ingest import ingest
     from store import Store
 
     store = Store.open(settings.store)
     done = ingest(store, data.items(cells), task=data.TASK)
-    output.out.print(f"ingest    {done.items:,} photos into {settings.store} in {done.seconds:.1f} s")
+    output.out.print(f"ingest    {done.handled:,} photos into {settings.store} in {done.seconds:.1f} s")
     begun = time.perf_counter()
     encoder = registry.load("lite0", backend=settings.backend, cache_dir=settings.cache)
     open_features(store, encoder)

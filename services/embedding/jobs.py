@@ -7,7 +7,7 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Literal
 
-from services.jobs.backfill.run import Progress
+from services.jobs.backfill.local import Progress
 from services.web.errors import UnknownBackfill
 from services.web.schemas import BackfillStatus
 

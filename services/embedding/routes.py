@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from embedder.spec import Modality
 from services.embedding.state import EmbeddingService
 from services.embedding.storing import Labelling, store_uploads
-from services.jobs.backfill.run import backfill
+from services.jobs.backfill.local import backfill
 from services.web.errors import BadRequest
 from services.web.schemas import (
     AssetsResponse,

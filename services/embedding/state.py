@@ -15,7 +15,7 @@ from embedder.encoder import Encoder
 from embedder.errors import UnknownEncoder
 from services.embedding.jobs import BackfillJobs
 from services.embedding.worker import EncoderWorker
-from services.jobs.backfill.run import open_features
+from services.jobs.backfill.local import open_features
 from services.settings import Settings
 from services.web.app import Service
 from store import Store

@@ -1,37 +1,56 @@
-"""Ingest: files become assets with labels. What cannot be read goes to quarantine by its URI, and the rest goes on."""
+"""Ingest: store files as assets, with their labels. A file that cannot be read goes to quarantine under its URI."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from embedder.errors import BadMedia
 from embedder.media import inspect
 from embedder.spec import Modality
-from services.jobs.outcome import Outcome
+from services.jobs.progress import OnProgress, Outcome, ignore
 from store import Asset, Item, Label, Quarantined, Store, asset_id
 
 STAGE = "ingest"
+"""Stage of a quarantined file, as the store records it."""
 
 CHUNK_BYTES = 64 * 2**20
 CHUNK_ITEMS = 2_000
-"""A commit holds at most about so much, whichever comes first: memory stays flat for large and small files."""
+"""A commit is written at the first of these limits. Memory stays flat, whether the files are large or small."""
 
 
 @dataclass(slots=True)
 class Ingested(Outcome):
-    """Counts of one ingest: assets that were new or known already, items with labels."""
+    """Counts of one ingest.
+
+    Attributes:
+        new: assets that the store did not have.
+        known: assets that the store had already.
+        labelled: labels that were new or changed.
+    """
 
     new: int = 0
     known: int = 0
     labelled: int = 0
 
     @property
-    def items(self) -> int:
+    def handled(self) -> int:
         return self.new + self.known + self.quarantined
+
+    @property
+    def total(self) -> None:
+        """Unknown: files are read as they are found."""
+
+    @property
+    def note(self) -> str:
+        return f"{self.quarantined} quarantined"
 
 
 def to_asset(data: bytes, uri: str, modality: Modality | None = None, *, inline: bool = True) -> Asset:
-    """The asset of these bytes, of a picture or a sound judged by the header alone. Raises BadMedia."""
+    """Return the asset of a file's bytes. Images, sounds and videos are judged by their header alone.
+
+    Raises:
+        BadMedia: no modality reads these bytes, or not `modality`.
+    """
     info = inspect(data, modality)
     return Asset(
         id=asset_id(data),
@@ -52,14 +71,14 @@ def ingest(
     task: str | None = None,
     modality: Modality | None = None,
     reference: bool = False,
-    on_progress: Callable[[Ingested], None] = lambda _: None,
+    on_progress: OnProgress[Ingested] = ignore,
 ) -> Ingested:
-    """Store every item; with `task`, its labels too. Running it again changes nothing.
+    """Store every item and, with `task`, its labels. Run it again to add items or to change labels.
 
     Args:
-        modality: of all items that do not say it themselves; None for what their first bytes say.
-
-    With `reference` only the URI is kept, and the bytes are read from there when they are needed.
+        task: the task that the labels belong to; None: labels are ignored.
+        modality: modality of the items that do not name their own; None: the first bytes of each item decide.
+        reference: store the URI only. The bytes are read from there when a job needs them.
     """
     done, chunk, start = Ingested(), _Chunk(), time.perf_counter()
     for item in items:
@@ -77,7 +96,7 @@ def ingest(
 
 @dataclass(slots=True)
 class _Chunk:
-    """What one round of commits writes."""
+    """The items of one round of commits."""
 
     assets: list[Asset] = field(default_factory=list)
     labels: list[Label] = field(default_factory=list)
@@ -102,7 +121,7 @@ class _Chunk:
             self.labels.append(Label(id=asset.id, labels=item.labels, split=item.split, source=item.uri))
 
     def write(self, store: Store, task: str | None, done: Ingested) -> None:
-        """Assets first: a label is never seen before the asset that it belongs to."""
+        """Write assets before labels: no reader sees a label without its asset."""
         if self.assets:
             added = store.assets.add(self.assets)
             done.new += added.new

@@ -1,4 +1,4 @@
-"""The text sides of the encoders whose vectors a store holds, loaded when first asked."""
+"""Text vectors of the encoders of a store. An encoder is loaded when its first text comes."""
 
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -14,10 +14,15 @@ from store import Store
 
 
 def text_sides(store: Store, settings: Settings) -> Callable[[str, Sequence[str]], NDArray[np.float32]]:
-    """(fingerprint of an encoder in the store, n texts) → their vectors (n, d) in the space of its images, raw.
+    """Return a function from (fingerprint of a stored encoder, n texts) to raw text vectors (n, d), float32.
 
-    The encoder has to be the one that made the table, and to give the vectors of its probe. The function raises
-    UnknownFeatures, UnknownEncoder, LicenceNotAccepted, WeightsError, ProbeMismatch.
+    The vectors lie in the encoder's space of image vectors. The function checks that the encoder of that name is the
+    one that made the table, and that it reproduces the stored probe.
+
+    Raises (the returned function):
+        UnknownFeatures: the store has no vectors with this fingerprint.
+        UnknownEncoder, LicenceNotAccepted, WeightsError: the encoder cannot be loaded.
+        ProbeMismatch: the encoder is another one, or does not reproduce its probe.
     """
 
     @cache
@@ -26,8 +31,8 @@ def text_sides(store: Store, settings: Settings) -> Callable[[str, Sequence[str]
         found = registry.load(features.name, **settings.loading)
         if found.spec.fingerprint != fingerprint:
             raise ProbeMismatch(
-                f"{features.name} has fingerprint {found.spec.fingerprint[:12]} here, its stored vectors "
-                f"{fingerprint[:12]}: restore the encoder that made them, or backfill into a new table"
+                f"encoder {features.name} has the fingerprint {found.spec.fingerprint[:12]}, but its stored vectors "
+                f"have {fingerprint[:12]}; restore the encoder that made them, or run a backfill with this one"
             )
         probe.check(found, features.probe)
         return found

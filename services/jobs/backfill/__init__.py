@@ -1,1 +1,1 @@
-"""Backfill: give every stored asset that has no vector of an encoder its vector."""
+"""Backfill: embed every stored asset that has no vector of an encoder yet."""

@@ -1,4 +1,4 @@
-"""What a backfill does with each asset: read, decode, prepare, encode, write. Who calls which on what thread is its."""
+"""The five stages of a backfill: read, decode, prepare, encode, write. The caller chooses the threads."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,29 +15,31 @@ from embedder.encoder import Embedding, Encoder
 from embedder.errors import BadMedia
 from embedder.media import Limits, decode
 from embedder.spec import Modality
-from services.jobs.backfill.ahead import Bound, map_ahead, read_ahead
-from services.jobs.backfill.profile import Profile
+from services.jobs.backfill.prefetch import Bound, map_ahead, read_ahead
+from services.jobs.backfill.timing import Profile
 from store import Features, Quarantined, Store, stage_of
 
 CHUNK_ROWS = 512
-"""Rows a commit. A killed backfill loses at most this much work; every commit is a version of the table."""
+"""Rows of a commit. A killed backfill loses at most these; more commits would make more versions of the table."""
 
 AHEAD, AHEAD_BYTES = 128, 256 << 20
-"""Assets decoded but not yet encoded, and bytes of them: enough to keep the engine fed, few enough to stay flat."""
+"""Most assets, and bytes, that are decoded but not yet encoded: enough to keep the engine busy in little memory."""
 
 READ_AHEAD, READ_AHEAD_BYTES = 64, 64 << 20
-"""Assets, and bytes of them, read in one step; one such step waits for the decoders while the next is read."""
+"""Most assets, and bytes, read in one step. One step waits for the decoders while the next is read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
+    """One asset on its way: the encoder's input made from it, or its failure."""
+
     id: str
     prepared: NDArray[Any] | None
     failure: Quarantined | None = None
 
 
 def size_of(held: Item | tuple[str, bytes | Exception]) -> int:
-    """Bytes of what a backfill holds of an asset: its content, or what the encoder gets of it."""
+    """Return the bytes that a backfill holds of an asset: its file's content, or the encoder's input."""
     if isinstance(held, Item):
         return 0 if held.prepared is None else held.prepared.nbytes
     return len(held[1]) if isinstance(held[1], bytes) else 0
@@ -45,23 +47,30 @@ def size_of(held: Item | tuple[str, bytes | Exception]) -> int:
 
 @dataclass(slots=True)
 class Chunk:
-    """What one commit writes: ids with their embeddings, a part a batch, and what failed."""
+    """The rows of one commit.
+
+    Attributes:
+        ids: assets that were embedded.
+        embeddings: their embeddings, one entry a batch.
+        failed: assets for quarantine.
+    """
 
     ids: list[str] = field(default_factory=list)
     embeddings: list[Embedding] = field(default_factory=list)
     failed: list[Quarantined] = field(default_factory=list)
 
     def vectors(self) -> NDArray[np.float32]:
+        """Return the vectors of `ids`, shape (n, d)."""
         return np.concatenate([part.vectors for part in self.embeddings])
 
     def tokens(self) -> NDArray[np.float16] | None:
-        """None where the modality has none."""
+        """Return the tokens of `ids`, shape (n, P, F), or None if the modality has no tokens."""
         parts = [part.tokens for part in self.embeddings if part.tokens is not None]
         return np.concatenate(parts) if parts else None
 
 
 class Job:
-    """The stages of one backfill; each is called from threads of its own."""
+    """The stages of one backfill. Each stage may run on threads of its own."""
 
     def __init__(
         self,
@@ -80,23 +89,26 @@ class Job:
 
     @cached_property
     def short_side(self) -> int | None:
-        """Pixels that are enough of a large JPEG. Takes a pass of the encoder: only a job with images asks."""
+        """Pixels of the short side to which large JPEGs may be decoded; None: decode them whole.
+
+        Computed when first needed, because it takes a pass of the encoder that a job without images can do without.
+        """
         return probe.jpeg_side(self.encoder, self.limits)
 
     def chunks(self, decoders: ThreadPoolExecutor, modality: Modality, ids: Sequence[str]) -> Iterator[Chunk]:
-        """Embed `ids`, in batches that begin with the first of them, and hand them on in chunks worth a commit."""
+        """Embed `ids` in batches, the first starting with the first id, and yield chunks large enough for a commit."""
         return self.encode(modality, self.items(decoders, modality, ids))
 
     def items(self, decoders: ThreadPoolExecutor, modality: Modality, ids: Sequence[str]) -> Iterator[Item]:
-        """What the encoder gets of each of `ids`, in order, or what failed of it: read, decoded and prepared ahead."""
+        """Yield the items of `ids` in order, read, decoded and prepared ahead of the caller."""
         side = self.short_side if ids and modality == "image" else None
         step = Bound(READ_AHEAD, READ_AHEAD_BYTES, size_of)
         contents = read_ahead(self.store.assets.contents(ids), step, partial(self.profile.add, "read"))
         bound = Bound(AHEAD, AHEAD_BYTES, size_of)
         return map_ahead(decoders, partial(self.decode, modality, side), contents, bound)
 
-    def whole(self, decoders: ThreadPoolExecutor, modality: Modality, ids: Sequence[str]) -> Chunk:
-        """The same in one chunk, however large."""
+    def one_chunk(self, decoders: ThreadPoolExecutor, modality: Modality, ids: Sequence[str]) -> Chunk:
+        """Embed `ids` and return all of them in one chunk."""
         chunk = Chunk()
         for part in self.chunks(decoders, modality, ids):
             chunk.ids += part.ids
@@ -105,6 +117,7 @@ class Job:
         return chunk
 
     def decode(self, modality: Modality, short_side: int | None, content: tuple[str, bytes | Exception]) -> Item:
+        """Decode one asset and prepare it for the encoder. `content` is its id with its bytes or a reading error."""
         asset, data = content
         if isinstance(data, Exception):
             return self._failed(asset, "unreadable", str(data))
@@ -117,7 +130,7 @@ class Job:
             return self._failed(asset, error.reason, str(error))
 
     def encode(self, modality: Modality, items: Iterator[Item]) -> Iterator[Chunk]:
-        """Embed items as they come, a batch at a time, and hand them on in chunks worth a commit."""
+        """Embed items in batches, as they come, and yield chunks large enough for a commit."""
         chunk = Chunk()
         tokens = self.tokens is not None and modality == "image"
         while batch := list(islice(items, self.batch)):
@@ -135,7 +148,10 @@ class Job:
             yield chunk
 
     def write(self, chunk: Chunk) -> tuple[int, list[Quarantined]]:
-        """Commit one chunk. Tokens go first: a vector in the store then says that the item is complete."""
+        """Commit one chunk; return the number of stored rows and the failed items.
+
+        Tokens are written before vectors, so that an asset with a vector is complete.
+        """
         with self.profile.stage("write", len(chunk.ids)):
             return self._commit(chunk)
 
@@ -152,7 +168,7 @@ class Job:
 
 
 def settle(store: Store, stage: str, ids: Sequence[str], failed: Sequence[Quarantined]) -> None:
-    """After the rows of a chunk are committed: forget their earlier failures, record those of the others."""
+    """Update the quarantine after a commit: clear the entries of `ids`, record those of `failed`."""
     if ids:
         store.quarantine.clear(ids, stage)
     if failed:

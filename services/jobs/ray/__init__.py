@@ -1,4 +1,4 @@
-"""Jobs on a Ray cluster, this machine's own or one by address. Only here is ray imported, and only when a job runs."""
+"""Jobs on a Ray cluster. Only this package imports ray, and only when a job runs."""
 
 from services.jobs.ray.backfill import backfill
 from services.jobs.ray.cluster import Cluster

@@ -1,16 +1,17 @@
-"""Backfill on a Ray cluster: actors embed and write fragments, this process plans the chunks and commits them."""
+"""Backfill on a Ray cluster: actors embed chunks and write fragments, this process plans and commits them."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
 from embedder.encoder import Encoder
 from embedder.media import DEFAULT_LIMITS, Limits
 from embedder.spec import Modality
-from services.jobs.backfill.run import Progress, ensure_features, missing_assets
+from services.jobs.backfill.local import Progress, ensure_features, missing_assets
 from services.jobs.backfill.stages import CHUNK_ROWS, settle
 from services.jobs.derived import from_parent
+from services.jobs.progress import OnProgress, ignore
 from services.jobs.ray.cluster import Cluster, connected, quiet
 from services.jobs.ray.worker import Attempts, Done, Load, Work, Worker
 from services.web.errors import ClusterProblem, WorkerFailed
@@ -29,28 +30,29 @@ def backfill(
     batch: int = 32,
     commit_rows: int = CHUNK_ROWS,
     limits: Limits = DEFAULT_LIMITS,
-    on_progress: Callable[[Progress], None] = lambda _: None,
+    on_progress: OnProgress[Progress] = ignore,
 ) -> Progress:
-    """Embed all that is missing, as `services.jobs.backfill.run.backfill` does, with the same rows bit for bit.
+    """Embed every missing asset, as `services.jobs.backfill.local.backfill` does, with the same rows bit for bit.
 
-    A worker that dies is replaced and its chunk begun again. When this process dies its workers end too; what is
-    committed counts, and the next run goes on from there.
+    A worker that dies is replaced, and its chunk is started again. When this process dies, its workers end too;
+    committed rows stay, and the next run continues from them.
 
     Args:
-        encoder: gives its spec and, for a new table, its reference vectors; embeds nothing here.
-        load: makes the same one in every worker.
-        commit_rows: rows a commit, rounded up to whole batches. A worker holds so many embeddings in memory.
+        encoder: its spec and, for a new table, its reference vectors are used; it embeds nothing in this process.
+        load: loads the same encoder in every worker.
+        cluster: the cluster and the size of its workers.
+        commit_rows: rows of a commit, rounded up to whole batches. A worker holds so many embeddings in memory.
 
     Raises:
-        ClusterProblem: no cluster, no room for a worker, or a cluster that broke down.
-        WorkerFailed: with the worker's reason: no store there, other weights, vectors that are not finite, a chunk
-            that ended its worker again and again.
+        ClusterProblem: there is no cluster, it has no room for a worker, or it broke down.
+        WorkerFailed: a worker gave up. The message has its reason: no store at that path, other weights, vectors that
+            are not finite, or a chunk that killed every worker that tried it.
     """
     work = Work(store.uri, load, tokens, batch, cluster.cpus, limits)
     with connected(cluster) as workers:
         features = ensure_features(store, encoder)
         tables = [features]
-        if tokens:  # committed first: a vector in the store then says that the item is complete
+        if tokens:  # committed first, so that an asset with a vector is complete
             tables.insert(0, store.ensure_tokens(encoder.name, encoder.spec, features.probe))
         fingerprint = encoder.spec.fingerprint
         adapted = from_parent(store, encoder, features, tables[0] if tokens else None)
@@ -73,9 +75,9 @@ def backfill(
 
 
 def cut(ids: Sequence[str], batch: int, rows: int) -> list[Sequence[str]]:
-    """`ids` in chunks of at least `rows`, each of whole batches but for the last one.
+    """Cut `ids` into chunks of at least `rows`, each of whole batches except the last.
 
-    Batches are then those of one process that goes through all ids: some engines give other last bits in other batches.
+    The batches are then the same as in one process: with other batches, some engines give other last bits.
     """
     step = -(-rows // batch) * batch
     return [ids[start : start + step] for start in range(0, len(ids), step)]
@@ -84,7 +86,7 @@ def cut(ids: Sequence[str], batch: int, rows: int) -> list[Sequence[str]]:
 def embedded(
     chunks: Sequence[tuple[Modality, Sequence[str]]], work: Work, cluster: Cluster, workers: int
 ) -> Iterator[Done]:
-    """What becomes of each chunk, in the order in which the workers end. Raises ClusterProblem, WorkerFailed."""
+    """Yield the result of each chunk as workers finish. Raises ClusterProblem, WorkerFailed."""
     import ray
     import ray.data
     from ray.exceptions import RayError, UserCodeException
@@ -112,7 +114,9 @@ def embedded(
                 raise WorkerFailed(done.problem)
             yield done
     except UserCodeException:
-        raise  # a fault of ours, with the worker's traceback
+        raise  # a bug of this program; the error has the worker's traceback
     except RayError as error:
-        told = str(error).strip().splitlines()[-1]
-        raise ClusterProblem(f"the Ray cluster gave up: {told}; what is committed stays, start again") from error
+        reason = str(error).strip().splitlines()[-1]
+        raise ClusterProblem(
+            f"the Ray cluster stopped the job: {reason}; committed rows stay: run the backfill again"
+        ) from error

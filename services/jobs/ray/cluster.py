@@ -1,4 +1,4 @@
-"""Where distributed jobs run: a Ray cluster of this machine for the time of the job, or one that is there."""
+"""Connections to a Ray cluster: a running one, or one started on this machine for the duration of a job."""
 
 import logging
 import math
@@ -16,18 +16,26 @@ from typing import Any
 from services.web.errors import ClusterProblem
 
 OBJECTS = 256 << 20
-"""Bytes of the object store of a cluster of our own. Only ids pass through it; what is more, Ray keeps on disk."""
+"""Bytes of the object store of a cluster started here. It carries ids only; Ray moves what exceeds it to disk."""
+
+
+class NoCluster(ClusterProblem):
+    """Nothing answers at the address of the cluster."""
+
+
+class NoWorkerFits(ClusterProblem):
+    """No node is large enough for one worker."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A cluster, and what each worker gets of it.
+    """A cluster and the size of its workers.
 
     Attributes:
-        address: of a running cluster, ``host:port`` or ``auto``; empty: one of this machine, started and stopped.
-        workers: how many at most; None: as many as there is room for.
-        cpus: of each worker; its engine and its decoding use as many threads.
-        gpus: of each worker; may be a fraction.
+        address: address of a running cluster, ``host:port`` or ``auto``; empty: start one on this machine and stop it.
+        workers: most workers at once; None: as many as fit.
+        cpus: CPUs of each worker. Its engine and its decoding use as many threads.
+        gpus: GPUs of each worker; may be a fraction.
     """
 
     address: str = ""
@@ -38,38 +46,41 @@ class Cluster:
     def __post_init__(self) -> None:
         if self.cpus < 1 or self.gpus < 0 or (self.workers is not None and self.workers < 1):
             raise ClusterProblem(
-                "a job needs at least 1 worker, and a worker at least 1 CPU and 0 or more GPUs; asked were "
+                "a job needs at least 1 worker, and a worker at least 1 CPU and 0 or more GPUs; the request was "
                 f"{self.workers} workers, {self.cpus} CPUs, {self.gpus:g} GPUs"
             )
 
 
 @contextmanager
 def connected(cluster: Cluster) -> Iterator[int]:
-    """Within: Ray is there. Gives how many workers to run at once, at least 1. Raises ClusterProblem.
+    """Connect to Ray for the block; yields the number of workers to run at once, at least 1.
 
-    A connection that this process has already is used, and stays. Enter it before anything reads the store:
-    LanceDB's threads and the processes that Ray forks do not go together.
+    A connection that this process has already is used and kept. Enter the block before anything reads the store:
+    LanceDB's threads do not survive in the processes that Ray forks.
+
+    Raises:
+        ClusterProblem: there is no cluster at the address, or it has no room for a worker.
     """
     _prepare(own=not cluster.address)
     import ray
 
     if ray.is_initialized():
-        yield room(cluster)
+        yield workers_that_fit(cluster)
         return
     try:
         _connect(cluster)
-        yield room(cluster)
+        yield workers_that_fit(cluster)
     finally:
         ray.shutdown()
 
 
 def _prepare(*, own: bool) -> None:
-    """What Ray reads from the environment when it is imported; without effect once it has been."""
+    """Set the environment variables that Ray reads when it is imported. Has no effect after that."""
     if "ray" in sys.modules:
         return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else it reports its use to a server on the internet
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what its processes tell each other is not for users
-    if own:  # it listens on every network of the machine and runs what it is sent: by who has the token
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # otherwise Ray reports its use to a server on the internet
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # the log lines of its processes are not for users
+    if own:  # Ray listens on every network interface and runs the code it is sent: only with this token
         os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
 
 
@@ -84,15 +95,15 @@ def _connect(cluster: Cluster) -> None:
         with _as_before():
             ray.init(logging_level=logging.ERROR, **options)
     except (OSError, ValueError, RuntimeError) as error:
-        told = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ClusterProblem(
-            f"no Ray cluster at {cluster.address or 'this machine'}: {told}; start one with `ray start --head` and "
-            "name it with --ray-address, or leave the address out to use this machine alone"
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise NoCluster(
+            f"no Ray cluster at {cluster.address or 'this machine'}: {reason}; start one with `ray start --head`, or "
+            "give no address to use this machine alone"
         ) from error
 
 
 def _knock(address: str) -> None:
-    """Raises OSError when nothing listens at ``host:port``: Ray itself would try for minutes."""
+    """Raise OSError if nothing listens at ``host:port``. Ray itself would try for minutes."""
     host, _, port = address.rpartition(":")
     if port.isdigit() and "://" not in address:
         socket.create_connection((host, int(port)), timeout=10).close()
@@ -100,9 +111,9 @@ def _knock(address: str) -> None:
 
 @contextmanager
 def _as_before() -> Iterator[None]:
-    """Within, Ray may take over SIGTERM, and tell of its log level on the terminal; afterwards neither has happened.
+    """Keep the handler of SIGTERM and the terminal as they are while Ray starts.
 
-    What goes wrong meanwhile it raises.
+    Ray replaces the handler and prints lines about its log level. Errors are raised, not printed, so none is lost.
     """
     on_term, terminal = signal.getsignal(signal.SIGTERM), os.dup(2)
     with open(os.devnull, "w") as nothing:
@@ -116,17 +127,17 @@ def _as_before() -> Iterator[None]:
             signal.signal(signal.SIGTERM, on_term)
 
 
-def room(cluster: Cluster) -> int:
-    """How many workers fit on the nodes that are there, at most as many as asked for. Raises ClusterProblem."""
+def workers_that_fit(cluster: Cluster) -> int:
+    """Return the number of workers that fit on the nodes, at most `cluster.workers`. Raises NoWorkerFits."""
     import ray
 
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     fit = sum(_fit(node, cluster) for node in nodes)
     if not fit:
         have = ", ".join(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes)
-        raise ClusterProblem(
+        raise NoWorkerFits(
             f"no node of the cluster has room for a worker with {cluster.cpus} CPUs and {cluster.gpus:g} GPUs; its "
-            f"nodes have: {have}; ask for less with --cpus and --gpus, or add nodes"
+            f"nodes have: {have}; ask for smaller workers, or add nodes"
         )
     return fit if cluster.workers is None else min(fit, cluster.workers)
 
@@ -137,7 +148,7 @@ def _fit(node: dict[str, float], cluster: Cluster) -> int:
 
 
 def quiet() -> None:
-    """Ray Data without its own progress bars and log lines: ours tell the same."""
+    """Turn off the progress bars and log lines of Ray Data. Ours show the same."""
     from ray.data import DataContext
 
     context = DataContext.get_current()

@@ -1,4 +1,4 @@
-"""A Gaussian head from a table that many workers read: the statistics of their shares of the rows add up."""
+"""Statistics of a Gaussian head, gathered by many workers. The statistics of their shares of the rows add up."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,12 +17,12 @@ from store import Snapshot, Store
 from store.lance.fragments import shares
 
 SHARES = 4
-"""Shares of the rows a worker: with some to choose from, a slow worker does not hold up the rest."""
+"""Shares for each worker: with several, a slow worker does not hold up the others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is the same for all shares."""
+    """The arguments that all shares have in common."""
 
     store: str
     task: str
@@ -35,7 +35,7 @@ class Task:
 
 @contextmanager
 def statistics(cluster: Cluster) -> Iterator[Elsewhere]:
-    """Within: what `classifiers.training.pipeline.train` takes as `elsewhere`. Raises ClusterProblem."""
+    """Yield the argument `elsewhere` of `classifiers.training.pipeline.train`. Raises ClusterProblem."""
     with connected(cluster) as workers:
 
         def elsewhere(
@@ -52,7 +52,7 @@ def statistics(cluster: Cluster) -> Iterator[Elsewhere]:
 
 
 def of_share(task: Task, share: tuple[int, int]) -> tuple[GaussianStatistics, list[str]]:
-    """The statistics of the training rows among one share of the vectors, and the rows' ids. Runs in a worker."""
+    """Return the statistics of the training rows in one share of the vectors, and their ids. Runs in a worker."""
     store = Store.open(task.store, must_exist=True)
     rows = Rows(store, task.task, task.encoders, Snapshot.from_json(task.snapshot), share=share)
     ids: list[str] = []
@@ -66,7 +66,7 @@ def of_share(task: Task, share: tuple[int, int]) -> tuple[GaussianStatistics, li
 
 
 def _merged(task: Task, parts: list[tuple[int, int]], cluster: Cluster) -> tuple[GaussianStatistics, list[str]]:
-    """Merged in the order of the shares, whatever the order of their ends: the same rows give the same head."""
+    """Merge the statistics in the order of the shares, so that the same rows always give the same head."""
     import ray
     from ray.exceptions import RayError, RayTaskError
 
@@ -77,7 +77,7 @@ def _merged(task: Task, parts: list[tuple[int, int]], cluster: Cluster) -> tuple
     except RayTaskError as error:
         raise error.cause from error
     except RayError as error:
-        raise ClusterProblem(f"the Ray cluster gave up: {str(error).strip().splitlines()[-1]}") from error
+        raise ClusterProblem(f"the Ray cluster stopped the job: {str(error).strip().splitlines()[-1]}") from error
     empty = GaussianStatistics.empty(len(task.classes), task.transform.width, task.moment)
     merged = reduce(GaussianStatistics.merge, (each for each, _ in found), empty)
     return merged, [id_ for _, ids in found for id_ in ids]

@@ -1,4 +1,4 @@
-"""What runs in every actor of a distributed backfill: one encoder, the store, chunks of ids in, fragments out."""
+"""The worker of a distributed backfill, one in every actor: it takes chunks of ids and returns fragments."""
 
 import json
 import socket
@@ -17,7 +17,7 @@ from embedder.encoder import Encoder
 from embedder.errors import WeightsError
 from embedder.media import Limits
 from embedder.spec import Modality
-from services.jobs.backfill.run import one_blas_thread
+from services.jobs.backfill.local import one_blas_thread
 from services.jobs.backfill.stages import Job
 from services.web.errors import ERRORS
 from store import Features, Quarantined, Store
@@ -25,17 +25,17 @@ from store.errors import StoreError
 from store.lance import fragments
 
 EXPECTED: tuple[type[Exception], ...] = (*ERRORS, WeightsError, OSError)
-"""Errors that a user can mend; others are faults of ours and come with their traceback."""
+"""Errors that a user can mend. Others are bugs and keep their traceback."""
 
 RETRIES = 3
-"""How often a chunk is begun again when its worker dies: one that kills every worker must end the job."""
+"""Restarts of a chunk whose worker died. A chunk that kills every worker must end the job."""
 
 Load = Callable[[int], Encoder]
-"""Makes the encoder, with an engine of so many threads. Sent to the workers, so it must be picklable."""
+"""Loads the encoder with an engine of so many threads. It is sent to the workers, so it must be picklable."""
 
 
 def loader(name: str, **loading: Any) -> Load:
-    """`embedder.registry.load` of that name, for workers."""
+    """Return a function for workers that loads the encoder `name` with the options of `embedder.registry.load`."""
     return partial(_load, name, loading)
 
 
@@ -45,7 +45,7 @@ def _load(name: str, loading: dict[str, Any], threads: int) -> Encoder:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is the same for all chunks."""
+    """The arguments that all chunks have in common."""
 
     store: str
     load: Load
@@ -57,13 +57,14 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What became of one chunk: its rows lie in fragments that are not committed yet.
+    """The result of one chunk. Its rows lie in fragments that are not committed yet.
 
     Attributes:
-        ids: of the rows.
-        fragments: that hold them, of each table: tokens where they were asked for (none of sounds), then vectors.
-        failed: the items for quarantine.
-        problem: why nothing of this was done, else empty.
+        ids: assets that were embedded.
+        fragments: names of the fragments with their rows, a list for each table: first tokens if the job stores them
+            (an empty list for modalities without tokens), then vectors.
+        failed: items for quarantine.
+        problem: why the chunk was not embedded; empty if it was.
     """
 
     ids: list[str] = field(default_factory=list)
@@ -81,21 +82,21 @@ class Done:
 
 
 class Attempts:
-    """Counts how often each chunk was begun. One actor a job, because the workers that count do not live to tell."""
+    """Counts the attempts at each chunk. It runs in an actor of its own, because a worker's count would die with it."""
 
     def __init__(self) -> None:
         self._begun: Counter[str] = Counter()
 
-    def begin(self, first: str) -> int:
-        """Of the chunk that begins with this id."""
-        self._begun[first] += 1
-        return self._begun[first]
+    def begin(self, first_id: str) -> int:
+        """Return the number of attempts made so far for the chunk that starts with `first_id`, this one included."""
+        self._begun[first_id] += 1
+        return self._begun[first_id]
 
 
 class Worker:
-    """Called by Ray Data with a chunk a call. The encoder is loaded, and its probe checked, at the first.
+    """Ray Data calls this object once for each chunk. The first call loads the encoder and checks its probe.
 
-    Bytes are read from the store and rows are written to it here: only ids and the names of fragments travel.
+    The worker reads from the store and writes to it: only ids and the names of fragments travel over the network.
     """
 
     def __init__(self, work: Work, attempts: Any) -> None:
@@ -117,7 +118,7 @@ class Worker:
     def _embed(self, modality: Modality, ids: list[str]) -> Done:
         job = self._job = self._job or self._open()
         with ThreadPoolExecutor(self._work.threads, thread_name_prefix="decode") as decoders, one_blas_thread():
-            chunk = job.whole(decoders, modality, ids)
+            chunk = job.one_chunk(decoders, modality, ids)
         if not chunk.ids:
             return Done(failed=chunk.failed)
         written = [_write(job.features, chunk.ids, chunk.vectors())]
@@ -131,7 +132,8 @@ class Worker:
         store = Store.open(work.store)
         if not store.database.exists():
             raise StoreError(
-                f"no store at {work.store}; it must lie where every node of the cluster reaches it under this name"
+                f"no store at {work.store} on {socket.gethostname()}; every node of the cluster must reach the store "
+                "under this path or URI"
             )
         encoder = work.load(work.threads)
         features = store.features(encoder.spec.fingerprint)
@@ -142,8 +144,8 @@ class Worker:
 
 def _killed(ids: list[str], times: int) -> str:
     return (
-        f"a chunk of {len(ids)} assets, the first {ids[0]}, ended its worker {times} times; look for too little memory "
-        "on the nodes, or for an asset that kills the process that decodes it; what is committed stays"
+        f"a chunk of {len(ids)} assets, the first {ids[0]}, killed its worker {times} times; the nodes may have too "
+        "little memory, or one asset kills the process that decodes it; committed rows stay"
     )
 
 

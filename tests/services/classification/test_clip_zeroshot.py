@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from classifiers.published.registry import Registry
 from classifiers.training.pipeline import train
 from embedder import registry
-from services.jobs.backfill.run import backfill
+from services.jobs.backfill.local import backfill
 from services.jobs.ingest import ingest
 from services.jobs.texts import text_sides
 from services.settings import Settings

@@ -8,7 +8,7 @@ from classifiers.published.registry import Registry
 from classifiers.training.pipeline import train
 from embedder.spec import EncoderSpec
 from services.cli import demo_photos as demo
-from services.jobs.backfill.run import backfill
+from services.jobs.backfill.local import backfill
 from services.jobs.ingest import ingest
 from services.processes import free_ports, running
 from services.settings import Settings

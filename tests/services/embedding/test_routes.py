@@ -13,7 +13,7 @@ from embedder.encoder import Encoder
 from embedder.media import Limits
 from embedder.media.image import decode
 from services.client import AsyncClient, Client
-from services.jobs.backfill.run import backfill
+from services.jobs.backfill.local import backfill
 from services.jobs.ingest import ingest
 from store import Item, Store, asset_id
 

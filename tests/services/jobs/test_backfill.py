@@ -21,9 +21,9 @@ from embedder import registry
 from embedder.encoder import Encoder
 from embedder.errors import ProbeMismatch
 from embedder.media.image import decode
-from services.jobs.backfill.ahead import LEAST, Bound, map_ahead, read_ahead
-from services.jobs.backfill.room import Size, require_room
-from services.jobs.backfill.run import backfill, open_features
+from services.jobs.backfill.disk_space import Size, require_room
+from services.jobs.backfill.local import backfill, open_features
+from services.jobs.backfill.prefetch import LEAST, Bound, map_ahead, read_ahead
 from services.jobs.ingest import ingest
 from store import Item, Store
 from store.errors import NoRoom

@@ -20,7 +20,7 @@ from embedder.encoder import Embedding
 from embedder.spec import EncoderSpec, ImagePreprocessing
 from services.jobs.adapt import Wanted as Adapting
 from services.jobs.adapt import adapt
-from services.jobs.backfill.run import backfill
+from services.jobs.backfill.local import backfill
 from services.jobs.cluster import Wanted, cluster
 from store import Asset, Label, Store, asset_id
 from store.errors import UnknownTask

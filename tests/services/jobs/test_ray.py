@@ -23,7 +23,7 @@ from embedder import registry
 from embedder.encoder import Encoder
 from embedder.spec import EncoderSpec
 from services.cli import demo_photos as demo
-from services.jobs.backfill.run import Progress, backfill
+from services.jobs.backfill.local import Progress, backfill
 from services.jobs.ingest import ingest
 from services.jobs.ray import Cluster, loader
 from services.jobs.ray import backfill as ray_backfill
@@ -170,7 +170,7 @@ def test_what_kills_every_worker_ends_the_job(cluster, tmp_path, lite0: Encoder)
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers can't import the tests
     store = fill(Store.open(tmp_path / "db"), 3)
-    with pytest.raises(WorkerFailed, match=r"a chunk of 5 assets, the first [0-9a-f]{64}, ended its worker 4 times"):
+    with pytest.raises(WorkerFailed, match=r"a chunk of 5 assets, the first [0-9a-f]{64}, killed its worker 4 times"):
         ray_backfill(store, lite0, poisoned, cluster)
     assert store.features("lite0").rows == 0
 

@@ -1,7 +1,6 @@
-"""Backfill: give every stored asset that lacks one its vector. Resumable, because what is missing is asked anew."""
+"""Backfill in this process. A stopped one resumes, because every run asks the store anew what is missing."""
 
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
@@ -12,19 +11,26 @@ from embedder import probe
 from embedder.encoder import Encoder
 from embedder.media import DEFAULT_LIMITS, Limits
 from embedder.spec import EncoderSpec, Modality
-from services.jobs.backfill.ahead import Bound, map_ahead
-from services.jobs.backfill.profile import Profile
-from services.jobs.backfill.room import Size, require_room
+from services.jobs.backfill.disk_space import Size, require_room
+from services.jobs.backfill.prefetch import Bound, map_ahead
 from services.jobs.backfill.stages import Job
+from services.jobs.backfill.timing import Profile
 from services.jobs.derived import from_parent
-from services.jobs.outcome import Outcome
+from services.jobs.progress import OnProgress, Outcome, ignore
 from store import Features, Store
 from store.errors import UnknownFeatures
 
 
 @dataclass(slots=True)
 class Progress(Outcome):
-    """Counts of one backfill, as they stand. `done` are in the store; `tokens` is what it is going to take of them."""
+    """Counts of one backfill so far.
+
+    Attributes:
+        total: assets without a vector when it began.
+        done: assets whose vectors are stored.
+        tokens: size of the tokens that it will write; None if it writes none.
+        profile: time of each stage.
+    """
 
     total: int = 0
     done: int = 0
@@ -32,15 +38,26 @@ class Progress(Outcome):
     profile: Profile = field(default_factory=Profile)
 
     @property
+    def handled(self) -> int:
+        return self.done + self.quarantined
+
+    @property
+    def note(self) -> str:
+        return f"{self.items_per_second:.0f}/s"
+
+    @property
     def items_per_second(self) -> float:
         return self.done / self.seconds if self.seconds else 0.0
 
 
 def open_features(store: Store, encoder: Encoder) -> Features:
-    """The feature table of `encoder`, made when there is none.
+    """Return the feature table of `encoder`, made if there is none, after a check of its probe.
 
-    A new table keeps the fp32 reference vectors of the probe; an encoder that does not agree with them
-    (other weights, activation, preprocessing, a bad precision) may not write. Raises ProbeMismatch.
+    A new table stores the encoder's fp32 reference vectors of the probe batch. An encoder that does not reproduce
+    them may not write: its weights, activation, preprocessing or precision differ.
+
+    Raises:
+        ProbeMismatch: the encoder does not reproduce the stored probe.
     """
     features = ensure_features(store, encoder)
     probe.check(encoder, features.probe)
@@ -48,7 +65,7 @@ def open_features(store: Store, encoder: Encoder) -> Features:
 
 
 def ensure_features(store: Store, encoder: Encoder) -> Features:
-    """The same without the check, for a process that embeds nothing itself."""
+    """Return the feature table of `encoder`, made if there is none, without a check: the caller embeds nothing."""
     try:
         return store.features(encoder.spec.fingerprint)
     except UnknownFeatures:
@@ -64,17 +81,26 @@ def backfill(
     batch: int = 32,
     threads: int = 2,
     limits: Limits = DEFAULT_LIMITS,
-    on_progress: Callable[[Progress], None] = lambda _: None,
+    on_progress: OnProgress[Progress] = ignore,
 ) -> Progress:
-    """Embed all that is missing of every modality that the encoder takes; tokens, of images alone.
+    """Embed every stored asset of the encoder's modalities that has no vector of it yet.
 
-    An item that fails goes to quarantine and the rest goes on.
+    An item that fails goes to quarantine, and the rest goes on. A derived encoder computes its rows from those that
+    its parent has, without embedding again; these rows count as done.
 
-    What the parent of a derived encoder has is adapted, and not embedded again; it counts as done.
+    Reading, decoding, encoding and writing overlap. Memory does not grow with the number of assets. Ctrl-C and
+    errors leave the store whole: written rows stay, the others are missing at the next run.
 
-    Reading, decoding, encoding and writing overlap; memory stays flat in the number of assets. Ctrl-C
-    and errors leave the store whole: what is written stays, what is not is missing at the next run. Raises NoRoom
-    before anything is embedded when the disk is too small for the result.
+    Args:
+        tokens: store the patch tokens of images too.
+        retry_quarantined: also try the assets that failed before.
+        batch: items in one pass of the encoder.
+        threads: threads that decode.
+        limits: limits of what is decoded.
+
+    Raises:
+        ProbeMismatch: the encoder does not reproduce the stored probe.
+        NoRoom: the disk is too full for the result. Nothing was embedded.
     """
     features = open_features(store, encoder)
     token_table = store.ensure_tokens(encoder.name, encoder.spec, features.probe) if tokens else None
@@ -102,7 +128,7 @@ def backfill(
 
 
 def one_blas_thread() -> AbstractContextManager[object]:
-    """Decoding has threads of its own, and the last bits of NumPy's products depend on how many BLAS has."""
+    """Limit BLAS to one thread: decoding has its own, and the last bits of a product depend on BLAS's number."""
     limits: AbstractContextManager[object] = threadpool_limits(1, user_api="blas")
     return limits
 
@@ -110,7 +136,7 @@ def one_blas_thread() -> AbstractContextManager[object]:
 def missing_assets(
     store: Store, spec: EncoderSpec, *, tokens: bool, retry_quarantined: bool
 ) -> dict[Modality, list[str]]:
-    """What lacks a vector (or, of images, tokens), by modality: ids in stored order."""
+    """Return the ids of assets without a vector (with `tokens`: without tokens), by modality, in stored order."""
     return {
         modality: store.missing(
             spec.fingerprint,

@@ -1,4 +1,4 @@
-"""Where the time of a backfill goes: how long each stage was busy, how long it waited, and which one limits."""
+"""Timing of a backfill: how long each stage was busy, how long it waited, and which stage limits the rate."""
 
 import time
 from collections.abc import Iterator
@@ -9,16 +9,18 @@ from typing import Literal
 
 Stage = Literal["read", "decode", "prepare", "encode", "write"]
 _POOLS: tuple[tuple[Stage, ...], ...] = (("read",), ("decode", "prepare"), ("encode",), ("write",))
-"""Stages that share threads."""
+"""The stages in each pool of threads, in the order in which an item passes them."""
 
 
 @dataclass(frozen=True, slots=True)
 class StageTime:
-    """One stage of a run that is over, in seconds summed over its threads.
+    """One stage of a finished run.
 
     Attributes:
-        waiting: of its threads, for the stages before or behind it; `decode` and `prepare` share theirs.
-        per_second: items a second if its threads had done nothing else.
+        threads: threads of its pool.
+        busy: seconds of work, summed over the threads.
+        waiting: seconds in which the threads waited for other stages, summed; `decode` and `prepare` share them.
+        per_second: items a second that the threads would do if they did nothing else.
     """
 
     threads: int
@@ -29,7 +31,7 @@ class StageTime:
 
 @dataclass(slots=True)
 class Profile:
-    """Filled by all threads of a run. Seconds are by the clock: what else the cores did meanwhile is in them."""
+    """Seconds and items of every stage, added by all threads of a run. Wall-clock time: a shared core counts fully."""
 
     decoders: int = 1
     busy: dict[Stage, float] = field(default_factory=dict)
@@ -43,7 +45,7 @@ class Profile:
 
     @contextmanager
     def stage(self, stage: Stage, items: int = 1) -> Iterator[None]:
-        """Times the block."""
+        """Measure the time of the block."""
         start = time.perf_counter()
         try:
             yield
@@ -51,7 +53,7 @@ class Profile:
             self.add(stage, items, time.perf_counter() - start)
 
     def stages(self, seconds: float) -> dict[Stage, StageTime]:
-        """Of a run that took so long, in the order that an item goes through."""
+        """Return the times of every stage of a run of `seconds`, in the order in which an item passes them."""
         found: dict[Stage, StageTime] = {}
         for pool in _POOLS:
             threads = self._threads(pool)
@@ -63,7 +65,7 @@ class Profile:
         return found
 
     def limit(self, seconds: float) -> tuple[str, float]:
-        """The stage, or the stages that share threads, with the busiest threads; which part of the time they were."""
+        """Return the busiest stage (or stages that share threads) and the share of `seconds` in which it was busy."""
         shares = {
             " and ".join(pool): self._busy(pool) / (self._threads(pool) * seconds) if seconds else 0.0
             for pool in _POOLS

@@ -1,4 +1,4 @@
-"""Working ahead on threads, bounded in number and in bytes."""
+"""Prefetching on threads: work ahead of the caller, with a bound on the number of items and on their bytes."""
 
 import sys
 import time
@@ -12,15 +12,17 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 LEAST = 4
-"""Items ahead however large they are."""
+"""Items that may wait whatever their size."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """How far ahead: so many items, and about so many bytes.
+    """The most that may wait at once.
 
     Attributes:
-        size: bytes of an item, and of what is made of it.
+        items: number of items.
+        bytes: bytes of the items and of the results made from them, approximately.
+        size: returns the bytes of an item or of a result.
     """
 
     items: int
@@ -29,11 +31,11 @@ class Bound:
 
 
 def read_ahead(items: Iterator[T], bound: Bound, note: Callable[[int, float], None] = lambda *_: None) -> Iterator[T]:
-    """The items, taken on a thread of its own: while the caller goes through some, the next are read.
+    """Yield the items in order. One step of them is read on another thread while the caller works on the step before.
 
     Args:
-        bound: of how many are taken in one step.
-        note: told of each step, on that thread: how many items, in how many seconds.
+        bound: size of one step.
+        note: called after each step, on the reading thread, with the number of items and the seconds they took.
     """
 
     def read() -> list[T]:
@@ -54,20 +56,23 @@ def read_ahead(items: Iterator[T], bound: Bound, note: Callable[[int, float], No
 
 
 def map_ahead(pool: ThreadPoolExecutor, run: Callable[[T], R], items: Iterable[T], bound: Bound) -> Iterator[R]:
-    """`map` on a pool, in order, that never has more than `bound` waiting (Executor.map has no bound).
+    """Yield ``run(item)`` in the order of the items, at most `bound` of them waiting (`Executor.map` has no bound).
 
-    An item counts with its own bytes and those of the largest result so far: which are done nobody asks.
+    Every waiting item counts as its own bytes plus those of the largest result so far, because its result may be
+    finished or not.
     """
     waiting: deque[tuple[Future[R], int]] = deque()
-    given = largest = 0
+    waiting_bytes = largest = 0
     for item in items:
         waiting.append((pool.submit(run, item), bound.size(item)))
-        given += waiting[-1][1]
+        waiting_bytes += waiting[-1][1]
         if len(waiting) >= LEAST and not largest:
             largest = bound.size(waiting[0][0].result())
-        while len(waiting) > bound.items or (len(waiting) > LEAST and given + largest * len(waiting) > bound.bytes):
+        while len(waiting) > bound.items or (
+            len(waiting) > LEAST and waiting_bytes + largest * len(waiting) > bound.bytes
+        ):
             future, size = waiting.popleft()
-            given -= size
+            waiting_bytes -= size
             result = future.result()
             largest = max(largest, bound.size(result))
             yield result

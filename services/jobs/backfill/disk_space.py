@@ -1,4 +1,4 @@
-"""How much a job is going to write, told before it starts, and whether the disk has room for it."""
+"""Disk space that a job will need, and the check that the disk has it."""
 
 import math
 import shutil
@@ -12,12 +12,17 @@ from store.errors import NoRoom
 from store.rows import local_path
 
 COPIES = 2
-"""`Store.optimize` writes a table anew, and keeps what was there before for a week."""
+"""`Store.optimize` rewrites a table and keeps the old files for a week."""
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Rows to come of one table, and the bytes of one."""
+    """Size of the rows that a job will add to one table.
+
+    Attributes:
+        rows: number of rows.
+        row_bytes: bytes of one row.
+    """
 
     rows: int
     row_bytes: int
@@ -35,7 +40,7 @@ class Size:
 
 
 def readable(size: float) -> str:
-    """Bytes with a decimal unit, e.g. 125 kB."""
+    """Format a number of bytes with a decimal unit, e.g. "125 kB"."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if size < 1000:
             return f"{size:.3g} {unit}"
@@ -44,12 +49,16 @@ def readable(size: float) -> str:
 
 
 def require_room(store: Store, sizes: Iterable[Size]) -> None:
-    """Raises NoRoom when a local disk is too full for all of it; of stores elsewhere nothing is known."""
-    wanted, path = list(sizes), local_path(store.uri)
-    need = COPIES * sum(size.total for size in wanted)
+    """Check that the disk of a local store has room for rows of these sizes. Remote stores are not checked.
+
+    Raises:
+        NoRoom: the disk has less than `COPIES` times their bytes.
+    """
+    listed, path = list(sizes), local_path(store.uri)
+    need = COPIES * sum(size.total for size in listed)
     if path is None or not path.exists() or need <= (free := shutil.disk_usage(path).free):
         return
     raise NoRoom(
-        f"{' and '.join(map(str, wanted))}, twice that while it is compacted: {readable(need)}, and the disk of {path} "
-        f"has {readable(free)}; make room, put the store elsewhere, or embed fewer assets or without tokens"
+        f"the disk of {path} is too full: {' and '.join(map(str, listed))} need {readable(need)} while the store is "
+        f"compacted, which doubles them, and {readable(free)} are free; make room, or put the store on another disk"
     )
