@@ -21,14 +21,6 @@ class RemoteProblem(RuntimeError):
         self.status, self.code = status, code
 
 
-class ClusterProblem(RuntimeError):
-    """A Ray cluster is not there, has no room for what is asked, or broke down."""
-
-
-class WorkerFailed(RuntimeError):
-    """A worker on a Ray cluster could not do its part, for a reason that a user can mend."""
-
-
 class BadRequest(ValueError):
     """A request can't be understood: which part, and what is allowed."""
 

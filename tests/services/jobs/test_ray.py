@@ -24,12 +24,12 @@ from embedder.encoder import Encoder
 from embedder.spec import EncoderSpec
 from services.cli import demo_photos as demo
 from services.jobs.backfill.local import Progress, backfill
+from services.jobs.errors import ClusterProblem, WorkerFailed
 from services.jobs.ingest import ingest
 from services.jobs.ray import Cluster, loader
 from services.jobs.ray import backfill as ray_backfill
 from services.jobs.ray.fit import statistics
 from services.processes import free_ports
-from services.web.errors import ClusterProblem, WorkerFailed
 from store import Item, Label, Store
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")  # Ray's own, of its own defaults

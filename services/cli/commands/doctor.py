@@ -1,4 +1,4 @@
-"""`headwater doctor`: what is installed, what this machine can do, what is stored, what is wrong."""
+"""The command that checks an installation: doctor."""
 
 import importlib.util
 import os
@@ -9,8 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 import typer
 
-from services.cli import output
-from services.cli.output import HeadsOption, JsonOption, StoreOption
+from services.cli import options, terminal
+from services.cli.options import HeadsOption, JsonOption, StoreOption
 from services.settings import Settings
 
 app = typer.Typer()
@@ -26,8 +26,11 @@ PACKAGES = {
 
 @app.command()
 def doctor(store: StoreOption = None, heads: HeadsOption = None, as_json: JsonOption = False) -> None:
-    """Look at the installation, the machine, the store and the heads; exit code 1 when something is broken."""
-    settings = output.settings(store=store, heads=heads)
+    """Check the installation, the machine, the store and the heads.
+
+    The exit code is 1 if something is broken.
+    """
+    settings = options.settings(store=store, heads=heads)
     checks: tuple[Callable[[Settings], Iterator[tuple[str, str]]], ...] = (
         _machine,
         _packages,
@@ -43,7 +46,7 @@ def doctor(store: StoreOption = None, heads: HeadsOption = None, as_json: JsonOp
         except Exception as error:
             broken = True
             found[check.__name__.lstrip("_")] = f"BROKEN: {type(error).__name__}: {error}"
-    output.show(found, as_json=as_json)
+    terminal.show(found, as_json=as_json)
     raise typer.Exit(1 if broken else 0)
 
 
