@@ -29,7 +29,7 @@ def show_figures(figures: Mapping[str, Mapping[str, float]]) -> None:
             split,
             f"{found['rows']:,.0f}",
             *(_interval(found) for _ in accuracy),
-            *(f"{found[name]:.3f}" for name in names),
+            *(f"{found[name]:z.3f}" for name in names),
         )
         for split, found in figures.items()
     ]

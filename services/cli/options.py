@@ -144,10 +144,10 @@ def open_store(chosen: Settings) -> "Store":
     from store import Store
 
     if not chosen.store:
-        raise NoStore("no store is set")
+        raise NoStore("no store is chosen")
     opened = Store.open(chosen.store)
     if not opened.database.exists():
-        raise NoStore(f"the store {opened.uri} does not exist")
+        raise NoStore(f"the store {opened.uri} does not exist yet")
     if not opened.database.names():
         raise NoStore(f"{opened.uri} is a folder, but not a store")
     return opened

@@ -44,19 +44,23 @@ err = Console(highlight=False, markup=False, emoji=False, soft_wrap=True, stderr
 
 
 def show(result: Mapping[str, Any], *, as_json: bool) -> None:
-    """Print a result: a key and its value on each line, or JSON."""
+    """Print a result: the words of a key and its value on each line, or JSON."""
     if as_json:
         print(json.dumps(result, default=str))
-        return
-    rows = [(key.replace("_", " "), _shown(value)) for key, value in result.items()]
-    print("\n".join(_grid(rows)))
+    else:
+        pairs({key.replace("_", " "): value for key, value in result.items()})
+
+
+def pairs(values: Mapping[str, Any]) -> None:
+    """Print a name and its value on each line."""
+    print("\n".join(_grid([(name, _shown(value)) for name, value in values.items()])))
 
 
 def _shown(value: object) -> str:
     if isinstance(value, list):
         return " → ".join(map(_shown, value))
     if isinstance(value, float):
-        return f"{value:,.3f}".rstrip("0").rstrip(".")
+        return f"{value:z,.3f}".rstrip("0").rstrip(".")
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 

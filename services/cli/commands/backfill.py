@@ -85,8 +85,8 @@ def backfill(
             on_progress=_with_size_of_tokens(bar),
         )
     opened.optimize()
-    result = _summary(model, done, engine, settings) | (_profiled(done, as_json) if profile else {})
-    _tell_skipped(opened, model)
+    result = _summary(model, done, engine, settings) | {"skipped": _skipped(opened, model)}
+    result |= _profiled(done, as_json) if profile else {}
     quarantine.finish(opened, result, done.failures, as_json=as_json)
 
 
@@ -153,12 +153,12 @@ def _profiled(done: "Progress", as_json: bool) -> dict[str, Any]:
     return {"limit": f"{limit}, busy {share:.0%} of the time"}
 
 
-def _tell_skipped(store: "Store", model: "Encoder") -> None:
-    """Print how many assets of other modalities were skipped, and the encoder that takes them."""
-    for modality, count in store.assets.modalities().items():
-        if modality not in model.spec.modalities:
-            other = TAKEN_BY.get(modality, "imagebind/huge")
-            terminal.err.print(
-                f"{count:,} assets of modality {modality} were skipped: {model.name} does not take them; "
-                f"--encoder {other} does"
-            )
+def _skipped(store: "Store", model: "Encoder") -> int:
+    """Return the number of assets of other modalities; print it for each, with an encoder that takes them."""
+    others = {name: n for name, n in store.assets.modalities().items() if name not in model.spec.modalities}
+    for modality, count in others.items():
+        terminal.err.print(
+            f"{count:,} assets of modality {modality} were skipped: {model.name} does not take them; "
+            f"--encoder {TAKEN_BY.get(modality, 'imagebind/huge')} does"
+        )
+    return sum(others.values())

@@ -1,7 +1,7 @@
 """Commands that fill the store and copy it: ingest, export, import."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -65,7 +65,7 @@ def export(
     from store import interchange
 
     rows = interchange.export_parquet(options.open_store(options.settings(store=store)), folder)
-    terminal.show({"folder": folder, **rows}, as_json=as_json)
+    _show_tables({"folder": folder, **rows}, as_json)
 
 
 @app.command(name="import")
@@ -82,4 +82,12 @@ def import_(
 
     uri = options.settings(store=store).store
     rows = interchange.import_parquet(Store.open(uri), folder)
-    terminal.show({"store": uri, **rows}, as_json=as_json)
+    _show_tables({"store": uri, **rows}, as_json)
+
+
+def _show_tables(result: dict[str, Any], as_json: bool) -> None:
+    """Print the number of rows of every table under its own name, or JSON."""
+    if as_json:
+        terminal.show(result, as_json=True)
+    else:
+        terminal.pairs(result)
