@@ -11,7 +11,8 @@ from services.cli.figures import show_figures
 from services.cli.options import HeadArgument, HeadsOption, JsonOption, StoreOption
 
 app = typer.Typer()
-heads_app = typer.Typer(help="List, show, promote and compare published heads.", no_args_is_help=True)
+ABOUT = "List published heads, show them, give them aliases, and compare their versions."
+heads_app = typer.Typer(help=ABOUT, short_help=ABOUT, no_args_is_help=True)
 
 NUMBERS_SHOWN = 10
 """A longer list of numbers is summarised by `heads show`."""

@@ -17,6 +17,8 @@ from sklearn.datasets import load_sample_images
 from classifiers.published.registry import Registry
 from services.cli import demo_photos
 
+COMPARE = [sys.executable, "-m", "services.cli", "compare"]
+
 
 @pytest.fixture
 def class_folders(tmp_path) -> Path:
@@ -115,7 +117,9 @@ def test_compare_ranks_heads_and_tells_how_to_train_the_best(headwater, home, tm
     options = ["--store", home.settings.store]
     lines = ["gaussian shrinkage=0.5", "gaussian project=pca dims=5000  # too many", "zeroshot blend=0"]
     (tmp_path / "tried.txt").write_text("\n".join(lines))
-    code, out, err = headwater("compare", "--task", demo_photos.TASK, "--candidates", "tried.txt", *options)
+    code, out, err = headwater(
+        "compare", "--task", demo_photos.TASK, "--candidates", "tried.txt", *options, COLUMNS="60"
+    )
     assert code == 3, err
     assert "not ranked: gaussian project=pca dims=5000 @ lite0: NotTrainable: " in out
     assert out.count("not ranked") == 1, "the text side of the encoder was at hand"
@@ -128,6 +132,8 @@ def test_compare_ranks_heads_and_tells_how_to_train_the_best(headwater, home, tm
     code, out, err = headwater(*shlex.split(told)[1:], "--json")
     assert code == 0, err
     best = record["candidates"][0]
+    for label in (each["label"] for each in record["candidates"] if each["state"] == "done"):
+        assert any(label.partition(" @ ")[0] in line for line in out.splitlines() if "train it" not in line), label
     assert json.loads(out)["figures"]["val"]["accuracy"] == best["validation"]["accuracy"]
     assert json.loads(out)["figures"]["test"]["accuracy"] == record["test"][best["label"]]["accuracy"]
     code, out, err = headwater("compare", "--resume", folder, "--pair", "1", "2", "--json", *options)
@@ -149,7 +155,7 @@ def test_compare_refuses_what_cannot_be(headwater, home, tmp_path):
 
 
 def test_comparisons_begun_at_once_have_folders_of_their_own(home, tmp_path):
-    command = [sys.executable, "-m", "services.cli", "compare", "--store", home.settings.store, "--task", demo_photos.TASK]
+    command = [*COMPARE, "--store", home.settings.store, "--task", demo_photos.TASK]
     command += ["--candidate", "gaussian shrinkage=0.5"]
     begun = [subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     for process in begun:
@@ -160,7 +166,7 @@ def test_comparisons_begun_at_once_have_folders_of_their_own(home, tmp_path):
 
 
 def test_compare_stopped_by_ctrl_c_can_go_on(home, tmp_path):
-    command = [sys.executable, "-m", "services.cli", "compare", "--store", home.settings.store]
+    command = [*COMPARE, "--store", home.settings.store]
     started = subprocess.Popen(
         [*command, "--task", demo_photos.TASK], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
