@@ -66,6 +66,8 @@ def train(
     It learns from the rows of split train, is calibrated on those of val (a task without val rows: by cross-validation
     on the training rows), and its report measures it on test and on the out-of-distribution rows in ood.
     """
+    if engine is Engine.RAY and (kind != "gaussian" or len(encoder or ()) > 1):
+        raise typer.BadParameter("--engine ray trains heads of kind gaussian on one encoder; leave it out")
     from classifiers.published.registry import Registry
     from classifiers.training.pipeline import train as train_head
     from services.jobs.texts import text_sides

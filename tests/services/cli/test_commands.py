@@ -245,6 +245,7 @@ def test_usage_errors_exit_with_2(headwater):
     assert headwater("nosuch")[0] == 2
     assert headwater("classify", "missing.jpg")[0] == 2
     assert headwater("search")[0] == 2
+    assert headwater("train", "--task", "t", "--name", "n", "--kind", "linear", "--engine", "ray")[0] == 2
     assert headwater("search", "--text", "a", "--id", "b")[0] == 2
 
 
