@@ -83,14 +83,14 @@ def list_(heads: HeadsOption = None, as_json: JsonOption = False) -> None:
 
 
 @heads_app.command()
-def show(head: HeadArgument, heads: HeadsOption = None, as_json: JsonOption = False) -> None:
+def show(name: HeadArgument, heads: HeadsOption = None, as_json: JsonOption = False) -> None:
     """Print the manifest of one version of a head.
 
     Long lists of numbers are summarised; --json prints them whole.
     """
     from classifiers.published.registry import Registry
 
-    found = Registry(options.settings(heads=heads).heads).load(head)
+    found = Registry(options.settings(heads=heads).heads).load(name)
     manifest = {"name": found.name, "version": found.version} | found.manifest.model_dump(mode="json")
     if as_json:
         print(json.dumps(manifest))
