@@ -127,13 +127,14 @@ def test_compare_ranks_heads_and_tells_how_to_train_the_best(headwater, home, tm
     assert {path.suffix for path in folder.iterdir()} == {".json", ".html", ".png", ""}
     told = next(line for line in out.splitlines() if line.startswith("train it:")).removeprefix("train it:")
     record = json.loads((folder / "compare.json").read_text())
+    for each in (each for each in record["candidates"] if each["state"] == "done"):
+        name = each["control"] or each["label"].partition(" @ ")[0]
+        assert any(name in line for line in out.splitlines()), name
     assert shlex.split(told) == shlex.split(record["command"])
     assert told.endswith(f"--store {home.settings.store}")
     code, out, err = headwater(*shlex.split(told)[1:], "--json")
     assert code == 0, err
     best = record["candidates"][0]
-    for label in (each["label"] for each in record["candidates"] if each["state"] == "done"):
-        assert any(label.partition(" @ ")[0] in line for line in out.splitlines() if "train it" not in line), label
     assert json.loads(out)["figures"]["val"]["accuracy"] == best["validation"]["accuracy"]
     assert json.loads(out)["figures"]["test"]["accuracy"] == record["test"][best["label"]]["accuracy"]
     code, out, err = headwater("compare", "--resume", folder, "--pair", "1", "2", "--json", *options)
