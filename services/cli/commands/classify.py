@@ -41,53 +41,61 @@ UrlOption = Annotated[
 ]
 
 
+ClassifyFiles = Annotated[
+    list[Path],
+    typer.Argument(help="Images, sounds, videos or measurements.", exists=True, dir_okay=False, show_default=False),
+]
+ClassifyHead = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--head",
+        metavar="NAME",
+        help="The head: NAME, NAME@ALIAS or NAME@VERSION. Repeat it for several. Needed if there is more than one.",
+        autocompletion=head_names,
+    ),
+]
+ClassifyCoverage = Annotated[
+    float,
+    typer.Option(
+        "--coverage",
+        metavar="C",
+        help="The probability, between 0 and 1, with which the prediction set contains the right label.",
+    ),
+]
+ClassifyMinProbability = Annotated[
+    float | None,
+    typer.Option("--min-probability", metavar="P", help="Abstain if the probability is below P, 0 to 1."),
+]
+ClassifyMaxOutlier = Annotated[
+    float | None,
+    typer.Option(
+        "--max-outlier",
+        metavar="P",
+        help="Abstain if the outlier percentile is above P, 0 to 100. It is the percentage of calibration rows "
+        "that look more ordinary than this file.",
+    ),
+]
+ClassifyLabels = Annotated[
+    str | None,
+    typer.Option(
+        "--labels",
+        metavar="NAMES",
+        help="Labels to choose from instead of the head's own, separated by commas. Only for heads that know "
+        "their labels by name.",
+    ),
+]
+
+
 @app.command()
 def classify(
-    files: Annotated[
-        list[Path],
-        typer.Argument(help="Images, sounds, videos or measurements.", exists=True, dir_okay=False, show_default=False),
-    ],
-    head: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--head",
-            metavar="NAME",
-            help="The head: NAME, NAME@ALIAS or NAME@VERSION. Repeat it for several. Needed if there is more than one.",
-            autocompletion=head_names,
-        ),
-    ] = None,
+    files: ClassifyFiles,
+    head: ClassifyHead = None,
     top_k: Annotated[int, typer.Option("--top-k", metavar="N", min=1, help="How many labels are ranked.")] = 5,
-    coverage: Annotated[
-        float,
-        typer.Option(
-            "--coverage",
-            metavar="C",
-            help="The probability, between 0 and 1, with which the prediction set contains the right label.",
-        ),
-    ] = 0.9,
+    coverage: ClassifyCoverage = 0.9,
     sets: Annotated[Sets, typer.Option("--sets", help="How the prediction set is built.")] = Sets.lac,
-    min_probability: Annotated[
-        float | None,
-        typer.Option("--min-probability", metavar="P", help="Abstain if the probability is below P, 0 to 1."),
-    ] = None,
-    max_outlier: Annotated[
-        float | None,
-        typer.Option(
-            "--max-outlier",
-            metavar="P",
-            help="Abstain if the outlier percentile is above P, 0 to 100. It is the percentage of calibration rows "
-            "that look more ordinary than this file.",
-        ),
-    ] = None,
-    labels: Annotated[
-        str | None,
-        typer.Option(
-            "--labels",
-            metavar="NAMES",
-            help="Labels to choose from instead of the head's own, separated by commas. Only for heads that know "
-            "their labels by name.",
-        ),
-    ] = None,
+    min_probability: ClassifyMinProbability = None,
+    max_outlier: ClassifyMaxOutlier = None,
+    labels: ClassifyLabels = None,
     modality: ModalityOption = None,
     url: UrlOption = None,
     as_json: JsonOption = False,

@@ -38,44 +38,50 @@ RowsOption = Annotated[
 ]
 
 
+ClusterTask = Annotated[
+    str,
+    typer.Option(
+        "--task",
+        "-t",
+        metavar="NAME",
+        help="The task that gets the pseudo-labels. The folder of the report has the same name.",
+    ),
+]
+ClusterClusters = Annotated[
+    int | None,
+    typer.Option(
+        "--clusters", metavar="N", min=2, help="The number of clusters.", show_default="a fiftieth of the rows"
+    ),
+]
+ClusterDelta = Annotated[
+    float | None,
+    typer.Option(
+        "--delta",
+        metavar="D",
+        min=0,
+        help="Of these, keep only clusters whose cosine is at most D below that of the nearest.",
+    ),
+]
+ClusterAgainst = Annotated[
+    str | None,
+    typer.Option(
+        "--against",
+        metavar="TASK",
+        help="Compare the clusters with the labels of this task. Nothing is learned from them.",
+        autocompletion=task_names,
+    ),
+]
+
+
 @app.command()
 def cluster(
-    task: Annotated[
-        str,
-        typer.Option(
-            "--task",
-            "-t",
-            metavar="NAME",
-            help="The task that gets the pseudo-labels. The folder of the report has the same name.",
-        ),
-    ],
+    task: ClusterTask,
     encoder: EncoderOption = "lite0",
-    clusters: Annotated[
-        int | None,
-        typer.Option(
-            "--clusters", metavar="N", min=2, help="The number of clusters.", show_default="a fiftieth of the rows"
-        ),
-    ] = None,
+    clusters: ClusterClusters = None,
     nearest: NearestOption = 8,
-    delta: Annotated[
-        float | None,
-        typer.Option(
-            "--delta",
-            metavar="D",
-            min=0,
-            help="Of these, keep only clusters whose cosine is at most D below that of the nearest.",
-        ),
-    ] = None,
+    delta: ClusterDelta = None,
     rows_of: RowsOption = None,
-    against: Annotated[
-        str | None,
-        typer.Option(
-            "--against",
-            metavar="TASK",
-            help="Compare the clusters with the labels of this task. Nothing is learned from them.",
-            autocompletion=task_names,
-        ),
-    ] = None,
+    against: ClusterAgainst = None,
     seed: SeedOption = 0,
     store: StoreOption = None,
     as_json: JsonOption = False,
@@ -111,32 +117,37 @@ def cluster(
     _show(result, done.browsing.record["notes"], as_json)
 
 
+AdaptClusters = Annotated[
+    int | None,
+    typer.Option(
+        "--clusters",
+        metavar="N",
+        min=2,
+        help="Find this many clusters first. Not together with --from.",
+        show_default="a quarter of the rows, at most 4096",
+    ),
+]
+AdaptFrom = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="TASK",
+        help="Use the clusters that `headwater cluster --task TASK` found.",
+        autocompletion=task_names,
+    ),
+]
+AdaptLoss = Annotated[
+    str, typer.Option("--loss", metavar="NAME", help="The training loss: mlcd, mlc, single or unicom.")
+]
+
+
 @app.command()
 def adapt(
     encoder: EncoderOption = "lite0",
-    clusters: Annotated[
-        int | None,
-        typer.Option(
-            "--clusters",
-            metavar="N",
-            min=2,
-            help="Find this many clusters first. Not together with --from.",
-            show_default="a quarter of the rows, at most 4096",
-        ),
-    ] = None,
-    from_: Annotated[
-        str | None,
-        typer.Option(
-            "--from",
-            metavar="TASK",
-            help="Use the clusters that `headwater cluster --task TASK` found.",
-            autocompletion=task_names,
-        ),
-    ] = None,
+    clusters: AdaptClusters = None,
+    from_: AdaptFrom = None,
     nearest: NearestOption = 8,
-    loss: Annotated[
-        str, typer.Option("--loss", metavar="NAME", help="The training loss: mlcd, mlc, single or unicom.")
-    ] = "mlcd",
+    loss: AdaptLoss = "mlcd",
     set_: SetOption = None,
     rows_of: RowsOption = None,
     seed: SeedOption = 0,
@@ -175,24 +186,29 @@ def adapt(
     _show(result, done.notes, as_json, then=f"headwater train --encoder {done.name} --task TASK --name NAME")
 
 
+CondensePool = Annotated[
+    int, typer.Option("--pool", metavar="N", min=1, help="Replace every N x N neighbouring tokens by their mean.")
+]
+CondenseComponents = Annotated[
+    float | None,
+    typer.Option(
+        "--components",
+        metavar="N",
+        help="Keep N principal components of each token. A number below 1 keeps that share of the variance.",
+        show_default="all numbers of a token",
+    ),
+]
+CondenseImages = Annotated[
+    int, typer.Option("--images", metavar="N", min=2, help="Learn the components from at most N images.")
+]
+
+
 @app.command()
 def condense(
     encoder: EncoderOption = "lite0",
-    pool: Annotated[
-        int, typer.Option("--pool", metavar="N", min=1, help="Replace every N x N neighbouring tokens by their mean.")
-    ] = 1,
-    components: Annotated[
-        float | None,
-        typer.Option(
-            "--components",
-            metavar="N",
-            help="Keep N principal components of each token. A number below 1 keeps that share of the variance.",
-            show_default="all numbers of a token",
-        ),
-    ] = None,
-    images: Annotated[
-        int, typer.Option("--images", metavar="N", min=2, help="Learn the components from at most N images.")
-    ] = 1000,
+    pool: CondensePool = 1,
+    components: CondenseComponents = None,
+    images: CondenseImages = 1000,
     rows_of: RowsOption = None,
     seed: SeedOption = 0,
     backend: BackendOption = None,
