@@ -21,7 +21,7 @@ from embedder.engines.cache import Cache
 from embedder.engines.graph_encoder import GraphEncoder
 from embedder.engines.openvino_engine import OpenVINOEngine
 from embedder.media.image import decode
-from services.cli import demo_photos as demo
+from services.cli import demo_photos
 from services.settings import Settings
 
 PHOTOS = 50
@@ -76,7 +76,7 @@ def photos(data: Path) -> dict[str, list[bytes]]:
     paths = (data / f"{task}.parquet" for task in ("clothing10", "flowers5"))
     tables = [pq.read_table(path, columns=["image"])["image"] for path in paths]
     coloured = [image for table in tables for image in table.to_pylist()[:PHOTOS]]
-    cells = [cell.path.read_bytes() for cell in demo.cells()[: 2 * PHOTOS]]
+    cells = [cell.path.read_bytes() for cell in demo_photos.cells()[: 2 * PHOTOS]]
     return {"clothing10 and flowers5": coloured, "solar cells": cells}
 
 

@@ -28,7 +28,7 @@ from benchmarks.measure import machine, photo, spread, timed, verdict
 from classifiers.published.registry import Registry
 from classifiers.training.pipeline import train
 from embedder import registry
-from services.cli import demo_photos as demo
+from services.cli import demo_photos
 from services.client import Client
 from services.jobs.backfill.local import backfill
 from services.jobs.ingest import ingest
@@ -60,9 +60,9 @@ def fill(settings: Settings) -> None:
     [name] = settings.encoders
     store = Store.open(settings.store)
     encoder = registry.load(name, backend=settings.backend, cache_dir=settings.cache)
-    ingest(store, demo.items(demo.cells()[:CELLS]), task=demo.TASK)
+    ingest(store, demo_photos.items(demo_photos.cells()[:CELLS]), task=demo_photos.TASK)
     backfill(store, encoder)
-    train(store, Registry(settings.heads), task=demo.TASK, encoders=[name], name="defective")
+    train(store, Registry(settings.heads), task=demo_photos.TASK, encoders=[name], name="defective")
 
 
 def engine_alone(settings: Settings, repeats: int) -> tuple[float, float]:

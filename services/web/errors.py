@@ -23,8 +23,7 @@ is answered as its nearest base class that is; without one, the answer is 500 `i
     ├── BadRequest 422
     ├── ServiceDown 502
     ├── RemoteProblem  (the status and the code that the other service answered)
-    ├── TooLarge  (413; an HTTPException of the web framework)
-    └── ClusterProblem, WorkerFailed  (raised by jobs of the command line, never over HTTP)
+    └── TooLarge  (413; an HTTPException of the web framework)
 """
 
 from starlette.exceptions import HTTPException
@@ -48,14 +47,6 @@ class RemoteProblem(RuntimeError):
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
         self.status, self.code = status, code
-
-
-class ClusterProblem(RuntimeError):
-    """A Ray cluster cannot be reached, has too few resources for the job, or broke down."""
-
-
-class WorkerFailed(RuntimeError):
-    """A worker on a Ray cluster could not do its part, for a reason that the user can mend."""
 
 
 class BadRequest(ValueError):

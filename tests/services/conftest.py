@@ -44,7 +44,7 @@ def lite0(cache_dir: Path) -> "Encoder":
 def home(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path, lite0: "Encoder") -> Home:
     from classifiers.published.registry import Registry
     from classifiers.training.pipeline import train
-    from services.cli import demo_photos as demo
+    from services.cli import demo_photos
     from services.jobs.backfill.local import backfill
     from services.jobs.ingest import ingest
 
@@ -58,12 +58,12 @@ def home(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path, lite0: "Enco
         classification_port=ports[1],
         log_level="WARNING",
     )
-    cells = demo.cells()[:PHOTOS]
+    cells = demo_photos.cells()[:PHOTOS]
     store = Store.open(settings.store)
-    ingest(store, demo.items(cells), task=demo.TASK)
+    ingest(store, demo_photos.items(cells), task=demo_photos.TASK)
     backfill(store, lite0, tokens=True)
     for kind in ("gaussian", "linear"):
-        train(store, Registry(settings.heads), task=demo.TASK, encoders=["lite0"], kind=kind, name=kind)
+        train(store, Registry(settings.heads), task=demo_photos.TASK, encoders=["lite0"], kind=kind, name=kind)
     store.labels.put(SEVERAL, list(several(cells)))
     train(store, Registry(settings.heads), task=SEVERAL, encoders=["lite0"], kind="labelwise", name="several")
     train(
@@ -79,7 +79,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path, lite0: "Enco
     train(
         store,
         Registry(settings.heads),
-        task=demo.TASK,
+        task=demo_photos.TASK,
         encoders=["lite0"],
         kind="zeroshot",
         name="words",

@@ -20,7 +20,7 @@ from embedder import errors, registry
 from embedder.checks import CHECKS
 from embedder.encoders import mlcd
 from services import classification, embedding
-from services.cli import app
+from services.cli.app import app
 from services.settings import Settings
 from services.web.errors import ERRORS, HTTP_CODES
 from services.web.metrics import STAGES, Metrics

@@ -18,7 +18,7 @@ from embedder import probe, registry
 from embedder.encoders import lite
 from embedder.errors import ProbeMismatch
 from embedder.media.image import decode
-from services.cli import demo_photos as demo
+from services.cli import demo_photos
 from services.client import Client
 from services.processes import free_ports, running
 from services.settings import Settings
@@ -36,7 +36,7 @@ refuses it."""
 @pytest.fixture(scope="module")
 def files(china):
     """Real photos: a temple in colour, and solar cells, in JPEG and PNG."""
-    return [china, *(cell.path.read_bytes() for cell in demo.cells()[:6])]
+    return [china, *(cell.path.read_bytes() for cell in demo_photos.cells()[:6])]
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from services.cli import output
+from services.cli import options
 from services.processes import free_ports
 from services.settings import Settings, unknown_variables, variable
 
@@ -18,8 +18,8 @@ def test_the_environment_counts_and_options_win(monkeypatch):
     monkeypatch.setenv("HEADWATER_ENCODERS", "lite0, openclip/ViT-B-32/openai")
     monkeypatch.setenv("HEADWATER_MAX_BATCH", "8")
     assert Settings().encoders == ("lite0", "openclip/ViT-B-32/openai")
-    assert output.settings(max_batch=4, host=None).max_batch == 4
-    assert output.settings(host=None) == Settings()
+    assert options.settings(max_batch=4, host=None).max_batch == 4
+    assert options.settings(host=None) == Settings()
 
 
 def test_a_child_process_gets_the_same_settings(monkeypatch, tmp_path):

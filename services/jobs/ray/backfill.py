@@ -11,10 +11,10 @@ from embedder.spec import Modality
 from services.jobs.backfill.local import Progress, ensure_features, missing_assets
 from services.jobs.backfill.stages import CHUNK_ROWS, settle
 from services.jobs.derived import from_parent
+from services.jobs.errors import ClusterProblem, WorkerFailed
 from services.jobs.progress import OnProgress, ignore
 from services.jobs.ray.cluster import Cluster, connected, quiet
 from services.jobs.ray.worker import Attempts, Done, Load, Work, Worker
-from services.web.errors import ClusterProblem, WorkerFailed
 from store import Store, stage_of
 from store.lance.fragments import Appender
 

@@ -13,18 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from services.web.errors import ClusterProblem
+from services.jobs.errors import ClusterProblem, NoCluster, NoWorkerFits
 
 OBJECTS = 256 << 20
 """Bytes of the object store of a cluster started here. It carries ids only; Ray moves what exceeds it to disk."""
-
-
-class NoCluster(ClusterProblem):
-    """Nothing answers at the address of the cluster."""
-
-
-class NoWorkerFits(ClusterProblem):
-    """No node is large enough for one worker."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from classifiers.heads.gaussian.moments import Moment
 from classifiers.heads.gaussian.statistics import GaussianStatistics
 from classifiers.heads.transform import Transform
 from classifiers.training.rows import BATCH_ROWS, Elsewhere, Rows
+from services.jobs.errors import ClusterProblem
 from services.jobs.ray.cluster import Cluster, connected
-from services.web.errors import ClusterProblem
 from store import Snapshot, Store
 from store.lance.fragments import shares
 

@@ -184,7 +184,7 @@ def test_what_cannot_be_exported_says_so(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ModuleNotFoundError) as missing:
         export(toy(tmp_path), tmp_path / "onnx")
-    from services.cli import EXTRAS
+    from services.cli.errors import EXTRAS
 
     assert EXTRAS[missing.value.name] == "export"
     assert not (tmp_path / "onnx").exists()

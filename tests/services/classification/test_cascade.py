@@ -7,7 +7,7 @@ import pytest
 from classifiers.published.registry import Registry
 from classifiers.training.pipeline import train
 from embedder import registry
-from services.cli import demo_photos as demo
+from services.cli import demo_photos
 from services.jobs.backfill.local import backfill
 from services.jobs.ingest import ingest
 from services.processes import free_ports, running
@@ -31,13 +31,13 @@ def settings(tmp_path_factory, cache_dir, lite0) -> Settings:
         log_level="WARNING",
     )
     store, heads = Store.open(settings.store), Registry(settings.heads)
-    ingest(store, demo.items(demo.cells()[:160]), task=demo.TASK)
+    ingest(store, demo_photos.items(demo_photos.cells()[:160]), task=demo_photos.TASK)
     for encoder in (lite0, registry.load("lite1", cache_dir=cache_dir)):
         backfill(store, encoder)
     both = ["lite0", "lite1"]
     params = {"rule": "cascade", "costs": [1, 3], "threshold": THRESHOLD}
-    train(store, heads, task=demo.TASK, encoders=both, kind="fusion", name="cascade", params=params)
-    train(store, heads, task=demo.TASK, encoders=["lite1"], name="expensive")
+    train(store, heads, task=demo_photos.TASK, encoders=both, kind="fusion", name="cascade", params=params)
+    train(store, heads, task=demo_photos.TASK, encoders=["lite1"], name="expensive")
     return settings
 
 
@@ -62,7 +62,7 @@ def embedded(services) -> float:
 @pytest.fixture(scope="module")
 def expected(settings):
     """Photos not close to a threshold, the full cascade's answers for them, and True where the first step is unsure."""
-    photos = [cell.path.read_bytes() for cell in demo.cells()[:160] if cell.split == "test"][:24]
+    photos = [cell.path.read_bytes() for cell in demo_photos.cells()[:160] if cell.split == "test"][:24]
     store, published = Store.open(settings.store), Registry(settings.heads).load("cascade")
     X = [store.features(name).get([asset_id(photo) for photo in photos])[1] for name in ("lite0", "lite1")]
     first = published.stopped_before([published.steps[0]])

@@ -15,7 +15,7 @@ from classifiers.published.registry import Registry
 from embedder.media.image import decode
 from services.classification import texts as texts_module
 from services.classification.texts import LabelTexts
-from services.cli import app
+from services.cli.app import app
 from services.client import AsyncClient, Client
 from services.web.errors import RemoteProblem
 from store import asset_id

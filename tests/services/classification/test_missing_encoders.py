@@ -7,7 +7,7 @@ import pytest
 from classifiers.published.registry import Registry
 from classifiers.training.pipeline import train
 from embedder.spec import EncoderSpec
-from services.cli import demo_photos as demo
+from services.cli import demo_photos
 from services.jobs.backfill.local import backfill
 from services.jobs.ingest import ingest
 from services.processes import free_ports, running
@@ -32,14 +32,14 @@ def fused(tmp_path_factory, cache_dir, lite0):
         log_level="WARNING",
     )
     store = Store.open(settings.store)
-    ingest(store, demo.items(demo.cells()[:240]), task=demo.TASK)
+    ingest(store, demo_photos.items(demo_photos.cells()[:240]), task=demo_photos.TASK)
     backfill(store, lite0)
-    ids, X = store.features("lite0").get(store.labels.get(demo.TASK)["id"].to_pylist())
+    ids, X = store.features("lite0").get(store.labels.get(demo_photos.TASK)["id"].to_pylist())
     mixed = (X @ np.random.default_rng(0).normal(size=(X.shape[1], 40))).astype(np.float32)
     table = store.ensure_features("other", OTHER, mixed[:2])
     table.put(ids[:-UNSEEN], mixed[:-UNSEEN])
     for name, encoders, kind in (("fused", ["lite0", "other"], "fusion"), ("alone", ["other"], "gaussian")):
-        train(store, Registry(settings.heads), task=demo.TASK, encoders=encoders, kind=kind, name=name)
+        train(store, Registry(settings.heads), task=demo_photos.TASK, encoders=encoders, kind=kind, name=name)
     return settings, ids, X, mixed
 
 

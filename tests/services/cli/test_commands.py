@@ -1,7 +1,6 @@
 """The command line as a user types it: real processes, exit codes, JSON for scripts, errors in one line."""
 
 import json
-import os
 import shlex
 import signal
 import subprocess
@@ -16,28 +15,16 @@ from helpers.pictures import jpeg, photo
 from sklearn.datasets import load_sample_images
 
 from classifiers.published.registry import Registry
-from services.cli import demo_photos as demo
+from services.cli import demo_photos
 
-
-@pytest.fixture
-def headwater(tmp_path, cache_dir):
-    """Runs the command in a folder of its own; gives (exit code, standard output, standard error)."""
-    environment = os.environ | {"HEADWATER_CACHE": str(cache_dir)}
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        command = [sys.executable, "-m", "services.cli", *map(str, arguments)]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
-        assert "Traceback" not in done.stderr, done.stderr
-        return done.returncode, done.stdout, done.stderr
-
-    return run
+COMPARE = [sys.executable, "-m", "services.cli", "compare"]
 
 
 @pytest.fixture
 def class_folders(tmp_path) -> Path:
     """A folder of class folders with real photos, and one file that is no image."""
     folder = tmp_path / "photos"
-    for cell in demo.cells()[:160]:
+    for cell in demo_photos.cells()[:160]:
         target = folder / cell.label / cell.path.name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(cell.path.read_bytes())
@@ -130,7 +117,9 @@ def test_compare_ranks_heads_and_tells_how_to_train_the_best(headwater, home, tm
     options = ["--store", home.settings.store]
     lines = ["gaussian shrinkage=0.5", "gaussian project=pca dims=5000  # too many", "zeroshot blend=0"]
     (tmp_path / "tried.txt").write_text("\n".join(lines))
-    code, out, err = headwater("compare", "--task", demo.TASK, "--candidates", "tried.txt", *options)
+    code, out, err = headwater(
+        "compare", "--task", demo_photos.TASK, "--candidates", "tried.txt", *options, COLUMNS="60"
+    )
     assert code == 3, err
     assert "not ranked: gaussian project=pca dims=5000 @ lite0: NotTrainable: " in out
     assert out.count("not ranked") == 1, "the text side of the encoder was at hand"
@@ -138,6 +127,9 @@ def test_compare_ranks_heads_and_tells_how_to_train_the_best(headwater, home, tm
     assert {path.suffix for path in folder.iterdir()} == {".json", ".html", ".png", ""}
     told = next(line for line in out.splitlines() if line.startswith("train it:")).removeprefix("train it:")
     record = json.loads((folder / "compare.json").read_text())
+    for each in (each for each in record["candidates"] if each["state"] == "done"):
+        name = each["control"] or each["label"].partition(" @ ")[0]
+        assert any(name in line for line in out.splitlines()), name
     assert shlex.split(told) == shlex.split(record["command"])
     assert told.endswith(f"--store {home.settings.store}")
     code, out, err = headwater(*shlex.split(told)[1:], "--json")
@@ -156,7 +148,7 @@ def test_compare_refuses_what_cannot_be(headwater, home, tmp_path):
     options = ["--store", home.settings.store]
     assert headwater("compare", *options)[0] == 2
     assert headwater("compare", "--resume", "x", "--kind", "linear", *options)[0] == 2
-    code, _, err = headwater("compare", "--task", demo.TASK, "--kind", "nosuch", *options)
+    code, _, err = headwater("compare", "--task", demo_photos.TASK, "--kind", "nosuch", *options)
     assert (code, err.startswith("error: "), "gaussian" in err) == (1, True, True)
     code, _, err = headwater("compare", "--resume", "nosuch", *options)
     assert (code, "nosuch" in err) == (1, True)
@@ -164,7 +156,7 @@ def test_compare_refuses_what_cannot_be(headwater, home, tmp_path):
 
 
 def test_comparisons_begun_at_once_have_folders_of_their_own(home, tmp_path):
-    command = [sys.executable, "-m", "services.cli", "compare", "--store", home.settings.store, "--task", demo.TASK]
+    command = [*COMPARE, "--store", home.settings.store, "--task", demo_photos.TASK]
     command += ["--candidate", "gaussian shrinkage=0.5"]
     begun = [subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     for process in begun:
@@ -175,9 +167,9 @@ def test_comparisons_begun_at_once_have_folders_of_their_own(home, tmp_path):
 
 
 def test_compare_stopped_by_ctrl_c_can_go_on(home, tmp_path):
-    command = [sys.executable, "-m", "services.cli", "compare", "--store", home.settings.store]
+    command = [*COMPARE, "--store", home.settings.store]
     started = subprocess.Popen(
-        [*command, "--task", demo.TASK], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, "--task", demo_photos.TASK], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     for _ in range(600):
         if list(tmp_path.glob("compare/*/outcomes/*.npz")) or started.poll() is not None:
@@ -191,13 +183,14 @@ def test_compare_stopped_by_ctrl_c_can_go_on(home, tmp_path):
     assert record["state"] == "stopped"
     assert record["candidates"][0]["state"] == "done"
     assert "Unfinished" in (folder / "report.html").read_text()
-    assert f"headwater compare --resume {folder.relative_to(tmp_path)} --store" in err
+    assert f"continue with: headwater compare --resume {folder.relative_to(tmp_path)} --store" in err
 
 
 def test_doctor_finds_nothing_wrong_before_anything_is_stored(headwater):
+    """A store that does not exist yet is nothing broken, and is not called empty."""
     code, out, err = headwater("doctor")
     assert code == 0, err
-    assert "empty: fill it" in out
+    assert "does not exist yet; `headwater ingest` makes it" in out
 
 
 def test_what_users_write_is_shown_as_it_is(headwater, tmp_path):
@@ -253,6 +246,7 @@ def test_usage_errors_exit_with_2(headwater):
     assert headwater("nosuch")[0] == 2
     assert headwater("classify", "missing.jpg")[0] == 2
     assert headwater("search")[0] == 2
+    assert headwater("train", "--task", "t", "--name", "n", "--kind", "linear", "--engine", "ray")[0] == 2
     assert headwater("search", "--text", "a", "--id", "b")[0] == 2
 
 

@@ -6,13 +6,13 @@ import sys
 
 import pytest
 
-from services.cli import demo_photos as demo
+from services.cli import demo_photos
 
 
 def test_the_split_is_stratified_and_fixed():
-    cells = demo.cells(seed=0)
+    cells = demo_photos.cells(seed=0)
     assert len(cells) == 2624
-    assert cells == demo.cells(seed=0) != demo.cells(seed=1)
+    assert cells == demo_photos.cells(seed=0) != demo_photos.cells(seed=1)
     for label in ("defective", "intact"):
         splits = [cell.split for cell in cells if cell.label == label]
         shares = [splits.count(split) / len(splits) for split in ("train", "val", "test")]
@@ -20,8 +20,8 @@ def test_the_split_is_stratified_and_fixed():
 
 
 def test_photos_held_out_are_of_both_labels_and_of_the_test_split():
-    chosen = demo.held_out(demo.cells(), 8)
-    assert [cell.label for cell in chosen] == list(demo.LABELS) * 4
+    chosen = demo_photos.held_out(demo_photos.cells(), 8)
+    assert [cell.label for cell in chosen] == list(demo_photos.LABELS) * 4
     assert {cell.split for cell in chosen} == {"test"}
 
 

@@ -11,7 +11,7 @@ from helpers import clips
 from helpers.pictures import photo
 from typer.testing import CliRunner
 
-from services.cli import app
+from services.cli.app import app
 from services.client import Client
 from services.processes import free_ports, running
 from services.settings import Settings

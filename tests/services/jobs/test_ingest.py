@@ -2,8 +2,9 @@
 
 from helpers.pictures import photo
 
-from services.jobs.ingest import ingest
+from services.jobs.ingest import Ingested, ingest
 from store import Item, Store, asset_id
+from store.interchange import read_sources
 
 
 def test_none_of_the_labels_is_stored_and_nothing_known_is_not(tmp_path):
@@ -15,3 +16,28 @@ def test_none_of_the_labels_is_stored_and_nothing_known_is_not(tmp_path):
     stored = {row["id"]: row["labels"] for row in store.labels.get("animals").to_pylist()}
     assert stored == {asset_id(photo(0)): ["cat", "dog"], asset_id(photo(1)): []}
     assert ingest(store, items, task="animals").labelled == 0
+
+
+def test_run_again_it_adds_new_files_and_relabels_moved_ones(tmp_path):
+    """As the help of the command promises. The folder's name is the label, and a split once given stays."""
+    store, folder = Store.open(tmp_path / "headwater.db"), tmp_path / "photos"
+
+    def run() -> Ingested:
+        return ingest(store, read_sources([str(folder)]), task="animals")
+
+    for seed in range(3):
+        file = folder / "cat" / f"{seed}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(photo(seed))
+    first = run()
+    assert (first.new, first.known, first.labelled) == (3, 0, 3)
+    splits = {row["id"]: row["split"] for row in store.labels.get("animals").to_pylist()}
+    (folder / "dog").mkdir()
+    (folder / "cat" / "1.png").rename(folder / "dog" / "1.png")
+    (folder / "dog" / "3.png").write_bytes(photo(3))
+    again = run()
+    assert (again.new, again.known, again.labelled) == (1, 3, 2)
+    rows = {row["id"]: row for row in store.labels.get("animals").to_pylist()}
+    assert [rows[asset_id(photo(seed))]["labels"] for seed in range(4)] == [["cat"], ["dog"], ["cat"], ["dog"]]
+    assert {id_: rows[id_]["split"] for id_ in splits} == splits
+    assert run().labelled == 0

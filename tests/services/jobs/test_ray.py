@@ -22,14 +22,14 @@ from classifiers.training.pipeline import train
 from embedder import registry
 from embedder.encoder import Encoder
 from embedder.spec import EncoderSpec
-from services.cli import demo_photos as demo
+from services.cli import demo_photos
 from services.jobs.backfill.local import Progress, backfill
+from services.jobs.errors import ClusterProblem, WorkerFailed
 from services.jobs.ingest import ingest
 from services.jobs.ray import Cluster, loader
 from services.jobs.ray import backfill as ray_backfill
 from services.jobs.ray.fit import statistics
 from services.processes import free_ports
-from services.web.errors import ClusterProblem, WorkerFailed
 from store import Item, Label, Store
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")  # Ray's own, of its own defaults
@@ -58,7 +58,7 @@ def cluster() -> Iterator[Cluster]:
 
 def fill(store: Store, count: int) -> Store:
     """Photos of solar cells, and two files that are broken behind their headers."""
-    items = [Item(uri=str(cell.path), data=cell.path.read_bytes()) for cell in demo.cells()[:count]]
+    items = [Item(uri=str(cell.path), data=cell.path.read_bytes()) for cell in demo_photos.cells()[:count]]
     cut = [Item(uri=f"{seed}.jpg", data=photo(seed, 640, 480, form="JPEG")[:-2000]) for seed in range(2)]
     ingest(store, [*items[:20], cut[0], *items[20:], cut[1]])
     return store

@@ -1,56 +1,62 @@
-"""`headwater doctor`: what is installed, what this machine can do, what is stored, what is wrong."""
+"""The command that checks an installation: doctor."""
 
 import importlib.util
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import typer
 
-from services.cli import output
-from services.cli.output import HeadsOption, JsonOption, StoreOption
+from embedder import cpus
+from services.cli import options, terminal
+from services.cli.errors import NoStore
+from services.cli.options import HeadsOption, JsonOption, StoreOption
 from services.settings import Settings
 
 app = typer.Typer()
 
 PACKAGES = {
     "core": ("numpy", "pyarrow", "lancedb", "fastapi", "uvicorn", "safetensors", "pillow"),
-    "train": ("scikit-learn", "scipy"),
+    "train": ("scikit-learn", "scipy", "matplotlib"),
     "cluster": ("faiss-cpu",),
     "embedding": ("torch", "torchvision", "timm", "open_clip_torch", "openvino", "transformers"),
     "export": ("onnxscript", "onnxruntime"),
 }
+"""The packages that each extra installs."""
+
+Findings = Iterator[tuple[str, str]]
+"""What was looked at, and what was found."""
 
 
 @app.command()
 def doctor(store: StoreOption = None, heads: HeadsOption = None, as_json: JsonOption = False) -> None:
-    """Look at the installation, the machine, the store and the heads; exit code 1 when something is broken."""
-    settings = output.settings(store=store, heads=heads)
-    checks: tuple[Callable[[Settings], Iterator[tuple[str, str]]], ...] = (
-        _machine,
-        _packages,
-        _store,
-        _heads,
-        _adapters,
-    )
+    """Check the installation, the machine, the store and the heads.
+
+    The exit code is 1 if something is broken.
+    """
+    settings = options.settings(store=store, heads=heads)
     found: dict[str, str] = {}
     broken = False
-    for check in checks:
+    for check in (_machine, _packages, _store, _heads, _adapters):
         try:
             found |= dict(check(settings))
         except Exception as error:
             broken = True
             found[check.__name__.lstrip("_")] = f"BROKEN: {type(error).__name__}: {error}"
-    output.show(found, as_json=as_json)
+    if as_json:
+        terminal.show(found, as_json=True)
+    else:
+        terminal.pairs(found)
     raise typer.Exit(1 if broken else 0)
 
 
-def _machine(settings: Settings) -> Iterator[tuple[str, str]]:
+def _machine(settings: Settings) -> Findings:
     yield "python", f"{platform.python_version()} at {sys.executable}"
-    yield "machine", f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
-    yield "cache", f"{settings.cache} ({'exists' if settings.cache.is_dir() else 'made when first needed'})"
+    yield "machine", f"{platform.system()} {platform.machine()}, {cpus.usable()} of {os.cpu_count()} cores usable"
+    yield "cache", f"{settings.cache}{'' if settings.cache.is_dir() else ' (made when first needed)'}"
     if importlib.util.find_spec("torch") is None:
         return
     import torch
@@ -58,7 +64,7 @@ def _machine(settings: Settings) -> Iterator[tuple[str, str]]:
     yield "gpu", torch.cuda.get_device_name() if torch.cuda.is_available() else "none that torch can use"
 
 
-def _packages(_: Settings) -> Iterator[tuple[str, str]]:
+def _packages(_: Settings) -> Findings:
     for extra, names in PACKAGES.items():
         for name in names:
             try:
@@ -67,15 +73,14 @@ def _packages(_: Settings) -> Iterator[tuple[str, str]]:
                 yield name, f"not installed: pip install 'headwater[{extra}]'"
 
 
-def _store(settings: Settings) -> Iterator[tuple[str, str]]:
-    if not settings.store:
-        yield "store", "none is set"
+def _store(settings: Settings) -> Findings:
+    try:
+        opened = options.open_store(settings)
+    except NoStore as error:
+        yield "store", f"{error}; `headwater ingest` makes it"
         return
-    from store import Store
-
-    opened = Store.open(settings.store)
     assets = opened.assets.count()
-    yield "store", settings.store if assets else f"{settings.store} (empty: fill it with `headwater ingest`)"
+    yield "store", opened.uri if assets else f"{opened.uri} (empty: fill it with `headwater ingest`)"
     yield "assets", f"{assets:,}"
     yield "quarantine", f"{opened.quarantine.count():,}"
     for table in opened.encoders():
@@ -84,16 +89,16 @@ def _store(settings: Settings) -> Iterator[tuple[str, str]]:
         yield f"task {task}", f"{rows:,} labelled"
 
 
-def _heads(settings: Settings) -> Iterator[tuple[str, str]]:
+def _heads(settings: Settings) -> Findings:
     from classifiers.published.registry import Registry
 
     heads, refused = Registry(settings.heads).load_all()
-    yield "heads", f"{settings.heads}: {', '.join(sorted(heads)) or 'none yet'}"
+    yield "heads", _contents(settings.heads, sorted(heads), "`headwater train` makes it")
     for name, reason in refused.items():
         yield f"head {name}", f"refused: {reason}"
 
 
-def _adapters(settings: Settings) -> Iterator[tuple[str, str]]:
+def _adapters(settings: Settings) -> Findings:
     from embedder.derived.stored import StoredAdapter, adapter_folders
     from embedder.errors import WeightsError
 
@@ -103,4 +108,10 @@ def _adapters(settings: Settings) -> Iterator[tuple[str, str]]:
             found.append(StoredAdapter.load(folder).name)
         except WeightsError as error:
             yield f"adapter {folder.name}", f"refused: {error}"
-    yield "adapters", f"{settings.adapters}: {', '.join(found) or 'none yet'}"
+    yield "adapters", _contents(settings.adapters, found, "`headwater adapt` and `headwater condense` make it")
+
+
+def _contents(folder: Path, names: Sequence[str], maker: str) -> str:
+    if not folder.is_dir():
+        return f"{folder} does not exist yet; {maker}"
+    return f"{folder}: {', '.join(names) or 'none yet'}"

@@ -1,0 +1,91 @@
+"""All commands of `headwater` put together, and what is printed when one fails."""
+
+import importlib.util
+import inspect
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated
+
+import typer
+
+from services.cli import errors, terminal
+from services.cli.commands import (
+    backfill,
+    classify,
+    compare,
+    demo,
+    doctor,
+    encoders,
+    heads,
+    services,
+    store,
+    train,
+    unlabelled,
+)
+from services.settings import unknown_variables
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # rich would cut the names of options in a narrow terminal
+    epilog="Each command has a help page of its own: headwater COMMAND --help.",
+)
+
+
+def _add(commands: typer.Typer, name: str | None = None) -> None:
+    """Add commands. In the list of commands, each has the first paragraph of its help, which typer would cut."""
+    for command in commands.registered_commands:
+        first, _, _ = (inspect.getdoc(command.callback) or "").partition("\n\n")
+        command.short_help = " ".join(first.split())
+    app.add_typer(commands, name=name)
+
+
+for family in (store, backfill, train, compare, heads, unlabelled, services, classify, encoders, demo, doctor):
+    _add(family.app)
+_add(heads.heads_app, "heads")
+
+
+def _versions(wanted: bool) -> None:
+    if not wanted:
+        return
+    torch = f"torch {version('torch')}" if importlib.util.find_spec("torch") else "torch is not installed"
+    print(f"headwater {_own_version()}, Python {platform.python_version()}, {torch}")
+    raise typer.Exit
+
+
+def _own_version() -> str:
+    try:
+        return version("headwater")
+    except PackageNotFoundError:
+        return "from a checkout"
+
+
+@app.callback()
+def headwater(
+    context: typer.Context,
+    version: Annotated[  # noqa: ARG001 - `_versions` reads it
+        bool,
+        typer.Option(
+            "--version",
+            callback=_versions,
+            is_eager=True,
+            help="Print the versions of Headwater, Python and torch, and exit.",
+        ),
+    ] = False,
+) -> None:
+    """Embed once, train heads in seconds, serve them over HTTP."""
+    if context.invoked_subcommand != "serve":  # a service logs these warnings itself
+        for warning in unknown_variables():
+            terminal.warn(warning)
+
+
+def run() -> None:
+    """Run the command of `sys.argv`. An error that a user can mend is one line, with a hint below it."""
+    try:
+        app(prog_name="headwater")
+    except errors.EXPECTED as error:
+        terminal.err.print(f"error: {errors.message(error)}", style="red")
+        if hint := errors.hint(error):
+            terminal.err.print(f"hint: {hint}")
+        sys.exit(1)

@@ -1,0 +1,194 @@
+"""The command that finds out which head to train: compare."""
+
+import json
+import shlex
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from services.cli import comparisons, options, terminal
+from services.cli.completion import encoder_names, kind_names, task_names
+from services.cli.options import AcceptOption, JsonOption, SeedOption, StoreOption
+
+if TYPE_CHECKING:
+    from classifiers.compare.candidates import Candidate
+    from classifiers.compare.comparison import Comparison
+    from classifiers.training.rows import Texts
+    from store import Store
+
+app = typer.Typer()
+
+
+CompareTask = Annotated[
+    str | None,
+    typer.Option(
+        "--task",
+        "-t",
+        metavar="NAME",
+        help="The task whose labels the heads learn. Needed, except with --resume.",
+        autocompletion=task_names,
+    ),
+]
+CompareEncoder = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--encoder",
+        "-e",
+        metavar="NAME",
+        help="An encoder whose stored vectors are used. Repeat it for several.",
+        show_default="all encoders with stored vectors",
+        autocompletion=encoder_names,
+    ),
+]
+CompareKind = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--kind",
+        "-k",
+        metavar="KIND",
+        help="Try the default candidates of this kind only. Repeat it for several.",
+        show_default="all kinds",
+        autocompletion=kind_names,
+    ),
+]
+CompareCandidate = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--candidate",
+        "-c",
+        metavar="TEXT",
+        help="Try this head, for example 'gaussian norm=unit project=pca'. Repeat it for several.",
+    ),
+]
+CompareCandidates = Annotated[
+    Path | None, typer.Option("--candidates", metavar="FILE", help="Try the heads of this file, one a line.")
+]
+CompareResume = Annotated[
+    Path | None,
+    typer.Option(
+        "--resume", metavar="FOLDER", help="Continue the comparison in this folder, for example after Ctrl-C."
+    ),
+]
+ComparePair = Annotated[
+    tuple[str, str] | None,
+    typer.Option(
+        "--pair",
+        metavar="A B",
+        help="Compare two heads of the comparison, each given by its rank or its label.",
+        show_default=False,
+    ),
+]
+CompareFolder = Annotated[
+    Path, typer.Option("--folder", metavar="FOLDER", help="Where the folder of this comparison is made.")
+]
+
+
+@app.command()
+def compare(
+    task: CompareTask = None,
+    encoder: CompareEncoder = None,
+    kind: CompareKind = None,
+    candidate: CompareCandidate = None,
+    candidates: CompareCandidates = None,
+    resume: CompareResume = None,
+    pair: ComparePair = None,
+    folder: CompareFolder = Path("compare"),
+    seed: SeedOption = 0,
+    accept_noncommercial: AcceptOption = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train many heads on the same stored vectors and rank them on the validation rows.
+
+    Prints the command that trains the best one, and writes a report. Nothing is published.
+    """
+    if (task is None) == (resume is None):
+        raise typer.BadParameter("give either --task for a new comparison or --resume to continue one")
+    if resume and (encoder or kind or candidate or candidates):
+        raise typer.BadParameter("--resume continues with the encoders and candidates that the comparison began with")
+    from classifiers.compare import page  # noqa: F401 - a missing matplotlib is reported before the work
+    from classifiers.compare.record import load, to_record
+    from services.jobs.texts import text_sides
+
+    settings = options.settings(store=store, accept_noncommercial=accept_noncommercial)
+    opened = options.open_store(settings)
+    texts = text_sides(opened, settings)
+    if resume is not None:
+        comparison = load(opened, resume, texts)
+    else:
+        names = list(dict.fromkeys(encoder or sorted(table.name for table in opened.encoders())))
+        tried = _candidates(names, kind or (), candidate or (), candidates)
+        comparison = _start(opened, folder, str(task), names, tried, seed, ["--store", store] if store else [], texts)
+    if comparison.state != "done" or pair is None:
+        _run(comparison)
+    if pair:
+        comparisons.show_pair(comparison, pair, as_json)
+    elif as_json:
+        print(json.dumps(to_record(comparison)))
+    else:
+        comparisons.show(comparison)
+    if comparison.failed:
+        raise typer.Exit(terminal.PARTIAL)
+
+
+def _start(
+    store: "Store",
+    folder: Path,
+    task: str,
+    encoders: Sequence[str],
+    candidates: "Sequence[Candidate]",
+    seed: int,
+    again: Sequence[str],
+    texts: "Texts",
+) -> "Comparison":
+    """Start a comparison in a new folder, named after the task and the time."""
+    from classifiers.compare import run as job
+    from classifiers.compare.candidates import head_name
+
+    return job.start(
+        store,
+        folder / f"{head_name(task)}-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}",
+        task=task,
+        encoders=encoders,
+        candidates=candidates,
+        seed=seed,
+        options=again,
+        texts=texts,
+    )
+
+
+def _candidates(
+    encoders: Sequence[str], kinds: Sequence[str], texts: Sequence[str], file: Path | None
+) -> "list[Candidate]":
+    """Return the candidates that the options name, or else the default ones, and the controls."""
+    from classifiers.compare.candidates import defaults, parse_lines, with_controls
+
+    lines = [*texts, *(file.read_text(encoding="utf-8").splitlines() if file else ())]
+    asked = parse_lines(lines, encoders)
+    return with_controls(asked if asked and not kinds else [*asked, *defaults(encoders, kinds)])
+
+
+def _run(comparison: "Comparison") -> None:
+    """Run the comparison under a progress bar. Ctrl-C leaves a report of the finished candidates."""
+    from classifiers.compare import page
+    from classifiers.compare import run as job
+
+    if (needed := job.memory(comparison.rows)) > job.LARGE:
+        terminal.err.print(
+            f"The rows take {needed / 1e9:.1f} GB of memory, and some heads take as much again to train."
+        )
+    try:
+        with terminal.stopping_on_sigterm(), terminal.progress_bar("compare") as bar:
+            job.run(comparison, terminal.steps(bar))
+    except KeyboardInterrupt:
+        page.write(comparison)
+        again = shlex.join(["--resume", str(comparison.folder), *comparison.options])
+        terminal.err.print(
+            f"{len(comparison.trials)} of {len(comparison.candidates)} heads are finished, in {comparison.folder}\n"
+            f"continue with: headwater compare {again}"
+        )
+        raise
+    page.write(comparison)

@@ -1,0 +1,157 @@
+"""Commands that run the services: serve, up."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from services.cli import options, terminal
+from services.cli.options import AcceptOption, BackendOption, HeadsOption, StoreOption, default_of
+
+app = typer.Typer()
+
+
+class Service(StrEnum):
+    """A service that `headwater serve` can run."""
+
+    embedding = "embedding"
+    classification = "classification"
+
+
+HostOption = Annotated[
+    str | None,
+    typer.Option("--host", metavar="ADDRESS", help="The address to listen on.", show_default=default_of("host")),
+]
+EmbeddersOption = Annotated[
+    str | None,
+    typer.Option(
+        "--encoders",
+        metavar="NAMES",
+        help="The encoders that the embedding service loads, separated by commas.",
+        show_default="HEADWATER_ENCODERS, or lite0,melstat",
+    ),
+]
+LogOption = Annotated[
+    str | None,
+    typer.Option(
+        "--log-level",
+        metavar="LEVEL",
+        help="How much is logged: DEBUG, INFO, WARNING or ERROR.",
+        show_default=default_of("log_level"),
+    ),
+]
+
+
+@app.command()
+def serve(
+    service: Annotated[Service, typer.Argument(help="The service to run.", show_default=False)],
+    port: Annotated[
+        int | None,
+        typer.Option(
+            "--port",
+            metavar="N",
+            help="The port to listen on.",
+            show_default="HEADWATER_EMBEDDING_PORT or HEADWATER_CLASSIFICATION_PORT, or 8000 or 8001",
+        ),
+    ] = None,
+    host: HostOption = None,
+    encoders: EmbeddersOption = None,
+    backend: BackendOption = None,
+    accept_noncommercial: AcceptOption = None,
+    embedding_url: Annotated[
+        str | None,
+        typer.Option(
+            "--embedding-url",
+            metavar="URL",
+            help="Where the classification service finds the embedding service.",
+            show_default=default_of("embedding_url"),
+        ),
+    ] = None,
+    heads: HeadsOption = None,
+    store: StoreOption = None,
+    log_level: LogOption = None,
+) -> None:
+    """Run one service in the foreground.
+
+    Logs are JSON lines on standard error.
+    """
+    import uvicorn
+
+    from services.web import logs
+
+    settings = options.settings(
+        host=host,
+        encoders=encoders,
+        backend=backend,
+        accept_noncommercial=accept_noncommercial,
+        embedding_url=embedding_url,
+        heads=heads,
+        store=store,
+        log_level=log_level,
+        **({} if port is None else {f"{service}_port": port}),
+    )
+    logs.configure(settings.log_level)
+    if service is Service.embedding:
+        from services.embedding import create_app
+    else:
+        from services.classification import create_app
+    listen = settings.embedding_port if service is Service.embedding else settings.classification_port
+    uvicorn.run(create_app(settings), host=settings.host, port=listen, log_config=None, access_log=False)
+
+
+@app.command()
+def up(
+    encoders: EmbeddersOption = None,
+    backend: BackendOption = None,
+    accept_noncommercial: AcceptOption = None,
+    host: HostOption = None,
+    embedding_port: Annotated[
+        int | None,
+        typer.Option(
+            "--embedding-port",
+            metavar="N",
+            help="The port of the embedding service.",
+            show_default=default_of("embedding_port"),
+        ),
+    ] = None,
+    classification_port: Annotated[
+        int | None,
+        typer.Option(
+            "--classification-port",
+            metavar="N",
+            help="The port of the classification service.",
+            show_default=default_of("classification_port"),
+        ),
+    ] = None,
+    heads: HeadsOption = None,
+    store: StoreOption = None,
+    log_level: Annotated[
+        str,
+        typer.Option("--log-level", metavar="LEVEL", help="How much is logged: DEBUG, INFO, WARNING or ERROR."),
+    ] = "WARNING",
+) -> None:
+    """Run both services until Ctrl-C.
+
+    Their addresses are printed once they are ready.
+    """
+    from services.processes import running
+
+    settings = options.settings(
+        encoders=encoders,
+        backend=backend,
+        accept_noncommercial=accept_noncommercial,
+        host=host,
+        embedding_port=embedding_port,
+        classification_port=classification_port,
+        heads=heads,
+        store=store,
+        log_level=log_level,
+    )
+    with terminal.stopping_on_sigterm(), running(settings) as services:
+        print(f"embedding       {services.embedding_url}/docs")
+        print(f"classification  {services.classification_url}/docs")
+        print(f"try: curl -F images=@photo.jpg '{services.classification_url}/classify?head=NAME'")
+        print("Ctrl-C stops both", flush=True)
+        ended = services.wait()
+    terminal.err.print(f"error: the {ended} service has ended, so both were stopped; its log is above", style="red")
+    raise typer.Exit(1)

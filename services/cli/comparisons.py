@@ -1,0 +1,98 @@
+"""What `headwater compare` prints: the ranking, the test figures, and two heads side by side."""
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from services.cli import terminal
+
+if TYPE_CHECKING:
+    from classifiers.compare.comparison import Comparison
+    from classifiers.compare.paired import Pair
+    from classifiers.compare.trial import Trial
+    from classifiers.evaluation.figures import Evaluation
+
+SHOWN = 10
+"""Heads in the summary, best first. The report has all of them."""
+
+
+def show(comparison: "Comparison") -> None:
+    """Print the ranking, the test figures of the winner and its controls, and the commands to go on with."""
+    best, smaller = comparison.winner(), comparison.smallest_alike()
+    ranked = comparison.ranking()
+    controls = comparison.controls()
+    shown = [(rank, trial) for rank, trial in enumerate(ranked, 1) if rank <= SHOWN or trial in controls]
+    columns = (
+        "rank",
+        "head",
+        "encoders",
+        "accuracy (95 % interval)",
+        "NLL",
+        "ECE",
+        "behind by",
+        "parameters",
+        "seconds",
+    )
+    terminal.table(
+        columns,
+        [(rank, *_row(comparison, trial)) for rank, trial in shown],
+        f"Validation ({comparison.validated_on}):",
+    )
+    if len(shown) < len(ranked):
+        print(f"… and {len(ranked) - len(shown)} more in the report")
+    if comparison.test:
+        terminal.table(
+            ("head", "accuracy (95 % interval)", "NLL", "ECE", "behind by"),
+            [
+                (comparison.trials[label].candidate.title, *_figures(found), _behind(comparison.test_pairs.get(label)))
+                for label, found in comparison.test.items()
+            ],
+            f"Test, read once, {next(iter(comparison.test.values())).rows:,} rows:",
+        )
+    for label, reason in comparison.failed.items():
+        print(f"not ranked: {label}: {reason}")
+    for note in comparison.notes:
+        print(f"note: {note}")
+    if best:
+        print(f"train it:  {comparison.command(best)}")
+    if smaller:
+        print(f"These rows show no difference to a smaller head of {smaller.parameters:,} parameters:")
+        print(f"           {comparison.command(smaller)}")
+    print(f"report:    {comparison.folder / 'report.html'}")
+
+
+def _row(comparison: "Comparison", trial: "Trial") -> tuple[str, ...]:
+    behind = _behind(comparison.pairs.get(trial.candidate.label))
+    size = (f"{trial.parameters:,}", f"{trial.seconds:.1f}")
+    return (trial.candidate.title, trial.candidate.inputs, *_figures(trial.evaluation), behind, *size)
+
+
+def _figures(found: "Evaluation") -> tuple[str, str, str]:
+    low, high = found.accuracy_interval
+    return f"{found.accuracy:.3f} ({low:.3f} to {high:.3f})", f"{found.nll:.3f}", f"{found.ece:.3f}"
+
+
+def _behind(pair: "Pair | None") -> str:
+    """Return the points of accuracy behind the winner, with their 95 % interval."""
+    if pair is None:
+        return ""
+    found = pair.accuracy
+    return f"{100 * found.mean:.1f} ({100 * found.low:.1f} to {100 * found.high:.1f})"
+
+
+def show_pair(comparison: "Comparison", asked: tuple[str, str], as_json: bool) -> None:
+    """Print a paired bootstrap between any two heads, on the validation rows."""
+    a, b, found = comparison.pair(*asked)
+    named = {"A": a.candidate.label, "B": b.candidate.label, "rows": len(a.outcomes)}
+    if as_json:
+        print(json.dumps(named | asdict(found)))
+        return
+    nll = found.nll
+    result = {
+        "accuracy A - B, points": _behind(found),
+        "resamplings in which A is more accurate": f"{found.accuracy.better:.1%}",
+        "NLL A - B": f"{nll.mean:.4f} ({nll.low:.4f} to {nll.high:.4f})",
+        "resamplings in which A has less NLL": f"{nll.better:.1%}",
+    }
+    terminal.show(named | result, as_json=False)
+    print("An interval is the middle 95 % of the resamplings. If it contains 0, the difference may be chance.")

@@ -1,0 +1,127 @@
+"""What the command line makes of an error: one line with the reason, and a hint with the option that helps.
+
+Lower layers raise typed errors that name no command, option or variable. `HINTS` adds them.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import ValidationError
+
+from classifiers import errors as heads
+from embedder import errors as encoders
+from services.jobs.errors import ClusterProblem, NoCluster, NoWorkerFits, WorkerFailed
+from services.processes import NotStarted
+from services.web.errors import ERRORS, RemoteProblem, ServiceDown
+from store import errors as stored
+
+
+class NoStore(stored.StoreError):
+    """A command that reads a store was given none, or a folder without one."""
+
+
+EXPECTED: tuple[type[Exception], ...] = (
+    *ERRORS,
+    *(RemoteProblem, NotStarted, ClusterProblem, WorkerFailed, ValidationError, OSError, ModuleNotFoundError),
+    *(heads.BadComparison, heads.BadParameter, heads.NotTrainable, heads.UnknownKind, heads.UnknownParameter),
+    *(heads.BadClustering, heads.UnknownClustering),
+    *(encoders.ExportFailed, encoders.LicenceNotAccepted, encoders.ProbeMismatch, encoders.WeightsError),
+)
+"""Errors that a user can mend. The command prints them and exits with 1. Others are bugs and keep their traceback."""
+
+EXTRAS = {
+    **dict.fromkeys(("sklearn", "scipy", "matplotlib"), "train"),
+    **dict.fromkeys(("onnxruntime", "onnxscript"), "export"),
+    **dict.fromkeys(("ray", "lance"), "ray"),
+    "faiss": "cluster",
+    "elpv_dataset": "demo",
+    **dict.fromkeys(("imagebind", "einops", "iopath"), "imagebind"),
+}
+"""The extra that installs a module that the core does not need. All other modules come with ``embedding``."""
+
+Hint = str | Callable[[Any], str]
+
+
+def _backfill(error: stored.UnknownFeatures) -> str:
+    tokens = " --tokens" if "tokens" in str(error).partition(" of ")[0] else ""
+    return f"run `headwater backfill --encoder {error.name}{tokens}` first"
+
+
+def _vectors(error: heads.NoVectors) -> str:
+    if error.refused:
+        return "--encoder names another encoder"
+    return "run " + " and ".join(f"`headwater backfill --encoder {name}`" for name in error.encoders) + " first"
+
+
+def _tokens(error: heads.NoTokens) -> str:
+    return f"run `headwater backfill --encoder {error.encoder} --tokens` first"
+
+
+def _head(error: heads.Unknown) -> str:
+    return "`headwater heads list` lists heads, versions and aliases" if error.known else "`headwater train` makes one"
+
+
+def _remote(error: RemoteProblem) -> str:
+    return REMOTE_HINTS.get(error.code, "")
+
+
+NO_STORE = "`headwater ingest SOURCE --store URI` makes one; --store or HEADWATER_STORE names another one"
+
+HINTS: dict[type[Exception], Hint] = {
+    NoStore: NO_STORE,
+    stored.NoStore: NO_STORE,
+    encoders.LicenceNotAccepted: "if your use is not commercial, add --accept-noncommercial or set "
+    "HEADWATER_ACCEPT_NONCOMMERCIAL=true",
+    stored.UnknownFeatures: _backfill,
+    stored.UnknownTask: "`headwater ingest SOURCE --task NAME` stores labels of a task",
+    stored.NoRoom: "--store puts the store elsewhere; without --tokens, only vectors are written",
+    encoders.AdapterMissing: "HEADWATER_ADAPTERS names the folder of adapters",
+    heads.NoVectors: _vectors,
+    heads.NoTokens: _tokens,
+    heads.UnknownHead: _head,
+    heads.UnknownVersion: _head,
+    heads.UnknownAlias: _head,
+    heads.UnknownClustering: "`headwater cluster --task NAME` makes one",
+    ServiceDown: "`headwater up` starts both services; --url names another address",
+    RemoteProblem: _remote,
+    NoCluster: "--ray-address names a running cluster; without it, this machine is used",
+    NoWorkerFits: "--cpus and --gpus set the size of a worker",
+    NotStarted: "--embedding-port and --classification-port choose other ports",
+}
+"""The hint for each type of error, or a function from the error to its hint; subclasses inherit it."""
+
+REMOTE_HINTS = {
+    "unknown_head": "`headwater heads list` lists the heads of this machine; --head chooses one",
+    "no_texts": "leave --labels out, or train a head of kind bilinear, or zeroshot with --set blend=0",
+    "no_outlier_score": "leave --max-outlier out",
+    "service_down": "`headwater up` starts both services",
+}
+"""The hint for the code of an error that a service answered."""
+
+REASON_HINTS = {
+    "too_long": "HEADWATER_MAX_SECONDS sets the limit",
+    "too_many_pixels": "HEADWATER_MAX_PIXELS sets the limit",
+    "wrong_modality": "--modality says what files are that do not show it themselves",
+}
+"""The hint for the reason of a quarantined item."""
+
+
+def message(error: Exception) -> str:
+    """Return what went wrong, in one line."""
+    if isinstance(error, ValidationError):
+        return "; ".join(_setting(each["loc"], each["msg"], each["input"]) for each in error.errors())
+    if isinstance(error, ModuleNotFoundError):
+        extra = EXTRAS.get((error.name or "").partition(".")[0], "embedding")
+        return f"{error}; this command needs: pip install 'headwater[{extra}]'"
+    return str(error) or type(error).__name__
+
+
+def hint(error: Exception) -> str:
+    """Return the hint for `error` from the nearest of its types in `HINTS`; empty if there is none."""
+    found = next((HINTS[kind] for kind in type(error).__mro__ if kind in HINTS), "")
+    return found if isinstance(found, str) else found(error)
+
+
+def _setting(location: tuple[int | str, ...], reason: str, value: object) -> str:
+    reason = reason.removeprefix("Value error, ")
+    return f"HEADWATER_{str(location[0]).upper()}={value}: {reason}" if location else reason

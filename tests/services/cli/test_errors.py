@@ -1,0 +1,68 @@
+"""Errors as a user meets them: one line with the reason, and a hint that names the command or the option."""
+
+import pytest
+from helpers.pictures import photo
+
+from classifiers import errors as heads
+from embedder import errors as encoders
+from services.cli import errors
+from services.jobs.errors import NoCluster, NoWorkerFits
+from services.web.errors import RemoteProblem, ServiceDown
+from store import errors as stored
+
+
+@pytest.mark.parametrize(
+    ("error", "helps"),
+    [
+        (encoders.LicenceNotAccepted("imagebind/huge", "not for commercial use"), "--accept-noncommercial"),
+        (stored.UnknownFeatures("lite1", []), "headwater backfill --encoder lite1`"),
+        (stored.UnknownFeatures("lite1", [], "tokens"), "headwater backfill --encoder lite1 --tokens`"),
+        (stored.UnknownTask("t", []), "headwater ingest"),
+        (heads.UnknownHead("h", []), "headwater train"),
+        (heads.UnknownVersion("v", ["w"]), "headwater heads list"),
+        (heads.UnknownClustering("c", []), "headwater cluster"),
+        (heads.NoTokens("lite1"), "headwater backfill --encoder lite1 --tokens`"),
+        (heads.NoVectors("t", ["a", "b"], present=0, classes=2, word="classes", refused={}), "--encoder a` and `"),
+        (stored.NoStore("x"), "headwater ingest"),
+        (NoCluster("none"), "--ray-address"),
+        (NoWorkerFits("none"), "--cpus and --gpus"),
+        (ServiceDown("classification", "http://x", "refused"), "headwater up"),
+        (RemoteProblem(422, "no_texts", "it knows its own labels only"), "--labels"),
+        (stored.BadVectors("not finite"), ""),
+    ],
+    ids=lambda each: type(each).__name__ if isinstance(each, Exception) else "",
+)
+def test_each_error_has_the_hint_of_its_nearest_type(error, helps):
+    assert helps in errors.hint(error)
+    assert bool(errors.hint(error)) == bool(helps)
+
+
+def test_a_store_that_is_not_there_is_named(headwater, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").write_bytes(photo(1))
+    commands = (["backfill"], ["train", "--task", "t", "--name", "n"], ["export", "out"], ["cluster", "--task", "t"])
+    for command in commands:
+        code, _, err = headwater(*command, "--store", "nosuch")
+        assert (code, err.splitlines()[0]) == (1, f"error: the store {tmp_path}/nosuch does not exist yet")
+        assert err.splitlines()[1].startswith("hint: `headwater ingest")
+    code, _, err = headwater("backfill", "--store", "photos")
+    assert (code, err.splitlines()[0]) == (1, f"error: {tmp_path}/photos is a folder, but not a store")
+    code, _, err = headwater("backfill", HEADWATER_STORE="")
+    assert (code, err.splitlines()[0]) == (1, "error: no store is chosen")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photos"]
+
+
+def test_a_setting_that_is_not_allowed_is_one_line(headwater):
+    code, _, err = headwater("doctor", HEADWATER_MAX_PIXELS="0")
+    assert (code, err) == (1, "error: HEADWATER_MAX_PIXELS=0: Input should be greater than 0\n")
+    code, _, err = headwater("doctor", HEADWATER_MAX_ITEMS="1000")
+    assert (code, err.startswith("error: max_items 1000 exceeds max_queue 512: ")) == (1, True)
+
+
+def test_a_licence_is_accepted_by_an_option(headwater, tmp_path):
+    (tmp_path / "a.png").write_bytes(photo(1))
+    assert headwater("ingest", "a.png")[0] == 0
+    code, _, err = headwater("backfill", "--encoder", "imagebind/huge")
+    assert code == 1
+    assert "commercial" in err
+    assert "hint: if your use is not commercial, add --accept-noncommercial" in err
