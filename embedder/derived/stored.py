@@ -2,10 +2,7 @@
 
 import hashlib
 import json
-import os
 import re
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
+from embedder import folders
 from embedder.derived.adapter import FORMAT, Adapter
 from embedder.derived.condenser import Condenser
 from embedder.errors import WeightsError
@@ -77,19 +75,9 @@ class StoredAdapter:
         target = root / self.folder
         if _read(target):
             return target
-        root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=root, prefix=".new-") as temporary:
-            fresh = Path(temporary) / "fresh"
-            fresh.mkdir()
-            for name, data in {**(files or {}), **self._files()}.items():
-                _write(fresh / name, data)
-            if target.exists():  # damaged: a readable one was kept above
-                shutil.rmtree(target)
-            try:
-                fresh.rename(target)
-            except OSError:  # another process was first, with the same content
-                if not _read(target):
-                    raise
+        with folders.lock(root / ".lock"):
+            if not _read(target):
+                folders.write_whole(target, {**(files or {}), **self._files()}, replace=True)
         return target
 
     def _files(self) -> dict[str, bytes]:
@@ -146,11 +134,3 @@ def _read(folder: Path) -> StoredAdapter | None:
         return StoredAdapter.load(folder)
     except WeightsError:
         return None
-
-
-def _write(path: Path, data: bytes) -> None:
-    """On the disk when this returns: stored vectors will depend on it."""
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())

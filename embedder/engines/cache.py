@@ -1,23 +1,21 @@
-"""A folder of things that are slow to make: converted models and reference vectors.
+"""The cache: a folder of things that are slow to make, such as converted models and reference vectors.
 
-An entry is made under a lock beside it and appears in one rename, so that a killed process leaves nothing half
-written and two processes do the work once. Digests are stored with it: a damaged entry is made again.
+An entry is made under a lock and appears whole (see `embedder.folders`), so that processes share the work. Its digests
+are stored with it: a damaged entry is made again.
 """
 
-import hashlib
 import json
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from filelock import FileLock
+from embedder import folders
 
 _DIGESTS = "digests.json"
 
 
 def default_folder() -> Path:
-    """The platform's place for files that may be deleted at any time."""
+    """Return the platform's place for files that may be deleted at any time."""
     home = Path.home()
     if sys.platform == "darwin":
         return home / "Library" / "Caches" / "headwater"
@@ -33,35 +31,21 @@ class Cache:
         self.root = root
 
     def folder(self, key: str, make: Callable[[Path], None]) -> Path:
-        """The folder of `key`, filled by ``make(empty folder)`` when it is absent or damaged."""
+        """Return the folder of `key`. An absent or damaged one is first filled by ``make(empty folder)``."""
         target = self.root / key
         if _intact(target):
             return target
-        self.root.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.root / f"{key}.lock"):
+        with folders.lock(self.root / f"{key}.lock"):
             if not _intact(target):
-                self._make(target, make)
+                # Only a damaged entry is replaced, and only under the lock: nobody reads from it.
+                with folders.writing(target, replace=True) as fresh:
+                    make(fresh)
+                    (fresh / _DIGESTS).write_text(json.dumps(_digests(fresh)))
         return target
-
-    def _make(self, target: Path, make: Callable[[Path], None]) -> None:
-        with tempfile.TemporaryDirectory(dir=self.root, prefix=".making-") as temporary:
-            fresh = Path(temporary) / "fresh"
-            fresh.mkdir()
-            make(fresh)
-            (fresh / _DIGESTS).write_text(json.dumps(_digests(fresh)))
-            if target.exists():
-                # Only a damaged entry comes here, and only under the lock: nobody reads from it.
-                target.rename(Path(temporary) / "damaged")
-            fresh.rename(target)
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    return {path.name: _sha256(path) for path in sorted(folder.iterdir()) if path.name != _DIGESTS}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return {path.name: folders.digest(path) for path in sorted(folder.iterdir()) if path.name != _DIGESTS}
 
 
 def _intact(folder: Path) -> bool:

@@ -6,7 +6,6 @@ network, names and shapes of inputs and outputs) and ``check.npz``: a few inputs
 
 import inspect
 import json
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder import probe
+from embedder import folders, probe
 from embedder.derived.adapter import Adapter
 from embedder.derived.encoders import AdaptedEncoder, CondensedEncoder
 from embedder.encoder import Encoder, Graph, Port
@@ -56,21 +55,17 @@ def export(encoder: Encoder, folder: Path) -> dict[str, Any]:
     if folder.exists():
         raise ExportFailed(f"{folder} exists; name a folder that does not, or remove it")
     found = networks(encoder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".exporting-") as temporary:
-        fresh = Path(temporary) / "fresh"
-        fresh.mkdir()
-        told: dict[str, Any] = {}
-        check: dict[str, NDArray[Any]] = {}
+    made: dict[str, Any] = {}
+    check: dict[str, NDArray[Any]] = {}
+    with folders.writing(folder) as fresh:
         for name, network in found.items():
-            told[name], arrays = _written(network, fresh / f"{name}.onnx")
+            made[name], arrays = _written(network, fresh / f"{name}.onnx")
             check |= {f"{name}.{tensor}": array for tensor, array in arrays.items()}
         if "text" in found:
             check["text.texts"] = np.array(probe.TEXTS)
         np.savez_compressed(fresh / "check.npz", **check)  # type: ignore[arg-type]  # its own keyword has no dot
-        spec = _spec(encoder, told)
+        spec = _spec(encoder, made)
         (fresh / "spec.json").write_text(json.dumps(spec, indent=2) + "\n")
-        fresh.rename(folder)
     return spec
 
 

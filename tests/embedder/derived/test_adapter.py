@@ -194,5 +194,5 @@ def test_its_probe_is_checked_like_any_other(tmp_path, lite0):
 
 
 def test_reading_adapters_takes_no_torch():
-    code = "import sys; from embedder import adapter, adapted; print('torch' in sys.modules)"
+    code = "import sys; from embedder.derived import adapter, encoders; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"

@@ -226,7 +226,7 @@ def test_a_converted_model_is_used_again_and_rebuilt_when_damaged(tmp_path):
     listing.unlink()
     np.testing.assert_array_equal(run(), first)
     assert len(built) == 3
-    assert not list(tmp_path.glob(".making-*"))
+    assert not list(tmp_path.glob(".new-*"))
 
 
 def test_a_failed_build_leaves_no_entry(tmp_path):

@@ -1,0 +1,132 @@
+"""Folders that appear whole or not at all, and locks between processes. Standard library only.
+
+A folder is filled under a temporary name beside its place, put on the disk, then renamed. So a process that is killed,
+or a power cut, leaves no half-written folder, and a reader never sees one.
+"""
+
+import hashlib
+import os
+import shutil
+import sys
+import tempfile
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+_PREFIX = ".new-"
+
+
+@contextmanager
+def writing(target: Path, *, replace: bool = False) -> Iterator[Path]:
+    """Give an empty folder to fill. It becomes `target` when the block ends, and is removed if the block raises.
+
+    Args:
+        target: the place of the folder. Missing parents are made.
+        replace: put the new folder in the place of an older one. Two processes that replace one folder must take turns
+            (see `lock`).
+
+    Raises FileExistsError if `target` exists and `replace` is false.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=_PREFIX) as temporary:
+        fresh = Path(temporary) / "fresh"
+        fresh.mkdir()
+        yield fresh
+        _sync(fresh)
+        if target.exists():
+            if not replace:
+                raise FileExistsError(f"{target} exists")
+            target.rename(Path(temporary) / "old")
+        fresh.rename(target)
+        _sync_names(target.parent)
+
+
+def write_whole(target: Path, files: Mapping[str, bytes], *, replace: bool = False) -> None:
+    """Write a folder that holds `files` (content by name). Arguments and errors as for `writing`."""
+    with writing(target, replace=replace) as folder:
+        for name, data in files.items():
+            (folder / name).write_bytes(data)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write one file whole, in the place of an older one."""
+    fresh = path.with_name(f"{_PREFIX}{uuid.uuid4().hex}")
+    try:
+        with fresh.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+    _sync_names(path.parent)
+
+
+def remove_leftovers(root: Path) -> None:
+    """Remove half-written folders and files that killed processes left in `root`. All its writers must share one lock,
+    and the caller must hold it."""
+    for leftover in root.glob(f"{_PREFIX}*"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink()
+
+
+def digest(path: Path) -> str:
+    """Return the sha256 of a file's bytes, 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def lock(path: Path) -> Iterator[None]:
+    """Hold the lock file `path`, and wait for it first. Missing parents are made.
+
+    Processes and threads take turns. The operating system frees the lock when its holder ends, however that happens.
+    The file stays: to remove it would let two processes hold two files of one name.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        _wait_for(file)
+        yield
+
+
+def _wait_for(file: IO[str]) -> None:
+    if sys.platform != "win32":
+        fcntl.flock(file, fcntl.LOCK_EX)
+        return
+    while True:
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
+            return
+        except OSError:  # gives up after ten seconds
+            continue
+
+
+def _sync(folder: Path) -> None:
+    """Put every file below `folder`, and the names of all, on the disk."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            with path.open("rb+") as file:
+                os.fsync(file.fileno())
+        else:
+            _sync_names(path)
+    _sync_names(folder)
+
+
+def _sync_names(folder: Path) -> None:
+    """Make the names in `folder` last through a power cut. Windows opens no folder, and needs no such call."""
+    if sys.platform == "win32":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,113 @@
+"""Folders appear whole or not at all, whoever writes at once and whoever is killed."""
+
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from embedder import folders
+
+
+def content(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_folder_holds_its_files_and_nothing_lies_beside_it(tmp_path):
+    target = tmp_path / "deep" / "target"
+    folders.write_whole(target, {"a": b"1", "b.json": b"{}"})
+    assert content(target) == {"a": b"1", "b.json": b"{}"}
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_an_existing_folder_stays_unless_it_is_replaced(tmp_path):
+    target = tmp_path / "target"
+    folders.write_whole(target, {"old": b"1"})
+    with pytest.raises(FileExistsError):
+        folders.write_whole(target, {"new": b"2"})
+    assert content(target) == {"old": b"1"}
+    folders.write_whole(target, {"new": b"2"}, replace=True)
+    assert content(target) == {"new": b"2"}
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_nothing_appears_before_the_block_ends(tmp_path):
+    target = tmp_path / "target"
+    with folders.writing(target) as fresh:
+        (fresh / "inner").mkdir()
+        (fresh / "inner" / "a").write_text("1")
+        assert not target.exists()
+    assert (target / "inner" / "a").read_text() == "1"
+
+
+def test_an_error_leaves_what_was_there(tmp_path):
+    target = tmp_path / "target"
+    folders.write_whole(target, {"old": b"1"})
+
+    def fail():
+        with folders.writing(target, replace=True) as fresh:
+            (fresh / "new").write_text("2")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert content(target) == {"old": b"1"}
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_file_is_replaced_whole_and_readable_like_any_other(tmp_path):
+    path, plain = tmp_path / "file", tmp_path / "plain"
+    plain.write_bytes(b"")
+    folders.write_file(path, b"1")
+    folders.write_file(path, b"22")
+    assert path.read_bytes() == b"22"
+    assert path.stat().st_mode == plain.stat().st_mode
+    assert sorted(tmp_path.iterdir()) == [path, plain]
+
+
+def test_the_digest_is_that_of_the_shell(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"abc")
+    assert folders.digest(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_threads_take_turns(tmp_path):
+    inside, most = [0], [0]
+
+    def work(_):
+        with folders.lock(tmp_path / "new" / "lock"):
+            inside[0] += 1
+            most[0] = max(most[0], inside[0])
+            time.sleep(0.01)
+            inside[0] -= 1
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(16)))
+    assert most == [1]
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from embedder import folders
+
+root = Path(sys.argv[1])
+with folders.lock(root / "lock"), folders.writing(root / "target") as fresh:
+    (fresh / "half").write_text("")
+    print("in", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_killed_writer_leaves_no_folder_and_no_lock(tmp_path):
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE)
+    assert holder.stdout.readline() == b"in\n"
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    holder.stdout.close()
+    assert not (tmp_path / "target").exists()
+    with folders.lock(tmp_path / "lock"):  # would wait for ever if the dead process still held it
+        folders.remove_leftovers(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["lock"]
