@@ -10,10 +10,10 @@ from embedder.media import arrays, audio, image, video
 from embedder.media.arrays import Motion, Plane
 from embedder.media.audio import Sound
 from embedder.media.formats import READ, describe, sniff
-from embedder.media.video import Clip
+from embedder.media.video import Video
 from embedder.spec import Modality
 
-Media = Image.Image | Sound | Plane | Motion | Clip
+Media = Image.Image | Sound | Plane | Motion | Video
 """A decoded asset. Pictures are upright RGB."""
 
 KNOWN = f"{READ}, {audio.READ}, or {video.READ}"
@@ -53,7 +53,7 @@ def modality_of(media: Media) -> Modality:
         return "image"
     if isinstance(media, Sound):
         return "audio"
-    if isinstance(media, Clip):
+    if isinstance(media, Video):
         return "video"
     return media.modality if isinstance(media, Plane) else "imu"
 

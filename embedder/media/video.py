@@ -32,7 +32,7 @@ _MATROSKA = b"\x1aE\xdf\xa3"
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
+class Video:
     """A video: `count` ≥ 1 frames of `width` × `height`, `rate` a second on average. `frames` decodes."""
 
     count: int
@@ -66,7 +66,7 @@ def _container(data: bytes) -> tuple[str, str] | None:
     return None
 
 
-def decode(data: bytes, *, max_pixels: int, max_seconds: float) -> Clip:
+def decode(data: bytes, *, max_pixels: int, max_seconds: float) -> Video:
     """The video in a file's bytes, which it keeps. No frame is decoded yet, but of an animation.
 
     Raises BadMedia, and nothing else, for bytes that give no video: over `max_pixels` a frame or `max_seconds` too.
@@ -83,7 +83,7 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
         raise BadVideo("too_many_pixels", f"frames of {width} × {height} pixels; at most {max_pixels:,} are read")
 
 
-def _animation(data: bytes, max_pixels: int) -> Clip:
+def _animation(data: bytes, max_pixels: int) -> Video:
     with guarded():
         found = sniff(data)
         image = found.codec(BytesIO(data))
@@ -94,7 +94,7 @@ def _animation(data: bytes, max_pixels: int) -> Clip:
         if count * image.width * image.height > MOST_DRAWN:
             raise BadVideo("too_many_pixels", f"{count:,} frames of {image.width} × {image.height} pixels; cut it")
         seconds = sum(_shown(image, index) for index in range(count))
-    return Clip(
+    return Video(
         count, count / seconds, image.width, image.height, found.media_type, lambda wanted: _drawn(data, wanted)
     )
 
@@ -120,7 +120,7 @@ def _drawn(data: bytes, wanted: Sequence[int]) -> dict[int, Image.Image]:
     return frames
 
 
-def _film(data: bytes, container: str, media_type: str, max_pixels: int) -> Clip:
+def _film(data: bytes, container: str, media_type: str, max_pixels: int) -> Video:
     if (size := _promised(data, container)) > len(data):
         raise BadVideo("truncated", f"the video has {len(data):,} of {size:,} bytes; send the whole file")
     with _opened(data, container, max_pixels) as (file, stream):
@@ -131,7 +131,7 @@ def _film(data: bytes, container: str, media_type: str, max_pixels: int) -> Clip
             raise BadVideo("empty", "the video has no frames; send one that lasts")
         rate = float(stream.average_rate or 0) or 1 / _USUAL_SECONDS
     source = data, container, max_pixels
-    return Clip(
+    return Video(
         *(len(times), rate, width, height, media_type),
         lambda wanted: _decoded(source, [times[index] for index in wanted], starts, wanted),
     )

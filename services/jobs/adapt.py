@@ -14,8 +14,8 @@ from classifiers.clustering.unlabelled import Unlabelled
 from classifiers.fit.discrimination.clustering import MOST_PER_CENTRE, adapter_clusters
 from classifiers.fit.discrimination.recipe import Recipe
 from classifiers.published.manifest import package_versions
+from embedder import probe
 from embedder.derived.adapter import Adapter
-from embedder.derived.encoders import adapted_probe
 from embedder.derived.stored import StoredAdapter
 from services.jobs.cluster import OnProgress
 from services.jobs.derived import fill
@@ -148,8 +148,8 @@ def _write(
     store: Store, parent: Features, stored: StoredAdapter, adapter: Adapter, on_progress: OnProgress
 ) -> tuple[Features, int]:
     """The table of the derived encoder with all that its parent's has, and how many rows were new there."""
-    probe = adapted_probe(parent.probe, parent.spec, adapter)
-    table = store.ensure_features(stored.name, stored.spec(parent.spec), probe)
+    reference = adapter.change_probe(parent.probe, probe.assets(parent.spec))
+    table = store.ensure_features(stored.name, stored.spec(parent.spec), reference)
     return table, fill(parent, table, adapter, lambda done, total: on_progress(done, total, "vectors adapted"))
 
 

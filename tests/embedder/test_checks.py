@@ -13,7 +13,7 @@ from PIL import Image
 from embedder import checks, registry
 from embedder.derived.adapter import Adapter
 from embedder.derived.condenser import Condenser
-from embedder.derived.encoders import AdaptedEncoder, CondensedEncoder
+from embedder.derived.encoders import DerivedEncoder
 from embedder.derived.stored import StoredAdapter
 from embedder.encoder import Embedding
 
@@ -74,14 +74,14 @@ def adapted(parent):
     random = np.random.default_rng(0)
     arrays = {"mean": random.normal(size=1280, scale=0.01), "weight": random.normal(size=(6, 1280))}
     adapter = Adapter({name: array.astype(np.float32) for name, array in arrays.items()})
-    return AdaptedEncoder(parent, StoredAdapter("lite0", parent.spec.fingerprint, adapter, {"rows": 3}))
+    return DerivedEncoder(parent, StoredAdapter("lite0", parent.spec.fingerprint, adapter, {"rows": 3}))
 
 
 def condensed(parent):
     axes = np.linalg.qr(np.random.default_rng(0).normal(size=(1280, 6)))[0].T
     arrays = {"pool": np.ones(1) * 2, "mean": np.zeros(1280), "components": axes}
     condenser = Condenser({name: array.astype(np.float32) for name, array in arrays.items()})
-    return CondensedEncoder(parent, StoredAdapter("lite0", parent.spec.fingerprint, condenser))
+    return DerivedEncoder(parent, StoredAdapter("lite0", parent.spec.fingerprint, condenser))
 
 
 DERIVED = {"adapted": adapted, "condensed": condensed}

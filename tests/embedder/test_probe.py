@@ -8,7 +8,8 @@ import torch
 
 from embedder import probe, registry
 from embedder.encoder import Embedding
-from embedder.encoders import lite
+from embedder.encoders.lite import network
+from embedder.encoders.lite.configs import CONFIGS
 from embedder.errors import ProbeMismatch
 from embedder.media.image import fit
 
@@ -80,7 +81,7 @@ def test_swapped_channels_are_caught(encoder, reference):
 )
 def test_wrong_normalising_is_caught(encoder, reference, mean, std):
     """Fed with pixels that, after the right normalising, are what the wrong one would have made."""
-    tower = lite.build(lite.RECORDS["lite0"], tokens=False)
+    tower = network.build(CONFIGS["lite0"], tokens=False)
     pixels = torch.from_numpy(np.stack([encoder.prepare(image) for image in probe.images()])).permute(0, 3, 1, 2)
     with torch.inference_mode():
         x = (pixels / 255 - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
@@ -91,7 +92,7 @@ def test_wrong_normalising_is_caught(encoder, reference, mean, std):
 
 def test_wrong_weights_are_caught(encoder, reference):
     """One of 49 convolutions pruned by a tenth."""
-    tower = lite.build(lite.RECORDS["lite0"], tokens=False)
+    tower = network.build(CONFIGS["lite0"], tokens=False)
     weight = tower.get_submodule("network.blocks.3.1.conv_pw").weight
     with torch.inference_mode():
         weight[: len(weight) // 10] = 0

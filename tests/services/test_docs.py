@@ -72,7 +72,7 @@ def test_every_parameter_of_adapters_stands_in_the_docs_with_its_default():
 def test_every_encoder_and_check_stands_in_the_docs():
     text = (DOCS / "encoders.md").read_text()
     assert not [name for name in registry.names() if name.startswith(("mlcd", "timm")) and f"`{name}`" not in text]
-    assert not [identity for identity in mlcd.RECORDS if f"| `{identity}` |" not in text]
+    assert not [identity for identity in mlcd.CONFIGS if f"| `{identity}` |" not in text]
     assert not [check.__name__ for check in CHECKS if f"`{check.__name__}`" not in text]
 
 

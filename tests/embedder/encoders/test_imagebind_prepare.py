@@ -11,7 +11,7 @@ from embedder import media, probe
 from embedder.encoders.imagebind import prepare
 from embedder.media.arrays import Motion, Plane
 from embedder.media.audio import Sound
-from embedder.media.video import Clip
+from embedder.media.video import Video
 
 
 def test_clips_are_spread_from_the_first_second_to_the_last():
@@ -83,7 +83,7 @@ def test_motion_is_stretched_over_two_thousand_readings():
 def clip(count, rate, width=224, height=224):
     """A video whose frames say which they are."""
     pictures = [Image.new("RGB", (width, height), (index, 0, 0)) for index in range(count)]
-    return Clip(count, rate, width, height, "none", lambda wanted: {index: pictures[index] for index in wanted})
+    return Video(count, rate, width, height, "none", lambda wanted: {index: pictures[index] for index in wanted})
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from sklearn.datasets import load_sample_images
 
 from embedder import probe, registry
-from embedder.encoders.mlcd import RECORDS, blueprint
+from embedder.encoders.mlcd import CONFIGS, blueprint
 from embedder.errors import WeightsError
 
 KINDS = ("MLCDVision", "CLIPVision")
@@ -46,7 +46,7 @@ def theirs(folder, model, images):
 
 
 def cosines(a, b):
-    return probe._cosines(np.asarray(a, np.float32), np.asarray(b, np.float32))
+    return probe.cosines(np.asarray(a, np.float32), np.asarray(b, np.float32))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -175,7 +175,7 @@ def test_other_folders_are_refused(folder):
     with pytest.raises(WeightsError, match="siglip_vision_model"):
         blueprint(f"mlcd@{folder}")
     (folder / "config.json").write_text("{")
-    with pytest.raises(WeightsError, match="no JSON"):
+    with pytest.raises(WeightsError, match="is not JSON"):
         blueprint(f"mlcd@{folder}")
     (folder / "config.json").unlink()
     with pytest.raises(WeightsError, match=r"config\.json"):
@@ -199,9 +199,9 @@ FULL = {
 @pytest.mark.parametrize("identity", FULL)
 def test_the_released_sizes_equal_transformers(tmp_path, identity):
     kind, fields, heads = FULL[identity]
-    record = RECORDS[identity]
+    model = CONFIGS[identity]
     folder = tmp_path / "tower"
-    shape = {"image_size": record.size, "patch_size": record.patch, "num_attention_heads": heads}
+    shape = {"image_size": model.size, "patch_size": model.patch, "num_attention_heads": heads}
     model = mlcd(folder, kind, **fields, **shape)
     images = pictures()[:2]
     expected = theirs(folder, model, images).pooler_output
@@ -209,4 +209,4 @@ def test_the_released_sizes_equal_transformers(tmp_path, identity):
         encoder = registry.load(f"mlcd/{identity}@{folder}", backend=backend, cache_dir=tmp_path / "cache")
         found = encoder.embed(np.stack([encoder.prepare(image) for image in images]), tokens=True)
         assert cosines(found.vectors, expected).min() > least, backend
-        assert found.tokens.shape == (2, (record.size // record.patch) ** 2, record.dim)
+        assert found.tokens.shape == (2, (model.size // model.patch) ** 2, model.dim)

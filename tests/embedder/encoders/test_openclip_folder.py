@@ -26,7 +26,7 @@ def home(tmp_path_factory):
 
 
 def cosines(a, b):
-    return probe._cosines(np.asarray(a, np.float32), np.asarray(b, np.float32))
+    return probe.cosines(np.asarray(a, np.float32), np.asarray(b, np.float32))
 
 
 @pytest.mark.parametrize("backend", ["torch-fp32", "openvino-fp32"])

@@ -48,7 +48,7 @@ def embed(home, name, backend="torch-fp32", *, tokens=False):
 
 
 def cosines(a, b):
-    return probe._cosines(np.asarray(a, np.float32).reshape(len(a), -1), np.asarray(b, np.float32).reshape(len(b), -1))
+    return probe.cosines(np.asarray(a, np.float32).reshape(len(a), -1), np.asarray(b, np.float32).reshape(len(b), -1))
 
 
 def projected(model, name, vectors):

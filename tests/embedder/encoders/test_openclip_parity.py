@@ -53,7 +53,7 @@ def embed(encoder, images):
 
 
 def cosines(a, b):
-    return probe._cosines(np.asarray(a, np.float32), np.asarray(b, np.float32))
+    return probe.cosines(np.asarray(a, np.float32), np.asarray(b, np.float32))
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -61,14 +61,14 @@ def test_equals_timm(folder, cache_dir, model, backend):
     found = encoder.embed(np.stack([encoder.prepare(image) for image in images]), tokens=True)
     least = 0.9999 if backend.endswith("fp32") else 0.999
     assert found.vectors.shape == vectors.shape == (len(images), encoder.spec.dim)
-    assert probe._cosines(found.vectors, vectors).min() > least
+    assert probe.cosines(found.vectors, vectors).min() > least
     np.testing.assert_allclose(
         np.linalg.norm(found.vectors, axis=1), np.linalg.norm(vectors, axis=1), rtol=2e-2
     )  # raw, not unit
     tokens = patches(network, features)
     assert found.tokens.shape[1:] == encoder.spec.tokens == tokens.shape[1:]
     width = tokens.shape[2]
-    assert np.median(probe._cosines(found.tokens.reshape(-1, width), tokens.reshape(-1, width))) > least
+    assert np.median(probe.cosines(found.tokens.reshape(-1, width), tokens.reshape(-1, width))) > least
 
 
 def test_bf16_on_torch(folder, cache_dir):
@@ -76,7 +76,7 @@ def test_bf16_on_torch(folder, cache_dir):
     encoder = registry.load(f"timm/test_vit@{folder / 'half.pt'}", backend="torch-cpu-bf16", cache_dir=cache_dir)
     vectors, _ = theirs(network, pictures())
     found = encoder.embed(np.stack([encoder.prepare(image) for image in pictures()])).vectors
-    assert probe._cosines(found, vectors).min() > 0.999
+    assert probe.cosines(found, vectors).min() > 0.999
 
 
 def test_pixels_are_those_of_timms_transform(folder):
@@ -172,7 +172,7 @@ def test_squashed_pictures_are_timms(folder, monkeypatch):
     assert encoder.spec.image.crop == "squash"
     vectors, _ = theirs(network, pictures())
     found = encoder.embed(np.stack([encoder.prepare(image) for image in pictures()])).vectors
-    assert probe._cosines(found, vectors).min() > 0.9999
+    assert probe.cosines(found, vectors).min() > 0.9999
 
 
 def test_networks_whose_patches_are_not_known_give_none():

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from embedder import media
 from embedder.errors import BadMedia
 from embedder.media import video
-from embedder.media.video import Clip
+from embedder.media.video import Video
 
 
 def refusal(data, **limits):
@@ -29,7 +29,7 @@ def test_animations(form):
     data = animation(form, 12, [100] * 11 + [400])
     assert media.guess(data) == "image"  # only who stores it can say that it is to be a video
     clip = media.decode(data, "video")
-    assert isinstance(clip, Clip)
+    assert isinstance(clip, Video)
     assert media.modality_of(clip) == "video"
     assert (clip.count, clip.width, clip.height) == (12, 64, 48)
     assert clip.seconds == pytest.approx(1.5)
