@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from embedder.engines.cache import default_folder
+
 if TYPE_CHECKING:
     from embedder.media import Limits
 
@@ -23,10 +25,7 @@ class Settings(BaseSettings):
     heads: Path = Field(Path("heads"), description="Folder of trained heads")
     adapters: Path = Field(Path("adapters"), description="Folder of the adapters of derived encoders")
     clusters: Path = Field(Path("clusters"), description="Folder of clusterings and their reports")
-    cache: Path = Field(
-        Path(os.path.expanduser("~/.cache/headwater")),
-        description="Folder of converted models; safe to delete",
-    )
+    cache: Path = Field(default_factory=default_folder, description="Folder of converted models; safe to delete")
     encoders: Annotated[tuple[str, ...], NoDecode] = Field(
         ("lite0", "melstat"), description="Encoders that the embedding service loads, separated by commas"
     )

@@ -63,7 +63,7 @@ class Condenser:
         return digest_of(f"condenser {FORMAT}", self.arrays)
 
     def spec(self, parent: EncoderSpec) -> EncoderSpec:
-        """Return the spec of the derived encoder. It takes texts if its parent does. ValueError if tokens do not fit."""
+        """Return the spec of the derived encoder. It takes texts if its parent does. ValueError for other tokens."""
         if parent.tokens is None:
             raise ValueError(f"{parent.architecture} gives no tokens to reduce")
         return replace(parent, tokens=self.shape(parent.tokens), parent=parent.fingerprint, adapter=self.digest)

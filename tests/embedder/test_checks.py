@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from helpers import binds, clips
 from helpers.paths import ROOT
 from helpers.towers import mlcd, openclip, timm_tower
 from PIL import Image
@@ -20,14 +21,20 @@ from embedder.encoder import Embedding
 PLUGIN = ROOT / "examples" / "encoder_plugin"
 NAMES = {
     "lite0": "lite0",
+    "lite1": "lite1",
+    "lite2": "lite2",
     "melstat": "melstat",
     "mlcd": "mlcd@{folder}/MLCDVision",
     "mlcd, a CLIP tower": "mlcd@{folder}/CLIPVision",
     "timm, a transformer": "timm/test_vit@{folder}/vit.safetensors",
     "timm, a convolutional network": "timm/test_resnet@{folder}/resnet.pt",
     "openclip": "openclip/suite@{folder}/suite.safetensors",
+    "openclip, a folder": "openclip@{folder}/hub",
+    "imagebind": "imagebind/huge@{folder}/small.pth",
 }
 EXAMPLES = ("colours", "textures")
+WITH_PUBLISHED_WEIGHTS = {"imagebind/huge", "mlcd/"}
+"""Beginnings of names whose weights are downloaded; the same code runs for weights of one's own."""
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +46,9 @@ def folder(tmp_path_factory):
     timm_tower(folder / "vit.safetensors", "test_vit")
     timm_tower(folder / "resnet.pt", "test_resnet")
     openclip(folder, "suite")
+    clips.register(folder)
+    clips.save_folder(clips.make("tiny"), "tiny", folder / "hub", file="open_clip_model.safetensors")
+    binds.save(binds.build(), folder / "small.pth")
     return folder
 
 
@@ -65,7 +75,8 @@ def load(folder, cache_dir, example):
             return DERIVED[family](load("lite0", backend))
         if family in EXAMPLES:
             return example(family).load(family, backend=backend, cache_dir=cache_dir, threads=None)
-        return registry.load(NAMES[family].format(folder=folder), backend=backend, cache_dir=cache_dir)
+        name = NAMES[family].format(folder=folder)
+        return registry.load(name, backend=backend, cache_dir=cache_dir, accept_noncommercial=True)
 
     return load
 
@@ -85,6 +96,12 @@ def condensed(parent):
 
 
 DERIVED = {"adapted": adapted, "condensed": condensed}
+
+
+def test_every_built_in_family_is_checked():
+    for row in registry.FAMILIES.values():
+        for start in {pattern.partition("<")[0] for pattern in row.names}:
+            assert any(name.startswith(start) for name in NAMES.values()) or start in WITH_PUBLISHED_WEIGHTS
 
 
 @pytest.mark.parametrize("family", [*NAMES, *DERIVED, *EXAMPLES])

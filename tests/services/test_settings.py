@@ -3,6 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
+from embedder import registry
+from embedder.encoders import melstat
 from services.cli import output
 from services.settings import Settings
 
@@ -30,3 +32,16 @@ def test_nonsense_is_refused(monkeypatch, name, value):
     monkeypatch.setenv(f"HEADWATER_{name}", value)
     with pytest.raises(ValidationError):
         Settings()
+
+
+@pytest.mark.parametrize("platform", ["linux", "darwin", "win32"])
+def test_every_entry_point_has_one_cache_folder(monkeypatch, tmp_path, platform):
+    """The command line and services by their settings, a Python program by the registry."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("HEADWATER_CACHE", raising=False)
+    monkeypatch.setattr("sys.platform", platform)
+    folders = []
+    monkeypatch.setattr(melstat, "load", lambda name, *, backend, cache_dir, threads: folders.append(cache_dir))
+    registry.load("melstat")
+    assert folders == [Settings().cache]
+    assert folders[0].is_relative_to(tmp_path)

@@ -143,8 +143,8 @@ class Tower(torch.nn.Module):
 class Images(torch.nn.Module):
     """The vision tower for images: (n, 3, 224, 224), normalised → (vectors,).
 
-    An image is a video of two equal frames. The convolution over two frames becomes one over images with the sum of its weights. This halves the work of the
-    stem, and allows channels-last layouts, which exist for two spatial dimensions only.
+    An image is a video of two equal frames. The convolution over two frames becomes one over images with the sum of its
+    weights. This halves the work of the stem, and allows channels-last layouts, which need two spatial dimensions.
     """
 
     def __init__(self, tower: Any) -> None:

@@ -51,7 +51,7 @@ def test_a_folders_own_tokeniser_is_used(home, cache_dir):
     record = json.loads((folder / "open_clip_config.json").read_text())
     record["model_cfg"]["text_cfg"]["hf_tokenizer_name"] = "someone/words"
     (folder / "open_clip_config.json").write_text(json.dumps(record))
-    with pytest.raises(WeightsError, match="a folder needs its files beside the weights"):
+    with pytest.raises(WeightsError, match="In a folder, its files must lie beside the weights"):
         openclip.blueprint(f"@{folder}")
     clips.save_tokeniser(folder)
     encoder = registry.load(f"openclip@{folder}", backend="torch-fp32", cache_dir=cache_dir)
@@ -133,7 +133,7 @@ def test_weights_of_another_model_are_refused(home):
 
 
 def test_a_path_that_is_no_folder_says_so():
-    with pytest.raises(WeightsError, match=r"needs a folder with open_clip_config.json; '/no/such' is none"):
+    with pytest.raises(WeightsError, match=r"needs a folder with open_clip_config.json; '/no/such' is not a folder"):
         openclip.blueprint("@/no/such")
     with pytest.raises(UnknownEncoder):
         openclip.blueprint("nothing@/no/such")

@@ -143,7 +143,7 @@ def test_towers_of_timm(name, tag, dim, pooled, tokens, penultimate):
     if pooled:
         assert shapes(pooled=True) == (pooled, None)
     else:
-        with pytest.raises(ValueError, match=f"{name} cannot give this output: nothing is projected"):
+        with pytest.raises(ValueError, match=f"{name} cannot give this output: it has no projection after pooling"):
             shapes(pooled=True)
     if penultimate:
         assert shapes(penultimate=True) == (dim, tokens)
