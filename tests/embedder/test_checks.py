@@ -1,4 +1,4 @@
-"""One contract, one check-suite: every encoder keeps every promise, and of a broken one it is told which it breaks."""
+"""The check-suite: every encoder passes every check, and a broken encoder fails with the promise that it breaks."""
 
 import importlib
 import subprocess
@@ -39,7 +39,7 @@ WITH_PUBLISHED_WEIGHTS = {"imagebind/huge", "mlcd/"}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Weights on disk for every family that loads them."""
+    """Return a folder with weights for every family that loads them."""
     folder = tmp_path_factory.mktemp("suite")
     for kind in ("MLCDVision", "CLIPVision"):
         mlcd(folder / kind, kind)
@@ -54,7 +54,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def example():
-    """The modules of the worked example; tests/services/test_plugin.py installs it."""
+    """Return an importer of the example's modules; tests/services/test_plugin.py installs the example."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(PLUGIN)
         yield lambda name: importlib.import_module(f"example_encoders.{name}")
@@ -62,7 +62,7 @@ def example():
 
 @pytest.fixture(scope="module")
 def load(folder, cache_dir, example):
-    """family, backend → encoder, once each: a compiled network serves all the checks."""
+    """Return a loader (family, backend) → encoder that makes each encoder once, so networks are compiled once."""
     made = {}
 
     def load(family, backend="openvino-fp32"):
@@ -137,7 +137,7 @@ class Breaks:
 
 
 def embedding(change):
-    """An `embed` that changes what the sound one gives: change(vectors, inputs) → vectors."""
+    """Return an `embed` that changes the vectors of the intact one: change(vectors, inputs) → vectors."""
 
     def make(sound):
         def embed(inputs, *, modality="image", tokens=False):
@@ -155,7 +155,7 @@ def spoilt(vectors, inputs):
 
 
 class Shared:
-    """Gives views of one buffer, as an engine may that does not copy its outputs."""
+    """Returns views of one buffer, like an engine that does not copy its outputs."""
 
     buffer = np.zeros((64, 125), np.float32)
 
@@ -165,7 +165,7 @@ class Shared:
 
 
 def whatever(sound):
-    """Takes any input."""
+    """Return an `embed` that takes any input."""
 
     def embed(inputs, *, modality="image", tokens=False):
         pixels = np.zeros((len(inputs), 64, 64, 3), np.uint8)
@@ -203,8 +203,8 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.filterwarnings("ignore:(divide by zero|invalid value)")
-def test_a_broken_encoder_is_told_which_promise_it_breaks(load, fault):
-    sound = load("colours")  # keeps them all, says the test above
+def test_a_broken_encoder_fails_with_the_promise_that_it_breaks(load, fault):
+    sound = load("colours")  # passes all checks, as the test above shows
     change, said = FAULTS[fault]
     with pytest.raises(AssertionError, match=said):
         checks.check_encoder(Breaks(sound, **change(sound)))

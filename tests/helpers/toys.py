@@ -27,12 +27,12 @@ from store import Label, Store
 
 FINGERPRINT = "a" * 64
 EDGES = (0, 4, 8, 12)
-"""Of three blocks in a toy's columns."""
+"""Edges of three blocks of a toy's columns."""
 
 
 @dataclass(frozen=True)
 class Toy:
-    """Gaussian classes with known parameters: X float32 (n, d), codes (n,), labels (n,) str."""
+    """Draws from Gaussian classes with known parameters: X float32 (n, d), codes (n,), labels (n,) str."""
 
     X: np.ndarray
     codes: np.ndarray
@@ -77,16 +77,16 @@ VARIANTS: dict[str, tuple[str, dict]] = {
     "zeroshot of two": ("zeroshot", {"blend": 0.1, "blocks": (0, 5, 12)}),
     "zeroshot gaussian": ("zeroshot", {"blend": "gaussian", "shrinkage": 0.2}),
 }
-"""Every kind of head, and the ways in which it can be set up that score differently."""
+"""Every kind of head, in each setting that scores differently."""
 
 
 def unit(X):
-    """Rows at norm 1."""
+    """Return the rows scaled to norm 1."""
     return X / np.linalg.norm(X, axis=1, keepdims=True)
 
 
 def toy_directions() -> np.ndarray:
-    """What a perfect text side would give for the default toy's classes, (5, 12)."""
+    """Return the vectors of a perfect text side for the default toy's classes, (5, 12)."""
     toy = make_toy()
     units = unit(toy.X.astype(np.float64))
     return np.stack([units[toy.codes == k].mean(axis=0) for k in range(5)]) - units.mean(axis=0)
@@ -96,7 +96,7 @@ DIRECTIONS = toy_directions()
 
 
 def embed_texts(texts: Sequence[str], dim: int = 12) -> np.ndarray:
-    """A text side for toys: near the direction of the class that a text names, else anywhere; float32 (n, dim)."""
+    """Embed texts for toys, float32 (n, dim): near the direction of the class that a text names, otherwise random."""
     rows = []
     for text in texts:
         row = np.random.default_rng(crc32(text.encode())).normal(size=dim)
@@ -106,32 +106,32 @@ def embed_texts(texts: Sequence[str], dim: int = 12) -> np.ndarray:
 
 
 def text_of(names, prompts=PROMPTS):
-    """Class directions by hand: unit vectors of every filled prompt, averaged, at unit norm again."""
+    """Return class directions by hand: the mean of the unit vectors of all filled prompts, at unit norm."""
     filled = [[prompt.replace("{}", name) for prompt in prompts] for name in names]
     return unit(np.stack([unit(embed_texts(texts).astype(np.float64)).mean(axis=0) for texts in filled]))
 
 
 def text_side(fingerprint: str, texts: Sequence[str]) -> np.ndarray:
-    """The same as training takes it."""
+    """Embed texts in the form that training calls: with the fingerprint of the encoder."""
     return embed_texts(texts)
 
 
 class WithTexts(ZeroShotClassifier):
-    """The estimator with texts at hand, so that it fits by X and y as all others do."""
+    """The zero-shot estimator with its texts set, so that it fits by X and y like all others."""
 
     def fit(self, X, y):
         return super().fit(X, y, text=lambda texts: embed_texts(texts, np.asarray(X).shape[1]))
 
 
 def make(kind: str, **params):
-    """An estimator of a kind that fits by X and y."""
+    """Return an estimator of a kind that fits by X and y."""
     return WithTexts(**params) if kind == "zeroshot" else KINDS[kind].estimator(**params)
 
 
 TOKENS = (2, 6)
-"""As which decoders see a toy's columns."""
+"""Token shape (P, F) in which decoders see a toy's columns."""
 TEXT = np.random.default_rng(0).normal(size=(5, 12)).astype(np.float32)
-"""Of the default toy's classes: the directions of their means."""
+"""Random text vectors for the default toy's classes, (5, 12)."""
 
 _SMALL = {"width": 32, "heads": 4, "hidden": 32, "epochs": 25, "learning_rate": 2e-2}
 LABEL_VARIANTS: dict[str, tuple[type, dict]] = {
@@ -144,7 +144,7 @@ LABEL_VARIANTS: dict[str, tuple[type, dict]] = {
     "decoder": (DecoderClassifier, _SMALL),
     "decoder groups": (DecoderClassifier, {**_SMALL, "queries": "groups"}),
 }
-"""The same of the kinds that give any number of labels, each with its kind first. A toy's rows have one each."""
+"""Settings of the kinds that give any number of labels; the kind comes first. A toy's rows have one label each."""
 
 
 def estimator(variant: str, **more):
@@ -156,12 +156,12 @@ def estimator(variant: str, **more):
 
 
 def shaped(variant: str, X):
-    """X as the estimator takes it."""
+    """Return X in the form that the estimator takes."""
     return X.reshape(-1, *TOKENS) if variant.startswith("decoder") else X
 
 
 def fit(variant: str, X, labels, **more):
-    """An estimator of the variant, fitted."""
+    """Return a fitted estimator of the variant."""
     made = estimator(variant, **more)
     if variant not in LABEL_VARIANTS:
         return made.fit(X, labels)
@@ -175,20 +175,20 @@ def fitted(variant: str, toy: Toy, **more):
 
 
 def detector_of(toy: Toy, edges: tuple[int, ...] | None = None) -> OutlierDetector:
-    """The outlier detector of the toy's own rows."""
+    """Return the outlier detector fitted on the toy's own rows."""
     edges = (0, toy.X.shape[1]) if edges is None else edges
     statistics = GaussianStatistics.of(unit_blocks(toy.X, edges), toy.codes, len(toy.classes))
     return OutlierDetector.fold(statistics, PrecisionPair.of(statistics), edges)
 
 
 def outlier_of(toy: Toy) -> tuple[tuple[float, ...], dict[str, bytes]]:
-    """Outlier quantiles of the toy's own rows for a record, and the detector's file to save beside it."""
+    """Return outlier quantiles of the toy's own rows for a training record, and the detector's file."""
     detector = detector_of(toy)
     return score_quantiles(detector.score(toy.X)), outlier_file(detector)
 
 
 def record_of(head, toy: Toy, **changes) -> TrainingRecord:
-    """A record as training writes it, calibrated on the toy's own rows; without an outlier detector."""
+    """Return a record as training writes it, calibrated on the toy's own rows, without an outlier detector."""
     proba = probabilities(head.scores(toy.X), head.link, head.temperature)
     true = proba[np.arange(len(proba)), toy.codes]
     lac, aps = keep(lac_scores(true)), keep(aps_of_true(proba, toy.codes))
@@ -216,7 +216,7 @@ def ids_of(n: int) -> list[str]:
 
 
 def fill(store: Store, toy: Toy, *, task="toy", encoder="toy", splits=None) -> list[str]:
-    """Stores the toy's vectors and labels; `splits` per row, or None for the hash's choice."""
+    """Store the toy's vectors and labels. `splits` has one per row; None lets the hash choose."""
     ids = ids_of(len(toy.X))
     probe = np.eye(2, toy.X.shape[1], dtype=np.float32)
     store.ensure_features(encoder, spec_of(toy.X.shape[1], weights=encoder), probe).put(ids, toy.X)
@@ -229,7 +229,7 @@ def fill(store: Store, toy: Toy, *, task="toy", encoder="toy", splits=None) -> l
 
 @dataclass(frozen=True)
 class LabelToy:
-    """Rows with any number of labels: X float32 (n, d), Y bool (n, L)."""
+    """A toy whose rows have any number of labels: X float32 (n, d), Y bool (n, L)."""
 
     X: np.ndarray
     Y: np.ndarray
@@ -237,7 +237,7 @@ class LabelToy:
 
 
 def make_label_toy(n=600, dim=12, n_labels=4, seed=0) -> LabelToy:
-    """Each label adds its own direction, whatever the others."""
+    """Draw rows in which each label adds its own direction, independently of the others."""
     rng = np.random.default_rng(seed)
     Y = rng.random((n, n_labels)) < np.linspace(0.15, 0.5, n_labels)
     directions = 3 * np.linalg.qr(rng.normal(size=(dim, n_labels)))[0].T
@@ -246,7 +246,7 @@ def make_label_toy(n=600, dim=12, n_labels=4, seed=0) -> LabelToy:
 
 
 def fill_labels(store: Store, toy: LabelToy, *, task="toy", encoder="toy", splits=None) -> list[str]:
-    """As `fill`, for any number of labels a row."""
+    """Store a toy whose rows have any number of labels, as `fill` does."""
     ids = ids_of(len(toy.X))
     probe = np.eye(2, toy.X.shape[1], dtype=np.float32)
     store.ensure_features(encoder, spec_of(toy.X.shape[1], weights=encoder), probe).put(ids, toy.X)

@@ -1,4 +1,4 @@
-"""Adapters in their folders, and derived encoders: identity, refusals, the same numbers from every side."""
+"""Adapters in their folders, and derived encoders: identity, refusals, equal numbers by every route."""
 
 import json
 import subprocess
@@ -101,7 +101,7 @@ def test_its_identity_is_that_of_arrays_and_parent():
 
 
 def test_an_adapter_of_before_there_were_condensers_is_the_same(tmp_path):
-    """Digest, version and a manifest without "kind" as the first ones were."""
+    """Digest and version are pinned; the manifest has no "kind", like those of the first adapters."""
     few = Adapter({"mean": np.arange(3, dtype=np.float32), "weight": np.eye(2, 3, dtype=np.float32)})
     made = StoredAdapter("lite0", "f" * 64, few)
     assert few.digest == "94cb6e223bc41062da8d1518d5bbb7cd5bd6d045664d58d935c4eb45812fcf5e"
@@ -121,7 +121,7 @@ def damage_arrays(path):
 
 
 def swap_arrays(path):
-    """Sound arrays with a matching digest, but not those that the version stands for."""
+    """Store valid arrays with a matching digest that are not the arrays of this version."""
     other = stored(seed=9).save(path.parent)
     for name in ("adapter.safetensors", "manifest.json"):
         (path / name).write_bytes((other / name).read_bytes())

@@ -1,4 +1,4 @@
-"""Condensers against loops and geometry, in their folders, and in front of a real encoder."""
+"""Condensers: against loops and geometry, in their folders, and after a real encoder."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ PARENT = CONFIGS["lite0"].spec
 
 
 def arrays(size: int = 1, components: int | None = None, width: int = 1280, seed: int = 0) -> dict[str, np.ndarray]:
-    """`components` orthonormal axes."""
+    """Return a condenser with `components` orthonormal axes."""
     made = {"pool": np.array([size], np.float32)}
     if components:
         rng = np.random.default_rng(seed)

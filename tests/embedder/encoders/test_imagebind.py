@@ -55,7 +55,7 @@ def encoder(request, checkpoint, folder):
 
 
 def equal(encoder, ours, theirs):
-    """In direction, and in length as far as a precision of 8 bits goes."""
+    """Compare directions, and lengths as far as 8 bits of precision allow."""
     least = next(least for name, least in BACKENDS.items() if name in encoder.backend.replace("-cpu", ""))
     cosines = probe.cosines(ours, theirs.numpy())
     assert cosines.min() > least
@@ -78,7 +78,7 @@ def test_pictures(encoder, model, tmp_path, monkeypatch):
     wanted = forward(model, "vision", loaders(monkeypatch).load_and_transform_vision_data(paths, "cpu"))
     pictures = [media.decode(path.read_bytes()) for path in paths]
     equal(encoder, embed(encoder, "image", pictures), wanted)
-    assert probe.cosines(wanted.numpy()[:-1], wanted.numpy()[1:]).max() < 0.99  # so that equality says something
+    assert probe.cosines(wanted.numpy()[:-1], wanted.numpy()[1:]).max() < 0.99  # otherwise equality would show nothing
     assert np.allclose(wanted.norm(dim=1), 1)
 
 
@@ -93,7 +93,7 @@ def test_texts(encoder, model, monkeypatch):
     ("rate", "seconds", "starts"), [(16_000, 7.3, (0, 42_399, 84_799)), (44_100, 3.0, (0, 8_000, 16_000))]
 )
 def test_sounds(encoder, model, monkeypatch, rate, seconds, starts):
-    """Clips begin at whole samples at or before 0, a half and all of what is left: 5.3 as a float is less than 5.3."""
+    """Clips begin at the sample at or before 0, a half and all of the remaining time: the float 5.3 is below 5.3."""
     samples = np.random.default_rng(3).normal(size=int(rate * seconds)) * np.linspace(0.01, 0.3, int(rate * seconds))
     out = io.BytesIO()
     soundfile.write(out, samples, rate, format="WAV", subtype="FLOAT")
@@ -104,7 +104,7 @@ def test_sounds(encoder, model, monkeypatch, rate, seconds, starts):
     np.testing.assert_allclose(found, (spectra + 4.268) / 9.138, atol=2e-3)
     wanted = forward(model, "audio", ((spectra + 4.268) / 9.138)[None])
     equal(encoder, encoder.embed(found[None], modality="audio").vectors, wanted)
-    assert 19 < wanted.norm() <= 20.001  # the authors' scale; clips that differ make a mean that is shorter
+    assert 19 < wanted.norm() <= 20.001  # the authors' scale; the mean of different clips is shorter
 
 
 @pytest.mark.parametrize("size", [{"width": 333, "height": 250}, {"width": 240, "height": 300}])
@@ -205,7 +205,7 @@ def test_other_checkpoints_are_refused(model, folder):
 
 @pytest.mark.slow
 def test_full_size(folder):
-    """All towers of imagebind_huge, random, each against its part of ``forward``. 5 GB on disk, about 12 in memory."""
+    """Compare all towers of imagebind_huge, random, with their part of ``forward``: 5 GB on disk, 12 GB in memory."""
     torch.manual_seed(1)
     full = torch.no_grad()(imagebind.library("models.imagebind_model").imagebind_huge)().eval()
     path = folder / "huge.pth"

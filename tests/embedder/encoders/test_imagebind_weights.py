@@ -1,4 +1,4 @@
-"""ImageBind's licence and published weights: accepted or refused, found, fetched or told how."""
+"""ImageBind's licence and published weights: accepted or refused; cached, downloaded or missing."""
 
 import hashlib
 import logging
@@ -40,7 +40,7 @@ def test_weights_that_are_missing_offline(tmp_path):
 
 
 def publish(monkeypatch, tmp_path, model):
-    """An address whose file is that of a small model."""
+    """Publish a small model at a local address."""
     path = save(model, tmp_path / "published.pth")
     monkeypatch.setattr(imagebind, "URL", path.as_uri())
     monkeypatch.setattr(imagebind, "SIZE", path.stat().st_size)

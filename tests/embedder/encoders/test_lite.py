@@ -35,7 +35,7 @@ def pixels(encoder):
 
 @pytest.fixture(scope="module")
 def network(model):
-    """timm's network with its classifier."""
+    """Return timm's network with its classifier."""
     network = timm.create_model(model.model, pretrained=False)
     network.load_state_dict(images.state(model))
     return network.eval()
@@ -48,7 +48,7 @@ def test_equals_timm_with_its_own_preprocessing(encoder, pixels, network):
         features = network.forward_features(torch.stack([prepare(image) for image in probe.images()]))
         theirs = network.forward_head(features, pre_logits=True)
     found = encoder.embed(pixels, tokens=True)
-    assert probe.cosines(found.vectors, theirs.numpy()).min() > 0.9999  # a few pixels round the other way
+    assert probe.cosines(found.vectors, theirs.numpy()).min() > 0.9999  # a few pixels round to the other value
     with torch.inference_mode():
         exact = network.forward_features(torch.from_numpy(pixels).permute(0, 3, 1, 2) / 127.5 - 1)
     np.testing.assert_allclose(found.vectors, exact.mean((2, 3)), atol=1e-4)
@@ -64,7 +64,7 @@ def test_sizes_are_timms(model, network):
 
 
 def test_the_renamed_weights_really_classify(network):
-    """A tensor in a wrong place would pass the shapes; scikit-learn's photo of a temple would then be no palace."""
+    """Shapes would accept two swapped tensors, but then scikit-learn's photo of a temple would not be a palace."""
     config = timm.data.resolve_model_data_config(network)
     assert (config["mean"], config["std"]) == ((0.5,) * 3, (0.5,) * 3)
     china = Image.fromarray(load_sample_images().images[0])

@@ -1,4 +1,4 @@
-"""mlcd/<id>: the hub's cache as `hf download` leaves it, and what is said when a weight is missing."""
+"""mlcd/<id>: the hub's cache as `hf download` leaves it, and the error if weights are missing."""
 
 import socket
 
@@ -19,7 +19,7 @@ def test_unknown_names(name):
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """An empty cache of the hub, and no network: asking for it is an error of the test."""
+    """Return an empty cache of the hub. Any access to the network fails the test."""
 
     def refuse(*_, **__):
         raise AssertionError("network")
@@ -38,7 +38,7 @@ def test_missing_weights_tell_the_command(hub, identity):
 
 
 def test_the_hubs_cache_is_used_without_network(hub, monkeypatch):
-    """The layout that `hf download` leaves; half of it, as other programs may leave, is told to be missing."""
+    """The layout that `hf download` leaves is used. Half of it, as other programs may leave, counts as missing."""
     monkeypatch.setitem(CONFIGS, "tiny", ModelConfig("someone/tiny", 56, 14, 64))
     commit = "0" * 40
     snapshot = hub / "models--someone--tiny" / "snapshots" / commit

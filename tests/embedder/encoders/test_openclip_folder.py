@@ -70,11 +70,11 @@ def test_identity_of_a_folder(home):
     there = clips.save_folder(model, "tiny-quickgelu", home / "there", file="open_clip_pytorch_model.bin")
     file = clips.save(model, home / "tiny.pt")
     alone = openclip.blueprint(f"@{here}").spec
-    assert alone == openclip.blueprint(f"@{there}").spec  # wherever it lies
+    assert alone == openclip.blueprint(f"@{there}").spec  # in any place
     named = openclip.blueprint(f"tiny@{here}").spec
     assert named == openclip.blueprint(f"tiny-quickgelu@{file}").spec  # the folder says which activation
     assert named.fingerprint != alone.fingerprint
-    # Written out by hand: it is in the name of tables on disk, so it has to be the same for ever.
+    # Pinned: names of tables on disk contain it, so it must never change.
     record = (
         '{"embed_dim":24,"text_cfg":{"context_length":12,"heads":2,"layers":2,"vocab_size":49408,"width":32},'
         '"vision_cfg":{"head_width":16,"image_size":64,"layers":3,"patch_size":16,"width":64}}'

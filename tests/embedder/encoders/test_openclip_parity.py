@@ -27,7 +27,7 @@ def home(tmp_path_factory):
 
 @cache
 def blueprint(home, name, form):
-    """Of a model of that name, saved in that form and read back."""
+    """Return the blueprint of a model that was saved in a format and read back."""
     model, path = clips.make(name), home / f"{name} {form}"
     if form == "folder":
         clips.save_folder(model, name, path, file="open_clip_model.safetensors")

@@ -1,4 +1,4 @@
-"""The text side of lite0, lite1 and lite2: remade, against other implementations, and useful."""
+"""The text side of lite0, lite1 and lite2: made again, compared with other implementations, and useful."""
 
 import hashlib
 
@@ -81,7 +81,7 @@ def test_class_texts_weigh_one():
 
 @pytest.mark.parametrize("name", sorted(CONFIGS))
 def test_texts_lie_by_their_own_class(name, cache_dir):
-    """Against the image network's own classifier, among all 1000 classes, by everyday names."""
+    """Texts with everyday names are nearest to their own class among all 1000 of the image network's classifier."""
     encoder = registry.load(name, backend="torch-fp32", cache_dir=cache_dir)
     names = {"goldfish": 1, "zebra": 340, "volcano": 980, "school bus": 779, "banana": 954, "grand piano": 579}
     rows = make_text_map.targets(name)

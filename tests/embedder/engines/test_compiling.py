@@ -64,7 +64,7 @@ def test_a_compiler_that_works_is_used(tmp_path):
 
 @pytest.fixture
 def programs(tmp_path, monkeypatch):
-    """A folder that is all of PATH; no CC."""
+    """Return the only folder in PATH, empty, with CC not set."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
@@ -94,7 +94,7 @@ def test_cc_names_the_compiler(programs, monkeypatch):
 
 
 def test_cuda_without_a_compiler_is_eager(programs, caplog):
-    """Making an engine touches no device, so this runs without one."""
+    """Making an engine uses no device, so this test needs none."""
     torch_engine._log_eager.cache_clear()
     for _ in range(2):
         assert TorchEngine("cuda", "fp16").name == "torch-cuda-fp16"

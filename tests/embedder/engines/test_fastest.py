@@ -44,7 +44,7 @@ def test_every_device_ends_in_fp32():
 
 @pytest.fixture(scope="module")
 def blueprints(tmp_path_factory):
-    """lite0, whose vectors bf16 spoils, and a small random CLIP."""
+    """Return blueprints of lite0, whose vectors bf16 spoils, and of a small random CLIP."""
     folder = tmp_path_factory.mktemp("fastest")
     clips.register(folder)
     path = clips.save(clips.make("tiny"), folder / "tiny.safetensors")
@@ -52,7 +52,7 @@ def blueprints(tmp_path_factory):
 
 
 def chosen(blueprint, cache, made):
-    """The encoder on the engine that is chosen; `made` lists the precisions of all engines that were made for it."""
+    """Return the encoder on the chosen engine. The precisions of all engines that are made are appended to `made`."""
 
     def make(precision):
         made.append(precision)
@@ -64,7 +64,7 @@ def chosen(blueprint, cache, made):
 
 @pytest.mark.parametrize("name", ["lite0", "clip"])
 def test_the_choice_is_the_fastest_precision_that_the_probe_accepts(blueprints, name, cache_dir, tmp_path):
-    """Against the probe of every precision, each on an engine of its own."""
+    """The choice is compared with the probe of every precision, each on an engine of its own."""
     blueprint, cache = blueprints[name], Cache(tmp_path)
     reference = GraphEncoder(name, blueprint, TorchEngine("cpu", "fp32"), cache).reference_probe()
     passes = {}

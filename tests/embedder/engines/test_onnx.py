@@ -1,4 +1,4 @@
-"""ONNX files: other runtimes give our vectors from them, for any number of rows; what cannot be written says so."""
+"""ONNX files: another runtime gives our vectors, for any number of rows; errors for encoders without a network."""
 
 import json
 import os
@@ -54,7 +54,7 @@ def lite0(cache_dir):
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory, cache_dir):
-    """lite0, by the command."""
+    """Export lite0 with the command."""
     folder = tmp_path_factory.mktemp("export") / "new" / "lite0"
     command = [sys.executable, "-m", "services.cli", "export-encoder", "lite0", str(folder), "--json"]
     done = subprocess.run(command, env=os.environ | {"HEADWATER_CACHE": str(cache_dir)}, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""Sounds in every format that is read, against what was written; broken ones, each with its reason."""
+"""Sounds in every supported format, compared with the written samples; broken sounds, each with its reason."""
 
 import io
 import struct

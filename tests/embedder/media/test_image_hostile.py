@@ -1,4 +1,4 @@
-"""Bytes from strangers: the right picture or BadImage with a helpful sentence, nothing else, ever."""
+"""Untrusted bytes: the right image or BadImage with a helpful sentence, never anything else."""
 
 import io
 import struct
@@ -90,11 +90,11 @@ def test_cut_off_anywhere_is_refused_or_still_whole(name: str) -> None:
 def test_damaged_files_give_a_picture_or_a_refusal(name: str, changes: list[tuple[float, bytes]], cut: float) -> None:
     data = bytearray(FILES[name])
     for place, new in changes:
-        # Squared, so that headers, where the interesting lies are, get most of the changes.
+        # Squared, so that most changes hit headers, where false values do most harm.
         at = int(place**2 * len(data))
         data[at : at + len(new)] = new
     for read in (decode, inspect):
-        with suppress(BadImage):  # most damage is refused, some is harmless
+        with suppress(BadImage):  # most damage is refused, some does no harm
             read(bytes(data[: int(cut * len(data)) + 1]))
 
 
@@ -167,7 +167,7 @@ def test_long_texts_in_a_png_do_not_matter() -> None:
 def test_wrong_check_sums_in_a_png() -> None:
     text = bytearray(png(2, 1, 8, 0, b"\0\x10\x20", chunk(b"tEXt", b"key\0value")))
     text[text.index(b"value")] ^= 1
-    assert decode(bytes(text)).image.size == (2, 1)  # not part of the picture
+    assert decode(bytes(text)).image.size == (2, 1)  # not part of the image
     pixels = bytearray(FILES["png-grey"])
     pixels[len(pixels) // 2] ^= 1
     with pytest.raises(BadImage, match="wrong check sum in its IDAT chunk; send it again") as caught:

@@ -1,4 +1,4 @@
-"""One door for files of any modality: what the bytes say, what has to be said, arrays, and what is refused."""
+"""Files of any modality: guessed by their bytes, or read as the modality that is named; arrays; refusals."""
 
 import io
 import pickle
