@@ -104,7 +104,11 @@ def test_every_built_in_family_is_checked():
             assert any(name.startswith(start) for name in NAMES.values()) or start in WITH_PUBLISHED_WEIGHTS
 
 
-@pytest.mark.parametrize("family", [*NAMES, *DERIVED, *EXAMPLES])
+FAMILIES = [name for name in (*NAMES, *DERIVED, *EXAMPLES) if name not in ("lite1", "lite2")]
+LIKE_LITE0 = [pytest.param(name, marks=pytest.mark.slow) for name in ("lite1", "lite2")]  # the same code, other numbers
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, *LIKE_LITE0])
 @pytest.mark.parametrize("check", checks.CHECKS, ids=lambda check: check.__name__)
 def test_every_encoder_keeps_every_promise(load, family, check):
     check(load(family))
