@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from benchmarks import standin
 from benchmarks.measure import machine, verdict
 from embedder import registry
-from embedder.encoders import lite
+from embedder.encoders.lite import network
+from embedder.encoders.lite.configs import CONFIGS
 from embedder.spec import ImagePreprocessing
 from services.settings import Settings
 
@@ -33,9 +34,9 @@ LEAST_RATIO = {"lite0": 7.0, standin.NAME: 2.3}
 
 def eager(name: str) -> Callable[[Pixels], object]:
     """The library's own module, unchanged: fp32, default memory layout, normalisation included."""
-    if name in lite.RECORDS:
-        record = lite.RECORDS[name]
-        return _runner(lite.build(record, tokens=False), record.image)
+    if name in CONFIGS:
+        config = CONFIGS[name]
+        return _runner(network.build(config, tokens=False), config.image)
     from embedder.encoders import openclip
 
     plan = openclip.blueprint(name.partition("/")[2])

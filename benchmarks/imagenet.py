@@ -22,7 +22,8 @@ from timm.data import ImageNetInfo
 
 from embedder import registry
 from embedder.encoder import Encoder
-from embedder.encoders import lite
+from embedder.encoders.lite import network
+from embedder.encoders.lite.configs import CONFIGS
 from embedder.errors import BadMedia
 from embedder.media import decode
 from services.settings import Settings
@@ -79,7 +80,7 @@ class Ranks:
 def classify(encoder: Encoder, items: Iterable[Item]) -> Ranks:
     """Apply the classifier in the encoder's checkpoint to its vectors. Memory: one batch."""
     known, unread = names(), []
-    state = lite.state(lite.RECORDS[encoder.name])
+    state = network.state(CONFIGS[encoder.name])
     weight, bias = state["classifier.weight"].numpy(), state["classifier.bias"].numpy()
 
     def prepared(item: Item) -> NDArray[np.uint8] | str:
@@ -108,19 +109,19 @@ def classify(encoder: Encoder, items: Iterable[Item]) -> Ranks:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sources", type=Path, nargs="+", metavar="PARQUET")
-    parser.add_argument("--encoder", nargs="+", default=["lite0"], choices=sorted(lite.RECORDS))
+    parser.add_argument("--encoder", nargs="+", default=["lite0"], choices=sorted(CONFIGS))
     parser.add_argument("--backend", nargs="+", default=["auto"])
     parser.add_argument("--resize", type=int, help="short side in pixels; default: the encoder's own")
     options = parser.parse_args()
     for name in options.encoder:
         if options.resize:
-            lite.RECORDS[name] = replace(lite.RECORDS[name], resize=options.resize)
+            CONFIGS[name] = replace(CONFIGS[name], resize=options.resize)
         for backend in options.backend:
             encoder = registry.load(name, backend=backend, cache_dir=Settings().cache)
             found = classify(encoder, read_sources(options.sources))
             if not len(found.ranks):
                 raise SystemExit(f"none of {len(found.unread)} images could be read: {'; '.join(found.unread[:3])}")
-            shown = f"{name} on {encoder.backend}, short side {lite.RECORDS[name].resize}"
+            shown = f"{name} on {encoder.backend}, short side {CONFIGS[name].resize}"
             print(f"{shown}: {found.top(1)}, {found.top(5)}, {len(found.ranks):,} images")
             if found.unread:
                 print(f"{len(found.unread):,} images could not be read and are left out, e.g. {found.unread[0]}")

@@ -17,6 +17,7 @@ from benchmarks.measure import machine
 from embedder import probe, registry
 from embedder.encoder import Encoder
 from embedder.encoders import lite
+from embedder.encoders.lite.configs import CONFIGS
 from embedder.engines.cache import Cache
 from embedder.engines.graph_encoder import GraphEncoder
 from embedder.engines.openvino_engine import OpenVINOEngine
@@ -30,7 +31,7 @@ PHOTOS = 50
 def cropped(data: Path) -> None:
     """Print the test accuracy of a Gaussian head with the whole short side, and with timm's crop of an eighth."""
     for resize in (224, 256):
-        lite.RECORDS["lite0"] = replace(lite.RECORDS["lite0"], resize=resize)
+        CONFIGS["lite0"] = replace(CONFIGS["lite0"], resize=resize)
         found = accuracies(registry.load("lite0", cache_dir=Settings().cache), data)
         print(f"short side {resize}: " + ", ".join(f"{task} {found[task].accuracy:.3f}" for task in LEAST))
 
@@ -41,10 +42,10 @@ def precisions(encoder: str) -> Iterator[tuple[str, Encoder]]:
     plan = lite.blueprint(encoder)
     assert plan.image.bf16 is not None
     everything = replace(plan.image, bf16=None)
-    precise = plan.image.bf16.precise
+    keep_fp32 = plan.image.bf16.keep_fp32
     graphs = {
         "everything in bf16": everything,
-        "first convolutions in fp32": replace(everything, key=f"{everything.key} {precise}", precise=precise),
+        "first convolutions in fp32": replace(everything, key=f"{everything.key} {keep_fp32}", keep_fp32=keep_fp32),
         "and biases corrected": plan.image,
     }
     for name, graph in graphs.items():
@@ -85,7 +86,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     data = parser.parse_args().data
     print(machine())
-    for name in lite.RECORDS:
+    for name in CONFIGS:
         rounded(name, photos(data))
     cropped(data)
 

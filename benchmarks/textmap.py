@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from embedder import registry
-from embedder.encoders import lite
-from embedder.encoders.lite import textmap
+from embedder.encoders.lite import make_text_map
+from embedder.encoders.lite.configs import CONFIGS
 from embedder.media.image import decode
 
 PROMPTS = ("{}", "a photo of a {}.")
@@ -24,14 +24,14 @@ def unit(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
 
 
-def held_out(e: textmap.Examples, targets: NDArray[np.float64], strength: float) -> tuple[float, float]:
+def held_out(e: make_text_map.Examples, targets: NDArray[np.float64], strength: float) -> tuple[float, float]:
     """Top-1 and top-5 accuracy over five folds."""
     order = np.random.RandomState(0).permutation(len(targets))
     first = np.searchsorted(e.classes, np.arange(len(targets)))  # the name is the first text of a class
     ranks = []
     for fold in (order[i::5] for i in range(5)):
         seen = ~np.isin(e.classes, fold)
-        matrix, centre = textmap.ridge(e.vectors[seen], targets[e.classes[seen]], e.weights[seen], strength)
+        matrix, centre = make_text_map.ridge(e.vectors[seen], targets[e.classes[seen]], e.weights[seen], strength)
         scores = targets[fold] @ unit((e.vectors[first[fold]] - centre) @ matrix).T
         ranks.append((scores > np.diag(scores)[:, None]).sum(1))
     found = np.concatenate(ranks)
@@ -57,9 +57,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path)
     data = parser.parse_args().data
-    e = textmap.examples()
-    for name in lite.RECORDS:
-        targets = textmap.targets(name)
+    e = make_text_map.examples()
+    for name in CONFIGS:
+        targets = make_text_map.targets(name)
         for strength in (0.1, 0.3, 1.0, 3.0, 10.0):
             top1, top5 = held_out(e, targets, strength)
             print(f"{name}, ridge {strength:4.1f}: 200 unseen ImageNet classes, top-1 {top1:.3f}, top-5 {top5:.3f}")

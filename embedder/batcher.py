@@ -1,4 +1,4 @@
-"""Batching without a timer: a free worker takes what is there, a busy one lets a full batch gather."""
+"""Batching without a timer: a free worker takes the items that wait, and while it is busy a full batch gathers."""
 
 import asyncio
 import time
@@ -13,14 +13,14 @@ from embedder.errors import BatcherStopped, QueueFull
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# Weight of the newest batch in the running mean of seconds an item: about the last ten batches count.
+# Weight of the newest batch in the running mean of seconds per item: about the last ten batches count.
 _NEWEST = 0.2
-# Said in `retry_after` until a first batch has been timed.
+# Value of `retry_after` until a first batch has been timed.
 _UNTIMED_SECONDS = 1.0
 
 
 class _Submission(Generic[Result]):
-    """One call of `submit`: a slot for each of its results, and the future that its caller awaits."""
+    """One call of `submit`: its results so far, and the future that its caller awaits."""
 
     def __init__(self, size: int) -> None:
         self.future: asyncio.Future[list[Result]] = asyncio.get_running_loop().create_future()
@@ -29,7 +29,7 @@ class _Submission(Generic[Result]):
 
     @property
     def gone(self) -> bool:
-        """Nobody waits any more: the caller was cancelled, or another part of the submission failed."""
+        """True if nobody waits any more: the caller was cancelled, or another part of the submission failed."""
         return self.future.done()
 
     def deliver(self, position: int, result: Result) -> None:
@@ -40,7 +40,7 @@ class _Submission(Generic[Result]):
     def fail(self, error: Exception) -> None:
         if not self.gone:
             self.future.set_exception(error)
-            # Marks it as seen: a caller that is cancelled before it wakes up would leave a log line else.
+            # Reading the error marks it as seen. Otherwise a caller cancelled before it wakes would leave a log line.
             self.future.exception()
 
 
@@ -55,19 +55,18 @@ class _Entry(Generic[Item, Result]):
 class Batcher(Generic[Item, Result]):
     """Gathers the items of concurrent callers into batches for one model that is not thread-safe.
 
-    One worker runs `run` on one thread of its own. While it is busy, items queue; when it is free it takes
-    what is there at once, first come first served, up to `max_batch`. So an idle model answers a lone item
-    with no added wait, and a busy one works on full batches; no timer has to be tuned. (The scheme of
-    text-embeddings-inference.)
+    One worker runs `run` on a thread of its own. While the worker is busy, items queue. When it is free, it takes the
+    waiting items at once, first come first served, up to `max_batch`. So an idle model answers a single item without
+    added wait, a busy one works on full batches, and no timer has to be tuned. (text-embeddings-inference does so too.)
 
     Args:
         run: takes 1 to `max_batch` items and returns one result each, in order.
         max_batch: most items in one call of `run`.
-        max_queue: most items that wait, the batch under way not counted.
-        observe: told ("queue", seconds) for each item when its batch is formed and ("encode", seconds) for
+        max_queue: most items that wait, not counting the batch that runs.
+        observe: called with ("queue", seconds) for each item when its batch is formed, and with ("encode", seconds) for
             each batch.
 
-    All its methods belong to one event loop.
+    All methods must be called in one event loop.
     """
 
     def __init__(
@@ -93,35 +92,37 @@ class Batcher(Generic[Item, Result]):
 
     @property
     def depth(self) -> int:
-        """Items that wait for a batch."""
+        """Number of items that wait for a batch."""
         return len(self._queue)
 
     async def start(self) -> None:
-        """Start the worker and its thread. Raises RuntimeError when it runs already."""
+        """Start the worker and its thread. Raises RuntimeError if the worker already runs."""
         if self._worker is not None and not self._worker.done():
-            raise RuntimeError("the batcher is running already; call stop() first")
+            raise RuntimeError("the batcher already runs; call stop() first")
         self._stopping = False
         thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batcher")
         self._worker = asyncio.create_task(self._work(thread), name="batcher")
-        # A callback, not a `finally` in the task: it runs whatever ends the task, even before its first step.
+        # A callback, not a `finally` in the task: it runs even if the task ends before its first step.
         self._worker.add_done_callback(lambda _: self._leave_nobody_waiting(thread))
 
     async def stop(self) -> None:
-        """Fail what is queued with BatcherStopped at once; return when the batch under way is answered."""
+        """Fail all queued items with BatcherStopped at once. Return when the batch that runs is answered."""
         self._stopping = True
         self._fail_all(self._queue)
         if self._worker is not None:
             self._arrived.set()
-            await asyncio.wait({self._worker})  # unlike a plain await, does not cancel it when we are cancelled
+            await asyncio.wait(
+                {self._worker}
+            )  # unlike a plain await, this does not cancel the worker when we are cancelled
 
     async def submit(self, items: Sequence[Item]) -> list[Result]:
-        """The results of `items`, in their order. All or nothing; cancel it to give the items up.
+        """Return the results of `items`, in order: all or none. Cancel the call to give the items up.
 
         Raises:
-            QueueFull: at once, when they do not all fit in the queue now.
-            ValueError: when they never will, being more than `max_queue`.
-            BatcherStopped: when the worker does not run, or stops before the items had their turn.
-            Exception: whatever `run` raised for a batch with one of the items in it.
+            QueueFull: the queue has no room for all items now. Raised at once.
+            ValueError: the items are more than `max_queue`, so they will never fit.
+            BatcherStopped: the worker does not run, or stopped before these items had their turn.
+            Exception: whatever `run` raised for a batch with one of these items.
         """
         if self._stopping or self._worker is None or self._worker.done():
             raise BatcherStopped("the batcher is not running; submit between start() and stop()")
@@ -193,14 +194,16 @@ class Batcher(Generic[Item, Result]):
             entry.submission.deliver(entry.position, result)
 
     def _checked_run(self, items: list[Item]) -> list[Result]:
-        """`run`, on the worker's thread: one result an item, or an exception that a future can carry."""
+        """Call `run` on the worker's thread. Return one result per item, or raise an exception a future can carry."""
         try:
             results = list(self._run(items))
         except BaseException as error:
             if isinstance(error, Exception) and not isinstance(error, (StopIteration, CancelledError)):
                 raise
-            # SystemExit would end the event loop, StopIteration and CancelledError would be lost on the way.
-            raise RuntimeError(f"the model raised {error!r}, which means something else here") from error
+            # SystemExit would end the event loop; StopIteration and CancelledError would be lost in the future.
+            raise RuntimeError(
+                f"the model raised {error!r}, which asyncio would misread; the encoder is at fault"
+            ) from error
         if len(results) != len(items):
             raise RuntimeError(f"{len(results)} results for a batch of {len(items)}: the encoder is at fault")
         return results
@@ -215,4 +218,6 @@ class Batcher(Generic[Item, Result]):
     @staticmethod
     def _fail_all(entries: Iterable[_Entry[Item, Result]]) -> None:
         for entry in entries:
-            entry.submission.fail(BatcherStopped("the batcher stopped before this was answered; send it again"))
+            entry.submission.fail(
+                BatcherStopped("the batcher stopped before this submission was answered; send it again")
+            )

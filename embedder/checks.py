@@ -1,7 +1,7 @@
-"""What every encoder promises, as checks that anyone can run on theirs: `check_encoder`. No torch is imported here.
+"""The promises of `embedder.encoder.Encoder` as checks that anyone can run on an encoder: `check_encoder`.
 
-The pictures, sounds and texts are those of `embedder.probe`; an encoder is checked on every modality that its spec
-has. To check one more promise, write one more function and name it in `CHECKS`.
+The assets and texts are those of `embedder.probe`. An encoder is checked on every modality of its spec. To check one
+more promise, write one more function and add it to `CHECKS`. This module imports no torch.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,30 +20,30 @@ from embedder.media import Media
 from embedder.spec import MODALITIES, EncoderSpec, Modality
 
 ROWS = 41
-"""Of a long batch: engines cut it into passes of 32, 8 and 1, or what they will."""
+"""Rows of a long batch, which engines cut into several passes, e.g. of 32, 8 and 1."""
 
 
 def check_encoder(encoder: Encoder) -> None:
-    """Runs every one of `CHECKS`; takes about a second for a small network.
+    """Run all `CHECKS`. This takes about a second for a small network.
 
-    Raises AssertionError, with a sentence, for the first promise of `embedder.encoder.Encoder` that is not kept.
+    Raises AssertionError, with a sentence, for the first promise of `embedder.encoder.Encoder` that is broken.
     """
     for check in CHECKS:
         check(encoder)
 
 
 def check_spec(encoder: Encoder) -> None:
-    """It has a name, an engine and a spec that survives its own JSON, and takes something."""
+    """The encoder has a name, a backend and a spec that survives its own JSON, and it takes assets or texts."""
     spec = encoder.spec
-    _require(bool(encoder.name and encoder.backend), "name and backend are words")
+    _require(bool(encoder.name and encoder.backend), "name and backend are not empty")
     _require(isinstance(spec, EncoderSpec), f"spec is an EncoderSpec, not {type(spec).__name__}")
     _require(EncoderSpec.from_json(spec.canonical_json()) == spec, "spec.from_json(spec.canonical_json()) is the spec")
     _require(spec.dim > 0, f"spec.dim is a number of columns, not {spec.dim}")
-    _require(bool(spec.modalities) or spec.text is not None, "spec tells a modality or text that the encoder takes")
+    _require(bool(spec.modalities) or spec.text is not None, "spec has a modality or text")
 
 
 def check_preparing(encoder: Encoder) -> None:
-    """Assets of one modality become inputs of one shape, the same each time; the asset stays as it was."""
+    """Assets of one modality become inputs of one shape, equal each time. Preparing does not change the asset."""
     for modality, samples in _samples(encoder):
         before = [_content(media) for media in samples]
         first, second = ([encoder.prepare(media) for media in samples] for _ in range(2))
@@ -57,17 +57,18 @@ def check_preparing(encoder: Encoder) -> None:
 
 
 def check_vectors(encoder: Encoder) -> None:
-    """(n, d) finite float32, n from 0 up, different for different assets; tokens only when asked for."""
+    """Vectors are finite float32 (n, d) for n ≥ 0, and differ between assets. Tokens come only if asked for."""
     for modality, inputs in _inputs(encoder):
         for rows in (0, 1, len(inputs)):
             found = encoder.embed(inputs[:rows], modality=modality)
             _require_vectors(encoder, found.vectors, rows, modality)
             _require(found.tokens is None, "embed gives no tokens unless asked for them")
-        _require(np.ptp(found.vectors, axis=0).any(), f"different assets ({modality}) have different vectors")
+        differ = len(inputs) < 2 or bool(np.ptp(found.vectors, axis=0).any())  # the probe has only one video
+        _require(differ, f"different assets ({modality}) have different vectors")
 
 
 def check_inputs_are_kept(encoder: Encoder) -> None:
-    """Inputs stay as they were."""
+    """Embedding does not change its inputs."""
     for modality, inputs in _inputs(encoder):
         before = inputs.copy()
         encoder.embed(inputs, modality=modality)
@@ -75,7 +76,7 @@ def check_inputs_are_kept(encoder: Encoder) -> None:
 
 
 def check_repeats(encoder: Encoder) -> None:
-    """The same inputs give the same vectors, and no later call changes what an earlier one gave."""
+    """Equal inputs give equal vectors, and no later call changes the result of an earlier one."""
     for modality, inputs in _inputs(encoder):
         first = encoder.embed(inputs, modality=modality).vectors
         kept = first.copy()
@@ -86,7 +87,7 @@ def check_repeats(encoder: Encoder) -> None:
 
 
 def check_batches(encoder: Encoder) -> None:
-    """An asset has the same vector alone, among others, in any order and in any view of an array."""
+    """The vector of an asset does not depend on the other assets, their order or the array's strides."""
     for modality, inputs in _inputs(encoder):
         order = np.random.default_rng(0).integers(0, len(inputs), ROWS)
         alone = np.concatenate([encoder.embed(one[None], modality=modality).vectors for one in inputs])
@@ -98,7 +99,7 @@ def check_batches(encoder: Encoder) -> None:
 
 
 def check_wrong_inputs(encoder: Encoder) -> None:
-    """Another dtype, another shape, no batch axis: ValueError."""
+    """Inputs of another dtype, of another shape or without a batch axis are refused with ValueError."""
     for modality, inputs in _inputs(encoder):
         dtype = np.float64 if inputs.dtype == np.float32 else np.float32
         wrong = [inputs.astype(dtype), inputs[0], inputs[..., :-1], inputs[:, None]]
@@ -108,7 +109,7 @@ def check_wrong_inputs(encoder: Encoder) -> None:
 
 
 def check_other_modalities(encoder: Encoder) -> None:
-    """What the spec does not have is refused with ValueError (BadMedia), prepared or not."""
+    """Modalities that the spec lacks are refused with ValueError (BadMedia), by `prepare` and by `embed`."""
     for modality in (each for each in MODALITIES if each not in encoder.spec.modalities):
         what = f"refuses {modality}, which its spec does not have, with BadMedia"
         nothing = np.zeros((0, 1), np.float32)
@@ -118,7 +119,7 @@ def check_other_modalities(encoder: Encoder) -> None:
 
 
 def check_tokens(encoder: Encoder) -> None:
-    """(n, P, F) finite float16 as spec.tokens says, beside the same vectors; ValueError where it says None."""
+    """Tokens are finite float16 (n, P, F) as spec.tokens says, beside the same vectors. ValueError if it is None."""
     for modality, inputs in _inputs(encoder):
         if modality != "image" or encoder.spec.tokens is None:
             what = f"embed refuses tokens of {modality} with ValueError: spec.tokens is {encoder.spec.tokens}"
@@ -136,7 +137,7 @@ def check_tokens(encoder: Encoder) -> None:
 
 
 def check_texts(encoder: Encoder) -> None:
-    """Texts have vectors of the same width, alone as among others; ValueError where spec.text is None."""
+    """Texts have vectors (n, d) that do not depend on the other texts. ValueError if spec.text is None."""
     if encoder.spec.text is None:
         what = "embed_texts refuses with ValueError, because spec.text is None"
         _require_refusal(partial(encoder.embed_texts, probe.TEXTS), what)
@@ -150,7 +151,7 @@ def check_texts(encoder: Encoder) -> None:
 
 
 def check_threads(encoder: Encoder) -> None:
-    """Several threads at once get what one gets."""
+    """Several threads at once get the same vectors as one."""
     for modality, inputs in _inputs(encoder):
         wanted = encoder.embed(inputs, modality=modality).vectors
         turns = [np.roll(np.arange(len(inputs)), shift) for shift in range(12)]
@@ -162,7 +163,7 @@ def check_threads(encoder: Encoder) -> None:
 
 
 def check_probe(encoder: Encoder) -> None:
-    """Its reference vectors have the rows that the probe asks for, and its engine agrees with them."""
+    """The reference vectors have the rows of the probe, and the engine agrees with them."""
     reference = encoder.reference_probe()
     rows = probe.assets(encoder.spec) + (len(probe.TEXTS) if encoder.spec.text is not None else 0)
     _require_vectors(encoder, reference, rows, "probe")
@@ -190,12 +191,12 @@ CHECKS: Sequence[Callable[[Encoder], None]] = (
 
 @lru_cache
 def _made(modality: Modality) -> list[Media]:
-    """Once: it takes a tenth of a second."""
+    """Return the probe's assets, made once, because that takes a tenth of a second."""
     return probe.samples(modality)
 
 
 def _samples(encoder: Encoder) -> Iterator[tuple[Modality, list[Media]]]:
-    """Copies, of which an encoder may do what it should not."""
+    """Yield copies of the assets, because a faulty encoder may change them."""
     for modality in encoder.spec.modalities:
         if made := _made(modality):
             yield modality, deepcopy(made)
@@ -207,7 +208,7 @@ def _inputs(encoder: Encoder) -> Iterator[tuple[Modality, NDArray[Any]]]:
 
 
 def _content(media: Media) -> bytes:
-    """Of a picture, or of the one array that any other asset has."""
+    """Return the bytes of an image, or of the one array of another asset."""
     if hasattr(media, "tobytes"):
         return bytes(media.tobytes())
     return b"".join(value.tobytes() for name in media.__slots__ if hasattr(value := getattr(media, name), "tobytes"))
@@ -225,7 +226,7 @@ def _require_vectors(encoder: Encoder, vectors: NDArray[Any], rows: int, what: s
 
 
 def _require_close(encoder: Encoder, a: NDArray[np.float32], b: NDArray[np.float32], what: str) -> None:
-    """By cosine and length: another size of batch may sum in another order, in 16 bits noticeably."""
+    """Compare cosines and lengths: batches of other sizes may sum in another order, which shows in 16 bits."""
     is_coarse = encoder.backend.endswith(("bf16", "fp16"))
     least, slack = (0.999, 0.05) if is_coarse else (0.9999, 0.01)
     x, y = a.astype(np.float64), b.astype(np.float64)
@@ -233,7 +234,7 @@ def _require_close(encoder: Encoder, a: NDArray[np.float32], b: NDArray[np.float
     cosine = float(((x * y).sum(1) / np.maximum(lengths[0] * lengths[1], 1e-300)).min())
     agree = cosine > least and np.allclose(*lengths, rtol=slack)
     _require(
-        agree, f"{what} agree; the worst cosine is {cosine:.6f}, wanted is {least}, and lengths within {slack:.0%}"
+        agree, f"{what} agree; the worst cosine is {cosine:.6f}, needed is {least}, and lengths within {slack:.0%}"
     )
 
 

@@ -1,13 +1,14 @@
-"""What an encoder is to the rest of the project, and the data that the built-in ones are described with."""
+"""What an encoder is to the rest of the project, and the data that describes the built-in ones."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from embedder.derived.adapter import Adapter
 from embedder.errors import BadMedia
 from embedder.media import Media
 from embedder.spec import EncoderSpec, ImagePreprocessing, Modality
@@ -16,16 +17,16 @@ if TYPE_CHECKING:
     import torch
 
 Tokenise = Callable[[Sequence[str]], tuple[NDArray[np.int64], ...]]
-"""Texts → the text network's inputs, one row a text."""
+"""n texts → the inputs of the text network, each with n rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
-    """What one call gives, row i from image i.
+    """The result of one call. Row i belongs to input i.
 
     Attributes:
         vectors: (n, d) float32, raw: neither normalised nor centred.
-        tokens: (n, P, F) float16, raw; None unless asked for.
+        tokens: (n, P, F) float16, raw; None unless they were asked for.
     """
 
     vectors: NDArray[np.float32]
@@ -35,7 +36,7 @@ class Embedding:
 class Encoder(Protocol):
     """A frozen network with its preprocessing. `embedder.registry.load` makes one from a name.
 
-    All methods may be called from any thread; those that run the network take turns.
+    All methods may be called from any thread. Calls that run the network take turns.
     """
 
     @property
@@ -44,26 +45,37 @@ class Encoder(Protocol):
     def spec(self) -> EncoderSpec: ...
     @property
     def backend(self) -> str:
-        """The engine that really runs, e.g. ``openvino-bf16`` or ``torch-cuda-fp16``."""
+        """The engine that runs the network, e.g. ``openvino-bf16`` or ``torch-cuda-fp16``."""
 
     def prepare(self, media: Media) -> NDArray[Any]:
-        """A decoded asset → the network's input: of an image (size, size, 3) uint8. No model is involved.
+        """Return the network's input for a decoded asset; for an image (size, size, 3) uint8. Runs no model.
 
-        Raises BadMedia ("wrong_modality", or what else is wrong with this one).
+        Raises BadMedia: with reason "wrong_modality" if the encoder does not take this modality.
         """
 
     def embed(self, inputs: NDArray[Any], *, modality: Modality = "image", tokens: bool = False) -> Embedding:
-        """n ≥ 0 prepared assets of one modality → n vectors. ValueError: wrong shape or dtype, or no tokens here."""
+        """Return the vectors of n ≥ 0 prepared assets of one modality, and their tokens if asked for.
+
+        Raises ValueError for a wrong shape or dtype, and for tokens that the encoder does not give.
+        """
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """n texts → (n, d) float32 in the space of the assets. ValueError when the encoder takes no text."""
+        """Return (n, d) float32: n texts in the space of the assets. ValueError if the encoder takes no text."""
 
     def reference_probe(self) -> NDArray[np.float32]:
-        """(m, d): the vectors of `embedder.probe` in fp32 torch on the CPU, whatever the backend."""
+        """Return (m, d): the vectors of `embedder.probe` in fp32, computed by torch on the CPU for any backend."""
+
+
+@runtime_checkable
+class HasPrecisions(Protocol):
+    """An encoder whose engine can compute in several precisions."""
+
+    def variants(self) -> Mapping[str, Callable[[], Encoder]]:
+        """Return functions that make this encoder in each precision of its engine, by precision, fastest first."""
 
 
 def require_modality(name: str, spec: EncoderSpec, modality: Modality) -> Modality:
-    """The modality. Raises BadMedia when the encoder `name` does not take it."""
+    """Return the modality. Raises BadMedia if the encoder `name` does not take it."""
     if modality not in spec.modalities:
         takes = " and ".join(spec.modalities) or "text alone"
         raise BadMedia("wrong_modality", f"{name} takes {takes}, this is {modality}; use an encoder that takes it")
@@ -72,7 +84,7 @@ def require_modality(name: str, spec: EncoderSpec, modality: Modality) -> Modali
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """One input of a network: its shape without the batch (−1: varies from call to call) and its dtype."""
+    """One input of a network: its shape without the batch axis (−1 means any length) and its dtype."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -80,17 +92,17 @@ class Port:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Graph:
-    """A network as data: enough to find it in a cache, and to build it when it is not there.
+    """A network as data: enough to find it in a cache, and to build it if it is not there.
 
     Attributes:
-        key: identity of the numbers it gives; equal keys may share one converted model.
+        key: identity of its numbers. Graphs with equal keys may share one converted model.
         libraries: distributions whose version may change the converted model.
-        build: the fp32 CPU module in eval mode, positional inputs → tuple of outputs, batch first.
-        ports: its inputs. For an image network one, uint8 (size, size, 3).
-        normalise: for an image network: the module gets (n, 3, size, size) float32, scaled to [0, 1], less `mean`,
-            over `std`; engines do that, because they can fold it into the network.
-        precise: submodules (dotted paths in the module) that engines leave in fp32 when they compute in bf16.
-        bf16: a graph of nearly the same numbers that loses less in bf16, where there is one.
+        build: makes the fp32 CPU module in eval mode. It takes positional inputs and returns a tuple, batch axis first.
+        ports: the inputs. An image network has one, uint8 (size, size, 3).
+        normalise: set for image networks. The module then takes (n, 3, size, size) float32, scaled to [0, 1], minus
+            `mean`, divided by `std`. Engines do this part, because they can merge it with the network.
+        keep_fp32: submodules (dotted paths in the module) that engines leave in fp32 when they compute in bf16.
+        bf16: a graph of nearly the same numbers that loses less in bf16, if there is one.
     """
 
     key: str
@@ -98,15 +110,19 @@ class Graph:
     build: Callable[[], "torch.nn.Module"]
     ports: tuple[Port, ...]
     normalise: ImagePreprocessing | None = None
-    precise: tuple[str, ...] = ()
+    keep_fp32: tuple[str, ...] = ()
     bf16: "Graph | None" = None
 
 
 @dataclass(frozen=True, slots=True)
 class Tower:
-    """What one more modality goes through: `prepare` makes the one input of `graph`, which gives (vectors,).
+    """The network of a modality other than images and texts.
 
-    With `views` it makes so many, clips or crops, along a first axis: the vector is the mean of theirs.
+    Attributes:
+        graph: has one input and returns (vectors,).
+        prepare: makes that input from a decoded asset.
+        views: number of views (clips or crops) that `prepare` makes along a first axis. The asset's vector is the mean
+            of their vectors. None if `prepare` makes one input without that axis.
     """
 
     graph: Graph
@@ -115,20 +131,20 @@ class Tower:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of what `prepare` makes."""
+        """Shape of the array that `prepare` returns."""
         return (self.views, *self.graph.ports[0].shape) if self.views else self.graph.ports[0].shape
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blueprint:
-    """All that makes an encoder but the engine.
+    """Everything that makes an encoder, except the engine.
 
     Attributes:
-        image: network that gives (vectors,); None when the encoder takes no images.
-        image_tokens: network that gives (vectors, tokens).
-        text: network that gives (vectors,) from what the tokeniser made.
-        tokeniser: makes the tokeniser, on first use.
-        towers: of the modalities beside images and texts.
+        image: network that returns (vectors,); None if the encoder takes no images.
+        image_tokens: network that returns (vectors, tokens).
+        text: network that returns (vectors,) for the tokeniser's output.
+        tokeniser: makes the tokeniser, at the first use.
+        towers: networks of the modalities other than images and texts.
     """
 
     spec: EncoderSpec
@@ -142,14 +158,15 @@ class Blueprint:
 def image_blueprint(
     spec: EncoderSpec, libraries: tuple[str, ...], build: "Callable[[bool], torch.nn.Module]"
 ) -> Blueprint:
-    """Of an encoder that takes images alone.
+    """Return the blueprint of an encoder that takes images alone.
 
     Args:
-        libraries: as of `Graph`.
-        build: the network that gives (vectors,), or for True (vectors, tokens); asked so where `spec` has tokens.
+        libraries: see `Graph`.
+        build: makes the network that returns (vectors,), or (vectors, tokens) if its argument is True. It is called
+            with True only if `spec` has tokens.
     """
     if spec.image is None:
-        raise ValueError(f"{spec.architecture} says of no image how it is prepared")
+        raise ValueError(f"{spec.architecture} does not say how images are prepared: its spec needs `image`")
     port = Port((spec.image.size, spec.image.size, 3), "uint8")
 
     def graph(part: str, tokens: bool) -> Graph:
@@ -165,13 +182,44 @@ def image_blueprint(
     return Blueprint(spec=spec, image=graph("image", False), image_tokens=with_tokens)
 
 
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network that can be exported: a graph, rows to try it with, and what follows it.
+
+    Attributes:
+        rows: a few rows of each input.
+        outputs: names of the outputs.
+        adapters: maps that are applied to the vectors after the graph, in this order.
+    """
+
+    graph: Graph
+    rows: tuple[NDArray[Any], ...]
+    outputs: tuple[str, ...] = ("vectors",)
+    adapters: tuple[Adapter, ...] = ()
+
+
+@runtime_checkable
+class HasNetworks(Protocol):
+    """An encoder that consists of networks, which other runtimes can run."""
+
+    def networks(self) -> Mapping[str, Network]:
+        """Return the networks by name. Raises ExportFailed if another encoder's networks are to be used instead."""
+
+
 Run = Callable[[Sequence[NDArray[Any]]], list[NDArray[Any]]]
-"""Inputs of n ≥ 1 rows each → outputs of n rows each."""
+"""Inputs with n ≥ 1 rows each → outputs with n rows each."""
 
 
 class Engine(Protocol):
     """Runs networks. One object holds the device, the precision and the threads."""
 
     @property
-    def name(self) -> str: ...
-    def compile(self, graph: Graph) -> Run: ...
+    def name(self) -> str:
+        """E.g. ``torch-cuda-fp16-compile``."""
+
+    @property
+    def machine(self) -> str:
+        """The device and the version of the library: what may change the numbers beside the precision."""
+
+    def compile(self, graph: Graph) -> Run:
+        """Return a function that runs the network."""

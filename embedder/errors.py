@@ -1,6 +1,22 @@
-"""What can go wrong in this package. Each error says what was wrong, with what value, and what to do."""
+"""The errors of this package. Each says what was wrong, with what value, and what to do; data for programs comes along.
+
+BadMedia                    a file gives nothing to embed
+    BadImage, BadSound, BadArray, BadVideo
+UnknownEncoder              no encoder has this name
+WeightsError                weights cannot be used
+    WeightsMissing          … because they are not on this machine
+    AdapterMissing          … because the folder of a derived encoder's adapter is not there
+LicenceNotAccepted          weights may not be used commercially, and nobody has said that this use is not
+ExportFailed                an encoder cannot be written as ONNX
+ProbeMismatch               an encoder gives other vectors than the stored ones
+QueueFull, BatcherStopped   the batcher cannot take a submission
+
+No message names a command, an option or an environment variable: the caller knows which it has.
+"""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 Reason = Literal[
@@ -13,50 +29,60 @@ Reason = Literal[
     "too_long",
     "unsupported",
 ]
-"""Why bytes give no picture, sound or measurement, for programs; `str(error)` is the sentence for people.
+"""Why a file gives nothing to embed, for programs; `str(error)` is the sentence for people.
 
-empty: no bytes, or nothing in them. unknown_format: no format that we read. not_an_image: no picture, where one was
-asked for. wrong_modality: readable, but nothing that this encoder takes. truncated: the file is cut off or damaged.
-too_many_pixels, too_long: over the limit, found in the header where that tells. unsupported: a whole file of a kind
-that has no one right reading (float pixels, CIE Lab, an array of another shape, ...).
+empty: there are no bytes, or no content in them.
+unknown_format: the format is not supported.
+not_an_image: the file is no supported image, and an image was asked for.
+wrong_modality: the file can be read, but this encoder does not take its modality.
+truncated: the file is cut off or damaged.
+too_many_pixels, too_long: the file is over the limit. The header is checked first where it says so.
+unsupported: the file is whole, but has no one right reading (float pixels, CIE Lab, an array of another shape, ...).
 """
+
+Limit = Literal["max_pixels", "max_seconds"]
+"""The field of `embedder.media.Limits` that a file exceeds."""
 
 
 class BadMedia(ValueError):
-    """These bytes give nothing to embed. It is the fault of one item: its batch-mates are not concerned."""
+    """A file gives nothing to embed. Only this item fails; the others of its batch do not.
 
-    def __init__(self, reason: Reason, message: str) -> None:
+    Attributes:
+        reason: see `Reason`.
+        limit: the limit that was exceeded, if the caller can raise it; None otherwise.
+    """
+
+    def __init__(self, reason: Reason, message: str, limit: Limit | None = None) -> None:
         super().__init__(message)
-        self.reason = reason
+        self.reason, self.limit = reason, limit
 
-    def __reduce__(self) -> tuple[type["BadMedia"], tuple[Reason, str]]:
-        # The default would call BadMedia(message): this error has to cross process borders whole.
-        return type(self), (self.reason, str(self))
+    def __reduce__(self) -> tuple[type["BadMedia"], tuple[Reason, str, Limit | None]]:
+        # The default would call BadMedia(message) and so lose data when the error crosses a process border.
+        return type(self), (self.reason, str(self), self.limit)
 
 
 class BadImage(BadMedia):
-    """These bytes give no picture."""
+    """A file gives no image."""
 
 
 class BadSound(BadMedia):
-    """These bytes give no sound."""
+    """A file gives no sound."""
 
 
 class BadArray(BadMedia):
-    """These bytes give no depth map, thermal image or motion."""
+    """A file gives no depth map, thermal image or motion."""
 
 
 class BadVideo(BadMedia):
-    """These bytes give no video."""
+    """A file gives no video."""
 
 
 class UnknownEncoder(LookupError):
-    """No encoder has this name."""
+    """No encoder has this name. `known` lists the names that exist, or patterns of them."""
 
     def __init__(self, name: str, known: Sequence[str]) -> None:
         super().__init__(f"no encoder is named {name!r}; known: {', '.join(known) or 'none'}")
-        self.name = name
-        self.known = list(known)
+        self.name, self.known = name, list(known)
 
     def __reduce__(self) -> tuple[type["UnknownEncoder"], tuple[str, list[str]]]:
         return type(self), (self.name, self.known)
@@ -66,22 +92,105 @@ class WeightsError(RuntimeError):
     """A checkpoint is missing, unreadable or of another architecture. Random weights are never the answer."""
 
 
+@dataclass(frozen=True, slots=True)
+class Published:
+    """Where weights are published.
+
+    Attributes:
+        origin: repository of the Hugging Face hub, or an address.
+        files: names of the files there, or patterns of them.
+        place: file or folder on this machine that they belong in.
+        command: a shell command that puts them there.
+    """
+
+    origin: str
+    files: tuple[str, ...]
+    place: Path
+    command: str
+
+
+class WeightsMissing(WeightsError):
+    """Weights are not on this machine and could not be fetched.
+
+    Attributes:
+        encoder: name of the encoder.
+        why: why they could not be fetched.
+        published: where they are published; any of these will do.
+        own: how to name weights of one's own instead.
+    """
+
+    def __init__(self, encoder: str, why: str, published: Sequence[Published], own: str) -> None:
+        commands = " — or: ".join(each.command for each in published)
+        super().__init__(
+            f"the weights of {encoder} are not on this machine and could not be fetched ({why}). Where there is "
+            f"internet access run: {commands}. Elsewhere copy the result to the same place, or give your own as {own}"
+        )
+        self.encoder, self.why, self.published, self.own = encoder, why, list(published), own
+
+    def __reduce__(self) -> tuple[type["WeightsMissing"], tuple[str, str, list[Published], str]]:
+        return type(self), (self.encoder, self.why, self.published, self.own)
+
+
+class AdapterMissing(WeightsError):
+    """The adapter of a derived encoder is not there.
+
+    Attributes:
+        encoder: name of the derived encoder.
+        adapter: name of the adapter's folder.
+        root: the folder that was searched; None if no folder was given.
+        known: names of the derived encoders whose adapters are in `root`.
+    """
+
+    def __init__(self, encoder: str, adapter: str, root: Path | None, known: Sequence[str]) -> None:
+        where = f"is not in {str(root)!r}" if root else "cannot be looked for: no folder of adapters was given"
+        super().__init__(
+            f"the adapter of {encoder!r} {where}; name the folder that has {adapter}, or copy {adapter} there; "
+            f"found: {', '.join(known) or 'none'}"
+        )
+        self.encoder, self.adapter, self.root, self.known = encoder, adapter, root, list(known)
+
+    def __reduce__(self) -> tuple[type["AdapterMissing"], tuple[str, str, Path | None, list[str]]]:
+        return type(self), (self.encoder, self.adapter, self.root, self.known)
+
+
 class LicenceNotAccepted(RuntimeError):
-    """These weights may not be used commercially, and nobody has said that they are not."""
+    """Weights may not be used commercially, and nobody has said that this use is not commercial.
+
+    Attributes:
+        encoder: name of the encoder.
+        notice: what the licence says.
+    """
+
+    def __init__(self, encoder: str, notice: str) -> None:
+        super().__init__(f"{notice}. {encoder} is loaded only after you have said that your use is not commercial")
+        self.encoder, self.notice = encoder, notice
+
+    def __reduce__(self) -> tuple[type["LicenceNotAccepted"], tuple[str, str]]:
+        return type(self), (self.encoder, self.notice)
 
 
 class ExportFailed(RuntimeError):
-    """An encoder cannot be written as ONNX, or what was written does not give its numbers."""
+    """An encoder cannot be written as ONNX, or the file does not give the encoder's numbers."""
 
 
 class ProbeMismatch(RuntimeError):
-    """An encoder does not give the vectors that it gave when its table was made (see `embedder.probe`)."""
+    """An encoder does not give the vectors that it gave when its table was made (see `embedder.probe`).
+
+    `passing` lists the precisions of its engine whose vectors pass; it is empty if none does.
+    """
+
+    def __init__(self, message: str, passing: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.passing = list(passing)
+
+    def __reduce__(self) -> tuple[type["ProbeMismatch"], tuple[str, list[str]]]:
+        return type(self), (str(self), self.passing)
 
 
 class QueueFull(RuntimeError):
     """The batcher's queue has no room for the whole submission.
 
-    `retry_after` is the time in seconds after which it is likely to fit, judged by recent throughput.
+    `retry_after` is the time in seconds after which there is likely room, judged by recent throughput.
     """
 
     def __init__(self, message: str, retry_after: float) -> None:
@@ -93,4 +202,4 @@ class QueueFull(RuntimeError):
 
 
 class BatcherStopped(RuntimeError):
-    """The batcher is not running (any more), so this submission will get no answer from it."""
+    """The batcher does not run, or stopped before this submission was answered."""

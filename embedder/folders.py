@@ -99,15 +99,15 @@ def lock(path: Path) -> Iterator[None]:
 
 
 def _wait_for(file: IO[str]) -> None:
-    if sys.platform != "win32":
+    if sys.platform == "win32":
+        while True:
+            try:
+                msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
+                return
+            except OSError:  # gives up after ten seconds
+                continue
+    else:
         fcntl.flock(file, fcntl.LOCK_EX)
-        return
-    while True:
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
-            return
-        except OSError:  # gives up after ten seconds
-            continue
 
 
 def _sync(folder: Path) -> None:

@@ -1,15 +1,15 @@
-"""A fixed batch that shows whether an encoder still gives the vectors that are stored: pictures, sounds, texts, …
+"""The probe: a fixed batch of images, sounds, texts, … that shows whether an encoder still gives the stored vectors.
 
-The spec says what an encoder should be; the probe says what it is. Reference vectors (fp32, torch, CPU) are kept
-with each table, and every process that writes to or queries it compares its own. Wrong weights, another
-activation, other preprocessing, swapped channels and a precision that is too coarse all end as a low cosine.
+The spec says what an encoder should be; the probe measures what it is. Reference vectors (fp32, torch, CPU) are stored
+with each table. Every process that writes to a table or queries it compares its own vectors with them. Wrong weights,
+another activation, other preprocessing, swapped channels and too coarse a precision all show as a low cosine.
 """
 
 from collections.abc import Sequence
 from functools import cache
 from io import BytesIO
 from itertools import cycle, product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,14 +20,14 @@ from embedder.media import DEFAULT_LIMITS, Limits, Media
 from embedder.media.arrays import Motion, Plane
 from embedder.media.audio import Sound
 from embedder.media.image import decode
-from embedder.media.video import Clip
+from embedder.media.video import Video
 from embedder.spec import EncoderSpec, Modality
 
 if TYPE_CHECKING:
     from embedder.encoder import Encoder
 
 REVISION = 1
-"""Raise it with any change to what is embedded: stored reference vectors then no longer apply."""
+"""Raise it when the embedded assets or texts change: stored reference vectors then no longer apply."""
 
 TEXTS: tuple[str, ...] = (
     "a photo of a small brown dog on the grass",
@@ -36,36 +36,36 @@ TEXTS: tuple[str, ...] = (
 )
 
 LEAST_COSINE = 0.999
-"""Between a vector and the one that it should be."""
+"""Least cosine between a vector and its reference vector."""
 
 KEPT = 3
-"""A JPEG may be decoded at a fraction of its size where its short side stays so many times what it is resized to.
+"""A JPEG is decoded at a fraction of its size only if its short side stays this many times the resized side.
 
-The least that keeps the vectors of pictures that are sharp to the pixel (`benchmarks.jpeg`).
+3 is the least factor that keeps the vectors of images that are sharp to the pixel (`benchmarks.jpeg`).
 """
 
 _SIZES = ((317, 251), (203, 391), (429, 287), (61, 47), (331, 331))
 _SOUNDS = ((8_000, 0.4), (16_000, 3.1), (44_100, 1.7))
 """Rates (Hz) and durations (seconds) of the sounds."""
 _MOTIONS = (2_000, 700)
-"""Samples of the motions."""
+"""Numbers of samples of the motions."""
 _MIX = np.array([[1.0, 1.0, 1.0], [0.5, 0.0, -0.5], [0.25, -0.5, 0.25]])
-"""Brightness, and two colour differences of half its strength, as red, green and blue."""
+"""Brightness and two colour differences of half its strength (rows), as red, green and blue (columns)."""
 
 
 def images() -> list[Image.Image]:
-    """Five RGB pictures of odd sizes, before preprocessing.
+    """Return five RGB images of odd sizes, before preprocessing.
 
-    Noise whose amplitude falls as 1/f, as in photographs (Field 1987), mostly in brightness, under discs and
-    rectangles that overlap with hard edges. Flat or purely random pixels would not do: they lie where networks react
-    to nothing, so that precision looks bad and real faults look small.
+    They hold noise whose amplitude falls as 1/f, as in photographs (Field 1987), mostly in brightness, under
+    overlapping discs and rectangles with hard edges. Networks react little to flat or purely random pixels, which would
+    exaggerate errors of precision and hide real faults.
     """
     return [_picture(width, height, seed) for seed, (width, height) in enumerate(_SIZES, start=5)]
 
 
-@cache  # drawn in Python, and asked for again and again
+@cache  # drawn in Python, and needed often
 def _picture(width: int, height: int, seed: int) -> Image.Image:
-    random = np.random.RandomState(seed)  # the one generator whose numbers NumPy promises never to change
+    random = np.random.RandomState(seed)  # NumPy promises never to change the numbers of this generator
     total = np.zeros((height, width, 3))
     cells = 3
     while cells < max(width, height):
@@ -82,7 +82,7 @@ def _picture(width: int, height: int, seed: int) -> Image.Image:
 def _draw(
     picture: NDArray[np.float64], y: int, x: int, radius: int, *, is_disc: bool, colour: NDArray[np.float64]
 ) -> None:
-    """A half-transparent disc or square around (y, x), in place."""
+    """Draw a half-transparent disc or square around (y, x), in place."""
     top, left = max(y - radius, 0), max(x - radius, 0)
     part = picture[top : y + radius, left : x + radius]
     rows, columns = np.ogrid[top : top + part.shape[0], left : left + part.shape[1]]
@@ -96,7 +96,7 @@ def _noise(random: np.random.RandomState, cells: int, width: int, height: int) -
 
 
 def sounds() -> list[Sound]:
-    """Three sounds of odd rates: a voice-like tone that rises, with overtones, and bursts of noise."""
+    """Return three sounds of odd rates: a rising, voice-like tone with overtones, and bursts of noise."""
     return [_sound(rate, seconds, seed) for seed, (rate, seconds) in enumerate(_SOUNDS, start=5)]
 
 
@@ -110,7 +110,7 @@ def _sound(rate: int, seconds: float, seed: int) -> Sound:
 
 
 def samples(modality: Modality) -> list[Media]:
-    """What a probe embeds of a modality, before preprocessing."""
+    """Return the assets of the probe of one modality, before preprocessing."""
     if modality == "image":
         return [*images()]
     if modality == "audio":
@@ -123,22 +123,22 @@ def samples(modality: Modality) -> list[Media]:
     return [Plane(modality, np.asarray(image.convert("L"), np.float32) / 25.5) for image in images()[:3]]
 
 
-def _video() -> Clip:
-    """Three seconds, over one of the pictures from left to right, then a second of another."""
+def _video() -> Video:
+    """Return a video of four seconds: three that pan over one image from left to right, then one of another image."""
     far, near = images()[2], images()[4]
     pictures = [far.crop((8 * i, 0, 8 * i + 320, 240)) for i in range(12)] + [
         near.crop((i, 9, i + 320, 249)) for i in range(4)
     ]
-    return Clip(len(pictures), 4.0, 320, 240, "none", lambda wanted: {index: pictures[index] for index in wanted})
+    return Video(len(pictures), 4.0, 320, 240, "none", lambda wanted: {index: pictures[index] for index in wanted})
 
 
 def assets(spec: EncoderSpec) -> int:
-    """How many rows of an encoder's probe are assets: the first ones. The rest are texts."""
+    """Return the number of rows of an encoder's probe that are assets. They come first; the rest are texts."""
     return sum(len(samples(modality)) for modality in spec.modalities)
 
 
 def embed(encoder: "Encoder") -> NDArray[np.float32]:
-    """(m, d): the vectors of `samples` of each modality that the encoder takes, then of `TEXTS` if it takes text."""
+    """Return (m, d): the vectors of `samples` of each modality of the encoder, then of `TEXTS` if it takes text."""
     parts = []
     for modality in encoder.spec.modalities:
         prepared = np.stack([encoder.prepare(media) for media in samples(modality)])
@@ -149,10 +149,10 @@ def embed(encoder: "Encoder") -> NDArray[np.float32]:
 
 
 def jpeg_side(encoder: "Encoder", limits: Limits = DEFAULT_LIMITS) -> int | None:
-    """The short side, in pixels, that is enough of a large JPEG for `encoder`, see `embedder.media.image.decode`.
+    """Return the short side (pixels) to which large JPEGs may be decoded for `encoder`, see `media.image.decode`.
 
-    None where `limits` forbid it, where it takes no images, and where a page of the probe's pictures, sharp to the
-    pixel, does not keep its vector when it is decoded at half its size.
+    None means whole images: if `limits` say so, if the encoder takes no images, and if an image made of the probe's
+    pictures, which are sharp to the pixel, does not keep its vector when it is decoded at half its size.
     """
     if encoder.spec.image is None or not limits.scale_jpegs:
         return None
@@ -160,12 +160,12 @@ def jpeg_side(encoder: "Encoder", limits: Limits = DEFAULT_LIMITS) -> int | None
     page = _page(2 * side)
     pixels = np.stack([encoder.prepare(decode(page, short_side=enough).image) for enough in (None, side)])
     whole, scaled = encoder.embed(pixels).vectors
-    return side if _cosines(whole[None], scaled[None])[0] >= LEAST_COSINE else None
+    return side if cosines(whole[None], scaled[None])[0] >= LEAST_COSINE else None
 
 
 @cache
 def _page(side: int) -> bytes:
-    """A JPEG, `side` × `side`, all over with the pictures of the probe."""
+    """Return a JPEG, `side` × `side`, tiled with the images of the probe."""
     page, file = Image.new("RGB", (side, side)), BytesIO()
     pictures, (width, height) = cycle(images()), np.max(_SIZES, axis=0).tolist()
     for place in product(range(0, side, width), range(0, side, height)):
@@ -175,24 +175,51 @@ def _page(side: int) -> bytes:
 
 
 def check(encoder: "Encoder", reference: NDArray[np.float32], *, least_cosine: float = LEAST_COSINE) -> float:
-    """Compare `encoder` with reference vectors (m, d); the worst cosine. Raises ProbeMismatch below `least_cosine`."""
+    """Compare `encoder` with reference vectors (m, d) and return the worst cosine. ProbeMismatch below `least_cosine`.
+
+    The error names the precisions of the encoder's engine that pass, if it has several.
+    """
     found = embed(encoder)
     if found.shape != reference.shape:
         raise ProbeMismatch(
             f"{encoder.name} on {encoder.backend} gives a probe of shape {found.shape}, stored is {reference.shape}: "
-            f"another encoder or another revision of the probe; re-embed into a new table"
+            f"it is another encoder, or the probe has another revision; re-embed into a new table"
         )
-    cosines = _cosines(found, reference)
-    worst = int(np.argmin(cosines))
-    item = _items(encoder.spec)[worst]
-    if not cosines[worst] >= least_cosine:
+    each = cosines(found, reference)
+    worst = int(np.argmin(each))
+    if not each[worst] >= least_cosine:
+        passing = _passing(encoder, reference, least_cosine)
+        advice = (
+            f"Its precision is too coarse; these precisions pass: {', '.join(passing)}. Use one of them, or name no "
+            f"precision and let the engine choose"
+            if passing
+            else "Weights, activation or preprocessing differ from those that made the table: restore them, or "
+            "re-embed into a new table. If only the backend changed, use torch-fp32"
+        )
         raise ProbeMismatch(
-            f"{encoder.name} on {encoder.backend} does not give the stored vectors: {item} has cosine "
-            f"{cosines[worst]:.4f}, needed is {least_cosine}. If only the backend changed, its precision is too "
-            f"coarse: use backend torch-fp32 or openvino-fp32. Otherwise weights, activation or preprocessing differ "
-            f"from those that made the table: restore them, or re-embed into a new table"
+            f"{encoder.name} on {encoder.backend} does not give the stored vectors: {_items(encoder.spec)[worst]} has "
+            f"cosine {each[worst]:.4f}, needed is {least_cosine}. {advice}",
+            passing,
         )
-    return float(cosines[worst])
+    return float(each[worst])
+
+
+def _passing(encoder: "Encoder", reference: NDArray[np.float32], least_cosine: float) -> list[str]:
+    """Return the other precisions of the encoder's engine whose vectors pass, fastest first."""
+    from embedder.encoder import HasPrecisions
+
+    passing = []
+    for precision, make in encoder.variants().items() if isinstance(encoder, HasPrecisions) else ():
+        variant = make()
+        if variant.backend == encoder.backend:
+            continue
+        try:
+            found = embed(variant)
+        except RuntimeError:  # a network with an operation that this device does not have in this precision
+            continue
+        if found.shape == reference.shape and cosines(found, reference).min() >= least_cosine:
+            passing.append(precision)
+    return passing
 
 
 def _items(spec: EncoderSpec) -> Sequence[str]:
@@ -200,9 +227,12 @@ def _items(spec: EncoderSpec) -> Sequence[str]:
     return named + [f"text {text!r}" for text in TEXTS]
 
 
-def _cosines(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Row by row. What is not finite or has no length counts as −1, the worst."""
+def cosines(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the cosine of each row of a (n, d) with the same row of b (n, d), shape (n,).
+
+    A row that is not finite or has length 0 counts as −1, the worst.
+    """
     x, y = a.astype(np.float64), b.astype(np.float64)
     with np.errstate(all="ignore"):
-        cosines = (x * y).sum(1) / (np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1))
-    return np.where(np.isfinite(cosines), cosines, -1.0)
+        found = (x * y).sum(1) / (np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1))
+    return np.where(np.isfinite(found), found, -1.0)

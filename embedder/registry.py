@@ -1,31 +1,74 @@
-"""From a name to an encoder. Importing this loads no model and no torch."""
+"""From a name to an encoder. Importing this module loads no model and no torch.
 
+To add a family of encoders, add a row to `FAMILIES` and a module with a `Loader`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from pkgutil import resolve_name
+from typing import Protocol
 
 from embedder.derived.stored import StoredAdapter, split_name, stored_names
-from embedder.encoder import Blueprint, Encoder
-from embedder.encoders import lite
+from embedder.encoder import Encoder
 from embedder.engines.cache import default_folder
-from embedder.errors import UnknownEncoder, WeightsError
+from embedder.errors import AdapterMissing, UnknownEncoder
 from embedder.weights import licence
 
 ENTRY_POINTS = "headwater.encoders"
-"""Third-party encoders: an entry point `<name>` serves ``<name>`` and ``<name>/<anything>``. It refers to a
-callable ``(name, *, backend, cache_dir, threads) -> Encoder``, the arguments as of `load`;
-`embedder.engines.graph_encoder.assemble` helps to write one, `embedder.checks.check_encoder` to test it."""
+"""Group of the entry points of third-party encoders. An entry point `<name>` is a `Loader` of ``<name>`` and of
+``<name>/<anything>``. `embedder.engines.graph_encoder.assemble` helps to write one, `embedder.checks.check_encoder` to
+test it."""
 
-_PATTERNS = (
-    "melstat",
-    "openclip/<model>/<pretrained>",
-    "openclip/<model>@<checkpoint file>",
-    "openclip@<folder>",
-    "imagebind/huge",
-    "imagebind/huge@<checkpoint file>",
-    "mlcd/<id>",
-    "mlcd@<folder>",
-    "timm/<model>@<file>",
-)
+
+class Loader(Protocol):
+    """Makes the encoders of a family. Arguments as for `load`; `name` is the whole name."""
+
+    def __call__(self, name: str, *, backend: str, cache_dir: Path, threads: int | None) -> Encoder: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A family of built-in encoders.
+
+    Attributes:
+        loader: ``module:function`` of its `Loader`.
+        names: how its names look. ``<…>`` stands for any text.
+        notice: what its licence says, if that does not allow every use.
+    """
+
+    loader: str
+    names: tuple[str, ...]
+    notice: str | None = None
+
+    def takes(self, name: str) -> bool:
+        """True if `name` is one of `names`, or begins like one that has a ``<``."""
+        return any(_fits(name, *pattern.partition("<")[:2]) for pattern in self.names)
+
+
+def _fits(name: str, fixed: str, is_open: str) -> bool:
+    return len(name) > len(fixed) and name.startswith(fixed) if is_open else name == fixed
+
+
+FAMILIES: Mapping[str, Family] = {
+    "lite": Family("embedder.encoders.lite:load", ("lite0", "lite1", "lite2")),
+    "melstat": Family("embedder.encoders.melstat:load", ("melstat",)),
+    "openclip": Family(
+        "embedder.encoders.openclip:load",
+        ("openclip/<model>/<pretrained>", "openclip/<model>@<checkpoint file>", "openclip@<folder>"),
+    ),
+    "imagebind": Family(
+        "embedder.encoders.imagebind:load",
+        ("imagebind/huge", "imagebind/huge@<checkpoint file>"),
+        notice="ImageBind's code and weights are Meta's, under CC BY-NC 4.0 "
+        "(https://creativecommons.org/licenses/by-nc/4.0/; the LICENSE file beside them is CC BY-NC-SA 4.0): with "
+        "credit to Girdhar et al., ImageBind, CVPR 2023, and not for commercial use. Vectors and heads made with them "
+        "may be bound by it too",
+    ),
+    "mlcd": Family("embedder.encoders.mlcd:load", ("mlcd/<id>", "mlcd@<folder>")),
+    "timm": Family("embedder.encoders.timm_tower:load", ("timm/<model>@<file>",)),
+}
 
 
 def load(
@@ -37,91 +80,64 @@ def load(
     adapters: Path | None = None,
     accept_noncommercial: bool = False,
 ) -> Encoder:
-    """The encoder of that name, ready to run.
+    """Return the encoder of that name, ready to run.
 
     Args:
         name: see `names`.
         backend: auto, torch or openvino, optionally with a device and a precision: torch-fp32, torch-cuda-bf16,
-            openvino-bf16; torch also with -compile (the default on CUDA) or -eager. auto: torch on a GPU, OpenVINO
-            on a CPU.
-        cache_dir: for converted models and reference vectors; the user's cache folder when None.
-        threads: of the engine on a CPU; its own choice when None.
+            openvino-bf16; for torch also -compile (the default on CUDA) or -eager. auto means torch on a GPU and
+            OpenVINO on a CPU. Without a precision, the fastest one that keeps this encoder's vectors is chosen.
+        cache_dir: folder for converted models and reference vectors; `embedder.engines.cache.default_folder` when None.
+        threads: threads of the engine on a CPU; the engine's own choice when None.
         adapters: folder of the adapters of derived encoders, ``<encoder>+mlcd-<version>`` and
             ``<encoder>+tokens-<version>``; none is known when None.
-        accept_noncommercial: that the use is not commercial, which the weights of ImageBind want.
+        accept_noncommercial: True says that the use is not commercial, which ImageBind's licence demands.
 
-    Raises UnknownEncoder, LicenceNotAccepted, WeightsError (also for an adapter that is not there), and ValueError for
-    an unknown backend.
+    Raises UnknownEncoder, LicenceNotAccepted, WeightsError (AdapterMissing for an adapter that is not there), and
+    ValueError for an unknown backend.
     """
-    from embedder.engines import graph_encoder
-
+    folder = cache_dir or default_folder()
     if derived := split_name(name):
-        from embedder.derived.encoders import derive
+        from embedder.derived.encoders import DerivedEncoder
 
-        parent, adapter = derived
-        stored = _adapter(name, adapter, adapters)
-        base = load(
-            parent,
+        stored = _adapter(name, derived[1], adapters)
+        parent = load(
+            derived[0],
             backend=backend,
-            cache_dir=cache_dir,
+            cache_dir=folder,
             threads=threads,
             adapters=adapters,
             accept_noncommercial=accept_noncommercial,
         )
-        return derive(base, stored)
-    if name == "melstat":
-        from embedder.encoders.melstat import MelStatistics
-
-        return MelStatistics()
-    folder = cache_dir or default_folder()
-    if name.startswith("imagebind/"):
-        licence.check("imagebind", accepted=accept_noncommercial, folder=folder)
-    if plan := _blueprint(name, folder):
-        return graph_encoder.assemble(name, plan, backend, cache_dir, threads)
-    if plugin := _plugins().get(name.partition("/")[0]):
-        encoder: Encoder = plugin.load()(name, backend=backend, cache_dir=cache_dir, threads=threads)
-        return encoder
-    raise UnknownEncoder(name, names(adapters))
+        return DerivedEncoder(parent, stored)
+    word, family = _family(name, adapters)
+    if family.notice:
+        licence.check(name, family.notice, accepted=accept_noncommercial, told=folder / f"{word}-licence-told")
+    loader: Loader = resolve_name(family.loader)
+    return loader(name, backend=backend, cache_dir=folder, threads=threads)
 
 
 def names(adapters: Path | None = None) -> list[str]:
-    """What `load` takes, with patterns where there are too many to list, and the derived encoders in `adapters`."""
-    return [*lite.RECORDS, *_PATTERNS, *sorted(_plugins()), *stored_names(adapters)]
+    """Return the names that `load` takes: patterns where there are too many, and the derived encoders in `adapters`."""
+    built_in = [name for family in FAMILIES.values() for name in family.names]
+    return [*built_in, *sorted(_plugins()), *stored_names(adapters)]
 
 
-def _blueprint(name: str, folder: Path) -> Blueprint | None:
-    """Of a built-in encoder; None for any other name."""
-    if name in lite.RECORDS:
-        return lite.blueprint(name)
-    family, _, rest = name.partition("/")
-    if name.startswith("openclip@") or (family == "openclip" and rest):
-        from embedder.encoders import openclip
-
-        return openclip.blueprint(name.removeprefix("openclip").removeprefix("/"))
-    if family == "imagebind" and rest:
-        from embedder.encoders import imagebind
-
-        return imagebind.blueprint(rest, folder)
-    if name.startswith(("mlcd/", "mlcd@")):
-        from embedder.encoders import mlcd
-
-        return mlcd.blueprint(name)
-    if family == "timm" and rest:
-        from embedder.encoders import timm_tower
-
-        return timm_tower.blueprint(rest)
-    return None
+def _family(name: str, adapters: Path | None) -> tuple[str, Family]:
+    """Return the built-in family or the plugin that takes `name`, and the word it goes by. Raises UnknownEncoder."""
+    for word, family in [*FAMILIES.items(), *_plugins().items()]:
+        if family.takes(name):
+            return word, family
+    raise UnknownEncoder(name, names(adapters))
 
 
 def _adapter(name: str, adapter: str, adapters: Path | None) -> StoredAdapter:
     folder = adapters / adapter if adapters else None
     if folder is None or not folder.is_dir():
-        raise WeightsError(
-            f"the adapter of {name!r} is not in {str(adapters or 'any folder')!r}; name the folder that has it with "
-            f"HEADWATER_ADAPTERS, or copy {adapter} there; found: {', '.join(stored_names(adapters)) or 'none'}"
-        )
+        raise AdapterMissing(name, adapter, adapters, stored_names(adapters))
     return StoredAdapter.load(folder)
 
 
-def _plugins() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+def _plugins() -> dict[str, Family]:
+    points: list[EntryPoint] = [*entry_points(group=ENTRY_POINTS)]
+    return {each.name: Family(f"{each.module}:{each.attr}", (each.name, f"{each.name}/<any>")) for each in points}

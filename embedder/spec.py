@@ -1,4 +1,4 @@
-"""What an encoder is, as data. Standard library only: the store and the heads import nothing else of this package."""
+"""Specs: what an encoder is, as data. Standard library only, because the store and the heads import this module."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ Fingerprint = str
 """sha256 (64 hex digits) of a spec's canonical JSON: the identity of a vector space."""
 
 Modality = Literal["image", "audio", "depth", "thermal", "imu", "video"]
-"""What an asset is. Texts are no assets: they are embedded when they are asked for."""
+"""The modality of an asset. Texts are not assets: they are embedded on demand."""
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
 
 
@@ -19,9 +19,9 @@ MODALITIES: tuple[Modality, ...] = get_args(Modality)
 class ImagePreprocessing:
     """How decoded RGB pixels become the network's input.
 
-    The short side is resized to `resize` pixels, or with `crop` ``squash`` both sides, whatever the picture's
-    shape; then the centre `size` × `size` is cut out, scaled to [0, 1] and normalised per channel with `mean` and
-    `std`. Where the centre lies between two pixels, ``centre-floor`` takes the lower, as transformers does, the others
+    The short side is resized to `resize` pixels; with `crop` ``squash`` both sides are, whatever the shape. Then the
+    centre `size` × `size` is cut out, scaled to [0, 1] and normalised per channel with `mean` and `std`. If the
+    centre starts between two pixels, ``centre-floor`` takes the lower one, as transformers does; the other values take
     the even one, as torchvision does.
     """
 
@@ -38,13 +38,13 @@ class AudioPreprocessing:
     """How decoded samples become the network's input: a mel spectrogram.
 
     Attributes:
-        features: which code makes them, e.g. ``mel-statistics``.
-        bands: of the mel scale, from `low` to `high` Hz.
-        window, hop: of a frame, seconds.
-        parts: into how many equal parts of time, or clips, a sound is cut.
-        rate: to which samples are brought first, Hz; None for whatever rate a file has.
-        seconds: of a clip; None for whatever a part takes.
-        mean, std: of the values, for networks that were trained on normalised ones.
+        features: name of the code that makes the features, e.g. ``mel-statistics``.
+        bands: number of bands of the mel scale, from `low` to `high` Hz.
+        window, hop: length and distance of the frames, seconds.
+        parts: number of equal parts, or of clips, that a sound is cut into.
+        rate: sampling rate that samples are converted to first, Hz; None keeps the file's rate.
+        seconds: duration of a clip; None if parts divide the whole sound.
+        mean, std: mean and deviation that normalise the values; None if they are not normalised.
     """
 
     features: str
@@ -64,11 +64,12 @@ class AudioPreprocessing:
 class PlanePreprocessing:
     """How a depth map or a thermal image becomes the network's input.
 
-    The short side is resized to `resize`, the centre `size` × `size` is cut out, less `mean`, over `std`.
+    The short side is resized to `resize` and the centre `size` × `size` is cut out. `mean` is subtracted, then the
+    values are divided by `std`.
 
     Attributes:
-        values: what is made of the file's values first: ``disparity`` of depths, or ``brightness``.
-        scale, most: of disparities, metres × pixels: `scale` over the depth, at most `most`, then over `most`.
+        values: conversion of the file's values before that: ``disparity`` for depths, or ``brightness``.
+        scale, most: for disparities: min(`scale` / depth, `most`) / `most`; `scale` in metres × pixels.
     """
 
     size: int
@@ -83,7 +84,7 @@ class PlanePreprocessing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MotionPreprocessing:
-    """How motion becomes the network's input: `samples` readings, by `interpolation` between those of the file."""
+    """How motion becomes the network's input: `samples` readings, made by `interpolation` of the file's readings."""
 
     samples: int
     interpolation: str
@@ -93,8 +94,9 @@ class MotionPreprocessing:
 class VideoPreprocessing:
     """How a video becomes the network's input: `clips` × `crops` views of it, whose vectors are averaged.
 
-    Clips of `seconds` are spread evenly over the video; of each, `frames` frames, the first and the last among them.
-    The short side is resized to `resize`; `crops` squares of `size` are spread along the long side. Then as images.
+    Clips of `seconds` are spread evenly over the video. Each gives `frames` frames, its first and last among them. The
+    short side is resized to `resize`, and `crops` squares of `size` are spread along the long side. Pixels are scaled
+    and normalised as for images.
     """
 
     clips: int
@@ -120,24 +122,24 @@ _PREPROCESSING: dict[Modality, Callable[..., Any]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncoderSpec:
-    """Everything that can change a number that an encoder gives, and nothing else.
+    """Everything that can change the numbers of an encoder, and nothing else.
 
-    Names, devices, precisions and backends are not in it: two names of one network share a fingerprint, and
-    a precision has to pass the probe instead (see `embedder.probe`).
+    Names, devices, precisions and backends are not part of it: two names of one network share a fingerprint, and a
+    precision has to pass the probe instead (see `embedder.probe`).
 
     Attributes:
         architecture: library and model, e.g. ``timm:tf_efficientnet_lite0``.
         weights: sha256 over the image network's tensors (names, shapes, values), not over a file format.
         activation: which activation the network runs with, e.g. ``quickgelu`` (OpenAI's CLIP) or ``gelu``.
-        output: which tensor is taken, e.g. ``pooled`` or ``projected``; where tokens are not of the last layer,
-            of which, e.g. ``projected + penultimate tokens``.
+        output: the tensor that is returned, e.g. ``pooled`` or ``projected``; it also names the layer of the tokens if
+            that is not the last one, e.g. ``projected + penultimate tokens``.
         dim: width d of a vector.
-        tokens: (P, F), the number of patch tokens and their width; None when the encoder gives none.
-        image, audio, depth, thermal, imu, video: preprocessing of each; None when the encoder takes none of it.
-        text: sha256 over all that a text passes through; None when the encoder takes no text.
-        revision: ours; raised when our own code changes the numbers.
-        parent: of a derived encoder, the fingerprint of the encoder whose vectors are adapted; None for any other.
-        adapter: of a derived encoder, the digest of the adapter.
+        tokens: (P, F), number and width of the patch tokens; None if the encoder gives none.
+        image, audio, depth, thermal, imu, video: preprocessing of this modality; None if the encoder does not take it.
+        text: sha256 over everything that turns a text into a vector; None if the encoder takes no text.
+        revision: raised when our own code changes the numbers.
+        parent: fingerprint of the parent of a derived encoder; None for other encoders.
+        adapter: digest of the adapter or condenser of a derived encoder; None for other encoders.
     """
 
     architecture: str
@@ -158,29 +160,32 @@ class EncoderSpec:
     video: VideoPreprocessing | None = None
 
     def canonical_json(self) -> str:
-        """The spec as JSON with sorted keys, no spaces and no absent fields.
+        """Return the spec as JSON with sorted keys, no spaces and no absent fields.
 
-        Absent (None) fields are left out so that a field added later does not change today's fingerprints.
+        Absent (None) fields are left out, so that a field added later does not change today's fingerprints.
         """
         return json.dumps(_present(asdict(self)), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
     @property
     def fingerprint(self) -> Fingerprint:
+        """Identity of the vector space: sha256 of `canonical_json`."""
         return _fingerprint(self)
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
-        """What the encoder takes beside text."""
+        """Modalities that the encoder takes, not counting text."""
         return tuple(each for each in MODALITIES if getattr(self, each) is not None)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """The inverse of `canonical_json`. Raises ValueError for JSON that is not a spec."""
+        """Parse what `canonical_json` returned. Raises ValueError for JSON that is not a spec."""
         try:
             fields: dict[str, Any] = json.loads(text)
-            for modality, kind in _PREPROCESSING.items():
+            for modality, preprocessing in _PREPROCESSING.items():
                 if found := fields.get(modality):
-                    fields[modality] = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in found.items()})
+                    fields[modality] = preprocessing(
+                        **{k: tuple(v) if isinstance(v, list) else v for k, v in found.items()}
+                    )
             if tokens := fields.get("tokens"):
                 fields["tokens"] = tuple(tokens)
             return cls(**fields)
@@ -189,12 +194,12 @@ class EncoderSpec:
 
 
 def _present(fields: dict[str, Any]) -> dict[str, Any]:
-    """Without what is None, in preprocessing too."""
+    """Return the fields without those that are None, in preprocessing too."""
     inner = {name: _present(value) if isinstance(value, dict) else value for name, value in fields.items()}
     return {name: value for name, value in inner.items() if value is not None}
 
 
 @lru_cache(maxsize=256)
 def _fingerprint(spec: EncoderSpec) -> Fingerprint:
-    """Remembered, because services ask for it several times a request."""
+    """Return the fingerprint. It is remembered, because services read it several times a request."""
     return hashlib.sha256(spec.canonical_json().encode()).hexdigest()

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from embedder.engines.cache import default_folder
+
 if TYPE_CHECKING:
     from embedder.media import Limits
 
@@ -33,7 +35,7 @@ class Settings(BaseSettings):
     )
     clusters: Path = Field(Path("clusters"), description="Folder of the clusterings and their reports")
     cache: Path = Field(
-        Path(os.path.expanduser("~/.cache/headwater")),
+        default_factory=default_folder,
         description="Folder of converted models and measured speeds; everything in it is made again when it is missing",
     )
     encoders: Annotated[tuple[str, ...], NoDecode] = Field(

@@ -1,22 +1,25 @@
 """Adapters: a learned map from an encoder's vectors to a new space, in NumPy.
 
 An adapter and its parent encoder make a derived encoder, ``<parent>+mlcd-<version>`` (see `embedder.derived.encoders`).
-How one is learned is no concern of this package.
+Adapters are learned elsewhere.
 """
 
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from embedder.spec import EncoderSpec
 
+if TYPE_CHECKING:
+    from embedder.encoder import Network
+
 FORMAT = 1
-"""Of the arrays and of what is computed from them; part of the digest. Raise it when either changes."""
+"""Version of the arrays and of what is computed from them; part of the digest. Raise it when either changes."""
 
 LINEAR = ("mean", "weight")
 HIDDEN = ("hidden_weight", "hidden_bias", "hidden_out")
@@ -26,18 +29,18 @@ HIDDEN = ("hidden_weight", "hidden_bias", "hidden_out")
 class Adapter:
     """g(x) = unit(A z [+ V relu(U z + c)]) with z = unit(unit(x) − mean).
 
-    Its output has unit norm, because only directions are learned: lengths would be accidents.
+    Its output has unit norm, because only directions are learned and lengths would mean nothing.
 
     Attributes:
-        arrays: float32: mean (d,), weight A (D, d), and, for one with a hidden layer, hidden_weight U (H, d),
-            hidden_bias c (H,), hidden_out V (D, H).
+        arrays: float32 mean (d,) and weight A (D, d). An adapter with a hidden layer also has hidden_weight U (H, d),
+            hidden_bias c (H,) and hidden_out V (D, H).
     """
 
     arrays: Mapping[str, NDArray[np.float32]]
     kind: ClassVar[str] = "mlcd"
 
     def __post_init__(self) -> None:
-        """Raises ValueError for names, shapes, types or values that make no adapter."""
+        """Raises ValueError for wrong names, shapes, types or values."""
         names = set(self.arrays)
         if names not in ({*LINEAR}, {*LINEAR, *HIDDEN}):
             raise ValueError(f"an adapter has the arrays {LINEAR}, and {HIDDEN} or none of them; got {sorted(names)}")
@@ -65,11 +68,14 @@ class Adapter:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 over names, shapes and values, and over `FORMAT`."""
+        """The sha256 over names, shapes and values, and over `FORMAT`."""
         return digest_of(f"adapter {FORMAT}", self.arrays)
 
     def spec(self, parent: EncoderSpec) -> EncoderSpec:
-        """Of the derived encoder. It takes no texts: they do not lie where the mean of the images is theirs too."""
+        """Return the spec of the derived encoder. It takes no texts.
+
+        Text vectors have a different mean than image vectors, so the image mean cannot be subtracted from them.
+        """
         return replace(
             parent,
             output="adapted",
@@ -81,7 +87,10 @@ class Adapter:
         )
 
     def __call__(self, X: ArrayLike) -> NDArray[np.float32]:
-        """Raw vectors of the parent (n, d) → (n, D) float32 of unit norm. Raises ValueError for another width."""
+        """Return adapted vectors (n, D) float32 of unit norm for the parent's raw vectors (n, d).
+
+        Raises ValueError for another width.
+        """
         vectors = np.asarray(X, np.float32)
         if vectors.ndim != 2 or vectors.shape[1] != self.input_dim:
             raise ValueError(f"this adapter takes vectors of shape (n, {self.input_dim}), not {vectors.shape}")
@@ -92,15 +101,32 @@ class Adapter:
             out += np.maximum(Z @ a["hidden_weight"].T + a["hidden_bias"], 0) @ a["hidden_out"].T
         return _unit(out)
 
+    def change_vectors(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the derived encoder's vectors (n, D) for the parent's (n, d)."""
+        return self(X)
+
+    def change_tokens(self, tokens: NDArray[np.float16]) -> NDArray[np.float16]:
+        """Raises ValueError: a derived encoder with an adapter gives no tokens."""
+        raise ValueError(f"an adapter changes vectors; tokens of shape {tokens.shape} cannot be adapted")
+
+    def change_probe(self, vectors: NDArray[np.float32], assets: int) -> NDArray[np.float32]:
+        """Return the derived encoder's reference vectors for the parent's (m, d), of which the first are assets."""
+        return self(vectors[:assets])
+
+    def change_networks(self, parent: Mapping[str, "Network"]) -> dict[str, "Network"]:
+        """Return the derived encoder's networks: those of the parent that give vectors of assets, then this map."""
+        found = {name: each for name, each in parent.items() if each.outputs == ("vectors",) and name != "text"}
+        return {name: replace(each, adapters=(*each.adapters, self)) for name, each in found.items()}
+
 
 def _unit(X: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rows of length one; a row of zeros stays."""
+    """Return the rows scaled to length one; a row of zeros stays."""
     norms = np.linalg.norm(X, axis=1, keepdims=True)
     return np.asarray(X / np.where(norms > 0, norms, 1), np.float32)
 
 
 def digest_of(header: str, arrays: Mapping[str, NDArray[Any]]) -> str:
-    """sha256 over the header, and names, shapes and values, taken as float32."""
+    """Return the sha256 over a header and over names, shapes and values, taken as float32."""
     total = hashlib.sha256(f"{header}\n".encode())
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name], "<f4")

@@ -1,40 +1,44 @@
-"""Condensers: fewer and narrower patch tokens, for stores that would not hold them whole, in NumPy.
+"""Condensers: token reduction, i.e. fewer and narrower patch tokens, for stores that could not hold all, in NumPy.
 
 A condenser and its parent encoder make a derived encoder, ``<parent>+tokens-<version>``, with the parent's vectors
-(see `embedder.derived.encoders`). How the components are learned is no concern of this package.
+(see `embedder.derived.encoders`). The components are learned elsewhere.
 """
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, Never
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from embedder.derived.adapter import digest_of
+from embedder.errors import ExportFailed
 from embedder.spec import EncoderSpec
 
+if TYPE_CHECKING:
+    from embedder.encoder import Network
+
 FORMAT = 1
-"""Of the arrays and of what is computed from them; part of the digest. Raise it when either changes."""
+"""Version of the arrays and of what is computed from them; part of the digest. Raise it when either changes."""
 
 
 @dataclass(frozen=True, eq=False)
 class Condenser:
-    """The mean of every `pool` × `pool` neighbours of the map; each, less `mean`, onto the principal components.
+    """Averages every `pool` × `pool` neighbours of the map, then projects (token − mean) onto principal components.
 
-    At the right and lower edge of a map that `pool` does not divide, the mean is over the neighbours there are.
+    If `pool` does not divide the side of the map, the cells at the right and lower edge average fewer neighbours.
 
     Attributes:
-        arrays: float32: pool (1,), and mean (F,) and components (C, F), or neither of them.
+        arrays: float32 pool (1,), and either both mean (F,) and components (C, F) or neither.
     """
 
     arrays: Mapping[str, NDArray[np.float32]]
     kind: ClassVar[str] = "tokens"
 
     def __post_init__(self) -> None:
-        """Raises ValueError for arrays that make no condenser."""
+        """Raises ValueError for wrong names, shapes, types or values."""
         names = set(self.arrays)
         if names not in ({"pool"}, {"pool", "mean", "components"}):
             raise ValueError(f"a condenser has 'pool', and 'mean' and 'components' or neither; got {sorted(names)}")
@@ -55,17 +59,17 @@ class Condenser:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 over names, shapes and values, and over `FORMAT`."""
+        """The sha256 over names, shapes and values, and over `FORMAT`."""
         return digest_of(f"condenser {FORMAT}", self.arrays)
 
     def spec(self, parent: EncoderSpec) -> EncoderSpec:
-        """Of the derived encoder, which takes texts as its parent does. Raises ValueError: tokens that do not fit."""
+        """Return the spec of the derived encoder. It takes texts if its parent does. ValueError for other tokens."""
         if parent.tokens is None:
-            raise ValueError(f"{parent.architecture} gives no tokens that could be condensed")
+            raise ValueError(f"{parent.architecture} gives no tokens to reduce")
         return replace(parent, tokens=self.shape(parent.tokens), parent=parent.fingerprint, adapter=self.digest)
 
     def shape(self, tokens: tuple[int, int]) -> tuple[int, int]:
-        """(P, F) of the parent → of what is left. Raises ValueError for another width, and for pooling of no map."""
+        """Return (P', F') for the parent's (P, F). ValueError for another width, and for pooling without a map."""
         count, width = tokens
         if self.pool > 1:
             count = (-(-_side(count) // self.pool)) ** 2
@@ -77,7 +81,7 @@ class Condenser:
         return count, len(components)
 
     def __call__(self, tokens: ArrayLike) -> NDArray[np.float16]:
-        """Raw tokens of the parent (n, P, F) → (n, P', F') float16. Raises ValueError for a shape that does not fit."""
+        """Return reduced tokens (n, P', F') float16 for raw tokens (n, P, F). ValueError for another shape."""
         given: NDArray[np.float32] = np.asarray(tokens, np.float32)
         if given.ndim != 3:
             raise ValueError(f"tokens (n, P, F) are needed, not {given.shape}")
@@ -87,9 +91,27 @@ class Condenser:
             found = np.matmul(found - self.arrays["mean"], self.arrays["components"].T)
         return found.reshape(len(given), *shape).astype(np.float16)
 
+    def change_vectors(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the vectors as they are: the derived encoder has its parent's."""
+        return X
+
+    def change_tokens(self, tokens: NDArray[np.float16]) -> NDArray[np.float16]:
+        """Return the derived encoder's tokens (n, P', F') for the parent's (n, P, F)."""
+        return self(tokens)
+
+    def change_probe(self, vectors: NDArray[np.float32], assets: int) -> NDArray[np.float32]:  # noqa: ARG002
+        """Return the reference vectors as they are."""
+        return vectors
+
+    def change_networks(self, parent: Mapping[str, "Network"]) -> Never:
+        """Raises ExportFailed: exports hold no token reduction."""
+        raise ExportFailed(
+            f"token reduction is not part of an ONNX file; export the parent, whose networks are {', '.join(parent)}"
+        )
+
 
 def pool(tokens: NDArray[np.float32], size: int) -> NDArray[np.float32]:
-    """Means of `size` × `size` neighbours: (n, P, F), a square map row by row → (n, ceil(√P / size)², F)."""
+    """Average `size` × `size` neighbours of a square map, row by row: (n, P, F) → (n, ceil(√P / size)², F)."""
     if size == 1:
         return tokens
     n, count, width = tokens.shape
@@ -105,5 +127,5 @@ def pool(tokens: NDArray[np.float32], size: int) -> NDArray[np.float32]:
 def _side(count: int) -> int:
     side = math.isqrt(count)
     if side * side != count:
-        raise ValueError(f"{count} tokens are no square map whose neighbours could be pooled; leave pooling out")
+        raise ValueError(f"{count} tokens are not a square map, so neighbours cannot be pooled; leave pooling out")
     return side

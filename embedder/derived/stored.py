@@ -1,4 +1,4 @@
-"""The folder that keeps what makes a derived encoder of its parent: an adapter of vectors, or a condenser of tokens."""
+"""Stored adapters and condensers: one folder each, which makes a derived encoder of its parent."""
 
 import hashlib
 import json
@@ -27,10 +27,11 @@ _NAME = re.compile(rf"(?P<parent>.+)\+(?P<adapter>({'|'.join(KINDS)})-[0-9a-f]{{
 
 @dataclass(frozen=True, slots=True)
 class StoredAdapter:
-    """An adapter or a condenser with the encoder that it belongs to.
+    """An adapter or a condenser, and the encoder that it belongs to.
 
     Attributes:
-        parent: name of the encoder whose vectors or tokens it takes; `fingerprint` says which that is.
+        parent: name of the encoder whose vectors or tokens it takes.
+        fingerprint: identity of that encoder.
         record: how it was learned, as JSON-able values, for people.
     """
 
@@ -41,21 +42,21 @@ class StoredAdapter:
 
     @property
     def version(self) -> str:
-        """12 hex digits over the arrays and the parent's fingerprint: the same content, the same version."""
+        """12 hex digits of the sha256 over the arrays and the parent's fingerprint."""
         return hashlib.sha256(f"{self.fingerprint} {self.adapter.digest}".encode()).hexdigest()[:12]
 
     @property
     def folder(self) -> str:
-        """Name of its folder, e.g. ``mlcd-0123456789ab``."""
+        """Name of the folder, e.g. ``mlcd-0123456789ab``."""
         return f"{self.adapter.kind}-{self.version}"
 
     @property
     def name(self) -> str:
-        """Of the derived encoder."""
+        """Name of the derived encoder."""
         return f"{self.parent}+{self.folder}"
 
     def spec(self, parent: EncoderSpec) -> EncoderSpec:
-        """Of the derived encoder. Raises WeightsError for a parent that it was not learned on, or does not fit."""
+        """Return the spec of the derived encoder. WeightsError for another parent than it was learned on."""
         if parent.fingerprint != self.fingerprint:
             raise WeightsError(
                 f"the adapter {self.folder} belongs to fingerprint {self.fingerprint[:12]} ({self.parent}), not "
@@ -67,7 +68,7 @@ class StoredAdapter:
             raise WeightsError(f"{self.name}: {error}") from error
 
     def save(self, root: Path, files: Mapping[str, bytes] | None = None) -> Path:
-        """Writes ``<root>/<folder>`` whole or not at all; returns it. An intact one that is there stays.
+        """Write ``<root>/<folder>`` whole or not at all, and return it. An intact folder that exists stays.
 
         Args:
             files: more files by name, e.g. a report.
@@ -94,15 +95,15 @@ class StoredAdapter:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """The inverse of `save`. Raises WeightsError for a folder that is missing, damaged or of another format."""
+        """Read what `save` wrote. Raises WeightsError for a folder that is missing, damaged or of another format."""
         try:
             manifest = json.loads((folder / _MANIFEST).read_bytes())
             data = (folder / _ARRAYS).read_bytes()
             if manifest["format"] != FORMAT:
                 raise ValueError(f"format {manifest['format']!r}, this version reads {FORMAT}: upgrade headwater")
             if hashlib.sha256(data).hexdigest() != manifest["sha256"]:
-                raise ValueError(f"{_ARRAYS} is not the file that the manifest tells of")
-            kind = KINDS[manifest.get("kind", Adapter.kind)]  # those of before there were condensers do not say
+                raise ValueError(f"{_ARRAYS} is not the file that the manifest describes")
+            kind = KINDS[manifest.get("kind", Adapter.kind)]  # manifests from before condensers have no `kind`
             found = cls(manifest["parent"], manifest["fingerprint"], kind(load_arrays(data)), manifest["record"])
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise WeightsError(f"the adapter in {folder} cannot be used: {error}") from error
@@ -112,24 +113,24 @@ class StoredAdapter:
 
 
 def split_name(name: str) -> tuple[str, str] | None:
-    """A derived encoder's name → (parent's name, the adapter's folder); None for any other name."""
+    """Split a derived encoder's name into the parent's name and the adapter's folder. None for any other name."""
     match = _NAME.fullmatch(name)
     return (match["parent"], match["adapter"]) if match else None
 
 
 def stored_names(root: Path | None) -> list[str]:
-    """Names of the derived encoders whose adapters are in `root`, sorted; those that are damaged are left out."""
+    """Return the names of the derived encoders whose intact adapters are in `root`, sorted."""
     found = map(_read, adapter_folders(root))
     return sorted(stored.name for stored in found if stored)
 
 
 def adapter_folders(root: Path | None) -> list[Path]:
-    """Those in `root` that are named like an adapter's, damaged or not, sorted."""
+    """Return the folders in `root` that are named like an adapter's, damaged or not, sorted."""
     return sorted(folder for kind in KINDS for folder in root.glob(f"{kind}-*")) if root else []
 
 
 def _read(folder: Path) -> StoredAdapter | None:
-    """None unless `folder` holds an intact adapter."""
+    """Return the adapter in `folder`, or None if it holds no intact one."""
     try:
         return StoredAdapter.load(folder)
     except WeightsError:

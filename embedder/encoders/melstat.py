@@ -1,16 +1,17 @@
-"""`melstat`: statistics of a sound's log-mel spectrum. No weights and no torch: sounds work where nothing is installed.
+"""`melstat`: statistics of a sound's log-mel spectrum. It has no weights and needs no torch, so sounds work everywhere.
 
-A classic of audio classification before learned features (mean and deviation over time of spectral bands, in parts so
-that order counts, e.g. Aucouturier & Pachet 2004), and a baseline that learned ones have to beat.
+This is a classic of audio classification before learned features: mean and deviation over time of spectral bands
+(Aucouturier & Pachet 2004), here in parts of the sound, so that order counts. Learned features have to beat it.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedder import probe
-from embedder.encoder import Embedding, require_modality
+from embedder.encoder import Embedding, Encoder, require_modality
 from embedder.media import Media, modality_of
 from embedder.media.audio import Sound
 from embedder.media.mel import log_mel
@@ -29,22 +30,30 @@ SPEC = EncoderSpec(
 )
 
 
+def load(name: str, *, backend: str, cache_dir: Path, threads: int | None) -> Encoder:  # noqa: ARG001
+    """Return the encoder. It has one engine, NumPy, so the arguments change nothing."""
+    return MelStatistics()
+
+
 def statistics(sound: Sound) -> NDArray[np.float32]:
-    """(DIM,): means and standard deviations of each band in each part of the time, then its mean change a frame."""
+    """Return a vector (DIM,): mean and standard deviation of each band in each part, then each band's mean change.
+
+    The change is absolute, from one frame to the next.
+    """
     a = AUDIO
     spectrum = log_mel(
         sound.samples, sound.rate, bands=a.bands, low=a.low, high=a.high, window=a.window, hop=a.hop
     ).astype(np.float64)
     edges = np.linspace(0, len(spectrum), a.parts + 1)
     bounds = zip(np.floor(edges[:-1]).astype(int), np.ceil(edges[1:]).astype(int), strict=True)
-    parts = [spectrum[start:stop] for start, stop in bounds]  # neighbours share a frame where time does not divide
+    parts = [spectrum[start:stop] for start, stop in bounds]  # neighbours share a frame that an edge cuts
     moments = [moment for part in parts for moment in (part.mean(axis=0), part.std(axis=0))]
     change = np.abs(np.diff(spectrum, axis=0)).mean(axis=0) if len(spectrum) > 1 else np.zeros(a.bands)
     return np.concatenate([*moments, change]).astype(np.float32)
 
 
 class MelStatistics:
-    """Implements `embedder.encoder.Encoder`. All the work is in `prepare`, which runs on many threads."""
+    """Implements `embedder.encoder.Encoder`. `prepare` computes the vectors, because it runs on many threads."""
 
     name = NAME
     spec = SPEC
@@ -66,7 +75,7 @@ class MelStatistics:
         return Embedding(inputs.copy())
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        raise ValueError(f"{NAME} takes no text, {len(texts)} were given; use an encoder with a text side, e.g. lite0")
+        raise ValueError(f"{NAME} takes no text ({len(texts)} given); use an encoder with a text side, e.g. lite0")
 
     def reference_probe(self) -> NDArray[np.float32]:
         return probe.embed(self)

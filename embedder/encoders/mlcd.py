@@ -1,9 +1,9 @@
 """MLCD's vision towers (An et al. 2024, arXiv 2407.17331) through transformers: ``mlcd/<id>``, or a folder of your own.
 
 Vectors are the class token after the final norm, raw: the released weights have no projection. Tokens are the patch
-tokens of the last layer after that same norm, as for ``openclip/…``; transformers' ``last_hidden_state`` is before it.
-Preprocessing is what the folder's ``preprocessor_config.json`` says; without one CLIP's, at the size of the network.
-There is no text side.
+tokens of the last layer after that same norm, as for ``openclip/…``; transformers' ``last_hidden_state`` is taken
+before the norm. The folder's ``preprocessor_config.json`` says how images are prepared; without that file it is done as
+for CLIP, at the size of the network. There is no text side.
 """
 
 from dataclasses import dataclass
@@ -14,16 +14,18 @@ from typing import Any
 import torch
 import transformers
 
-from embedder.encoder import Blueprint, image_blueprint
+from embedder.encoder import Blueprint, Encoder, image_blueprint
+from embedder.engines.graph_encoder import assemble
 from embedder.errors import UnknownEncoder, WeightsError
 from embedder.spec import EncoderSpec
-from embedder.weights import checkpoint as weights
 from embedder.weights import hub_folder
+from embedder.weights.checkpoint import digest, frozen, load_strictly
+from embedder.weights.fetch import fetch
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """A released tower: its repository on the Hugging Face hub, image size, patch size and width."""
+class ModelConfig:
+    """A released tower: its repository on the Hugging Face hub, image size and patch size (pixels), and width."""
 
     repository: str
     size: int
@@ -31,26 +33,33 @@ class Record:
     dim: int
 
 
-RECORDS = {
-    "base-patch32-224": Record("DeepGlint-AI/mlcd-vit-base-patch32-224", 224, 32, 768),
-    "large-patch14-336": Record("DeepGlint-AI/mlcd-vit-large-patch14-336", 336, 14, 1024),
-    "bigG-patch14-224": Record("DeepGlint-AI/mlcd-vit-bigG-patch14-224", 224, 14, 1664),
-    "bigG-patch14-336": Record("DeepGlint-AI/mlcd-vit-bigG-patch14-336", 336, 14, 1664),
-    "bigG-patch14-448": Record("DeepGlint-AI/mlcd-vit-bigG-patch14-448", 448, 14, 1664),
+CONFIGS = {
+    "base-patch32-224": ModelConfig("DeepGlint-AI/mlcd-vit-base-patch32-224", 224, 32, 768),
+    "large-patch14-336": ModelConfig("DeepGlint-AI/mlcd-vit-large-patch14-336", 336, 14, 1024),
+    "bigG-patch14-224": ModelConfig("DeepGlint-AI/mlcd-vit-bigG-patch14-224", 224, 14, 1664),
+    "bigG-patch14-336": ModelConfig("DeepGlint-AI/mlcd-vit-bigG-patch14-336", 336, 14, 1664),
+    "bigG-patch14-448": ModelConfig("DeepGlint-AI/mlcd-vit-bigG-patch14-448", 448, 14, 1664),
 }
 
-# The smaller towers are plain CLIP vision towers, bigG has rotary positions; "mlcd" is what its released folders say.
-_CONFIGS = {
+# The smaller towers are plain CLIP vision towers, bigG has rotary positions. Its released folders call that "mlcd".
+_ARCHITECTURES = {
     "clip_vision_model": transformers.CLIPVisionConfig,
     "mlcd_vision_model": transformers.MLCDVisionConfig,
     "mlcd": transformers.MLCDVisionConfig,
 }
 
 
-def blueprint(name: str) -> Blueprint:
-    """The encoder ``mlcd/<id>``, ``mlcd/<id>@<folder>`` or ``mlcd@<folder>``. Reads the weights: they identify it.
+def load(name: str, *, backend: str, cache_dir: Path, threads: int | None) -> Encoder:
+    """Return the encoder of that name. Arguments and errors as for `embedder.registry.load`."""
+    return assemble(name, blueprint(name), backend, cache_dir, threads)
 
-    Raises UnknownEncoder for an id that is none of `RECORDS`, WeightsError for weights that are missing, unreadable or
+
+def blueprint(name: str) -> Blueprint:
+    """Return the blueprint of ``mlcd/<id>``, ``mlcd/<id>@<folder>`` or ``mlcd@<folder>``.
+
+    Reads the weights, because they are part of its identity.
+
+    Raises UnknownEncoder for an id that is not in `CONFIGS`, WeightsError for weights that are missing, unreadable or
     of another architecture, ValueError for preprocessing that cannot be represented.
     """
     folder = _folder(name)
@@ -59,54 +68,57 @@ def blueprint(name: str) -> Blueprint:
 
 
 def _folder(name: str) -> Path:
-    """Where the files are: on the machine, fetched if need be, and of the tower that the name says."""
+    """Return the folder of the model, downloaded if necessary, and checked against the id in the name."""
     rest, at, path = name.partition("@")
     identity = rest.removeprefix("mlcd").removeprefix("/")
     if at and not identity:
         return Path(path).expanduser()
-    record = RECORDS.get(identity)
-    if record is None:
-        raise UnknownEncoder(name, [*(f"mlcd/{known}" for known in RECORDS), "mlcd@<folder>"])
-    folder = Path(path).expanduser() if at else hub_folder.fetched(name, record.repository)
-    _check_record(name, record, _config(folder))
+    known = CONFIGS.get(identity)
+    if known is None:
+        raise UnknownEncoder(name, [*(f"mlcd/{each}" for each in CONFIGS), "mlcd@<folder>"])
+    published = hub_folder.published(known.repository)
+    folder = Path(path).expanduser() if at else fetch(name, [published], own=f"{name}@FOLDER")
+    _check_dimensions(name, known, _config(folder))
     return folder
 
 
 def _config(folder: Path) -> Any:
-    """The architecture. Raises WeightsError for one that is no MLCD tower."""
+    """Return transformers' configuration of the tower. Raises WeightsError for a model of another type."""
     path = folder / hub_folder.CONFIG
     fields = hub_folder.read_json(path)
-    kind = fields.pop("model_type", None)
-    if kind not in _CONFIGS:
-        raise WeightsError(f"{folder} holds a model of type {kind!r}; mlcd takes one of {', '.join(_CONFIGS)}")
-    try:
-        return _CONFIGS[kind].from_dict(fields)
-    except Exception as error:  # transformers' own checks raise many kinds
-        raise WeightsError(f"{path} describes no tower that transformers can build: {error}") from error
-
-
-def _check_record(name: str, record: Record, config: Any) -> None:
-    found = (config.image_size, config.patch_size, config.hidden_size)
-    if found != (record.size, record.patch, record.dim):
+    model_type = fields.pop("model_type", None)
+    if model_type not in _ARCHITECTURES:
         raise WeightsError(
-            f"{name} has image size, patch size and width {record.size}, {record.patch} and {record.dim}; its folder "
+            f"{folder} holds a model of type {model_type!r}; mlcd takes one of {', '.join(_ARCHITECTURES)}"
+        )
+    try:
+        return _ARCHITECTURES[model_type].from_dict(fields)
+    except Exception as error:  # transformers' own checks raise many types
+        raise WeightsError(f"{path} describes a tower that transformers cannot build: {error}") from error
+
+
+def _check_dimensions(name: str, known: ModelConfig, config: Any) -> None:
+    found = (config.image_size, config.patch_size, config.hidden_size)
+    if found != (known.size, known.patch, known.dim):
+        raise WeightsError(
+            f"{name} has image size, patch size and width {known.size}, {known.patch} and {known.dim}; its folder "
             f"says {found[0]}, {found[1]} and {found[2]}: give another folder, or call it mlcd@FOLDER"
         )
 
 
 def _load(folder: Path) -> torch.nn.Module:
-    """The whole tower in fp32, filled, frozen. Raises WeightsError."""
+    """Return the whole tower in fp32, filled and frozen. Raises WeightsError."""
     model = transformers.AutoModel.from_config(_config(folder), attn_implementation="sdpa", dtype=torch.float32)
     trunk = _trunk(model)
-    # Older files have the prefix; position_ids are counted, not learned, and no longer saved.
+    # Older files have the prefix, and save position_ids, which are counted and not learned.
     plain = {name.removeprefix("vision_model."): tensor for name, tensor in hub_folder.state(folder).items()}
     plain.pop("embeddings.position_ids", None)
-    weights.load_strictly(trunk, plain, str(folder))
-    return weights.frozen(trunk)
+    load_strictly(trunk, plain, str(folder))
+    return frozen(trunk)
 
 
 def _trunk(model: Any) -> torch.nn.Module:
-    """transformers 4 wraps the tower once more, 5 does not."""
+    """Return the tower itself: transformers 4 wraps it once more than 5 does."""
     trunk: torch.nn.Module = getattr(model, "vision_model", model)
     return trunk
 
@@ -115,7 +127,7 @@ def _spec(folder: Path, config: Any, trunk: torch.nn.Module) -> EncoderSpec:
     image = hub_folder.preprocessing(folder, config.image_size)
     return EncoderSpec(
         architecture=_architecture(config),
-        weights=weights.digest(trunk.state_dict()),
+        weights=digest(trunk.state_dict()),
         activation=config.hidden_act.replace("_", ""),
         output="pooled",
         dim=config.hidden_size,
@@ -125,7 +137,7 @@ def _spec(folder: Path, config: Any, trunk: torch.nn.Module) -> EncoderSpec:
 
 
 def _architecture(config: Any) -> str:
-    """With what the shapes of the weights do not tell."""
+    """Return the name of the architecture, with the facts that the shapes of the weights do not show."""
     rotary = getattr(config, "rope_parameters", None)
     parts = [f"{config.num_attention_heads} heads", f"eps {config.layer_norm_eps:g}"]
     parts += [f"rope {rotary['rope_theta']:g}"] if rotary else []
@@ -148,4 +160,4 @@ class _Tower(torch.nn.Module):
 
 
 def _tower(folder: Path, tokens: bool) -> torch.nn.Module:
-    return weights.frozen(_Tower(_load(folder), tokens))
+    return frozen(_Tower(_load(folder), tokens))

@@ -1,9 +1,9 @@
-"""Any image tower of timm with a checkpoint of your own: ``timm/<model>@<file>``; the model may carry a tag.
+"""Any image network of timm with a checkpoint of your own: ``timm/<model>@<file>``; the model's name may have a tag.
 
-Vectors are what timm's classifier would get, raw: ``forward_head(forward_features(x), pre_logits=True)``. Tokens are
-``forward_features``, a map's places row by row, class and register tokens left out; some networks have none. Images are
-prepared by timm's configuration of the model; a tag (``resnet50.a1_in1k``) chooses the configuration of those weights,
-no tag that of the model's default weights.
+Vectors are the input of timm's classifier, raw: ``forward_head(forward_features(x), pre_logits=True)``. Tokens are
+``forward_features``: the places of a map row by row, or the patch tokens without class and register tokens. Some
+networks have none. timm's configuration of the model says how images are prepared; a tag (``resnet50.a1_in1k``) chooses
+the configuration of those weights, no tag that of the model's default weights.
 """
 
 import difflib
@@ -17,36 +17,42 @@ import torch
 from timm.data import resolve_model_data_config
 from timm.models import get_arch_name
 
-from embedder.encoder import Blueprint, image_blueprint
+from embedder.encoder import Blueprint, Encoder, image_blueprint
+from embedder.engines.graph_encoder import assemble
 from embedder.errors import UnknownEncoder
 from embedder.spec import EncoderSpec, ImagePreprocessing
-from embedder.weights import checkpoint as weights
+from embedder.weights.checkpoint import digest, frozen, load_strictly, read_state
 
 _CROP = {"center": "centre", "squash": "squash"}
-"""timm's crop modes in our words. Its ``border`` fills what a picture does not cover with the mean colour: not here."""
+"""timm's crop modes in our words. Its ``border`` is missing: it fills uncovered pixels with the mean colour."""
+
+
+def load(name: str, *, backend: str, cache_dir: Path, threads: int | None) -> Encoder:
+    """Return the encoder of that name. Arguments and errors as for `embedder.registry.load`."""
+    return assemble(name, blueprint(name), backend, cache_dir, threads)
 
 
 def blueprint(name: str) -> Blueprint:
-    """The encoder ``<model>@<file>``. Reads the weights: they are part of its identity.
+    """Return the blueprint of ``timm/<model>@<file>``. Reads the weights, because they are part of its identity.
 
     Raises UnknownEncoder for a model that timm does not know, WeightsError for weights that are missing, unreadable or
     of another architecture, ValueError for preprocessing that cannot be represented.
     """
-    model, _, path = name.partition("@")
+    model, _, path = name.removeprefix("timm/").partition("@")
     if not path or not _is_known(model):
-        raise UnknownEncoder(f"timm/{name}", [f"timm/{known}@FILE" for known in _similar(model)])
+        raise UnknownEncoder(name, [f"timm/{known}@FILE" for known in _similar(model)])
     checkpoint = Path(path).expanduser()
     spec = _spec(model, _load(model, checkpoint))
     return image_blueprint(spec, ("timm",), partial(_tower, model, checkpoint))
 
 
 def _is_known(model: str) -> bool:
-    """With its tag, when it has one."""
+    """True if timm has the model, and its tag if the name has one."""
     return timm.is_model(model) and ("." not in model or model in _tagged(model))
 
 
 def _similar(model: str) -> list[str]:
-    """The model with each of its tags, or models whose names are like it: timm has more than a thousand."""
+    """Return a known model with each of its tags, or a few models whose names look alike: timm has over a thousand."""
     if timm.is_model(model):
         return [get_arch_name(model), *_tagged(model)]
     known = timm.list_models()
@@ -58,16 +64,16 @@ def _tagged(model: str) -> list[str]:
 
 
 def _load(model: str, checkpoint: Path) -> Any:
-    """timm's network without its classifier, in fp32, filled, frozen. Raises WeightsError."""
+    """Return timm's network without its classifier, in fp32, filled and frozen. Raises WeightsError."""
     network = timm.create_model(model, pretrained=False, num_classes=0)
     classifier = _names(model) - set(network.state_dict())
-    state = {name: tensor for name, tensor in weights.read(checkpoint).items() if name not in classifier}
-    weights.load_strictly(network, state, str(checkpoint))
-    return weights.frozen(network)
+    state = {name: tensor for name, tensor in read_state(checkpoint).items() if name not in classifier}
+    load_strictly(network, state, str(checkpoint))
+    return frozen(network)
 
 
 def _names(model: str) -> set[str]:
-    """Of all tensors, classifier included; none is made."""
+    """Return the names of all tensors, classifier included, without allocating any."""
     with torch.device("meta"):
         return set(timm.create_model(model, pretrained=False).state_dict())
 
@@ -80,7 +86,7 @@ def _spec(model: str, network: Any) -> EncoderSpec:
         tokens = _tokens(network, features)
     return EncoderSpec(
         architecture=f"timm:{get_arch_name(model)}",
-        weights=weights.digest(network.state_dict()),
+        weights=digest(network.state_dict()),
         activation=_activation(network),
         output="pooled",
         dim=dim,
@@ -90,10 +96,10 @@ def _spec(model: str, network: Any) -> EncoderSpec:
 
 
 def _activation(network: torch.nn.Module) -> str:
-    """The kinds of activation modules in the network, e.g. gelu, or relu+sigmoid."""
+    """Return the types of activation modules in the network, e.g. gelu, or relu+sigmoid."""
     homes = ("torch.nn.modules.activation", "timm.layers.activations")
-    kinds = {type(module) for module in network.modules()} - {torch.nn.MultiheadAttention}
-    return "+".join(sorted(kind.__name__.lower() for kind in kinds if kind.__module__.startswith(homes))) or "other"
+    types = {type(module) for module in network.modules()} - {torch.nn.MultiheadAttention}
+    return "+".join(sorted(each.__name__.lower() for each in types if each.__module__.startswith(homes))) or "other"
 
 
 def _preprocessing(model: str, config: dict[str, Any]) -> ImagePreprocessing:
@@ -115,13 +121,13 @@ def _preprocessing(model: str, config: dict[str, Any]) -> ImagePreprocessing:
 
 
 def _tokens(network: Any, features: Any) -> torch.Tensor | None:
-    """(n, P, F) of what ``forward_features`` gave; None for shapes that are neither a map nor a sequence."""
+    """Return the features as tokens (n, P, F), or None if their shape is neither a map nor a sequence of tokens."""
     if not isinstance(features, torch.Tensor):
         return None
     if features.ndim == 3:
         prefix = getattr(network, "num_prefix_tokens", None)
         if prefix is None and any("cls_token" in name for name, _ in network.named_parameters()):
-            return None  # a class token somewhere: CoaT, PiT and VOLO do not tell where
+            return None  # CoaT, PiT and VOLO have a class token but do not say where
         return features[:, prefix or 0 :]
     if features.ndim != 4:
         return None
@@ -145,4 +151,4 @@ class _Tower(torch.nn.Module):
 
 
 def _tower(model: str, checkpoint: Path, tokens: bool) -> torch.nn.Module:
-    return weights.frozen(_Tower(_load(model, checkpoint), tokens))
+    return frozen(_Tower(_load(model, checkpoint), tokens))

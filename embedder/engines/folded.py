@@ -1,4 +1,4 @@
-"""What is folded into a torch network: normalising before it, so that bytes travel; an adapter after it."""
+"""Torch modules around a network: normalising before it, so that bytes travel to the device; adapters after it."""
 
 import torch
 
@@ -7,7 +7,7 @@ from embedder.spec import ImagePreprocessing
 
 
 class FromPixels(torch.nn.Module):
-    """(n, size, size, 3) uint8 → what `module` gives for the pixels in [0, 1], less `mean`, over `std`, as `dtype`."""
+    """(n, size, size, 3) uint8 → the outputs of `module` for (pixels / 255 − mean) / std, converted to `dtype`."""
 
     mean: torch.Tensor
     std: torch.Tensor
@@ -25,7 +25,7 @@ class FromPixels(torch.nn.Module):
 
 
 class ThenAdapter(torch.nn.Module):
-    """One input → (vectors (n, D),): those of `module`, adapted as `embedder.derived.adapter.Adapter` does it."""
+    """Inputs → (vectors (n, D),): the vectors of `module`, adapted as by `embedder.derived.adapter.Adapter`."""
 
     def __init__(self, module: torch.nn.Module, adapter: Adapter) -> None:
         super().__init__()

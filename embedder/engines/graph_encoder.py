@@ -1,6 +1,7 @@
 """An encoder from a blueprint and an engine."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -10,12 +11,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from embedder import probe
-from embedder.encoder import Blueprint, Embedding, Engine, Graph, Run, Tokenise, require_modality
+from embedder.encoder import Blueprint, Embedding, Encoder, Engine, Graph, Network, Tokenise, require_modality
+from embedder.engines.backend import PRECISIONS, Backend
 from embedder.engines.cache import Cache, default_folder
-from embedder.engines.torch_engine import Backend, TorchEngine
+from embedder.engines.fastest import FastestEngine, Once
+from embedder.engines.torch_engine import TorchEngine, precisions
 from embedder.media import Media, modality_of
 from embedder.media.image import fit
 from embedder.spec import EncoderSpec, ImagePreprocessing, Modality
+
+Makers = Mapping[str, Callable[[], Engine]]
+"""Functions that make an engine, by precision, fastest first."""
 
 
 class GraphEncoder:
@@ -24,16 +30,25 @@ class GraphEncoder:
     Calls from several threads take turns at the engine, so a service can backfill while it answers.
     """
 
-    def __init__(self, name: str, blueprint: Blueprint, engine: Engine, cache: Cache) -> None:
+    def __init__(
+        self, name: str, blueprint: Blueprint, engine: Engine, cache: Cache, others: Makers | None = None
+    ) -> None:
+        """
+        Args:
+            others: makers of engines that differ from `engine` in precision, for `variants`.
+        """
         self.name = name
         self.spec: EncoderSpec = blueprint.spec
-        self.backend = engine.name
         self.blueprint = blueprint
-        self._engine = engine
+        self._engine = Once(engine)
         self._cache = cache
-        self._compiled: dict[str, Run] = {}
+        self._others = others or {}
         self._turn = Lock()
         self._tokenise: Tokenise | None = None
+
+    @property
+    def backend(self) -> str:
+        return self._engine.name
 
     def prepare(self, media: Media) -> NDArray[Any]:
         modality = require_modality(self.name, self.spec, modality_of(media))
@@ -62,7 +77,7 @@ class GraphEncoder:
         if blueprint.text is None or blueprint.tokeniser is None:
             raise ValueError(f"{self.name} takes no text; use an encoder with a text side, e.g. lite0")
         if isinstance(texts, str):
-            raise ValueError(f"a list of texts is needed, not the one text {texts!r}")
+            raise ValueError(f"embed_texts takes a list of texts, not the one text {texts!r}")
         if not texts:
             return np.zeros((0, self.spec.dim), np.float32)
         if self._tokenise is None:
@@ -70,13 +85,34 @@ class GraphEncoder:
         return _floats(self._run(blueprint.text, self._tokenise(texts))[0])
 
     def reference_probe(self) -> NDArray[np.float32]:
-        """Kept in the cache, so that a process with converted models need not import torch for it."""
+        """Return the reference vectors. They are kept in the cache, so a warm process need not import torch."""
         key = f"probe-{self.spec.fingerprint[:32]}-{probe.REVISION}"
         folder = self._cache.folder(key, lambda folder: np.save(folder / "vectors.npy", self._reference()))
         return _floats(np.load(folder / "vectors.npy", allow_pickle=False))
 
     def _reference(self) -> NDArray[np.float32]:
-        return probe.embed(GraphEncoder(self.name, self.blueprint, TorchEngine("cpu", "fp32"), self._cache))
+        return probe.embed(self._on(partial(TorchEngine, "cpu", "fp32")))
+
+    def variants(self) -> Mapping[str, Callable[[], Encoder]]:
+        return {precision: partial(self._on, make) for precision, make in self._others.items()}
+
+    def _on(self, make: Callable[[], Engine]) -> "GraphEncoder":
+        return GraphEncoder(self.name, self.blueprint, make(), self._cache)
+
+    def networks(self) -> Mapping[str, Network]:
+        return dict(self._networks())
+
+    def _networks(self) -> Iterator[tuple[str, Network]]:
+        plan = self.blueprint
+        if plan.image is not None:
+            pixels = np.stack([self.prepare(image) for image in probe.images()])
+            yield "image", Network(plan.image, (pixels,))
+            if plan.image_tokens is not None and plan.spec.tokens is not None:
+                yield "tokens", Network(plan.image_tokens, (pixels[:2],), ("vectors", "tokens"))
+        if plan.text is not None and plan.tokeniser is not None:
+            yield "text", Network(plan.text, plan.tokeniser()(probe.TEXTS))
+        for modality, tower in plan.towers.items():
+            yield modality, Network(tower.graph, (np.stack([tower.prepare(x) for x in probe.samples(modality)]),))
 
     @property
     def _preprocessing(self) -> ImagePreprocessing:
@@ -98,25 +134,46 @@ class GraphEncoder:
 
     def _run(self, graph: Graph, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
         with self._turn:
-            if graph.key not in self._compiled:
-                self._compiled[graph.key] = self._engine.compile(graph)
-            return self._compiled[graph.key](inputs)
+            return self._engine.compile(graph)(inputs)
 
 
 def assemble(
     name: str, blueprint: Blueprint, backend: str, cache_dir: Path | None = None, threads: int | None = None
 ) -> GraphEncoder:
-    """The blueprint on the engine that `backend` asks for (see `embedder.registry.load`)."""
+    """Return the blueprint's encoder on the engine that `backend` asks for (see `embedder.registry.load`).
+
+    If `backend` names no precision, the fastest one that passes the probe is chosen at the first use.
+    """
     cache = Cache(cache_dir or default_folder())
     wanted = Backend.parse(backend).resolve()
-    engine: Engine
+    makers, preferred = _engines(wanted, cache, threads)
+    if wanted.precision:
+        return GraphEncoder(name, blueprint, makers[wanted.precision](), cache, makers)
+    return GraphEncoder(name, blueprint, choose(name, blueprint, preferred, cache), cache, makers)
+
+
+def choose(name: str, blueprint: Blueprint, makers: Makers, cache: Cache) -> Engine:
+    """Return the engine of the fastest precision in which the encoder passes the probe. One maker leaves no choice."""
+
+    def cosine(engine: Engine) -> float:
+        encoder = GraphEncoder(name, blueprint, engine, cache)
+        return float(probe.cosines(probe.embed(encoder), encoder.reference_probe()).min())
+
+    if len(makers) == 1:
+        return next(iter(makers.values()))()
+    return FastestEngine(makers, cosine, cache, blueprint.spec.fingerprint)
+
+
+def _engines(wanted: Backend, cache: Cache, threads: int | None) -> tuple[Makers, Makers]:
+    """Return makers for every precision of the engine, and for those worth trying, each fastest first."""
     if wanted.engine == "openvino":
         from embedder.engines.openvino_engine import OpenVINOEngine
 
-        engine = OpenVINOEngine(cache, wanted.precision, threads)
-    else:
-        engine = TorchEngine(wanted.device, wanted.precision, threads, wanted.mode)
-    return GraphEncoder(name, blueprint, engine, cache)
+        openvino = {each: partial(OpenVINOEngine, cache, each, threads) for each in ("bf16", "fp32")}
+        return openvino, {each: openvino[each] for each in OpenVINOEngine.precisions()}
+    device = wanted.device or TorchEngine(mode="eager").device.type
+    torch = {each: partial(TorchEngine, device, each, threads, wanted.mode) for each in reversed(PRECISIONS)}
+    return torch, {each: torch[each] for each in precisions(device)}
 
 
 def _floats(array: NDArray[np.generic]) -> NDArray[np.float32]:

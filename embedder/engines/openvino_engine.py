@@ -1,4 +1,4 @@
-"""The CPU engine: modules converted to OpenVINO once, cached on disk, compiled for one row, for many, and for any."""
+"""The CPU engine, OpenVINO. Networks are converted once, cached on disk, and compiled for one, many and any rows."""
 
 import hashlib
 import sys
@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from embedder import cpus
 from embedder.encoder import Graph, Run
-from embedder.engines import plan as streams
 from embedder.engines.cache import Cache
+from embedder.engines.plan import PLAIN, ROWS, Plan, Streams, choose, load, save
 from embedder.spec import ImagePreprocessing
 
-# OpenVINO reports its import and every conversion to a server on the internet, unless this package is absent.
+# OpenVINO reports its import and every conversion to a server on the internet, unless openvino_telemetry is absent.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None is Python's own mark for "absent"
 
 import openvino as ov  # noqa: E402  # the line above must come first
@@ -28,23 +28,24 @@ if TYPE_CHECKING:
     import torch
 
 _FORMAT = 2
-"""Of the cached models; raise it when `_convert` makes them differently."""
+"""Version of the cached models. Raise it when `_convert` makes them differently."""
 
 ANY = -1
-"""The batch size of a model that takes any number of rows: what is left of many goes through it in one piece."""
+"""Batch size of a model that takes any number of rows. The rest of a large batch passes it in one piece."""
 
 
 class OpenVINOEngine:
-    """Runs networks on the CPU in bf16 where it has instructions for that, otherwise in fp32.
+    """Runs networks on the CPU.
 
-    `threads` are all that it takes; those of the machine when None.
+    Args:
+        precision: fp32 or bf16; None for the first of `precisions`.
+        threads: number of threads; all of the machine's when None.
     """
 
     def __init__(self, cache: Cache, precision: str | None = None, threads: int | None = None) -> None:
         self._cache = cache
         self._core = ov.Core()
-        has_bf16 = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        self._precision = precision or ("bf16" if has_bf16 else "fp32")
+        self._precision = precision or self.precisions()[0]
         self.name = f"openvino-{self._precision}"
         self._config = {
             "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[self._precision],
@@ -52,6 +53,16 @@ class OpenVINOEngine:
         }
         if threads is not None:
             self._config["INFERENCE_NUM_THREADS"] = str(threads)
+
+    @staticmethod
+    def precisions() -> tuple[str, ...]:
+        """Return the precisions worth trying, fastest first: bf16 only if the CPU has instructions for it."""
+        has_bf16 = "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        return ("bf16", "fp32") if has_bf16 else ("fp32",)
+
+    @property
+    def machine(self) -> str:
+        return f"{self._core.get_property('CPU', 'FULL_DEVICE_NAME')}, openvino {version('openvino')}"
 
     def compile(self, graph: Graph) -> Run:
         if self._precision == "bf16" and graph.bf16 is not None:
@@ -61,16 +72,16 @@ class OpenVINOEngine:
 
 
 class _Compiled:
-    """One network, compiled for one row, for any number and for many, when so many first come."""
+    """One network. It is compiled for one row, any number of rows or many rows when such a batch first comes."""
 
     def __init__(self, core: ov.Core, path: Path, graph: Graph, config: dict[str, str], cache: Cache) -> None:
         self._core, self._path, self._graph, self._config, self._cache = core, path, graph, config, cache
         self._requests: dict[int, ov.InferRequest] = {}
-        self._streams: streams.Streams | None = None
+        self._streams: Streams | None = None
 
     def __call__(self, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
         parts, rows = [], len(inputs[0])
-        start = rows - rows % streams.ROWS
+        start = rows - rows % ROWS
         if start:
             parts.append(self._many([x[:start] for x in inputs]))
         if start < rows:
@@ -79,31 +90,31 @@ class _Compiled:
         return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
     def _many(self, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-        """Whole `streams.ROWS` of rows, by the plan that is fastest here for this network."""
+        """Run a multiple of `ROWS` rows by the plan that is fastest on this machine for this network."""
         if self._streams is None:
-            self._streams = self._side_by_side(self._plan([x[: streams.ROWS] for x in inputs]))
+            self._streams = self._side_by_side(self._plan([x[:ROWS] for x in inputs]))
         return self._streams(inputs)
 
-    def _plan(self, sample: Sequence[NDArray[Any]]) -> streams.Plan:
+    def _plan(self, sample: Sequence[NDArray[Any]]) -> Plan:
         if any(-1 in port.shape for port in self._graph.ports):
-            return streams.PLAIN  # what is fastest for rows of this length says little of others
+            return PLAIN  # the fastest plan for rows of one length says little about others
         threads = int(self._config.get("INFERENCE_NUM_THREADS") or cpus.usable())
 
         def measure(folder: Path) -> None:
-            plan = streams.choose(threads, lambda plan: partial(self._side_by_side(plan), sample))
-            streams.save(plan, folder)
+            plan = choose(threads, lambda plan: partial(self._side_by_side(plan), sample))
+            save(plan, folder)
 
         machine = (
             f"{self._core.get_property('CPU', 'FULL_DEVICE_NAME')}, {threads} threads, {sorted(self._config.items())}"
         )
         digest = hashlib.sha256(f"{self._path.parent.name} on {machine}".encode()).hexdigest()
-        return streams.load(self._cache.folder(f"plan-{digest[:32]}", measure))
+        return load(self._cache.folder(f"plan-{digest[:32]}", measure))
 
-    def _side_by_side(self, plan: streams.Plan) -> streams.Streams:
+    def _side_by_side(self, plan: Plan) -> Streams:
         config = {"NUM_STREAMS": str(plan.streams)}
-        if plan.threads is not None:  # logical cores are counted, so all of them may be taken
+        if plan.threads is not None:  # `threads` counts logical cores, so hyper-threading must be on
             config |= {"INFERENCE_NUM_THREADS": str(plan.threads), "ENABLE_HYPER_THREADING": "YES"}
-        return streams.Streams(self._compile(plan.batch, config), plan)
+        return Streams(self._compile(plan.batch, config), plan)
 
     def _request(self, size: int) -> ov.InferRequest:
         if size not in self._requests:
@@ -117,25 +128,25 @@ class _Compiled:
 
 
 def _key(graph: Graph) -> str:
-    """File name of the converted model: what it computes, and every version that may change how."""
+    """Return the file name of the converted model: a hash of its identity and of every version that may change it."""
     versions = [f"{library}={version(library)}" for library in ("openvino", "torch", *graph.libraries)]
     return hashlib.sha256("\n".join([f"format {_FORMAT}", graph.key, *versions]).encode()).hexdigest()[:32]
 
 
 def _convert(graph: Graph, path: Path) -> None:
-    """Trace the module and save it, with scaling and normalising of images as part of the network."""
+    """Trace the module and save it. Scaling and normalising of images become part of the network."""
     model = _translate(graph.build(), graph)
     if graph.normalise is not None:
         model = _with_normalising(model, graph.normalise)
     ov.save_model(model, path, compress_to_fp16=False)
-    if graph.precise:
-        _keep_precise(path, graph.precise)
+    if graph.keep_fp32:
+        _mark_fp32(path, graph.keep_fp32)
 
 
-def _keep_precise(path: Path, modules: Sequence[str]) -> None:
-    """Mark the layers of `modules` in a saved model. OpenVINO reads the mark, but has no function that sets it."""
+def _mark_fp32(path: Path, modules: Sequence[str]) -> None:
+    """Mark the layers of `modules` in a saved model to stay in fp32. OpenVINO reads the mark but cannot set it."""
     prefixes = tuple(f"__module.{module}{end}" for module in modules for end in "./")
-    tree = ElementTree.parse(path)  # noqa: S314  # written by OpenVINO just now
+    tree = ElementTree.parse(path)  # noqa: S314  # OpenVINO has just written this file
     layers = [x for x in tree.iter("layer") if x.get("name", "").startswith(prefixes) and x.get("type") != "Const"]
     for layer in layers:
         info = layer.find("rt_info")
@@ -152,11 +163,11 @@ def _translate(module: "torch.nn.Module", graph: Graph) -> ov.Model:
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     fastpath = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # its fused operator has no counterpart in OpenVINO
+    torch.backends.mha.set_fastpath_enabled(False)  # OpenVINO has no counterpart of its fused operator
     try:
         with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the tracer warns of its own deprecation and of every shape it fixes
-            # The tracer's own check traces a second time, which doubles the wait; the probe compares results anyway.
+            warnings.simplefilter("ignore")  # the tracer warns about its deprecation and about every fixed shape
+            # The tracer's own check traces twice and doubles the wait. The probe compares the results anyway.
             once = {"check_trace": False}
             decoder = TorchScriptPythonDecoder(module, example_input=_example(graph), trace_kwargs=once)
             frontend = FrontEndManager().load_by_framework("pytorch")
@@ -166,7 +177,7 @@ def _translate(module: "torch.nn.Module", graph: Graph) -> ov.Model:
 
 
 def _example(graph: Graph) -> tuple["torch.Tensor", ...]:
-    """Inputs for tracing: two rows, and 16 where a size varies, so that neither is taken for a constant 1."""
+    """Return inputs for tracing: two rows, and length 16 where a size varies. The tracer might fix a size of 1."""
     import torch
 
     if graph.normalise is not None:

@@ -1,9 +1,9 @@
-"""How many threads the CPU engine takes for many rows, and how it splits these: measured for a second, and remembered.
+"""Plans: the threads that the CPU engine uses for many rows, and how it splits the rows. Measured once, remembered.
 
-One batch on all threads waits for the slowest of them after every layer; smaller batches side by side, each on its
-share of the threads, do not, and fit the caches better. Which is faster depends on the network and on the machine.
-And fewer threads may be faster: two may share the units of one core, and a container may get less time than it sees
-cores. The rows' numbers do not depend on it: that one row gives the same bits in all plans is a test.
+One batch on all threads waits for the slowest thread after every layer. Smaller batches side by side, each on its share
+of the threads, do not wait and fit the caches better. The network and the machine decide which is faster. Fewer threads
+may be faster too: two threads may share one core, and a container may get less time than it sees cores. A plan does not
+change the numbers; a test shows that a row gives the same bits in all plans.
 """
 
 import json
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     import openvino as ov
 
 ROWS = 32
-"""What counts as many. Fewer are computed one batch after the other on all threads, which answers soonest."""
+"""Number of rows from which a plan is used. Fewer rows run as one batch on all threads, which answers soonest."""
 
 _SECONDS, _LEAST_ROUNDS = 1.0, 3
 _MARGIN = 0.05
-"""A plan has to be that much faster than the plain one: less is noise, and the plain one takes less memory."""
+"""Share by which a plan must be faster than the plain one. Less is noise, and the plain plan takes less memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Batches of `batch` rows, `streams` of them at once, on `threads` in all; None: as many as OpenVINO likes."""
+    """Batches of `batch` rows, `streams` batches at once, on `threads` threads in all. None: OpenVINO chooses."""
 
     batch: int
     streams: int
@@ -43,26 +43,27 @@ PLAIN = Plan(ROWS, 1)
 
 
 def candidates(threads: int) -> list[Plan]:
-    """What is worth trying on so many threads, the plain plan first."""
+    """Return the plans worth trying on a number of threads, the plain plan first."""
     several = [Plan(batch, min(threads, ROWS // batch), threads) for batch in (16, 8)]
     return list(dict.fromkeys([Plan(ROWS, 1, threads), *several, Plan(8, 1, threads)]))
 
 
 def choose(threads: int, make: Callable[[Plan], Callable[[], object]]) -> Plan:
-    """First on how many threads, all, a half or a quarter of them, then how to split the rows; see `fastest`."""
-    make = cache(make)  # the winner of the first round is the plain plan of the second, and compiling takes long
+    """Choose between all threads, a half and a quarter of them, then how to split the rows; see `fastest`."""
+    make = cache(make)  # the first round's winner is used again in the second, and compiling is slow
     counts = {Plan(ROWS, 1, n): n for n in (threads, threads // 2, threads // 4) if n}
     return fastest(candidates(counts[fastest([*counts], make, _SECONDS / 4)]), make)
 
 
 def fastest(plans: Sequence[Plan], make: Callable[[Plan], Callable[[], object]], seconds: float = _SECONDS) -> Plan:
-    """The plan whose best time is least; the first unless another is clearly faster.
+    """Return the plan with the smallest best time; the first plan unless another is clearly faster.
 
-    They take turns, and the best time counts: other programs can only slow one down. A network so slow that one turn
-    of all does not fit into `seconds` keeps all threads busy by itself: the first plan, and nothing else is made.
+    Plans take turns, and the best time counts, because other programs can only slow a plan down. If one turn of all
+    plans would not fit into `seconds`, the network is so slow that it keeps all threads busy by itself: the first plan
+    is returned, and no other is made.
 
     Args:
-        make: what runs by a plan, ready to be called.
+        make: returns a function that runs the rows by a plan.
     """
     plain, *others = plans
     if not others:
@@ -100,10 +101,10 @@ def load(folder: Path) -> Plan:
 
 
 class Streams:
-    """A network compiled for a plan. Takes any whole number of batches.
+    """A network compiled for a plan. Takes a whole number of batches.
 
-    Requests are waited for in turn: a queue with callbacks would call Python from threads of its own, which ends a
-    process that is stopped meanwhile in an abort.
+    Requests are waited for in turn. OpenVINO's queue with callbacks would call Python from its own threads, and a
+    process that is stopped meanwhile would abort.
     """
 
     def __init__(self, compiled: "ov.CompiledModel", plan: Plan) -> None:
@@ -118,13 +119,13 @@ class Streams:
                 if len(running) == len(self._requests):
                     parts.append(self._outputs_of(running.popleft()))
                 request = self._requests[turn % len(self._requests)]
-                # Shared, not copied: `inputs` outlive the request.
+                # Shared, not copied: `inputs` live longer than the request.
                 request.start_async([x[start : start + self._batch] for x in inputs], share_inputs=True)
                 running.append(request)
             while running:
                 parts.append(self._outputs_of(running.popleft()))
         finally:
-            for request in running:  # after an error: none may be busy at the next call
+            for request in running:  # after an error, too: no request may be busy at the next call
                 request.wait()
         return [np.concatenate(column) for column in zip(*parts, strict=True)]
 

@@ -1,81 +1,31 @@
-"""Which engine runs a network, and the torch engine. torch is imported when a TorchEngine is made, not before."""
+"""The torch engine. torch is imported when a TorchEngine is made, not before."""
 
-import ctypes
-import importlib.util
+import logging
 import platform
-import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedder.encoder import Graph, Run
+from embedder.engines.backend import missing_for_compiling
 
 if TYPE_CHECKING:
     import torch
 
-ENGINES = ("auto", "torch", "openvino")
-DEVICES = ("cuda", "mps", "cpu")
-PRECISIONS = ("fp32", "bf16", "fp16")
-MODES = ("compile", "eager")
-_CHUNK = 64  # rows a pass: enough to fill a GPU, little enough for its memory
+log = logging.getLogger("headwater.embedder")
 
-
-@dataclass(frozen=True, slots=True)
-class Backend:
-    """A request for an engine. None leaves the choice to the machine."""
-
-    engine: str = "auto"
-    device: str | None = None
-    precision: str | None = None
-    mode: str | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> "Backend":
-        """``engine[-device][-precision][-mode]``, e.g. auto, torch-fp32, torch-cuda-bf16-eager; else ValueError."""
-        engine, *rest = text.split("-")
-        device = rest.pop(0) if rest and rest[0] in DEVICES else None
-        precision = rest.pop(0) if rest and rest[0] in PRECISIONS else None
-        mode = rest.pop(0) if rest and rest[0] in MODES else None
-        allowed_device = device is None or engine == "torch" or (engine == "openvino" and device == "cpu")
-        allowed = allowed_device and (engine != "openvino" or precision != "fp16") and (engine == "torch" or not mode)
-        if engine not in ENGINES or rest or not allowed:
-            raise ValueError(
-                f"unknown backend {text!r}; allowed: auto, torch or openvino, then optionally a device for torch "
-                f"(-cuda, -mps, -cpu), then a precision (-fp32, -bf16, for torch also -fp16), then for torch -compile "
-                f"or -eager, e.g. torch-cuda-bf16"
-            )
-        return cls(engine, device, precision, mode)
-
-    def resolve(self) -> "Backend":
-        """With `auto` settled: torch on a GPU, OpenVINO on the CPU where it is installed, torch otherwise."""
-        if self.engine != "auto":
-            return self
-        has_openvino = importlib.util.find_spec("openvino") is not None
-        engine = "torch" if best_device() != "cpu" or not has_openvino else "openvino"
-        return Backend(engine, precision=self.precision)
-
-
-def best_device() -> str:
-    """cuda, mps or cpu, found without importing torch: a CPU service must not pay seconds for the question."""
-    if sys.platform == "darwin":
-        return "mps" if platform.machine() == "arm64" else "cpu"
-    try:
-        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-    except OSError:
-        return "cpu"
-    count = ctypes.c_int(0)
-    found = driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0
-    return "cuda" if found and count.value else "cpu"
+_CHUNK = 64  # rows a pass: enough to fill a GPU, few enough for its memory
 
 
 class TorchEngine:
-    """Runs modules in torch: the engine of GPUs, and in fp32 on the CPU the reference for all others.
+    """Runs modules in torch: the engine of GPUs, and in fp32 on the CPU the reference for all other engines.
 
-    On CUDA they are compiled (`torch.compile`) where triton is there to do it, unless `mode` says otherwise; bytes go
-    to the device through pinned memory while it still computes, and pixels are normalised there.
+    On CUDA modules are compiled (`torch.compile`) unless `mode` is "eager". If compiling is impossible or fails, they
+    run in eager mode, and one line is logged. Bytes go to a CUDA device through pinned memory while it still computes,
+    and pixels are normalised there.
     """
 
     def __init__(
@@ -88,18 +38,32 @@ class TorchEngine:
         import torch
 
         self.device = torch.device(device or _usable_device(torch))
-        precision = precision or ("fp32" if self.device.type == "cpu" else "fp16")
-        self.dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-        self.mode = mode or ("compile" if self.device.type == "cuda" and _has_triton() else "eager")
-        self.name = f"torch-{self.device.type}-{precision}" + ("-compile" if self.mode == "compile" else "")
+        self.precision = precision or precisions(self.device.type)[0]
+        self.dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
+        self.mode = mode or ("compile" if self.device.type == "cuda" else "eager")
+        if self.mode == "compile" and self.device.type == "cuda" and (lacking := missing_for_compiling()):
+            self._fall_back(lacking)
         if threads is not None:
             torch.set_num_threads(threads)
+
+    @property
+    def name(self) -> str:
+        return f"torch-{self.device.type}-{self.precision}" + ("-compile" if self.mode == "compile" else "")
+
+    @property
+    def machine(self) -> str:
+        import torch
+
+        is_cuda = self.device.type == "cuda"
+        return (
+            f"{torch.cuda.get_device_name(self.device) if is_cuda else platform.machine()}, torch {torch.__version__}"
+        )
 
     def compile(self, graph: Graph) -> Run:
         import torch
 
         module = self._module(graph)
-        forward = torch.compile(module) if self.mode == "compile" else module
+        forward = self._compiled(module) if self.mode == "compile" else module
 
         def run(inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
             with torch.inference_mode():
@@ -109,8 +73,34 @@ class TorchEngine:
 
         return run
 
+    def _compiled(self, module: "torch.nn.Module") -> Callable[..., tuple["torch.Tensor", ...]]:
+        """Return the module compiled, which happens at its first call. If that fails, the module itself runs."""
+        import torch
+
+        compiled = torch.compile(module)
+
+        def forward(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            outputs: tuple[torch.Tensor, ...]
+            if self.mode == "eager":
+                outputs = module(*inputs)
+                return outputs
+            try:
+                outputs = compiled(*inputs)
+            except torch.OutOfMemoryError:
+                raise
+            except Exception as error:  # torch, triton and the C compiler raise many types
+                outputs = module(*inputs)  # a fault of the inputs is raised again here
+                self._fall_back(f"it failed with {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}")
+            return outputs
+
+        return forward
+
+    def _fall_back(self, why: str) -> None:
+        self.mode = "eager"
+        _log_eager(why)
+
     def _module(self, graph: Graph) -> "torch.nn.Module":
-        """On the device, in the precision, in the memory layout that is fastest there, normalising included."""
+        """Return the module on the device, in the precision and the fastest memory layout. It normalises images."""
         import torch
 
         from embedder.engines.folded import FromPixels
@@ -134,17 +124,23 @@ class TorchEngine:
         if self.mode == "compile":
             for port, x in zip(graph.ports, tensors, strict=True):
                 varying = [0, *(axis for axis, size in enumerate(port.shape, start=1) if size == -1)]
-                torch._dynamo.maybe_mark_dynamic(x, varying)  # or every number of rows would be compiled anew
+                torch._dynamo.maybe_mark_dynamic(x, varying)  # otherwise each number of rows is compiled anew
         return [x.to(self.dtype) if x.is_floating_point() else x for x in tensors]
 
 
-def _has_triton() -> bool:
-    """What `torch.compile` needs on CUDA; wheels for Windows come without."""
-    return importlib.util.find_spec("triton") is not None
+def precisions(device: str) -> tuple[str, ...]:
+    """Return the precisions worth trying on a device, fastest first. fp16 and bf16 are equally fast; fp16 is finer."""
+    return ("fp32",) if device == "cpu" else ("fp16", "bf16", "fp32")
+
+
+@cache
+def _log_eager(why: str) -> None:
+    """Log, once a process, that networks are not compiled."""
+    log.warning("torch.compile is not used, because %s. Networks run in eager mode, which is slower.", why)
 
 
 def _usable_device(torch: Any) -> str:
-    """The best device that this build of torch can use."""
+    """Return the best device that this build of torch can use."""
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -1,4 +1,4 @@
-"""From a file's bytes to what an encoder prepares, whatever the modality: one door for all of them."""
+"""From the bytes of a file to a decoded asset, for every modality."""
 
 import math
 from dataclasses import dataclass
@@ -10,23 +10,23 @@ from embedder.media import arrays, audio, image, video
 from embedder.media.arrays import Motion, Plane
 from embedder.media.audio import Sound
 from embedder.media.formats import READ, describe, sniff
-from embedder.media.video import Clip
+from embedder.media.video import Video
 from embedder.spec import Modality
 
-Media = Image.Image | Sound | Plane | Motion | Clip
-"""A decoded asset. Pictures are upright RGB."""
+Media = Image.Image | Sound | Plane | Motion | Video
+"""A decoded asset. An image is upright and in mode RGB."""
 
 KNOWN = f"{READ}, {audio.READ}, or {video.READ}"
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much is decoded of one file.
+    """Limits for one file.
 
     Attributes:
-        max_pixels: of a picture, plane or frame.
-        max_seconds: of a sound or video.
-        scale_jpegs: whether large JPEGs may be decoded at a fraction of their size, see `embedder.probe.jpeg_side`.
+        max_pixels: most pixels of an image, plane or frame.
+        max_seconds: longest sound or video, seconds.
+        scale_jpegs: True allows large JPEGs to be decoded at a fraction of their size, see `embedder.probe.jpeg_side`.
     """
 
     max_pixels: int = image.DEFAULT_MAX_PIXELS
@@ -39,7 +39,12 @@ DEFAULT_LIMITS = Limits()
 
 @dataclass(frozen=True, slots=True)
 class MediaInfo:
-    """What a header tells. `width` and `height` in pixels, upright, of what has them; `seconds` of what lasts."""
+    """Facts about a file.
+
+    Attributes:
+        width, height: pixels of the upright image, plane or frame; None for other modalities.
+        seconds: duration of a sound or video; None for other modalities.
+    """
 
     modality: Modality
     media_type: str
@@ -49,17 +54,20 @@ class MediaInfo:
 
 
 def modality_of(media: Media) -> Modality:
+    """Return the modality of a decoded asset."""
     if isinstance(media, Image.Image):
         return "image"
     if isinstance(media, Sound):
         return "audio"
-    if isinstance(media, Clip):
+    if isinstance(media, Video):
         return "video"
     return media.modality if isinstance(media, Plane) else "imu"
 
 
 def guess(data: bytes) -> Modality:
-    """image, audio or video, by the first bytes: no other format says what it is of. An animation is an image.
+    """Return image, audio or video, judged by the first bytes. An animation counts as an image.
+
+    Formats of other modalities do not say which modality they hold.
 
     Raises BadMedia ("empty", "unknown_format").
     """
@@ -72,23 +80,21 @@ def guess(data: bytes) -> Modality:
     except BadMedia as error:
         if error.reason == "empty":
             raise BadMedia("empty", f"the file is empty (0 bytes); send {KNOWN}") from None
-        hint = "say what it is: depth, thermal or imu" if arrays.is_npy(data) else f"send {KNOWN}"
-        raise BadMedia(
-            "unknown_format", f"neither a picture nor a sound nor a video: {describe(data)}; {hint}"
-        ) from None
+        hint = "name its modality: depth, thermal or imu" if arrays.is_npy(data) else f"send {KNOWN}"
+        raise BadMedia("unknown_format", f"not a supported image, sound or video: {describe(data)}; {hint}") from None
     return "image"
 
 
 def decode(
     data: bytes, modality: Modality | None = None, limits: Limits = DEFAULT_LIMITS, short_side: int | None = None
 ) -> Media:
-    """What is in a file's bytes.
+    """Return the asset in a file's bytes.
 
     Args:
-        modality: what it is to be read as; None for `guess`.
-        short_side: pixels that are enough of a picture, see `embedder.media.image.decode`.
+        modality: the modality to read it as; None for `guess`.
+        short_side: short side (pixels) that is enough of an image, see `embedder.media.image.decode`.
 
-    Raises BadMedia, and nothing else, for bytes that give none. Safe in many threads at once.
+    Raises BadMedia, and nothing else, for bytes that give no asset. Many threads may call it at once.
     """
     modality = modality or guess(data)
     if modality == "image":
@@ -103,20 +109,20 @@ def decode(
 
 
 def inspect(data: bytes, modality: Modality | None = None) -> MediaInfo:
-    """What a file is. Pictures and sounds are judged by the header alone, the others are read. Raises BadMedia."""
+    """Return facts about a file. Images and sounds are judged by the header alone, others are read. Raises BadMedia."""
     modality = modality or guess(data)
     if modality == "image":
-        seen = image.inspect(data)
-        return MediaInfo(modality, seen.media_type, width=seen.width, height=seen.height)
+        found_image = image.inspect(data)
+        return MediaInfo(modality, found_image.media_type, width=found_image.width, height=found_image.height)
     if modality == "audio":
-        heard = audio.inspect(data)
-        return MediaInfo(modality, heard.media_type, seconds=heard.seconds)
+        sound = audio.inspect(data)
+        return MediaInfo(modality, sound.media_type, seconds=sound.seconds)
     if modality == "video":
-        clip = video.decode(data, max_pixels=image.DEFAULT_MAX_PIXELS, max_seconds=math.inf)
-        return MediaInfo(modality, clip.media_type, clip.width, clip.height, clip.seconds)
+        film = video.decode(data, max_pixels=image.DEFAULT_MAX_PIXELS, max_seconds=math.inf)
+        return MediaInfo(modality, film.media_type, film.width, film.height, film.seconds)
     found = decode(data, modality)
     if isinstance(found, Plane):
         height, width = found.values.shape
-        kind = "application/x-npy" if arrays.is_npy(data) else sniff(data).media_type
-        return MediaInfo(modality, kind, width=width, height=height)
+        media_type = "application/x-npy" if arrays.is_npy(data) else sniff(data).media_type
+        return MediaInfo(modality, media_type, width=width, height=height)
     return MediaInfo(modality, "application/x-npy" if arrays.is_npy(data) else "text/csv")

@@ -1,4 +1,4 @@
-"""Depth maps, thermal images and motion: measurements, not pictures. From the bytes of a file to float32 arrays."""
+"""Depth maps, thermal images and motion: from the bytes of a file to float32 arrays of measurements."""
 
 import csv
 from collections.abc import Callable
@@ -15,17 +15,19 @@ from embedder.errors import BadArray
 from embedder.media.formats import guarded, open_header
 
 CHANNELS = 6
-"""Of motion: acceleration along three axes, then rotation about them."""
+"""Columns of motion: acceleration along three axes, then rotation about them."""
 MOST_SAMPLES = 1_000_000
-"""Of motion: more than an hour at 200 Hz."""
+"""Most samples of motion: more than an hour at 200 Hz."""
 _NPY = b"\x93NUMPY"
 
 
 @dataclass(frozen=True, slots=True)
 class Plane:
-    """A depth map or a thermal image: `values` float32 (height, width), in the unit of the file.
+    """A depth map or a thermal image.
 
-    `bits` of the file's whole numbers, 8, 16 or more; None where it holds fractions.
+    Attributes:
+        values: float32 (height, width), in the unit of the file.
+        bits: bits of the file's integers, 8, 16 or more; None if the file holds floats.
     """
 
     modality: Literal["depth", "thermal"]
@@ -35,17 +37,18 @@ class Plane:
 
 @dataclass(frozen=True, slots=True)
 class Motion:
-    """What an inertial unit measured: `values` float32 (samples, 6), in the units of the file."""
+    """Measurements of an inertial unit: `values` float32 (samples, 6), in the units of the file."""
 
     values: NDArray[np.float32]
 
 
 def is_npy(data: bytes) -> bool:
+    """True if the first bytes are those of NumPy's NPY format."""
     return data.startswith(_NPY)
 
 
 def plane(data: bytes, modality: Literal["depth", "thermal"], *, max_pixels: int) -> Plane:
-    """From NPY (height, width) or (height, width, 1), or a grey picture of 8 or 16 bits. Raises BadMedia."""
+    """Read NPY (height, width) or (height, width, 1), or a grey image of 8 or 16 bits. Raises BadMedia."""
     if is_npy(data):
         values = _npy(data, max_pixels)
         if values.ndim == 3 and values.shape[2] == 1:
@@ -54,7 +57,7 @@ def plane(data: bytes, modality: Literal["depth", "thermal"], *, max_pixels: int
     with guarded():
         image, _ = open_header(data)
         if image.width * image.height > max_pixels:
-            raise BadArray("too_many_pixels", f"{image.width} × {image.height} pixels; at most {max_pixels:,} are read")
+            raise _too_many_pixels(f"{image.width} × {image.height} pixels", max_pixels)
         image.load()
         return _grey(image, modality)
 
@@ -68,14 +71,14 @@ def _grey(image: Image.Image, modality: Literal["depth", "thermal"]) -> Plane:
     if image.mode not in ("L", "I", "F") and not image.mode.startswith("I;16"):
         raise BadArray(
             "unsupported",
-            f"a {modality} image has one value a pixel, this has Pillow's mode {image.mode!r}; send a grey PNG of 16 "
+            f"a {modality} image has one value per pixel, this has Pillow's mode {image.mode!r}; send a grey PNG of 16 "
             "bits, or NPY (height, width)",
         )
     return _plane(modality, np.asarray(image))
 
 
 def motion(data: bytes) -> Motion:
-    """From NPY or CSV of six columns: three accelerations, three rotations. NPY (6, samples) is turned.
+    """Read NPY or CSV of six columns: three accelerations, three rotations. NPY (6, samples) is transposed.
 
     Raises BadArray.
     """
@@ -87,20 +90,20 @@ def motion(data: bytes) -> Motion:
 
 
 def _npy(data: bytes, most: int) -> NDArray[Any]:
-    """The array of an NPY file, its size judged by the header. Raises BadArray; nothing is ever unpickled."""
+    """Return the array of an NPY file, whose header is checked first. Raises BadArray. Nothing is unpickled."""
     stream = BytesIO(data)
     try:
         version = npy.read_magic(stream)
         header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, _, dtype = header(stream)
     except (ValueError, TypeError, SyntaxError, EOFError) as error:
-        raise BadArray("truncated", f"the NPY file is cut off or damaged ({error}); save it anew") from error
+        raise BadArray("truncated", f"the NPY file is cut off or damaged ({error}); save it again") from error
     if dtype.kind not in "iuf":
-        raise BadArray("unsupported", f"an NPY array of {dtype}; numbers are read: int, uint or float")
+        raise BadArray("unsupported", f"an NPY array of {dtype}; only int, uint and float are supported")
     size = int(np.prod(shape, dtype=object)) if shape else 1
     if not 0 < size <= most:
         reason: Literal["too_many_pixels", "empty"] = "too_many_pixels" if size else "empty"
-        raise BadArray(reason, f"an NPY array of shape {shape}: {size:,} values; 1 to {most:,} are read")
+        raise BadArray(reason, f"an NPY array of shape {shape}: {size:,} values; 1 to {most:,} are supported")
     if len(data) - stream.tell() < size * dtype.itemsize:
         raise BadArray(
             "truncated", f"the NPY file of shape {shape} is cut off after {len(data):,} bytes; send all of it"
@@ -109,20 +112,26 @@ def _npy(data: bytes, most: int) -> NDArray[Any]:
 
 
 def _csv(data: bytes) -> NDArray[Any]:
-    """Rows of numbers, with or without a line of names. Raises BadArray."""
+    """Read rows of numbers, with or without a header line. Raises BadArray."""
     try:
         rows = [row for row in csv.reader(StringIO(data.decode("utf-8-sig"))) if row]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise BadArray("unknown_format", f"neither NPY nor CSV ({error}); send one of them") from error
+        raise BadArray("unknown_format", f"the file is neither NPY nor CSV ({error}); send one of them") from error
     if rows and not _is_number(rows[0][0]):
         rows = rows[1:]
     if not 0 < len(rows) <= MOST_SAMPLES:
         reason: Literal["too_long", "empty"] = "too_long" if rows else "empty"
-        raise BadArray(reason, f"a CSV of {len(rows):,} rows of numbers; 1 to {MOST_SAMPLES:,} are read")
+        raise BadArray(reason, f"a CSV of {len(rows):,} rows of numbers; 1 to {MOST_SAMPLES:,} are supported")
     try:
         return np.array(rows, np.float64)
     except ValueError as error:
-        raise BadArray("unsupported", f"not every row of the CSV has the same count of numbers: {error}") from error
+        raise BadArray(
+            "unsupported", f"the rows of the CSV must all hold the same count of numbers: {error}"
+        ) from error
+
+
+def _too_many_pixels(found: str, limit: int) -> BadArray:
+    return BadArray("too_many_pixels", f"{found}; at most {limit:,} are decoded; scale it down", "max_pixels")
 
 
 def _is_number(text: str) -> bool:
@@ -135,9 +144,11 @@ def _is_number(text: str) -> bool:
 
 def _checked(values: NDArray[Any], fits: Callable[[tuple[int, ...]], bool], wanted: str) -> NDArray[np.float32]:
     if not fits(values.shape):
-        raise BadArray("unsupported", f"an array of shape {values.shape}; wanted is {wanted}")
+        raise BadArray("unsupported", f"an array of shape {values.shape}; expected is {wanted}")
     with np.errstate(over="ignore"):
         floats = values.astype(np.float32)
     if not np.isfinite(floats).all():
-        raise BadArray("unsupported", "NaN, infinity or a value beyond float32 in the array; fill or cut those first")
+        raise BadArray(
+            "unsupported", "the array holds NaN, infinity or a value beyond float32; replace these values first"
+        )
     return floats

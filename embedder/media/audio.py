@@ -1,4 +1,4 @@
-"""From the bytes of a sound file to samples. libsndfile reads them, behind a check of what stands in front of it."""
+"""From the bytes of a sound file to samples. libsndfile decodes; the format and the header are checked first."""
 
 import math
 from collections.abc import Iterator
@@ -15,14 +15,14 @@ from embedder.errors import BadSound
 
 READ = "WAV, FLAC, OGG or MP3"
 DEFAULT_MAX_SECONDS = 600.0
-"""Longest sound that is decoded: 0.1 GB of samples at 48 kHz."""
+"""Longest sound that is decoded, seconds: 0.1 GB of samples at 48 kHz."""
 
 RATES = (1_000, 192_000)
-"""Sampling rates that are read, Hz: from telemetry to the best studio; anything else is a broken header."""
+"""Least and greatest sampling rate, Hz: from telemetry to the best studio. Any other comes from a broken header."""
 _MOST_CHANNELS = 32
 _BLOCK = 65_536
 _LEAST_DECODED = 0.98
-"""A file that gives less than this share of what its header promises is cut off. MP3 headers are estimates."""
+"""A file that gives less than this share of the samples in its header is cut off. MP3 headers are estimates."""
 
 _MEDIA_TYPES = {
     "WAV": "audio/wav",
@@ -33,12 +33,12 @@ _MEDIA_TYPES = {
     "MP3": "audio/mpeg",
 }
 _UNKNOWN_SIZE = (0, 0xFFFFFFFF)
-"""Written by programs that stream a WAV file and never come back to its header."""
+"""Sizes written by programs that stream a WAV file and do not fill in its header afterwards."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """One channel: `samples` float32 (n,), n ≥ 1, full scale ±1; `rate` in Hz."""
+    """A sound of one channel: `samples` float32 (n,), n ≥ 1, full scale ±1; `rate` in Hz."""
 
     samples: NDArray[np.float32]
     rate: int
@@ -46,21 +46,21 @@ class Sound:
 
 @dataclass(frozen=True, slots=True)
 class SoundInfo:
-    """What the header of a sound file tells."""
+    """Facts from the header of a sound file."""
 
     media_type: str
     seconds: float
 
 
 def is_sound(data: bytes) -> bool:
-    """Whether the first bytes are those of a format that we read."""
+    """True if the first bytes are those of a supported format."""
     if data.startswith((b"RIFF", b"RF64")):
         return data[8:12] == b"WAVE"
     return data.startswith((b"fLaC", b"OggS", b"ID3")) or _is_mp3_frame(data)
 
 
 def _is_mp3_frame(data: bytes) -> bool:
-    """MPEG audio has no signature: 11 set bits, then a header in which not every value is allowed."""
+    """True for 11 set bits and a header of allowed values: MPEG audio has no signature."""
     if len(data) < 4 or data[0] != 0xFF or data[1] & 0xE0 != 0xE0:
         return False
     version, layer = (data[1] >> 3) & 3, (data[1] >> 1) & 3
@@ -68,15 +68,15 @@ def _is_mp3_frame(data: bytes) -> bool:
 
 
 def inspect(data: bytes) -> SoundInfo:
-    """Media type and duration, from the header alone. Raises BadSound."""
+    """Return media type and duration, from the header alone. Raises BadSound."""
     with _opened(data, math.inf) as file:
         return SoundInfo(_MEDIA_TYPES[file.format], file.frames / file.samplerate)
 
 
 def decode(data: bytes, *, max_seconds: float = DEFAULT_MAX_SECONDS) -> Sound:
-    """The sound in a file's bytes, its channels averaged, at its own rate.
+    """Return the sound in a file's bytes, its channels averaged, at its own rate.
 
-    Raises BadSound, and nothing else, for bytes that give no sound. Safe in many threads at once.
+    Raises BadSound, and nothing else, for bytes that give no sound. Many threads may call it at once.
     """
     with _opened(data, max_seconds) as file:
         promised, rate = file.frames, file.samplerate
@@ -88,29 +88,31 @@ def decode(data: bytes, *, max_seconds: float = DEFAULT_MAX_SECONDS) -> Sound:
             "truncated", f"{len(samples):,} of {promised:,} samples could be read; send the whole file again"
         )
     if not len(samples):
-        raise BadSound("empty", "the sound has no samples; send one that lasts")
+        raise BadSound("empty", "the sound has no samples; send one that has some")
     if not np.isfinite(samples).all():
-        raise BadSound("unsupported", "NaN or infinity among the samples; save the sound anew")
+        raise BadSound("unsupported", "the samples contain NaN or infinity; save the sound again")
     return Sound(samples, rate)
 
 
 def _at_most(blocks: Iterator[NDArray[np.float32]], limit: int) -> Iterator[NDArray[np.float32]]:
-    """Blocks, whatever the header promised. Raises BadSound past the limit."""
+    """Yield blocks of at most `limit` samples together, whatever the header said. Raises BadSound after that."""
     seen = 0
     for block in blocks:
         seen += len(block)
         if seen > limit:
-            raise _too_long(f"more than {limit:,} samples")
+            raise _too_long(f"more than {limit:,} samples", "at most that many")
         yield block
 
 
 @contextmanager
 def _opened(data: bytes, max_seconds: float) -> Iterator[soundfile.SoundFile]:
-    """The file, its header checked. Whatever libsndfile raises inside comes out as BadSound."""
+    """Open the file and check its header. An error of libsndfile inside the block becomes a BadSound."""
     if not data:
         raise BadSound("empty", f"the file is empty (0 bytes); send {READ}")
     if not is_sound(data):
-        raise BadSound("unknown_format", f"no sound: the {len(data)} bytes begin with {data[:12]!r}; send {READ}")
+        raise BadSound(
+            "unknown_format", f"not a supported sound: the {len(data)} bytes begin with {data[:12]!r}; send {READ}"
+        )
     _check_whole(data)
     try:
         with soundfile.SoundFile(BytesIO(data)) as file:
@@ -121,7 +123,7 @@ def _opened(data: bytes, max_seconds: float) -> Iterator[soundfile.SoundFile]:
 
 
 def _check_whole(data: bytes) -> None:
-    """libsndfile reads what there is of a WAV or OGG file that is cut off, and tells nobody."""
+    """Raise BadSound for a WAV or OGG file that is cut off: libsndfile would silently read the part that is there."""
     if data.startswith(b"RIFF"):
         (size,) = unpack_from("<I", data, 4)
         if size not in _UNKNOWN_SIZE and size + 8 > len(data) + 1:  # a last odd byte may lack its padding
@@ -134,16 +136,16 @@ def _check_whole(data: bytes) -> None:
 
 def _check_header(file: soundfile.SoundFile, max_seconds: float) -> None:
     if file.format not in _MEDIA_TYPES:
-        raise BadSound("unsupported", f"a {file.format} file, with another beginning; save it as {READ}")
+        raise BadSound("unsupported", f"a {file.format} file with an unusual beginning; save it as {READ}")
     if not RATES[0] <= file.samplerate <= RATES[1] or file.channels > _MOST_CHANNELS:
         raise BadSound(
             "unsupported",
-            f"{file.samplerate} Hz, {file.channels} channels; read are {RATES[0]} to {RATES[1]} Hz and at most "
-            f"{_MOST_CHANNELS} channels: save the sound anew",
+            f"{file.samplerate} Hz, {file.channels} channels; supported are {RATES[0]} to {RATES[1]} Hz and at most "
+            f"{_MOST_CHANNELS} channels: save the sound again",
         )
     if file.frames > max_seconds * file.samplerate:
-        raise _too_long(f"{file.frames / file.samplerate:.1f} s")
+        raise _too_long(f"{file.frames / file.samplerate:.1f} s", f"at most {max_seconds:g} s")
 
 
-def _too_long(found: str) -> BadSound:
-    return BadSound("too_long", f"the sound is too long ({found}); cut it, or raise HEADWATER_MAX_SECONDS")
+def _too_long(found: str, limit: str) -> BadSound:
+    return BadSound("too_long", f"the sound is too long: {found}, {limit} are decoded; cut it", "max_seconds")

@@ -1,4 +1,4 @@
-"""The image formats that are read, and what stands between a file from a stranger and Pillow's codecs."""
+"""The supported image formats, and the checks between an untrusted file and Pillow's codecs."""
 
 import zlib
 from collections.abc import Callable, Iterator
@@ -32,9 +32,9 @@ class Format:
     codec: Callable[[BytesIO], ImageFile.ImageFile]
 
 
-# Codecs are called by class, never through Image.open: nothing but these seven can ever run (Pillow also
-# knows formats that start other programs), and Image.open would judge the size by a process-wide limit before
-# we can read it. A JPEG with more pictures behind the first (MPO) is its first picture.
+# Codecs are called by class, never through Image.open. So only these seven can run (Pillow also knows formats that
+# start other programs), and no process-wide limit of Image.open judges the size first. A JPEG that holds several images
+# (MPO) counts as its first image.
 _JPEG = Format("image/jpeg", JpegImagePlugin.JpegImageFile)
 _PNG = Format("image/png", PngImagePlugin.PngImageFile)
 _WEBP = Format("image/webp", WebPImagePlugin.WebPImageFile)
@@ -73,7 +73,7 @@ _OTHERS = (
 
 
 def sniff(data: bytes) -> Format:
-    """The format that the first bytes name. Raises BadImage ("empty", "not_an_image")."""
+    """Return the format that the first bytes belong to. Raises BadImage ("empty", "not_an_image")."""
     if not data:
         raise BadImage("empty", f"the file is empty (0 bytes); send {READ}")
     for signature, known in _SIGNATURES:
@@ -83,15 +83,16 @@ def sniff(data: bytes) -> Format:
         return _WEBP
     if data[4:8] == b"ftyp" and data[8:12] in _AVIF_BRANDS:
         return _AVIF
-    # "BM" alone also begins many a text.
+    # Many texts begin with "BM" as well.
     if data.startswith(b"BM") and int.from_bytes(data[14:18], "little") in _BMP_HEADER_SIZES:
         return _BMP
     raise BadImage("not_an_image", f"not an image: {describe(data)}; send {READ}")
 
 
 def describe(data: bytes) -> str:
+    """Return what an unsupported file seems to be, as part of a sentence."""
     if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
-        return "the file is HEIC, which is not read: convert it"
+        return "the file is HEIC, which is not supported: convert it"
     start = data[:64].lstrip().lower()
     for prefix, what in _OTHERS:
         if start.startswith(prefix.lower()):
@@ -100,9 +101,9 @@ def describe(data: bytes) -> str:
 
 
 def open_header(data: bytes) -> tuple[ImageFile.ImageFile, str]:
-    """The image with its size and mode known and its pixels not yet decoded, and its media type.
+    """Return the image, its size and mode known and its pixels not yet decoded, and its media type.
 
-    Call it, and decode, inside `guarded`.
+    Call this function, and decode the image, inside `guarded`.
     """
     found = sniff(data)
     image = found.codec(BytesIO(_sound_png(data) if found is _PNG else data))
@@ -112,19 +113,19 @@ def open_header(data: bytes) -> tuple[ImageFile.ImageFile, str]:
 
 
 def _check_scans(image: ImageFile.ImageFile, data: bytes) -> None:
-    """Refuse a JPEG that paints its picture over and over: 95 bytes a scan keep a core busy for 0.1 s."""
+    """Raise BadImage for a JPEG of too many scans: each scan of 95 bytes keeps a core busy for 0.1 s."""
     begin = image.fp.tell() if image.fp else 0  # Pillow has read up to the first scan
     end = data.find(b"\xff\xd9", begin)
     scans = 1 + data.count(b"\xff\xda", begin, end if end >= 0 else len(data))
     if scans > _MAX_SCANS:
-        raise BadImage("unsupported", f"a JPEG of {scans} scans; at most {_MAX_SCANS} are read; save it anew")
+        raise BadImage("unsupported", f"a JPEG of {scans} scans; at most {_MAX_SCANS} are decoded; save it again")
 
 
 def _sound_png(data: bytes) -> bytes:
-    """A PNG reduced to what its picture needs, every check sum of that verified.
+    """Return the PNG with only the chunks that its image needs, and their check sums verified.
 
-    Pillow does not verify the check sums of pixel data, so a flipped bit would pass as a picture; and it
-    reads texts of any kind, which may be bombs of their own or plainly too long for it.
+    Pillow does not verify the check sums of pixel data, so a flipped bit would pass. It also reads text chunks, which
+    may be decompression bombs or too long for it.
     """
     kept = [data[:8]]
     position = 8
@@ -135,7 +136,7 @@ def _sound_png(data: bytes) -> bytes:
         if end > len(data):
             break
         if _needed(kind, sound=zlib.crc32(view[position + 4 : end - 4]) == unpack_from(">I", data, end - 4)[0]):
-            # Orientation may stand behind the pixels; in front, it is known with the header.
+            # Orientation may follow the pixels. Before them, it is known with the header.
             kept.insert(2 if kind == b"eXIf" else len(kept), data[position:end])
         if kind == b"IEND":
             return b"".join(kept)
@@ -144,11 +145,11 @@ def _sound_png(data: bytes) -> bytes:
 
 
 def _needed(kind: bytes, *, sound: bool) -> bool:
-    """Whether a PNG chunk matters for the picture. Raises BadImage when it does and cannot be used."""
-    if kind in (b"tRNS", b"eXIf") or kind[0] & 0x20:  # bit 5 of the first letter: a decoder may do without
+    """True if the image needs a PNG chunk. Raises BadImage if the chunk is needed and cannot be used."""
+    if kind in (b"tRNS", b"eXIf") or kind[0] & 0x20:  # bit 5 of the first letter: a decoder may ignore it
         return sound and kind in (b"tRNS", b"eXIf")
     if kind not in (b"IHDR", b"PLTE", b"IDAT", b"IEND"):
-        raise BadImage("unsupported", f"the PNG needs its chunk {kind!r}, which is not standard; save it anew")
+        raise BadImage("unsupported", f"the PNG needs its chunk {kind!r}, which is not standard; save it again")
     if not sound:
         raise BadImage("truncated", f"the PNG is damaged: wrong check sum in its {kind.decode()} chunk; send it again")
     return True
@@ -156,7 +157,7 @@ def _needed(kind: bytes, *, sound: bool) -> bool:
 
 @contextmanager
 def guarded() -> Iterator[None]:
-    """Whatever a codec raises inside comes out as BadImage."""
+    """Turn whatever a codec raises inside the block into BadImage."""
     try:
         yield
     except BadMedia:
@@ -167,11 +168,11 @@ def guarded() -> Iterator[None]:
         raise _codec_failure(error) from error
 
 
-_UNSUPPORTED = ("nsupported", "not supported", "unknown pixel mode")  # Pillow's words; the rest is damage
+_UNSUPPORTED = ("nsupported", "not supported", "unknown pixel mode")  # Pillow's words; other errors mean damage
 
 
 def _codec_failure(error: Exception) -> BadImage:
     text = f"{error}" or type(error).__name__
     if isinstance(error, NotImplementedError) or any(words in text for words in _UNSUPPORTED):
-        return BadImage("unsupported", f"this kind of image is not read ({text}); save it as PNG or JPEG")
+        return BadImage("unsupported", f"this type of image is not supported ({text}); save it as PNG or JPEG")
     return BadImage("truncated", f"the image is cut off or damaged ({text}); send the whole file again")

@@ -1,4 +1,4 @@
-"""From the bytes of a file to the square of pixels that a network takes. NumPy and Pillow only."""
+"""From the bytes of an image file to the square of pixels that a network takes, in NumPy and Pillow."""
 
 import math
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from embedder.media.formats import guarded, open_header
 from embedder.spec import ImagePreprocessing, PlanePreprocessing
 
 DEFAULT_MAX_PIXELS = 64_000_000
-"""Largest picture that is decoded, above most cameras. It takes 0.4 GB of memory; as WebP 1 GB (measured)."""
+"""Largest image that is decoded, pixels; most cameras make smaller ones. It takes 0.4 GB of memory, as WebP 1 GB."""
 
 _INTERPOLATION = {
     "nearest": Image.Resampling.NEAREST,
@@ -40,7 +40,7 @@ _WHITE_IS_ZERO = 0
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """What the header of an image file tells. `width` and `height` in pixels, as seen upright."""
+    """Facts from the header of an image file. `width` and `height` are pixels of the upright image."""
 
     media_type: str
     width: int
@@ -49,23 +49,23 @@ class ImageInfo:
 
 @dataclass(frozen=True, slots=True)
 class DecodedImage:
-    """A picture in mode RGB, upright, its pixels in memory."""
+    """An upright image in mode RGB, its pixels in memory."""
 
     image: Image.Image
     media_type: str
 
 
 def decode(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS, short_side: int | None = None) -> DecodedImage:
-    """The picture in a file's bytes; of an animation or a multi-page file, the first.
+    """Return the image in a file's bytes; the first image of an animation or a multi-page file.
 
-    Colour profiles are not applied: the networks were trained on pixels read that way.
+    Colour profiles are not applied, because the networks were trained without them.
 
     Args:
-        short_side: pixels that are enough. A JPEG of more is decoded at an eighth, a quarter or a half of its size, the
-            first that leaves so many: the codec does without the frequencies that are not needed.
+        max_pixels: larger images are refused before any pixel is decoded.
+        short_side: a short side (pixels) that is enough. A larger JPEG is decoded at an eighth, a quarter or a half of
+            its size, the smallest that keeps this short side; the codec then skips the higher frequencies.
 
-    Raises BadImage, and nothing else, for bytes that give no picture; over `max_pixels` before any pixel is
-    decoded. Safe in many threads at once.
+    Raises BadImage, and nothing else, for bytes that give no image. Many threads may call it at once.
     """
     with guarded():
         image, media_type = open_header(data)
@@ -77,10 +77,10 @@ def decode(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS, short_side: int
 
 
 def inspect(data: bytes) -> ImageInfo:
-    """Media type and upright size, from the header alone. Raises BadImage."""
+    """Return media type and upright size, from the header alone. Raises BadImage."""
     with guarded():
         image, media_type = open_header(data)
-        # Pillow gives the upright size of a TIFF from the start.
+        # Pillow already gives the upright size of a TIFF.
         turned = not isinstance(image, TiffImageFile) and _orientation(image) >= 5
         width, height = reversed(image.size) if turned else image.size
         return ImageInfo(media_type, width, height)
@@ -91,15 +91,16 @@ def _check_size(image: Image.Image, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise BadImage(
             "too_many_pixels",
-            f"{width} × {height} = {width * height:,} pixels; at most {max_pixels:,} are read; scale it down",
+            f"{width} × {height} = {width * height:,} pixels; at most {max_pixels:,} are decoded; scale it down",
+            "max_pixels",
         )
 
 
 def _scale(image: Image.Image, short_side: int) -> None:
-    """Have the codec decode at a fraction of the size, if it can: of the seven, JPEG's alone.
+    """Make the codec decode at a fraction of the size, if it can: only JPEG's does.
 
-    By whole pixels only. Where a side is no multiple, the last pixel stands for less than the others: what is cut out
-    of the middle then moves, and vectors with it, more than by all that scaling does else.
+    Both sides must be divisible. Otherwise the last pixel covers less than the others, so the centre crop moves, which
+    changes vectors more than the rest of the scaling does.
     """
     width, height = image.size
     for part in (8, 4, 2):
@@ -109,12 +110,12 @@ def _scale(image: Image.Image, short_side: int) -> None:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation 1 to 8; 1 where there is none or it cannot be read."""
-    if "exif" not in image.info:  # without this, Pillow decodes a PNG's pixels to look behind them
+    """Return the EXIF orientation, 1 to 8; 1 if there is none or it cannot be read."""
+    if "exif" not in image.info:  # otherwise Pillow would decode a PNG's pixels to look for EXIF after them
         return 1
     try:
         found = image.getexif().get(_ORIENTATION_TAG, 1)
-    except Exception:  # broken metadata does not spoil a sound picture
+    except Exception:  # an image with broken metadata is still an image
         return 1
     return found if found in _UPRIGHT else 1
 
@@ -124,7 +125,7 @@ def _transpose(image: Image.Image, orientation: int) -> Image.Image:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """A decoded picture in mode RGB. Raises BadImage where that has no one right meaning."""
+    """Return a decoded image in mode RGB. Raises BadImage if there is no one right conversion."""
     if image.mode.startswith("I"):
         return Image.fromarray(_grey_to_8_bit(image)).convert("RGB")
     if image.has_transparency_data:
@@ -133,18 +134,18 @@ def to_rgb(image: Image.Image) -> Image.Image:
         return image.convert("RGB")
     raise BadImage(
         "unsupported",
-        f"pixels of Pillow's mode {image.mode!r} have no one right 8-bit picture (which value is white?); "
+        f"pixels of Pillow's mode {image.mode!r} have no one right 8-bit image (which value is white?); "
         "convert the file to 8- or 16-bit grey or RGB",
     )
 
 
 def _over_white(image: Image.Image) -> Image.Image:
-    """What is transparent becomes white, as on the page that the picture was cut out for.
+    """Return the image on a white page.
 
-    Dropping the alpha channel instead would show whatever colour happens to lie under the transparent parts:
-    often black, at times a whole other picture that nobody sees.
+    Without the alpha channel, transparent parts would show whatever colour they hold: often black, sometimes a whole
+    hidden image.
     """
-    if image.mode == "La":  # Pillow converts premultiplied grey to nothing but LA
+    if image.mode == "La":  # Pillow converts premultiplied grey only to LA
         image = image.convert("LA")
     colours = image.convert("RGBA")
     page = Image.new("RGB", image.size, "white")
@@ -153,18 +154,18 @@ def _over_white(image: Image.Image) -> Image.Image:
 
 
 def _grey_to_8_bit(image: Image.Image) -> NDArray[np.uint8]:
-    """The high byte of 16-bit grey, as Pillow does with 16-bit RGB; its own `convert` would clip at 255."""
+    """Return the high byte of 16-bit grey, as Pillow does for 16-bit RGB. Its own `convert` would clip at 255."""
     values = np.asarray(image)
     low, high = int(values.min()), int(values.max())
     if low < 0 or high > 65535:
         raise BadImage(
             "unsupported",
-            f"grey values from {low} to {high}; 0 to 65535 (16 bit) is read; scale them to 8 or 16 bits",
+            f"grey values from {low} to {high}; 0 to 65535 (16 bit) is supported; scale them to 8 or 16 bits",
         )
     tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
     shift = 4 if tags.get(258) == (12,) else 8  # TIFF: BitsPerSample
     grey = (values >> shift).astype(np.uint8)
-    if tags.get(262) == _WHITE_IS_ZERO:  # TIFF: PhotometricInterpretation, which Pillow heeds at 8 bits only
+    if tags.get(262) == _WHITE_IS_ZERO:  # TIFF: PhotometricInterpretation, which Pillow applies at 8 bits only
         np.invert(grey, out=grey)
     if isinstance(key := image.info.get("transparency"), int):
         grey[values == key] = 255
@@ -172,13 +173,13 @@ def _grey_to_8_bit(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def fit(image: Image.Image, p: ImagePreprocessing) -> NDArray[np.uint8]:
-    """Resized to `p.resize` as `p.crop` says, then the centre `p.size` × `p.size`: (size, size, 3) uint8.
+    """Resize an image to `p.resize` as `p.crop` says and cut out the centre: (size, size, 3) uint8.
 
-    Equal to torchvision's `Resize` and `CenterCrop` on a Pillow image, rounding included, but only the pixels
-    that are kept are computed, so extreme aspect ratios cost no memory. Where `p.size` is larger than the
-    resized image, the rest is black, as there.
+    The pixels equal those of torchvision's `Resize` and `CenterCrop` on a Pillow image, rounding included. Only pixels
+    that are kept are computed, so extreme aspect ratios take no extra memory. If `p.size` is larger than the resized
+    image, the rest is black, as in torchvision.
 
-    Raises ValueError for an image that is not RGB and for settings it does not know.
+    Raises ValueError for an image that is not RGB and for unknown settings.
     """
     if image.mode != "RGB":
         raise ValueError(f"fit takes RGB images, got mode {image.mode!r}; use decode or image.convert('RGB')")
@@ -200,7 +201,10 @@ def fit(image: Image.Image, p: ImagePreprocessing) -> NDArray[np.uint8]:
 
 
 def fit_plane(values: NDArray[np.float32], p: PlanePreprocessing) -> NDArray[np.float32]:
-    """As `fit`, of one value a pixel, for `p.size` ≤ `p.resize`: (height, width) → (size, size)."""
+    """Resize and crop a plane of one value per pixel as `fit` does: (height, width) → (size, size).
+
+    `p.size` must not exceed `p.resize`.
+    """
     image = Image.fromarray(values)
     short = min(image.size)
     x, y = (_Axis.of(length, p.resize * length // short, p.size) for length in image.size)
@@ -209,7 +213,7 @@ def fit_plane(values: NDArray[np.float32], p: PlanePreprocessing) -> NDArray[np.
 
 @dataclass(frozen=True, slots=True)
 class _Axis:
-    """One side: `kept` output pixels from source positions `start` to `stop`, behind `pad` black ones."""
+    """One axis of the crop: `pad` black pixels, then `kept` pixels from the source positions `start` to `stop`."""
 
     length: int
     start: float
@@ -219,23 +223,23 @@ class _Axis:
 
     @classmethod
     def of(cls, length: int, resized: int, size: int, whole: Callable[[float], int] = round) -> Self:
-        """`whole` makes whole pixels of where the centre begins."""
+        """Return the axis for a source side of `length` pixels. `whole` rounds the start of the centre to a pixel."""
         kept = min(size, resized)
         offset = whole((resized - kept) / 2)
         scale = length / resized
         return cls(length, offset * scale, min((offset + kept) * scale, length), kept, (size - kept) // 2)
 
     def reach(self) -> tuple[int, int]:
-        """Source pixels that the widest filter (Lanczos, 3 pixels of the coarser grid) needs: from, to."""
+        """Return the range of source pixels that the widest filter needs (Lanczos: 3 pixels of the coarser grid)."""
         margin = 3 * max((self.stop - self.start) / self.kept, 1.0) + 1
         return max(0, math.floor(self.start - margin)), min(self.length, math.ceil(self.stop + margin))
 
 
 def _resized(image: Image.Image, x: _Axis, y: _Axis, how: Image.Resampling) -> Image.Image:
-    """Rows first, then columns: two calls, because the order changes the rounding between the two passes.
+    """Resize columns, then rows, in two calls, because the order of the passes changes the rounding between them.
 
-    One call with `box` would take the order that Pillow finds cheaper for that box: by version, and from
-    Pillow 13 not the order it takes for the whole picture.
+    One call with `box` would use the order that is cheaper for the box. It depends on Pillow's version, and from Pillow
+    13 it differs from the order for the whole image.
     """
     top, bottom = y.reach()
     if (top, bottom) != (0, y.length):

@@ -1,4 +1,4 @@
-"""Log-mel spectra, in NumPy. Samples keep their own rate: windows are set in seconds and bands in Hz."""
+"""Log-mel spectra, in NumPy. Samples keep their own rate, because windows are given in seconds and bands in Hz."""
 
 from functools import lru_cache
 
@@ -6,24 +6,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 _FLOOR = 1e-10
-"""Power below which all is silence: 100 dB under full scale, less than one step of 16 bits."""
+"""Power of silence: 100 dB below full scale, less than one step of 16 bits."""
 _PRE_EMPHASIS = 0.97
 _FRAMES = 4096
-"""Of one pass, so that memory does not grow with the sound."""
+"""Frames of one pass, so that memory does not grow with the length of the sound."""
 
 
 def log_mel(
     samples: NDArray[np.float32], rate: int, *, bands: int, low: float, high: float, window: float, hop: float
 ) -> NDArray[np.float32]:
-    """(frames, bands) natural logarithms of the power in each band; a sound shorter than a window has one frame.
+    """Return the natural logarithm of the power in each band, (frames, bands). A sound below one window has one frame.
 
-    Bands are triangles that overlap by half, even on O'Shaughnessy's mel scale, 2595 log10(1 + f / 700). Those above
-    half the sampling rate hold silence, so that one setting serves every rate.
+    Bands are triangles that overlap by half, evenly spaced on O'Shaughnessy's mel scale, 2595 log10(1 + f / 700). Bands
+    above half the sampling rate hold silence, so the same settings work for every rate.
 
     Args:
         samples: (n,), n ≥ 1.
-        low, high: Hz, the outer ends of the first and the last triangle.
-        window, hop: seconds; a Hann window.
+        low, high: outer ends of the first and the last triangle, Hz.
+        window, hop: length and distance of the Hann windows, seconds.
     """
     length, step = max(round(window * rate), 2), hop * rate
     if len(samples) < length:
@@ -38,11 +38,12 @@ def log_mel(
 def kaldi_log_mel(
     samples: NDArray[np.float32], rate: int, *, bands: int, low: float, high: float, window: float, hop: float
 ) -> NDArray[np.float32]:
-    """(frames, bands) natural logarithms of the power in each band, as Kaldi's fbank computes them.
+    """Return the natural logarithm of the power in each band, (frames, bands), exactly as Kaldi's fbank does.
 
-    Networks that were trained on those need them to the letter: frames without their mean, pre-emphasis of 0.97, a
-    symmetric Hann window, padded to a power of two, triangles that are straight in mel, 1127 ln(1 + f / 700). No
-    dither and no energy. Samples are ±1, as torchaudio has them, not ±32768. Arguments as for `log_mel`.
+    Networks that were trained on such features need each detail: the mean of a frame is subtracted, pre-emphasis is
+    0.97, the Hann window is symmetric, frames are padded to a power of two, and triangles are linear in mel,
+    1127 ln(1 + f / 700). There is no dither and no energy. Samples are ±1, as in torchaudio, not ±32768. Arguments as
+    for `log_mel`.
     """
     length, step = int(window * rate), int(hop * rate)
     if len(samples) < length:
@@ -57,12 +58,12 @@ def kaldi_log_mel(
 
 @lru_cache
 def _kaldi_triangles(rate: int, length: int, bands: int, low: float, high: float) -> NDArray[np.float32]:
-    """(bins, bands)."""
+    """Return Kaldi's triangles, (bins, bands)."""
     mel, lowest, highest = (1127 * np.log(1 + np.asarray(f) / 700) for f in (_bins(rate, length), low, high))
     edges = np.linspace(lowest, highest, bands + 2)
     position = (mel[:, None] - edges[:-2]) / (edges[1] - edges[0])
     weights = np.maximum(0, np.minimum(position, 2 - position))
-    weights[-1] = 0  # Kaldi leaves out the bin at half the sampling rate
+    weights[-1] = 0  # Kaldi ignores the bin at half the sampling rate
     return np.asarray(weights, np.float32)
 
 
@@ -71,7 +72,7 @@ def _bins(rate: int, length: int) -> NDArray[np.float64]:
 
 
 def _powers(samples: NDArray[np.float32], starts: NDArray[np.int64], length: int) -> NDArray[np.float32]:
-    """(frames, bins). Of a full-scale sine 3/8 in all, whatever the rate and however much the frames are padded."""
+    """Return the power (frames, bins). A full-scale sine has 3/8 in all, whatever the rate and the padding."""
     frames = samples[starts[:, None] + np.arange(length)] * _hann(length)
     spectra = np.fft.rfft(frames, _padded(length))
     return np.asarray(np.abs(spectra) ** 2 / (length / 4 * _padded(length)), np.float32)
@@ -88,7 +89,7 @@ def _padded(length: int) -> int:
 
 @lru_cache
 def _triangles(rate: int, length: int, bands: int, low: float, high: float) -> NDArray[np.float32]:
-    """(bins, bands)."""
+    """Return the triangles of `log_mel`, (bins, bands)."""
     frequencies = _bins(rate, length)[:, None]
     edges = _hertz(np.linspace(_mel(low), _mel(high), bands + 2))
     left, middle, right = edges[:-2], edges[1:-1], edges[2:]

@@ -1,4 +1,4 @@
-"""Sounds at another sampling rate, in NumPy: bandlimited interpolation with a windowed sinc."""
+"""Resampling of sounds, in NumPy: bandlimited interpolation with a windowed sinc."""
 
 import math
 from functools import lru_cache
@@ -7,21 +7,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 _CROSSINGS = 6
-"""Zero crossings of the sinc on each side, under a Hann window that ends at the last."""
+"""Zero crossings of the sinc on each side. A Hann window ends at the last one."""
 _ROLLOFF = 0.99
 """Share of the lower Nyquist frequency that passes."""
 
 
 def resampled_length(samples: int, rate: int, to: int) -> int:
-    """How many samples `samples` become."""
+    """Return the number of samples that `samples` samples at `rate` become at the rate `to`."""
     return -(-samples * to // rate)
 
 
 def resample(samples: NDArray[np.float32], rate: int, to: int, start: int, stop: int) -> NDArray[np.float32]:
-    """Samples `start` to `stop` of what `samples` (n,) are at the rate `to`. Before and after them is silence.
+    """Resample `samples` (n,) from `rate` to `to` (Hz) and return the new samples `start` to `stop`.
 
-    Only what is asked for is computed. Smith, Digital Audio Resampling, with the lengths and the window that
-    torchaudio's `resample` has by default.
+    Before and after the sound is silence. Only the returned samples are computed. The method is Smith's, Digital Audio
+    Resampling, with the default lengths and window of torchaudio's `resample`.
     """
     if rate == to:
         return samples[start:stop]
@@ -38,10 +38,10 @@ def resample(samples: NDArray[np.float32], rate: int, to: int, start: int, stop:
 
 @lru_cache(maxsize=16)
 def _weights(old: int, new: int) -> NDArray[np.float32]:
-    """(new, taps): of the old samples around each new one; they repeat after `new` samples."""
+    """Return the weights of the old samples around each new sample, (new, taps). They repeat after `new` samples."""
     cutoff = _ROLLOFF * min(old, new) / old
     reach = math.ceil(_CROSSINGS / cutoff)
-    beyond = np.arange(new)[:, None] * old % new / new  # of a new sample, past the old one before it
+    beyond = np.arange(new)[:, None] * old % new / new  # distance of a new sample from the old one before it
     t = cutoff * (np.arange(-reach, reach + 2) - beyond)
     window = np.where(np.abs(t) < _CROSSINGS, np.cos(np.pi * t / (2 * _CROSSINGS)) ** 2, 0)
     return np.asarray(cutoff * np.sinc(t) * window, np.float32)

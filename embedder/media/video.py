@@ -1,7 +1,7 @@
-"""From the bytes of a video to frames, each decoded when it is asked for: a long video takes no more memory.
+"""From the bytes of a video to frames. A frame is decoded when it is asked for, so a long video takes no more memory.
 
-Animated GIF, WebP, PNG and AVIF are read by Pillow's codecs, MP4, MOV and WebM by PyAV (FFmpeg), which the extra
-`imagebind` brings.
+Pillow's codecs read animated GIF, WebP, PNG and AVIF. PyAV (FFmpeg), which the extra `imagebind` installs, reads MP4,
+MOV and WebM.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,18 +22,25 @@ if TYPE_CHECKING:
 
 READ = "MP4, MOV or WebM"
 MOST_DRAWN = 2_000_000_000
-"""Pixels of all frames of an animation together: every frame has to be drawn to show the last."""
+"""Most pixels of all frames of an animation together: every frame has to be drawn to show the last."""
 _LEAST_SECONDS = 0.02
 _USUAL_SECONDS = 0.1
-"""What is shown for less than the first is shown for the second: browsers do so, and so animations are made."""
+"""A frame whose duration is below `_LEAST_SECONDS` is shown for `_USUAL_SECONDS`, as browsers do."""
 
 _BRANDS = (b"iso", b"mp4", b"avc1", b"qt  ", b"M4V", b"MSNV", b"dash", b"3g", b"f4v", b"mmp4")
 _MATROSKA = b"\x1aE\xdf\xa3"
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
-    """A video: `count` ≥ 1 frames of `width` × `height`, `rate` a second on average. `frames` decodes."""
+class Video:
+    """A video whose frames are not decoded yet.
+
+    Attributes:
+        count: number of frames, at least 1.
+        rate: frames a second, on average.
+        width, height: pixels of a frame.
+        read: decodes frames: sorted, distinct numbers → images by number.
+    """
 
     count: int
     rate: float
@@ -44,63 +51,73 @@ class Clip:
 
     @property
     def seconds(self) -> float:
+        """Duration."""
         return self.count / self.rate
 
     def frames(self, indices: Sequence[int]) -> list[Image.Image]:
-        """The frames of these numbers (0 ≤ i < count, in any order, repeated or not), RGB. Raises BadMedia."""
+        """Decode the frames of these numbers (0 ≤ i < count, in any order, repeated or not), RGB. Raises BadMedia."""
         found = self.read(sorted(set(indices)))
         return [found[index] for index in indices]
 
 
 def is_video(data: bytes) -> bool:
-    """Whether the first bytes are those of a container of videos: no picture or sound has them."""
+    """True if the first bytes are those of a video container. No image and no sound has them."""
     return _container(data) is not None
 
 
 def _container(data: bytes) -> tuple[str, str] | None:
-    """FFmpeg's name of the container, and its media type."""
-    if data[4:8] == b"ftyp" and data[8:12].startswith(_BRANDS):  # AVIF and HEIC pictures have other brands
+    """Return FFmpeg's name of the container, and its media type; None for another format."""
+    if data[4:8] == b"ftyp" and data[8:12].startswith(_BRANDS):  # AVIF and HEIC images have other brands
         return "mov", "video/quicktime" if data[8:12] == b"qt  " else "video/mp4"
     if data.startswith(_MATROSKA):
         return "matroska", "video/webm" if b"webm" in data[:64] else "video/x-matroska"
     return None
 
 
-def decode(data: bytes, *, max_pixels: int, max_seconds: float) -> Clip:
-    """The video in a file's bytes, which it keeps. No frame is decoded yet, but of an animation.
+def decode(data: bytes, *, max_pixels: int, max_seconds: float) -> Video:
+    """Return the video in a file's bytes, which it keeps. Only animations decode frames now.
 
-    Raises BadMedia, and nothing else, for bytes that give no video: over `max_pixels` a frame or `max_seconds` too.
+    Raises BadMedia, and nothing else, for bytes that give no video, and for a video above `max_pixels` a frame or above
+    `max_seconds`.
     """
     found = _container(data)
-    clip = _animation(data, max_pixels) if found is None else _film(data, *found, max_pixels)
-    if clip.seconds > max_seconds:
-        raise BadVideo("too_long", f"the video lasts {clip.seconds:.1f} s; cut it, or raise HEADWATER_MAX_SECONDS")
-    return clip
+    video = _animation(data, max_pixels) if found is None else _film(data, *found, max_pixels)
+    if video.seconds > max_seconds:
+        raise BadVideo(
+            "too_long",
+            f"the video is too long: {video.seconds:.1f} s, at most {max_seconds:g} s are decoded; cut it",
+            "max_seconds",
+        )
+    return video
 
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
-        raise BadVideo("too_many_pixels", f"frames of {width} × {height} pixels; at most {max_pixels:,} are read")
+        raise BadVideo(
+            "too_many_pixels",
+            f"frames of {width} × {height} pixels; at most {max_pixels:,} are decoded; scale it down",
+            "max_pixels",
+        )
 
 
-def _animation(data: bytes, max_pixels: int) -> Clip:
+def _animation(data: bytes, max_pixels: int) -> Video:
     with guarded():
         found = sniff(data)
         image = found.codec(BytesIO(data))
         _check_size(image.width, image.height, max_pixels)
         count = getattr(image, "n_frames", 1)
         if count < 2 or found.media_type == "image/tiff":
-            raise BadVideo("unsupported", "one picture is no video; store it as an image")
+            raise BadVideo("unsupported", "the file holds one image, not a video; store it as an image")
         if count * image.width * image.height > MOST_DRAWN:
             raise BadVideo("too_many_pixels", f"{count:,} frames of {image.width} × {image.height} pixels; cut it")
         seconds = sum(_shown(image, index) for index in range(count))
-    return Clip(
+    return Video(
         count, count / seconds, image.width, image.height, found.media_type, lambda wanted: _drawn(data, wanted)
     )
 
 
 def _shown(image: Image.Image, index: int) -> float:
-    """Seconds."""
+    """Return how long a frame of an animation is shown, seconds."""
     image.seek(index)
     image.load()
     seconds = float(image.info.get("duration") or 0) / 1000
@@ -108,7 +125,7 @@ def _shown(image: Image.Image, index: int) -> float:
 
 
 def _drawn(data: bytes, wanted: Sequence[int]) -> dict[int, Image.Image]:
-    """Frames are drawn over one another, so all up to the last one that is wanted."""
+    """Return the wanted frames of an animation. Frames overlay one another, so all up to the last one are drawn."""
     frames = {}
     with guarded():
         image = sniff(data).codec(BytesIO(data))
@@ -120,7 +137,7 @@ def _drawn(data: bytes, wanted: Sequence[int]) -> dict[int, Image.Image]:
     return frames
 
 
-def _film(data: bytes, container: str, media_type: str, max_pixels: int) -> Clip:
+def _film(data: bytes, container: str, media_type: str, max_pixels: int) -> Video:
     if (size := _promised(data, container)) > len(data):
         raise BadVideo("truncated", f"the video has {len(data):,} of {size:,} bytes; send the whole file")
     with _opened(data, container, max_pixels) as (file, stream):
@@ -128,17 +145,17 @@ def _film(data: bytes, container: str, media_type: str, max_pixels: int) -> Clip
         _check_size(width, height, max_pixels)
         times, starts = _times(file, stream)
         if not times or width * height == 0:
-            raise BadVideo("empty", "the video has no frames; send one that lasts")
+            raise BadVideo("empty", "the video has no frames; send one that has some")
         rate = float(stream.average_rate or 0) or 1 / _USUAL_SECONDS
     source = data, container, max_pixels
-    return Clip(
+    return Video(
         *(len(times), rate, width, height, media_type),
         lambda wanted: _decoded(source, [times[index] for index in wanted], starts, wanted),
     )
 
 
 def _promised(data: bytes, container: str) -> int:
-    """Bytes of the whole file, by its headers: FFmpeg shows what there is of one that is cut off, and tells nobody."""
+    """Return the size of the whole file (bytes) by its headers: FFmpeg would silently read part of a cut file."""
     if container == "matroska":
         start, size = _element(data, 4)
         start, size = _element(data, start + size + 4)
@@ -148,14 +165,14 @@ def _promised(data: bytes, container: str) -> int:
         size = int.from_bytes(data[at : at + 4], "big")
         if size == 1:  # a longer number follows
             size = int.from_bytes(data[at + 8 : at + 16], "big")
-        if size < 8:  # 0: up to the end; the rest is damage, which FFmpeg judges
+        if size < 8:  # 0 means up to the end; FFmpeg judges other, damaged sizes
             return len(data)
         at += size
     return at
 
 
 def _element(data: bytes, at: int) -> tuple[int, int]:
-    """Where the content of an EBML element begins whose size stands at `at`, and that size; 0 for one that is open."""
+    """Return the start of an EBML element's content, whose size field is at `at`, and the size; 0 if it is open."""
     length = 9 - data[at].bit_length() if at < len(data) else 1
     size = int.from_bytes(data[at : at + length], "big") & ((1 << 7 * length) - 1)
     return at + length, 0 if size == (1 << 7 * length) - 1 else size
@@ -163,23 +180,23 @@ def _element(data: bytes, at: int) -> tuple[int, int]:
 
 @contextmanager
 def _opened(data: bytes, container: str, max_pixels: int) -> "Iterator[tuple[InputContainer, VideoStream]]":
-    """The file and its first video stream. Only this container's reader runs: some others would open other files."""
+    """Open the file and its first video stream. Only this container's reader runs: others may open other files."""
     try:
         import av
     except ModuleNotFoundError as error:
         raise BadVideo(
             "unsupported",
-            f"{READ} is read by PyAV, which is not installed: pip install 'headwater[imagebind]'; or send an animated "
+            f"{READ} needs PyAV, which is not installed: pip install 'headwater[imagebind]'; or send an animated "
             "GIF or WebP",
         ) from error
     try:
         with av.open(BytesIO(data), "r", format=container) as file:
             if not file.streams.video:
-                raise BadVideo("unsupported", "the file has no pictures in it, perhaps sound alone; send a video")
+                raise BadVideo("unsupported", "the file holds no images, perhaps only sound; send a video")
             stream = file.streams.video[0]
             if stream.codec_context is None:
-                raise BadVideo("unsupported", "the pictures of the video are of no known kind; save it as H.264 or VP9")
-            stream.codec_context.options = {"max_pixels": str(max_pixels)}  # headers may lie about what is inside
+                raise BadVideo("unsupported", "the codec of the video is unknown; save it as H.264 or VP9")
+            stream.codec_context.options = {"max_pixels": str(max_pixels)}  # the header may state another size
             yield file, stream
     except (av.FFmpegError, ValueError, OverflowError, MemoryError) as error:
         if isinstance(error, BadVideo):
@@ -188,7 +205,7 @@ def _opened(data: bytes, container: str, max_pixels: int) -> "Iterator[tuple[Inp
 
 
 def _times(file: "InputContainer", stream: "VideoStream") -> tuple[list[int], list[int]]:
-    """When each frame is shown, in the stream's unit, and where decoding can begin: from headers, nothing decoded."""
+    """Return the times of all frames and of the frames where decoding can start, in the stream's unit, from headers."""
     packets = [
         (packet.pts, packet.is_keyframe)
         for packet in file.demux(stream)
@@ -200,7 +217,7 @@ def _times(file: "InputContainer", stream: "VideoStream") -> tuple[list[int], li
 def _decoded(
     source: tuple[bytes, str, int], times: Sequence[int], starts: Sequence[int], wanted: Sequence[int]
 ) -> dict[int, Image.Image]:
-    """The frames shown at `times` (rising), decoded from the last start before each, or on from the one before."""
+    """Return the frames shown at `times` (ascending). Decoding starts at the last start before each, or goes on."""
     frames = {}
     with _opened(*source) as (file, stream):
         decoder: Iterator[Any] = iter(())
@@ -213,10 +230,10 @@ def _decoded(
             if last is None or last.pts < time:
                 last = next((frame for frame in decoder if frame.pts is not None and frame.pts >= time), None)
             if last is None:
-                raise BadVideo("truncated", f"frame {index} of the video can't be decoded; send the whole file again")
+                raise BadVideo("truncated", f"frame {index} of the video cannot be decoded; send the whole file again")
             frames[index] = _upright(last.to_image(), last.rotation)
     return frames
 
 
-def _upright(picture: Image.Image, degrees: int) -> Image.Image:
-    return picture.rotate(degrees, expand=True) if degrees else picture
+def _upright(image: Image.Image, degrees: int) -> Image.Image:
+    return image.rotate(degrees, expand=True) if degrees else image

@@ -1,4 +1,4 @@
-"""Checkpoints: read them or say why not. A network with random weights must never come out of this package."""
+"""Checkpoints: files of weights, read strictly. A network with random weights must never come out of this package."""
 
 import hashlib
 import pickle
@@ -6,6 +6,7 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -14,15 +15,20 @@ from safetensors.torch import load_file
 from embedder.errors import WeightsError
 
 State = dict[str, torch.Tensor]
+"""Tensors by name, as in `torch.nn.Module.state_dict`."""
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
+M = TypeVar("M", bound=torch.nn.Module)
 
-def read(path: Path) -> State:
-    """Tensors by name, on the CPU, in the order of the file. No Python code of the file is run; a TorchScript archive
-    is read by `torch.jit.load`, which torch itself calls unsafe for archives that are not trusted.
 
-    A training checkpoint's ``state_dict`` is unwrapped, and so is the ``module.`` of DistributedDataParallel.
-    Raises WeightsError for a file that is missing, unreadable, of another kind, or not a state dict.
+def read_state(path: Path) -> State:
+    """Return the tensors of a file by name, on the CPU, in the order of the file.
+
+    No Python code of the file is run. A TorchScript archive is read by `torch.jit.load`, which torch itself calls
+    unsafe for untrusted archives. A training checkpoint's ``state_dict`` is unwrapped, and so is the ``module.`` of
+    DistributedDataParallel.
+
+    Raises WeightsError for a file that is missing, unreadable, of another format, or not a state dict.
     """
     if not path.is_file():
         raise WeightsError(f"no checkpoint at {path}; give the path of a file ({', '.join(SUFFIXES)})")
@@ -36,15 +42,15 @@ def read(path: Path) -> State:
 
 
 def _load_pickled(path: Path) -> object:
-    """``torch.save`` files, and the TorchScript archives that OpenAI published its CLIP models as."""
+    """Load a ``torch.save`` file, or a TorchScript archive such as OpenAI published its CLIP models as."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             is_script = any(name.endswith("/constants.pkl") for name in archive.namelist())
         if is_script:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", FutureWarning)  # torch has deprecated it, and nothing else reads these
+                warnings.simplefilter("ignore", FutureWarning)  # torch has deprecated the one function that reads them
                 return dict(torch.jit.load(path, map_location="cpu").state_dict())  # type: ignore[no-untyped-call]
-    # Mapped, tensors that nobody looks at stay on disk: of a model with several towers, one is built at a time.
+    # Memory-mapped, unused tensors stay on disk: a model with several towers is built one tower at a time.
     return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
 
 
@@ -59,7 +65,7 @@ def _unwrap(content: object, path: Path) -> State:
 
 
 def load_strictly(module: torch.nn.Module, state: Mapping[str, torch.Tensor], source: str) -> None:
-    """Fill `module` from `state`: every key and every shape must match. Raises WeightsError."""
+    """Fill `module` from `state`. Every key and every shape must match. Raises WeightsError, which names `source`."""
     try:
         module.load_state_dict(state, strict=True)
     except RuntimeError as error:
@@ -67,10 +73,10 @@ def load_strictly(module: torch.nn.Module, state: Mapping[str, torch.Tensor], so
 
 
 def digest(state: Mapping[str, torch.Tensor]) -> str:
-    """sha256 over names, shapes and values, in the order of the names.
+    """Return the sha256 over names, shapes and values, in the order of the names.
 
-    Values are taken as float32 (integers as int64), so that file formats and storage precisions of equal values
-    agree.
+    Values are taken as float32 (integers as int64), so equal values have equal digests whatever the file format and
+    the stored precision.
     """
     total = hashlib.sha256()
     for name in sorted(state):
@@ -82,11 +88,11 @@ def digest(state: Mapping[str, torch.Tensor]) -> str:
 
 
 def check_digest(found: str, expected: str, source: str) -> None:
-    """Raises WeightsError unless the digests agree."""
+    """Raise WeightsError, which names `source`, unless the digests are equal."""
     if found != expected:
         raise WeightsError(f"{source} holds other weights than expected: sha256 {found}, not {expected}; reinstall it")
 
 
-def frozen(module: torch.nn.Module) -> torch.nn.Module:
-    """The module in eval mode, its parameters without gradients."""
+def frozen(module: M) -> M:
+    """Return the module in eval mode, its parameters without gradients."""
     return module.eval().requires_grad_(False)

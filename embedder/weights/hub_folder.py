@@ -1,56 +1,38 @@
-"""The folder of a model as transformers saves it and the Hugging Face hub keeps it: found, fetched, read."""
+"""The folder of a model as transformers saves it and the Hugging Face hub keeps it."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import LocalEntryNotFoundError
-
 from embedder.errors import WeightsError
 from embedder.spec import ImagePreprocessing
-from embedder.weights import checkpoint as weights
+from embedder.weights.checkpoint import State, read_state
+from embedder.weights.fetch import HubFolder
 
 CONFIG, PREPROCESSOR, WEIGHTS = "config.json", "preprocessor_config.json", "model.safetensors"
 _INDEX = f"{WEIGHTS}.index.json"
-_FILES = [CONFIG, PREPROCESSOR, "*.safetensors", _INDEX]
+_FILES = (CONFIG, PREPROCESSOR, "*.safetensors", _INDEX)
 
 _CLIP_MEAN, _CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 _INTERPOLATION = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}  # Pillow's numbers
 _STEPS = ("do_resize", "do_center_crop", "do_rescale", "do_normalize")
 
 
-def fetched(name: str, repository: str) -> Path:
-    """The folder of a hub repository: from the hub's cache, else from the network unless HF_HUB_OFFLINE forbids it.
-
-    Raises WeightsError, which tells how to fetch it for the encoder `name`.
-    """
-    try:
-        return _cached(repository) or Path(snapshot_download(repository, allow_patterns=_FILES))
-    except Exception as error:  # whatever the hub, its client or the network raises
-        raise WeightsError(
-            f"the weights of {name} are not on this machine and could not be fetched ({error}). On a machine with "
-            f"internet access run: hf download {repository}; then copy the cache folder here, or give a folder with "
-            f"{CONFIG} and {WEIGHTS} as {name}@FOLDER"
-        ) from error
+def published(repository: str) -> HubFolder:
+    """Return the source of a model that transformers saved in a hub's repository."""
+    return HubFolder(repository, _FILES, _is_whole)
 
 
-def _cached(repository: str) -> Path | None:
-    """None unless the whole model is there: other programs may have fetched some of its files only."""
-    try:
-        folder = Path(snapshot_download(repository, allow_patterns=_FILES, local_files_only=True))
-    except LocalEntryNotFoundError:
-        return None
-    is_whole = (folder / CONFIG).is_file() and all(path.is_file() for path in _shards(folder))
-    return folder if is_whole else None
+def _is_whole(folder: Path) -> bool:
+    return (folder / CONFIG).is_file() and all(path.is_file() for path in _shards(folder))
 
 
-def state(folder: Path) -> weights.State:
-    """All tensors, of one file or of the shards that the index names. Raises WeightsError."""
-    found: weights.State = {}
+def state(folder: Path) -> State:
+    """Return all tensors, from one file or from the shards that the index names. Raises WeightsError."""
+    found: State = {}
     for path in _shards(folder):
-        found |= weights.read(path)
+        found |= read_state(path)
     return found
 
 
@@ -62,22 +44,23 @@ def _shards(folder: Path) -> list[Path]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Raises WeightsError unless the file holds a JSON object."""
+    """Return the JSON object in a file. Raises WeightsError if there is none."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise WeightsError(f"cannot read {path} ({error.strerror}); the folder needs {CONFIG} and {WEIGHTS}") from error
     except ValueError as error:
-        raise WeightsError(f"{path} is no JSON ({error}); fetch the folder again") from error
+        raise WeightsError(f"{path} is not JSON ({error}); fetch the folder again") from error
     if not isinstance(found, dict):
         raise WeightsError(f"{path} holds a {type(found).__name__}, not an object; fetch the folder again")
     return found
 
 
 def preprocessing(folder: Path, size: int) -> ImagePreprocessing:
-    """What a CLIPImageProcessor saved there does; where it says nothing, CLIP's for a network of that image size.
+    """Return what the CLIPImageProcessor that was saved in `folder` does to an image.
 
-    Raises ValueError for what `ImagePreprocessing` cannot say.
+    Fields that the file lacks, or a missing file, mean CLIP's preprocessing for a network of image size `size`.
+    Raises ValueError for preprocessing that `ImagePreprocessing` cannot represent.
     """
     path = folder / PREPROCESSOR
     fields = read_json(path) if path.is_file() else {}
@@ -102,10 +85,10 @@ def preprocessing(folder: Path, size: int) -> ImagePreprocessing:
 
 
 def _side(size: Any, name: str, path: Path) -> int:
-    """The one length of ``224``, ``{"shortest_edge": 224}`` or, of a crop, ``{"height": 224, "width": 224}``."""
+    """Return the length in ``224``, ``{"shortest_edge": 224}`` or, for a crop, ``{"height": 224, "width": 224}``."""
     if isinstance(size, Mapping) and (name == "crop_size" or set(size) == {"shortest_edge"}):
         lengths = set(size.values())
         size = lengths.pop() if len(lengths) == 1 else size
     if not isinstance(size, int):
-        raise ValueError(f"{path} says {name} {size}; supported is one length, of 'size' that of the shortest edge")
+        raise ValueError(f"{path} says {name} {size}; supported is one length, which for 'size' is the shortest edge")
     return size

@@ -14,8 +14,8 @@ from classifiers.clustering.kmeans import MOST_PER_CENTRE, adapter_clusters
 from classifiers.clustering.unlabelled import Unlabelled
 from classifiers.fit.discrimination.recipe import Recipe
 from classifiers.published.manifest import package_versions
+from embedder import probe
 from embedder.derived.adapter import Adapter
-from embedder.derived.encoders import adapted_probe
 from embedder.derived.stored import StoredAdapter
 from services.jobs.derived import fill
 from services.jobs.progress import OnProgress, Step, ignore
@@ -153,8 +153,8 @@ def _write(
     store: Store, parent: Features, stored: StoredAdapter, adapter: Adapter, on_progress: OnProgress[Step]
 ) -> tuple[Features, int]:
     """Write the adapted form of every vector of the parent; return the table, and how many rows were new."""
-    probe = adapted_probe(parent.probe, parent.spec, adapter)
-    table = store.ensure_features(stored.name, stored.spec(parent.spec), probe)
+    reference = adapter.change_probe(parent.probe, probe.assets(parent.spec))
+    table = store.ensure_features(stored.name, stored.spec(parent.spec), reference)
     return table, fill(parent, table, adapter, on_progress)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from embedder.derived.encoders import AdaptedEncoder, CondensedEncoder
+from embedder.derived.encoders import DerivedEncoder
 from embedder.encoder import Encoder
 from services.jobs.progress import OnProgress, Step, ignore
 from store import Features, Store
@@ -30,16 +30,14 @@ def from_parent(store: Store, encoder: Encoder, features: Features, tokens: Feat
         features: table of the derived encoder's vectors.
         tokens: table of its tokens; None to write none.
     """
-    if not isinstance(encoder, AdaptedEncoder | CondensedEncoder):
+    if not isinstance(encoder, DerivedEncoder):
         return 0
-    parent = encoder.spec.parent or ""
+    parent, adapter = encoder.spec.parent or "", encoder.adapter
     try:
-        if isinstance(encoder, AdaptedEncoder):
-            return fill(store.features(parent), features, encoder.adapter)
         if tokens is None:
-            return fill(store.features(parent), features, _unchanged)
-        fill(store.tokens(parent), tokens, encoder.condenser)
-        return fill(store.features(parent), features, _unchanged, among=tokens.ids().combine_chunks())
+            return fill(store.features(parent), features, adapter.change_vectors)
+        fill(store.tokens(parent), tokens, adapter.change_tokens)
+        return fill(store.features(parent), features, adapter.change_vectors, among=tokens.ids().combine_chunks())
     except UnknownFeatures:
         return 0
 
@@ -74,7 +72,3 @@ def _missing(parent: Features, table: Features, among: Column | None) -> Sequenc
     if among is not None:
         have = have.filter(pc.is_in(have, value_set=among))
     return strings(have.filter(pc.invert(pc.is_in(have, value_set=table.ids().combine_chunks()))))
-
-
-def _unchanged(X: NDArray[Any]) -> NDArray[Any]:
-    return X

@@ -1,4 +1,4 @@
-"""The batcher at work, with real threads; every meeting point is an event, none a sleep."""
+"""The batcher with real threads. Tests wait for events, never for a time."""
 
 import asyncio
 import random
@@ -97,7 +97,7 @@ def test_a_full_queue_refuses_at_once_and_takes_all_of_a_submission_or_nothing()
         tasks.append(await queued(batcher, [1, 2, 3]))
         with pytest.raises(QueueFull, match=r"3 items wait, 3 more do not fit in 5; try again in 1\.0 s") as caught:
             await batcher.submit([4, 5, 6])
-        assert caught.value.retry_after == 1.0  # nothing timed yet
+        assert caught.value.retry_after == 1.0  # no batch has been timed yet
         assert batcher.depth == 3
         tasks.append(await queued(batcher, [4, 5]))  # these two still fit
         model.free(10)
@@ -128,7 +128,7 @@ def test_retry_after_is_judged_by_recent_throughput(monkeypatch: pytest.MonkeyPa
         tasks.append(await queued(batcher, [3, 4, 5]))
         with pytest.raises(QueueFull) as caught:
             await batcher.submit([6, 7, 8])
-        assert caught.value.retry_after == pytest.approx(2.0 * (2 + 2))  # two under way, two too many
+        assert caught.value.retry_after == pytest.approx(2.0 * (2 + 2))  # two items run, two do not fit
         model.free(10)
         await asyncio.gather(*tasks)
         await batcher.stop()

@@ -1,4 +1,4 @@
-"""The batcher when clients leave, models fail and the service stops: nobody is left waiting."""
+"""Clients leave, models fail, the service stops: every caller of the batcher gets an answer."""
 
 import asyncio
 import threading
@@ -157,8 +157,8 @@ def test_stop_finishes_the_batch_under_way_and_fails_the_queued() -> None:
         await model.begins()
         waiting = await queued(batcher, [2, 3])
         stopping = asyncio.create_task(batcher.stop())
-        with pytest.raises(BatcherStopped, match="before this was answered; send it again"):
-            await waiting  # told at once: the model is still busy
+        with pytest.raises(BatcherStopped, match="before this submission was answered; send it again"):
+            await waiting  # at once, although the model is still busy
         with pytest.raises(BatcherStopped, match="not running"):
             await batcher.submit([4])
         assert not stopping.done()
@@ -196,7 +196,7 @@ def test_start_stop_start() -> None:
         await batcher.stop()  # nothing to stop
         for _ in range(2):
             await batcher.start()
-            with pytest.raises(RuntimeError, match="running already"):
+            with pytest.raises(RuntimeError, match="already runs"):
                 await batcher.start()
             assert await batcher.submit([1]) == [10]
             await batcher.stop()

@@ -1,4 +1,4 @@
-"""Folders appear whole or not at all, whoever writes at once and whoever is killed."""
+"""Folders appear whole or not at all, also if several processes write and if a writer is killed."""
 
 import signal
 import subprocess

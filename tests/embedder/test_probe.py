@@ -1,4 +1,4 @@
-"""The probe passes precision and fails every fault that it exists for."""
+"""The probe accepts fine precisions and finds every fault that it exists for."""
 
 from dataclasses import replace
 
@@ -8,7 +8,8 @@ import torch
 
 from embedder import probe, registry
 from embedder.encoder import Embedding
-from embedder.encoders import lite
+from embedder.encoders.lite import network
+from embedder.encoders.lite.configs import CONFIGS
 from embedder.errors import ProbeMismatch
 from embedder.media.image import fit
 
@@ -24,7 +25,7 @@ def reference(encoder):
 
 
 class Faulty:
-    """The encoder with one thing wrong."""
+    """An encoder with one fault."""
 
     name, backend = "lite0", "faulty"
 
@@ -79,8 +80,8 @@ def test_swapped_channels_are_caught(encoder, reference):
     ("mean", "std"), [((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), ((0.48, 0.458, 0.408), (0.269, 0.261, 0.276))]
 )
 def test_wrong_normalising_is_caught(encoder, reference, mean, std):
-    """Fed with pixels that, after the right normalising, are what the wrong one would have made."""
-    tower = lite.build(lite.RECORDS["lite0"], tokens=False)
+    """The pixels are changed so that the right normalising gives what the wrong one would have given."""
+    tower = network.build(CONFIGS["lite0"], tokens=False)
     pixels = torch.from_numpy(np.stack([encoder.prepare(image) for image in probe.images()])).permute(0, 3, 1, 2)
     with torch.inference_mode():
         x = (pixels / 255 - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
@@ -90,8 +91,8 @@ def test_wrong_normalising_is_caught(encoder, reference, mean, std):
 
 
 def test_wrong_weights_are_caught(encoder, reference):
-    """One of 49 convolutions pruned by a tenth."""
-    tower = lite.build(lite.RECORDS["lite0"], tokens=False)
+    """A tenth of the weights of one of 49 convolutions is set to zero."""
+    tower = network.build(CONFIGS["lite0"], tokens=False)
     weight = tower.get_submodule("network.blocks.3.1.conv_pw").weight
     with torch.inference_mode():
         weight[: len(weight) // 10] = 0

@@ -3,24 +3,28 @@
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
+from pkgutil import resolve_name
+from types import ModuleType
 
 import pytest
 
 from embedder import registry
-from embedder.engines.torch_engine import Backend
+from embedder.encoders.lite.configs import CONFIGS
+from embedder.engines.backend import Backend
 from embedder.errors import UnknownEncoder
 
 
 def test_importing_it_imports_no_torch():
     code = (
-        "import sys; from embedder import registry, lite, probe; lite.RECORDS['lite0'].spec.fingerprint; "
+        "import sys; from embedder import probe, registry; from embedder.encoders.lite.configs import CONFIGS; "
+        "CONFIGS['lite0'].spec.fingerprint; "
         "print([m for m in ('torch', 'timm', 'transformers', 'openvino', 'open_clip') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize(
-    "name", ["", "lite9", "lite0/x", "openclip", "openclip/", "mlcd", "timm", "timm/", "nobody/nothing"]
+    "name", ["", "lite9", "lite0/x", "openclip", "openclip/", "mlcd", "mlcd/", "timm", "timm/", "nobody/nothing"]
 )
 def test_unknown_names_list_the_known(name):
     with pytest.raises(UnknownEncoder) as caught:
@@ -30,13 +34,46 @@ def test_unknown_names_list_the_known(name):
 
 
 def test_entry_points_serve_their_family(monkeypatch, tmp_path):
-    point = EntryPoint("mine", "embedder.encoder:Embedding", registry.ENTRY_POINTS)
     calls = []
+    module = ModuleType("a_plugin")
+    module.load = lambda name, **options: calls.append((name, options)) or "it"
+    monkeypatch.setitem(sys.modules, "a_plugin", module)
+    point = EntryPoint("mine", "a_plugin:load", registry.ENTRY_POINTS)
     monkeypatch.setattr(registry, "entry_points", lambda group: [point] if group == "headwater.encoders" else [])
-    monkeypatch.setattr(EntryPoint, "load", lambda self: lambda name, **options: calls.append((name, options)) or "it")
     assert "mine" in registry.names()
-    assert registry.load("mine/large", backend="torch", cache_dir=tmp_path, threads=2) == "it"
-    assert calls == [("mine/large", {"backend": "torch", "cache_dir": tmp_path, "threads": 2})]
+    for name in ("mine", "mine/large"):
+        assert registry.load(name, backend="torch", cache_dir=tmp_path, threads=2) == "it"
+        assert calls.pop() == (name, {"backend": "torch", "cache_dir": tmp_path, "threads": 2})
+    with pytest.raises(UnknownEncoder):
+        registry.load("mine2")
+
+
+def test_every_family_has_a_loader_and_the_names_of_its_models():
+    for family in registry.FAMILIES.values():
+        assert callable(resolve_name(family.loader))
+    assert registry.FAMILIES["lite"].names == tuple(CONFIGS)
+    assert registry.names()[: len(CONFIGS)] == [*CONFIGS]
+
+
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [
+        ("lite0", "lite"),
+        ("melstat", "melstat"),
+        ("openclip/ViT-B-32/openai:tokens", "openclip"),
+        ("openclip/ViT-B-32@some/file.pt", "openclip"),
+        ("openclip@some/folder", "openclip"),
+        ("imagebind/huge", "imagebind"),
+        ("imagebind/huge@some/file.pth", "imagebind"),
+        ("mlcd/base-patch32-224@some/folder", "mlcd"),
+        ("mlcd@some/folder", "mlcd"),
+        ("timm/resnet50.a1_in1k@file.pt", "timm"),
+        *((name, None) for name in ("lite", "lite0@x", "melstat/x", "imagebind", "imagebind/other", "mlcdx")),
+    ],
+)
+def test_a_name_belongs_to_one_family(name, family):
+    takes = [word for word, row in registry.FAMILIES.items() if row.takes(name)]
+    assert takes == ([family] if family else [])
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ PREPROCESSING = {
 
 
 def test_the_fingerprint_of_a_known_spec_never_changes() -> None:
-    # Written out by hand: it names tables on disk, so it has to be the same for ever.
+    # Pinned: names of tables on disk contain it, so it must never change.
     text = (
         '{"activation":"relu6","architecture":"timm:tf_efficientnet_lite0","dim":1280,'
         '"image":{"crop":"centre","interpolation":"bicubic","mean":[0.5,0.5,0.5],"resize":256,"size":224,'

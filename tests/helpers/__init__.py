@@ -1,1 +1,1 @@
-"""What tests share: made pictures, sounds, videos, towers, stores and commands."""
+"""Helpers that tests share: generated images, sounds, videos, towers and stores, and the command."""

@@ -1,4 +1,4 @@
-"""Small ImageBind models with random weights, in files as the encoder takes them, and files of what they take."""
+"""Small ImageBind models with random weights, saved for the encoder, and files of the modalities that they take."""
 
 import importlib
 import io
@@ -22,7 +22,7 @@ DIM = 48
 
 
 def build(seed: int = 0):
-    """The authors' model, with dimensions that differ from tower to tower."""
+    """Return the authors' model, with different dimensions in each tower."""
     sizes = {"out_embed_dim": DIM}
     for index, tower in enumerate(HEADS):
         sizes |= {f"{tower}_embed_dim": 16 * SMALL[tower], f"{tower}_num_blocks": 2 + index % 2}
@@ -38,7 +38,7 @@ def save(model, path: Path, heads: dict[str, int] = SMALL) -> Path:
 
 
 def loaders(monkeypatch):
-    """The authors' ``data`` module, which imports much that it does not need for what is asked of it here."""
+    """Return the authors' ``data`` module. Packages that it imports but does not need here are stubs."""
     folder = Path(library("models").__file__).parents[1]
     resources = {"resource_filename": lambda _, path: str(folder / path)}
     stubs = {
@@ -57,7 +57,7 @@ def loaders(monkeypatch):
 
 
 def depth(seed):
-    """A ramp in millimetres, as a PNG of 16 bits."""
+    """Return a ramp in millimetres as a PNG of 16 bits."""
     out = io.BytesIO()
     ramp = np.linspace(500, 4000 + 300 * seed, 64 * 48).reshape(48, 64).astype(np.uint16)
     Image.fromarray(ramp).save(out, "PNG")
@@ -76,4 +76,4 @@ FILES = {
     "video": {"wave.gif": animation("GIF", 25), "cut.gif": photo(9, form="GIF")},
     None: {"voice.wav": sound(1, seconds=3.0), "walk.mp4": film("mp4", 30)},
 }
-"""By modality, None where a file tells its own, then by name."""
+"""Files by modality, then by name. None: the files' bytes say their modality."""

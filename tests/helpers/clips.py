@@ -1,4 +1,4 @@
-"""Small CLIP models with random weights from a fixed seed, and what open_clip itself makes of photos with them."""
+"""Small CLIP models with random weights from a fixed seed, and open_clip's own vectors of photos."""
 
 import json
 import warnings
@@ -43,7 +43,7 @@ CONFIGS = {
         ("conv-mlp", timm_tower("test_convnext", "", "mlp"), {}),
     )
 }
-"""One of every kind of tower that open_clip's pretrained models have, a hundredth of their size."""
+"""One of every type of tower in open_clip's pretrained models, at a hundredth of its size."""
 
 
 def register(folder: Path) -> None:
@@ -54,7 +54,7 @@ def register(folder: Path) -> None:
 
 
 def make(name: str, seed: int = 0) -> torch.nn.Module:
-    """A random model whose hidden units lie around −2, as after training: only there do the two GELUs differ.
+    """Return a random model whose hidden units lie around −2, as after training: only there the two GELUs differ.
 
     Its numbers fit into fp16, in which OpenAI published its weights.
     """
@@ -75,25 +75,25 @@ def make(name: str, seed: int = 0) -> torch.nn.Module:
 
 
 def photos() -> list[Image.Image]:
-    """Two real photos, 640 × 427, and one of them upright."""
+    """Return two real photos, 640 × 427, and one of them turned upright."""
     china, flower = (Image.fromarray(pixels) for pixels in load_sample_images().images)
     return [china, flower, china.transpose(Image.Transpose.ROTATE_90)]
 
 
 def pixels(model: torch.nn.Module, images: Sequence[Image.Image], **preprocessing: object) -> torch.Tensor:
-    """(n, 3, size, size), by open_clip's own preprocessing."""
+    """Return pixels (n, 3, size, size) by open_clip's own preprocessing."""
     prepare = image_transform_v2(PreprocessCfg(**model.visual.preprocess_cfg | preprocessing), is_train=False)
     return torch.stack([prepare(image) for image in images])
 
 
 def encode(model: torch.nn.Module, images: Sequence[Image.Image], **preprocessing: object) -> np.ndarray:
-    """(n, d), by open_clip's own preprocessing and forward pass."""
+    """Return vectors (n, d) by open_clip's own preprocessing and forward pass."""
     with torch.inference_mode():
         return model.encode_image(pixels(model, images, **preprocessing), normalize=False).numpy()
 
 
 def save(model: torch.nn.Module, path: Path) -> Path:
-    """Weights as a file of the format that its name asks for."""
+    """Save the weights in the format that the file's name asks for."""
     state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     if path.suffix == ".safetensors":
         save_file(state, path)
@@ -107,7 +107,7 @@ def save(model: torch.nn.Module, path: Path) -> Path:
 
 
 def _save_archive(state: dict[str, torch.Tensor], path: Path) -> None:
-    """A TorchScript archive in fp16 with three numbers among its tensors, as OpenAI's."""
+    """Save a TorchScript archive in fp16 with three numbers among its tensors, like OpenAI's."""
     root = torch.nn.Module()
     numbers = {"input_resolution": torch.tensor(64), "context_length": torch.tensor(12), "vocab_size": torch.tensor(9)}
     for name, tensor in (state | numbers).items():
@@ -120,12 +120,12 @@ def _save_archive(state: dict[str, torch.Tensor], path: Path) -> None:
         module.register_buffer(leaf, tensor.half() if tensor.is_floating_point() else tensor)
     root.forward = lambda x: x
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the tracer is deprecated, but it is what such archives were made with
+        warnings.simplefilter("ignore")  # the tracer is deprecated, but such archives were made with it
         torch.jit.save(torch.jit.trace(root, torch.zeros(1)), path)
 
 
 def save_folder(model: torch.nn.Module, name: str, folder: Path, *, file: str, **preprocessing: object) -> Path:
-    """A folder as hubs have it: the record of the model, its preprocessing, its weights."""
+    """Save a folder as on a hub: the model's configuration, its preprocessing, its weights."""
     folder.mkdir(parents=True, exist_ok=True)
     record = {"model_cfg": CONFIGS[name], "preprocess_cfg": preprocessing}
     (folder / "open_clip_config.json").write_text(json.dumps(record))
@@ -134,7 +134,7 @@ def save_folder(model: torch.nn.Module, name: str, folder: Path, *, file: str, *
 
 
 def save_tokeniser(folder: Path) -> None:
-    """The files of a tokeniser of another kind than CLIP's."""
+    """Save the files of a tokeniser that is not CLIP's."""
     vocabulary = {"[UNK]": 0, "[PAD]": 1, "a": 2, "photo": 3, "of": 4, "solar": 5, "cell": 6, "dog": 7}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()

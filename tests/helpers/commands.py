@@ -1,4 +1,4 @@
-"""The command as a user runs it, in a process of its own."""
+"""The command `headwater`, run as a user does, in a process of its own."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ from services.settings import Settings
 
 
 def settings_in(folder: Path, cache: Path, **changes: object) -> Settings:
-    """Of services with all that they keep in `folder`, on free ports."""
+    """Return settings of services that keep everything in `folder` and listen on free ports."""
     embedding, classification = free_ports(2)
     return Settings(
         store=str(folder / "headwater.db"),
@@ -30,7 +30,10 @@ Runner = Callable[..., tuple[str, str]]
 
 
 def runner(environment: Mapping[str, str], folder: Path | None = None) -> Runner:
-    """Runs `headwater ARGUMENTS`, wants its exit code and no traceback; gives standard output and error."""
+    """Return a function that runs `headwater ARGUMENTS` and returns standard output and error.
+
+    It checks the exit code, and that there is no traceback.
+    """
 
     def run(*arguments: object, code: int = 0) -> tuple[str, str]:
         command = [sys.executable, "-m", "services.cli", *map(str, arguments)]

@@ -1,4 +1,4 @@
-"""Pictures made on the spot."""
+"""Generated images."""
 
 import io
 
@@ -7,7 +7,7 @@ from PIL import Image
 
 
 def photo(seed: int, width: int = 96, height: int = 64, form: str = "PNG") -> bytes:
-    """A picture of random colour patches: small, and different for every seed."""
+    """Return a small image of random colour patches, different for every seed."""
     patches = np.random.default_rng(seed).integers(0, 256, (4, 6, 3), dtype=np.uint8)
     out = io.BytesIO()
     Image.fromarray(patches).resize((width, height), Image.Resampling.BICUBIC).save(out, form)

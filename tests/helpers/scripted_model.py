@@ -1,4 +1,4 @@
-"""A model for the tests of the batcher: it is busy for as long as the test says."""
+"""A model for the tests of the batcher. The test decides how long it is busy."""
 
 import asyncio
 import threading
@@ -9,7 +9,7 @@ from embedder.batcher import Batcher
 
 
 class Model:
-    """Answers item x with 10·x. Each call waits for a permit: the test decides when the model is busy."""
+    """Answers item x with 10·x. Each call waits for a permit from the test."""
 
     def __init__(self, permits: int | None = None) -> None:
         self.batches: list[list[int]] = []
@@ -30,7 +30,7 @@ class Model:
         self._free.release(calls)
 
     async def begins(self) -> None:
-        """Returns when one more call has begun."""
+        """Wait until one more call has begun."""
         assert await asyncio.to_thread(self.began.acquire, timeout=20)
 
 
@@ -39,7 +39,7 @@ def run(test: Coroutine[Any, Any, None]) -> None:
 
 
 async def queued(batcher: Batcher[int, int], items: Sequence[int]) -> "asyncio.Task[list[int]]":
-    """A submission that stands in the queue on return."""
+    """Submit items and return when they are in the queue."""
     task = asyncio.create_task(batcher.submit(items))
     await asyncio.sleep(0)
     return task

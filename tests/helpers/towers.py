@@ -1,4 +1,4 @@
-"""Small towers made on the spot, saved as their libraries save them."""
+"""Small random towers, saved as their libraries save them."""
 
 import json
 
@@ -16,11 +16,11 @@ MLCD = {
     "image_size": 56,
     "patch_size": 14,
 }
-"""Of both classes that the released towers have: CLIPVisionModel (small ones) and MLCDVisionModel (bigG)."""
+"""Dimensions for both classes of the released towers: CLIPVisionModel (small ones) and MLCDVisionModel (bigG)."""
 
 
 def mlcd(folder, kind="MLCDVision", seed=0, **fields):
-    """A random tower, saved in `folder` by transformers, with the preprocessor configuration of a released one."""
+    """Save a random tower with transformers, with the preprocessor configuration of a released one, and return it."""
     torch.manual_seed(seed)
     config = getattr(transformers, f"{kind}Config")(**MLCD | fields)
     model = transformers.AutoModel.from_config(config).eval()
@@ -33,13 +33,13 @@ def mlcd(folder, kind="MLCDVision", seed=0, **fields):
 
 
 def rewrite(path, **fields):
-    """A JSON file with some fields changed; None takes one out."""
+    """Change some fields of a JSON file. None removes a field."""
     changed = json.loads(path.read_text()) | fields
     path.write_text(json.dumps({name: value for name, value in changed.items() if value is not None}))
 
 
 def timm_tower(path, model="test_vit", seed=0):
-    """timm's network with its classifier, random, its tensors saved at `path`."""
+    """Save the tensors of a random timm network, classifier included, at `path`, and return the network."""
     torch.manual_seed(seed)
     network = timm.create_model(model, pretrained=False).eval()
     liven(network)
@@ -49,7 +49,7 @@ def timm_tower(path, model="test_vit", seed=0):
 
 
 def openclip(folder, name):
-    """open_clip's model of that new name, random, its tensors saved as <name>.safetensors."""
+    """Register a small architecture with open_clip, and save a random model of it as <name>.safetensors."""
     vision = {"image_size": 64, "layers": 2, "width": 64, "patch_size": 16, "head_width": 16}
     text = {"context_length": 12, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}
     (folder / f"{name}.json").write_text(json.dumps({"embed_dim": 24, "vision_cfg": vision, "text_cfg": text}))
@@ -61,7 +61,7 @@ def openclip(folder, name):
 
 
 def liven(network):
-    """Every tensor random: fresh ones are often 0 or 1, so that a misplaced bias or norm would not show."""
+    """Make every tensor random. Fresh ones are often 0 or 1, which would hide a misplaced bias or norm."""
     with torch.no_grad():
         for name, tensor in network.state_dict().items():
             if not tensor.is_floating_point():

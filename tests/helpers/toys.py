@@ -32,7 +32,7 @@ EDGES = (0, 4, 8, 12)
 
 @dataclass(frozen=True)
 class Toy:
-    """Gaussian classes with known parameters: X float32 (n, d), codes (n,), labels (n,) str."""
+    """Draws from Gaussian classes with known parameters: X float32 (n, d), codes (n,), labels (n,) str."""
 
     X: np.ndarray
     codes: np.ndarray
@@ -124,7 +124,7 @@ class WithTexts(ZeroShotClassifier):
 
 
 def make(kind: str, **params):
-    """An estimator of a kind that fits by X and y."""
+    """Return an estimator of a kind that fits by X and y."""
     return WithTexts(**params) if kind == "zeroshot" else KINDS[kind].estimator(**params)
 
 
@@ -175,14 +175,14 @@ def fitted(variant: str, toy: Toy, **more):
 
 
 def detector_of(toy: Toy, edges: tuple[int, ...] | None = None) -> OutlierDetector:
-    """The outlier detector of the toy's own rows."""
+    """Return the outlier detector fitted on the toy's own rows."""
     edges = (0, toy.X.shape[1]) if edges is None else edges
     statistics = GaussianStatistics.of(unit_blocks(toy.X, edges), toy.codes, len(toy.classes))
     return OutlierDetector.fold(statistics, PrecisionPair.of(statistics), edges)
 
 
 def outlier_of(toy: Toy) -> tuple[tuple[float, ...], dict[str, bytes]]:
-    """Outlier quantiles of the toy's own rows for a record, and the detector's file to save beside it."""
+    """Return outlier quantiles of the toy's own rows for a training record, and the detector's file."""
     detector = detector_of(toy)
     return score_quantiles(detector.score(toy.X)), outlier_file(detector)
 
@@ -229,7 +229,7 @@ def fill(store: Store, toy: Toy, *, task="toy", encoder="toy", splits=None) -> l
 
 @dataclass(frozen=True)
 class LabelToy:
-    """Rows with any number of labels: X float32 (n, d), Y bool (n, L)."""
+    """A toy whose rows have any number of labels: X float32 (n, d), Y bool (n, L)."""
 
     X: np.ndarray
     Y: np.ndarray

@@ -1,4 +1,4 @@
-"""Videos made on the spot."""
+"""Generated videos."""
 
 import io
 
@@ -11,7 +11,7 @@ FILMS = {"mp4": "libx264", "mov": "mpeg4", "webm": "libvpx-vp9", "matroska": "li
 
 
 def frames(count: int, width: int = 64, height: int = 48) -> list[Image.Image]:
-    """Grey pictures that grow lighter towards the right and with time, few enough shades for a GIF to keep."""
+    """Return grey images that grow lighter to the right and with time, in few enough shades for a GIF."""
     shades = np.add.outer(3 * np.arange(count), np.arange(width) // 8 * 8)[:, None, :, None]
     pixels = np.broadcast_to(shades % 256, (count, height, width, 3)).astype(np.uint8)
     return [Image.fromarray(each) for each in pixels]
@@ -25,7 +25,7 @@ def animation(form: str, count: int, milliseconds: int | list[int] = 100, **size
 
 
 def film(container: str, count: int, rate: int = 10, group: int = 8) -> bytes:
-    """With frames that are stored in another order than they are shown, and `group` frames from start to start."""
+    """Return a film whose frames are stored in another order than shown, with `group` frames from start to start."""
     out = io.BytesIO()
     with av.open(out, "w", format=container) as file:
         stream = file.add_stream(FILMS[container], rate=rate, options={"x265-params": "log-level=none"})

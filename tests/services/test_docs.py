@@ -267,7 +267,7 @@ def test_every_encoder_and_check_stands_in_the_docs():
     plugins = {point.name for point in registry.entry_points(group=registry.ENTRY_POINTS)}
     assert [name for name in registry.names() if name not in told | plugins] == []
     towers = {row[0].strip("`") for row in cells(sections(text, 2)["MLCD"])}
-    assert towers == set(mlcd.RECORDS)
+    assert towers == set(mlcd.CONFIGS)
     checks = {row[0].strip("`") for row in cells(sections(text, 2)["Encoders of your own"])}
     assert checks == {check.__name__ for check in CHECKS}
 

@@ -15,7 +15,8 @@ from helpers.towers import mlcd, timm_tower
 from PIL import Image
 
 from embedder import probe, registry
-from embedder.encoders import lite
+from embedder.encoders.lite.configs import CONFIGS
+from embedder.encoders.lite.network import state
 from embedder.errors import ProbeMismatch
 from embedder.media.image import decode
 from services.cli import demo_photos
@@ -44,10 +45,10 @@ def theirs(tmp_path_factory, files):
     """family → (name of the encoder, the library's vectors of the files)."""
     folder = tmp_path_factory.mktemp("parity")
     images = [Image.open(io.BytesIO(data)).convert("RGB") for data in files]
-    record = lite.RECORDS["lite0"]
-    network = timm.create_model(record.model, pretrained=False)
-    network.load_state_dict(lite.state(record))
-    # The whole short side, where timm's configuration cuts an eighth off: see `lite.RECORDS`.
+    model = CONFIGS["lite0"]
+    network = timm.create_model(model.model, pretrained=False)
+    network.load_state_dict(state(model))
+    # The whole short side, where timm's configuration cuts an eighth off: see `embedder.encoders.lite.configs`.
     found = {"lite0": ("lite0", timms(network.eval(), images, crop_pct=1.0))}
     own = timm_tower(folder / "vit.pt", "test_vit")
     found["timm"] = (f"timm/test_vit@{folder / 'vit.pt'}", timms(own, images))

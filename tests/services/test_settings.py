@@ -9,6 +9,8 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
+from embedder import registry
+from embedder.encoders import melstat
 from services.cli import options
 from services.processes import free_ports
 from services.settings import Settings, unknown_variables, variable
@@ -96,3 +98,16 @@ def _live(port: int) -> bool:
         return httpx.get(f"http://127.0.0.1:{port}/health/live").is_success
     except httpx.TransportError:
         return False
+
+
+@pytest.mark.parametrize("platform", ["linux", "darwin", "win32"])
+def test_every_entry_point_has_one_cache_folder(monkeypatch, tmp_path, platform):
+    """The command line and services by their settings, a Python program by the registry."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("HEADWATER_CACHE", raising=False)
+    monkeypatch.setattr("sys.platform", platform)
+    folders = []
+    monkeypatch.setattr(melstat, "load", lambda name, *, backend, cache_dir, threads: folders.append(cache_dir))
+    registry.load("melstat")
+    assert folders == [Settings().cache]
+    assert folders[0].is_relative_to(tmp_path)

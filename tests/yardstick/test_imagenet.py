@@ -14,7 +14,8 @@ import sklearn
 
 from benchmarks.imagenet import classify, index_of, names
 from embedder import registry
-from embedder.encoders import lite
+from embedder.encoders.lite import network
+from embedder.encoders.lite.configs import CONFIGS
 from embedder.media import decode
 from store.interchange import read_sources
 from store.sources import Item
@@ -51,7 +52,7 @@ def test_ranks_are_those_of_the_whole_classifier(lite0, tmp_path):
     classes = np.random.default_rng(0).permutation(1000)[:70]
     path = table(tmp_path / "one.parquet", [photo] * len(classes), classes)
     found = classify(lite0, read_sources([path]))
-    state = lite.state(lite.RECORDS["lite0"])
+    state = network.state(CONFIGS["lite0"])
     vector = lite0.embed(lite0.prepare(decode(photo))[None]).vectors[0]
     scores = state["classifier.weight"].numpy() @ vector + state["classifier.bias"].numpy()
     wanted = np.argsort(np.argsort(-scores))[classes]

@@ -1,8 +1,9 @@
-"""ImageBind (Girdhar et al., CVPR 2023): pictures, texts, sounds, depth, thermal images, motion, videos in one space.
+"""ImageBind (Girdhar et al., CVPR 2023): images, texts, sounds, depth, thermal images, motion and videos in one space.
 
-Vectors are what the authors' ``ImageBindModel.forward`` gives: projected, of length 1, times the scale of their
-modality: images and videos 1, texts at most 100 (learned), sounds 20, thermal images 10, depth and motion 5; of several
-clips or views the mean, so shorter. They are stored so; cosines do not see scales, heads that use lengths do.
+Vectors are those of the authors' ``ImageBindModel.forward``: projected, of length 1, times the scale of their modality:
+images and videos 1, texts at most 100 (learned), sounds 20, thermal images 10, depth and motion 5. The vector of
+several clips or views is their mean, so it is shorter. Vectors are stored with these lengths. Cosines ignore lengths;
+some heads use them.
 """
 
 import hashlib
@@ -14,33 +15,46 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from embedder.encoder import Blueprint, Graph, Port, Tokenise
-from embedder.encoder import Tower as Side
-from embedder.encoders.imagebind import fetch, prepare
-from embedder.encoders.imagebind.model import HEADS, Checkpoint, Motions, Pictures, Views, library
+from embedder.encoder import Blueprint, Encoder, Graph, Port, Tokenise, Tower
+from embedder.encoders.imagebind import prepare
+from embedder.encoders.imagebind.model import HEADS, Checkpoint, Images, Motions, Views, library
+from embedder.engines.graph_encoder import assemble
 from embedder.errors import UnknownEncoder
 from embedder.probe import TEXTS
 from embedder.spec import EncoderSpec
-from embedder.weights import checkpoint as weights
-from embedder.weights.checkpoint import State
+from embedder.weights.checkpoint import State, digest, frozen
+from embedder.weights.fetch import WebFile, fetch
 
-NAME = "huge"
+NAME = "imagebind/huge"
+URL = "https://dl.fbaipublicfiles.com/imagebind/imagebind_huge.pth"
+SIZE = 4_803_584_173
+"""Bytes of the file at `URL`."""
+SHA256 = "d6f6c22bedcc90708448d5d2fbb7b2db9c73f505dc89bd0b2e09b23af1b62157"
+"""The authors do not state it. Two public projects that fetched the file from `URL` name it, and agree."""
+
 _LIBRARIES = ("imagebind-unofficial", "timm")
 _CONTEXT = 77
 
 
+def load(name: str, *, backend: str, cache_dir: Path, threads: int | None) -> Encoder:
+    """Return the encoder of that name. Arguments and errors as for `embedder.registry.load`."""
+    return assemble(name, blueprint(name, cache_dir), backend, cache_dir, threads)
+
+
 def blueprint(name: str, folder: Path) -> Blueprint:
-    """The encoder ``huge``, whose weights are or come into `folder`, or ``huge@<file>``. Reads the weights.
+    """Return the blueprint of ``imagebind/huge`` or ``imagebind/huge@<file>``. Reads the weights.
 
-    A file may hold smaller dimensions (see `Checkpoint.of`).
+    Args:
+        folder: where the published weights are, or are downloaded to. A file of one's own may hold smaller dimensions
+            (see `Checkpoint.of`).
 
-    Raises UnknownEncoder, WeightsError, and ModuleNotFoundError where the extra `imagebind` is not installed.
+    Raises UnknownEncoder, WeightsError, and ModuleNotFoundError if the extra `imagebind` is not installed.
     """
     model, at, path = name.partition("@")
     if model != NAME or (at and not path):
-        raise UnknownEncoder(f"imagebind/{name}", [f"imagebind/{NAME}", f"imagebind/{NAME}@<checkpoint file>"])
-    library("models.imagebind_model")  # missing? say so before the weights are fetched
-    checkpoint = Checkpoint.of(Path(path).expanduser() if at else fetch.checkpoint(folder))
+        raise UnknownEncoder(name, [NAME, f"{NAME}@<checkpoint file>"])
+    library("models.imagebind_model")  # fails now if it is missing, before the weights are downloaded
+    checkpoint = Checkpoint.of(Path(path).expanduser() if at else _published(folder))
     spec = _spec(checkpoint)
 
     def graph(part: str, shape: tuple[int, ...], dtype: str, build: Callable[[], torch.nn.Module]) -> Graph:
@@ -53,38 +67,40 @@ def blueprint(name: str, folder: Path) -> Blueprint:
     def floats(part: str, *shape: int) -> Graph:
         return graph(part, shape, "float32", partial(checkpoint.build, part))
 
-    size, video = prepare.IMAGE.size, prepare.VIDEO
+    size, video, audio = prepare.IMAGE.size, prepare.VIDEO, prepare.AUDIO
+    depth, thermal, motion = prepare.DEPTH.size, prepare.THERMAL.size, prepare.MOTION.samples
+    motions = graph("imu", (6, motion), "float32", partial(_motions, checkpoint))
+    views = graph("video", (video.frames, size, size, 3), "uint8", partial(_views, checkpoint))
     return Blueprint(
         spec=spec,
-        image=graph("image", (size, size, 3), "uint8", partial(_pictures, checkpoint)),
+        image=graph("image", (size, size, 3), "uint8", partial(_images, checkpoint)),
         text=graph("text", (_CONTEXT,), "int64", partial(checkpoint.build, "text")),
         tokeniser=_tokeniser,
         towers={
-            "audio": Side(floats("audio", 1, prepare.AUDIO.bands, prepare.FRAMES), prepare.sound, prepare.AUDIO.parts),
-            "depth": Side(floats("depth", 1, prepare.DEPTH.size, prepare.DEPTH.size), prepare.depth),
-            "thermal": Side(floats("thermal", 1, prepare.THERMAL.size, prepare.THERMAL.size), prepare.thermal),
-            "imu": Side(
-                graph("imu", (6, prepare.MOTION.samples), "float32", partial(_motions, checkpoint)), prepare.motion
-            ),
-            "video": Side(
-                graph("video", (video.frames, size, size, 3), "uint8", partial(_views, checkpoint)),
-                prepare.video,
-                video.clips * video.crops,
-            ),
+            "audio": Tower(floats("audio", 1, audio.bands, prepare.FRAMES), prepare.sound, audio.parts),
+            "depth": Tower(floats("depth", 1, depth, depth), prepare.depth),
+            "thermal": Tower(floats("thermal", 1, thermal, thermal), prepare.thermal),
+            "imu": Tower(motions, prepare.motion),
+            "video": Tower(views, prepare.video, video.clips * video.crops),
         },
     )
 
 
-def _pictures(checkpoint: Checkpoint) -> torch.nn.Module:
-    return weights.frozen(Pictures(checkpoint.build("vision")))
+def _published(folder: Path) -> Path:
+    """Return the published file, downloaded if necessary. Its sha256 is checked each time. Raises WeightsError."""
+    return fetch(NAME, [WebFile(URL, folder / "imagebind_huge.pth", SHA256, SIZE)], own=f"{NAME}@FILE")
+
+
+def _images(checkpoint: Checkpoint) -> torch.nn.Module:
+    return frozen(Images(checkpoint.build("vision")))
 
 
 def _views(checkpoint: Checkpoint) -> torch.nn.Module:
-    return weights.frozen(Views(checkpoint.build("vision"), prepare.IMAGE))
+    return frozen(Views(checkpoint.build("vision"), prepare.IMAGE))
 
 
 def _motions(checkpoint: Checkpoint) -> torch.nn.Module:
-    return weights.frozen(Motions(checkpoint.build("imu")))
+    return frozen(Motions(checkpoint.build("imu")))
 
 
 def _spec(checkpoint: Checkpoint) -> EncoderSpec:
@@ -92,8 +108,8 @@ def _spec(checkpoint: Checkpoint) -> EncoderSpec:
     is_text = {name: name.split(".")[1] == "text" for name in state}
     usual = checkpoint.heads == HEADS
     return EncoderSpec(
-        architecture=f"imagebind:{NAME}" if usual else f"imagebind: heads {sorted(checkpoint.heads.items())}",
-        weights=weights.digest({name: tensor for name, tensor in state.items() if not is_text[name]}),
+        architecture="imagebind:huge" if usual else f"imagebind: heads {sorted(checkpoint.heads.items())}",
+        weights=digest({name: tensor for name, tensor in state.items() if not is_text[name]}),
         activation="gelu",
         output="projected, of unit length, scaled",
         dim=int(state["modality_heads.vision.2.weight"].shape[0]),
@@ -108,9 +124,9 @@ def _spec(checkpoint: Checkpoint) -> EncoderSpec:
 
 
 def _text_digest(state: State) -> str:
-    """Over tensors and tokeniser: what the tokeniser makes of some texts stands for its vocabulary."""
+    """Return the sha256 over tensors and tokeniser. The ids of some texts represent its vocabulary."""
     ids = _tokeniser()(TEXTS)[0]
-    parts = [weights.digest(state), hashlib.sha256(ids.tobytes()).hexdigest()]
+    parts = [digest(state), hashlib.sha256(ids.tobytes()).hexdigest()]
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 

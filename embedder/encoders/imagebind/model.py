@@ -1,4 +1,4 @@
-"""ImageBind's towers as the authors' library builds them, each alone, with dimensions read off a checkpoint."""
+"""ImageBind's towers, each built alone by the authors' library, with the dimensions of a checkpoint."""
 
 import importlib
 import importlib.util
@@ -14,20 +14,19 @@ import torch
 
 from embedder.errors import WeightsError
 from embedder.spec import ImagePreprocessing
-from embedder.weights import checkpoint as weights
-from embedder.weights.checkpoint import State
+from embedder.weights.checkpoint import State, frozen, load_strictly, read_state
 
 HEADS: Mapping[str, int] = {"vision": 16, "text": 16, "audio": 12, "depth": 8, "thermal": 12, "imu": 8}
-"""Attention heads of imagebind_huge. The one number that no tensor's shape tells."""
+"""Attention heads of each tower of imagebind_huge, the one number that no tensor's shape shows."""
 
 _SMALLEST = 8
-"""Width of the towers that come along when one is built; they have no blocks."""
+"""Width of the other towers, without blocks, that the library builds beside the one that is wanted."""
 
 
 def library(name: str) -> Any:
-    """A module of the package `imagebind`, e.g. ``models.imagebind_model``.
+    """Return a module of the package `imagebind`, e.g. ``models.imagebind_model``.
 
-    The package's own ``__init__`` is left out: it imports pytorchvideo, which no longer works beside torchvision.
+    The package's own ``__init__`` is skipped, because it imports pytorchvideo, which no longer works with torchvision.
     Raises ModuleNotFoundError.
     """
     if "imagebind" not in sys.modules:
@@ -42,49 +41,49 @@ def library(name: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A file of weights and the heads that it was trained with."""
+    """A file of weights and the number of attention heads of each of its towers."""
 
     path: Path
     heads: Mapping[str, int]
 
     @classmethod
     def of(cls, path: Path) -> "Checkpoint":
-        """Heads as in `HEADS`, unless ``<file>.json`` beside it says others: ``{"heads": {"vision": 2, …}}``.
+        """Return the checkpoint at `path`. Its heads are `HEADS`, unless a file ``<path>.json`` says otherwise.
 
-        Raises WeightsError.
+        That file looks like ``{"heads": {"vision": 2, …}}``. Raises WeightsError if it does not.
         """
         beside = path.with_name(path.name + ".json")
         if not beside.is_file():
             return cls(path, HEADS)
         try:
-            said = json.loads(beside.read_text())["heads"]
-            heads = {tower: int(said[tower]) for tower in HEADS}
+            stated = json.loads(beside.read_text())["heads"]
+            heads = {tower: int(stated[tower]) for tower in HEADS}
         except (ValueError, KeyError, TypeError) as error:
-            raise WeightsError(f"{beside}: {error}; wanted is {json.dumps({'heads': dict(HEADS)})}") from error
+            raise WeightsError(f"{beside}: {error}; expected is {json.dumps({'heads': dict(HEADS)})}") from error
         return cls(path, heads)
 
     def read(self) -> State:
-        """Raises WeightsError, also for a state dict of anything else."""
-        state = weights.read(self.path)
+        """Return all tensors. Raises WeightsError, also if they are not ImageBind's."""
+        state = read_state(self.path)
         lacking = [tower for tower in HEADS if not _of(tower, state)]
         if lacking:
-            raise WeightsError(f"{self.path} is no checkpoint of ImageBind: it has no tower {', '.join(lacking)}")
+            raise WeightsError(f"{self.path} is not a checkpoint of ImageBind: it has no tower {', '.join(lacking)}")
         return state
 
     def build(self, tower: str) -> torch.nn.Module:
-        """One tower, filled, frozen: preprocessor, trunk, head and scale. Raises WeightsError."""
+        """Return one tower, filled and frozen: preprocessor, trunk, head and scale. Raises WeightsError."""
         state = self.read()
         try:
             model = library("models.imagebind_model").ImageBindModel(**_dimensions(state, self.heads, tower))
         except (KeyError, AssertionError, RuntimeError) as error:
             raise WeightsError(f"no ImageBind model has the shapes in {self.path}: {error!r}") from error
         module = Tower(model, tower)
-        weights.load_strictly(module, _of(tower, state), str(self.path))
-        return weights.frozen(module)
+        load_strictly(module, _of(tower, state), str(self.path))
+        return frozen(module)
 
 
 def _of(tower: str, state: State) -> State:
-    """The tensors of one tower, by their names in `Tower`."""
+    """Return the tensors of one tower, under their names in `Tower`."""
     names = {f"modality_{part}s.{tower}.": f"{part}." for part in Tower.PARTS}
     return {
         new + name.removeprefix(old): tensor
@@ -95,7 +94,7 @@ def _of(tower: str, state: State) -> State:
 
 
 def _dimensions(state: State, heads: Mapping[str, int], tower: str) -> dict[str, Any]:
-    """What ImageBindModel is called with, for `tower` to have the shapes in `state`."""
+    """Return the arguments of ImageBindModel that give `tower` the shapes in `state`."""
     found: dict[str, Any] = {}
     for each in HEADS:
         found |= {f"{each}_embed_dim": _SMALLEST, f"{each}_num_blocks": 0, f"{each}_num_heads": 1}
@@ -118,7 +117,7 @@ def _dimensions(state: State, heads: Mapping[str, int], tower: str) -> dict[str,
 
 
 class Tower(torch.nn.Module):
-    """What ``ImageBindModel.forward`` does to one modality: (n, …) → (vectors,)."""
+    """One modality's part of ``ImageBindModel.forward``: (n, …) → (vectors,)."""
 
     PARTS = ("preprocessor", "trunk", "head", "postprocessor")
     preprocessor: Any
@@ -137,15 +136,15 @@ class Tower(torch.nn.Module):
         return self.finish(made["trunk"], made["head"])
 
     def finish(self, trunk: Mapping[str, torch.Tensor], head: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor]:
-        """From tokens on."""
+        """Return the vectors of tokens: the part of `forward` after the preprocessor."""
         return (self.postprocessor(self.head(self.trunk(**trunk), **head)),)
 
 
-class Pictures(torch.nn.Module):
-    """(n, 3, 224, 224), normalised → (vectors,). A picture is a video of two equal frames.
+class Images(torch.nn.Module):
+    """The vision tower for images: (n, 3, 224, 224), normalised → (vectors,).
 
-    The convolution over two frames is one over pictures with the sum of its weights: half the work of the stem, and
-    channels-last layouts, which engines use, know no third dimension.
+    An image is a video of two equal frames. The convolution over two frames becomes one over images with the sum of its
+    weights. This halves the work of the stem, and allows channels-last layouts, which need two spatial dimensions.
     """
 
     def __init__(self, tower: Any) -> None:
@@ -159,7 +158,10 @@ class Pictures(torch.nn.Module):
 
 
 class Views(torch.nn.Module):
-    """(n, frames, 224, 224, 3) uint8 → (vectors,), with normalising. Frames are channels of one convolution."""
+    """The vision tower for videos: (n, frames, 224, 224, 3) uint8 → (vectors,). It normalises the pixels.
+
+    Frames are channels of one convolution.
+    """
 
     mean: torch.Tensor
     std: torch.Tensor
@@ -178,7 +180,10 @@ class Views(torch.nn.Module):
 
 
 class Motions(torch.nn.Module):
-    """(n, 6, samples) → (vectors,). Readings are cut into patches by reshape: OpenVINO cannot convert `unfold`."""
+    """The tower for motion: (n, 6, samples) → (vectors,).
+
+    Readings are cut into patches by reshape, because OpenVINO cannot convert `unfold`.
+    """
 
     def __init__(self, tower: Any) -> None:
         super().__init__()
@@ -191,7 +196,7 @@ class Motions(torch.nn.Module):
 
 
 def _flat(stem: Any, flattened: Any) -> torch.nn.Conv2d:
-    """A convolution in space from one in space and time that covers all frames at once."""
+    """Return a convolution over space from one over space and time that covers all frames at once."""
     weight = flattened(stem.weight.detach())
     plane = torch.nn.Conv2d(weight.shape[1], weight.shape[0], weight.shape[2:], stem.stride[1:], bias=False)
     plane.weight = torch.nn.Parameter(weight, requires_grad=False)

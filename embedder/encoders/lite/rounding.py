@@ -1,9 +1,9 @@
-"""Convolutional networks whose weights are bf16 values, so that bf16 engines change little.
+"""Convolutional networks whose weights are bf16 values, so that engines that compute in bf16 change little.
 
-A rounded weight shifts each output channel by a constant, since inputs are not centred (after a ReLU all are ≥ 0).
-Half of what bf16 does to an EfficientNet-Lite is this shift, and a bias can take it back: "bias correction", Nagel
-et al. 2019, Data-Free Quantization Through Weight Equalization and Bias Correction, §4.2. The mean inputs come from
-fixed pictures here.
+A rounded weight shifts each output channel by a constant, because inputs are not centred (after a ReLU all are ≥ 0).
+This shift is half of the error that bf16 makes in an EfficientNet-Lite, and a bias can undo it: "bias correction",
+Nagel et al. 2019, Data-Free Quantization Through Weight Equalization and Bias Correction, §4.2. Here the mean inputs
+are measured on fixed images.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from torch import nn
 
 
 def fold_norms(network: nn.Module) -> None:
-    """Put each timm BatchNormAct2d into the convolution that precedes it, and leave its activation in its place."""
+    """Fold each BatchNormAct2d of timm into the convolution before it. Its activation stays in its place."""
     convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
     norms = [(name, m) for name, m in network.named_modules() if isinstance(m, nn.BatchNorm2d)]
     norm: Any
@@ -28,10 +28,12 @@ def fold_norms(network: nn.Module) -> None:
 
 
 def round_weights(network: nn.Module, pixels: torch.Tensor, keep: Sequence[str]) -> None:
-    """Round the weights of all convolutions but those named in `keep`, after `fold_norms`, and correct the biases.
+    """Round the weights of all convolutions to bf16 and correct their biases. Call `fold_norms` first.
 
     Args:
-        network: has a bias in every convolution; called with `pixels` to find each convolution's mean input.
+        network: every convolution in it has a bias.
+        pixels: (n, 3, size, size), run through the network to measure each convolution's mean input.
+        keep: names of convolutions that are not rounded.
     """
     means: dict[nn.Module, torch.Tensor] = {}
 
@@ -47,11 +49,11 @@ def round_weights(network: nn.Module, pixels: torch.Tensor, keep: Sequence[str])
         _round(module, means[module])
 
 
-def _round(module: nn.Module, mean: torch.Tensor) -> None:
-    assert isinstance(module, nn.Conv2d)  # noqa: S101  # for the type checker
+def _round(module: nn.Conv2d, mean: torch.Tensor) -> None:
+    """Round a convolution's weights and correct its bias for the mean input (in,)."""
     assert module.bias is not None  # noqa: S101
     rounded = module.weight.bfloat16().float()
-    lost = (module.weight - rounded).sum((2, 3))  # (out, in / groups): what a constant input of 1 would miss
+    lost = (module.weight - rounded).sum((2, 3))  # (out, in / groups): change of the output for a constant input of 1
     inputs = mean.view(module.groups, -1).repeat_interleave(module.out_channels // module.groups, dim=0)
     module.bias = _constant(module.bias + (lost * inputs).sum(1))
     module.weight = _constant(rounded)

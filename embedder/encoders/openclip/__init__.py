@@ -1,34 +1,42 @@
-"""Any CLIP-like model that open_clip knows, by ``<model>/<pretrained>`` or ``<model>@<checkpoint file or folder>``.
+"""Any CLIP-like model that open_clip knows: ``openclip/<model>/<pretrained>``, or ``@<checkpoint file or folder>``.
 
-A model is open_clip's record of it: nothing here knows one by name. Vectors are projected and raw (not normalised),
-or pooled; tokens are the patch tokens of the last layer after the final norm, before the projection, or the
-penultimate layer's: see `embedder.encoders.openclip.output`. Preprocessing is open_clip's own. OpenAI's weights need
-QuickGELU (Hendrycks & Gimpel's x·sigmoid(1.702 x)): with GELU they load without complaint and give wrong vectors. A
-pretrained tag says which it needs, and so does a folder's record, and that is what is built; a bare checkpoint does not
-say, so its name does: ``ViT-B-32-quickgelu@file``.
+open_clip's configuration describes a model; no model is named here. Vectors are projected and raw (not normalised), or
+pooled; tokens are the patch tokens of the last layer after the final norm and before the projection, or those of the
+penultimate layer: see `embedder.encoders.openclip.output`. Preprocessing is open_clip's own.
+
+OpenAI's weights need QuickGELU (Hendrycks & Gimpel's x·sigmoid(1.702 x)). With GELU they load without complaint and
+give wrong vectors. A pretrained tag and a folder's configuration say which activation is built. A bare checkpoint does
+not say, so its name must: ``openclip/ViT-B-32-quickgelu@file``.
 """
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from embedder.encoder import Blueprint, Graph, Port, image_blueprint
+from embedder.encoder import Blueprint, Encoder, Graph, Port, image_blueprint
 from embedder.encoders.openclip import model as clip
 from embedder.encoders.openclip import output, source, towers
 from embedder.encoders.openclip.output import Output
 from embedder.encoders.openclip.source import Source
+from embedder.engines.graph_encoder import assemble
 from embedder.spec import EncoderSpec, ImagePreprocessing
-from embedder.weights import checkpoint as weights
+from embedder.weights.checkpoint import digest, frozen
 
 _LIBRARIES = ("open_clip_torch", "timm", "transformers")
 
 
-def blueprint(name: str) -> Blueprint:
-    """The encoder of that name (without ``openclip/``). Reads the weights: they are part of its identity.
+def load(name: str, *, backend: str, cache_dir: Path, threads: int | None) -> Encoder:
+    """Return the encoder of that name. Arguments and errors as for `embedder.registry.load`."""
+    return assemble(name, blueprint(name), backend, cache_dir, threads)
 
-    Raises UnknownEncoder for a model, tag or output that there is not, WeightsError for weights that are missing,
+
+def blueprint(name: str) -> Blueprint:
+    """Return the blueprint of an encoder's whole name. Reads the weights, because they are part of its identity.
+
+    Raises UnknownEncoder for a model, tag or output that does not exist, WeightsError for weights that are missing,
     unreadable or of another architecture, ValueError for preprocessing or an output that cannot be represented.
     """
     rest, wanted = output.split(name)
@@ -48,15 +56,15 @@ def blueprint(name: str) -> Blueprint:
 
 
 def describe(found: Source, model: Any, wanted: Output) -> EncoderSpec:
-    """The spec of a filled model, whose image tower is changed by that. ValueError for what it cannot represent."""
+    """Return the spec of a filled model. Changes the model's image tower. ValueError if a spec cannot represent it."""
     visual = model.visual
     image = _preprocessing(visual.preprocess_cfg, found.architecture)
-    weights_digest, activation = weights.digest(visual.state_dict()), clip.activation(visual)
+    weights, activation = digest(visual.state_dict()), clip.activation(visual)
     text = None if wanted.pooled else clip.text_digest(found, model)
     dim, tokens = _shapes(visual, wanted, image.size, found.architecture)
     return EncoderSpec(
         architecture=found.architecture,
-        weights=weights_digest,
+        weights=weights,
         activation=activation,
         output=str(wanted),
         dim=dim,
@@ -67,7 +75,7 @@ def describe(found: Source, model: Any, wanted: Output) -> EncoderSpec:
 
 
 def _shapes(visual: Any, wanted: Output, size: int, architecture: str) -> tuple[int, tuple[int, int] | None]:
-    """d, and (P, F) or None: found by running the tower on the device of shapes, where nothing is computed."""
+    """Return d, and (P, F) or None. The tower runs on torch's meta device, which computes shapes only."""
     with_tokens = towers.gives_tokens(visual, wanted)
     try:
         tower = towers.image(visual, wanted, tokens=with_tokens).to("meta")
@@ -79,7 +87,7 @@ def _shapes(visual: Any, wanted: Output, size: int, architecture: str) -> tuple[
 
 
 def _preprocessing(config: dict[str, Any], architecture: str) -> ImagePreprocessing:
-    """open_clip's record of preprocessing as ours. Raises ValueError for padding and for oblong inputs."""
+    """Convert open_clip's preprocessing. Raises ValueError for padding and for inputs that are not square."""
     crops = {"shortest": "centre", "squash": "squash"}
     size = config["size"]
     height, width = (size, size) if isinstance(size, int) else size
@@ -91,7 +99,7 @@ def _preprocessing(config: dict[str, Any], architecture: str) -> ImagePreprocess
     return ImagePreprocessing(
         size=height,
         resize=height,
-        # open_clip takes anything but bilinear for bicubic
+        # open_clip uses bicubic for every word but "bilinear"
         interpolation="bilinear" if config["interpolation"] == "bilinear" else "bicubic",
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
@@ -100,8 +108,8 @@ def _preprocessing(config: dict[str, Any], architecture: str) -> ImagePreprocess
 
 
 def _image_tower(found: Source, wanted: Output, tokens: bool) -> torch.nn.Module:
-    return weights.frozen(towers.image(clip.load(found).visual, wanted, tokens=tokens))
+    return frozen(towers.image(clip.load(found).visual, wanted, tokens=tokens))
 
 
 def _text_tower(found: Source) -> torch.nn.Module:
-    return weights.frozen(towers.Text(clip.load(found)))
+    return frozen(towers.Text(clip.load(found)))

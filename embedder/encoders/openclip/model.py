@@ -1,4 +1,4 @@
-"""open_clip's model, filled with a source's weights, and its tokeniser."""
+"""A model of open_clip, filled with the weights of a source, and its tokeniser."""
 
 import hashlib
 import logging
@@ -14,30 +14,30 @@ from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH
 from open_clip.transformer import QuickGELU
 
 from embedder.encoder import Tokenise
-from embedder.encoders.openclip import fetch
 from embedder.encoders.openclip.source import Source
 from embedder.errors import WeightsError
 from embedder.probe import TEXTS
-from embedder.weights import checkpoint as weights
+from embedder.weights.checkpoint import State, digest, frozen, load_strictly, read_state
+from embedder.weights.fetch import hub_command
 
 _EXTRAS = ("input_resolution", "context_length", "vocab_size")
-"""Numbers that OpenAI's archives carry among the tensors."""
+"""Names of numbers that OpenAI's archives hold among the tensors."""
 _POSITION_IDS = "text.transformer.embeddings.position_ids"
 """A constant 0, 1, 2, … that transformers saved among the tensors before 4.31."""
 
 
 def load(source: Source) -> Any:
-    """The whole model in fp32, filled, frozen. Raises WeightsError."""
+    """Return the whole model in fp32, filled and frozen. Raises WeightsError."""
     model = build(source)
-    state = open_clip.factory.convert_state_dict(model, weights.read(source.checkpoint))
-    weights.load_strictly(model, _fitting(state, model), str(source.checkpoint))
-    return weights.frozen(model.float())
+    state = open_clip.factory.convert_state_dict(model, read_state(source.checkpoint))
+    load_strictly(model, _fitting(state, model), str(source.checkpoint))
+    return frozen(model.float())
 
 
 def build(source: Source) -> Any:
-    """The model with random weights.
+    """Return the model with random weights.
 
-    Raises WeightsError for a record that open_clip cannot build, or that needs files of a hub which are not here.
+    Raises WeightsError if open_clip cannot build it, or if it needs files of a hub that are not on this machine.
     """
     overrides = {"force_quick_gelu": True} if source.quick_gelu else {}
     try:
@@ -50,18 +50,18 @@ def build(source: Source) -> Any:
                 force_preprocess_cfg=source.preprocessing,
                 **overrides,
             )
-    except Exception as error:  # open_clip asserts, timm and transformers raise what they like
+    except Exception as error:  # open_clip asserts; timm and transformers raise many types
         if hub := source.config["text_cfg"].get("hf_model_name"):
             raise WeightsError(
-                f"the text tower of {source.architecture} could not be built ({error}); where its record is missing "
-                f"run: {fetch.parts(hub, 'config.json')}"
+                f"the text tower of {source.architecture} could not be built ({error}); if its configuration is "
+                f"missing, run: {hub_command(hub, 'config.json')}"
             ) from error
         raise WeightsError(f"open_clip cannot build {source.model}: {error!r}") from error
 
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Without open_clip's warning of random weights: they are replaced at once, or it is an error."""
+    """Silence open_clip's warning of random weights: they are replaced at once, or an error is raised."""
     logger = logging.getLogger()
     logger.addFilter(_is_needed)
     try:
@@ -74,8 +74,8 @@ def _is_needed(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith("No pretrained weights loaded")
 
 
-def _fitting(state: weights.State, model: Any) -> weights.State:
-    """Tensors under the names and in the forms of the built model, which checkpoints of several ages lack."""
+def _fitting(state: State, model: Any) -> State:
+    """Return the tensors under the names and in the shapes of the built model. Older checkpoints have others."""
     state = {name: tensor for name, tensor in state.items() if name not in _EXTRAS}
     if "positional_embedding" in state and not hasattr(model, "positional_embedding"):
         state = open_clip.model.convert_to_custom_text_state_dict(state)
@@ -89,35 +89,35 @@ def _fitting(state: weights.State, model: Any) -> weights.State:
 
 
 def activation(module: torch.nn.Module) -> str:
-    """What the built module really has, e.g. quickgelu, gelu, relu, or gelu+relu."""
+    """Return the activations that the built module has, e.g. quickgelu, gelu, relu, or gelu+relu."""
     known = {QuickGELU: "quickgelu", torch.nn.GELU: "gelu", torch.nn.ReLU: "relu", torch.nn.SiLU: "silu"}
     return "+".join(sorted({known[type(part)] for part in module.modules() if type(part) in known})) or "other"
 
 
 def context_length(source: Source) -> int:
-    """How many ids the tokeniser makes of a text; towers of transformers would take more."""
+    """Return the number of ids that the tokeniser makes of a text. Towers of transformers would take more."""
     return int(source.config["text_cfg"].get("context_length", DEFAULT_CONTEXT_LENGTH))
 
 
 def text_digest(source: Source, model: Any) -> str:
-    """Over tensors, activation and tokeniser: what the tokeniser makes of some texts stands for its vocabulary."""
+    """Return the sha256 over tensors, activation and tokeniser. The ids of some texts represent its vocabulary."""
     rest = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("visual.")}
     text = getattr(model, "text", None) or model.transformer
     ids = tokeniser(source)(TEXTS)[0]
-    facts = [weights.digest(rest), activation(text), hashlib.sha256(ids.tobytes()).hexdigest()]
+    facts = [digest(rest), activation(text), hashlib.sha256(ids.tobytes()).hexdigest()]
     return hashlib.sha256(" ".join(facts).encode()).hexdigest()
 
 
 def tokeniser(source: Source) -> Tokenise:
-    """Raises WeightsError when it needs files of a hub which are not here."""
+    """Return the tokeniser. Raises WeightsError if it needs files of a hub that are not on this machine."""
     try:
         tokenizer = open_clip.get_tokenizer(source.model)
-    except Exception as error:  # transformers raises whatever its readers and the hub's client do
+    except Exception as error:  # whatever transformers' readers and the hub's client raise
         hub = source.config["text_cfg"].get("hf_tokenizer_name")
-        by_name = f", a model by name those of the hub: {fetch.parts(hub, '*.json', '*.model', '*.txt')}" if hub else ""
+        by_name = f". For a model by name run: {hub_command(hub, '*.json', '*.model', '*.txt')}" if hub else ""
         raise WeightsError(
-            f"the tokeniser of {source.architecture} could not be read ({error}); a folder needs its files beside the "
-            f"weights{by_name}"
+            f"the tokeniser of {source.architecture} could not be read ({error}). In a folder, its files must lie "
+            f"beside the weights{by_name}"
         ) from error
 
     def tokenise(texts: Sequence[str]) -> tuple[NDArray[np.int64], ...]:

@@ -1,7 +1,8 @@
-"""From a name to what is built: which architecture, filled from which file, prepared how."""
+"""From a name to what is built: the architecture, the file of its weights, and the preprocessing."""
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,16 +12,18 @@ from open_clip.constants import HF_CONFIG_NAME, HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS
 from open_clip.model import CLIPTextCfg, CLIPVisionCfg
 from open_clip.pretrained import get_pretrained_cfg
 
-from embedder.encoders.openclip import fetch
 from embedder.encoders.openclip.output import ENDINGS
 from embedder.errors import UnknownEncoder, WeightsError
+from embedder.weights import fetch
 
 _QUICK = "-quickgelu"
-_INDIFFERENT = (
+_DOWNLOADS = Path("~/.cache/clip")
+"""Folder in which open_clip keeps files from plain addresses."""
+_IRRELEVANT = (
     *("patch_dropout", "timm_model_pretrained", "timm_drop", "timm_drop_path", "hf_model_pretrained"),
     *("hf_tokenizer_name", "tokenizer_mode", "tokenizer_kwargs"),
 )
-"""Settings of training, and of the tokeniser, which a spec knows by what it makes of texts."""
+"""Settings that do not identify a model: those of training, and those of the tokeniser, whose output a spec hashes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +31,11 @@ class Source:
     """An architecture and the file that fills it.
 
     Attributes:
-        model: what open_clip calls the architecture; of a folder ``local-dir:<folder>``.
-        architecture: what a spec calls it, wherever it is.
-        checkpoint: the weights.
-        quick_gelu: build it with QuickGELU although the architecture's record does not say so.
-        preprocessing: of a pretrained tag, over the architecture's own.
+        model: open_clip's name of the architecture; ``local-dir:<folder>`` for a folder.
+        architecture: the name in a spec, which does not depend on the folder.
+        checkpoint: the file of weights.
+        quick_gelu: True builds the model with QuickGELU although the architecture's configuration does not say so.
+        preprocessing: settings of the pretrained tag, which take precedence over the architecture's.
     """
 
     model: str
@@ -48,35 +51,59 @@ class Source:
 
 
 def find(name: str) -> Source:
-    """``<model>/<pretrained>``, ``<model>@<file or folder>`` or ``@<folder>`` → what is built.
+    """Return the source of ``openclip/<model>/<tag>``, ``openclip/<model>@<file or folder>`` or ``openclip@<folder>``.
 
     Raises UnknownEncoder for a model or tag that open_clip does not know, WeightsError for weights that are missing.
     """
-    model, at, path = name.partition("@")
+    model, at, path = name.removeprefix("openclip").removeprefix("/").partition("@")
     if path and (folder := Path(path).expanduser()).is_dir():
         return _folder(model, folder, name)
     if at and not model:
-        raise WeightsError(f"openclip{name} needs a folder with {HF_CONFIG_NAME}; {path!r} is none")
+        raise WeightsError(f"{name} needs a folder with {HF_CONFIG_NAME}; {path!r} is not a folder")
     if at:
         return Source(_known(model, name), _label(model), Path(path).expanduser(), model.endswith(_QUICK))
-    model, _, tag = name.partition("/")
+    model, _, tag = model.partition("/")
     _known(model, name)
-    record = get_pretrained_cfg(model, tag)
-    if not record:
+    config = get_pretrained_cfg(model, tag)
+    if not config:
         known = [f"openclip/{model}/{tag}" for tag in open_clip.list_pretrained_tags_by_model(model)]
-        raise UnknownEncoder(f"openclip/{name}", [*known, f"openclip/{model}@FILE", f"each perhaps with {ENDINGS}"])
-    checkpoint = fetch.checkpoint(name, model, record)
-    return Source(model, _label(model), checkpoint, bool(record.get("quick_gelu")), record)
+        raise UnknownEncoder(name, [*known, f"openclip/{model}@FILE", f"each perhaps with {ENDINGS}"])
+    return Source(model, _label(model), _checkpoint(name, model, config), bool(config.get("quick_gelu")), config)
+
+
+def _checkpoint(name: str, model: str, config: dict[str, Any]) -> Path:
+    """Return the file of a pretrained tag, downloaded if necessary. Raises WeightsError."""
+    if file := config.get("file"):
+        return Path(file)
+    return fetch.fetch(name, _published(config), own=f"openclip/{model}@FILE")
+
+
+def _published(config: dict[str, Any]) -> list[fetch.Source]:
+    """Return where open_clip publishes the weights of a pretrained tag, the hub first."""
+    sources: list[fetch.Source] = []
+    if hub := config.get("hf_hub"):
+        repository, file = os.path.split(hub)
+        sources.append(fetch.HubFile(repository, (file,) if file else (HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME)))
+    if url := config.get("url"):
+        sources.append(fetch.WebFile(url, _DOWNLOADS.expanduser() / os.path.basename(url), _stated_digest(url)))
+    return sources
+
+
+def _stated_digest(url: str) -> str:
+    """Return the sha256, or its first digits, that an address contains; empty if it contains none."""
+    if "openaipublic" in url:
+        return url.split("/")[-2]
+    return Path(url).stem.rpartition("-")[2] if "mlfoundations" in url else ""
 
 
 def _known(model: str, name: str) -> str:
     if model not in open_clip.list_models():
-        raise UnknownEncoder(f"openclip/{name}", [f"openclip/{known}/…" for known in open_clip.list_models()])
+        raise UnknownEncoder(name, [f"openclip/{known}/…" for known in open_clip.list_models()])
     return model
 
 
 def _label(model: str) -> str:
-    """The activation is a fact of its own in a spec, so a name that only states it is the plain one."""
+    """Return the architecture's name in a spec, without the activation, which has a field of its own."""
     return f"open_clip:{model.removesuffix(_QUICK)}"
 
 
@@ -106,9 +133,9 @@ def _config(folder: Path) -> dict[str, Any]:
 
 
 def _require_same(model: str, config: dict[str, Any], folder: Path) -> None:
-    """A folder under a model's name shares that model's identity, so it has to be that model."""
+    """Raise WeightsError unless a folder under a model's name holds that model, because both share one identity."""
     named, found = _facts(open_clip.get_model_config(model)), _facts(config)
-    named["quick_gelu"] = model.endswith(_QUICK) or found["quick_gelu"]  # a plain name leaves it to the weights
+    named["quick_gelu"] = model.endswith(_QUICK) or found["quick_gelu"]  # without the suffix, the folder decides
     other = [f"{fact} is {found[fact]}, not {named[fact]}" for fact in named if found[fact] != named[fact]]
     if other:
         raise WeightsError(
@@ -117,17 +144,20 @@ def _require_same(model: str, config: dict[str, Any], folder: Path) -> None:
 
 
 def _facts(config: dict[str, Any]) -> dict[str, Any]:
-    """All that decides a model's numbers but its weights and tokeniser, defaults filled in. TypeError: not a record."""
+    """Return all settings that change a model's numbers, except weights and tokeniser, with defaults filled in.
+
+    Raises TypeError or KeyError for a configuration of another form.
+    """
     towers = {"vision_cfg": CLIPVisionCfg, "text_cfg": CLIPTextCfg}
     found = {"embed_dim": config["embed_dim"], "quick_gelu": bool(config.get("quick_gelu"))}
-    for tower, record in towers.items():
-        settings = asdict(record(**config[tower]))
-        found |= {f"{tower}.{name}": settings[name] for name in settings if name not in _INDIFFERENT}
+    for tower, parsed in towers.items():
+        settings = asdict(parsed(**config[tower]))
+        found |= {f"{tower}.{name}": settings[name] for name in settings if name not in _IRRELEVANT}
     return found
 
 
 def _digest(config: dict[str, Any]) -> str:
-    """Of the record as it stands: defaults of a library may change, and identities must not."""
-    record = {key: config[key] for key in ("embed_dim", "vision_cfg", "text_cfg")}
-    text = json.dumps(record, sort_keys=True, separators=(",", ":"))
+    """Return a name for a folder's architecture. It hashes the file's own fields: a library's defaults may change."""
+    fields = {key: config[key] for key in ("embed_dim", "vision_cfg", "text_cfg")}
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
     return f"open_clip:config-{hashlib.sha256(text.encode()).hexdigest()[:12]}"

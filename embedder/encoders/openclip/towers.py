@@ -1,4 +1,4 @@
-"""The towers as modules: pixels → (vectors,) or (vectors, tokens); ids → (vectors,)."""
+"""The image and text towers of open_clip as modules: pixels → (vectors,) or (vectors, tokens); ids → (vectors,)."""
 
 from typing import Any
 
@@ -11,16 +11,16 @@ from embedder.encoders.openclip.output import Output
 
 
 def image(visual: Any, output: Output, *, tokens: bool) -> torch.nn.Module:
-    """(n, 3, size, size) → (vectors,) or, with `tokens`, (vectors, tokens). Changes `visual`.
+    """Return a module: (n, 3, size, size) → (vectors,) or, with `tokens`, (vectors, tokens). Changes `visual`.
 
-    Raises ValueError for an output that this kind of tower does not have.
+    Raises ValueError for an output that this type of tower does not have.
     """
-    kinds = {VisionTransformer: _Transformer, ModifiedResNet: _ResNet, TimmModel: _Timm}
-    return kinds[type(visual)](visual, output, tokens)
+    towers = {VisionTransformer: _Transformer, ModifiedResNet: _ResNet, TimmModel: _Timm}
+    return towers[type(visual)](visual, output, tokens)
 
 
 def gives_tokens(visual: Any, output: Output) -> bool:
-    """Towers of open_clip's own transformers always do; the others when asked."""
+    """True for open_clip's own transformers always, for other towers when tokens are asked for."""
     return isinstance(visual, VisionTransformer) or output.tokens or output.penultimate
 
 
@@ -30,7 +30,9 @@ class _Transformer(torch.nn.Module):
     def __init__(self, visual: Any, output: Output, tokens: bool) -> None:
         super().__init__()
         if output.penultimate and visual.attn_pool is not None:
-            raise ValueError("its patches pass an attention pooler, not a final norm, so ':penultimate' has none")
+            raise ValueError(
+                "its patches pass an attention pooler, not a final norm, so it has no ':penultimate' tokens"
+            )
         if output.pooled:
             visual.proj = None
         self.visual = visual
@@ -44,7 +46,7 @@ class _Transformer(torch.nn.Module):
         both = self.visual.forward_intermediates(
             pixels,
             indices=[self.layer],
-            normalize_intermediates=not self.visual.final_ln_after_pool,  # there patches never meet the norm
+            normalize_intermediates=not self.visual.final_ln_after_pool,  # otherwise patches do not pass the norm
             output_fmt="NLC",
         )
         return both["image_features"], both["image_intermediates"][0]
@@ -57,12 +59,12 @@ def _penultimate(layers: Any) -> int:
 
 
 class _ResNet(torch.nn.Module):
-    """OpenAI's residual networks. Tokens: the map that attention pooling reads, row by row."""
+    """One of OpenAI's residual networks. Its tokens are the map that attention pooling reads, row by row."""
 
     def __init__(self, visual: Any, output: Output, tokens: bool) -> None:
         super().__init__()
         if output.penultimate:
-            raise ValueError("it is a ResNet, whose last map is what ':tokens' gives; ':penultimate' has none")
+            raise ValueError("it is a ResNet, which has no ':penultimate' tokens; ':tokens' gives its last map")
         if output.pooled:
             visual.attnpool.c_proj = _identity(visual.attnpool.c_proj.in_features)
         self.visual, self.tokens = visual, tokens
@@ -75,7 +77,7 @@ class _ResNet(torch.nn.Module):
 
 
 def _identity(width: int) -> torch.nn.Linear:
-    """In place of a projection whose weights are read, not called."""
+    """Return an identity layer, for a projection whose weights are read rather than called."""
     linear = torch.nn.Linear(width, width)
     torch.nn.init.eye_(linear.weight)
     torch.nn.init.zeros_(linear.bias)
@@ -83,7 +85,7 @@ def _identity(width: int) -> torch.nn.Linear:
 
 
 class _Timm(torch.nn.Module):
-    """A tower of timm: a trunk, then open_clip's head or, where that is empty, the trunk's own."""
+    """A tower of timm: a trunk, then open_clip's head or, if that is empty, the trunk's own."""
 
     def __init__(self, visual: Any, output: Output, tokens: bool) -> None:
         super().__init__()
@@ -107,23 +109,25 @@ class _Timm(torch.nn.Module):
 
 
 def _drop_projection(trunk: Any, head: Any) -> bool:
-    """Take open_clip's projection off; True when the trunk's own last layer is it. ValueError when there is none."""
+    """Remove open_clip's projection. Return True if it is the trunk's last layer. ValueError if there is none."""
     for name in ("proj", "mlp"):
         if hasattr(head, name):
             delattr(head, name)
             return False
     if len(head) or not trunk.num_classes:
-        raise ValueError("nothing is projected after pooling, so ':pooled' has no other vectors than the plain name")
+        raise ValueError(
+            "it has no projection after pooling, so ':pooled' would give the same vectors as the name without it"
+        )
     return True
 
 
 def _patches(features: torch.Tensor, trunk: Any) -> torch.Tensor:
-    """(n, P, F), from a map (n, F, height, width) or a sequence whose first tokens stand for no place."""
+    """Return patch tokens (n, P, F) of a map (n, F, height, width), or of a sequence without its prefix tokens."""
     return features.flatten(2).transpose(1, 2) if features.ndim == 4 else features[:, trunk.num_prefix_tokens :]
 
 
 class Text(torch.nn.Module):
-    """(n, context) ids → (vectors,)."""
+    """The text tower: (n, context) ids → (vectors,)."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""`colours`: how much of an image has which colour. An encoder in NumPy, every method of it written out."""
+"""`colours`: the share of an image that each colour fills. An encoder in NumPy, with every method written out."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,13 +13,13 @@ from embedder.media import Media, modality_of
 from embedder.media.image import fit
 from embedder.spec import EncoderSpec, ImagePreprocessing, Modality
 
-LEVELS = 5  # of red, of green and of blue
+LEVELS = 5  # levels of red, of green and of blue
 SIZE = 64
 
 IMAGE = ImagePreprocessing(size=SIZE, resize=SIZE, interpolation="bilinear", mean=(0, 0, 0), std=(1, 1, 1))
 
-# All that can change a number: its hash is the identity of the vectors. Change the code that makes them, and
-# raise `revision`; vectors of the old code then stay apart from those of the new.
+# Everything that can change a number. Its hash identifies the vectors. When you change the code that makes them, raise
+# `revision`, so that old and new vectors stay apart.
 SPEC = EncoderSpec(
     architecture="example:colours",
     weights="none",
@@ -32,7 +32,7 @@ SPEC = EncoderSpec(
 
 
 def histograms(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(n, SIZE, SIZE, 3) → (n, LEVELS³): square roots of shares, which linear heads separate better than shares."""
+    """Return square roots of shares (n, LEVELS³) for (n, SIZE, SIZE, 3). Linear heads prefer them to shares."""
     levels = pixels.reshape(len(pixels), SIZE * SIZE, 3).astype(np.int64) * LEVELS // 256
     colours = levels @ (LEVELS**2, LEVELS, 1)
     counts = [np.bincount(image, minlength=SPEC.dim) for image in colours]
@@ -60,12 +60,12 @@ class Colours:
         return Embedding(histograms(inputs))
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        raise ValueError(f"{self.name} takes no text; {len(texts)} were given")
+        raise ValueError(f"{self.name} takes no text ({len(texts)} given)")
 
     def reference_probe(self) -> NDArray[np.float32]:
         return probe.embed(self)
 
 
-def load(name: str, *, backend: str, cache_dir: Path | None, threads: int | None) -> Colours:
-    """What the entry point names. There is one engine here, so the wishes for one do not matter."""
+def load(name: str, *, backend: str, cache_dir: Path, threads: int | None) -> Colours:
+    """The function that the entry point names. There is one engine, so the arguments change nothing."""
     return Colours()

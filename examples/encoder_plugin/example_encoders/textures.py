@@ -1,6 +1,6 @@
-"""`textures`: how strongly an image answers to a bank of Gabor filters. A torch module; Headwater does the rest.
+"""`textures`: how strongly an image responds to a bank of Gabor filters. A torch module; Headwater does the rest.
 
-From the module come an OpenVINO model, bf16, CUDA, batches, patch tokens and the reference vectors of the probe.
+Headwater makes an OpenVINO model, bf16, CUDA, batches, patch tokens and the reference vectors of the probe from it.
 """
 
 import math
@@ -38,7 +38,7 @@ class Textures(torch.nn.Module):
 
 
 def gabor() -> torch.Tensor:
-    """(F, 1, WINDOW, WINDOW): plane waves of four lengths (pixels) in eight directions under a bell."""
+    """Return filters (F, 1, WINDOW, WINDOW): plane waves of four lengths (pixels) and eight directions under a bell."""
     x = torch.arange(WINDOW) - WINDOW // 2
     y, x = torch.meshgrid(x, x, indexing="ij")
     filters = []
@@ -46,17 +46,17 @@ def gabor() -> torch.Tensor:
         bell = torch.exp(-(x**2 + y**2) / (2 * (0.5 * length) ** 2))
         for angle in torch.arange(8) * math.pi / 8:
             wave = torch.cos(2 * math.pi * (x * torch.cos(angle) + y * torch.sin(angle)) / length) * bell
-            wave -= bell * wave.sum() / bell.sum()  # nothing for a flat patch
+            wave -= bell * wave.sum() / bell.sum()  # a flat patch gives 0
             filters.append(wave / wave.abs().sum())
     return torch.stack(filters)[:, None]
 
 
-def load(name: str, *, backend: str, cache_dir: Path | None, threads: int | None) -> Encoder:
-    """What the entry point names."""
+def load(name: str, *, backend: str, cache_dir: Path, threads: int | None) -> Encoder:
+    """The function that the entry point names."""
     bank = gabor()
     spec = EncoderSpec(
         architecture="example:textures",
-        weights=digest({"bank": bank}),  # with learned weights: of the state dict
+        weights=digest({"bank": bank}),  # for learned weights, use the state dict
         activation="abs",
         output="pooled",
         dim=len(bank),

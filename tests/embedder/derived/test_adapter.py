@@ -1,4 +1,4 @@
-"""Adapters in their folders, and derived encoders: identity, refusals, the same numbers from every side."""
+"""Adapters in their folders, and derived encoders: identity, refusals, equal numbers by every route."""
 
 import json
 import subprocess
@@ -11,13 +11,13 @@ from safetensors.numpy import load_file
 
 from embedder import probe, registry
 from embedder.derived.adapter import Adapter
-from embedder.derived.encoders import AdaptedEncoder
+from embedder.derived.encoders import DerivedEncoder
 from embedder.derived.stored import StoredAdapter, split_name, stored_names
-from embedder.encoders.lite import RECORDS
+from embedder.encoders.lite.configs import CONFIGS
 from embedder.errors import UnknownEncoder, WeightsError
 from embedder.media.image import decode
 
-PARENT = RECORDS["lite0"].spec
+PARENT = CONFIGS["lite0"].spec
 
 
 def arrays(dim: int = 1280, out: int = 6, hidden: int = 0, seed: int = 0) -> dict[str, np.ndarray]:
@@ -101,7 +101,7 @@ def test_its_identity_is_that_of_arrays_and_parent():
 
 
 def test_an_adapter_of_before_there_were_condensers_is_the_same(tmp_path):
-    """Digest, version and a manifest without "kind" as the first ones were."""
+    """Digest and version are pinned; the manifest has no "kind", like those of the first adapters."""
     few = Adapter({"mean": np.arange(3, dtype=np.float32), "weight": np.eye(2, 3, dtype=np.float32)})
     made = StoredAdapter("lite0", "f" * 64, few)
     assert few.digest == "94cb6e223bc41062da8d1518d5bbb7cd5bd6d045664d58d935c4eb45812fcf5e"
@@ -121,7 +121,7 @@ def damage_arrays(path):
 
 
 def swap_arrays(path):
-    """Sound arrays with a matching digest, but not those that the version stands for."""
+    """Store valid arrays with a matching digest that are not the arrays of this version."""
     other = stored(seed=9).save(path.parent)
     for name in ("adapter.safetensors", "manifest.json"):
         (path / name).write_bytes((other / name).read_bytes())
@@ -135,7 +135,7 @@ def future_format(path):
 @pytest.mark.parametrize(
     ("harm", "reason"),
     [
-        (damage_arrays, "not the file that the manifest tells of"),
+        (damage_arrays, "not the file that the manifest describes"),
         (swap_arrays, "has the content of mlcd-"),
         (future_format, "upgrade headwater"),
         (lambda path: (path / "adapter.safetensors").unlink(), "No such file"),
@@ -156,7 +156,7 @@ def test_a_tampered_adapter_is_refused_and_can_be_saved_anew(tmp_path, harm, rea
 @pytest.mark.parametrize("adapters", [True, False])
 def test_a_missing_adapter_says_where_it_was_looked_for(tmp_path, adapters):
     have = stored().save(tmp_path)
-    with pytest.raises(WeightsError, match="HEADWATER_ADAPTERS") as caught:
+    with pytest.raises(WeightsError, match="name the folder that has mlcd-0123456789ab") as caught:
         registry.load("lite0+mlcd-0123456789ab", adapters=tmp_path if adapters else None)
     assert (have.name in str(caught.value)) is adapters
 
@@ -185,12 +185,12 @@ def test_a_derived_encoder_is_its_parent_then_the_adapter(tmp_path, lite0, cache
 
 
 def test_its_probe_is_checked_like_any_other(tmp_path, lite0):
-    encoder = AdaptedEncoder(lite0, stored())
+    encoder = DerivedEncoder(lite0, stored())
     reference = encoder.reference_probe()
     assert reference.shape == (5, 6)
     assert probe.check(encoder, reference) > 0.999
     with pytest.raises(probe.ProbeMismatch):
-        probe.check(AdaptedEncoder(lite0, stored(seed=1)), reference)
+        probe.check(DerivedEncoder(lite0, stored(seed=1)), reference)
 
 
 def test_reading_adapters_takes_no_torch():

@@ -1,4 +1,4 @@
-"""Condensers against loops and geometry, in their folders, and in front of a real encoder."""
+"""Condensers: against loops and geometry, in their folders, and after a real encoder."""
 
 import numpy as np
 import pytest
@@ -6,18 +6,17 @@ from helpers.pictures import photo
 
 from embedder import registry
 from embedder.derived.condenser import Condenser, pool
-from embedder.derived.encoders import CondensedEncoder
+from embedder.derived.encoders import DerivedEncoder
 from embedder.derived.stored import StoredAdapter, split_name
-from embedder.encoders.lite import RECORDS
-from embedder.engines import onnx as export
+from embedder.encoders.lite.configs import CONFIGS
 from embedder.errors import ExportFailed, WeightsError
 from embedder.media.image import decode
 
-PARENT = RECORDS["lite0"].spec
+PARENT = CONFIGS["lite0"].spec
 
 
 def arrays(size: int = 1, components: int | None = None, width: int = 1280, seed: int = 0) -> dict[str, np.ndarray]:
-    """`components` orthonormal axes."""
+    """Return a condenser with `components` orthonormal axes."""
     made = {"pool": np.array([size], np.float32)}
     if components:
         rng = np.random.default_rng(seed)
@@ -82,7 +81,7 @@ def test_arrays_that_make_no_condenser_are_refused(change, reason):
 
 
 def test_tokens_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match="50 tokens are no square map"):
+    with pytest.raises(ValueError, match="50 tokens are not a square map"):
         Condenser(arrays(size=2))(tokens(1, 50, 5))
     with pytest.raises(ValueError, match="takes tokens of width 5, not 6"):
         Condenser(arrays(components=2, width=5))(tokens(1, 4, 6))
@@ -118,11 +117,11 @@ def test_a_condensed_encoder_is_its_parent_with_other_tokens(tmp_path, cache_dir
     assert encoder.embed(inputs).tokens is None
     assert encoder.embed_texts(["a cat"]).tobytes() == parent.embed_texts(["a cat"]).tobytes()
     assert encoder.reference_probe().tobytes() == parent.reference_probe().tobytes()
-    with pytest.raises(ExportFailed, match="is lite0 with condensed tokens; export that"):
-        export.networks(encoder)
+    with pytest.raises(ExportFailed, match="export the parent"):
+        encoder.networks()
 
 
 def test_a_parent_without_tokens_is_refused():
     parent = registry.load("melstat")
     with pytest.raises(WeightsError, match="gives no tokens"):
-        CondensedEncoder(parent, StoredAdapter("melstat", parent.spec.fingerprint, Condenser(arrays(size=2))))
+        DerivedEncoder(parent, StoredAdapter("melstat", parent.spec.fingerprint, Condenser(arrays(size=2))))

@@ -55,9 +55,9 @@ def encoder(request, checkpoint, folder):
 
 
 def equal(encoder, ours, theirs):
-    """In direction, and in length as far as a precision of 8 bits goes."""
+    """Compare directions, and lengths as far as 8 bits of precision allow."""
     least = next(least for name, least in BACKENDS.items() if name in encoder.backend.replace("-cpu", ""))
-    cosines = probe._cosines(ours, theirs.numpy())
+    cosines = probe.cosines(ours, theirs.numpy())
     assert cosines.min() > least
     np.testing.assert_allclose(np.linalg.norm(ours, axis=1), theirs.norm(dim=1), rtol=1e-3 if least > 0.999 else 2e-2)
 
@@ -78,7 +78,7 @@ def test_pictures(encoder, model, tmp_path, monkeypatch):
     wanted = forward(model, "vision", loaders(monkeypatch).load_and_transform_vision_data(paths, "cpu"))
     pictures = [media.decode(path.read_bytes()) for path in paths]
     equal(encoder, embed(encoder, "image", pictures), wanted)
-    assert probe._cosines(wanted.numpy()[:-1], wanted.numpy()[1:]).max() < 0.99  # so that equality says something
+    assert probe.cosines(wanted.numpy()[:-1], wanted.numpy()[1:]).max() < 0.99  # otherwise equality would show nothing
     assert np.allclose(wanted.norm(dim=1), 1)
 
 
@@ -93,7 +93,7 @@ def test_texts(encoder, model, monkeypatch):
     ("rate", "seconds", "starts"), [(16_000, 7.3, (0, 42_399, 84_799)), (44_100, 3.0, (0, 8_000, 16_000))]
 )
 def test_sounds(encoder, model, monkeypatch, rate, seconds, starts):
-    """Clips begin at whole samples at or before 0, a half and all of what is left: 5.3 as a float is less than 5.3."""
+    """Clips begin at the sample at or before 0, a half and all of the remaining time: the float 5.3 is below 5.3."""
     samples = np.random.default_rng(3).normal(size=int(rate * seconds)) * np.linspace(0.01, 0.3, int(rate * seconds))
     out = io.BytesIO()
     soundfile.write(out, samples, rate, format="WAV", subtype="FLOAT")
@@ -104,7 +104,7 @@ def test_sounds(encoder, model, monkeypatch, rate, seconds, starts):
     np.testing.assert_allclose(found, (spectra + 4.268) / 9.138, atol=2e-3)
     wanted = forward(model, "audio", ((spectra + 4.268) / 9.138)[None])
     equal(encoder, encoder.embed(found[None], modality="audio").vectors, wanted)
-    assert 19 < wanted.norm() <= 20.001  # the authors' scale; clips that differ make a mean that is shorter
+    assert 19 < wanted.norm() <= 20.001  # the authors' scale; the mean of different clips is shorter
 
 
 @pytest.mark.parametrize("size", [{"width": 333, "height": 250}, {"width": 240, "height": 300}])
@@ -143,7 +143,7 @@ def test_alone_and_in_a_batch(encoder):
         prepared = np.stack([encoder.prepare(item) for item in probe.samples(modality) * 3])
         together = encoder.embed(prepared, modality=modality).vectors
         alone = encoder.embed(prepared[-1:], modality=modality).vectors
-        assert probe._cosines(alone, together[-1:]).min() > 0.9999
+        assert probe.cosines(alone, together[-1:]).min() > 0.9999
         assert together.shape == (len(prepared), DIM)
         assert encoder.embed(prepared[:0], modality=modality).vectors.shape == (0, DIM)
         with pytest.raises(ValueError, match="as prepare"):
@@ -162,10 +162,10 @@ def test_the_probe_covers_every_modality(encoder, checkpoint, folder):
 
 
 def test_every_tensor_counts(model, checkpoint, folder):
-    spec = imagebind.blueprint(f"huge@{checkpoint}", folder).spec
+    spec = imagebind.blueprint(f"imagebind/huge@{checkpoint}", folder).spec
     save_file(model.state_dict(), folder / "small.safetensors")
     (folder / "small.safetensors.json").write_text(json.dumps({"heads": SMALL}))
-    assert imagebind.blueprint(f"huge@{folder / 'small.safetensors'}", folder).spec == spec
+    assert imagebind.blueprint(f"imagebind/huge@{folder / 'small.safetensors'}", folder).spec == spec
     assert (spec.dim, spec.tokens, spec.activation) == (DIM, None, "gelu")
     seen = {spec.fingerprint}
     for tower in HEADS:
@@ -173,13 +173,13 @@ def test_every_tensor_counts(model, checkpoint, folder):
         name = f"modality_trunks.{tower}.blocks.0.mlp.fc1.bias"
         torch.save(state | {name: state[name] + 1e-3}, folder / "other.pth")
         (folder / "other.pth.json").write_text(json.dumps({"heads": SMALL}))
-        seen.add(imagebind.blueprint(f"huge@{folder / 'other.pth'}", folder).spec.fingerprint)
+        seen.add(imagebind.blueprint(f"imagebind/huge@{folder / 'other.pth'}", folder).spec.fingerprint)
     (folder / "other.pth.json").write_text(json.dumps({"heads": SMALL | {"imu": 2}}))
-    seen.add(imagebind.blueprint(f"huge@{folder / 'other.pth'}", folder).spec.fingerprint)
+    seen.add(imagebind.blueprint(f"imagebind/huge@{folder / 'other.pth'}", folder).spec.fingerprint)
     assert len(seen) == 2 + len(HEADS)
 
 
-@pytest.mark.parametrize("name", ["base", "huge@", "huge/", "huge-2@x.pth"])
+@pytest.mark.parametrize("name", ["imagebind/base", "imagebind/huge@", "imagebind/huge/", "imagebind/huge-2@x.pth"])
 def test_unknown_names(name, folder):
     with pytest.raises(UnknownEncoder, match="imagebind/huge@"):
         imagebind.blueprint(name, folder)
@@ -189,7 +189,7 @@ def test_other_checkpoints_are_refused(model, folder):
     state = model.state_dict()
     torch.save({name: tensor for name, tensor in state.items() if ".imu." not in name}, folder / "five.pth")
     with pytest.raises(WeightsError, match="no tower imu"):
-        imagebind.blueprint(f"huge@{folder / 'five.pth'}", folder)
+        imagebind.blueprint(f"imagebind/huge@{folder / 'five.pth'}", folder)
     less = {name: tensor for name, tensor in state.items() if name != "modality_trunks.audio.blocks.1.norm_2.bias"}
     torch.save(less, folder / "less.pth")
     with pytest.raises(WeightsError, match=r"(?s)do not fit.*norm_2\.bias"):
@@ -197,15 +197,15 @@ def test_other_checkpoints_are_refused(model, folder):
     with pytest.raises(WeightsError, match="no ImageBind model has the shapes"):
         Checkpoint(folder / "less.pth", SMALL | {"vision": 7}).build("vision")
     with pytest.raises(WeightsError, match="no checkpoint at"):
-        imagebind.blueprint(f"huge@{folder / 'nothing.pth'}", folder)
+        imagebind.blueprint(f"imagebind/huge@{folder / 'nothing.pth'}", folder)
     (folder / "less.pth.json").write_text('{"heads": {"vision": 2}}')
-    with pytest.raises(WeightsError, match=r'wanted is \{"heads": \{"vision": 16'):
-        imagebind.blueprint(f"huge@{folder / 'less.pth'}", folder)
+    with pytest.raises(WeightsError, match=r'expected is \{"heads": \{"vision": 16'):
+        imagebind.blueprint(f"imagebind/huge@{folder / 'less.pth'}", folder)
 
 
 @pytest.mark.slow
 def test_full_size(folder):
-    """All towers of imagebind_huge, random, each against its part of ``forward``. 5 GB on disk, about 12 in memory."""
+    """Compare all towers of imagebind_huge, random, with their part of ``forward``: 5 GB on disk, 12 GB in memory."""
     torch.manual_seed(1)
     full = torch.no_grad()(imagebind.library("models.imagebind_model").imagebind_huge)().eval()
     path = folder / "huge.pth"

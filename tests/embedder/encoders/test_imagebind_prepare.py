@@ -1,4 +1,4 @@
-"""What goes into ImageBind's towers, by hand values."""
+"""The inputs of ImageBind's towers, against values computed by hand."""
 
 from fractions import Fraction
 
@@ -11,7 +11,7 @@ from embedder import media, probe
 from embedder.encoders.imagebind import prepare
 from embedder.media.arrays import Motion, Plane
 from embedder.media.audio import Sound
-from embedder.media.video import Clip
+from embedder.media.video import Video
 
 
 def test_clips_are_spread_from_the_first_second_to_the_last():
@@ -25,7 +25,7 @@ def test_a_short_sound_fills_the_beginning_of_every_clip():
     found = prepare.sound(Sound(np.full(800, 0.1, np.float32), 16_000))
     assert (found.shape, found.dtype) == ((3, 1, 128, 204), np.float32)
     silence, padding = (np.log(2.0**-23) + 4.268) / 9.138, 4.268 / 9.138
-    np.testing.assert_allclose(found[:, 0, :, :3], silence, rtol=1e-5)  # 0.1 without its mean, in 3 windows
+    np.testing.assert_allclose(found[:, 0, :, :3], silence, rtol=1e-5)  # a constant 0.1 minus its mean, in 3 windows
     np.testing.assert_allclose(found[:, 0, :, 3:], padding, rtol=1e-6)
     assert prepare.sound(Sound(np.ones(1, np.float32), 192_000)).shape == (3, 1, 128, 204)
 
@@ -81,9 +81,9 @@ def test_motion_is_stretched_over_two_thousand_readings():
 
 
 def clip(count, rate, width=224, height=224):
-    """A video whose frames say which they are."""
+    """Return a video whose frames hold their own number."""
     pictures = [Image.new("RGB", (width, height), (index, 0, 0)) for index in range(count)]
-    return Clip(count, rate, width, height, "none", lambda wanted: {index: pictures[index] for index in wanted})
+    return Video(count, rate, width, height, "none", lambda wanted: {index: pictures[index] for index in wanted})
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,11 @@ def clip(count, rate, width=224, height=224):
         (100, 10.0, [(0, 19), (20, 39), (40, 59), (60, 79), (80, 99)]),
         (10, 10.0, [(0, 9)] * 5),
         (1, 10.0, [(0, 0)] * 5),
-        (3, 0.25, [(0, 0), (1, 1), (2, 2), (2, 2), (2, 2)]),  # 12 s: clips that begin after the last frame take that
+        (
+            3,
+            0.25,
+            [(0, 0), (1, 1), (2, 2), (2, 2), (2, 2)],
+        ),  # 12 s: clips after the last frame use that frame
     ],
 )
 def test_first_and_last_frame_of_each_clip(count, rate, wanted):

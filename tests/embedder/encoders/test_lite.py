@@ -1,4 +1,4 @@
-"""lite0, lite1, lite2: timm's own numbers, through every door, with no network and no torch on a warm cache."""
+"""lite0, lite1, lite2: timm's own numbers on every engine, with no network and no torch on a warm cache."""
 
 import subprocess
 import sys
@@ -11,19 +11,20 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from embedder import probe, registry
-from embedder.encoders import lite
+from embedder.encoders.lite import network as images
+from embedder.encoders.lite.configs import CONFIGS
 from embedder.errors import WeightsError
-from embedder.weights import checkpoint as weights
+from embedder.weights.checkpoint import digest, read_state
 
 
-@pytest.fixture(scope="module", params=sorted(lite.RECORDS))
-def record(request):
-    return lite.RECORDS[request.param]
+@pytest.fixture(scope="module", params=sorted(CONFIGS))
+def model(request):
+    return CONFIGS[request.param]
 
 
 @pytest.fixture(scope="module")
-def encoder(record, cache_dir):
-    name = next(name for name, each in lite.RECORDS.items() if each is record)
+def encoder(model, cache_dir):
+    name = next(name for name, each in CONFIGS.items() if each is model)
     return registry.load(name, backend="openvino-fp32", cache_dir=cache_dir)
 
 
@@ -33,10 +34,10 @@ def pixels(encoder):
 
 
 @pytest.fixture(scope="module")
-def network(record):
-    """timm's network with its classifier."""
-    network = timm.create_model(record.model, pretrained=False)
-    network.load_state_dict(lite.state(record))
+def network(model):
+    """Return timm's network with its classifier."""
+    network = timm.create_model(model.model, pretrained=False)
+    network.load_state_dict(images.state(model))
     return network.eval()
 
 
@@ -47,7 +48,7 @@ def test_equals_timm_with_its_own_preprocessing(encoder, pixels, network):
         features = network.forward_features(torch.stack([prepare(image) for image in probe.images()]))
         theirs = network.forward_head(features, pre_logits=True)
     found = encoder.embed(pixels, tokens=True)
-    assert probe._cosines(found.vectors, theirs.numpy()).min() > 0.9999  # a few pixels round the other way
+    assert probe.cosines(found.vectors, theirs.numpy()).min() > 0.9999  # a few pixels round to the other value
     with torch.inference_mode():
         exact = network.forward_features(torch.from_numpy(pixels).permute(0, 3, 1, 2) / 127.5 - 1)
     np.testing.assert_allclose(found.vectors, exact.mean((2, 3)), atol=1e-4)
@@ -56,14 +57,14 @@ def test_equals_timm_with_its_own_preprocessing(encoder, pixels, network):
     assert found.tokens.shape[1:] == encoder.spec.tokens
 
 
-def test_sizes_are_timms(record, network):
+def test_sizes_are_timms(model, network):
     config = timm.data.resolve_model_data_config(network)
-    assert config["input_size"] == (3, record.size, record.size)
-    assert record.spec.tokens == (record.grid**2, network.num_features)
+    assert config["input_size"] == (3, model.size, model.size)
+    assert model.spec.tokens == (model.grid**2, network.num_features)
 
 
 def test_the_renamed_weights_really_classify(network):
-    """A tensor in a wrong place would pass the shapes; scikit-learn's photo of a temple would then be no palace."""
+    """Shapes would accept two swapped tensors, but then scikit-learn's photo of a temple would not be a palace."""
     config = timm.data.resolve_model_data_config(network)
     assert (config["mean"], config["std"]) == ((0.5,) * 3, (0.5,) * 3)
     china = Image.fromarray(load_sample_images().images[0])
@@ -72,11 +73,11 @@ def test_the_renamed_weights_really_classify(network):
         assert network(image[None]).argmax().item() == 698
 
 
-def test_spec_is_known_and_true(record, encoder):
-    spec = record.spec
+def test_spec_is_known_and_true(model, encoder):
+    spec = model.spec
     assert spec == encoder.spec
-    tower = lite.build(record, tokens=False)
-    assert weights.digest(tower.get_submodule("network").state_dict()) == spec.weights
+    tower = images.build(model, tokens=False)
+    assert digest(tower.get_submodule("network").state_dict()) == spec.weights
     assert not any(module.training for module in tower.modules())
 
 
@@ -86,7 +87,7 @@ def test_a_batch_gives_what_each_gives_alone(encoder, pixels):
     np.testing.assert_allclose(together, alone, atol=1e-3)
 
 
-def test_every_engine_passes_the_probe(record, encoder, cache_dir):
+def test_every_engine_passes_the_probe(model, encoder, cache_dir):
     for backend in ("openvino-bf16", "openvino-fp32"):
         assert probe.check(registry.load(encoder.name, backend=backend, cache_dir=cache_dir), encoder.reference_probe())
 
@@ -112,16 +113,16 @@ def test_one_text_is_not_a_list_of_texts(encoder):
 
 
 def test_other_weights_are_refused(tmp_path, monkeypatch):
-    record = lite.RECORDS["lite0"]
-    state = weights.read(lite._checkpoint(record))
+    model = CONFIGS["lite0"]
+    state = read_state(images._checkpoint(model))
     state["_conv_stem.weight"] = state["_conv_stem.weight"] + 1e-3
     torch.save(state, tmp_path / "other.pth")
-    monkeypatch.setattr(lite, "_checkpoint", lambda _: tmp_path / "other.pth")
+    monkeypatch.setattr(images, "_checkpoint", lambda _: tmp_path / "other.pth")
     with pytest.raises(WeightsError, match="sha256"):
-        lite.build(record, tokens=False)
+        images.build(model, tokens=False)
     (tmp_path / "other.pth").unlink()
     with pytest.raises(WeightsError, match="no checkpoint"):
-        lite.build(record, tokens=False)
+        images.build(model, tokens=False)
 
 
 RUN = """

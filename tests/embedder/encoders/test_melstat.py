@@ -1,4 +1,4 @@
-"""Log-mel spectra against scipy's transform and hand values, and what melstat makes of them."""
+"""Log-mel spectra against scipy's transform and values computed by hand, and the statistics of melstat."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def test_spectra_equal_scipys(monkeypatch):
     for band, (left, middle, right) in enumerate(zip(edges, edges[1:], edges[2:], strict=False)):
         triangle = np.interp(transform.f, [left, middle, right], [0, 1, 0], left=0, right=0)
         wanted[:, band] = np.log(triangle @ powers + 1e-10)
-    monkeypatch.setattr("embedder.media.mel._FRAMES", 7)  # passes change nothing
+    monkeypatch.setattr("embedder.media.mel._FRAMES", 7)  # the size of a pass changes nothing
     np.testing.assert_allclose(log_mel(samples, 16_000, **SETTINGS), wanted, atol=1e-4)
 
 

@@ -1,4 +1,4 @@
-"""mlcd/…: against transformers' own forward pass and preprocessing, on small towers made on the spot."""
+"""mlcd/…: against transformers' own forward pass and preprocessing, on small random towers."""
 
 import re
 
@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from sklearn.datasets import load_sample_images
 
 from embedder import probe, registry
-from embedder.encoders.mlcd import RECORDS, blueprint
+from embedder.encoders.mlcd import CONFIGS, blueprint
 from embedder.errors import WeightsError
 
 KINDS = ("MLCDVision", "CLIPVision")
@@ -20,33 +20,33 @@ KINDS = ("MLCDVision", "CLIPVision")
 
 @pytest.fixture(scope="module")
 def towers(tmp_path_factory):
-    """kind → (folder, model)."""
+    """Return (folder, model) by kind of tower."""
     root = tmp_path_factory.mktemp("mlcd")
     return {kind: (root / kind, mlcd(root / kind, kind)) for kind in KINDS}
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """One of its own, to be spoilt."""
+    """Return a folder that the test may change."""
     mlcd(tmp_path / "tower")
     return tmp_path / "tower"
 
 
 def pictures():
-    """Photos and the probe's pictures, cut so that every remainder of resizing and cropping comes up."""
+    """Return photos and the probe's images, cut so that every remainder of resizing and cropping occurs."""
     photos = [Image.fromarray(pixels) for pixels in load_sample_images().images]
     return [*photos, *(photos[0].crop((0, 0, 301 + 17 * i, 200)) for i in range(8)), *probe.images()]
 
 
 def theirs(folder, model, images):
-    """transformers' pooler output and last hidden state, from its own processor."""
+    """Return transformers' pooler output and last hidden state, for inputs of its own processor."""
     processor = transformers.CLIPImageProcessorPil.from_pretrained(folder)
     with torch.inference_mode():
         return model(pixel_values=processor(images=images, return_tensors="pt")["pixel_values"])
 
 
 def cosines(a, b):
-    return probe._cosines(np.asarray(a, np.float32), np.asarray(b, np.float32))
+    return probe.cosines(np.asarray(a, np.float32), np.asarray(b, np.float32))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -96,12 +96,12 @@ def test_the_spec_tells_what_changes_numbers(towers, folder):
     ]
     found = {before.fingerprint, *(rewritten(folder, name, fields) for name, fields in changes)}
     assert len(found) == 6
-    clip, _ = towers["CLIPVision"]  # heads change no shape there
+    clip, _ = towers["CLIPVision"]  # there, heads change no shape
     assert rewritten(clip, "config.json", {"num_attention_heads": 2}) != specs["CLIPVision"].fingerprint
 
 
 def rewritten(folder, name, fields):
-    """The fingerprint with some fields of a file changed for a moment."""
+    """Return the fingerprint with some fields of a file changed."""
     path = folder / name
     before = path.read_text()
     rewrite(path, **fields)
@@ -112,7 +112,7 @@ def rewritten(folder, name, fields):
 
 
 def test_released_forms_are_read(folder):
-    """Older files have a prefix and position_ids, may be sharded and in bf16, and say model_type mlcd."""
+    """Older files have a prefix, position_ids and model_type mlcd, and may be sharded and in bf16."""
     fingerprint = blueprint(f"mlcd@{folder}").spec.fingerprint
     state = load_file(folder / "model.safetensors")
     (folder / "model.safetensors").unlink()
@@ -175,7 +175,7 @@ def test_other_folders_are_refused(folder):
     with pytest.raises(WeightsError, match="siglip_vision_model"):
         blueprint(f"mlcd@{folder}")
     (folder / "config.json").write_text("{")
-    with pytest.raises(WeightsError, match="no JSON"):
+    with pytest.raises(WeightsError, match="is not JSON"):
         blueprint(f"mlcd@{folder}")
     (folder / "config.json").unlink()
     with pytest.raises(WeightsError, match=r"config\.json"):
@@ -190,7 +190,7 @@ def test_a_folder_of_another_tower_than_named_is_refused(folder):
 FULL = {
     "base-patch32-224": ("CLIPVision", {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12}, 12),
     "large-patch14-336": ("CLIPVision", {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24}, 16),
-    # 4 of its 48 layers: all of them take 7 GB
+    # 4 of its 48 layers, because all take 7 GB
     "bigG-patch14-448": ("MLCDVision", {"hidden_size": 1664, "intermediate_size": 8192, "num_hidden_layers": 4}, 16),
 }
 
@@ -199,9 +199,9 @@ FULL = {
 @pytest.mark.parametrize("identity", FULL)
 def test_the_released_sizes_equal_transformers(tmp_path, identity):
     kind, fields, heads = FULL[identity]
-    record = RECORDS[identity]
+    model = CONFIGS[identity]
     folder = tmp_path / "tower"
-    shape = {"image_size": record.size, "patch_size": record.patch, "num_attention_heads": heads}
+    shape = {"image_size": model.size, "patch_size": model.patch, "num_attention_heads": heads}
     model = mlcd(folder, kind, **fields, **shape)
     images = pictures()[:2]
     expected = theirs(folder, model, images).pooler_output
@@ -209,4 +209,4 @@ def test_the_released_sizes_equal_transformers(tmp_path, identity):
         encoder = registry.load(f"mlcd/{identity}@{folder}", backend=backend, cache_dir=tmp_path / "cache")
         found = encoder.embed(np.stack([encoder.prepare(image) for image in images]), tokens=True)
         assert cosines(found.vectors, expected).min() > least, backend
-        assert found.tokens.shape == (2, (record.size // record.patch) ** 2, record.dim)
+        assert found.tokens.shape == (2, (model.size // model.patch) ** 2, model.dim)

@@ -1,4 +1,4 @@
-"""mlcd/<id>: the hub's cache as `hf download` leaves it, and what is said when a weight is missing."""
+"""mlcd/<id>: the hub's cache as `hf download` leaves it, and the error if weights are missing."""
 
 import socket
 
@@ -7,11 +7,11 @@ from helpers.towers import mlcd
 from huggingface_hub import constants
 
 from embedder import registry
-from embedder.encoders.mlcd import RECORDS, Record, blueprint
+from embedder.encoders.mlcd import CONFIGS, ModelConfig, blueprint
 from embedder.errors import UnknownEncoder, WeightsError
 
 
-@pytest.mark.parametrize("name", ["mlcd/", "mlcd/nonesuch", "mlcd/huge@folder"])
+@pytest.mark.parametrize("name", ["mlcd/nonesuch", "mlcd/huge@folder"])
 def test_unknown_names(name):
     with pytest.raises(UnknownEncoder, match="mlcd/base-patch32-224"):
         registry.load(name)
@@ -19,7 +19,7 @@ def test_unknown_names(name):
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """An empty cache of the hub, and no network: asking for it is an error of the test."""
+    """Return an empty cache of the hub. Any access to the network fails the test."""
 
     def refuse(*_, **__):
         raise AssertionError("network")
@@ -31,15 +31,15 @@ def hub(tmp_path, monkeypatch):
     return tmp_path / "hub"
 
 
-@pytest.mark.parametrize("identity", RECORDS)
+@pytest.mark.parametrize("identity", CONFIGS)
 def test_missing_weights_tell_the_command(hub, identity):
-    with pytest.raises(WeightsError, match=f"hf download DeepGlint-AI/mlcd-vit-{identity};.*@FOLDER"):
+    with pytest.raises(WeightsError, match=f"hf download DeepGlint-AI/mlcd-vit-{identity}\\. .*@FOLDER"):
         registry.load(f"mlcd/{identity}")
 
 
 def test_the_hubs_cache_is_used_without_network(hub, monkeypatch):
-    """The layout that `hf download` leaves; half of it, as other programs may leave, is told to be missing."""
-    monkeypatch.setitem(RECORDS, "tiny", Record("someone/tiny", 56, 14, 64))
+    """The layout that `hf download` leaves is used. Half of it, as other programs may leave, counts as missing."""
+    monkeypatch.setitem(CONFIGS, "tiny", ModelConfig("someone/tiny", 56, 14, 64))
     commit = "0" * 40
     snapshot = hub / "models--someone--tiny" / "snapshots" / commit
     mlcd(snapshot)

@@ -1,4 +1,4 @@
-"""openclip/…: what is part of an encoder's identity, and what is refused."""
+"""openclip/…: the identity of an encoder, and refusals."""
 
 import re
 
@@ -17,7 +17,7 @@ from embedder.errors import ProbeMismatch, UnknownEncoder, WeightsError
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Architectures that open_clip knows from now on, and a cache."""
+    """Register small architectures with open_clip and return a folder."""
     folder = tmp_path_factory.mktemp("openclip")
     clips.register(folder)
     return folder
@@ -65,7 +65,7 @@ def test_all_nine_openai_towers_are_tagged_quickgelu():
 
 
 def test_a_tag_decides_the_activation(folder, tiny, monkeypatch):
-    """A tag of QuickGELU weights under a plain model name, its file already here: open_clip itself only warns."""
+    """A tag has QuickGELU weights under a plain model name, and its file is present: open_clip itself only warns."""
     _, path = tiny
     record = {"file": str(path), "quick_gelu": True, "mean": (0.1, 0.2, 0.3)}
     monkeypatch.setitem(pretrained._PRETRAINED, "tiny", {"openai": record})
@@ -75,7 +75,7 @@ def test_a_tag_decides_the_activation(folder, tiny, monkeypatch):
 
 
 def test_checkpoints_of_other_ages_fit(folder):
-    """Scalars as vectors of one, texts' tensors at the top, positions as a constant: same weights, same identity."""
+    """Scalars as vectors of one, text tensors at the top and positions as a constant do not change the identity."""
     model = clips.make("map")
     expected = openclip.blueprint(f"map@{clips.save(model, folder / 'map.pt')}").spec
     state = model.state_dict()

@@ -1,4 +1,4 @@
-"""openclip/… offline: nothing asks the network, and what is missing is named with the command that fetches it."""
+"""openclip/… offline: the network is not used, and an error names missing weights and the command that fetches them."""
 
 import hashlib
 import os
@@ -31,14 +31,14 @@ def home(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def empty(tmp_path, monkeypatch):
-    """Empty caches of the hub and of open_clip."""
+    """Make the caches of the hub and of open_clip empty."""
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hf" / "hub"))
     monkeypatch.setenv("HOME", str(tmp_path / "me"))
 
 
 @pytest.fixture
 def asked(monkeypatch):
-    """Every attempt at the network."""
+    """Return a list of all attempts to use the network, each of which fails."""
     attempts = []
 
     def refuse(*args, **_):
@@ -56,7 +56,7 @@ def weights(home):
 
 
 class Hub(BaseHTTPRequestHandler):
-    """What a model hub and a plain web server answer for one file."""
+    """Answers as a model hub and a plain web server do for one file."""
 
     content = b""
 
@@ -92,7 +92,7 @@ def missing(name):
 
 
 def test_what_is_in_a_cache_is_used_without_asking(home, tmp_path, monkeypatch, asked):
-    """Also by a machine that is not told that it is offline: a hub's client would try for a minute."""
+    """This holds without offline mode, too: a hub's client would try the network for a minute."""
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setitem(pretrained._PRETRAINED, "tiny", {"t": {"hf_hub": "someone/clip/weights.pt"}})
     clips.save(clips.make("tiny"), hub_place(tmp_path) / "weights.pt")
@@ -101,7 +101,7 @@ def test_what_is_in_a_cache_is_used_without_asking(home, tmp_path, monkeypatch, 
 
 
 def hub_place(tmp_path):
-    """Where the hub's client keeps files of someone/clip."""
+    """Return the folder in which the hub's client keeps files of someone/clip."""
     repository = tmp_path / "hf" / "hub" / "models--someone--clip"
     (repository / "refs").mkdir(parents=True)
     (repository / "refs" / "main").write_text("a" * 40)
@@ -190,7 +190,7 @@ def test_missing_tokenisers_and_text_towers_have_a_command(home, asked, monkeypa
     assert "hf download someone/words --include '*.json'" in missing(f"words@{tmp_path / 'tiny.pt'}")
     assert "hf download someone/bert --include config.json" in missing(f"bert@{tmp_path / 'tiny.pt'}")
     assert not asked
-    assert openclip.blueprint(f"words@{tmp_path / 'tiny.pt'}:pooled").spec.text is None  # needs none
+    assert openclip.blueprint(f"words@{tmp_path / 'tiny.pt'}:pooled").spec.text is None  # needs no tokeniser
 
 
 def test_registry_names(home):

@@ -26,7 +26,7 @@ def home(tmp_path_factory):
 
 
 def cosines(a, b):
-    return probe._cosines(np.asarray(a, np.float32), np.asarray(b, np.float32))
+    return probe.cosines(np.asarray(a, np.float32), np.asarray(b, np.float32))
 
 
 @pytest.mark.parametrize("backend", ["torch-fp32", "openvino-fp32"])
@@ -51,7 +51,7 @@ def test_a_folders_own_tokeniser_is_used(home, cache_dir):
     record = json.loads((folder / "open_clip_config.json").read_text())
     record["model_cfg"]["text_cfg"]["hf_tokenizer_name"] = "someone/words"
     (folder / "open_clip_config.json").write_text(json.dumps(record))
-    with pytest.raises(WeightsError, match="a folder needs its files beside the weights"):
+    with pytest.raises(WeightsError, match="In a folder, its files must lie beside the weights"):
         openclip.blueprint(f"@{folder}")
     clips.save_tokeniser(folder)
     encoder = registry.load(f"openclip@{folder}", backend="torch-fp32", cache_dir=cache_dir)
@@ -70,11 +70,11 @@ def test_identity_of_a_folder(home):
     there = clips.save_folder(model, "tiny-quickgelu", home / "there", file="open_clip_pytorch_model.bin")
     file = clips.save(model, home / "tiny.pt")
     alone = openclip.blueprint(f"@{here}").spec
-    assert alone == openclip.blueprint(f"@{there}").spec  # wherever it lies
+    assert alone == openclip.blueprint(f"@{there}").spec  # in any place
     named = openclip.blueprint(f"tiny@{here}").spec
     assert named == openclip.blueprint(f"tiny-quickgelu@{file}").spec  # the folder says which activation
     assert named.fingerprint != alone.fingerprint
-    # Written out by hand: it is in the name of tables on disk, so it has to be the same for ever.
+    # Pinned: names of tables on disk contain it, so it must never change.
     record = (
         '{"embed_dim":24,"text_cfg":{"context_length":12,"heads":2,"layers":2,"vocab_size":49408,"width":32},'
         '"vision_cfg":{"head_width":16,"image_size":64,"layers":3,"patch_size":16,"width":64}}'
@@ -133,7 +133,7 @@ def test_weights_of_another_model_are_refused(home):
 
 
 def test_a_path_that_is_no_folder_says_so():
-    with pytest.raises(WeightsError, match=r"needs a folder with open_clip_config.json; '/no/such' is none"):
+    with pytest.raises(WeightsError, match=r"needs a folder with open_clip_config.json; '/no/such' is not a folder"):
         openclip.blueprint("@/no/such")
     with pytest.raises(UnknownEncoder):
         openclip.blueprint("nothing@/no/such")

@@ -48,11 +48,11 @@ def embed(home, name, backend="torch-fp32", *, tokens=False):
 
 
 def cosines(a, b):
-    return probe._cosines(np.asarray(a, np.float32).reshape(len(a), -1), np.asarray(b, np.float32).reshape(len(b), -1))
+    return probe.cosines(np.asarray(a, np.float32).reshape(len(a), -1), np.asarray(b, np.float32).reshape(len(b), -1))
 
 
 def projected(model, name, vectors):
-    """A tower's own last step, by hand, from vectors before it."""
+    """Return a tower's own last step, by hand, for vectors before it."""
     visual, x = model.visual, torch.from_numpy(vectors)
     steps = {
         "tiny-quickgelu": lambda: x @ visual.proj,
@@ -73,12 +73,12 @@ def test_pooled_vectors_projected_by_hand_are_the_models_own(home, saved, name):
     pooled = embed(home, f"{path}:pooled").vectors
     assert pooled.shape[1] != 24 or name == "coca"
     assert cosines(projected(model, name, pooled), clips.encode(model, clips.photos())).min() > 0.9999
-    if name in ("tinyres", "eva-like"):  # where another network is converted than without the ending
+    if name in ("tinyres", "eva-like"):  # those convert another network with the ending than without it
         assert cosines(embed(home, f"{path}:pooled", "openvino-fp32").vectors, pooled).min() > 0.9999
 
 
 def their_tokens(model, name, layer):
-    """Tokens of one of the two last layers: step by step with the modules of open_clip and of timm."""
+    """Return tokens of one of the two last layers, step by step with the modules of open_clip and of timm."""
     visual, x = model.visual, clips.pixels(model, clips.photos())
     with torch.inference_mode():
         if name in ("tiny-quickgelu", "clipa"):
@@ -150,7 +150,7 @@ def test_outputs_are_part_of_identity(saved):
     assert len({spec.fingerprint for spec in specs.values()}) == len(specs) - 2
     assert openclip.blueprint(f"{path}:penultimate:pooled").spec == specs["tiny:pooled:penultimate"]
     assert all((spec.text is None) == ("pooled" in name) for name, spec in specs.items())
-    # What was stored before outputs had names has to be found again.
+    # Vectors stored before outputs had names must be found again.
     assert (specs["tiny"].output, specs["tinyres"].output, specs["tinyres"].tokens) == ("projected", "projected", None)
 
 
@@ -169,7 +169,7 @@ def test_pooled_vectors_have_no_texts(home, saved):
         ("conv", ":penultimate", "':tokens' gives the last"),
         ("coca", ":penultimate", "attention pooler"),
         ("shallow", ":penultimate", "it has one layer"),
-        ("map", ":pooled", "nothing is projected"),
+        ("map", ":pooled", "it has no projection after pooling"),
     ],
 )
 def test_what_a_tower_does_not_have_is_an_error(saved, name, words, told):
@@ -197,5 +197,5 @@ def test_words_at_the_end_of_a_name(name, rest, wanted):
 
 @pytest.mark.parametrize("words", [":pooled:pooled", ":tokens:penultimate"])
 def test_words_that_contradict_each_other_are_no_name(words):
-    with pytest.raises(UnknownEncoder, match=r"openclip/m/t\[:pooled\]\[:tokens or :penultimate\]"):
+    with pytest.raises(UnknownEncoder, match=r"m/t\[:pooled\]\[:tokens or :penultimate\]"):
         output.split(f"m/t{words}")

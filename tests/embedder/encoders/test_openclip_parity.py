@@ -27,7 +27,7 @@ def home(tmp_path_factory):
 
 @cache
 def blueprint(home, name, form):
-    """Of a model of that name, saved in that form and read back."""
+    """Return the blueprint of a model that was saved in a format and read back."""
     model, path = clips.make(name), home / f"{name} {form}"
     if form == "folder":
         clips.save_folder(model, name, path, file="open_clip_model.safetensors")
@@ -53,7 +53,7 @@ def embed(encoder, images):
 
 
 def cosines(a, b):
-    return probe._cosines(np.asarray(a, np.float32), np.asarray(b, np.float32))
+    return probe.cosines(np.asarray(a, np.float32), np.asarray(b, np.float32))
 
 
 @pytest.mark.parametrize("form", FORMATS)

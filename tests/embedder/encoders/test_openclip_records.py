@@ -1,4 +1,4 @@
-"""openclip/…: all of open_clip's pretrained pairs as data: what each is prepared with, and what its tower gives."""
+"""openclip/…: all of open_clip's pretrained pairs as data: the preprocessing and the outputs of each."""
 
 import numpy as np
 import open_clip
@@ -31,7 +31,7 @@ NINE = [  # pixels, projected, pooled, tokens: Radford et al. 2021, tables 19 an
 
 
 def on_meta(name, tag):
-    """The model as `embedder.encoders.openclip.model.build` makes it of a tag, on the device of shapes."""
+    """Return the model that `embedder.encoders.openclip.model.build` makes for a tag, on torch's meta device."""
     record = get_pretrained_cfg(name, tag)
     with torch.device("meta"):
         return open_clip.create_model(
@@ -44,7 +44,7 @@ def on_meta(name, tag):
 
 
 def preprocessing(name, tag):
-    """open_clip's record, as `create_model` would merge it, without making a model."""
+    """Return open_clip's configuration, merged as by `create_model`, without making a model."""
     record = get_pretrained_cfg(name, tag)
     size = record.get("size") or open_clip.get_model_config(name)["vision_cfg"].get("image_size", 224)
     return {key: record[key] for key in ("mean", "std", "interpolation", "resize_mode")} | {"size": size}
@@ -70,7 +70,7 @@ def test_the_nine_openai_towers(name, size, dim, pooled, tokens):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [row[0] for row in NINE])
 def test_the_nine_at_full_size(name, tmp_path):
-    """Random weights, saved and read back, against open_clip's own forward pass."""
+    """Compare random weights, saved and read back, with open_clip's own forward pass."""
     torch.manual_seed(0)
     model = open_clip.create_model(name, force_quick_gelu=True).eval()
     path = clips.save(model, tmp_path / "weights.safetensors")
@@ -78,19 +78,19 @@ def test_the_nine_at_full_size(name, tmp_path):
     photo = clips.photos()[:1]
     found = encoder.embed(np.stack([encoder.prepare(image) for image in photo]), tokens=True)
     theirs = clips.encode(model, photo)
-    assert probe._cosines(found.vectors, theirs).min() > 0.9999
+    assert probe.cosines(found.vectors, theirs).min() > 0.9999
     assert found.tokens.shape[1:] == encoder.spec.tokens
     path.unlink()
 
 
 def test_every_pretrained_pair_is_prepared_as_open_clip_prepares_it():
-    """The few distinct ways, on real photos, pixel by pixel."""
+    """Compare each distinct preprocessing pixel by pixel, on real photos."""
     pairs = open_clip.list_pretrained()
     ways = {str(preprocessing(*pair)): preprocessing(*pair) for pair in pairs}
     assert len(pairs) > 150
     for way in ways.values():
         ours, theirs = openclip._preprocessing(way, ""), image_transform_v2(PreprocessCfg(**way), is_train=False)
-        for photo in clips.photos()[:2]:  # upright ones: see test_image_fit
+        for photo in clips.photos()[:2]:  # landscape photos only, see test_image_fit
             pixels = (fit(photo, ours) / 255.0 - ours.mean) / ours.std
             levels = np.abs(pixels - theirs(photo).permute(1, 2, 0).numpy()) * ours.std * 255
             assert levels.max() <= 1.01
@@ -111,7 +111,7 @@ def test_preprocessing_that_cannot_be_represented_is_an_error(change, told):
 @pytest.mark.parametrize("name", sorted({model for model, _ in open_clip.list_pretrained()}))
 def test_every_pretrained_image_tower_gives_vectors_and_tokens(name):
     config = open_clip.get_model_config(name)
-    with torch.device("meta"):  # not the whole model: some texts' towers are built from a record on a hub
+    with torch.device("meta"):  # not the whole model: some text towers need a file from a hub
         visual = _build_vision_tower(config["embed_dim"], config["vision_cfg"]).eval()
     size = config["vision_cfg"].get("image_size", 224)
     dim, (places, width) = openclip._shapes(visual, Output(tokens=True), size, name)
@@ -119,7 +119,7 @@ def test_every_pretrained_image_tower_gives_vectors_and_tokens(name):
     assert min(places, width) > 1
 
 
-TIMM = [  # one pretrained pair of each family of timm's towers; None: no such output
+TIMM = [  # one pretrained pair of each family of timm's towers; None means that it lacks the output
     ("ViT-B-16-SigLIP", "webli", 768, None, (196, 768), True),
     ("ViT-B-16-SigLIP2", "webli", 768, None, (196, 768), True),
     ("EVA02-B-16", "merged2b_s8b_b131k", 512, 768, (196, 768), True),
@@ -143,7 +143,7 @@ def test_towers_of_timm(name, tag, dim, pooled, tokens, penultimate):
     if pooled:
         assert shapes(pooled=True) == (pooled, None)
     else:
-        with pytest.raises(ValueError, match=f"{name} cannot give this output: nothing is projected"):
+        with pytest.raises(ValueError, match=f"{name} cannot give this output: it has no projection after pooling"):
             shapes(pooled=True)
     if penultimate:
         assert shapes(penultimate=True) == (dim, tokens)

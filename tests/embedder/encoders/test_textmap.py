@@ -1,4 +1,4 @@
-"""The text side of lite0, lite1 and lite2: remade, against other implementations, and useful."""
+"""The text side of lite0, lite1 and lite2: made again, compared with other implementations, and useful."""
 
 import hashlib
 
@@ -13,8 +13,8 @@ from timm.data import ImageNetInfo
 from transformers import AutoModel, AutoTokenizer
 
 from embedder import registry
-from embedder.encoders import lite
-from embedder.encoders.lite import minilm, textmap
+from embedder.encoders.lite import make_text_map, minilm, text_map
+from embedder.encoders.lite.configs import CONFIGS
 from embedder.errors import WeightsError
 
 TEXTS = ["a dog", "Ein Häuschen, naïve café — 東京!", "", "word " * 400, "solar cell"]
@@ -27,17 +27,17 @@ def network():
 
 @pytest.fixture(scope="module")
 def examples():
-    return textmap.examples()
+    return make_text_map.examples()
 
 
-@pytest.mark.parametrize("name", sorted(lite.RECORDS))
+@pytest.mark.parametrize("name", sorted(CONFIGS))
 def test_remaking_agrees_with_the_committed_artifact(name, examples):
-    made, kept = textmap.make(name, examples), load_file(textmap.artifact(name))
+    made, kept = make_text_map.make(name, examples), load_file(text_map.artifact(name))
     assert made.keys() == kept.keys()
     for key, tensor in kept.items():
         assert tensor.dtype == np.float16
         np.testing.assert_allclose(made[key].astype(float), tensor.astype(float), atol=2e-4)
-    assert hashlib.sha256(textmap.artifact(name).read_bytes()).hexdigest() == lite.RECORDS[name].text_map
+    assert hashlib.sha256(text_map.artifact(name).read_bytes()).hexdigest() == CONFIGS[name].text_map
 
 
 def test_tokens_equal_transformers():
@@ -64,7 +64,7 @@ def test_vectors_equal_transformers_with_mean_pooling(network):
 def test_ridge_equals_scikit_learn(seed, strength):
     random = np.random.default_rng(seed)
     X, Y, weights = random.normal(size=(40, 5)), random.normal(size=(40, 3)), random.uniform(0.1, 2, 40)
-    matrix, centre = textmap.ridge(X, Y, weights, strength)
+    matrix, centre = make_text_map.ridge(X, Y, weights, strength)
     model = Ridge(alpha=strength).fit(X, Y, sample_weight=weights)
     np.testing.assert_allclose(matrix, model.coef_.T, atol=1e-8)
     found = (X - centre) @ matrix + np.average(Y, axis=0, weights=weights)
@@ -74,26 +74,26 @@ def test_ridge_equals_scikit_learn(seed, strength):
 def test_class_texts_weigh_one():
     info = ImageNetInfo()
     for index in (0, 134, 517, 999):
-        texts = textmap.class_texts(info, index)
+        texts = make_text_map.class_texts(info, index)
         assert sum(weight for _, weight in texts) == pytest.approx(1)
         assert len({text for text, _ in texts}) == len(texts)
 
 
-@pytest.mark.parametrize("name", sorted(lite.RECORDS))
+@pytest.mark.parametrize("name", sorted(CONFIGS))
 def test_texts_lie_by_their_own_class(name, cache_dir):
-    """Against the image network's own classifier, among all 1000 classes, by everyday names."""
+    """Texts with everyday names are nearest to their own class among all 1000 of the image network's classifier."""
     encoder = registry.load(name, backend="torch-fp32", cache_dir=cache_dir)
     names = {"goldfish": 1, "zebra": 340, "volcano": 980, "school bus": 779, "banana": 954, "grand piano": 579}
-    rows = textmap.targets(name)
+    rows = make_text_map.targets(name)
     vectors = encoder.embed_texts([f"a photo of a {name}" for name in names])
     assert (vectors @ rows.T).argmax(1).tolist() == list(names.values())
 
 
 def test_a_changed_artifact_is_refused(tmp_path, monkeypatch):
-    (tmp_path / "map.safetensors").write_bytes(textmap.artifact("lite0").read_bytes() + b" ")
-    monkeypatch.setattr(textmap, "artifact", lambda _: tmp_path / "map.safetensors")
+    (tmp_path / "map.safetensors").write_bytes(text_map.artifact("lite0").read_bytes() + b" ")
+    monkeypatch.setattr(text_map, "artifact", lambda _: tmp_path / "map.safetensors")
     with pytest.raises(WeightsError, match="sha256"):
-        textmap.build("lite0", lite.RECORDS["lite0"].text_map)
+        text_map.build("lite0", CONFIGS["lite0"].text_map)
 
 
 def test_a_missing_package_says_what_to_install(monkeypatch):

@@ -1,4 +1,4 @@
-"""timm/…@file: against timm's own forward pass and transform, on small networks made on the spot."""
+"""timm/…@file: against timm's own forward pass and transform, on small random networks."""
 
 import re
 
@@ -36,7 +36,7 @@ def pictures():
 
 
 def theirs(network, images):
-    """timm's pooled vectors and features, through its own transform for evaluation."""
+    """Return timm's pooled vectors and features, through its own transform for evaluation."""
     prepare = timm.data.create_transform(**timm.data.resolve_model_data_config(network), is_training=False)
     with torch.inference_mode():
         features = network.forward_features(torch.stack([prepare(image) for image in images]))
@@ -44,7 +44,7 @@ def theirs(network, images):
 
 
 def patches(network, features):
-    """(n, P, F), place by place and by another route than the encoder's."""
+    """Return tokens (n, P, F), place by place and by another route than the encoder's."""
     if features.ndim == 3:
         return features[:, network.num_prefix_tokens :].numpy()
     places = features if getattr(network, "output_fmt", "") == "NHWC" else features.permute(0, 2, 3, 1)
@@ -61,14 +61,14 @@ def test_equals_timm(folder, cache_dir, model, backend):
     found = encoder.embed(np.stack([encoder.prepare(image) for image in images]), tokens=True)
     least = 0.9999 if backend.endswith("fp32") else 0.999
     assert found.vectors.shape == vectors.shape == (len(images), encoder.spec.dim)
-    assert probe._cosines(found.vectors, vectors).min() > least
+    assert probe.cosines(found.vectors, vectors).min() > least
     np.testing.assert_allclose(
         np.linalg.norm(found.vectors, axis=1), np.linalg.norm(vectors, axis=1), rtol=2e-2
     )  # raw, not unit
     tokens = patches(network, features)
     assert found.tokens.shape[1:] == encoder.spec.tokens == tokens.shape[1:]
     width = tokens.shape[2]
-    assert np.median(probe._cosines(found.tokens.reshape(-1, width), tokens.reshape(-1, width))) > least
+    assert np.median(probe.cosines(found.tokens.reshape(-1, width), tokens.reshape(-1, width))) > least
 
 
 def test_bf16_on_torch(folder, cache_dir):
@@ -76,7 +76,7 @@ def test_bf16_on_torch(folder, cache_dir):
     encoder = registry.load(f"timm/test_vit@{folder / 'half.pt'}", backend="torch-cpu-bf16", cache_dir=cache_dir)
     vectors, _ = theirs(network, pictures())
     found = encoder.embed(np.stack([encoder.prepare(image) for image in pictures()])).vectors
-    assert probe._cosines(found, vectors).min() > 0.999
+    assert probe.cosines(found, vectors).min() > 0.999
 
 
 def test_pixels_are_those_of_timms_transform(folder):
@@ -125,7 +125,7 @@ def test_only_the_classifier_may_be_more_or_missing(folder):
 
 
 def test_a_head_that_is_more_than_a_linear_map_is_dropped_whole(folder):
-    """levit's classifier has a batch norm before it; num_classes=0 leaves both out."""
+    """levit's classifier follows a batch norm; num_classes=0 leaves both out."""
     timm_tower(folder / "levit.pt", "levit_128s")
     assert blueprint(f"levit_128s@{folder / 'levit.pt'}").spec.dim == 384
 
@@ -172,11 +172,11 @@ def test_squashed_pictures_are_timms(folder, monkeypatch):
     assert encoder.spec.image.crop == "squash"
     vectors, _ = theirs(network, pictures())
     found = encoder.embed(np.stack([encoder.prepare(image) for image in pictures()])).vectors
-    assert probe._cosines(found, vectors).min() > 0.9999
+    assert probe.cosines(found, vectors).min() > 0.9999
 
 
 def test_networks_whose_patches_are_not_known_give_none():
-    """CoaT keeps a class token among its places and does not tell; others give a list."""
+    """CoaT has a class token among its places but does not say where; other networks return a list."""
     network = torch.nn.Module()
     network.cls_token = torch.nn.Parameter(torch.zeros(1, 1, 8))
     assert _tokens(network, torch.zeros(2, 50, 8)) is None

@@ -1,4 +1,4 @@
-"""Engines: same numbers for any batch, a cache that survives damage and company, nothing sent anywhere."""
+"""Engines: equal numbers for any batch, a cache that survives damage and other processes, no network."""
 
 import os
 import subprocess
@@ -45,7 +45,7 @@ def pixels(rows, seed=0):
 
 
 def expected(x):
-    """By hand: scaled, normalised, through the module."""
+    """Return the outputs by hand: scaled, normalised, through the module."""
     normal = (x / 255.0 - np.array(IMAGE.mean)) / np.array(IMAGE.std)
     with torch.inference_mode():
         return [y.numpy() for y in Small().eval()(torch.from_numpy(normal).float().permute(0, 3, 1, 2))]
@@ -93,14 +93,14 @@ def test_torch_compile_gives_the_modules_numbers_without_compiling_for_every_num
         x = pixels(rows, seed=rows)
         for found, wanted in zip(run([x]), expected(x), strict=True):
             np.testing.assert_allclose(found, wanted, atol=2e-5 if precision == "fp32" else 0.02)
-    assert counters["stats"]["unique_graphs"] - before <= 2  # one row, and any other number of them
+    assert counters["stats"]["unique_graphs"] - before <= 2  # one for a single row, one for any other number
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("mode", ["eager", "compile"])
 @pytest.mark.parametrize(("precision", "atol"), [("fp32", 2e-3), ("bf16", 0.03), ("fp16", 0.02)])
 def test_cuda_gives_the_modules_numbers(precision, atol, mode):
-    """300 rows are several passes, each copied while the one before is computed."""
+    """300 rows take several passes. Each is copied while the one before is computed."""
     run = TorchEngine("cuda", precision, mode=mode).compile(graph())
     for rows in (1, 5, 300):
         x = pixels(rows, seed=rows)
@@ -116,7 +116,7 @@ def test_cuda_compiles_unless_told_otherwise():
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_row_has_the_same_bits_in_every_plan(tmp_path, precision):
-    """So the choice, which depends on the machine and its mood, is nobody's concern."""
+    """The chosen plan depends on the machine and its load, so it must not change any number."""
     engine, x = OpenVINOEngine(Cache(tmp_path), precision), [pixels(2 * streams.ROWS)]
     compiled = engine.compile(graph())
     alone = [np.concatenate(column) for column in zip(*(compiled([x[0][i : i + 1]]) for i in range(64)), strict=True)]
@@ -127,7 +127,7 @@ def test_a_row_has_the_same_bits_in_every_plan(tmp_path, precision):
 
 def test_the_plan_is_measured_once_and_remembered(tmp_path, monkeypatch):
     measured, fastest = [], streams.fastest
-    monkeypatch.setattr(streams, "_MARGIN", 1.0)  # the first plan wins: what is tried next depends on it
+    monkeypatch.setattr(streams, "_MARGIN", 1.0)  # the first plan wins, which decides what is tried next
 
     def noted(plans, make, seconds=0.5):
         measured.append(plans)
@@ -141,20 +141,20 @@ def test_the_plan_is_measured_once_and_remembered(tmp_path, monkeypatch):
         np.testing.assert_allclose(found[0], expected(x)[0], atol=2e-5)
 
     run(31, 2)
-    assert measured == []  # a service that is asked for few rows at a time never waits for it
+    assert measured == []  # a service that gets few rows at a time never waits for a measurement
     run(75, 2)
     run(64, 2)
     assert measured == [
         [Plan(32, 1, 2), Plan(32, 1, 1)],
         [Plan(32, 1, 2), Plan(16, 2, 2), Plan(8, 2, 2), Plan(8, 1, 2)],
     ]
-    run(64, 1)  # never more at once than there are threads
+    run(64, 1)  # never more batches at once than threads
     assert measured[2:] == [[Plan(32, 1, 1)], [Plan(32, 1, 1), Plan(16, 1, 1), Plan(8, 1, 1)]]
 
 
 @pytest.mark.parametrize(("share", "threads"), [(1, 8), (0.5, 4), (0.25, 2)])
 def test_as_many_threads_are_taken_as_are_fastest(monkeypatch, share, threads):
-    """Of eight, on a machine that has units, or time, for only a share of them."""
+    """Choose among eight threads on a machine that has cores, or time, for only a share of them."""
     clock, made = [0.0], []
     monkeypatch.setattr(streams.time, "perf_counter", lambda: clock[0])
 
@@ -165,7 +165,7 @@ def test_as_many_threads_are_taken_as_are_fastest(monkeypatch, share, threads):
         return lambda: clock.__setitem__(0, clock[0] + (1 + wasted / 4) / useful / 50)
 
     assert streams.choose(8, make) == Plan(32, 1, threads)
-    assert len(made) == len(set(made))  # each is compiled once
+    assert len(made) == len(set(made))  # each plan is compiled once
 
 
 @pytest.mark.parametrize("plan", [Plan(8, 1, 1), Plan(8, 2, 2), Plan(32, 1, 1)])
@@ -186,7 +186,7 @@ def test_the_fastest_plan_wins_when_it_is_clearly_faster_than_the_plain_one(monk
     monkeypatch.setattr(streams.time, "perf_counter", lambda: clock[0])
 
     def run(own):
-        busy = 3 if clock[0] < 40 else 1  # something else takes the machine at first
+        busy = 3 if clock[0] < 40 else 1  # another program uses the machine at first
         clock[0] += own * busy
 
     plans = [Plan(8, i) for i in range(3)]
@@ -265,7 +265,7 @@ def test_processes_make_an_entry_once_and_a_killed_one_leaves_no_trace(tmp_path)
     assert not (tmp_path / "cache" / "key").exists()
     processes = [start(tmp_path) for _ in range(4)]
     assert [process.wait() for process in processes] == [0, 0, 0, 0]
-    assert (tmp_path / "log").read_text() == "made\n" * 2  # the killed one's, and one of the four's
+    assert (tmp_path / "log").read_text() == "made\n" * 2  # by the killed process, and by one of the four
 
 
 CONVERT = """
@@ -282,7 +282,7 @@ assert not [name for name, module in sys.modules.items() if name.startswith("ope
 
 
 def test_openvino_reports_to_nobody(tmp_path):
-    """Its telemetry package writes an identity into the home folder on import, then posts events."""
+    """OpenVINO's telemetry package would write an identity into the home folder on import, then post events."""
     environment = os.environ | {"HOME": str(tmp_path / "home")}
     (tmp_path / "home").mkdir()
     command = [sys.executable, "-c", CONVERT, str(tmp_path / "cache"), str(Path(__file__).parent)]

@@ -1,4 +1,4 @@
-"""ONNX files: other runtimes give our vectors from them, for any number of rows; what cannot be written says so."""
+"""ONNX files: another runtime gives our vectors, for any number of rows; errors for encoders without a network."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from sklearn.datasets import load_sample_images
 
 from embedder import probe, registry
 from embedder.derived.adapter import Adapter
-from embedder.derived.encoders import AdaptedEncoder
+from embedder.derived.encoders import DerivedEncoder
 from embedder.derived.stored import StoredAdapter
 from embedder.encoder import Blueprint, Graph, Port
 from embedder.engines.cache import Cache
@@ -44,7 +44,7 @@ def in_onnxruntime(folder, name, **inputs):
 
 def least_cosine(found, wanted):
     shape = (len(wanted), -1)
-    return probe._cosines(np.reshape(found, shape), np.reshape(wanted, shape)).min()
+    return probe.cosines(np.reshape(found, shape), np.reshape(wanted, shape)).min()
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def lite0(cache_dir):
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory, cache_dir):
-    """lite0, by the command."""
+    """Export lite0 with the command."""
     folder = tmp_path_factory.mktemp("export") / "new" / "lite0"
     command = [sys.executable, "-m", "services.cli", "export-encoder", "lite0", str(folder), "--json"]
     done = subprocess.run(command, env=os.environ | {"HEADWATER_CACHE": str(cache_dir)}, capture_output=True, text=True)
@@ -159,7 +159,7 @@ def test_a_derived_encoder_is_exported_with_its_adapter(tmp_path, hidden):
     shapes = {"mean": (DIM,), "weight": (5, DIM)}
     shapes |= {"hidden_weight": (6, DIM), "hidden_bias": (6,), "hidden_out": (5, 6)} if hidden else {}
     adapter = Adapter({name: random.standard_normal(shape, np.float32) for name, shape in shapes.items()})
-    encoder = AdaptedEncoder(parent, StoredAdapter("toy", parent.spec.fingerprint, adapter))
+    encoder = DerivedEncoder(parent, StoredAdapter("toy", parent.spec.fingerprint, adapter))
     told = export(encoder, tmp_path / "onnx")
     assert list(told["networks"]) == ["image"]
     assert told["fingerprint"] == encoder.spec.fingerprint
@@ -179,7 +179,7 @@ def test_what_cannot_be_exported_says_so(tmp_path, monkeypatch):
     (tmp_path / "there").mkdir()
     with pytest.raises(ExportFailed, match="there exists; name a folder that does not"):
         export(toy(tmp_path), tmp_path / "there")
-    with pytest.raises(ExportFailed, match="melstat is no network"):
+    with pytest.raises(ExportFailed, match="melstat is computed by code"):
         export(registry.load("melstat"), tmp_path / "onnx")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ModuleNotFoundError) as missing:

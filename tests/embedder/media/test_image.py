@@ -1,4 +1,4 @@
-"""Every kind of sound image file comes out right."""
+"""Every type of intact image file is decoded correctly."""
 
 import io
 import struct
@@ -37,13 +37,13 @@ def pixels(data: bytes) -> np.ndarray:
 
 
 def colour(data: bytes) -> tuple[int, ...]:
-    """The one colour of a plain picture."""
+    """Return the colour of an image of one colour."""
     (only,) = {tuple(pixel) for pixel in pixels(data).reshape(-1, 3).tolist()}
     return only
 
 
 def png(width: int, height: int, bits: int, kind: int, raw: bytes, *extra: bytes) -> bytes:
-    """A PNG written by hand: what Pillow does not write."""
+    """Return a PNG that Pillow cannot write, made by hand."""
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, 0))
     body = (header, *extra, chunk(b"IDAT", zlib.compress(raw)), chunk(b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(body)
@@ -81,7 +81,7 @@ def test_header_alone_tells_type_and_size(kind: str) -> None:
 def test_orientation_is_undone(kind: str, orientation: int) -> None:
     quadrants = np.zeros((32, 48, 3), np.uint8)
     quadrants[:16, :24], quadrants[:16, 24:], quadrants[16:, :24] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
-    # What a camera stores for the upright picture `quadrants`, by the EXIF 2.3 table of tag 0x0112.
+    # The pixels that a camera stores for the upright image `quadrants`, by the EXIF 2.3 table of tag 0x0112.
     stored = {
         1: lambda a: a,
         2: lambda a: a[:, ::-1],

@@ -1,4 +1,4 @@
-"""`fit` is torchvision's Resize + CenterCrop on Pillow images, of the short side or of both."""
+"""`fit` equals torchvision's Resize and CenterCrop on Pillow images, for the short side and for both sides."""
 
 import numpy as np
 import pytest
@@ -28,13 +28,13 @@ def torchvisions(image: Image.Image, p: ImagePreprocessing) -> np.ndarray:
 
 
 def squashed(image: Image.Image, p: ImagePreprocessing) -> np.ndarray:
-    """As timm's crop mode of that name; where size and resize are equal, as open_clip's resize mode."""
+    """Squash as timm's crop mode does, and as open_clip's resize mode does if size and resize are equal."""
     resize = transforms.Resize((p.resize, p.resize), InterpolationMode(p.interpolation))
     return np.asarray(transforms.CenterCrop(p.size)(resize(image)))
 
 
 def rows_first(image: Image.Image, p: ImagePreprocessing) -> np.ndarray:
-    """The same in the order of passes that all Pillow versions before 13 have."""
+    """Resize and crop with the passes in the order of all Pillow versions before 13."""
     how = InterpolationMode(p.interpolation)
     width, height = transforms.Resize(p.resize, how)(image).size
     wide = transforms.Resize((image.height, width), how)(image)
@@ -55,11 +55,11 @@ sides = st.integers(1, 320)
 def test_fit_is_torchvisions(width: int, height: int, resize: int, size: int, interpolation: str) -> None:
     image, p = CHINA.crop((100, 100, 100 + width, 100 + height)), settings_of(size, resize, interpolation)
     if max(width, height) * resize > 20_000 * min(width, height):
-        p = settings_of(size, 32, interpolation)  # torchvision would compute the whole long side
+        p = settings_of(size, 32, interpolation)  # larger sizes: torchvision would compute the whole long side
     got = fit(image, p).astype(int)
-    # Pillow keeps the box in float32: an exact tie of two grey levels may fall otherwise, once in each pass.
+    # Pillow keeps the box in float32: an exact tie of two grey levels may round differently, once in each pass.
     assert np.abs(got - rows_first(image, p)).max() <= 2
-    # Some upright shapes Pillow 13 resizes columns first, which rounds, and clips overshoot, elsewhere.
+    # Pillow 13 resizes some upright shapes columns first, which rounds and clips overshoot at other places.
     if height <= width:
         assert np.abs(got - torchvisions(image, p)).max() <= 2
 
@@ -93,7 +93,7 @@ def test_fit_squashes_everyday_sizes_exactly(width: int, height: int, size: int,
     difference = np.abs(fit(image, p).astype(int) - squashed(wide if height > width else image, p))
     assert difference.max() <= 1
     assert np.mean(difference > 0) < 0.001
-    assert np.abs(fit(image, p).astype(int) - squashed(image, p)).mean() < 0.2  # another order of passes is rounding
+    assert np.abs(fit(image, p).astype(int) - squashed(image, p)).mean() < 0.2  # the order of passes changes rounding
 
 
 @settings(max_examples=100)
@@ -101,7 +101,7 @@ def test_fit_squashes_everyday_sizes_exactly(width: int, height: int, size: int,
 def test_fit_with_nearest_takes_pixels_of_the_picture_at_torchvisions_places(
     width: int, height: int, resize: int, size: int
 ) -> None:
-    # Coordinates as colours: exact ties between two neighbours may fall to either.
+    # Coordinates as colours. An exact tie between two neighbours may go to either.
     grid = np.stack([*np.meshgrid(np.arange(width) % 256, np.arange(height) % 256), np.ones((height, width))], axis=2)
     image, p = Image.fromarray(grid.astype(np.uint8)), settings_of(size, min(resize, 40), "nearest")
     difference = np.abs(fit(image, p).astype(int) - torchvisions(image, p)) % 255
@@ -119,7 +119,7 @@ def test_fit_of_everyday_sizes_is_exact(width: int, height: int, size: int, resi
 
 @pytest.mark.parametrize("shape", [(1, 20_000), (20_000, 1), (1, 3_000_000), (3_000_000, 1)])
 def test_fit_of_extreme_shapes_computes_only_what_it_keeps(shape: tuple[int, int]) -> None:
-    # The whole resized picture would be 224 × 4,480,000: a gigapixel.
+    # The whole resized image would be 224 × 4,480,000: a gigapixel.
     ramp = np.linspace(0, 255, max(shape)).astype(np.uint8).reshape(shape)
     got = fit(Image.fromarray(ramp).convert("RGB"), settings_of(224, 224))
     assert got.shape == (224, 224, 3)

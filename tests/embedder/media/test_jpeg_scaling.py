@@ -1,4 +1,4 @@
-"""Large JPEGs are decoded at a fraction of their size: where whole pixels allow it, and no vector moves."""
+"""Large JPEGs are decoded at a fraction of their size if whole pixels allow it and no vector changes."""
 
 import io
 from typing import Any
@@ -33,7 +33,7 @@ def encoded(width: int, height: int, kind: str = "JPEG", mode: str = "RGB", **op
         ((800, 640), 161, (400, 320)),
         ((800, 640), 321, (800, 640)),
         ((640, 800), 160, (160, 200)),
-        ((804, 640), 80, (201, 160)),  # an eighth of 804 is no whole number
+        ((804, 640), 80, (201, 160)),  # an eighth of 804 is not a whole number
         ((802, 642), 80, (401, 321)),
         ((801, 640), 80, (801, 640)),
     ],
@@ -100,7 +100,7 @@ def test_what_the_probe_allows_keeps_the_vectors_of_photographs(cache_dir, backe
 
 
 class Touchy:
-    """The encoder, but every change of a pixel changes the whole vector."""
+    """An encoder in which every change of a pixel changes the whole vector."""
 
     name = "touchy"
 

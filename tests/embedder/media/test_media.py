@@ -1,4 +1,4 @@
-"""One door for files of any modality: what the bytes say, what has to be said, arrays, and what is refused."""
+"""Files of any modality: guessed by their bytes, or read as the modality that is named; arrays; refusals."""
 
 import io
 import pickle
@@ -52,7 +52,7 @@ def test_the_first_bytes_tell_pictures_from_sounds():
         (b"", "empty", "0 bytes"),
         (b"<html>no</html>", "unknown_format", "a web page; send JPEG.*WAV, FLAC, OGG or MP3"),
         (npy(DEPTH), "unknown_format", "depth, thermal or imu"),
-        (b"ax,ay,az,gx,gy,gz\n1,2,3,4,5,6\n", "unknown_format", "neither a picture nor a sound"),
+        (b"ax,ay,az,gx,gy,gz\n1,2,3,4,5,6\n", "unknown_format", "not a supported image, sound or video"),
     ],
 )
 def test_bytes_that_do_not_say_what_they_are(data, reason, message):

@@ -1,4 +1,4 @@
-"""Other sampling rates and Kaldi's spectra, against torchaudio."""
+"""Resampling and Kaldi's spectra, compared with torchaudio."""
 
 import numpy as np
 import pytest

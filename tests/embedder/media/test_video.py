@@ -1,4 +1,4 @@
-"""Videos: every frame where it belongs, whatever the container; broken and outsized ones, each with its reason."""
+"""Videos: every frame at its place in every container; broken and too large videos, each with its reason."""
 
 import io
 import sys
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from embedder import media
 from embedder.errors import BadMedia
 from embedder.media import video
-from embedder.media.video import Clip
+from embedder.media.video import Video
 
 
 def refusal(data, **limits):
@@ -27,9 +27,9 @@ def refusal(data, **limits):
 @pytest.mark.parametrize("form", ANIMATIONS)
 def test_animations(form):
     data = animation(form, 12, [100] * 11 + [400])
-    assert media.guess(data) == "image"  # only who stores it can say that it is to be a video
+    assert media.guess(data) == "image"  # the caller must say that it is a video
     clip = media.decode(data, "video")
-    assert isinstance(clip, Clip)
+    assert isinstance(clip, Video)
     assert media.modality_of(clip) == "video"
     assert (clip.count, clip.width, clip.height) == (12, 64, 48)
     assert clip.seconds == pytest.approx(1.5)
@@ -58,7 +58,7 @@ def test_films_frame_by_frame(container):
 
 
 def test_only_what_is_needed_is_decoded(monkeypatch):
-    """The last frame of a long film: decoding begins at the last start, not at the first frame."""
+    """For the last frame of a long film, decoding begins at the last start, not at the first frame."""
     data, decoded = film("mp4", 200, group=10), []
     real = video._opened
 
@@ -89,7 +89,7 @@ def test_only_what_is_needed_is_decoded(monkeypatch):
 
 
 def test_a_film_that_was_taken_upright_stays_so():
-    """Phones write a matrix instead of turning their frames: its bytes stand in the track's header."""
+    """Phones write a matrix into the track's header instead of turning their frames."""
     data = bytearray(film("mp4", 3))
     at = data.index(b"tkhd") + 4 + 4 + 4 * 5 + 8 + 8
     turned = [0, 0x10000, 0, -0x10000 & 0xFFFFFFFF, 0, 0, 0, 0, 0x40000000]  # a quarter clockwise

@@ -42,7 +42,7 @@ def test_what_failed_is_told_by_reason_with_an_example(headwater, tmp_path):
     (folder / "e.png").symlink_to(tmp_path / "nosuch")
     code, out, _ = headwater("ingest", folder)
     assert code == 3
-    assert f"2 unknown_format, e.g. {folder}/c.txt: neither a picture nor a sound" in out
+    assert f"2 unknown_format, e.g. {folder}/c.txt: not a supported image, sound or video" in out
     assert f"1 unreadable, e.g. {folder}/e.png: " in out
     code, out, _ = headwater("backfill")
     assert code == 3

@@ -14,7 +14,7 @@ from classifiers.fit.discrimination.recipe import Recipe
 from classifiers.published.registry import Registry
 from classifiers.training.pipeline import train
 from classifiers.training.rows import ids_digest
-from embedder.derived.encoders import AdaptedEncoder
+from embedder.derived.encoders import DerivedEncoder
 from embedder.derived.stored import StoredAdapter
 from embedder.encoder import Embedding
 from embedder.spec import EncoderSpec, ImagePreprocessing
@@ -256,6 +256,6 @@ def test_a_backfill_takes_what_the_parent_has(store, tmp_path):
     store.assets.add([Asset(id=id_, uri="late", modality="image", media_type="image/png", content=b"late")])
     x = np.arange(DIM, dtype=np.float32)[None] - 3
     store.features("toy").put([id_], x)
-    encoder = AdaptedEncoder(Parent(), StoredAdapter.load(done.path))
+    encoder = DerivedEncoder(Parent(), StoredAdapter.load(done.path))
     assert (backfill(store, encoder).done, backfill(store, encoder).total) == (1, 0)
     assert (store.features(done.name).get([id_])[1] == encoder.adapter(x)).all()

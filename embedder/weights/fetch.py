@@ -1,0 +1,162 @@
+"""Published weights: found in a cache, or downloaded into it. Offline, an error says where they are published.
+
+A cache is looked at first: a hub's client would ask the network whether there is a newer file.
+"""
+
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from huggingface_hub import constants, hf_hub_download, snapshot_download, try_to_load_from_cache
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+from embedder import folders
+from embedder.errors import Published, WeightsError, WeightsMissing
+
+
+class Source(Protocol):
+    """One place where weights are published."""
+
+    def cached(self) -> Path | None:
+        """Return the file or folder if it is on this machine. Asks no network. WeightsError if it is damaged."""
+
+    def download(self) -> Path:
+        """Download the file or folder into the cache and return it. Raises whatever the network's client raises."""
+
+    def published(self) -> Published:
+        """Return where the weights are published and where they belong, as data for an error."""
+
+
+def fetch(encoder: str, sources: Sequence[Source], own: str) -> Path:
+    """Return the weights from the first source that a cache holds, otherwise download them from the first source.
+
+    Args:
+        encoder: name of the encoder, for the error.
+        own: how a user names weights of their own, e.g. ``mlcd/base@FOLDER``, for the error.
+
+    Raises WeightsMissing if they cannot be had, also when huggingface_hub is set to offline; WeightsError if the cached
+    file is damaged.
+    """
+    for source in sources:
+        if found := source.cached():
+            return found
+    published = [source.published() for source in sources]
+    if constants.HF_HUB_OFFLINE:
+        raise WeightsMissing(encoder, "downloads are switched off: huggingface_hub is set to offline", published, own)
+    try:
+        return sources[0].download()
+    except Exception as error:  # whatever the hub, its client or the network raises
+        raise WeightsMissing(encoder, str(error), published, own) from error
+
+
+@dataclass(frozen=True, slots=True)
+class HubFile:
+    """One file of a Hugging Face repository, under the first of `names` that the repository has."""
+
+    repository: str
+    names: tuple[str, ...]
+
+    def cached(self) -> Path | None:
+        found = (try_to_load_from_cache(self.repository, name) for name in self.names)
+        return next((Path(path) for path in found if isinstance(path, str)), None)
+
+    def download(self) -> Path:
+        for name in self.names[:-1]:
+            try:
+                return Path(hf_hub_download(self.repository, name))
+            except EntryNotFoundError:
+                continue
+        return Path(hf_hub_download(self.repository, self.names[-1]))
+
+    def published(self) -> Published:
+        others = f" (or {', '.join(self.names[1:])}, where the repository has only that)" if self.names[1:] else ""
+        command = f"hf download {self.repository} {self.names[0]}{others}"
+        return Published(self.repository, self.names, hub_place(self.repository), command)
+
+
+@dataclass(frozen=True, slots=True)
+class HubFolder:
+    """The files of a Hugging Face repository that match `patterns`.
+
+    Attributes:
+        is_whole: says of a cached folder whether all files are there. Other programs may have fetched some of them.
+    """
+
+    repository: str
+    patterns: tuple[str, ...]
+    is_whole: Callable[[Path], bool]
+
+    def cached(self) -> Path | None:
+        try:
+            folder = self._snapshot(offline=True)
+        except LocalEntryNotFoundError:
+            return None
+        return folder if self.is_whole(folder) else None
+
+    def download(self) -> Path:
+        return self._snapshot(offline=False)
+
+    def _snapshot(self, *, offline: bool) -> Path:
+        return Path(snapshot_download(self.repository, allow_patterns=[*self.patterns], local_files_only=offline))
+
+    def published(self) -> Published:
+        place = hub_place(self.repository)
+        return Published(self.repository, self.patterns, place, f"hf download {self.repository}")
+
+
+@dataclass(frozen=True, slots=True)
+class WebFile:
+    """A file at a plain address.
+
+    Attributes:
+        place: path of the file on this machine.
+        sha256: of the file, or the first digits; empty if it is not known.
+        size: bytes of the file; None if it is not known.
+    """
+
+    url: str
+    place: Path
+    sha256: str = ""
+    size: int | None = None
+
+    def cached(self) -> Path | None:
+        if not self.place.is_file():
+            return None
+        found = self._digest()
+        if not found.startswith(self.sha256):
+            raise WeightsError(
+                f"{self.place} is damaged: its sha256 is {found}, not {self.sha256}; delete it and fetch it again"
+            )
+        return self.place
+
+    def _digest(self) -> str:
+        """Return the file's sha256. A file of another size is not read."""
+        is_other = self.size is not None and self.place.stat().st_size != self.size
+        return "of another size" if is_other else folders.digest(self.place)
+
+    def download(self) -> Path:
+        import torch
+
+        with folders.lock(self.place.with_suffix(".lock")):
+            if found := self.cached():  # another process was first
+                return found
+            torch.hub.download_url_to_file(self.url, str(self.place), hash_prefix=self.sha256 or None)
+        return self.place
+
+    def published(self) -> Published:
+        place = shlex.quote(str(self.place))
+        checked = "; its sha256 is checked" if self.sha256 else ""
+        command = f"curl -L --create-dirs -o {place} {self.url}{checked}"
+        return Published(self.url, (self.place.name,), self.place, command)
+
+
+def hub_place(repository: str) -> Path:
+    """Return the folder in the hub's cache that holds a repository."""
+    return Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
+
+
+def hub_command(repository: str, *patterns: str) -> str:
+    """Return the shell command that downloads the files of a repository that match `patterns`."""
+    return f"hf download {repository} " + " ".join(f"--include {shlex.quote(pattern)}" for pattern in patterns)
