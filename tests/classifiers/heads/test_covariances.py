@@ -224,7 +224,7 @@ def test_what_cannot_be_is_refused():
         ({"pooling": 2}, "pooling"),
         ({"covariance": "diag", "correlation": True}, "'tied' or 'full'"),
         ({"priors": [0.5, 0.5]}, "3 numbers above 0"),
-        ({"priors": {"0": 1.0}}, r"lack classes \['1', '2'\]"),
+        ({"priors": {"0": 1.0}}, r"classes \['1', '2'\] have no prior"),
         ({"priors": [1.0, 0.0, 1.0]}, "above 0"),
     ]:
         with pytest.raises(ValueError, match=message):

@@ -19,7 +19,7 @@ def test_an_encoder_that_made_other_vectors_is_refused(home, lite0, tmp_path):
     store = Store.open(tmp_path / "db")
     spec = EncoderSpec(architecture="toy", weights="w", activation="gelu", output="pooled", dim=4, text="t")
     store.ensure_features("lite0", spec, np.eye(2, 4, dtype=np.float32))
-    with pytest.raises(ProbeMismatch, match="lite0 has fingerprint"):
+    with pytest.raises(ProbeMismatch, match="encoder lite0 has the fingerprint"):
         text_sides(store, home.settings)(spec.fingerprint, ["a"])
     wrong = Store.open(tmp_path / "wrong")
     wrong.ensure_features("lite0", lite0.spec, lite0.reference_probe()[::-1].copy())

@@ -68,7 +68,7 @@ def test_a_mixed_folder_goes_through_the_spine(trained, settings, folder):
     done, _ = trained["ingest"]
     assert (done["new_assets"], done["labelled"]) == (80, 80)
     assert done["reasons"] == {"truncated": 1, "unknown_format": 1, "empty": 1}
-    for encoder, other in (("melstat", "40 assets are image"), ("lite0", "40 assets are audio")):
+    for encoder, other in (("melstat", "40 assets of modality image were skipped"), ("lite0", "40 assets of modality audio were skipped")):
         done, told = trained[encoder]
         assert (done["embedded"], done["quarantined"]) == (40, 0)
         assert other in told

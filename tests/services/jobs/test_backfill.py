@@ -138,7 +138,7 @@ def test_the_size_of_tokens_is_told_before_they_are_made(cache_dir, store, lite0
     assert told[0] == (0, "3 × 125 kB = 376 kB")  # 49 × 1,280 × 2 bytes each
     put(store, ("3.png", photo(3)))
     _, err = command(store, cache_dir, "backfill", "--tokens").communicate(timeout=300)
-    assert b"tokens of 1 \xc3\x97 125 kB = 125 kB" in err
+    assert b"tokens will take 1 \xc3\x97 125 kB = 125 kB" in err
 
 
 def test_a_disk_without_room_is_told_before_anything_is_embedded(store, lite0: Encoder, monkeypatch):
