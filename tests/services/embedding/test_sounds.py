@@ -68,10 +68,10 @@ def test_a_mixed_folder_goes_through_the_spine(trained, settings, folder):
     done, _ = trained["ingest"]
     assert (done["new_assets"], done["labelled"]) == (80, 80)
     assert done["reasons"] == {"truncated": 1, "unknown_format": 1, "empty": 1}
-    for encoder, other in (("melstat", "40 assets of modality image were skipped"), ("lite0", "40 assets of modality audio were skipped")):
+    for encoder, other in (("melstat", "image"), ("lite0", "audio")):
         done, told = trained[encoder]
         assert (done["embedded"], done["quarantined"]) == (40, 0)
-        assert other in told
+        assert f"40 assets of modality {other} were skipped" in told
     store = Store.open(settings.store)
     assert store.assets.modalities() == {"image": 40, "audio": 40}
     data = (folder / "high" / "0.wav").read_bytes()
