@@ -20,6 +20,8 @@ from embedder import errors, registry
 from embedder.checks import CHECKS
 from embedder.encoders import mlcd
 from services import classification, embedding
+from services.classification.readiness import CAPABILITIES
+from services.cli import completion
 from services.cli.app import app
 from services.settings import Settings
 from services.web.errors import ERRORS, HTTP_CODES
@@ -146,14 +148,28 @@ def test_a_fault_in_the_page_on_commands_is_found(old, new, fault):
     assert fault in command_faults(text.replace(old, new, 1), commands())
 
 
+def test_every_option_of_the_program_itself_stands_at_the_head_of_the_page():
+    head = read("commands.md").partition("\n## ")[0]
+    assert set(told_options(head)) == {*options(typer.main.get_command(app)), "--help"}
+
+
+def test_no_switch_has_a_counterpart_that_the_docs_do_not_name():
+    assert [each for command in commands().values() for each in command.params if each.secondary_opts] == []
+
+
 def test_every_option_that_any_page_names_exists():
     known = {option for command in commands().values() for option in options(command)} | {"--help"}
-    known |= {option for command in commands().values() for each in command.params for option in each.secondary_opts}
     known |= set(options(typer.main.get_command(app)))
     named = {
         (page.name, word.split()[0]) for page in PAGES for word in words(page.read_text()) if word.startswith("--")
     }
-    assert [(page, option) for page, option in sorted(named) if option not in {*known, "--no-…"}] == []
+    assert [(page, option) for page, option in sorted(named) if option not in known] == []
+
+
+def test_every_kind_of_head_is_named_where_it_can_be_typed():
+    kinds = words(told_options(sections(read("commands.md"), 3)["train"])["--kind"])
+    assert set(KINDS) <= kinds
+    assert tuple(KINDS) == completion.KINDS
 
 
 def test_every_command_line_in_the_docs_can_be_typed():
@@ -295,6 +311,11 @@ def test_every_error_code_stands_in_the_docs_and_no_other():
     assert {row[0].strip("`") for row in cells(of_items)} == ITEM_ERRORS
 
 
+def test_every_capability_stands_in_the_docs_and_no_other():
+    told = [row[0].strip("`") for row in cells(sections(read("http.md"), 3)["Readiness"])]
+    assert tuple(told) == CAPABILITIES
+
+
 @pytest.mark.parametrize("service", [embedding, classification], ids=["embedding", "classification"])
 def test_every_endpoint_stands_in_the_docs(service, tmp_path):
     made = service.create_app(Settings(store="", heads=tmp_path)).openapi()
@@ -330,6 +351,33 @@ def test_every_import_contract_is_explained():
     assert contracts
     told = {row[0] for row in cells(sections(read("architecture.md"), 2)["Import contracts"])}
     assert told == set(contracts)
+
+
+def test_every_path_that_the_pages_for_developers_name_exists():
+    named = {word for page in ("docs/architecture.md", "CONTRIBUTING.md") for word in words((ROOT / page).read_text())}
+    folders = (*PACKAGES, "tests", "docs", "benchmarks", "examples", ".ci")
+    paths = [word for word in named if "/" in word and word.partition("/")[0] in folders]
+    assert paths
+    assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
+
+
+def test_every_target_of_make_that_a_page_names_exists():
+    targets = set(re.findall(r"^(\w[\w-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {
+        (page.name, target)
+        for page in PAGES
+        for target in re.findall(r"(?:^|`|=\S+ )make ([a-z][\w-]*)", page.read_text(), re.MULTILINE)
+    }
+    assert named
+    assert [each for each in sorted(named) if each[1] not in targets] == []
+
+
+def test_every_build_argument_and_variable_of_the_containers_stands_in_the_docs_and_no_other():
+    text = read("docker.md")
+    told = {row[0].partition("` ")[0].strip("`") for row in cells(sections(text, 2)["The images"]) if " (" in row[0]}
+    assert told == set(re.findall(r"^ARG (\w+)", (ROOT / "services" / "Dockerfile").read_text(), re.MULTILINE))
+    variables = set(re.findall(r"\$\{(\w+)", (ROOT / "docker-compose.yml").read_text()))
+    assert variables == set(re.findall(r"`?(\w+)=\S+ docker compose", text))
 
 
 def test_every_benchmark_is_named_and_every_named_one_exists():
