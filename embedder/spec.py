@@ -19,7 +19,7 @@ MODALITIES: tuple[Modality, ...] = get_args(Modality)
 class ImagePreprocessing:
     """How decoded RGB pixels become the network's input.
 
-    The short side is resized to `resize` pixels; with `crop` ``squash`` both sides are, whatever the shape. Then the
+    The short side is resized to `resize` pixels; with `crop` ``squash``, both sides are, whatever the shape. Then the
     centre `size` × `size` is cut out, scaled to [0, 1] and normalised per channel with `mean` and `std`. If the
     centre starts between two pixels, ``centre-floor`` takes the lower one, as transformers does; the other values take
     the even one, as torchvision does.

@@ -68,7 +68,7 @@ class StoredAdapter:
             raise WeightsError(f"{self.name}: {error}") from error
 
     def save(self, root: Path, files: Mapping[str, bytes] | None = None) -> Path:
-        """Write ``<root>/<folder>`` whole or not at all, and return it. An intact folder that exists stays.
+        """Write ``<root>/<folder>`` whole or not at all, and return it. An intact folder of that name stays.
 
         Args:
             files: more files by name, e.g. a report.
@@ -108,7 +108,7 @@ class StoredAdapter:
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise WeightsError(f"the adapter in {folder} cannot be used: {error}") from error
         if folder.name != found.folder:
-            raise WeightsError(f"the adapter in {folder} has the content of {found.folder}: it was renamed")
+            raise WeightsError(f"the folder {folder} holds the adapter {found.folder}: it was renamed; rename it back")
         return found
 
 

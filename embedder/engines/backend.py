@@ -77,7 +77,7 @@ def best_device() -> str:
 
 
 def missing_for_compiling() -> str | None:
-    """Return what `torch.compile` lacks on CUDA, or None if it has all.
+    """Return what `torch.compile` lacks on CUDA, or None if nothing is missing.
 
     It needs triton, which wheels for Windows come without, and triton needs a C compiler: the program named by CC, or
     gcc or clang.

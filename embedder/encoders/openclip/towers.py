@@ -20,7 +20,7 @@ def image(visual: Any, output: Output, *, tokens: bool) -> torch.nn.Module:
 
 
 def gives_tokens(visual: Any, output: Output) -> bool:
-    """True for open_clip's own transformers always, for other towers when tokens are asked for."""
+    """True if the tower returns tokens: open_clip's own transformers always do, others if tokens are asked for."""
     return isinstance(visual, VisionTransformer) or output.tokens or output.penultimate
 
 
