@@ -23,7 +23,8 @@ Dtype = Literal["float32", "float16"]
 TIME = pa.timestamp("us", tz="UTC")
 
 # Two processes may insert the same new key at the same moment. LanceDB keeps one of the rows only if the key's columns
-# carry this mark, else both. The mark must be there at creation, because already the first writer may have company.
+# carry this mark; otherwise it keeps both. The mark must be there at creation, because several processes may write at
+# once from the start.
 _KEY = "lance-schema:unenforced-primary-key"
 
 
