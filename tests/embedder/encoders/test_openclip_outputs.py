@@ -1,4 +1,4 @@
-"""openclip/…:pooled, :tokens and :penultimate are compared with open_clip's own modules, and are part of the identity."""
+"""openclip/…:pooled, :tokens and :penultimate equal those of open_clip's modules, and are part of the identity."""
 
 from functools import cache
 
