@@ -26,7 +26,7 @@ class Embedding:
 
     Attributes:
         vectors: (n, d) float32, raw: neither normalised nor centred.
-        tokens: (n, P, F) float16, raw; None unless they were asked for.
+        tokens: (n, P, F) float16, raw; None if the call did not ask for tokens.
     """
 
     vectors: NDArray[np.float32]
@@ -54,13 +54,19 @@ class Encoder(Protocol):
         """
 
     def embed(self, inputs: NDArray[Any], *, modality: Modality = "image", tokens: bool = False) -> Embedding:
-        """Return the vectors of n ≥ 0 prepared assets of one modality, and their tokens if asked for.
+        """Return the vectors of n ≥ 0 prepared assets of one modality, and their tokens if `tokens` is True.
+
+        Args:
+            inputs: the arrays that `prepare` returned, stacked along a new first axis.
 
         Raises ValueError for a wrong shape or dtype, and for tokens that the encoder does not give.
         """
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return vectors (n, d) float32 of n texts, in the space of the assets. ValueError if it takes no text."""
+        """Return vectors (n, d) float32 of n texts, in the space of the assets.
+
+        Raises ValueError if the encoder takes no text.
+        """
 
     def reference_probe(self) -> NDArray[np.float32]:
         """Return the vectors (m, d) of `embedder.probe`, computed in fp32 by torch on the CPU, whatever the backend."""

@@ -95,7 +95,7 @@ class WeightsError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """Where weights are published.
+    """A place where weights are published.
 
     Attributes:
         origin: repository of the Hugging Face hub, or an address.

@@ -175,9 +175,10 @@ def _page(side: int) -> bytes:
 
 
 def check(encoder: "Encoder", reference: NDArray[np.float32], *, least_cosine: float = LEAST_COSINE) -> float:
-    """Compare `encoder` with reference vectors (m, d) and return the worst cosine. ProbeMismatch below `least_cosine`.
+    """Compare `encoder` with reference vectors (m, d) and return the worst cosine.
 
-    The error names the precisions of the encoder's engine that pass, if it has several.
+    Raises ProbeMismatch if it is below `least_cosine`. If the encoder's engine has several precisions, the error names
+    those that pass.
     """
     found = embed(encoder)
     if found.shape != reference.shape:

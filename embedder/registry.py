@@ -34,7 +34,7 @@ class Family:
 
     Attributes:
         loader: ``module:function`` of its `Loader`.
-        names: how its names look. ``<…>`` stands for any text.
+        names: how its names look. ``<…>`` means any text.
         notice: what its licence says, if that does not allow every use.
     """
 

@@ -112,7 +112,7 @@ def check_split(split: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One stored photo, sound, video or other file.
+    """One stored file: an image, sound, video or file of another modality.
 
     Attributes:
         content: the bytes; None if they stay at `uri` and are read there (an asset stored by reference).
@@ -140,7 +140,7 @@ class Added:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """The labels of one asset in a task: exactly one where they are classes, else any number.
+    """The labels of one asset in a task: exactly one class, or any number of labels.
 
     Attributes:
         split: None for the stored split, or for a split by hash of the id if none is stored.

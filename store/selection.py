@@ -24,7 +24,7 @@ _SPARSE = 8
 
 @dataclass(frozen=True)
 class Selection:
-    """Which rows to join: the labelled rows (id, labels, split) of a task, and the encoders' feature tables."""
+    """The rows to join: the labelled rows (id, labels, split) of a task, and the encoders' feature tables."""
 
     task: str
     features: dict[str, Features]

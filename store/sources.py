@@ -55,7 +55,7 @@ def read_sources(sources: Sequence[str | Path]) -> Iterator[Item]:
     for path in paths:
         if not path.exists():
             raise BadSource(
-                f"{path} does not exist; give a folder of class folders, a Parquet file, or photos, sounds or videos"
+                f"{path} does not exist; give a folder of class folders, a Parquet file, or images, sounds or videos"
             )
     return (item for path in paths for item in _read(path))
 

@@ -1,4 +1,4 @@
-"""Condensers: token reduction in NumPy. Fewer and narrower patch tokens fit into a store that could not hold all.
+"""Condensers: token reduction in NumPy. Fewer and narrower patch tokens need less space in a store.
 
 A condenser and its parent encoder make a derived encoder, ``<parent>+tokens-<version>``, with the parent's vectors
 (see `embedder.derived.encoders`). This module applies condensers; it does not
@@ -73,7 +73,10 @@ class Condenser:
         return replace(parent, tokens=self.shape(parent.tokens), parent=parent.fingerprint, adapter=self.digest)
 
     def shape(self, tokens: tuple[int, int]) -> tuple[int, int]:
-        """Return (P', F') for the parent's (P, F). ValueError for another width or for tokens without a map."""
+        """Return (P', F') for the parent's (P, F).
+
+        Raises ValueError for another width, and for pooling P tokens that are not a square map.
+        """
         count, width = tokens
         if self.pool > 1:
             count = (-(-_side(count) // self.pool)) ** 2
@@ -85,7 +88,10 @@ class Condenser:
         return count, len(components)
 
     def __call__(self, tokens: ArrayLike) -> NDArray[np.float16]:
-        """Return reduced tokens (n, P', F') float16 for raw tokens (n, P, F). ValueError for another shape."""
+        """Return reduced tokens (n, P', F') float16 for raw tokens (n, P, F).
+
+        Raises ValueError for another shape.
+        """
         given: NDArray[np.float32] = np.asarray(tokens, np.float32)
         if given.ndim != 3:
             raise ValueError(f"tokens (n, P, F) are needed, not {given.shape}")
@@ -115,7 +121,7 @@ class Condenser:
 
 
 def pool(tokens: NDArray[np.float32], size: int) -> NDArray[np.float32]:
-    """Average `size` × `size` neighbours of a square map, row by row: (n, P, F) → (n, ceil(√P / size)², F)."""
+    """Average `size` × `size` neighbours of a square map: (n, P, F) → (n, ceil(√P / size)², F)."""
     if size == 1:
         return tokens
     n, count, width = tokens.shape

@@ -1,4 +1,4 @@
-"""Stored adapters and condensers: one folder each, which makes a derived encoder of its parent."""
+"""Stored adapters and condensers, one folder each. A folder and the parent encoder make a derived encoder."""
 
 import hashlib
 import json
@@ -30,7 +30,7 @@ class StoredAdapter:
     """An adapter or a condenser, and the encoder that it belongs to.
 
     Attributes:
-        parent: name of the encoder whose vectors or tokens it takes.
+        parent: name of the encoder whose vectors or tokens it changes.
         fingerprint: identity of that encoder.
         record: how it was learned, as JSON-able values, for people.
     """
@@ -56,7 +56,10 @@ class StoredAdapter:
         return f"{self.parent}+{self.folder}"
 
     def spec(self, parent: EncoderSpec) -> EncoderSpec:
-        """Return the spec of the derived encoder. WeightsError for another parent than it was learned on."""
+        """Return the spec of the derived encoder.
+
+        Raises WeightsError if `parent` is not the encoder that it was learned on.
+        """
         if parent.fingerprint != self.fingerprint:
             raise WeightsError(
                 f"the adapter {self.folder} belongs to fingerprint {self.fingerprint[:12]} ({self.parent}), not "
@@ -113,7 +116,7 @@ class StoredAdapter:
 
 
 def split_name(name: str) -> tuple[str, str] | None:
-    """Split a derived encoder's name into the parent's name and the adapter's folder. None for any other name."""
+    """Split a derived encoder's name into the parent's name and the adapter's folder; None for any other name."""
     match = _NAME.fullmatch(name)
     return (match["parent"], match["adapter"]) if match else None
 

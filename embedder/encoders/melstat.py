@@ -1,6 +1,6 @@
 """`melstat`: statistics of a sound's log-mel spectrum. It has no weights and needs no torch, so sounds work everywhere.
 
-This is a classic of audio classification before learned features: mean and deviation over time of spectral bands
+These features are a classic of audio classification before learned ones: mean and deviation over time of spectral bands
 (Aucouturier & Pachet 2004), here in parts of the sound, so that order counts. Learned features have to beat it.
 """
 

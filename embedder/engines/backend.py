@@ -1,4 +1,4 @@
-"""Backends: which engine, device and precision run a network. Importing this module imports no torch."""
+"""Backends: the engine, device and precision that run a network. Importing this module imports no torch."""
 
 import ctypes
 import importlib.util

@@ -126,7 +126,7 @@ def _write(network: Network, module: "torch.nn.Module", names: list[str], path: 
 
 
 def _tried(path: Path, inputs: Mapping[str, NDArray[Any]], wanted: list[NDArray[Any]]) -> float:
-    """Run a file in ONNX Runtime, all rows at once and one alone. Return the worst cosine. Raises ExportFailed."""
+    """Run a file in ONNX Runtime, with all rows at once and with one. Return the worst cosine. Raises ExportFailed."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])

@@ -77,8 +77,8 @@ def _container(data: bytes) -> tuple[str, str] | None:
 def decode(data: bytes, *, max_pixels: int, max_seconds: float) -> Video:
     """Return the video in a file's bytes. It keeps the bytes and decodes frames later; animations decode them now too.
 
-    Raises BadMedia, and nothing else, for bytes that give no video, and for a video above `max_pixels` a frame or above
-    `max_seconds`.
+    Raises BadMedia, and nothing else, for bytes that give no video, and for a video above `max_pixels` per frame or
+    above `max_seconds`.
     """
     found = _container(data)
     video = _animation(data, max_pixels) if found is None else _film(data, *found, max_pixels)

@@ -20,7 +20,7 @@ class Source(Protocol):
     """One place where weights are published."""
 
     def cached(self) -> Path | None:
-        """Return the file or folder if it is on this machine. Asks no network. WeightsError if it is damaged."""
+        """Return the file or folder if it is on this machine, without the network. Raises WeightsError if damaged."""
 
     def download(self) -> Path:
         """Download the file or folder into the cache and return it. Raises whatever the network's client raises."""

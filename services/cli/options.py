@@ -125,7 +125,7 @@ SetOption = Annotated[
     typer.Option(
         "--set",
         metavar="NAME=VALUE",
-        help="One hyper-parameter. The value is read as JSON if it is JSON, else as text. Repeat it for several.",
+        help="One hyper-parameter. The value is read as JSON if it is JSON, otherwise as text. Repeat it for several.",
     ),
 ]
 HeadArgument = Annotated[

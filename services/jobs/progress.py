@@ -9,7 +9,7 @@ from store import Quarantined
 
 
 class JobProgress(Protocol):
-    """How far a job is, as a progress bar shows it. Every job reports an object like this."""
+    """The progress of a job, as a progress bar shows it. Every job reports an object like this."""
 
     @property
     def handled(self) -> int:

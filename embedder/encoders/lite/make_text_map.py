@@ -96,7 +96,7 @@ def examples() -> Examples:
 
 
 def targets(encoder: str) -> NDArray[np.float64]:
-    """Return the direction that stands for each ImageNet class in an encoder's space, (1000, d)."""
+    """Return the direction that represents each ImageNet class in an encoder's space, (1000, d)."""
     return directions(state(CONFIGS[encoder])["classifier.weight"].numpy())
 
 

@@ -109,7 +109,10 @@ class _Timm(torch.nn.Module):
 
 
 def _drop_projection(trunk: Any, head: Any) -> bool:
-    """Remove open_clip's projection. Return True if it is the trunk's last layer. ValueError if there is none."""
+    """Remove open_clip's projection. Return True if it is the trunk's last layer.
+
+    Raises ValueError if there is no projection.
+    """
     for name in ("proj", "mlp"):
         if hasattr(head, name):
             delattr(head, name)

@@ -1,4 +1,4 @@
-"""Commands that ask the running classification service: classify, search."""
+"""Commands that call the running classification service: classify, search."""
 
 from enum import StrEnum
 from pathlib import Path

@@ -59,7 +59,7 @@ class HeadAnswer(BaseModel):
     probability: float = Field(
         description="Calibrated probability of the label: of all answers with 0.8, about 80 % are right."
     )
-    top_k: list[Ranked] = Field(description="The most probable labels, as many as `top_k` asked for.")
+    top_k: list[Ranked] = Field(description="The most probable labels; `top_k` sets their number.")
     labels: list[Ranked] | None = Field(
         None,
         description="Only for heads that give any number of labels: the labels whose probability reaches their "
