@@ -78,7 +78,7 @@ class Settings(BaseSettings):
     )
     accept_noncommercial: bool = Field(
         False,
-        description="True declares that your use is not commercial, which the licence of some weights (ImageBind) asks",
+        description="True declares that your use is not commercial, as the licence of some weights (ImageBind) asks",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
         "INFO", description="Least severe level of the log lines that are written: DEBUG, INFO, WARNING or ERROR"

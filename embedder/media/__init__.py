@@ -1,4 +1,4 @@
-"""From the bytes of a file to a decoded asset, for every modality."""
+"""Decoding: turns the bytes of a file into an asset of any modality."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Depth maps, thermal images and motion: from the bytes of a file to float32 arrays of measurements."""
+"""Decoding of depth maps, thermal images and motion: turns the bytes of a file into float32 measurements."""
 
 import csv
 from collections.abc import Callable

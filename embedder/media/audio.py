@@ -1,4 +1,5 @@
-"""From the bytes of a sound file to samples. libsndfile decodes; the format and the header are checked first."""
+"""Decoding of sounds: turns the bytes of a file into samples. libsndfile runs only after the format and the header
+are checked."""
 
 import math
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""From the bytes of a video to frames. A frame is decoded when it is asked for, so a long video takes no more memory.
+"""Decoding of videos: turns bytes into frames. A frame is decoded when it is needed, so long videos cost no memory.
 
 Pillow's codecs read animated GIF, WebP, PNG and AVIF. PyAV (FFmpeg), which the extra `imagebind` installs, reads MP4,
 MOV and WebM.
@@ -51,7 +51,7 @@ class Video:
 
     @property
     def seconds(self) -> float:
-        """Duration."""
+        """Duration in seconds: `count` / `rate`."""
         return self.count / self.rate
 
     def frames(self, indices: Sequence[int]) -> list[Image.Image]:
@@ -75,10 +75,10 @@ def _container(data: bytes) -> tuple[str, str] | None:
 
 
 def decode(data: bytes, *, max_pixels: int, max_seconds: float) -> Video:
-    """Return the video in a file's bytes, which it keeps. Only animations decode frames now.
+    """Return the video in a file's bytes. It keeps the bytes and decodes frames later; animations decode them now too.
 
-    Raises BadMedia, and nothing else, for bytes that give no video, and for a video above `max_pixels` a frame or above
-    `max_seconds`.
+    Raises BadMedia, and nothing else, for bytes that give no video, and for a video above `max_pixels` per frame or
+    above `max_seconds`.
     """
     found = _container(data)
     video = _animation(data, max_pixels) if found is None else _film(data, *found, max_pixels)
@@ -217,7 +217,7 @@ def _times(file: "InputContainer", stream: "VideoStream") -> tuple[list[int], li
 def _decoded(
     source: tuple[bytes, str, int], times: Sequence[int], starts: Sequence[int], wanted: Sequence[int]
 ) -> dict[int, Image.Image]:
-    """Return the frames shown at `times` (ascending). Decoding starts at the last start before each, or goes on."""
+    """Return the frames shown at `times` (ascending). Decoding restarts at the last start before each, or continues."""
     frames = {}
     with _opened(*source) as (file, stream):
         decoder: Iterator[Any] = iter(())

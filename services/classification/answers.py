@@ -53,7 +53,7 @@ def answer(
 
 
 def _named(parts: Sequence[Vectored]) -> ClassifiedItem:
-    """Return the item without answers. A cascade's expensive inputs may lack the id, which embedding finds out."""
+    """Return the item without answers. Its id comes from an embedded input: files have no id before."""
     id_ = next((part.id for part in parts if part.id is not None), None)
     return ClassifiedItem(id=id_, name=parts[0].name)
 

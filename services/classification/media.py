@@ -17,14 +17,14 @@ from services.web.wire import Upload, Vectored, VectoredBatch
 async def of_media(
     service: ClassificationService, uploads: Sequence[Upload], heads: Sequence[PublishedHead], *, all_steps: bool
 ) -> Columns:
-    """Return the vectors that the heads need. A cascade that is certain of an item leaves its other inputs empty.
+    """Return the vectors that the heads need. If a cascade is certain of an item, its other inputs stay empty.
 
     Args:
-        all_steps: ask every encoder of a cascade for every item.
+        all_steps: embed every item with every encoder of a cascade.
 
     Raises:
         ServiceDown, RemoteProblem: the embedding service does not answer, or lacks an encoder that a head needs.
-        WrongFingerprint: its encoder of that name is another one than the head was trained on.
+        WrongFingerprint: its encoder of that name is not the one that the head was trained on.
     """
     media = Media(service, uploads, heads)
     while wanted := await media.next_inputs(all_steps=all_steps):
@@ -37,8 +37,8 @@ class Media:
     """The files of a request, and their vectors as far as they were embedded.
 
     Attributes:
-        found: input → an item for each file. Inputs that the embedding service does not have are taken out.
-        problems: the reasons why they are not there.
+        found: input → an item for each file. Inputs that the embedding service cannot embed are removed.
+        problems: the reason for each removed input.
     """
 
     def __init__(

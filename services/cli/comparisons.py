@@ -1,4 +1,4 @@
-"""What `headwater compare` prints: the ranking, the test figures, and two heads side by side."""
+"""The output of `headwater compare`: the ranking, the test figures, and two heads side by side."""
 
 import json
 from dataclasses import asdict
@@ -17,7 +17,7 @@ SHOWN = 10
 
 
 def show(comparison: "Comparison") -> None:
-    """Print the ranking, the test figures of the winner and its controls, and the commands to go on with."""
+    """Print the ranking, the test figures of the winner and its controls, and the commands for the next step."""
     best, smaller = comparison.winner(), comparison.smallest_alike()
     ranked = comparison.ranking()
     controls = comparison.controls()

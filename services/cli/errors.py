@@ -1,4 +1,4 @@
-"""What the command line makes of an error: one line with the reason, and a hint with the option that helps.
+"""Errors as the command line prints them: one line with the reason, and a hint with the option that helps.
 
 Lower layers raise typed errors that name no command, option or variable. `HINTS` adds them.
 """
@@ -49,7 +49,7 @@ def _backfill(error: stored.UnknownFeatures) -> str:
 
 def _vectors(error: heads.NoVectors) -> str:
     if error.refused:
-        return "--encoder names another encoder"
+        return "choose another encoder with --encoder"
     return "run " + " and ".join(f"`headwater backfill --encoder {name}`" for name in error.encoders) + " first"
 
 
@@ -101,7 +101,7 @@ REMOTE_HINTS = {
 REASON_HINTS = {
     "too_long": "HEADWATER_MAX_SECONDS sets the limit",
     "too_many_pixels": "HEADWATER_MAX_PIXELS sets the limit",
-    "wrong_modality": "--modality says what files are that do not show it themselves",
+    "wrong_modality": "--modality names the modality of files whose first bytes do not show it",
 }
 """The hint for the reason of a quarantined item."""
 

@@ -74,7 +74,7 @@ ModalityOption = Annotated[
     typer.Option(
         "--modality",
         metavar="NAME",
-        help="What the files are: depth, thermal, imu, or video for animations. Other files show it themselves.",
+        help="The modality of the files: depth, thermal, imu, or video for animations. Other files need none.",
         autocompletion=modality_names,
     ),
 ]
@@ -83,13 +83,13 @@ BackendOption = Annotated[
     typer.Option(
         "--backend",
         metavar="NAME",
-        help="What computes the vectors: auto, torch or openvino, with device and precision if you like, "
+        help="The engine that computes the vectors: auto, torch or openvino, optionally device and precision, "
         "for example torch-cuda-bf16.",
         show_default=default_of("backend"),
     ),
 ]
 EngineOption = Annotated[
-    Engine, typer.Option("--engine", help="What runs the job: this process (local), or workers on a Ray cluster (ray).")
+    Engine, typer.Option("--engine", help="Where the job runs: in this process (local), or on a Ray cluster (ray).")
 ]
 RayAddressOption = Annotated[
     str | None,
@@ -125,7 +125,7 @@ SetOption = Annotated[
     typer.Option(
         "--set",
         metavar="NAME=VALUE",
-        help="One hyper-parameter. The value is read as JSON if it is JSON, else as text. Repeat it for several.",
+        help="One hyper-parameter. The value is read as JSON if it is JSON, otherwise as text. Repeat it for several.",
     ),
 ]
 HeadArgument = Annotated[

@@ -100,7 +100,7 @@ class EncoderWorker:
         return self.encoder.spec.tokens
 
     async def embed_texts(self, texts: Sequence[str]) -> list[Vector]:
-        """Return a vector for each text. Raises QueueFull, and BadRequest if the encoder takes no text."""
+        """Return a vector (d,) float32 for each text. Raises QueueFull, and BadRequest if the encoder takes no text."""
         if self.encoder.spec.text is None:
             raise BadRequest(f"encoder {self.encoder.name} takes no text; name one that does, such as lite0")
         vectors = await self._text_queue.submit(texts)

@@ -1,4 +1,4 @@
-"""The documentation is complete and true: all that a user can type, set or read stands in it, and nothing else does."""
+"""The documentation is complete and true: all that a user can type, set or read is in it, and nothing else is."""
 
 import html
 import json
@@ -52,7 +52,7 @@ def items(text: str) -> list[str]:
 
 
 def words(text: str) -> set[str]:
-    """What stands between backticks, whole: ``export-encoder`` is no ``export``."""
+    """The texts between backticks, whole: ``export-encoder`` does not count as ``export``."""
     return set(re.findall(r"`([^`\n]*)`", text))
 
 
@@ -97,7 +97,7 @@ def told_default(item: str) -> str | None:
 
 
 def default(parameter: Parameter) -> str | None:
-    """What the docs have to say; None for a switch that is off, and for what has no default of its own."""
+    """The default that the docs must show; None for a switch that is off, and for an option without a default."""
     value = parameter.default
     if value is None or value is False or value == () or value == []:
         return None
@@ -105,7 +105,7 @@ def default(parameter: Parameter) -> str | None:
 
 
 def command_faults(text: str, known: Mapping[str, Command]) -> list[str]:
-    """What is missing, invented or wrong in the page on commands."""
+    """The faults of the page on commands: entries that are missing, invented or wrong."""
     told = sections(text, 3)
     faults = [f"no section on {name}" for name in known if name not in told]
     faults += [f"no command {name}" for name in told if name not in known]
@@ -225,7 +225,7 @@ def told_parameters(text: str) -> dict[str, str | None]:
 
 
 def shown(value: Any) -> str | None:
-    """A default as the docs write it; None for one that they put in words."""
+    """A default as the docs write it; None if they describe it in words."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
@@ -289,7 +289,7 @@ def test_every_encoder_and_check_stands_in_the_docs():
 
 
 def test_a_recommended_encoder_exists():
-    """Its name fits a pattern of the registry, so that nobody is sent to a name that cannot be loaded."""
+    """Every recommended name fits a pattern of the registry, so it can be loaded."""
     rows = cells(sections(read("encoders.md"), 2)["Which encoder for what"])
     patterns = [re.sub(r"<[^>]*>", "[^/@]+", name) for name in registry.names()]
     advised = {word for row in rows for word in words(row[1])}

@@ -1,4 +1,4 @@
-"""Settings come from the environment and from options; nonsense is refused, and a misspelt name is warned of."""
+"""Settings come from the environment and from options; wrong values are refused, and a misspelt name is reported."""
 
 import json
 import subprocess

@@ -154,7 +154,7 @@ def _profiled(done: "Progress", as_json: bool) -> dict[str, Any]:
 
 
 def _skipped(store: "Store", model: "Encoder") -> int:
-    """Return the number of assets of other modalities; print it for each, with an encoder that takes them."""
+    """Return the number of skipped assets. Print it for each modality, with an encoder that takes that modality."""
     others = {name: n for name, n in store.assets.modalities().items() if name not in model.spec.modalities}
     for modality, count in others.items():
         terminal.err.print(

@@ -64,7 +64,7 @@ CompareCandidate = Annotated[
     ),
 ]
 CompareCandidates = Annotated[
-    Path | None, typer.Option("--candidates", metavar="FILE", help="Try the heads of this file, one a line.")
+    Path | None, typer.Option("--candidates", metavar="FILE", help="Try the heads in this file, one per line.")
 ]
 CompareResume = Annotated[
     Path | None,
@@ -163,7 +163,7 @@ def _start(
 def _candidates(
     encoders: Sequence[str], kinds: Sequence[str], texts: Sequence[str], file: Path | None
 ) -> "list[Candidate]":
-    """Return the candidates that the options name, or else the default ones, and the controls."""
+    """Return the candidates that the options name, otherwise the default ones, and the controls."""
     from classifiers.compare.candidates import defaults, parse_lines, with_controls
 
     lines = [*texts, *(file.read_text(encoding="utf-8").splitlines() if file else ())]

@@ -1,4 +1,4 @@
-"""imagebind/…: against the authors' own forward pass, on inputs from their own loaders where those still run."""
+"""imagebind/… is compared with the authors' own forward pass, on inputs from their loaders where these still run."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""mlcd/…: against transformers' own forward pass and preprocessing, on small random towers."""
+"""mlcd/… is compared with transformers' own forward pass and preprocessing, on small random towers."""
 
 import re
 
@@ -20,7 +20,7 @@ KINDS = ("MLCDVision", "CLIPVision")
 
 @pytest.fixture(scope="module")
 def towers(tmp_path_factory):
-    """Return (folder, model) by kind of tower."""
+    """Return (folder, model) by type of tower."""
     root = tmp_path_factory.mktemp("mlcd")
     return {kind: (root / kind, mlcd(root / kind, kind)) for kind in KINDS}
 

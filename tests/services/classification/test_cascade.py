@@ -19,7 +19,7 @@ THRESHOLD = 0.8
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory, cache_dir, lite0) -> Settings:
-    """A store of photos with two encoders' vectors, a cascade over both, and another head on the second."""
+    """A store of photos with vectors of two encoders, a cascade over both, and a head on the second one."""
     folder, ports = tmp_path_factory.mktemp("cascade"), free_ports(2)
     settings = Settings(
         store=str(folder / "db"),

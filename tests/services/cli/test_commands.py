@@ -92,7 +92,7 @@ def test_from_a_folder_of_photos_to_a_promoted_head(headwater, class_folders, tm
 
 
 def test_from_class_names_to_a_published_head(headwater, tmp_path):
-    """Two photos for testing, none for training: their labels are names of classes and nothing else."""
+    """The store has two test photos and no training photos: the head learns from the names of the classes alone."""
     for label, pixels in zip(("Royal_palace", "flower"), load_sample_images().images, strict=True):
         file = tmp_path / "photos" / "test" / label / "photo.jpg"
         file.parent.mkdir(parents=True)
@@ -187,7 +187,7 @@ def test_compare_stopped_by_ctrl_c_can_go_on(home, tmp_path):
 
 
 def test_doctor_finds_nothing_wrong_before_anything_is_stored(headwater):
-    """A store that does not exist yet is nothing broken, and is not called empty."""
+    """Doctor calls a store that does not exist yet neither broken nor empty."""
     code, out, err = headwater("doctor")
     assert code == 0, err
     assert "does not exist yet; `headwater ingest` makes it" in out
