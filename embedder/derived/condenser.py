@@ -121,7 +121,7 @@ class Condenser:
 
 
 def pool(tokens: NDArray[np.float32], size: int) -> NDArray[np.float32]:
-    """Average `size` × `size` neighbours of a square map: (n, P, F) → (n, ceil(√P / size)², F)."""
+    """Average `size` × `size` neighbours of square maps listed row by row: (n, P, F) → (n, ceil(√P / size)², F)."""
     if size == 1:
         return tokens
     n, count, width = tokens.shape
