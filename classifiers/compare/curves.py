@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from classifiers.errors import NotTrainable
 from classifiers.fit.gaussian.estimator import GaussianClassifier
 from classifiers.fit.gaussian.parallel import Batch
 from classifiers.heads.gaussian.statistics import GaussianStatistics
@@ -65,9 +66,11 @@ def accuracy_of(
     part = GaussianStatistics(statistics.counts, statistics.sums[:, :count], statistics.second[:count, :count])
     first = replace(transform, matrix=leading(transform.matrix, count), offset=leading(transform.offset, count))
     estimator.set_params(shrinkage="oas")
-    estimator.set_params(shrinkage=tuned_shrinkage(part, estimator, first, rows, names))
+    estimator.set_params(shrinkage=tuned_shrinkage(part, estimator, first, rows, names).shrinkage)
     head = estimator.fit_statistics(part, names, first).head_
     parts = validated_rows(without_statistics, estimator, rows, head)
+    if not parts:
+        raise NotTrainable("no validation row with a vector has a class of the training rows")
     return float(np.concatenate([part.scores.argmax(axis=1) == part.truth for part in parts]).mean())
 
 

@@ -11,7 +11,7 @@ from classifiers.compare.curves import CurvePoint, pca_curve
 from classifiers.compare.held import HeldRows, bytes_of
 from classifiers.compare.record import OUTCOMES, keep, save
 from classifiers.compare.trial import examine, outcomes_on, relearned
-from classifiers.errors import NotTrainable
+from classifiers.errors import NotTrainable, listing
 from classifiers.evaluation.figures import summarise
 from classifiers.evaluation.outcomes import Outcomes
 from classifiers.heads.base import Head
@@ -62,6 +62,13 @@ def start(
         raise NotTrainable(
             f"task {task!r} has no rows in split 'val', and only {rows.labelled('train').num_rows} training rows, too "
             "few to hold some out: there is nothing to choose on; label more rows"
+        )
+    validation = rows.labelled("val")
+    labels = {label for each in validation["labels"].to_pylist() for label in each or ()}
+    if validation.num_rows and labels.isdisjoint(classes):
+        raise NotTrainable(
+            f"none of the {validation.num_rows} rows in split 'val' of task {task!r} has a class of the training rows "
+            f"({listing(classes, 10)}): there is nothing to choose on; label validation rows with these classes"
         )
     (folder / OUTCOMES).mkdir(parents=True)
     comparison = Comparison(folder, rows, classes, tuple(candidates), seed, tuple(options))

@@ -61,6 +61,24 @@ def mean_nll(scores: NDArray[Any], codes: NDArray[np.integer[Any]], temperature:
     return _nll(scores, codes, 1.0 / temperature).mean
 
 
+def row_nll(scores: NDArray[Any], codes: NDArray[np.integer[Any]], temperature: float) -> NDArray[np.float64]:
+    """NLL of each row, (n,), whose mean is `mean_nll`."""
+    losses = [np.empty(0)]
+    rows = max(1, CHUNK_CELLS // scores.shape[1])
+    for start in range(0, len(scores), rows):
+        chunk, true = _relative(scores[start : start + rows], codes[start : start + rows])
+        losses.append(np.log(np.exp(chunk / temperature).sum(axis=1)) - true / temperature)
+    return np.concatenate(losses)
+
+
+def _relative(scores: NDArray[Any], codes: NDArray[np.integer[Any]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Scores less the best score of their row, in float64 (n, K), and those of the true classes (n,)."""
+    chunk = scores.astype(np.float64)
+    chunk -= chunk.max(axis=1, keepdims=True)
+    np.maximum(chunk, LOWEST_SCORE, out=chunk)
+    return chunk, chunk[np.arange(len(chunk)), codes]
+
+
 class _NLL(NamedTuple):
     """Mean NLL of softmax(β scores), its first two derivatives in β, and the mean of a row's largest probability."""
 
@@ -75,10 +93,7 @@ def _nll(scores: NDArray[Any], codes: NDArray[np.integer[Any]], beta: float) -> 
     total = np.zeros(4)
     rows = max(1, CHUNK_CELLS // scores.shape[1])
     for start in range(0, len(scores), rows):
-        chunk = scores[start : start + rows].astype(np.float64)
-        chunk -= chunk.max(axis=1, keepdims=True)
-        np.maximum(chunk, LOWEST_SCORE, out=chunk)
-        true = chunk[np.arange(len(chunk)), codes[start : start + rows]]
+        chunk, true = _relative(scores[start : start + rows], codes[start : start + rows])
         weights = np.exp(beta * chunk)
         normaliser = weights.sum(axis=1)
         mean = np.einsum("ij,ij->i", weights, chunk) / normaliser

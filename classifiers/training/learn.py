@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.base import clone
 
 from classifiers.errors import NotTrainable
-from classifiers.evaluation.calibration import fit_temperature, mean_nll
+from classifiers.evaluation.choice import choose
 from classifiers.fit.base import HeadClassifier
 from classifiers.fit.fusion.estimator import FusionClassifier
 from classifiers.fit.gaussian.mixture import MixtureClassifier
@@ -74,18 +74,20 @@ def learn_best(
     """
     if estimator.get_params()[name] != AUTO:
         return learn_in_memory(estimator, rows, classes)
-    found: list[tuple[float, int, Learned[Head]]] = []
-    for number, value in enumerate(values):
+    found: list[Learned[Head]] = []
+    for value in values:
         learned = learn_in_memory(estimator.set_params(**{name: value}), rows, classes)
         parts = validated_rows(relearned, estimator, rows, learned.head)
         if not parts:
             return learned
-        whole = Scored.concatenate(parts)
-        nll = mean_nll(whole.scores, whole.truth, fit_temperature(whole.scores, whole.truth))
-        found.append((nll, number, replace(learned, validated=parts)))
-    _, number, learned = min(found, key=lambda each: each[:2])
-    estimator.set_params(**{name: values[number]})
-    return learned
+        found.append(replace(learned, validated=[Scored.concatenate(parts)]))
+    whole = [scored for learned in found for scored in learned.validated or ()]
+    choice = choose((each.scores for each in whole), whole[0].truth)
+    estimator.set_params(**{name: values[choice.best]})
+    learned = found[choice.best]
+    if choice.left_out is None or not rows.labelled("val").num_rows:
+        return learned
+    return replace(learned, validated=[Scored(choice.left_out, whole[0].truth)])
 
 
 def learn_fusion(estimator: FusionClassifier, rows: Rows, classes: tuple[str, ...]) -> Learned[Head]:

@@ -10,6 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from classifiers.errors import NotTrainable
 from classifiers.evaluation.calibration import fit_temperature, mean_nll
+from classifiers.evaluation.choice import choose
 from classifiers.fit.linear import LinearClassifier
 from classifiers.heads.base import Head
 from classifiers.heads.linear import LinearHead
@@ -33,24 +34,35 @@ def learn_linear(estimator: LinearClassifier, rows: Rows, classes: tuple[str, ..
     """Learn with the C that has the least NLL after temperature on validation rows or folds, unless one is given."""
     if estimator.get_params()["C"] != AUTO:
         return learn_in_memory(estimator, rows, classes)
-    C = choose_penalty(estimator, rows, classes)
+    C, unseen = choose_penalty(estimator, rows, classes)
     learned = learn_in_memory(estimator.set_params(C=C), rows, classes)
     head = estimator.head_
     chosen = LinearHead(head.classes, head.W, head.b, head.transform, chosen={"C": C})
-    return replace(learned, head=chosen)
+    validated = None if unseen is None else [unseen.narrowed(head.classes, classes)]
+    return replace(learned, head=chosen, validated=validated)
 
 
-def choose_penalty(estimator: LinearClassifier, rows: Rows, classes: tuple[str, ...]) -> float:
-    """The best C of `GRID`; `UNCHOSEN` if there are too few rows to choose on. Raises NoVectors."""
+def choose_penalty(estimator: LinearClassifier, rows: Rows, classes: tuple[str, ...]) -> tuple[float, Scored | None]:
+    """The best C of `GRID`; `UNCHOSEN` if there are too few rows to choose on. Raises NoVectors.
+
+    Also returns the validation rows with scores that the choice has not seen, and a column for every class; None
+    without validation rows, and if the head's own scores will do (see `classifiers.evaluation.choice`).
+    """
     found: list[list[Scored]] = []
     for view in rows.validations():
         try:
             found.append(list(path(clone(estimator), view, classes)))
         except NotTrainable:
-            return UNCHOSEN
-    tried = zip(*filter(None, found), strict=False)  # as many values as were tried on all folds
-    measured = [nll(Scored.concatenate(parts)) for parts in tried]
-    return GRID[int(np.argmin(measured))] if measured else UNCHOSEN
+            return UNCHOSEN, None
+    # as many values as were tried on all folds
+    tried = [Scored.concatenate(parts) for parts in zip(*filter(None, found), strict=False)]
+    if not tried:
+        return UNCHOSEN, None
+    truth = tried[0].truth
+    choice = choose((each.scores for each in tried), truth)
+    if choice.left_out is None or not rows.labelled("val").num_rows:
+        return GRID[choice.best], None
+    return GRID[choice.best], Scored(choice.left_out, truth)
 
 
 def path(estimator: LinearClassifier, view: Rows, classes: tuple[str, ...]) -> Iterator[Scored]:

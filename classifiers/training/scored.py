@@ -42,6 +42,11 @@ class Scored:
         scores[:, columns] = self.scores
         return Scored(scores, columns[self.truth])
 
+    def narrowed(self, own: Sequence[str], wanted: Sequence[str]) -> "Scored":
+        """The inverse of `aligned`: rows with one class each, without the columns of classes outside `own`."""
+        columns = np.searchsorted(np.array(wanted), np.array(own))
+        return Scored(self.scores[:, columns], np.searchsorted(columns, self.truth))
+
 
 def scored(rows: Rows, head: Head, split: str) -> Iterator[Scored]:
     """Score the rows of a split that have one class each, batch by batch; rows of unknown classes are left out."""
@@ -66,8 +71,9 @@ class Learned(Generic[H_co]):
         rows: number of training rows that it learned from.
         training_ids: digest of their ids.
         asked: classes or labels that it was to learn; the head knows those that have training rows.
-        validated: validation rows, or held-out training rows under heads learned like it. Empty if there are none;
-            None if they are still to be scored.
+        validated: validation rows, or held-out training rows under heads learned like it. Where a parameter was chosen
+            on a few validation rows, their scores are those that the choice has not seen. Empty if there are none; None
+            if they are still to be scored.
         unseen: False if a part of the head was fitted on the rows in `validated`: good enough for a temperature, not
             for comparing heads.
         notes: what a reader of the report must know, one sentence each.

@@ -1,7 +1,7 @@
 """Learning from one pass over the rows, as statistics from which a fold can be taken away."""
 
 from collections.abc import Iterable, Iterator
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from classifiers.heads.transform import Transform
 from classifiers.training.learn import AUTO
 from classifiers.training.present import require_present
 from classifiers.training.rows import Elsewhere, Rows, ids_digest
-from classifiers.training.scored import Learned
+from classifiers.training.scored import Learned, Scored
 
 TUNING_ROWS, TUNING_CELLS = 10_000, 2_000_000
 """Most validation rows that a choice is made on, and most of their scores (rows × classes): a choice among a dozen
@@ -38,7 +38,7 @@ def learn_streamed(estimator: GaussianClassifier, rows: Rows, classes: tuple[str
             yield Batch(X, codes)
         require_present(rows, classes, np.flatnonzero(seen))  # before a transform is learned from no row
 
-    tuned = estimator.shrinkage == AUTO
+    tuned, validated = estimator.shrinkage == AUTO, None
     estimator.set_params(shrinkage="oas" if tuned else estimator.shrinkage, blocks=rows.edges())
     gathering = gather if rows.elsewhere is None else _by_others(rows.elsewhere, rows, classes, ids)
     gathered, transform = estimator.gather(batches, len(classes), rows.dim, gathering)
@@ -46,12 +46,13 @@ def learn_streamed(estimator: GaussianClassifier, rows: Rows, classes: tuple[str
     names = require_present(rows, classes, present)
     statistics = gathered.select(present)
     if tuned:
-        estimator.set_params(shrinkage=tuned_shrinkage(statistics, estimator, transform, rows, names))
-    shrinkage = estimator.settled(batches, gathered, transform)
-    shrinkage = shrinkage[present] if isinstance(shrinkage, np.ndarray) and len(shrinkage) > 1 else shrinkage
-    estimator.fit_statistics(statistics, names, transform, shrinkage)
+        shrinkage, validated = tuned_shrinkage(statistics, estimator, transform, rows, names)
+        estimator.set_params(shrinkage=shrinkage)
+    settled = estimator.settled(batches, gathered, transform)
+    settled = settled[present] if isinstance(settled, np.ndarray) and len(settled) > 1 else settled
+    estimator.fit_statistics(statistics, names, transform, settled)
     counts = statistics.counts.astype(int).tolist()
-    return Learned(estimator.head_, tuple(counts), sum(counts), ids_digest(ids), classes)
+    return Learned(estimator.head_, tuple(counts), sum(counts), ids_digest(ids), classes, validated)
 
 
 def _by_others(elsewhere: Elsewhere, rows: Rows, classes: tuple[str, ...], ids: list[str]) -> Gathering:
@@ -64,27 +65,42 @@ def _by_others(elsewhere: Elsewhere, rows: Rows, classes: tuple[str, ...], ids: 
     return gathering
 
 
+class Tuned(NamedTuple):
+    """A shrinkage for training rows, or "oas" if there is nothing to choose on.
+
+    Attributes:
+        validated: validation rows with scores that the choice has not seen. None without validation rows, and if the
+            head's own scores will do, see `classifiers.evaluation.choice`.
+    """
+
+    shrinkage: float | Literal["oas"]
+    validated: list[Scored] | None = None
+
+
 def tuned_shrinkage(
     statistics: GaussianStatistics,
     estimator: GaussianClassifier,
     transform: Transform,
     rows: Rows,
     classes: tuple[str, ...],
-) -> float | Literal["oas"]:
+) -> Tuned:
     """The shrinkage that does best on the first validation rows (see `TUNING_ROWS`).
 
     Without validation rows, the median of the shrinkages that do best on each fold. The statistics of the other folds
-    are `statistics` minus those of the fold. "oas" if there is nothing to choose on.
+    are `statistics` minus those of the fold.
     """
-    model, chosen = estimator.model(classes), []
+    model, chosen, validated = estimator.model(classes), [], None
     for view in rows.validations():
         learned, X, codes = statistics, *tuning_rows(view, classes)
         if view is not rows:
             learned = statistics.subtract(held_out(view, classes, transform, statistics.moment))
         known = (codes >= 0) & learned.present[codes]
         if known.any() and learned.covariance().any():
-            chosen.append(choose_shrinkage(learned, model, transform(X[known]), codes[known]))
-    return float(np.median(chosen)) if chosen else "oas"
+            shrinkage, left_out = choose_shrinkage(learned, model, transform(X[known]), codes[known])
+            chosen.append(shrinkage)
+            if view is rows and left_out is not None:
+                validated = [Scored(left_out, codes[known])]
+    return Tuned(float(np.median(chosen)) if chosen else "oas", validated)
 
 
 def held_out(fold: Rows, classes: tuple[str, ...], transform: Transform, moment: Moment) -> GaussianStatistics:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from classifiers.errors import NotTrainable
-from classifiers.evaluation.calibration import fit_temperature, mean_nll
+from classifiers.evaluation.choice import choose
 from classifiers.fit.gaussian.estimator import GaussianClassifier
 from classifiers.fit.zeroshot import ZeroShotClassifier, check_classes
 from classifiers.heads.base import Head
@@ -90,11 +90,16 @@ def learn_blend(estimator: ZeroShotClassifier, rows: Rows, classes: tuple[str, .
     known, fitted = learned.head.classes, gaussian.head_
     text = class_vectors(rows.embed_texts, known, estimator.prompts, rows.edges())
     parts = ends(estimator, text, gaussian, rows)
+    if learned.validated:
+        parts = [(Scored.concatenate([a for a, _ in parts]), Scored.concatenate(learned.validated))]
     judged = rows.labelled("val").num_rows or sum(learned.counts) >= LEAST_A_CLASS * len(known)
-    measures = settle_blend(estimator, parts if judged else [])
+    measures, left_out = settle_blend(estimator, parts if judged else [])
     found = {"shrinkage": fitted.settings()["shrinkage_used"], "blend_validated": measures}
-    estimator.settle(np.array(known), text, fitted.statistics.centre(), gaussian, found)
+    blended_in = None if estimator.blend == 0 else gaussian
+    estimator.settle(np.array(known), text, fitted.statistics.centre(), blended_in, found)
     validated = [Scored(blended(a.scores, b.scores, estimator.blend), a.truth) for a, b in parts]
+    if left_out is not None and rows.labelled("val").num_rows:
+        validated = [Scored(left_out, Scored.concatenate(validated).truth)]
     return replace(learned, head=estimator.head_, validated=validated, notes=(described(estimator, measures),))
 
 
@@ -122,35 +127,51 @@ def ends(
     return parts
 
 
-def settle_blend(estimator: ZeroShotClassifier, parts: Sequence[tuple[Scored, Scored]]) -> dict[str, dict[str, float]]:
-    """Choose the estimator's blend if it is `AUTO`, and return NLL and accuracy of it and of both ends, by name.
+def settle_blend(
+    estimator: ZeroShotClassifier, parts: Sequence[tuple[Scored, Scored]]
+) -> tuple[dict[str, dict[str, float]], NDArray[np.float32] | None]:
+    """Choose the estimator's blend if it is `AUTO`: the one with the least NLL on the first validation rows.
 
-    The blend with the least NLL at its best temperature on the first validation rows (see `TUNING_ROWS`) is chosen.
-    Empty without validation rows.
+    Returns NLL and accuracy of it and of both ends, by name, empty without validation rows; and scores of the
+    validation rows that the choice has not seen, see `classifiers.evaluation.choice.Choice`.
     """
     auto = estimator.blend == AUTO
-    found = measured(parts, STRENGTHS if auto else (0.0, estimator.blend, "gaussian")) if parts else {}
+    if not parts:
+        estimator.set_params(blend=UNCHOSEN if auto else estimator.blend)
+        return {}, None
+    strengths = STRENGTHS if auto else (0.0, estimator.blend, "gaussian")
+    found, left_out = measured(parts, strengths)
     if auto:
-        estimator.set_params(blend=min(found, key=lambda blend: found[blend]["nll"], default=UNCHOSEN))
-    return {named(blend): found[blend] for blend in (0.0, estimator.blend, "gaussian") if blend in found}
+        estimator.set_params(blend=min(found, key=lambda blend: found[blend]["nll"]))
+    measures = {named(blend): found[blend] for blend in (0.0, estimator.blend, "gaussian")}
+    return measures, left_out if auto else None
 
 
-def measured(parts: Sequence[tuple[Scored, Scored]], strengths: Sequence[Blend]) -> dict[Blend, dict[str, float]]:
-    """NLL at its own best temperature, and accuracy, of every α.
+def measured(
+    parts: Sequence[tuple[Scored, Scored]], strengths: Sequence[Blend]
+) -> tuple[dict[Blend, dict[str, float]], NDArray[np.float32] | None]:
+    """NLL at its own best temperature, and accuracy, of every α; and the scores that are left out of the choice.
 
-    A Gaussian of few rows in many dimensions scores in the thousands, and the temperature for that is out of
-    `fit_temperature`'s reach, so all scores are brought to one scale first.
+    The first validation rows are used, see `TUNING_ROWS`. A Gaussian of few rows in many dimensions scores in the
+    thousands, and the temperature for that is out of `fit_temperature`'s reach, so all scores are brought to one scale
+    first.
     """
     most = min(TUNING_ROWS, TUNING_CELLS // parts[0][0].scores.shape[1])
     codes = np.concatenate([a.truth for a, _ in parts])[:most]
     text, gaussian = (np.concatenate([pair[end].scores for pair in parts])[:most] for end in (0, 1))
-    found: dict[Blend, dict[str, float]] = {}
-    for blend in strengths:
+    scales: list[float] = []
+    accuracies: list[float] = []
+
+    def scaled(blend: Blend) -> NDArray[Any]:
         scores = blended(text, gaussian, blend)
-        scores = scores / (np.std(scores[np.isfinite(scores)]) or 1.0)
-        right = float(np.mean(scores.argmax(axis=1) == codes))
-        found[blend] = {"nll": mean_nll(scores, codes, fit_temperature(scores, codes)), "accuracy": right}
-    return found
+        scales.append(float(np.std(scores[np.isfinite(scores)])) or 1.0)
+        accuracies.append(float(np.mean(scores.argmax(axis=1) == codes)))
+        return np.asarray(scores / scores.dtype.type(scales[-1]))
+
+    choice = choose(map(scaled, strengths), codes)
+    left_out = None if choice.left_out is None else choice.left_out * np.float32(scales[choice.best])
+    each = zip(choice.nll, accuracies, strict=True)
+    return dict(zip(strengths, [{"nll": nll, "accuracy": accuracy} for nll, accuracy in each], strict=True)), left_out
 
 
 def blended(text: NDArray[Any], gaussian: NDArray[Any], blend: Blend) -> NDArray[Any]:
