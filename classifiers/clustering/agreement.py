@@ -60,7 +60,7 @@ def agreement(codes: NDArray[np.int64], truth: NDArray[np.int64], clusters: int,
 
 
 def _entropy(p: NDArray[np.float64]) -> float:
-    """The entropy of a distribution, in nats."""
+    """Return the entropy of a distribution, in nats."""
     filled = p[p > 0]
     return float(-(filled * np.log(filled)).sum())
 

@@ -51,7 +51,7 @@ def assign(
 
 
 def source_of(name: str, made: Clustering) -> str:
-    """The source of the pseudo-labels of a clustering saved under `name`."""
+    """Return the source of the pseudo-labels of a clustering saved under `name`."""
     return f"{SOURCE}{name} {made.digest[:12]}"
 
 

@@ -26,7 +26,7 @@ _CELLS = 1 << 22
 
 
 def overlap(centres: NDArray[np.float32], codes: NDArray[np.int64], kept: NDArray[np.int64]) -> float | None:
-    """Mean cosine between two different centres of one row, over all pairs; None if no row has two.
+    """Return the mean cosine between two different centres of one row, over all pairs; None if no row has two.
 
     Near 1, the centres of a row are one concept several times; the reviewers of MLCD doubted that they differ.
 
@@ -90,7 +90,7 @@ class Browsing:
         return np.bincount(self.codes[:, 0], minlength=len(self.labels))
 
     def summary(self) -> dict[str, Any]:
-        """All figures that are one number. Missing figures are left out, e.g. overlap with one label a row."""
+        """Return all figures that are one number. Missing figures are left out, e.g. overlap with one label a row."""
         low, middle, high = np.quantile(self.sizes, (0, 0.5, 1)).tolist()
         found: dict[str, Any] = {
             "clusters": len(self.labels),
@@ -110,7 +110,7 @@ class Browsing:
         return {name: value for name, value in found.items() if value is not None}
 
     def clusters(self) -> list[dict[str, Any]]:
-        """One entry for each cluster, in the order of `labels`."""
+        """Return one entry for each cluster, in the order of `labels`."""
         near = np.bincount(self.codes[:, 0], self.cosines[:, 0].astype(np.float64), len(self.labels))
         sizes = self.sizes
         found: list[dict[str, Any]] = [
@@ -158,13 +158,13 @@ def browse(
 
 
 def to_json(found: Browsing) -> str:
-    """The whole report for programs."""
+    """Return the whole report for programs."""
     head = {"name": found.name, "encoder": found.encoder, "record": dict(found.record), "summary": found.summary()}
     return json.dumps(head | {"clusters": found.clusters()}, indent=2, ensure_ascii=False)
 
 
 def to_markdown(found: Browsing) -> str:
-    """One page for people: the figures, and the largest clusters with their most typical assets."""
+    """Return one page for people: the figures, and the largest clusters with their most typical assets."""
     labelled = found.comparison is not None
     head = ["cluster", "rows", "mean cosine", *(["commonest label", "its share"] if labelled else []), "most typical"]
     rows = []

@@ -94,7 +94,7 @@ class Clustering:
 
     @classmethod
     def load(cls, root: Path, name: str) -> Self:
-        """The inverse of `save`. Raises UnknownClustering with the names that exist, BadName, BadClustering."""
+        """Return the inverse of `save`. Raises UnknownClustering with the names that exist, BadName, BadClustering."""
         folder = root / check_name(name, "clustering")
         if not folder.is_dir():
             raise UnknownClustering(name, names(root))
@@ -113,12 +113,12 @@ class Clustering:
 
 
 def names(root: Path) -> list[str]:
-    """Names of the clusterings in `root`, sorted."""
+    """Return the names of the clusterings in `root`, sorted."""
     return sorted(path.parent.name for path in root.glob(f"*/{_MANIFEST}") if NAME.fullmatch(path.parent.name))
 
 
 def centred(X: NDArray[np.float32], mean: NDArray[np.float32]) -> NDArray[np.float32]:
-    """unit(unit(x) − mean) of the rows of X (n, d): directions from the middle of the data.
+    """Return unit(unit(x) − mean) of the rows of X (n, d): directions from the middle of the data.
 
     Vectors of networks lie in a narrow cone, in which all cosines are high. Without centring all negatives would
     violate the MLCD loss, which compares with cosine 0.

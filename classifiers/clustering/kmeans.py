@@ -22,12 +22,12 @@ MOST_BY_DEFAULT = 4096
 
 
 def default_clusters(rows: int, labels: int) -> int:
-    """Default number of clusters: rows / 50, but at least twice the number of `labels` of each row."""
+    """Return the default number of clusters: rows / 50, but at least twice the number of `labels` of each row."""
     return max(rows // 50, min(2 * labels, rows // 2), 2)
 
 
 def adapter_clusters(rows: int, labels: int) -> int:
-    """Default number of clusters for an adapter: rows / 4, which did best for the paper on ImageNet.
+    """Return the default number of clusters for an adapter: rows / 4, which did best for the paper on ImageNet.
 
     At most `MOST_BY_DEFAULT`, and at least `default_clusters`.
     """
@@ -59,7 +59,7 @@ def fit_centres(
 
 
 def _mean_direction(X: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The mean of the rows of X (n, d) after scaling each to unit norm, (d,)."""
+    """Return the mean of the rows of X (n, d) after scaling each to unit norm, (d,)."""
     rows = max(1, CELLS // X.shape[1])
     sums = [unit_rows(X[start : start + rows]).sum(axis=0, dtype=np.float64) for start in range(0, len(X), rows)]
     return np.asarray(np.sum(sums, axis=0) / len(X), np.float32)

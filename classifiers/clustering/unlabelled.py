@@ -60,7 +60,7 @@ class Unlabelled:
         return ids if self.members is None else ids.filter(pc.is_in(ids, value_set=self.members))
 
     def held_out(self) -> Column:
-        """Ids that any task has in val, test or ood."""
+        """Return the ids that any task has in val, test or ood."""
         labels = self.store.labels.table
         rows = labels.read(["id", "split", "source"], version=self.snapshot.of(labels))
         spared = pc.and_(

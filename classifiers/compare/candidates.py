@@ -76,7 +76,7 @@ CONTROLS: tuple[tuple[str, Mapping[str, Any], str], ...] = (
 
 
 def shown(value: object) -> str:
-    """A value as text that `assignment` reads back: text stays as it is, anything else becomes JSON."""
+    """Return a value as text that `assignment` reads back: text stays as it is, anything else becomes JSON."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
@@ -114,13 +114,13 @@ def parse(text: str, encoders: Sequence[str]) -> list[Candidate]:
 
 
 def encoder_sets(kind: str, encoders: Sequence[str]) -> list[tuple[str, ...]]:
-    """The sets of encoders that a kind is tried on."""
+    """Return the sets of encoders that a kind is tried on."""
     alone = [] if kind == "fusion" else [(encoder,) for encoder in encoders]
     return alone + ([tuple(encoders)] if len(encoders) > 1 else [])
 
 
 def parse_lines(lines: Iterable[str], encoders: Sequence[str]) -> list[Candidate]:
-    """The candidates of lines of text; a # starts a comment."""
+    """Return the candidates of lines of text; a # starts a comment."""
     texts = (line.partition("#")[0].strip() for line in lines)
     return [candidate for text in texts if text for candidate in parse(text, encoders)]
 
@@ -141,7 +141,7 @@ def defaults(encoders: Sequence[str], kinds: Sequence[str] = ()) -> list[Candida
 
 
 def with_controls(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """The candidates without repetitions, and the controls on every set of encoders of a candidate."""
+    """Return the candidates without repetitions, and the controls on every set of encoders of a candidate."""
     sets = list(dict.fromkeys(candidate.encoders for candidate in candidates))
     controls = [Candidate(kind, each, params, name) for each in sets for kind, params, name in CONTROLS]
     majority = [each for each in controls if each.control == MAJORITY][:1]  # it reads no vector
@@ -151,7 +151,7 @@ def with_controls(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 
 def train_command(candidate: Candidate, task: str, options: Sequence[str] = ()) -> str:
-    """The command line that trains and publishes a candidate; `options` are added unchanged."""
+    """Return the command line that trains and publishes a candidate; `options` are added unchanged."""
     words = ["headwater", "train", "--task", task, "--name", head_name(task), "--kind", candidate.kind]
     for encoder in candidate.encoders:
         words += ["--encoder", encoder]
@@ -161,6 +161,6 @@ def train_command(candidate: Candidate, task: str, options: Sequence[str] = ()) 
 
 
 def head_name(task: str) -> str:
-    """The task's name without the characters that the registry does not allow."""
+    """Return the task's name without the characters that the registry does not allow."""
     kept = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "_-") else "-" for letter in task)
     return kept.strip("_-")[:64] or "head"

@@ -58,17 +58,17 @@ class Comparison:
         return "val" if self.rows.labelled("val").num_rows else CROSS_VALIDATION
 
     def ranking(self) -> list[Trial]:
-        """The trials by accuracy on the validation rows, then NLL, then fewest parameters; the best first."""
+        """Return the trials by accuracy on the validation rows, then NLL, then fewest parameters; the best first."""
         return sorted(
             self.trials.values(), key=lambda each: (-each.evaluation.accuracy, each.evaluation.nll, each.parameters)
         )
 
     def winner(self) -> Trial | None:
-        """The best trial that can be published, so not the majority class."""
+        """Return the best trial that can be published, so not the majority class."""
         return next((trial for trial in self.ranking() if trial.candidate.kind != MAJORITY), None)
 
     def controls(self) -> list[Trial]:
-        """The controls on the winner's encoders and the majority class, without the winner itself."""
+        """Return the controls on the winner's encoders and the majority class, without the winner itself."""
         best = self.winner()
         return [
             trial
@@ -77,12 +77,12 @@ class Comparison:
         ]
 
     def pair(self, first: str, second: str) -> tuple[Trial, Trial, Pair]:
-        """Two trials, by rank (1 is the best) or label, compared on the validation rows. Raises BadParameter."""
+        """Return two trials, by rank (1 is the best) or label, compared on the validation rows. Raises BadParameter."""
         a, b = self.find(first), self.find(second)
         return a, b, paired_bootstrap(a.outcomes, [b.outcomes], seed=self.seed)[0]
 
     def find(self, asked: str) -> Trial:
-        """The trial with a rank or label. Raises BadParameter."""
+        """Return the trial with a rank or label. Raises BadParameter."""
         ranked = self.ranking()
         if asked.isdecimal() and 1 <= int(asked) <= len(ranked):
             return ranked[int(asked) - 1]
@@ -100,7 +100,7 @@ class Comparison:
             self.pairs = against(best.outcomes, {each.candidate.label: each.outcomes for each in others}, self.seed)
 
     def smallest_alike(self) -> Trial | None:
-        """The smallest of the trials whose difference from the winner in accuracy and NLL may be chance.
+        """Return the smallest of the trials whose difference from the winner in accuracy and NLL may be chance.
 
         None if none of them has fewer parameters than the winner.
         """
@@ -112,7 +112,7 @@ class Comparison:
         )
 
     def command(self, trial: Trial | None) -> str:
-        """The command line that trains and publishes a candidate; "" for None."""
+        """Return the command line that trains and publishes a candidate; "" for None."""
         return train_command(trial.candidate, self.rows.task, self.options) if trial else ""
 
 

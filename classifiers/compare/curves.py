@@ -30,7 +30,7 @@ class CurvePoint:
 
 
 def pca_curve(rows: Rows, classes: Sequence[str], shares: Sequence[float] = SHARES) -> list[CurvePoint]:
-    """The accuracy of `gaussian project=pca dims=share` on validation rows or folds, for all shares at once.
+    """Return the accuracy of `gaussian project=pca dims=share` on validation rows or folds, for all shares at once.
 
     The leading m × m corner of the statistics of all components is the statistics of the first m, so the rows are read
     and the components computed once. Raises NotTrainable.

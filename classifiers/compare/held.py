@@ -63,5 +63,5 @@ def columns(X: NDArray[Any], blocks: Sequence[slice]) -> NDArray[Any]:
 
 
 def bytes_of(rows: Rows, splits: Sequence[str]) -> int:
-    """Most bytes of memory that `HeldRows.read` takes."""
+    """Return the maximum number of bytes of memory that `HeldRows.read` takes."""
     return sum(rows.labelled(split).num_rows for split in splits) * rows.dim * 4

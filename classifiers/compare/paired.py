@@ -62,13 +62,13 @@ def paired_bootstrap(
 
 
 def figures(outcomes: Outcomes) -> NDArray[np.float64]:
-    """1 or 0 for a right or wrong row, and the NLL of the row, (n, 2)."""
+    """Return 1 or 0 for a right or wrong row, and the NLL of the row, (n, 2)."""
     nll = -np.log(np.maximum(outcomes.likelihood.astype(np.float64), SMALLEST))
     return np.stack([outcomes.predicted == outcomes.codes, nll], axis=1)
 
 
 def bootstrap_means(values: NDArray[np.float64], seed: int, draws: int) -> NDArray[np.float64]:
-    """Means (draws, m) of values (n, m) over n rows drawn with replacement."""
+    """Return the means (draws, m) of values (n, m) over n rows drawn with replacement."""
     rng, n = np.random.default_rng(seed), len(values)
     means = np.empty((draws, values.shape[1]))
     for draw in range(draws):  # counts of the drawn rows: n numbers at a time, whatever m is
@@ -77,6 +77,6 @@ def bootstrap_means(values: NDArray[np.float64], seed: int, draws: int) -> NDArr
 
 
 def difference(mean: Any, drawn: NDArray[np.float64], sign: int) -> Difference:
-    """A mean with the interval of its draws; `sign` is 1 if more is better, -1 if less is."""
+    """Return a mean with the interval of its draws; `sign` is 1 if more is better, -1 if less is."""
     low, high = np.quantile(drawn, (0.025, 0.975)).tolist()
     return Difference(float(mean), low, high, float(np.mean(sign * drawn > 0)))

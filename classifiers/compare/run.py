@@ -37,7 +37,7 @@ def start(
     options: Sequence[str] = (),
     texts: Texts | None = None,
 ) -> Comparison:
-    """A new comparison in a new folder; no candidate has been tried yet.
+    """Return a new comparison in a new folder; no candidate has been tried yet.
 
     Args:
         candidates: with their controls, see `with_controls`.
@@ -139,7 +139,7 @@ def require_same_rows(comparison: Comparison, outcomes: Outcomes) -> None:
 
 
 def curve(comparison: Comparison, rows: HeldRows) -> list[CurvePoint]:
-    """Accuracy by principal components; empty if the rows have none."""
+    """Return the accuracy by principal components; empty if the rows have none."""
     try:
         return pca_curve(rows, comparison.classes)
     except NotTrainable:
@@ -166,7 +166,7 @@ def measure_test(comparison: Comparison, rows: HeldRows, heads: Mapping[str, Hea
 
 
 def memory(rows: Rows) -> int:
-    """Most bytes that the rows of a comparison take at once; a fit may take the same again."""
+    """Return the maximum number of bytes that the rows of a comparison take at once; a fit may take the same again."""
     return bytes_of(rows, ("train", "val"))
 
 

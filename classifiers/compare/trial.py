@@ -67,7 +67,7 @@ def examine(candidate: Candidate, rows: Rows, classes: tuple[str, ...], seed: in
 
 
 def learn(candidate: Candidate, rows: Rows, classes: tuple[str, ...]) -> tuple[Head, Sequence[Scored]]:
-    """The uncalibrated head of a candidate, and its scored validation rows."""
+    """Return the uncalibrated head of a candidate, and its scored validation rows."""
     if candidate.kind == MAJORITY:
         head = majority(rows, classes)
         return head, [part for view in rows.validations() for part in scored(view, head, "val")]
@@ -85,17 +85,17 @@ def learn(candidate: Candidate, rows: Rows, classes: tuple[str, ...]) -> tuple[H
 
 
 def relearned(trial: Trial, rows: Rows, classes: tuple[str, ...]) -> Head:
-    """The calibrated head of a finished trial, learned again; a fit gives the same head each time."""
+    """Return the calibrated head of a finished trial, learned again; a fit gives the same head each time."""
     return learn(trial.candidate, rows, classes)[0].with_temperature(trial.temperature)
 
 
 def outcomes_on(rows: Rows, head: Head, split: str) -> Outcomes:
-    """The outcomes of a calibrated head on a split that has at least one row of its classes."""
+    """Return the outcomes of a calibrated head on a split that has at least one row of its classes."""
     return Outcomes.concatenate([outcomes_of(head, part) for part in scored(rows, head, split)])
 
 
 def majority(rows: Rows, classes: tuple[str, ...]) -> LinearHead:
-    """A head that gives every vector the classes' shares of the training rows, held-out folds included."""
+    """Return a head that gives every vector the classes' shares of the training rows, held-out folds included."""
     present, counts = np.unique(rows.matrix("train", classes).codes, return_counts=True)
     names = require_present(rows, classes, present)
     weights = np.zeros((len(names), rows.dim), np.float32)
@@ -131,6 +131,6 @@ def save_outcomes(path: Path, outcomes: Outcomes) -> None:
 
 
 def load_outcomes(path: Path) -> Outcomes:
-    """The inverse of `save_outcomes`. Raises OSError, ValueError, KeyError for any other file."""
+    """Return the inverse of `save_outcomes`. Raises OSError, ValueError, KeyError for any other file."""
     with np.load(path, allow_pickle=False) as file:
         return Outcomes(**{name: file[stored] for name, stored in STORED.items()})

@@ -88,7 +88,7 @@ def load(folder: Path) -> PublishedHead:
     except (ValueError, KeyError, TypeError) as error:
         raise BadArtifact(folder, f"arrays and manifest do not make a {manifest.kind} head: {error}") from error
     if head.dim != manifest.dim:
-        raise BadArtifact(folder, f"the head is {head.dim} wide, its encoders give {manifest.dim} columns")
+        raise BadArtifact(folder, f"the head reads {head.dim} columns, its encoders have {manifest.dim}")
     detector = _detector(folder, contents.get(OUTLIER), head.dim)
     if manifest.protocol > 2 and manifest.outlier and not detector:
         raise BadArtifact(folder, f"the manifest holds outlier quantiles, but no {OUTLIER}")
@@ -126,7 +126,7 @@ def read_manifest(folder: Path) -> Manifest:
     if manifest.kind not in HEADS:
         raise BadArtifact(folder, f"kind {manifest.kind!r}; known kinds: {', '.join(HEADS)}")
     if not folder.name.endswith(f"-{manifest.digest()}"):
-        raise BadArtifact(folder, f"its content hashes to {manifest.digest()}, its name says otherwise")
+        raise BadArtifact(folder, f"its content has digest {manifest.digest()}, its name another: it was changed")
     return manifest
 
 

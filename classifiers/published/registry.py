@@ -169,7 +169,7 @@ def _read_aliases(folder: Path) -> dict[str, str]:
         raise BadArtifact(folder, f"{ALIASES} holds a {type(aliases).__name__}, expected an object")
     for alias, version in aliases.items():
         if not isinstance(version, str) or not VERSION.fullmatch(version):
-            raise BadArtifact(folder, f"{ALIASES}: {alias!r} points to {version!r}, which is no version")
+            raise BadArtifact(folder, f"{ALIASES}: {alias!r} points to {version!r}, which is not a version")
     return aliases
 
 

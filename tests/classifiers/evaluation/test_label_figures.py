@@ -81,7 +81,7 @@ def test_zero_shot_is_the_unseen_labels_alone_and_generalised_all_of_them():
 
 @pytest.mark.parametrize(
     ("seen", "reason"),
-    [(np.ones(L, bool), "nothing to measure"), (np.ones(3, bool), "bool for each of 7"), (np.ones(L), "float64")],
+    [(np.ones(L, bool), "need an unseen label"), (np.ones(3, bool), "bool for each of 7"), (np.ones(L), "float64")],
 )
 def test_masks_that_do_not_fit_are_refused(seen, reason):
     with pytest.raises(ValueError, match=reason):

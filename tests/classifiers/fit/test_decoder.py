@@ -151,12 +151,14 @@ def test_over_one_token_attention_is_the_same_for_every_query_which_is_why_it_is
         E = torch.tensor(RNG.normal(size=(3, count, 16))).float()
         spread = attend(p, q, E, text_head.heads, lambda x: x).std(dim=1).max().item()
         assert least <= spread < most
-    with pytest.raises(BadVectors, match=r"one token an image.*softmax of one number, always 1.*labelwise or bilinear"):
+    with pytest.raises(
+        BadVectors, match=r"one token per image.*softmax of one number, always 1.*labelwise or bilinear"
+    ):
         fitted(X[:, :1])
     with pytest.raises(BadVectors, match="expected tokens"):
         fitted(FLAT)
     meta = text_head.meta()
-    with pytest.raises(ValueError, match="one token an image"):
+    with pytest.raises(ValueError, match="one token per image"):
         DecoderHead.from_arrays(text_head.arrays(), {**meta, "settings": {**meta["settings"], "tokens": [1, F]}})
     with pytest.raises(ValueError, match="cannot be shared among 5 heads"):
         DecoderHead.from_arrays(text_head.arrays(), {**meta, "settings": {**meta["settings"], "heads": 5}})

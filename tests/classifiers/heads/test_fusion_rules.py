@@ -234,6 +234,6 @@ def test_a_cascade_without_some_members_goes_on_with_the_others():
 def test_a_rule_that_does_not_exist_is_refused():
     with pytest.raises(ValueError, match="known: vote-1"):
         combined("vote-2", P)
-    with pytest.raises(ValueError, match="steps belong"):
+    with pytest.raises(ValueError, match="needs steps"):
         combined("cascade", P)
     assert set(RULES) < set(ALL_RULES)

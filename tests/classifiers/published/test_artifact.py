@@ -69,7 +69,7 @@ def edited(folder, **changes):
         ({"arrays": {}}, "other shapes than the manifest says"),
         (
             {"encoders": [{"name": "toy", "fingerprint": "a" * 64, "columns": [0, 13]}]},
-            "the head is 12 wide, its encoders give 13 columns",
+            "the head reads 12 columns, its encoders have 13",
         ),
         (
             {"encoders": [{"name": "toy", "fingerprint": "a" * 64, "columns": [1, 12]}]},
@@ -86,7 +86,7 @@ def test_a_manifest_that_is_not_right_is_refused(folder, changes, reason):
 def test_a_manifest_changed_after_the_fact_is_refused(folder):
     path = folder / "manifest.json"
     path.write_text(path.read_text().replace('"accuracy": 0.5', '"accuracy": 0.9'))
-    with pytest.raises(BadArtifact, match="its name says otherwise"):
+    with pytest.raises(BadArtifact, match="its name another"):
         load(folder)
 
 

@@ -91,10 +91,10 @@ def test_the_report_lists_each_label(stored, registry):
     done = trained(stored, registry)
     page, content = (done.path / "report.md").read_text(), json.loads((done.path / "report.json").read_text())
     assert page.startswith("# labelwise head for toy")
-    assert "| split | rows | labels a row | mAP |" in page
+    assert "| split | rows | labels per row | mAP |" in page
     assert "## Weakest labels (test)" in page
     assert "F1 figures are too good" in page
-    assert "No outlier percentiles: they need one vector a row" in page
+    assert "No outlier percentiles: they need one vector per row" in page
     test = content["evaluations"]["test"]
     matrix = stored.matrix("toy", ["toy"]).select("test")
     assert [each["label"] for each in test["per_label"]] == list(matrix.classes)
@@ -343,4 +343,4 @@ def test_a_decoder_without_test_rows_has_a_note_in_place_of_figures(tmp_path, re
     store = with_tokens(tmp_path, several, ["train"] * 600)
     done = trained(store, registry, kind="decoder", params=SMALL, texts=text_side)
     assert list(done.report.evaluations) == ["held-out"]
-    assert "No test rows: nothing is known about unseen rows." in done.report.notes
+    assert "No test rows, so there are no figures on unseen rows." in done.report.notes
