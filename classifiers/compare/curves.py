@@ -22,7 +22,7 @@ SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """One number of components, which explains at least `share` of the variance, and the accuracy with it in 0…1."""
+    """The accuracy, in 0…1, with a number of components that explains at least `share` of the variance."""
 
     share: float
     components: int
@@ -61,7 +61,7 @@ def accuracy_of(
     rows: Rows,
     names: tuple[str, ...],
 ) -> float:
-    """Validation accuracy with the first `count` components alone, with the shrinkage that is best for them."""
+    """Return the validation accuracy with the first `count` components only, at the shrinkage that is best for them."""
     part = GaussianStatistics(statistics.counts, statistics.sums[:, :count], statistics.second[:count, :count])
     first = replace(transform, matrix=leading(transform.matrix, count), offset=leading(transform.offset, count))
     estimator.set_params(shrinkage="oas")

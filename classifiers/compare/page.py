@@ -64,7 +64,7 @@ def write(comparison: Comparison) -> None:
 
 
 def to_html(comparison: Comparison, pictures: Sequence[Picture]) -> str:
-    """Return the whole page."""
+    """Return the comparison as one HTML page with its pictures inside."""
     parts = [
         *opening(comparison),
         *verdict(comparison),
@@ -95,16 +95,16 @@ def opening(comparison: Comparison) -> list[str]:
 
 
 def verdict(comparison: Comparison) -> list[str]:
-    """Return the head to train, its accuracy, and the smallest head that may be as good."""
+    """Return the section on the winner: its accuracy, the command that trains it, and a smaller head as good."""
     best, smaller = comparison.winner(), comparison.smallest_alike()
     if best is None:
-        return ["<p>No candidate gave a head; the reasons are below.</p>"]
+        return ["<p>There is no trained head. If candidates failed, the reasons are below.</p>"]
     found = best.evaluation
     lines = [
         "<h2>Train this one</h2>",
         f"<p><strong>{escape(best.candidate.label)}</strong>: {found.accuracy:.1%} of {found.rows:,} validation rows "
         f"({interval(found)}). It was chosen as the best of {len(comparison.trials)} on these rows: "
-        "expect a little less on new rows.</p>",
+        "expect a slightly lower accuracy on new rows.</p>",
         f"<pre><code>{escape(comparison.command(best))}</code></pre>",
     ]
     if smaller:
@@ -118,7 +118,7 @@ def verdict(comparison: Comparison) -> list[str]:
 
 
 def test_section(comparison: Comparison) -> list[str]:
-    """Return the figures of the winner and its controls on the test rows."""
+    """Return the section with the figures of the winner and its controls on the test rows."""
     if not comparison.test:
         return []
     columns = ("head", "encoders", *FIGURES, *AHEAD)
@@ -128,13 +128,13 @@ def test_section(comparison: Comparison) -> list[str]:
         rows.append([candidate.title, candidate.inputs, *figures(found), *ahead(comparison.test_pairs.get(label))])
     return [
         f"<h2>On {next(iter(comparison.test.values())).rows:,} test rows</h2>",
-        "<p>Read once, after the choice, for the winner and for the controls that a head has to beat.</p>",
+        "<p>Read once, after the choice, for the winner and for the controls: simple heads that it should beat.</p>",
         table(columns, rows, best=0),
     ]
 
 
 def ranking_section(comparison: Comparison) -> list[str]:
-    """Return all finished candidates, best first, and what the columns mean."""
+    """Return the section with all finished candidates, best first, and with the meaning of the columns."""
     columns = ("=rank", "head", "encoders", *FIGURES, *AHEAD, "=parameters", "=seconds")
     ranked = comparison.ranking()
     rows = [
@@ -160,7 +160,7 @@ def ranking_section(comparison: Comparison) -> list[str]:
 
 
 def failed_section(comparison: Comparison) -> list[str]:
-    """Return the candidates that failed, with the reasons."""
+    """Return the section with the candidates that failed, and the reasons."""
     if not comparison.failed:
         return []
     return ["<h2>Not ranked</h2>", table(("head", "why"), [[*each] for each in comparison.failed.items()])]

@@ -1,4 +1,4 @@
-"""The charts of a comparison, with captions, and with texts for readers who cannot see them."""
+"""The charts of a comparison, with captions, and with texts for readers who cannot see the charts."""
 
 from dataclasses import dataclass
 

@@ -16,7 +16,7 @@ from classifiers.heads.fusion.rules import log_softmax
 from classifiers.training.rows import Rows
 
 MOST_SCORES = 50_000_000
-"""Maximum number of scores (rows × encoders × classes) compared in a split, which are 200 MB; other rows are left out."""
+"""Maximum number of scores (rows × encoders × classes) compared in a split (200 MB); other rows are left out."""
 
 
 def fusion_reports(estimator: FusionClassifier, rows: Rows, head: FusionHead) -> dict[str, FusionReport]:

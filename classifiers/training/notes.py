@@ -26,7 +26,7 @@ def notes(
     if not outliers.quantiles:
         yield f"No outlier percentiles: {outliers.lacks}."
     if not used["test"]:
-        yield "No test rows, so there are no figures on unseen rows."
+        yield "No test rows: there are no figures on unseen rows."
     for split, count in used.items():
         labelled = rows.labelled(split).num_rows
         if count < labelled and (split != "train" or count):

@@ -112,7 +112,7 @@ def test_all_that_is_known_stands_in_it(page, comparison):
 def test_a_page_can_be_made_before_anything_is_finished(comparison):
     nothing = replace(comparison, trials={}, failed={}, pairs={}, test={}, test_pairs={}, curves={}, state="stopped")
     page = Page(to_html(nothing, []))
-    assert "No candidate gave a head" in page.text
+    assert "There is no trained head" in page.text
     assert "Unfinished: 0 of 6 tried" in page.text
 
 

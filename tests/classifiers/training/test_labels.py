@@ -343,4 +343,4 @@ def test_a_decoder_without_test_rows_has_a_note_in_place_of_figures(tmp_path, re
     store = with_tokens(tmp_path, several, ["train"] * 600)
     done = trained(store, registry, kind="decoder", params=SMALL, texts=text_side)
     assert list(done.report.evaluations) == ["held-out"]
-    assert "No test rows, so there are no figures on unseen rows." in done.report.notes
+    assert "No test rows: there are no figures on unseen rows." in done.report.notes
