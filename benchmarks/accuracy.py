@@ -1,6 +1,6 @@
 """Test accuracy of heads on lite0 vectors of real data sets, with the data sets' own splits.
 
-    python -m benchmarks.accuracy --data FOLDER      with clothing10, caltech99 and flowers5 as Parquet in FOLDER
+python -m benchmarks.accuracy --data FOLDER      with clothing10, caltech99 and flowers5 as Parquet in FOLDER
 """
 
 import argparse
