@@ -68,7 +68,7 @@ def tensors(head):
 
 
 class Reference(nn.Module):
-    """ML-Decoder's layer of torch's own modules, as the authors build it, with the weights of a head."""
+    """ML-Decoder's layer, built from torch's own modules as the authors do, with the weights of a head."""
 
     def __init__(self, head):
         super().__init__()
@@ -186,7 +186,7 @@ def test_other_labels_make_the_head_that_their_texts_would_have_made(text_head):
 
 
 def test_a_label_that_was_never_shown_is_found_by_its_text():
-    """If training has enough labels to learn how texts relate to tokens, a new text finds its tokens too."""
+    """With enough labels to learn how texts relate to tokens, a new text finds its tokens too."""
     rng, labels, unseen = np.random.default_rng(1), 60, 10
     signs = rng.normal(size=(labels, F))
     truth = rng.random((600, labels)) < 1.5 / labels

@@ -26,9 +26,9 @@ P = np.array([[[0.6, 0.3, 0.1], [0.2, 0.7, 0.1], [0.5, 0.1, 0.4]]])
 
 @st.composite
 def scored(draw):
-    """Scores (n, B, K) without ties; sometimes a member that lacks a class, and one class that all lack.
+    """Draw scores (n, B, K) without ties; sometimes one member lacks a class, and sometimes all lack one.
 
-    Not so for very sure members: one of probability 1 and another's class filled in at 1 would tie.
+    No member is very sure, because a probability of 1 and another member's class filled in at 1 would tie.
     """
     n, members, classes = draw(st.integers(1, 6)), draw(st.integers(1, 4)), draw(st.integers(2, 5))
     scale = draw(st.sampled_from([0.1, 3.0, 200.0]))

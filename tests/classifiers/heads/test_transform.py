@@ -41,7 +41,7 @@ def test_what_is_affine_is_folded_into_linear_scores(toy, estimator):
     head = estimator(norm="unit", project="pca", dims=4).fit(toy.X, toy.labels).head_
     arrays = head.arrays()
     assert arrays["W"].shape == (5, 12)
-    assert ("transform.matrix" in arrays) == isinstance(head, GaussianHead)  # which goes on learning with it
+    assert ("transform.matrix" in arrays) == isinstance(head, GaussianHead)  # later rows use the same transform
     assert head.transform.rowwise == Transform(12, (0, 12))
 
 

@@ -1,4 +1,4 @@
-"""Head folders: bit-equal round trips, refusals with a reason, and a head that must load for ever."""
+"""Head folders: bit-equal round trips, refusals with a reason, and frozen heads that must always load."""
 
 import hashlib
 import json
@@ -159,7 +159,7 @@ def test_columns_of_several_encoders_follow_each_other(head, toy, tmp_path):
 
 @pytest.mark.parametrize("kind", ["gaussian", "linear", "protocol-2/gaussian", "protocol-2/linear"])
 def test_a_head_saved_long_ago_loads_with_the_same_scores(kind):
-    """make_fixtures.py wrote these heads with protocols 1 and 2. They are never made again: old heads must load."""
+    """make_fixtures.py wrote these heads with protocols 1 and 2. Never replace them: old heads must load."""
     (folder,) = (FIXTURES / kind).glob("2*")
     expected = np.load(FIXTURES / kind / "expected.npz")
     published = load(folder)
@@ -184,7 +184,7 @@ def test_a_head_saved_long_ago_loads_with_the_same_scores(kind):
 
 @pytest.mark.parametrize("kind", ["gaussian", "linear", "mixture", "fusion"])
 def test_a_head_of_protocol_3_loads_with_the_same_answers(kind):
-    """make_fixtures.py wrote these heads. They are never made again."""
+    """make_fixtures.py wrote these heads. Never replace them: old heads must load."""
     (folder,) = (FIXTURES / "protocol-3" / kind).glob("2*")
     expected = np.load(FIXTURES / "protocol-3" / kind / "expected.npz")
     published = load(folder)
