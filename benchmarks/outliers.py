@@ -118,7 +118,7 @@ def sets_of(store: Store, published: PublishedHead) -> None:
             found = [answer.prediction_set or () for answer in published.answer(test.X, coverage=coverage, sets=kind)]
             held = np.mean([label in labels for label, labels in zip(true, found, strict=True)])
             line += f"  {kind} {held:.3f} with {np.mean([len(labels) for labels in found]):.2f} labels"
-        print(line + f"  (aps with the whole share: {whole_share(published, test, coverage)})")
+        print(line + f"  (aps with a share of 1: {whole_share(published, test, coverage)})")
 
 
 def whole_share(published: PublishedHead, test: Matrix, coverage: float, draws: int = 50) -> str:

@@ -79,7 +79,7 @@ class TransformPlan:
         return replace(transform, matrix=random, relu=True)
 
     def complete(self, transform: Transform, statistics: GaussianStatistics) -> Transform:
-        """Return the whole transform, from the row-wise part and the statistics of the rows after that part."""
+        """Return the complete transform, from the row-wise part and the statistics of the rows after that part."""
         if not self.learned:
             return transform
         centre = statistics.centre()
@@ -89,7 +89,7 @@ class TransformPlan:
         return replace(transform, matrix=matrix, offset=-centre @ matrix)
 
     def learn(self, X: NDArray[Any], weights: NDArray[np.float64] | None = None) -> Transform:
-        """Learn the whole transform from rows X (n, d) in memory. Raises NotTrainable, BadVectors, ValueError."""
+        """Learn the complete transform from rows X (n, d) in memory. Raises NotTrainable, BadVectors, ValueError."""
         rowwise = self.rowwise(X.shape[1])
         if not self.learned:
             return rowwise

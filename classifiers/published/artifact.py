@@ -75,7 +75,7 @@ def load(folder: Path) -> PublishedHead:
         raise BadArtifact(folder, f"the manifest lists no {ARRAYS}")
     arrays = _arrays(folder, ARRAYS, contents[ARRAYS])
     if {name: ArrayShape(shape=a.shape, dtype=str(a.dtype)) for name, a in arrays.items()} != manifest.arrays:
-        raise BadArtifact(folder, f"{ARRAYS} holds {sorted(arrays)} with other shapes than the manifest says")
+        raise BadArtifact(folder, f"{ARRAYS} holds {sorted(arrays)} with other shapes than the manifest lists")
     try:
         head = HEADS[manifest.kind].from_arrays(
             arrays,
@@ -91,7 +91,7 @@ def load(folder: Path) -> PublishedHead:
         raise BadArtifact(folder, f"the head reads {head.dim} columns, its encoders have {manifest.dim}")
     detector = _detector(folder, contents.get(OUTLIER), head.dim)
     if manifest.protocol > 2 and manifest.outlier and not detector:
-        raise BadArtifact(folder, f"the manifest holds outlier quantiles, but no {OUTLIER}")
+        raise BadArtifact(folder, f"the manifest lists outlier quantiles, but no {OUTLIER}")
     return PublishedHead(folder.parent.name, folder.name, head, manifest, detector)
 
 

@@ -81,7 +81,7 @@ class Conformal(_Strict):
 
 
 class TrainingRecord(_Strict):
-    """How a head was trained and what was measured.
+    """The record of a head's training: its rows, its parameters and its figures.
 
     Attributes:
         parameters: hyper-parameters of the estimator.

@@ -58,7 +58,7 @@ class LabelKind(Kind[LabelsHead]):
     held_out: ClassVar[str] = HELD_OUT
 
     def learned(self, estimator: Any, rows: Rows) -> Learned[LabelsHead]:
-        """Learn from all training rows at once, which takes n × d × 4 bytes and what the solver adds."""
+        """Learn from all training rows at once. Memory: n × d × 4 bytes, and the solver's own."""
         texts = self.texts(estimator)
         if texts:
             require_one_text_side(rows)

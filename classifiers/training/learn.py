@@ -28,7 +28,7 @@ Without = Callable[[Any, Any, Rows], Head]
 
 
 def learn_in_memory(estimator: HeadClassifier, rows: Rows, classes: tuple[str, ...]) -> Learned[Head]:
-    """Learn from all training rows at once, which takes n × d × 4 bytes and what the solver adds."""
+    """Learn from all training rows at once. Memory: n × d × 4 bytes, and the solver's own."""
     matrix = rows.matrix("train", classes)
     present, counts = np.unique(matrix.codes, return_counts=True)
     require_present(rows, classes, present)

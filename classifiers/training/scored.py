@@ -60,7 +60,7 @@ def scored_labels(rows: Rows, head: Head, split: str) -> list[Scored]:
 
 @dataclass(frozen=True, slots=True)
 class Learned(Generic[H_co]):
-    """A fitted head, and what was found while learning.
+    """A fitted head, with the facts and scores that calibration and the report need.
 
     Attributes:
         head: not calibrated.
@@ -72,7 +72,7 @@ class Learned(Generic[H_co]):
             Empty if there are none; None if they are not scored yet.
         unseen: False if a part of the head was fitted on the rows in `validated`. Such rows are good enough to fit a
             temperature, but not to compare heads.
-        notes: what a reader of the report must know, one sentence each.
+        notes: facts that a reader of the report must know, one sentence each.
     """
 
     head: H_co

@@ -54,7 +54,7 @@ class Report:
 
 
 def to_json(report: Report) -> str:
-    """Return the whole report."""
+    """Return the full report as JSON."""
     content = {
         "task": report.task,
         "kind": report.kind,

@@ -60,7 +60,7 @@ def fit_adapter(
 ) -> Fitted:
     """Learn g from unit rows Z.
 
-    At the start g projects onto the first `dim` principal axes of Z, and W holds the projected centres. The same
+    At the start g projects onto the first `dim` principal axes of Z, and W is the projected centres. The same
     arguments give the same adapter on the same machine.
 
     Args:
@@ -110,7 +110,7 @@ def _step(
 
 
 class _Model:
-    """g and W as plain tensors, because a torch module would draw from the global random generator.
+    """g and W as tensors. A torch module would draw its first weights from the global random generator.
 
     g has no offset. With one, all rows could share a direction and all centres the opposite one: that satisfies every
     negative of the MLCD loss, which compares with cosine 0, and separates no rows.

@@ -87,7 +87,7 @@ class Softmax(nn.Module):
     def quadratic(self) -> Quadratic:
         """Return the scores as a `Quadratic`.
 
-        A whole matrix S becomes its least eigenvalue on the diagonal, plus directions F with S = least + ½ FᵀF.
+        A full matrix S becomes its least eigenvalue on the diagonal, plus directions F with S = least + ½ FᵀF.
         """
         W, b = self.linear.detach().numpy(), self.bias.detach().numpy()
         if not self.whole:

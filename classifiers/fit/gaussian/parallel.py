@@ -42,7 +42,7 @@ SMALL = 1024
 
 @cache
 def blas() -> ThreadpoolController:
-    """Return the BLAS libraries of this process. Cached, because the search takes 2 ms."""
+    """Return the BLAS libraries of this process. The result is cached, because the search takes 2 ms."""
     return ThreadpoolController().select(user_api="blas")
 
 

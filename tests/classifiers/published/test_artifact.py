@@ -66,7 +66,7 @@ def edited(folder, **changes):
         ({"files": {"../../etc/passwd": "0" * 64}}, "manifest field 'files"),
         ({"files": {"/etc/passwd": "0" * 64}}, "manifest field 'files"),
         ({"files": {}}, "lists no head.safetensors"),
-        ({"arrays": {}}, "other shapes than the manifest says"),
+        ({"arrays": {}}, "other shapes than the manifest lists"),
         (
             {"encoders": [{"name": "toy", "fingerprint": "a" * 64, "columns": [0, 13]}]},
             "the head reads 12 columns, its encoders have 13",
