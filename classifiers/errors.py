@@ -26,7 +26,7 @@ MODALITIES = {
     "thermal": ("thermal images", "imagebind/huge"),
     "imu": ("motion recordings", "imagebind/huge"),
 }
-"""The plural name of each modality, and an encoder that accepts it."""
+"""What each modality is called, and an encoder that takes it."""
 
 
 class NoVectors(NotTrainable):
@@ -34,10 +34,9 @@ class NoVectors(NotTrainable):
 
     Attributes:
         task, encoders: the rows that were asked for.
-        present: number of classes (or labels) that have training rows with vectors.
-        classes: number of all classes (or labels) of the task.
-        refused: modalities of the rows that an encoder does not accept, by the encoder's name; empty if the vectors
-            are only missing.
+        present, classes: number of classes (or labels) with vectors, and of all.
+        refused: modalities of the rows that an encoder does not take, by the encoder's name; empty if the vectors are
+            only missing.
     """
 
     def __init__(

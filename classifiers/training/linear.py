@@ -41,14 +41,14 @@ def learn_linear(estimator: LinearClassifier, rows: Rows, classes: tuple[str, ..
 
 
 def choose_penalty(estimator: LinearClassifier, rows: Rows, classes: tuple[str, ...]) -> float:
-    """Return the best C of `GRID`; `UNCHOSEN` if there are too few rows to choose on. Raises NoVectors."""
+    """The best C of `GRID`; `UNCHOSEN` if there are too few rows to choose on. Raises NoVectors."""
     found: list[list[Scored]] = []
     for view in rows.validations():
         try:
             found.append(list(path(clone(estimator), view, classes)))
         except NotTrainable:
             return UNCHOSEN
-    tried = zip(*filter(None, found), strict=False)  # only values that were tried on all folds
+    tried = zip(*filter(None, found), strict=False)  # as many values as were tried on all folds
     measured = [nll(Scored.concatenate(parts)) for parts in tried]
     return GRID[int(np.argmin(measured))] if measured else UNCHOSEN
 

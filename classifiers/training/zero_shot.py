@@ -128,8 +128,8 @@ def ends(
 def settle_blend(estimator: ZeroShotClassifier, parts: Sequence[tuple[Scored, Scored]]) -> dict[str, dict[str, float]]:
     """Choose the estimator's blend if it is `AUTO`, and return NLL and accuracy of it and of both ends, by name.
 
-    The chosen blend has the least NLL, at its best temperature, on the first validation rows (see `TUNING_ROWS`). The
-    result is empty without validation rows.
+    The blend with the least NLL at its best temperature on the first validation rows (see `TUNING_ROWS`) is chosen.
+    Empty without validation rows.
     """
     auto = estimator.blend == AUTO
     found = measured(parts, STRENGTHS if auto else (0.0, estimator.blend, "gaussian")) if parts else {}
@@ -139,9 +139,9 @@ def settle_blend(estimator: ZeroShotClassifier, parts: Sequence[tuple[Scored, Sc
 
 
 def measured(parts: Sequence[tuple[Scored, Scored]], strengths: Sequence[Blend]) -> dict[Blend, dict[str, float]]:
-    """Return the accuracy of every α, and its NLL at its own best temperature.
+    """NLL at its own best temperature, and accuracy, of every α.
 
-    A Gaussian of few rows in many dimensions has scores in the thousands, and needs a temperature that is out of
+    A Gaussian of few rows in many dimensions scores in the thousands, and the temperature for that is out of
     `fit_temperature`'s reach, so all scores are brought to one scale first.
     """
     most = min(TUNING_ROWS, TUNING_CELLS // parts[0][0].scores.shape[1])
