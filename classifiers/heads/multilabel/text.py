@@ -44,7 +44,7 @@ class TextHead(LabelsHead):
             return super().with_labels(classes, text)
         names = list(classes)
         if not names or len(set(names)) != len(names):
-            raise ValueError(f"labels must be at least one name, each given once; got {names[:20]}")
+            raise ValueError(f"labels must be at least one name, each once; got {names[:20]}")
         arrays = {
             **self.arrays(),
             **self.thresholds.over(self.classes, names).arrays(),

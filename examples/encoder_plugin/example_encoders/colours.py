@@ -54,7 +54,7 @@ class Colours:
     def embed(self, inputs: NDArray[np.uint8], *, modality: Modality = "image", tokens: bool = False) -> Embedding:
         require_modality(self.name, SPEC, modality)
         if tokens:
-            raise ValueError(f"{self.name} makes no tokens; ask for vectors only")
+            raise ValueError(f"{self.name} gives no tokens; ask for vectors only")
         if inputs.dtype != np.uint8 or inputs.shape[1:] != (SIZE, SIZE, 3):
             raise ValueError(f"{self.name} takes uint8 (n, {SIZE}, {SIZE}, 3), not {inputs.dtype} {inputs.shape}")
         return Embedding(histograms(inputs))

@@ -195,7 +195,7 @@ def test_other_labels_make_the_head_that_training_would_have_made_with_their_tex
     ("names", "text", "reason"),
     [
         ([], NEW[:0], "at least one"),
-        (["a", "a"], NEW[:2], "each given once"),
+        (["a", "a"], NEW[:2], "each once"),
         (["a"], NEW, "expected 1 text vectors"),
         (["a"], NEW[:1, :3], r"shape \(n, 10\)"),
         (["a"], np.zeros((1, D)), "is zero"),
