@@ -1,10 +1,10 @@
-"""Errors of heads: training, publishing, answering. Standard library only."""
+"""The errors of training, publishing and answering. Every module can import them: they need no other package."""
 
 from collections.abc import Iterable, Mapping
 
 
 def listing(names: Iterable[object], most: int | None = None) -> str:
-    """Return the names that exist, for a message: at most `most` of them, and the number of the others."""
+    """Return names as text for a message: at most `most` of them, then the number of the others; None for all."""
     found = [str(name) for name in names]
     more = f" and {len(found) - most} more" if most is not None and len(found) > most else ""
     return ", ".join(found[:most]) + more or "none yet"
@@ -101,7 +101,7 @@ class BadComparison(ValueError):
 
     def __init__(self, folder: object, reason: str) -> None:
         self.reason = reason
-        super().__init__(f"no comparison to go on with in {str(folder)!r}: {reason}")
+        super().__init__(f"the comparison in {str(folder)!r} cannot be continued: {reason}")
 
 
 class BadName(ValueError):
@@ -148,11 +148,11 @@ class UnknownSets(Unknown):
 
 
 class NoTexts(ValueError):
-    """A request asks for other labels, but the head knows no texts of labels."""
+    """A request names other labels than the head's own, but the head does not know its labels by texts."""
 
     def __init__(self, head: str, kind: str, known: Iterable[str]) -> None:
         super().__init__(
-            f"head {head!r} ({kind}) can't be asked for labels by name: it knows {listing(known, most=20)}; leave "
+            f"head {head!r} ({kind}) can't be asked for other labels: it knows only {listing(known, most=20)}; leave "
             "labels out, or train a head of a kind that reads texts: bilinear, decoder with queries=text, or zeroshot "
             "with blend=0"
         )
@@ -173,4 +173,4 @@ class UnknownClustering(Unknown):
 
 
 class BadClustering(ValueError):
-    """A clustering is damaged, is of another encoder, or its name is taken. The message says what to do."""
+    """A clustering is damaged, belongs to another encoder, or its name is in use. The message says what to do."""

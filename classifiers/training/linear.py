@@ -1,4 +1,4 @@
-"""Linear heads from a store: the penalty on their weights is chosen on validation rows or folds."""
+"""Training of linear heads, with the penalty on the weights chosen on validation rows or folds."""
 
 import warnings
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2)
 """Values of C that are tried, the cheapest first: the larger C, the more steps a fit takes."""
 
 UNCHOSEN = 1e-2
-"""C if there is nothing to choose on."""
+"""The value of C if there are no rows to choose on."""
 
 PATIENCE = 2
 """The search stops after so many values in a row that are worse than the best."""
@@ -66,10 +66,10 @@ def choose_penalty(estimator: LinearClassifier, rows: Rows, classes: tuple[str, 
 
 
 def path(estimator: LinearClassifier, view: Rows, classes: tuple[str, ...]) -> Iterator[Scored]:
-    """The first validation rows (see `streamed.TUNING_ROWS`) under a head of each C, with a column for every class.
+    """Yield the first validation rows (see `streamed.TUNING_ROWS`), scored by a head of each C, (n, all classes).
 
-    Each fit starts at the solution before. Stops after `PATIENCE` values that are worse than the best. Empty if there
-    is no validation row.
+    Each fit starts at the solution before. The path ends after `PATIENCE` values that are worse than the best, and it
+    is empty if there is no validation row.
     """
     matrix = view.matrix("train", classes)
     present = require_present(view, classes, np.unique(matrix.codes))
@@ -80,7 +80,7 @@ def path(estimator: LinearClassifier, view: Rows, classes: tuple[str, ...]) -> I
     estimator.set_params(blocks=view.edges())
     best, worse = np.inf, 0
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a fit that is not finished is judged like any other
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a fit that has not converged is judged like any other
         for fitted in estimator.path(matrix.X, np.array(classes)[matrix.codes], GRID):
             scored = Scored(fitted.head_.scores(X), codes)
             yield scored.aligned(present, classes)
@@ -91,5 +91,5 @@ def path(estimator: LinearClassifier, view: Rows, classes: tuple[str, ...]) -> I
 
 
 def nll(scored: Scored) -> float:
-    """The NLL at the best temperature, n ≥ 1."""
+    """Return the NLL at the best temperature, in nats, for n ≥ 1 rows."""
     return mean_nll(scored.scores, scored.truth, fit_temperature(scored.scores, scored.truth))

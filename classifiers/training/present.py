@@ -1,4 +1,4 @@
-"""Checks that a task has vectors to learn from, and says what is wrong where it has none."""
+"""The check that a task has vectors to learn from. Its error names what is missing: vectors, or a suitable encoder."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,10 +14,10 @@ from store.rows import strings
 def require_present(
     rows: Rows, classes: Sequence[str], present: NDArray[np.integer[Any]], word: str = "classes"
 ) -> tuple[str, ...]:
-    """The classes that have training vectors. Raises NoVectors for fewer than two.
+    """Return the classes that have training vectors. Raises NoVectors for fewer than two.
 
     Args:
-        present: columns of these classes.
+        present: numbers of the classes that have training vectors.
         word: "classes", or "labels" for rows with any number of labels.
     """
     if len(present) < 2:
@@ -28,13 +28,13 @@ def require_present(
 
 
 def refused(rows: Rows) -> dict[str, tuple[str, ...]]:
-    """Modalities of training rows that an encoder does not take, by the encoder's name."""
+    """Return the modalities of training rows that an encoder does not accept, by the encoder's name."""
     found, taken = modalities(rows), {features.name: features.spec.modalities for features in rows.features}
     refused = {name: tuple(each for each in found if each not in own) for name, own in taken.items() if own}
     return {name: each for name, each in refused.items() if each}
 
 
 def modalities(rows: Rows) -> list[str]:
-    """The modalities of the training rows' assets, as far as these are stored."""
+    """Return the modalities of those assets of the training rows that are in the store."""
     ids, assets = set(strings(rows.labelled("train")["id"])), rows.store.assets
     return [each for each in assets.modalities() if not ids.isdisjoint(strings(assets.ids(each)))]

@@ -1,4 +1,4 @@
-"""Learning from one pass over the rows, as statistics from which a fold can be taken away."""
+"""Learning from one pass over the rows, in statistics from which the rows of a fold can be subtracted."""
 
 from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
@@ -21,8 +21,8 @@ from classifiers.training.rows import Elsewhere, Rows, ids_digest
 from classifiers.training.scored import Learned, Scored
 
 TUNING_ROWS, TUNING_CELLS = 10_000, 2_000_000
-"""Most validation rows that a choice is made on, and most of their scores (rows × classes): a choice among a dozen
-costs seconds. The rows are held in memory (10,000 × 1280 float32 = 51 MB)."""
+"""Maximum number of validation rows, and of their scores (rows × classes), that a parameter is chosen on: a choice among
+a dozen values takes seconds. The rows are held in memory (10,000 × 1280 float32 = 51 MB)."""
 
 
 def learn_streamed(estimator: GaussianClassifier, rows: Rows, classes: tuple[str, ...]) -> Learned[Head]:
@@ -56,7 +56,7 @@ def learn_streamed(estimator: GaussianClassifier, rows: Rows, classes: tuple[str
 
 
 def _by_others(elsewhere: Elsewhere, rows: Rows, classes: tuple[str, ...], ids: list[str]) -> Gathering:
-    """A function like `gather` whose work is done by other processes; it puts the ids of the rows in `ids`."""
+    """Return a function like `gather` that lets other processes do the work, and puts the rows' ids into `ids`."""
 
     def gathering(_: Iterable[Batch], __: int, transform: Transform, moment: Moment) -> GaussianStatistics:
         statistics, ids[:] = elsewhere(rows, classes, transform, moment)
@@ -104,14 +104,16 @@ def tuned_shrinkage(
 
 
 def held_out(fold: Rows, classes: tuple[str, ...], transform: Transform, moment: Moment) -> GaussianStatistics:
-    """The statistics of a fold's own rows."""
+    """Return the statistics of the rows of a held-out fold."""
     batches = (Batch(X, codes) for _, X, codes in fold.batches("val", classes))
     return gather(batches, len(classes), transform, moment)
 
 
 def without_statistics(estimator: GaussianClassifier, head: GaussianHead, fold: Rows) -> GaussianHead:
-    """A head without the rows of a fold, from its statistics alone; transform and shrinkage stay. Raises
-    NotTrainable."""
+    """Return a head without the rows of a fold, from its statistics alone, with the same transform and shrinkage.
+
+    Raises NotTrainable.
+    """
     rest = head.statistics.subtract(held_out(fold, head.classes, head.transform, head.statistics.moment))
     present = np.flatnonzero(rest.present)
     used = np.asarray(head.settings()["shrinkage_used"])
@@ -121,7 +123,7 @@ def without_statistics(estimator: GaussianClassifier, head: GaussianHead, fold: 
 
 
 def tuning_rows(rows: Rows, classes: tuple[str, ...]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """The first validation rows: X (n, d), codes (n,)."""
+    """Return the first validation rows: X (n, d), codes (n,)."""
     most = min(TUNING_ROWS, TUNING_CELLS // len(classes))
     parts = [(np.empty((0, rows.dim), np.float32), np.empty(0, np.int64))]
     for _, X, codes in rows.batches("val", classes):

@@ -1,4 +1,4 @@
-"""Zero-shot heads from a store: class names, their texts, and how strongly training rows are blended in."""
+"""Training of zero-shot heads: from texts of class names, optionally blended with a Gaussian head of training rows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -26,17 +26,20 @@ STRENGTHS: tuple[Blend, ...] = (0.0, *(float(f"{10**power:.2g}") for power in np
 decade."""
 
 LEAST_A_CLASS = 8
-"""Folds judge a Gaussian part only with at least so many training rows a class, on average. With fewer, the class of a
-held-out row has the fewest rows left, and in many dimensions that alone makes it lose: with 2 rows a class, folds
-measured an accuracy of 0.15 where other rows measured 0.56 (clothing10, lite0)."""
+"""Least mean number of training rows per class with which folds can judge a Gaussian part. With fewer, the class of a
+held-out row has the fewest rows left, which in many dimensions is enough to make it lose: with 2 rows per class, folds
+measured an accuracy of 0.15, and other rows 0.56 (clothing10, lite0)."""
 
 UNCHOSEN = 0.1
-"""α if there is nothing to choose on. It had the best accuracy on held-out training rows with 2 and 4 rows a class of
-clothing10 and flowers5 (lite0)."""
+"""The value of α if there are no rows to choose on. It had the best accuracy on held-out training rows of clothing10
+and flowers5, with 2 and 4 training rows per class (lite0)."""
 
 
 def named_classes(estimator: ZeroShotClassifier, rows: Rows) -> tuple[str, ...]:
-    """The classes that the head is to know: the named ones, else all of the task; for a blend the trained ones.
+    """Return the classes that the head will know.
+
+    They are the classes named by the estimator, otherwise all classes of the task, or for a blend those with training
+    rows.
 
     Raises BadParameter, UnknownTask, NotTrainable.
     """
@@ -63,18 +66,18 @@ def learn_zero_shot(estimator: ZeroShotClassifier, rows: Rows, classes: tuple[st
 
 
 def learn_text(estimator: ZeroShotClassifier, rows: Rows, classes: tuple[str, ...]) -> Learned[Head]:
-    """Learn from the texts alone: no label is read, only the mean of the training rows' vectors if there are any."""
+    """Learn from the texts alone. No label is read; if there are training rows, only the mean of their vectors is."""
     text = class_vectors(rows.embed_texts, classes, estimator.prompts, rows.edges())
     ids, centre = mean_direction(rows) if estimator.centre else ([], np.zeros(rows.dim))
     estimator.settle(np.array(classes), text, centre)
-    note = "The head learned from no label: it knows its classes by their names."
+    note = "The head learned from no label: it knows its classes only by their names."
     if estimator.centre:
         note += f" Vectors are centred on the mean of {len(ids)} training rows, whatever their labels."
     return Learned(estimator.head_, (0,) * len(classes), 0, ids_digest(ids), classes, notes=(note,))
 
 
 def mean_direction(rows: Rows) -> tuple[list[str], NDArray[np.float64]]:
-    """Ids of the training rows with any class, and the mean of their vectors at unit norm, (d,); zeros without rows."""
+    """Return the training rows' ids, and the mean of their vectors at unit norm, (d,), which is 0 without rows."""
     ids: list[str] = []
     total = np.zeros(rows.dim)
     for some, X, _ in rows.batches("train", ()):
@@ -106,9 +109,9 @@ def learn_blend(estimator: ZeroShotClassifier, rows: Rows, classes: tuple[str, .
 def ends(
     estimator: ZeroShotClassifier, text: NDArray[np.float64], gaussian: GaussianClassifier, rows: Rows
 ) -> list[tuple[Scored, Scored]]:
-    """Validation rows under the text alone, and under a Gaussian head that did not learn from them.
+    """Return the validation rows scored by the text alone, and by a Gaussian head that did not learn from them.
 
-    Batch by batch, with a column for every class; see `learn.validated_rows`. Empty if there are too few rows.
+    The pairs are batches with a column for every class, see `learn.validated_rows`; none if there are too few rows.
     """
     parts: list[tuple[Scored, Scored]] = []
     known, words = gaussian.head_.classes, clone(estimator).set_params(blend=0.0)
@@ -175,7 +178,7 @@ def measured(
 
 
 def blended(text: NDArray[Any], gaussian: NDArray[Any], blend: Blend) -> NDArray[Any]:
-    """The scores of a blended head, (n, K), from those of the text and of the Gaussian part; α is `blend`."""
+    """Return the scores of a blended head, (n, K), from those of the text and of the Gaussian part; α is `blend`."""
     if blend == "gaussian":
         return gaussian
     return text if blend == 0 else text + text.dtype.type(blend) * gaussian
@@ -186,7 +189,7 @@ def named(blend: Blend) -> str:
 
 
 def described(estimator: ZeroShotClassifier, measures: Mapping[str, Mapping[str, float]]) -> str:
-    """A sentence on the blend: its α, and how good it and both ends are on validation rows or folds."""
+    """Return a sentence on the blend: its α, and how good it and both ends are on validation rows or folds."""
     if not measures:
         return f"Blend {named(estimator.blend)}: no validation rows, or too few training rows, to judge it on."
     each = "; ".join(f"{name}: NLL {row['nll']:.4f}, accuracy {row['accuracy']:.4f}" for name, row in measures.items())
@@ -197,5 +200,5 @@ def described(estimator: ZeroShotClassifier, measures: Mapping[str, Mapping[str,
 
 
 def unlearned(_: ZeroShotClassifier, head: Head, __: Rows) -> Head:
-    """The head itself, which learned from no row; a blended head brings its validated rows with what it learned."""
+    """Return the head itself, which learned from no row. Blended heads do not need this: they come with scored rows."""
     return head

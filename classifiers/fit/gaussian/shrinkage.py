@@ -17,10 +17,10 @@ from classifiers.heads.gaussian.statistics import GaussianStatistics
 from classifiers.heads.transform import Transform
 
 CANDIDATES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-"""Tried besides the OAS value. OAS assumes Gaussian rows; vectors of networks have heavier tails and need more."""
+"""Values tried besides the OAS value. OAS assumes Gaussian rows; networks' vectors have heavier tails and need more."""
 
 LEAST_SHRINKAGE = 1e-4
-"""Least shrinkage by Ledoit and Wolf's formula. It keeps the precision finite along directions without variance."""
+"""Lower limit of the shrinkage by Ledoit and Wolf's formula, which keeps the precision finite in all directions."""
 
 
 class ChosenShrinkage(NamedTuple):
@@ -77,7 +77,7 @@ def solver(statistics: GaussianStatistics, model: GaussianModel) -> Callable[[fl
 def ledoit_wolf(
     batches: Iterable[Batch], statistics: GaussianStatistics, transform: Transform, *, tied: bool
 ) -> NDArray[np.float64]:
-    """Shrinkage of the pooled covariance (1,), or of each class (K,), from a second pass over the rows.
+    """Return the shrinkage of the pooled covariance (1,), or of each class (K,), from a second pass over the rows.
 
     Ledoit and Wolf 2004 ("A well-conditioned estimator", lemma 3.3 and eq. 14):
     λ = min(1, Σ_i ‖z_i z_iᵀ - C‖² / n² / ‖C - (tr C / d) I‖²) for rows z centred on their class. For diagonal
@@ -85,7 +85,7 @@ def ledoit_wolf(
 
     Args:
         batches: the rows of `statistics` again.
-        tied: for the pooled covariance.
+        tied: True for the pooled covariance, False for those of the classes.
     """
     diagonal = statistics.moment == "diagonal"
     covariances = statistics.covariance()[None] if tied else statistics.class_covariances()
@@ -104,7 +104,7 @@ def ledoit_wolf(
 def fourth_moments(
     batches: Iterable[Batch], statistics: GaussianStatistics, transform: Transform, *, diagonal: bool
 ) -> NDArray[np.float64]:
-    """Σ ‖z‖⁴ over the rows of each class, z centred on the class, (K,). For `diagonal`: Σ Σ_j z_j⁴."""
+    """Return Σ ‖z‖⁴ over the rows z of each class, centred on the class, (K,); for `diagonal` Σ Σ_j z_j⁴."""
     means, found = statistics.means(), np.zeros(len(statistics.counts))
     for X, codes, weights in batches:
         squares: NDArray[Any] = (transform(X) - means[codes]) ** 2

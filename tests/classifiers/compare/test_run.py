@@ -1,4 +1,4 @@
-"""Comparisons on real stores: who is ranked by what, who sees which rows, what survives failures and Ctrl-C."""
+"""Comparisons on real stores: the ranking, the rows that each candidate sees, failures, and Ctrl-C."""
 
 import json
 from dataclasses import replace
@@ -37,7 +37,7 @@ def finished(store, folder, *arguments, **changes):
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory, hard):
-    """A store in which no head is right every time. Tests must not write to it."""
+    """Return a store in which no head is always right. Tests must not write to it."""
     store = Store.open(tmp_path_factory.mktemp("hard") / "db")
     fill(store, hard)
     return store
@@ -140,7 +140,7 @@ def test_nobody_wins_by_the_majority_class(done):
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory, toy):
-    """A store with two encoders, the second of which lacks the vectors of some rows."""
+    """Return a store with two encoders. Some rows have no vector of the second encoder."""
     store = Store.open(tmp_path_factory.mktemp("two") / "db")
     fill(store, toy)
     other = make_toy(seed=1)

@@ -1,4 +1,4 @@
-"""The shrinkage chosen on validation rows: against scikit-learn's own scores at every candidate."""
+"""The shrinkage chosen on validation rows, compared with scikit-learn's own scores at every candidate."""
 
 import numpy as np
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -11,7 +11,7 @@ from classifiers.heads.gaussian.discriminant import GaussianModel
 
 
 def rows(seed: int, n: int, dim: int = 30, tails: float = 3.0) -> tuple[np.ndarray, np.ndarray]:
-    """Classes on correlated dimensions with heavy tails, where OAS shrinks too little."""
+    """Return classes on correlated dimensions with heavy tails, where OAS shrinks too little."""
     rng = np.random.default_rng(seed)
     codes = rng.integers(0, 3, n)
     mixing = np.random.default_rng(99).normal(size=(dim, dim))
@@ -43,7 +43,7 @@ def test_a_class_without_rows_is_no_trouble():
 
 
 def test_a_row_is_scored_by_what_is_best_without_it():
-    """Brute force: the choice is made again for each row, on the others, at the temperatures of all rows."""
+    """The reference is brute force: for each row, the choice is made on the others, at the temperatures of all rows."""
     X, codes = rows(0, 60)
     V, val_codes = rows(7, 12)
     statistics = GaussianClassifier().fit(X, codes).statistics_

@@ -36,7 +36,7 @@ def registry(tmp_path):
 
 
 LEARNING = {"zeroshot": {"blend": 0.3}}
-"""Parameters without which a kind learns from no label."""
+"""Parameters by kind. Without them, the kind learns from no label."""
 
 
 def trained(store, registry, **changes):

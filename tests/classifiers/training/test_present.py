@@ -1,4 +1,4 @@
-"""The message for a task whose assets have no vectors: missing vectors, or assets that the encoder does not take."""
+"""The message for a task whose assets have no vectors: missing vectors, or assets that the encoder cannot embed."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ IMAGES = spec.ImagePreprocessing(
 
 @pytest.fixture
 def sounds(store):
-    """Forty labelled sounds, and an encoder for images that is named like a real one."""
+    """Store forty labelled sounds, and an encoder for images that is named like a real one."""
     contents = [f"sound {i}".encode() for i in range(40)]
     assets = [Asset(asset_id(data), f"mem/{i}", "audio", "audio/wav", content=data) for i, data in enumerate(contents)]
     store.assets.add(assets)

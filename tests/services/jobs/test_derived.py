@@ -138,7 +138,7 @@ def test_condensed_tokens_come_from_stored_ones_or_from_images_and_answer(settin
         (["adapt", "--set", "epoch=3"], "unknown parameter 'epoch'; known: loss"),
         (["cluster", "--task", "defective"], "taken by a task of your own"),
         (["condense", "--encoder", "melstat", "--pool", "2"], "melstat gives no tokens"),
-        (["condense", "--components", "2000"], "components asked for; the rows vary in"),
+        (["condense", "--components", "2000"], "components requested, but the rows vary in"),
     ],
 )
 def test_wrong_use_is_told_in_one_sentence(headwater, arguments, told):
