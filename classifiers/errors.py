@@ -29,6 +29,11 @@ MODALITIES = {
 """What each modality is called, and an encoder that takes it."""
 
 
+def plurals(modalities: Iterable[str]) -> str:
+    """Return the names of some modalities, for a message: "images and sounds"."""
+    return " and ".join(MODALITIES[each][0] for each in modalities)
+
+
 class NoVectors(NotTrainable):
     """Fewer than two classes or labels of a task have training rows with vectors.
 
@@ -37,6 +42,8 @@ class NoVectors(NotTrainable):
         present, classes: number of classes (or labels) with vectors, and of all.
         refused: modalities of the rows that an encoder does not take, by the encoder's name; empty if the vectors are
             only missing.
+        takes: modalities that each of these encoders takes.
+        others: encoders that take the refused modalities.
     """
 
     def __init__(
@@ -48,18 +55,22 @@ class NoVectors(NotTrainable):
         classes: int,
         word: str,
         refused: Mapping[str, tuple[str, ...]],
+        takes: Mapping[str, tuple[str, ...]] | None = None,
     ) -> None:
         self.task, self.encoders, self.present, self.classes = task, tuple(encoders), present, classes
-        self.refused = dict(refused)
-        said = (
+        self.refused, self.takes = dict(refused), dict(takes or {})
+        modalities = dict.fromkeys(modality for each in self.refused.values() for modality in each)
+        self.others = tuple(dict.fromkeys(MODALITIES[modality][1] for modality in modalities))
+        counted = (
             f"of the {classes} {word} of task {task!r}, {present} have training rows with vectors of "
             f"{', '.join(self.encoders)}"
         )
-        for encoder, each in self.refused.items():
-            names = " and ".join(f"{MODALITIES[modality][0]} ({modality})" for modality in each)
-            others = " or ".join(dict.fromkeys(MODALITIES[modality][1] for modality in each))
-            said += f"; its assets are {names}, which {encoder} does not take: use an encoder that does, e.g. {others}"
-        super().__init__(said if self.refused else f"{said}; embed its assets with that encoder first")
+        if not self.refused:
+            super().__init__(f"{counted}; embed its assets with that encoder first")
+            return
+        taken = "; ".join(f"{name} takes {plurals(self.takes.get(name, ())) or 'none'}" for name in self.refused)
+        said = f"the assets of task {task!r} are {plurals(modalities)}; {taken}"
+        super().__init__(f"{said}; {counted}" if present else said)
 
 
 class NoTokens(NotTrainable):

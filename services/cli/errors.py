@@ -49,7 +49,7 @@ def _backfill(error: stored.UnknownFeatures) -> str:
 
 def _vectors(error: heads.NoVectors) -> str:
     if error.refused:
-        return "choose another encoder with --encoder"
+        return " or ".join(f"--encoder {each}, after `headwater backfill --encoder {each}`" for each in error.others)
     return "run " + " and ".join(f"`headwater backfill --encoder {name}`" for name in error.encoders) + " first"
 
 
