@@ -18,20 +18,25 @@ class NotTrainable(ValueError):
     """No head can be trained on these rows. The message says what is missing and what to do."""
 
 
-MODALITIES = {
-    "image": ("images", "lite0"),
-    "audio": ("sounds", "melstat"),
-    "video": ("videos", "imagebind/huge"),
-    "depth": ("depth images", "imagebind/huge"),
-    "thermal": ("thermal images", "imagebind/huge"),
-    "imu": ("motion recordings", "imagebind/huge"),
+PLURALS = {
+    "image": "images",
+    "audio": "sounds",
+    "video": "videos",
+    "depth": "depth maps",
+    "thermal": "thermal images",
+    "imu": "motion recordings",
 }
-"""What each modality is called, and an encoder that takes it."""
+"""The names of several files of each modality, as in `embedder.errors`, which heads must not import."""
+
+TAKEN_BY = {"image": "lite0", "audio": "melstat"} | dict.fromkeys(
+    ("video", "depth", "thermal", "imu"), "imagebind/huge"
+)
+"""An encoder to recommend for each modality."""
 
 
 def plurals(modalities: Iterable[str]) -> str:
     """Return the names of some modalities, for a message: "images and sounds"."""
-    return " and ".join(MODALITIES[each][0] for each in modalities)
+    return " and ".join(PLURALS[each] for each in modalities)
 
 
 class NoVectors(NotTrainable):
@@ -60,7 +65,7 @@ class NoVectors(NotTrainable):
         self.task, self.encoders, self.present, self.classes = task, tuple(encoders), present, classes
         self.refused, self.takes = dict(refused), dict(takes or {})
         modalities = dict.fromkeys(modality for each in self.refused.values() for modality in each)
-        self.others = tuple(dict.fromkeys(MODALITIES[modality][1] for modality in modalities))
+        self.others = tuple(dict.fromkeys(TAKEN_BY[modality] for modality in modalities))
         counted = (
             f"of the {classes} {word} of task {task!r}, {present} have training rows with vectors of "
             f"{', '.join(self.encoders)}"

@@ -9,12 +9,13 @@ from helpers.toys import fill, make_toy, spec_of, text_side
 
 from classifiers.compare.candidates import parse_lines, with_controls
 from classifiers.compare.run import run, start
-from classifiers.errors import MODALITIES, NoVectors
+from classifiers.errors import PLURALS, TAKEN_BY, NoVectors
 from classifiers.published.registry import Registry
 from classifiers.training.kinds import CLASS_KINDS
 from classifiers.training.pipeline import train
 from classifiers.training.present import encoders_of_training_rows
 from embedder import spec
+from embedder.errors import MODALITY_NAMES
 from embedder.registry import names
 from store import Asset, Label, asset_id
 from store.errors import UnknownTask
@@ -94,5 +95,6 @@ def test_a_task_of_which_no_encoder_has_vectors_is_refused(sounds):
 
 
 def test_the_encoders_that_are_recommended_exist():
-    assert set(MODALITIES) == set(spec.MODALITIES)
-    assert {encoder for _, encoder in MODALITIES.values()} <= set(names())
+    assert set(TAKEN_BY) == set(spec.MODALITIES) == set(MODALITY_NAMES)
+    assert set(TAKEN_BY.values()) <= set(names())
+    assert {modality: plural for modality, (_, plural) in MODALITY_NAMES.items()} == PLURALS
