@@ -97,7 +97,7 @@ def test_the_encoder_keeps_its_contract(encoder):
             encoder.embed(wrong, modality="audio")
     with pytest.raises(BadMedia, match="melstat takes sounds; this file is an image"):
         encoder.prepare(probe.images()[0])
-    with pytest.raises(BadMedia, match="this is image"):
+    with pytest.raises(BadMedia, match="this file is an image"):
         encoder.embed(prepared)
     with pytest.raises(ValueError, match="no tokens"):
         encoder.embed(prepared, modality="audio", tokens=True)
