@@ -18,15 +18,25 @@ class NotTrainable(ValueError):
     """No head can be trained on these rows. The message says what is missing and what to do."""
 
 
-MODALITIES = {
-    "image": ("images", "lite0"),
-    "audio": ("sounds", "melstat"),
-    "video": ("videos", "imagebind/huge"),
-    "depth": ("depth images", "imagebind/huge"),
-    "thermal": ("thermal images", "imagebind/huge"),
-    "imu": ("motion recordings", "imagebind/huge"),
+PLURALS = {
+    "image": "images",
+    "audio": "sounds",
+    "video": "videos",
+    "depth": "depth maps",
+    "thermal": "thermal images",
+    "imu": "motion recordings",
 }
-"""What each modality is called, and an encoder that takes it."""
+"""The names of several files of each modality, as in `embedder.errors`, which heads must not import."""
+
+TAKEN_BY = {"image": "lite0", "audio": "melstat"} | dict.fromkeys(
+    ("video", "depth", "thermal", "imu"), "imagebind/huge"
+)
+"""An encoder to recommend for each modality."""
+
+
+def plurals(modalities: Iterable[str]) -> str:
+    """Return the names of some modalities, for a message: "images and sounds"."""
+    return " and ".join(PLURALS[each] for each in modalities)
 
 
 class NoVectors(NotTrainable):
@@ -37,6 +47,8 @@ class NoVectors(NotTrainable):
         present, classes: number of classes (or labels) with vectors, and of all.
         refused: modalities of the rows that an encoder does not take, by the encoder's name; empty if the vectors are
             only missing.
+        takes: modalities that each of these encoders takes.
+        others: encoders that take the refused modalities.
     """
 
     def __init__(
@@ -48,18 +60,22 @@ class NoVectors(NotTrainable):
         classes: int,
         word: str,
         refused: Mapping[str, tuple[str, ...]],
+        takes: Mapping[str, tuple[str, ...]] | None = None,
     ) -> None:
         self.task, self.encoders, self.present, self.classes = task, tuple(encoders), present, classes
-        self.refused = dict(refused)
-        said = (
+        self.refused, self.takes = dict(refused), dict(takes or {})
+        modalities = dict.fromkeys(modality for each in self.refused.values() for modality in each)
+        self.others = tuple(dict.fromkeys(TAKEN_BY[modality] for modality in modalities))
+        counted = (
             f"of the {classes} {word} of task {task!r}, {present} have training rows with vectors of "
             f"{', '.join(self.encoders)}"
         )
-        for encoder, each in self.refused.items():
-            names = " and ".join(f"{MODALITIES[modality][0]} ({modality})" for modality in each)
-            others = " or ".join(dict.fromkeys(MODALITIES[modality][1] for modality in each))
-            said += f"; its assets are {names}, which {encoder} does not take: use an encoder that does, e.g. {others}"
-        super().__init__(said if self.refused else f"{said}; embed its assets with that encoder first")
+        if not self.refused:
+            super().__init__(f"{counted}; embed its assets with that encoder first")
+            return
+        taken = "; ".join(f"{name} takes {plurals(self.takes.get(name, ())) or 'none'}" for name in self.refused)
+        said = f"the assets of task {task!r} are {plurals(modalities)}; {taken}"
+        super().__init__(f"{said}; {counted}" if present else said)
 
 
 class NoTokens(NotTrainable):

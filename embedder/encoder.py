@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder.derived.adapter import Adapter
-from embedder.errors import BadMedia
+from embedder.errors import MODALITY_NAMES, BadMedia
 from embedder.media import Media
 from embedder.spec import EncoderSpec, ImagePreprocessing, Modality
 
@@ -83,8 +83,8 @@ class HasPrecisions(Protocol):
 def require_modality(name: str, spec: EncoderSpec, modality: Modality) -> Modality:
     """Return the modality. Raises BadMedia if the encoder `name` does not take it."""
     if modality not in spec.modalities:
-        takes = " and ".join(spec.modalities) or "text only"
-        raise BadMedia("wrong_modality", f"{name} takes {takes}, this is {modality}; use an encoder for {modality}")
+        takes = " and ".join(MODALITY_NAMES[each][1] for each in spec.modalities) or "text only"
+        raise BadMedia("wrong_modality", f"{name} takes {takes}; this file is {MODALITY_NAMES[modality][0]}")
     return modality
 
 

@@ -41,6 +41,16 @@ too_many_pixels, too_long: the file is over the limit. The header is checked fir
 unsupported: the file is whole, but has no one right reading (float pixels, CIE Lab, an array of another shape, ...).
 """
 
+MODALITY_NAMES = {
+    "image": ("an image", "images"),
+    "audio": ("a sound", "sounds"),
+    "video": ("a video", "videos"),
+    "depth": ("a depth map", "depth maps"),
+    "thermal": ("a thermal image", "thermal images"),
+    "imu": ("a motion recording", "motion recordings"),
+}
+"""What one file of a modality is called, and what several are called."""
+
 Limit = Literal["max_pixels", "max_seconds"]
 """The field of `embedder.media.Limits` that a file exceeds."""
 

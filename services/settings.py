@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from embedder.engines.backend import Backend
 from embedder.engines.cache import default_folder
 
 if TYPE_CHECKING:
@@ -110,6 +111,12 @@ class Settings(BaseSettings):
     @classmethod
     def _in_capitals(cls, level: object) -> object:
         return level.upper() if isinstance(level, str) else level
+
+    @field_validator("backend")
+    @classmethod
+    def _known_backend(cls, backend: str) -> str:
+        Backend.parse(backend)  # ValueError with the allowed values
+        return backend
 
     @model_validator(mode="before")
     @classmethod

@@ -139,13 +139,13 @@ def _drawn(data: bytes, wanted: Sequence[int]) -> dict[int, Image.Image]:
 
 def _film(data: bytes, container: str, media_type: str, max_pixels: int) -> Video:
     if (size := _promised(data, container)) > len(data):
-        raise BadVideo("truncated", f"the video has {len(data):,} of {size:,} bytes; send the whole file")
+        raise BadVideo("truncated", f"the video has {len(data):,} of {size:,} bytes; replace it with a whole copy")
     with _opened(data, container, max_pixels) as (file, stream):
         width, height = stream.codec_context.width, stream.codec_context.height
         _check_size(width, height, max_pixels)
         times, starts = _times(file, stream)
         if not times or width * height == 0:
-            raise BadVideo("empty", "the video has no frames; send one that has some")
+            raise BadVideo("empty", "the video has no frames")
         rate = float(stream.average_rate or 0) or 1 / _USUAL_SECONDS
     source = data, container, max_pixels
     return Video(
@@ -186,13 +186,13 @@ def _opened(data: bytes, container: str, max_pixels: int) -> "Iterator[tuple[Inp
     except ModuleNotFoundError as error:
         raise BadVideo(
             "unsupported",
-            f"{READ} needs PyAV, which is not installed: pip install 'headwater[imagebind]'; or send an animated "
-            "GIF or WebP",
+            f"{READ} needs PyAV, which is not installed: pip install 'headwater[imagebind]'; animated GIF and "
+            "WebP need nothing",
         ) from error
     try:
         with av.open(BytesIO(data), "r", format=container) as file:
             if not file.streams.video:
-                raise BadVideo("unsupported", "the file holds no images, perhaps only sound; send a video")
+                raise BadVideo("unsupported", "the file holds no images, perhaps only sound")
             stream = file.streams.video[0]
             if stream.codec_context is None:
                 raise BadVideo("unsupported", "the codec of the video is unknown; save it as H.264 or VP9")
@@ -201,7 +201,7 @@ def _opened(data: bytes, container: str, max_pixels: int) -> "Iterator[tuple[Inp
     except (av.FFmpegError, ValueError, OverflowError, MemoryError) as error:
         if isinstance(error, BadVideo):
             raise
-        raise BadVideo("truncated", f"the video is cut off or damaged ({error}); send the whole file again") from error
+        raise BadVideo("truncated", "the video is cut off or damaged; replace it with a whole copy") from error
 
 
 def _times(file: "InputContainer", stream: "VideoStream") -> tuple[list[int], list[int]]:
@@ -230,7 +230,9 @@ def _decoded(
             if last is None or last.pts < time:
                 last = next((frame for frame in decoder if frame.pts is not None and frame.pts >= time), None)
             if last is None:
-                raise BadVideo("truncated", f"frame {index} of the video cannot be decoded; send the whole file again")
+                raise BadVideo(
+                    "truncated", f"frame {index} of the video cannot be decoded; replace it with a whole copy"
+                )
             frames[index] = _upright(last.to_image(), last.rotation)
     return frames
 

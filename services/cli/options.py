@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from pydantic import ValidationError
 
 from embedder.spec import MODALITIES, Modality
 from services.cli.completion import encoder_names, head_names, modality_names, task_names
-from services.cli.errors import NoStore
+from services.cli.errors import BadSettings, NoStore
 from services.settings import Settings
 
 if TYPE_CHECKING:
@@ -135,8 +136,12 @@ HeadArgument = Annotated[
 
 
 def settings(**options: Any) -> Settings:
-    """Return the settings of the environment, overridden by the options that are not None."""
-    return Settings(**{name: value for name, value in options.items() if value is not None})
+    """Return the settings of the environment, overridden by the options that are not None. Raises BadSettings."""
+    given = {name: value for name, value in options.items() if value is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        raise BadSettings(error, given) from None
 
 
 def open_store(chosen: Settings) -> "Store":

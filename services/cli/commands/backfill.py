@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from classifiers.errors import TAKEN_BY
 from embedder import cpus
 from services.cli import options, quarantine, terminal
 from services.cli.options import (
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
     from store import Store
 
 app = typer.Typer()
-
-TAKEN_BY = {"image": "lite0", "audio": "melstat"}
-"""The encoder to recommend for assets of a modality; for others, imagebind/huge."""
 
 
 @app.command()
@@ -159,6 +157,6 @@ def _skipped(store: "Store", model: "Encoder") -> int:
     for modality, count in others.items():
         terminal.err.print(
             f"{count:,} assets of modality {modality} were skipped: {model.name} does not take them; "
-            f"--encoder {TAKEN_BY.get(modality, 'imagebind/huge')} does"
+            f"--encoder {TAKEN_BY[modality]} does"
         )
     return sum(others.values())

@@ -42,11 +42,14 @@ def test_what_failed_is_told_by_reason_with_an_example(headwater, tmp_path):
     (folder / "e.png").symlink_to(tmp_path / "nosuch")
     code, out, _ = headwater("ingest", folder)
     assert code == 3
-    assert f"2 unknown_format, e.g. {folder}/c.txt: not a supported image, sound or video" in out
+    assert (
+        f"2 unknown_format, e.g. {folder}/c.txt: not a supported image, sound or video. Supported: images (JPEG, PNG, "
+        in out
+    )
     assert f"1 unreadable, e.g. {folder}/e.png: " in out
     code, out, _ = headwater("backfill")
     assert code == 3
-    assert f"1 truncated, e.g. {folder}/b.jpg: " in out
+    assert f"1 truncated, e.g. {folder}/b.jpg: the image is cut off or damaged; replace it with a whole copy\n" in out
     code, out, _ = headwater("backfill", "--retry-quarantined", "--json")
     assert (code, json.loads(out)["reasons"], json.loads(out)["quarantined"]) == (3, {"truncated": 1}, 1)
 

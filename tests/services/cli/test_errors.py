@@ -1,11 +1,15 @@
 """Errors as a user meets them: one line with the reason, and a hint that names the command or the option."""
 
+from contextlib import contextmanager
+
 import pytest
 from helpers.pictures import photo
+from typer.testing import CliRunner
 
 from classifiers import errors as heads
 from embedder import errors as encoders
 from services.cli import errors
+from services.cli.app import app
 from services.jobs.errors import NoCluster, NoWorkerFits
 from services.web.errors import RemoteProblem, ServiceDown
 from store import errors as stored
@@ -57,6 +61,40 @@ def test_a_setting_that_is_not_allowed_is_one_line(headwater):
     assert (code, err) == (1, "error: HEADWATER_MAX_PIXELS=0: Input should be greater than 0\n")
     code, _, err = headwater("doctor", HEADWATER_MAX_ITEMS="1000")
     assert (code, err.startswith("error: max_items 1000 exceeds max_queue 512: ")) == (1, True)
+
+
+def test_a_wrong_value_is_told_by_option_or_variable(headwater):
+    allowed = "unknown backend 'foo'; allowed: auto, torch or openvino, "
+    code, _, err = headwater("serve", "embedding", "--backend", "foo")
+    assert (code, err.count("\n"), err.startswith(f"error: --backend foo: {allowed}")) == (1, 1, True)
+    code, _, err = headwater("serve", "embedding", HEADWATER_BACKEND="foo")
+    assert (code, err.count("\n"), err.startswith(f"error: HEADWATER_BACKEND=foo: {allowed}")) == (1, 1, True)
+    code, _, err = headwater("up", "--log-level", "foo")
+    assert (code, err) == (
+        1,
+        "error: --log-level foo: Input should be 'DEBUG', 'INFO', 'WARNING', 'ERROR' or 'CRITICAL'\n",
+    )
+    code, _, err = headwater("serve", "embedding", "--port", "70000")
+    assert (code, "--port" in err) == (2, True)
+
+
+def test_up_logs_at_the_level_of_the_setting_and_otherwise_only_warnings(monkeypatch):
+    """`up` gives its services a level: the option's, the variable's, or WARNING."""
+    levels = []
+
+    @contextmanager
+    def noted(settings):
+        levels.append(settings.log_level)
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr("services.processes.running", noted)
+    for arguments, variables in ((["--log-level", "info"], {}), ([], {"HEADWATER_LOG_LEVEL": "error"}), ([], {})):
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        CliRunner().invoke(app, ["up", *arguments])
+        monkeypatch.delenv("HEADWATER_LOG_LEVEL", raising=False)
+    assert levels == ["INFO", "ERROR", "WARNING"]
 
 
 def test_a_licence_is_accepted_by_an_option(headwater, tmp_path):
