@@ -10,10 +10,10 @@ from pydantic import ValidationError
 
 from classifiers import errors as heads
 from embedder import errors as encoders
-from services.jobs.errors import ClusterProblem, NoCluster, NoWorkerFits, WorkerFailed
+from services.jobs import errors as jobs
 from services.processes import NotStarted
 from services.settings import variable
-from services.web.errors import ERRORS, RemoteProblem, ServiceDown
+from services.web.errors import RemoteProblem, ServiceDown
 from store import errors as stored
 
 
@@ -29,11 +29,11 @@ class BadSettings(ValueError):
 
 
 EXPECTED: tuple[type[Exception], ...] = (
-    *ERRORS,
-    *(RemoteProblem, NotStarted, ClusterProblem, WorkerFailed, BadSettings, OSError, ModuleNotFoundError),
+    *jobs.EXPECTED,
+    *(RemoteProblem, NotStarted, BadSettings, ModuleNotFoundError),
     *(heads.BadComparison, heads.BadParameter, heads.NotTrainable, heads.UnknownKind, heads.UnknownParameter),
     *(heads.BadClustering, heads.UnknownClustering),
-    *(encoders.ExportFailed, encoders.LicenceNotAccepted, encoders.ProbeMismatch, encoders.WeightsError),
+    encoders.ExportFailed,
 )
 """Errors that a user can mend. The command prints them and exits with 1. Others are bugs and keep their traceback."""
 
@@ -92,8 +92,8 @@ HINTS: dict[type[Exception], Hint] = {
     heads.UnknownClustering: "`headwater cluster --task NAME` makes one",
     ServiceDown: "`headwater up` starts both services; --url names another address",
     RemoteProblem: _remote,
-    NoCluster: "--ray-address names a running cluster; without it, this machine is used",
-    NoWorkerFits: "--cpus and --gpus set the size of a worker",
+    jobs.NoCluster: "--ray-address names a running cluster; without it, this machine is used",
+    jobs.NoWorkerFits: "--cpus and --gpus set the size of a worker",
     NotStarted: "--embedding-port and --classification-port choose other ports",
 }
 """The hint for each type of error, or a function from the error to its hint; subclasses inherit it."""

@@ -1,4 +1,7 @@
-"""What can go wrong in a job on a Ray cluster. Standard library only: the command line imports it at every start."""
+"""The errors of jobs: what can go wrong on a Ray cluster, and which errors of any job a user can mend."""
+
+from embedder.errors import LicenceNotAccepted, WeightsError
+from services.web.errors import ERRORS
 
 
 class ClusterProblem(RuntimeError):
@@ -15,3 +18,14 @@ class NoWorkerFits(ClusterProblem):
 
 class WorkerFailed(RuntimeError):
     """A worker on a Ray cluster could not do its part, for a reason that a user can mend."""
+
+
+EXPECTED: tuple[type[Exception], ...] = (
+    *ERRORS,
+    ClusterProblem,
+    WorkerFailed,
+    LicenceNotAccepted,
+    WeightsError,
+    OSError,
+)
+"""Errors that a user can mend: a job reports them in one line. Others are bugs and keep their traceback."""

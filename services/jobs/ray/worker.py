@@ -14,18 +14,14 @@ from numpy.typing import NDArray
 
 from embedder import probe, registry
 from embedder.encoder import Encoder
-from embedder.errors import WeightsError
 from embedder.media import Limits
 from embedder.spec import Modality
 from services.jobs.backfill.local import one_blas_thread
 from services.jobs.backfill.stages import Job
-from services.web.errors import ERRORS
+from services.jobs.errors import EXPECTED
 from store import Features, Quarantined, Store
 from store.errors import StoreError
 from store.lance import fragments
-
-EXPECTED: tuple[type[Exception], ...] = (*ERRORS, WeightsError, OSError)
-"""Errors that a user can mend. Others are bugs and keep their traceback."""
 
 RETRIES = 3
 """Restarts of a chunk whose worker died. A chunk that kills every worker must end the job."""

@@ -1,6 +1,8 @@
 """Errors as a user meets them: one line with the reason, and a hint that names the command or the option."""
 
+import inspect
 from contextlib import contextmanager
+from types import ModuleType
 
 import pytest
 from helpers.pictures import photo
@@ -10,7 +12,7 @@ from classifiers import errors as heads
 from embedder import errors as encoders
 from services.cli import errors
 from services.cli.app import app
-from services.jobs.errors import NoCluster, NoWorkerFits
+from services.jobs import errors as jobs
 from services.web.errors import RemoteProblem, ServiceDown
 from store import errors as stored
 
@@ -28,8 +30,8 @@ from store import errors as stored
         (heads.NoTokens("lite1"), "headwater backfill --encoder lite1 --tokens`"),
         (heads.NoVectors("t", ["a", "b"], present=0, classes=2, word="classes", refused={}), "--encoder a` and `"),
         (stored.NoStore("x"), "headwater ingest"),
-        (NoCluster("none"), "--ray-address"),
-        (NoWorkerFits("none"), "--cpus and --gpus"),
+        (jobs.NoCluster("none"), "--ray-address"),
+        (jobs.NoWorkerFits("none"), "--cpus and --gpus"),
         (ServiceDown("classification", "http://x", "refused"), "headwater up"),
         (RemoteProblem(422, "no_texts", "it knows its own labels only"), "--labels"),
         (stored.BadVectors("not finite"), ""),
@@ -39,6 +41,25 @@ from store import errors as stored
 def test_each_error_has_the_hint_of_its_nearest_type(error, helps):
     assert helps in errors.hint(error)
     assert bool(errors.hint(error)) == bool(helps)
+
+
+def defined_in(module: ModuleType) -> list[type[Exception]]:
+    """Return the exceptions that `module` defines and that are raised: those without a subclass there."""
+    own = [each for each in vars(module).values() if inspect.isclass(each) and each.__module__ == module.__name__]
+    return [each for each in own if issubclass(each, Exception) and not set(each.__subclasses__()) & set(own)]
+
+
+@pytest.mark.parametrize("module", [encoders, stored, heads, jobs], ids=lambda module: module.__name__)
+def test_every_error_of_the_lower_packages_is_one_line(module):
+    assert defined_in(module)
+    assert not [each for each in defined_in(module) if not issubclass(each, errors.EXPECTED)]
+
+
+@pytest.mark.parametrize("module", [encoders, stored], ids=lambda module: module.__name__)
+def test_a_worker_reports_what_the_command_prints(module):
+    """All but what jobs do not do: they write no ONNX."""
+    unexpected = {each for each in defined_in(module) if not issubclass(each, jobs.EXPECTED)}
+    assert unexpected <= {encoders.ExportFailed}
 
 
 def test_a_store_that_is_not_there_is_named(headwater, tmp_path):
