@@ -21,8 +21,8 @@ from classifiers.training.rows import Elsewhere, Rows, ids_digest
 from classifiers.training.scored import Learned
 
 TUNING_ROWS, TUNING_CELLS = 10_000, 2_000_000
-"""Maximum number of validation rows, and of their scores (rows × classes), that a parameter is chosen on: a choice among
-a dozen values takes seconds. The rows are held in memory (10,000 × 1280 float32 = 51 MB)."""
+"""Maximum number of validation rows, and of their scores (rows × classes), that a parameter is chosen on. A choice
+among a dozen values takes seconds. The rows are held in memory (10,000 × 1280 float32 = 51 MB)."""
 
 
 def learn_streamed(estimator: GaussianClassifier, rows: Rows, classes: tuple[str, ...]) -> Learned[Head]:
