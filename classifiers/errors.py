@@ -168,7 +168,7 @@ class NoTexts(ValueError):
 
     def __init__(self, head: str, kind: str, known: Iterable[str]) -> None:
         super().__init__(
-            f"head {head!r} ({kind}) can't be asked for other labels: it knows only {listing(known, most=20)}; leave "
+            f"head {head!r} ({kind}) can't be asked for other labels: it knows {listing(known, most=20)}; leave "
             "labels out, or train a head of a kind that reads texts: bilinear, decoder with queries=text, or zeroshot "
             "with blend=0"
         )

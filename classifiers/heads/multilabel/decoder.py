@@ -20,7 +20,7 @@ CHUNK_CELLS = 2**23
 """Maximum number of floats in all arrays of one batch together (32 MB). More images are scored batch by batch."""
 
 NEEDS_TOKENS = (
-    "a decoder needs several tokens of each image: over a single vector attention is a softmax of one number, "
+    "a decoder needs several tokens of each image: over a single vector its attention is a softmax of one number, "
     "always 1, so every label would read the same input; store tokens and train on them, or train a head of the kind "
     "labelwise or bilinear, which read one vector per image"
 )
