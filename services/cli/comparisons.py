@@ -1,12 +1,15 @@
-"""What `headwater compare` prints: the ranking, the test figures, and two heads side by side."""
+"""What `headwater compare` prints: the ranking, the test figures, two heads side by side, the command to train one."""
 
 import json
+import shlex
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from services.cli import terminal
 
 if TYPE_CHECKING:
+    from classifiers.compare.candidates import Candidate
     from classifiers.compare.comparison import Comparison
     from classifiers.compare.paired import Pair
     from classifiers.compare.trial import Trial
@@ -14,6 +17,24 @@ if TYPE_CHECKING:
 
 SHOWN = 10
 """Heads in the summary, best first. The report has all of them."""
+
+
+def train_command(candidate: "Candidate", task: str, options: Sequence[str] = ()) -> str:
+    """Return the command line that trains and publishes a candidate; `options` are added unchanged."""
+    from classifiers.compare.candidates import shown
+
+    words = ["headwater", "train", "--task", task, "--name", head_name(task), "--kind", candidate.kind]
+    for encoder in candidate.encoders:
+        words += ["--encoder", encoder]
+    for name, value in candidate.params.items():
+        words += ["--set", f"{name}={shown(value)}"]
+    return shlex.join([*words, *options])
+
+
+def head_name(task: str) -> str:
+    """Return the task's name without the characters that the name of a head may not have."""
+    kept = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "_-") else "-" for letter in task)
+    return kept.strip("_-")[:64] or "head"
 
 
 def show(comparison: "Comparison") -> None:
