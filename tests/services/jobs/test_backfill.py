@@ -17,7 +17,7 @@ from helpers.pictures import photo
 from helpers.sounds import sound
 from threadpoolctl import threadpool_limits
 
-from embedder import registry
+from embedder import cpus, registry
 from embedder.encoder import Encoder
 from embedder.errors import ProbeMismatch
 from embedder.media.image import decode
@@ -76,6 +76,13 @@ def test_the_profile_accounts_for_every_item_and_second(store, lite0: Encoder):
     limit, share = done.profile.limit(done.seconds)
     assert limit in ("read", "decode and prepare", "encode", "write")
     assert 0 < share <= 1
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_every_usable_cpu_decodes_unless_another_number_is_asked_for(store, lite0: Encoder, monkeypatch, count):
+    monkeypatch.setattr(cpus, "usable", lambda: count)
+    assert backfill(store, lite0).profile.decoders == count
+    assert backfill(store, lite0, threads=3).profile.decoders == 3
 
 
 def test_reading_ahead_keeps_the_order_and_never_runs_far_ahead():
