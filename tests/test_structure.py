@@ -3,8 +3,10 @@
 import ast
 import re
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
+import grimp
 import pytest
 from helpers.paths import ROOT
 from typer.main import get_command
@@ -30,6 +32,13 @@ def messages(path: Path) -> Iterator[str]:
 
 def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
+
+
+def test_no_module_imports_itself_through_others():
+    """Nor for annotations alone: modules in a circle cannot be understood one after the other."""
+    graph = grimp.build_graph("embedder", "store", "classifiers", "services", cache_dir=None)
+    assert len(graph.modules) > 200
+    TopologicalSorter({name: graph.find_modules_directly_imported_by(name) for name in graph.modules}).prepare()
 
 
 @pytest.mark.parametrize("path", [*LIBRARIES, *SERVICES], ids=name_of)
