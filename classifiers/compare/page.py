@@ -187,7 +187,7 @@ def ahead(pair: Pair | None) -> list[str]:
 
 def points(found: Difference) -> str:
     """A difference of accuracy in percentage points, with its interval."""
-    return f"{100 * found.mean:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
+    return f"{100 * found.mean:+z.1f} ({100 * found.low:+z.1f} to {100 * found.high:+z.1f})"
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], best: int | None = None) -> str:

@@ -98,7 +98,7 @@ def _behind(pair: "Pair | None") -> str:
     if pair is None:
         return ""
     found = pair.accuracy
-    return f"{100 * found.mean:.1f} ({100 * found.low:.1f} to {100 * found.high:.1f})"
+    return f"{100 * found.mean:z.1f} ({100 * found.low:z.1f} to {100 * found.high:z.1f})"
 
 
 def show_pair(comparison: "Comparison", asked: tuple[str, str], as_json: bool) -> None:
@@ -112,7 +112,7 @@ def show_pair(comparison: "Comparison", asked: tuple[str, str], as_json: bool) -
     result = {
         "accuracy A - B, points": _behind(found),
         "resamplings in which A is more accurate": f"{found.accuracy.better:.1%}",
-        "NLL A - B": f"{nll.mean:.4f} ({nll.low:.4f} to {nll.high:.4f})",
+        "NLL A - B": f"{nll.mean:z.4f} ({nll.low:z.4f} to {nll.high:z.4f})",
         "resamplings in which A has less NLL": f"{nll.better:.1%}",
     }
     terminal.show(named | result, as_json=False)

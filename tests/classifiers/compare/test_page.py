@@ -11,7 +11,8 @@ from helpers.toys import fill, make_toy
 from PIL import Image
 
 from classifiers.compare.candidates import parse_lines, with_controls
-from classifiers.compare.page import to_html, write
+from classifiers.compare.page import points, to_html, write
+from classifiers.compare.paired import Difference
 from classifiers.compare.run import run, start
 from classifiers.evaluation import plots
 from classifiers.evaluation.figures import evaluate
@@ -112,6 +113,10 @@ def test_all_that_is_known_stands_in_it(page, comparison):
     assert "vary in 12 directions" in page.rows[-1][1]
     assert page.rows[1][0] == best.candidate.title
     assert "<b>" in page.text
+
+
+def test_a_difference_that_rounds_to_zero_has_no_minus():
+    assert points(Difference(-1e-5, -0.012, 1e-5, 0.5)) == "+0.0 (-1.2 to +0.0)"
 
 
 def test_without_a_command_none_is_shown(comparison):

@@ -1,9 +1,11 @@
-"""The command that `headwater compare` prints for a candidate."""
+"""What `headwater compare` prints: the command that trains a candidate, and the difference of two heads."""
 
 import shlex
+from types import SimpleNamespace
 
 from classifiers.compare.candidates import parse
-from services.cli.comparisons import train_command
+from classifiers.compare.paired import Difference, Pair
+from services.cli.comparisons import show_pair, train_command
 
 
 def test_the_command_trains_the_candidate():
@@ -21,4 +23,16 @@ def test_the_command_trains_the_candidate():
         'priors={"a": 1}',
         "--store",
         "x y",
+    ]
+
+
+def test_a_difference_that_rounds_to_zero_has_no_minus(capsys):
+    tiny = Difference(-1e-6, -2e-6, 1e-6, 0.5)
+    trial = SimpleNamespace(candidate=SimpleNamespace(label="gaussian @ lite0"), outcomes=[0])
+    comparison = SimpleNamespace(pair=lambda *_: (trial, trial, Pair(tiny, tiny)))
+    show_pair(comparison, ("1", "2"), as_json=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[-1].strip() for line in lines if "A - B" in line] == [
+        "0.0 (0.0 to 0.0)",
+        "0.0000 (0.0000 to 0.0000)",
     ]
