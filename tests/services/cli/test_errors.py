@@ -75,28 +75,28 @@ def test_a_store_that_is_not_there_is_named(headwater, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photos"]
 
 
-def test_a_setting_that_is_not_allowed_is_one_line(headwater):
+def test_a_setting_that_is_not_allowed_is_one_line(headwater, headwater_process):
     code, _, err = headwater("doctor", HEADWATER_MAX_PIXELS="0")
     assert (code, err) == (1, "error: HEADWATER_MAX_PIXELS=0: Input should be greater than 0\n")
-    code, _, err = headwater("serve", "embedding", HEADWATER_MAX_ITEMS="1000")
+    code, _, err = headwater_process("serve", "embedding", HEADWATER_MAX_ITEMS="1000")
     assert (code, len(err.splitlines())) == (1, 1)
     assert err.startswith("error: HEADWATER_MAX_ITEMS=1000 exceeds HEADWATER_MAX_QUEUE=512: ")
 
 
 @pytest.mark.parametrize("command", [["serve", "embedding"], ["serve", "classification"], ["up"]], ids=" ".join)
-def test_no_service_listens_on_port_0(headwater, command):
+def test_no_service_listens_on_port_0(headwater_process, command):
     """Its own address would be known to nobody: `up` waited for it until its time was over."""
     name = command[-1].replace("up", "embedding")
     variable = f"HEADWATER_{name.upper()}_PORT"
-    code, out, err = headwater(*command, **{variable: "0"})
+    code, out, err = headwater_process(*command, **{variable: "0"})
     assert (code, out, len(err.splitlines())) == (1, "", 1)
     assert err.startswith(f"error: {variable}=0: Input should be greater than or equal to 1")
 
 
-def test_a_port_that_is_taken_comes_with_the_options_that_choose_another(headwater):
+def test_a_port_that_is_taken_comes_with_the_options_that_choose_another(headwater_process):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        code, _, err = headwater("up", "--embedding-port", port)
+        code, _, err = headwater_process("up", "--embedding-port", port)
     first, second = err.splitlines()
     assert code == 1
     assert first.startswith(f"error: the embedding service cannot listen on 127.0.0.1:{port}: ")
