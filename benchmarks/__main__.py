@@ -1,4 +1,4 @@
-"""Run all benchmarks: ``python -m benchmarks [--data FOLDER]``. Without --data, those on data sets are skipped."""
+"""Run all benchmarks: ``python -m benchmarks [--data FOLDER]``. Without --data, benchmarks on data sets are skipped."""
 
 import argparse
 import subprocess

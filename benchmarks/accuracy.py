@@ -24,7 +24,7 @@ LEAST = {"clothing10": 0.87, "caltech99": 0.92, "flowers5": 0.87}
 
 
 def accuracies(encoder: Encoder, data: Path, kind: str = "gaussian") -> dict[str, Evaluation]:
-    """Train a head for each task on vectors of `encoder`: {task: figures on its test split}."""
+    """Train a head for each task on vectors of `encoder`, and return {task: figures on its test split}."""
     with TemporaryDirectory() as folder:
         store, heads = Store.open(Path(folder) / "headwater.db"), Registry(Path(folder) / "heads")
         for task in LEAST:

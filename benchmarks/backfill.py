@@ -30,7 +30,7 @@ LEAST_RATIO = {"lite0": 0.70, standin.NAME: 0.90}
 
 
 def engine_rate(encoder: Encoder, batches: int = 30) -> float:
-    """Images/s of the engine alone, on pixels in memory."""
+    """Return the images/s of the engine alone, on pixels in memory."""
     assert encoder.spec.image is not None
     size = encoder.spec.image.size
     pixels = np.random.default_rng(0).integers(0, 256, (BATCH, size, size, 3), dtype=np.uint8)
@@ -42,7 +42,7 @@ def engine_rate(encoder: Encoder, batches: int = 30) -> float:
 
 
 def backfill_rate(encoder: Encoder, source: Path, rows: int | None) -> tuple[float, str]:
-    """Images/s of all stages together, and a sentence on the slowest stage."""
+    """Return the images/s of all stages together, and a sentence on the slowest stage."""
     with TemporaryDirectory() as folder:
         store = Store.open(Path(folder) / "headwater.db")
         ingest(store, islice(read_sources([source]), rows))
@@ -55,7 +55,7 @@ def backfill_rate(encoder: Encoder, source: Path, rows: int | None) -> tuple[flo
 
 def compare(name: str, encoder: Encoder, options: argparse.Namespace) -> None:
     alone, whole = [], []
-    for _ in range(options.repeats):  # taking turns, so that a change in the machine's speed affects both
+    for _ in range(options.repeats):  # in turn, so that a change in the machine's speed affects both
         alone.append(engine_rate(encoder, options.batches))
         rate, limit = backfill_rate(encoder, options.data / "clothing10.parquet", options.rows)
         whole.append(rate)

@@ -1,8 +1,8 @@
-"""The saving by a cascade: images/s through `POST /classify` and accuracy, compared with asking every encoder.
+"""Time that a cascade saves: images/s through `POST /classify` and accuracy, compared with calling every encoder.
 
     python -m benchmarks.cascade --data FOLDER [--store URI] [--task clothing10]
 
-Three heads answer the test images for one client, 32 images a request: a head on lite0 alone, a cascade from lite0 to
+Three heads answer the test images for one client, 32 images per request: a head on lite0, a cascade from lite0 to
 lite2, and log-averaging of all three. Costs are the encoders' multiplications; training chooses the threshold.
 """
 
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def measured(client: Client, store: Store, task: str, name: str) -> str:
-    """A line on one head: images/s, accuracy on the test rows, and encoders asked for each image."""
+    """Return a line on one head: images/s, accuracy on the test rows, and mean number of encoders called per image."""
     rows = [row for row in store.labels.get(task).to_pylist() if row["split"] == "test"]
     truth = {row["id"]: row["labels"] for row in rows}
     images = [data for _, data in store.assets.contents(list(truth)) if isinstance(data, bytes)]
@@ -71,7 +71,7 @@ def measured(client: Client, store: Store, task: str, name: str) -> str:
     answers = [item.answers[0] for item in items]
     right = sum(truth[str(item.id)] == [answer.label] for item, answer in zip(items, answers, strict=True))
     asked = statistics.mean(len(answer.asked_encoders or HEADS[name]["encoders"]) for answer in answers)
-    return f"{name}: {rate:.0f} images/s, accuracy {right / len(items):.3f}, {asked:.2f} encoders an image"
+    return f"{name}: {rate:.0f} images/s, accuracy {right / len(items):.3f}, {asked:.2f} encoders per image"
 
 
 if __name__ == "__main__":

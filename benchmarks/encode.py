@@ -33,7 +33,7 @@ LEAST_RATIO = {"lite0": 7.0, standin.NAME: 2.3}
 
 
 def eager(name: str) -> Callable[[Pixels], object]:
-    """The library's own module, unchanged: fp32, default memory layout, normalisation included."""
+    """Return the library's own module, unchanged: fp32, default memory layout, normalisation included."""
     if name in CONFIGS:
         config = CONFIGS[name]
         return _runner(network.build(config, tokens=False), config.image)
@@ -56,7 +56,7 @@ def _runner(module: torch.nn.Module, image: ImagePreprocessing) -> Callable[[Pix
 
 
 def measure(runs: dict[str, Callable[[Pixels], object]], pixels: Pixels, rounds: int) -> dict[str, float]:
-    """Median seconds of a call, {name: seconds}."""
+    """Return the median time of a call in seconds, {name: seconds}."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     for run in runs.values():
         run(pixels)

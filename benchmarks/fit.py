@@ -2,10 +2,10 @@
 
     python -m benchmarks.fit [gaussian] [--repeats 5]
 
-Two parts. In memory, the fit takes turns with scikit-learn's LDA(solver="lsqr"), with the same fixed shrinkage on the
-same arrays; labels are integers, then strings, as in a store. From a store in a temporary folder, the fit alone is
-timed, and the whole `classifiers.training.pipeline` (with ids, digest, calibration, report and artifact). The fit must
-be at least 15 times as fast as scikit-learn's with the same predictions, and take at most 3 s from the store.
+The benchmark has two parts. In memory, the fit takes turns with scikit-learn's LDA(solver="lsqr"), with the same fixed
+shrinkage on the same arrays; labels are integers, then strings, as in a store. From a store in a temporary folder, the
+fit alone is timed, and all of `classifiers.training.pipeline` (with ids, digest, calibration, report and artifact). The
+fit must be at least 15 times as fast as scikit-learn's with the same predictions, and take at most 3 s from the store.
 Otherwise the exit status is 1.
 """
 
@@ -37,7 +37,7 @@ LEAST_RATIO, MOST_SECONDS = 15.0, 3.0
 
 
 def vectors(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Overlapping classes on correlated dimensions with a mean that is not zero."""
+    """Return X (n, d) and codes (n,) of overlapping classes on correlated dimensions, with a mean that is not zero."""
     rng = np.random.default_rng(seed)
     codes = rng.integers(0, CLASSES, ROWS)
     mixing = (np.eye(DIM) + rng.normal(size=(DIM, DIM)) / np.sqrt(DIM)).astype(np.float32)
@@ -47,7 +47,7 @@ def vectors(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 def seconds(run: Callable[[], object]) -> float:
-    """Seconds of one run, after a pause: BLAS threads of the run before spin for a while."""
+    """Return the seconds of one run, after a pause in which the BLAS threads of the run before stop spinning."""
     time.sleep(0.2)
     start = time.perf_counter()
     run()

@@ -2,11 +2,11 @@
 
     python -m benchmarks.heads [--store STORE --task TASK] [--repeats 3] [--kinds linear fusion …]
 
-The data are synthetic float32 vectors of 10 classes, with the size of cifar10 by lite0 (7,000 × 1280 training rows,
-3,000 test rows), or a task in a store with vectors of lite0, lite1 and lite2. Both sides get the same rows and, where
-both have them, the same settings. They take turns, and medians are compared. The ratio is scikit-learn's time over
-ours. The accuracy on test rows is printed too, because a fast but wrong head is useless. scikit-learn has nothing like
-zeroshot, bilinear and decoder.
+The data are synthetic float32 vectors of 10 classes, with the size of lite0's vectors of cifar10 (7,000 × 1280 training
+rows, 3,000 test rows), or a task in a store with vectors of lite0, lite1 and lite2. Both sides get the same rows, and
+the same values of the settings that both have. They take turns, and medians are compared. The ratio is scikit-learn's
+time over ours. The accuracy on test rows is printed too, because a fast but wrong head is useless. scikit-learn has no
+counterpart of zeroshot, bilinear and decoder.
 """
 
 import argparse
@@ -47,7 +47,7 @@ WARM = 300
 
 @dataclass(frozen=True)
 class Data:
-    """Training and test rows with the columns of several encoders; `narrow` has those of the first encoder alone."""
+    """Training and test rows with the columns of several encoders; `narrow` has only those of the first encoder."""
 
     X: NDArray[np.float32]
     y: NDArray[np.int64]
@@ -80,7 +80,7 @@ class MixturePerClass(ClassifierMixin, BaseEstimator):
 
 
 class EachLabel(ClassifierMixin, BaseEstimator):
-    """`LabelwiseClassifier`, which takes rows with any number of labels, on rows with exactly one class."""
+    """`LabelwiseClassifier`, which expects rows with any number of labels, for rows with exactly one class."""
 
     def fit(self, X: NDArray[Any], y: NDArray[np.int64]) -> "EachLabel":
         self.classes_ = np.unique(y)
@@ -92,7 +92,7 @@ class EachLabel(ClassifierMixin, BaseEstimator):
 
 
 def pairs(edges: tuple[int, ...]) -> dict[str, tuple[Any, Any]]:
-    """{kind: (our estimator, scikit-learn's)}, unfitted."""
+    """Return {kind: (our estimator, scikit-learn's)}, unfitted."""
     lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=SHRINKAGE)
     logistic = LogisticRegression(C=PENALTY, max_iter=1000)
     return {
@@ -114,7 +114,7 @@ def pairs(edges: tuple[int, ...]) -> dict[str, tuple[Any, Any]]:
 
 
 def stacking(edges: tuple[int, ...], member: Any) -> StackingClassifier:
-    """One member for each block, fused by logistic regression on out-of-fold probabilities."""
+    """Return scikit-learn's fusion: a member for each block, and logistic regression on out-of-fold probabilities."""
     blocks = [
         make_pipeline(FunctionTransformer(columns, kw_args={"start": start, "end": end}), member)
         for start, end in pairwise(edges)
@@ -127,7 +127,7 @@ def columns(X: NDArray[Any], start: int, end: int) -> NDArray[Any]:
 
 
 def synthetic() -> Data:
-    """Overlapping classes on correlated columns, as wide as three encoders."""
+    """Return rows of overlapping classes on correlated columns, as wide as three encoders."""
     rng = np.random.default_rng(0)
     count = TRAINING + TESTING
     codes = rng.integers(0, CLASSES, count)
@@ -142,7 +142,7 @@ def synthetic() -> Data:
 
 
 def stored(uri: str, task: str) -> Data:
-    """The splits `train` and `test` of a task, with vectors of lite0, lite1 and lite2."""
+    """Return the splits `train` and `test` of a task, with vectors of lite0, lite1 and lite2."""
     encoders = ("lite0", "lite1", "lite2")
     matrix = Store.open(uri, must_exist=True).matrix(task, encoders, splits=("train", "test"))
     train, test = matrix.splits == "train", matrix.splits == "test"
@@ -151,7 +151,7 @@ def stored(uri: str, task: str) -> Data:
 
 
 def seconds(run: Callable[[], object]) -> float:
-    """Seconds of one run, after a pause: BLAS threads of the run before spin for a while."""
+    """Return the seconds of one run, after a pause in which the BLAS threads of the run before stop spinning."""
     time.sleep(0.2)
     start = time.perf_counter()
     run()
@@ -159,11 +159,11 @@ def seconds(run: Callable[[], object]) -> float:
 
 
 def compare(name: str, ours: Any, theirs: Any, data: Data, repeats: int) -> str:
-    """One row of the table: medians of fit and predict for both sides, ratios, accuracies."""
+    """Return one row of the table: medians of fit and predict for both sides, ratios, accuracies."""
     times: dict[tuple[int, str], list[float]] = {}
     for estimator in (ours, theirs):
-        with suppress(np.linalg.LinAlgError):  # scikit-learn's QDA finds no eigenvalues of so few rows
-            estimator.fit(data.X[:WARM], data.y[:WARM])  # so that imports and first calls of libraries are not counted
+        with suppress(np.linalg.LinAlgError):  # scikit-learn's QDA fails on so few rows
+            estimator.fit(data.X[:WARM], data.y[:WARM])  # imports and first calls of libraries are not timed
     for _ in range(repeats):
         for side, estimator in enumerate((ours, theirs)):
             for what, run in (
@@ -193,7 +193,7 @@ def main() -> None:
     print(f"{sizes}, {data.edges[1]} columns; fusion: {len(data.edges) - 1} blocks, {data.edges[-1]} columns")
     print("| kind | fit: ours, scikit-learn's | predict | accuracy, ours | scikit-learn's |\n|---|---|---|---|---|")
     narrow = data.narrow
-    warnings.filterwarnings("ignore", module="sklearn")  # warnings about variances; the accuracies show the effect
+    warnings.filterwarnings("ignore", module="sklearn")  # about variances; the accuracies show the effect
     for name, (ours, theirs) in pairs(data.edges).items():
         if not options.kinds or name in options.kinds:
             chosen = data if name == "fusion" else narrow

@@ -3,8 +3,8 @@
 python -m benchmarks.imagenet PARQUET… [--encoder lite0] [--backend auto openvino-fp32] [--resize 256]
 
 Parquet files with the columns `image` (bytes) and `label`: an index (0 to 999), a WordNet id (n02123045), or a name
-(tabby, or the whole of "tabby, tabby cat"). An encoder takes the whole short side; published figures cut off an eighth
-on each side, which is --resize 256 for lite0.
+(tabby, or the full "tabby, tabby cat"). An encoder uses the full short side of an image; published figures cut off a
+sixteenth at each end, which is --resize 256 for lite0.
 """
 
 import argparse
@@ -34,7 +34,7 @@ BATCH = 32
 
 
 def names() -> dict[str, set[int]]:
-    """{each way to write a class: its indices}. Some names stand for several classes, e.g. crane."""
+    """Return {each way to write a class: its indices}. Some names stand for several classes, e.g. crane."""
     info = ImageNetInfo()
     found: dict[str, set[int]] = {}
     for index, wnid in enumerate(info.label_names()):
@@ -49,7 +49,7 @@ def names() -> dict[str, set[int]]:
 
 
 def index_of(item: Item, known: Mapping[str, set[int]]) -> int:
-    """The class index of a row. Raises ValueError for a label that names no class, or several."""
+    """Return the class index of a row. Raises ValueError for a label that names no class, or several classes."""
     label = item.labels[0] if item.labels and len(item.labels) == 1 else item.labels
     indices = known.get(label, set()) if isinstance(label, str) else set()
     if len(indices) != 1:
@@ -63,7 +63,7 @@ class Ranks:
     """Results on a set of images.
 
     Attributes:
-        ranks: rank of the true class among the thousand, 0 for the first, (n,).
+        ranks: rank of the true class among the thousand classes, 0 for the first, (n,).
         unread: a sentence on each image that could not be read.
     """
 
@@ -71,14 +71,14 @@ class Ranks:
     unread: list[str]
 
     def top(self, k: int) -> str:
-        """The share of images whose class is among the first k, with its 95 % interval (Wilson 1927), as text."""
+        """Return as text the share of images whose class is among the first k, with its 95 % interval (Wilson 1927)."""
         right, n = int((self.ranks < k).sum()), len(self.ranks)
         low, high = binomtest(right, n).proportion_ci(method="wilson")
         return f"top-{k} {right / n:.4f} ({low:.4f} to {high:.4f})"
 
 
 def classify(encoder: Encoder, items: Iterable[Item]) -> Ranks:
-    """Apply the classifier in the encoder's checkpoint to its vectors. Memory: one batch."""
+    """Classify images with the classifier in the encoder's checkpoint. Memory: one batch of images."""
     known, unread = names(), []
     state = network.state(CONFIGS[encoder.name])
     weight, bias = state["classifier.weight"].numpy(), state["classifier.bias"].numpy()

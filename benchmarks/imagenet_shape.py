@@ -2,9 +2,9 @@
 
     python -m benchmarks.imagenet_shape [--repeats 3] [--cold] [--work ~/.cache/headwater/imagenet_shape]
 
-The vectors are synthetic. They are written once, through the store, into the work folder (2.7 GB). Timed is the whole
-`classifiers.training.pipeline` with its defaults, each time in a process of its own: opening the store, joining vectors
-and labels by id, statistics, choosing the shrinkage, temperature and prediction sets, the digest of the ids,
+The vectors are synthetic. They are written once, through the store, into the work folder (2.7 GB). The benchmark times
+all of `classifiers.training.pipeline` with its defaults, each time in a process of its own: opening the store, joining
+vectors and labels by id, statistics, choosing the shrinkage, temperature and prediction sets, the digest of the ids,
 publishing. All rows are training rows, as in ImageNet's training set, so choice and calibration use one held-out fold
 of about 10,000 rows; there is no test split. Memory is the process's peak resident size. Limits: 20 s and 2 GB on 2
 cores. The exit status is 1 if one is exceeded.
@@ -63,7 +63,7 @@ def measured(folder: Path) -> None:
 
 
 def peak_gb() -> float:
-    """Peak resident size of this process in GB. ru_maxrss would include that of the parent process."""
+    """Return the peak resident size of this process in GB. ru_maxrss would include that of the parent process."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024**2
 

@@ -1,4 +1,4 @@
-"""Infinity (michaelfeil/infinity), an embedding server to compare with, in a virtual environment of its own.
+"""A server to compare with: Infinity (michaelfeil/infinity), an embedding server, in its own virtual environment.
 
 Its model is CLIP ViT-B/32 with random weights in fp32 (`benchmarks.standin`). It contacts no hub, and its usage
 statistics are off.
@@ -24,7 +24,7 @@ PACKAGES = (f"infinity-emb[server,torch]=={VERSION}", "pillow", "aiohttp")
 
 
 def installed(folder: Path) -> Path:
-    """The path of the command. If it is missing, it is installed into a new environment in `folder`: GBs, minutes."""
+    """Return the path of the command. If it is missing, install it in `folder`, which takes GBs and minutes."""
     command = folder / "bin" / "infinity_emb"
     if not command.exists():
         print(f"installing {', '.join(PACKAGES)} into {folder}", flush=True)
@@ -35,7 +35,7 @@ def installed(folder: Path) -> Path:
 
 @contextmanager
 def serving(folder: Path, models: Path, seconds: float = 600) -> Iterator[str]:
-    """Start Infinity and give its URL once it is ready. Raises RuntimeError if it ends or is not ready in time."""
+    """Start Infinity, and yield its URL once it is ready. Raises RuntimeError if it ends or is not ready in time."""
     [port] = free_ports(1)
     model = standin.hugging_face_folder(models)
     command = [str(installed(folder)), "v2", "--model-id", str(model), "--engine", "torch", "--device", "cpu"]
@@ -68,7 +68,7 @@ def _wait(url: str, process: "subprocess.Popen[bytes]", log: Path, seconds: floa
 
 
 def ask(url: str, image: bytes) -> Ask:
-    """A request to embed one image."""
+    """Return a request to embed one image."""
     data = "data:image/jpeg;base64," + base64.b64encode(image).decode()
     body = {"model": standin.NAME, "input": [data], "modality": "image", "encoding_format": "base64"}
     return Ask.post(f"{url}/embeddings", json=body)

@@ -1,9 +1,9 @@
-"""Decoding large JPEGs at a fraction of their size: the time saved, and the change of the vectors.
+"""Decoding large JPEGs at a fraction of their size: the time that it saves, and the change of the vectors.
 
     python -m benchmarks.jpeg --data FOLDER      with caltech99.parquet in FOLDER
 
-The vectors are those of pages full of small photos, with twice the short side that is kept. Such pages are sharp to the
-pixel, unlike photos of a camera, so decoding at half the size loses as much as it can.
+The vectors are those of pages full of small photos. A page has twice the short side that decoding keeps. Such pages are
+sharp to the pixel, unlike photos of a camera, so they are the worst case for decoding at half the size.
 """
 
 import argparse
@@ -27,7 +27,7 @@ PAGES = 16
 
 
 def camera(width: int = 4000, height: int = 3000) -> bytes:
-    """A photo of this size in pixels with sensor noise, as a JPEG."""
+    """Return a photo of this size in pixels with sensor noise, as a JPEG."""
     pixels = np.asarray(Image.open(io.BytesIO(photo(width, height))), np.float32)
     noise = np.random.default_rng(0).normal(0, 8, (height, width, 1))
     return jpeg(Image.fromarray(np.clip(pixels + noise, 0, 255).astype(np.uint8)), quality=92)
@@ -40,7 +40,7 @@ def jpeg(image: Image.Image, quality: int = 90) -> bytes:
 
 
 def page(photographs: list[Image.Image], first: int, side: int) -> bytes:
-    """A page of `side` × `side` pixels full of photos, starting with number `first`, as a JPEG."""
+    """Return a page of `side` × `side` pixels full of photos, starting with number `first`, as a JPEG."""
     whole, pictures, y = Image.new("RGB", (side, side)), cycle(photographs[first:] + photographs[:first]), 0
     while y < side:
         x, row = 0, side
@@ -53,7 +53,7 @@ def page(photographs: list[Image.Image], first: int, side: int) -> bytes:
 
 
 def cosines(encoder: Encoder, files: list[bytes], side: int) -> list[float]:
-    """Cosine between the vectors of each file decoded at a fraction and decoded whole."""
+    """Return, for each file, the cosine between its vectors after decoding at a fraction and at full size."""
     found = []
     for file in files:
         pixels = [encoder.prepare(decode(file, short_side=enough).image) for enough in (None, side)]

@@ -1,4 +1,4 @@
-"""Measurements behind choices in `embedder.encoders.lite`: how to crop, and which layers bf16 keeps in fp32.
+"""Measurements behind choices in `embedder.encoders.lite`: how images are cropped, and which layers stay in fp32.
 
 python -m benchmarks.lite --data FOLDER      with clothing10, caltech99 and flowers5 as Parquet in FOLDER
 """
@@ -29,7 +29,7 @@ PHOTOS = 50
 
 
 def cropped(data: Path) -> None:
-    """Print the test accuracy of a Gaussian head with the whole short side, and with timm's crop of an eighth."""
+    """Print the test accuracy of a Gaussian head with the full short side, and with timm's crop of an eighth."""
     for resize in (224, 256):
         CONFIGS["lite0"] = replace(CONFIGS["lite0"], resize=resize)
         found = accuracies(registry.load("lite0", cache_dir=Settings().cache), data)
@@ -37,7 +37,7 @@ def cropped(data: Path) -> None:
 
 
 def precisions(encoder: str) -> Iterator[tuple[str, Encoder]]:
-    """An encoder in bf16, with fewer and fewer layers rounded."""
+    """Yield an encoder in bf16 with fewer and fewer rounded layers, each with a description."""
     cache = Cache(Settings().cache)
     plan = lite.blueprint(encoder)
     assert plan.image.bf16 is not None
@@ -73,7 +73,7 @@ def cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32
 
 
 def photos(data: Path) -> dict[str, list[bytes]]:
-    """Photos to judge bf16 by: coloured ones, and grey, nearly uniform ones."""
+    """Return photos to test bf16 on, by source: coloured photos, and grey, nearly uniform photos."""
     paths = (data / f"{task}.parquet" for task in ("clothing10", "flowers5"))
     tables = [pq.read_table(path, columns=["image"])["image"] for path in paths]
     coloured = [image for table in tables for image in table.to_pylist()[:PHOTOS]]

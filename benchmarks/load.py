@@ -23,13 +23,13 @@ class Ask:
 
     @classmethod
     def post(cls, url: str, **arguments: object) -> "Ask":
-        """A POST request with the body and content type that httpx makes of `arguments`."""
+        """Return a POST request with the body and content type that httpx makes from `arguments`."""
         request = httpx.Request("POST", url, **arguments)  # type: ignore[arg-type]
         return cls(url, request.read(), {"Content-Type": request.headers["Content-Type"]})
 
 
 def client(ask: Ask, requests: int) -> list[float]:
-    """Seconds of each request of one client. Raises RuntimeError for an answer with a status other than 200."""
+    """Return the seconds of each request of one client. Raises RuntimeError for a status other than 200."""
     parts, seconds = urlsplit(ask.url), []
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=600)
     for _ in range(requests):
@@ -45,12 +45,12 @@ def client(ask: Ask, requests: int) -> list[float]:
 
 
 def latencies(ask: Ask, requests: int, warm: int = 20) -> list[float]:
-    """Milliseconds of each request of one client, after `warm` requests that are not counted."""
+    """Return the milliseconds of each request of one client, after `warm` requests that are not counted."""
     return [1e3 * each for each in client(ask, warm + requests)[warm:]]
 
 
 def throughput(ask: Ask, clients: int, requests: int) -> float:
-    """Answers a second with `clients` concurrent clients that send `requests` each."""
+    """Return the answers/s with `clients` concurrent clients that send `requests` requests each."""
     client(ask, 3)
     with ThreadPoolExecutor(clients) as pool:
         start = time.perf_counter()

@@ -13,7 +13,7 @@ from PIL import Image
 
 
 def machine() -> str:
-    """A line on the processor, its cores and their load. A figure means little without it."""
+    """Return a line on the processor, its cores and their load, without which a figure means little."""
     gflops = multiply()
     return (
         f"machine: {model()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, "
@@ -22,20 +22,20 @@ def machine() -> str:
 
 
 def model() -> str:
-    """The processor's name."""
+    """Return the processor's name."""
     lines = _read("/proc/cpuinfo").splitlines()
     named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(named, platform.processor())
 
 
 def multiply(n: int = 2048, repeats: int = 3) -> float:
-    """Best GFLOP/s of an n × n float32 product: the speed that the machine has now."""
+    """Return the best GFLOP/s of an n × n float32 product: the speed that the machine has now."""
     a = np.random.default_rng(0).standard_normal((n, n), np.float32)
     return 2 * n**3 / min(timed(lambda: a @ a, repeats)) / 1e9
 
 
 def timed(run: Callable[[], object], repeats: int) -> list[float]:
-    """Seconds of each of `repeats` calls."""
+    """Return the seconds of each of `repeats` calls."""
     seconds = []
     for _ in range(repeats):
         start = time.perf_counter()
@@ -45,20 +45,20 @@ def timed(run: Callable[[], object], repeats: int) -> list[float]:
 
 
 def spread(values: Sequence[float], unit: str = "s", digits: int = 3) -> str:
-    """The median with the least and the largest value, as text."""
+    """Return the median with the least and the largest value, as text."""
     median, low, high = statistics.median(values), min(values), max(values)
     return f"{median:.{digits}f} {unit} ({low:.{digits}f} to {high:.{digits}f}, {len(values)} runs)"
 
 
 def verdict(name: str, figure: float, limit: float, unit: str, *, at_least: bool) -> str:
-    """A line with the figure, its limit, and whether it holds."""
+    """Return a line with the figure and its limit: "ok" if the figure keeps the limit, otherwise "MISS"."""
     holds = figure >= limit if at_least else figure <= limit
     sign = "≥" if at_least else "≤"
     return f"{'ok  ' if holds else 'MISS'} {name}: {figure:.3g} {unit} (must be {sign} {limit:g})"
 
 
 def photo(width: int = 640, height: int = 480) -> bytes:
-    """A real photo (scikit-learn's china.jpg) as a JPEG of this size in pixels."""
+    """Return a real photo (scikit-learn's china.jpg) as a JPEG of this size in pixels."""
     from sklearn.datasets import load_sample_images
 
     out = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Peak memory of a backfill of many assets, compared with few: it must not grow with the number of assets.
+"""Peak memory of a backfill of many assets, compared with one of few: it must not grow with the number of assets.
 
     python -m benchmarks.memory [--few 10000] [--many 100000]
 
@@ -33,7 +33,7 @@ def images(count: int, side: int) -> Iterator[Item]:
 
 
 def largest_resident(count: int, side: int, encoder: str) -> float:
-    """Peak resident memory in MB of a backfill of `count` images."""
+    """Return the peak resident memory in MB of a backfill of `count` images."""
     with TemporaryDirectory() as folder:
         store = Store.open(Path(folder) / "headwater.db")
         ingest(store, images(count, side))
@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--encoder", default="lite0")
     options = parser.parse_args()
     print(machine())
-    largest_resident(100, options.side, options.encoder)  # compiles the engine, which takes more memory than running it
+    largest_resident(100, options.side, options.encoder)  # compiles the engine, which needs more memory than running it
     few, many = (largest_resident(count, options.side, options.encoder) for count in (options.few, options.many))
     print(f"peak memory with {options.few:,} images {few:.0f} MB, with {options.many:,} images {many:.0f} MB")
     print(verdict("many ÷ few", many / few, MOST_RATIO, "", at_least=False))

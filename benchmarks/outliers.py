@@ -1,8 +1,9 @@
-"""Outlier scores compared, coverage and size of prediction sets, and the time of one outlier score.
+"""A comparison of outlier scores, coverage and size of prediction sets, and the time of one outlier score.
 
     python -m benchmarks.outliers --data FOLDER      with clothing10 and caltech99 as Parquet in FOLDER
 
-Heads are `gaussian` on lite0 vectors. Figures are those of the split `test`; the split `ood` is out of distribution.
+All heads are of kind `gaussian` on lite0 vectors. The figures are measured on the split `test`; rows of the split `ood`
+are out of distribution.
 """
 
 import argparse
@@ -39,7 +40,7 @@ COVERAGES = (0.8, 0.9, 0.95)
 LEAST = {"caltech99, backgrounds": 0.94, "caltech99, garments": 0.97, "clothing10, objects": 0.97}
 """AUROC that the published outlier score must reach."""
 MOST_MILLISECONDS = 1.0
-"""Most time for the score of one vector on one BLAS thread, as in the service."""
+"""Maximum time for the score of one vector on one BLAS thread, as in the service."""
 
 
 def labels_of(store: Store, task: str) -> list[Label]:
@@ -66,7 +67,7 @@ def cases(store: Store) -> Iterator[str]:
 
 
 def scores(training: Matrix, head: PublishedHead) -> Iterator[tuple[str, Score]]:
-    """All outlier scores that are compared. Larger means further out of distribution. Heads publish `RMD unit`."""
+    """Yield the outlier scores to compare, by name; larger is further out of distribution. Heads use `RMD unit`."""
     for norm, edges in (("raw", ()), ("unit", (0, training.X.shape[1]))):
         X = unit_blocks(training.X, edges)
         statistics = GaussianStatistics.of(X, training.codes, len(training.classes))
@@ -108,7 +109,7 @@ def compare(store: Store, heads: Registry) -> list[str]:
 
 
 def sets_of(store: Store, published: PublishedHead) -> None:
-    """Print the share of test rows whose prediction set holds the true class, and the mean size of the sets."""
+    """Print the share of test rows whose prediction set contains the true class, and the mean size of the sets."""
     test = store.matrix(published.manifest.task, ["lite0"], classes=published.head.classes).select("test")
     true = np.array(test.classes)[test.codes].tolist()
     for coverage in COVERAGES:
@@ -117,11 +118,11 @@ def sets_of(store: Store, published: PublishedHead) -> None:
             found = [answer.prediction_set or () for answer in published.answer(test.X, coverage=coverage, sets=kind)]
             held = np.mean([label in labels for label, labels in zip(true, found, strict=True)])
             line += f"  {kind} {held:.3f} with {np.mean([len(labels) for labels in found]):.2f} labels"
-        print(line + f"  (aps with the whole share: {whole_share(published, test, coverage)})")
+        print(line + f"  (aps with a share of 1: {whole_share(published, test, coverage)})")
 
 
 def whole_share(published: PublishedHead, test: Matrix, coverage: float, draws: int = 50) -> str:
-    """Coverage and size of APS sets whose score includes the class itself, calibrated on random halves of test."""
+    """Return coverage and size of APS sets whose score includes the class itself, calibrated on halves of test."""
     proba = published.head.predict_proba(test.X)
     values, rng, found = aps_scores(proba) + proba, np.random.default_rng(0), []
     for _ in range(draws):

@@ -1,11 +1,10 @@
-"""Backfill on Ray compared with the local engine, and the cost of commits as a table grows. For docs/scale.md.
+"""Backfill on Ray compared with the local engine, and the cost of commits as a table grows, for docs/scale.md.
 
-python -m benchmarks.ray_backfill --data FOLDER      with clothing10, caltech99 and flowers5.parquet in FOLDER
-python -m benchmarks.ray_backfill                    only the commits
+    python -m benchmarks.ray_backfill --data FOLDER      with clothing10, caltech99 and flowers5.parquet in FOLDER
+    python -m benchmarks.ray_backfill                    only the commits
 
-Both need the extra `ray`.
-
-Each engine runs as a command of its own, as a user starts it. The load is printed with each figure.
+Both need the extra `ray`. Each engine runs as a command in its own process, as a user starts it. The machine's load is
+printed with each figure.
 """
 
 import argparse
@@ -46,7 +45,7 @@ def show(name: str, told: str) -> None:
 def engines(folder: Path, encoder: str, repeats: int) -> None:
     """Time whole commands on a small store and on a larger one, in turn.
 
-    The difference between both is the work itself. The rest is the start: imports, models, for Ray a cluster.
+    The difference between the two times is the work itself. The rest is the start: imports, models, for Ray a cluster.
     """
     with TemporaryDirectory() as work:
         stores = [Path(work, name) for name in ("small", "large")]
@@ -67,7 +66,7 @@ def engines(folder: Path, encoder: str, repeats: int) -> None:
 
 
 def run(store: Path, encoder: str, options: Sequence[str]) -> float:
-    """Seconds of one backfill command."""
+    """Return the seconds of one backfill command."""
     command = [sys.executable, "-m", "services.cli", "backfill", "-e", encoder, "--store", str(store), "--json"]
     start = time.perf_counter()
     done = subprocess.run([*command, *options], stdout=subprocess.PIPE)
@@ -89,7 +88,7 @@ def made(folder: str, dim: int) -> Features:
 
 
 def by_fragments(counts: Sequence[int], repeats: int) -> None:
-    """Time a commit of 512 rows to a table with `counts` fragments. Real fragments have 512 rows, these have 1."""
+    """Time a commit of 512 rows to tables with `counts` fragments. Real fragments have 512 rows, these have 1."""
     with TemporaryDirectory() as folder:
         features, next_id = made(folder, 8), 0
         row = np.ones((1, 8), np.float32)
@@ -109,7 +108,7 @@ def by_fragments(counts: Sequence[int], repeats: int) -> None:
 
 
 def by_rows(counts: Sequence[int], repeats: int) -> None:
-    """Time a commit of 512 rows to a compacted table with `counts` rows: appending fragments, and merging rows."""
+    """Time a commit of 512 rows to compacted tables with `counts` rows: appending fragments, and merging rows."""
     for count in counts:
         with TemporaryDirectory() as folder:
             features = made(folder, 8)
@@ -148,7 +147,7 @@ def looked_up(count: int, repeats: int) -> None:
 
 
 def planned(count: int) -> None:
-    """Memory of the driver for each id without a vector: two copies of the id, and the plan for Ray."""
+    """Print the driver's memory for each id without a vector: two copies of the id, and the plan for Ray."""
     with TemporaryDirectory() as folder:
         store = Store.open(folder)
         store.assets.add(Asset(id_, "mem", "image", "image/jpeg", 1, 1, None, b"x") for id_ in ids(0, count))
@@ -161,7 +160,7 @@ def planned(count: int) -> None:
 
 
 def resident() -> int:
-    """Resident memory of this process in bytes."""
+    """Return the resident memory of this process in bytes."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
@@ -174,7 +173,7 @@ def decoded(encoder: str, repeats: int) -> None:
 
 
 def sizes(dims: Sequence[int], count: int = 65_536) -> None:
-    """Bytes of a row on disk after commits of 512 rows, and the time of compaction."""
+    """Print the bytes of a row on disk after commits of 512 rows, and the time of compaction."""
     random = np.random.default_rng(0)
     for dim in dims:
         with TemporaryDirectory() as folder:
@@ -186,7 +185,7 @@ def sizes(dims: Sequence[int], count: int = 65_536) -> None:
                 appender.append(some, write(features.table, features.arrow(some, rows)))
             data = sum(path.stat().st_size for path in Path(features.table.uri, "data").iterdir())
             rest = sum(path.stat().st_size for path in Path(features.table.uri).rglob("*") if path.is_file()) - data
-            show(f"{dim} float32: bytes a row, data + manifests", f"{data / count:.0f} + {rest / count:.0f}")
+            show(f"{dim} float32: bytes per row, data + manifests", f"{data / count:.0f} + {rest / count:.0f}")
             before = time.perf_counter()
             Store.open(folder).optimize()
             seconds = time.perf_counter() - before
@@ -200,7 +199,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     print(machine())
-    planned(1_000_000)  # first, before freed memory of other parts could be reused
+    planned(1_000_000)  # first, because later it could reuse memory that other parts have freed
     by_fragments((1, 100, 1000, 10_000), 5)
     by_rows((10_000, 100_000, 1_000_000), 5)
     looked_up(1_000_000, 3)

@@ -3,8 +3,8 @@
     python -m benchmarks.resume [--rows 1000000]
 
 The stored assets have a few bytes each, and float16 vectors of lite0's width (2.6 GB for 1,000,000), in a temporary
-folder. The missing assets are real photos. The store's part is timed in this process, on a store that is opened again
-each time. The command is timed from its start to its end.
+folder. The missing assets are real photos. The store's part of the work is timed in this process, on a store that is
+opened anew each time. The command is timed from its start to its end.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def fill(store: Store, encoder: Encoder, rows: int) -> None:
 
 
 def store_part(uri: str, encoder: Encoder, run: int) -> float:
-    """Seconds to find the missing assets, read them, and write vectors for them."""
+    """Return the seconds to find the missing assets, read them, and write vectors for them."""
     start = time.perf_counter()
     store = Store.open(uri)
     features = store.features(encoder.spec.fingerprint)
@@ -61,7 +61,7 @@ def store_part(uri: str, encoder: Encoder, run: int) -> float:
 
 
 def command(uri: str) -> float:
-    """Seconds of `headwater backfill`, from its start to its end."""
+    """Return the seconds of `headwater backfill`, from its start to its end."""
     start = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-m", "services.cli", "backfill", "--store", uri, "--json"], capture_output=True, check=True

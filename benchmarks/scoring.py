@@ -2,10 +2,10 @@
 
     python -m benchmarks.scoring [--repeats 11]
 
-100 classes × 512 dimensions, float32. Diagonal with 3 components must reach 100 × scikit-learn's rows/s. Full
-covariances must reach 12 ×, both from many rows a class (a whole whitening each) and from few rows (few directions).
-Both sides score the same vectors with the same parameters, in batches from 1, as in a request, to 256, where both are
-limited by their matrix products. The exit status is 1 if any batch misses its ratio.
+There are 100 classes × 512 dimensions in float32. Diagonal covariances with 3 components must reach 100 times
+scikit-learn's rows/s. Full covariances must reach 12 times, both learned from many rows per class (full whitenings) and
+from few rows (few directions). Both sides score the same vectors with the same parameters, in batches from 1 row, as in
+a request, to 256 rows, where matrix products limit both. The exit status is 1 if any batch misses its ratio.
 """
 
 import argparse
@@ -27,7 +27,7 @@ DIAGONAL_RATIO, FULL_RATIO = 100.0, 12.0
 
 
 def mixture(weights: np.ndarray, means: np.ndarray, cholesky: np.ndarray, covariance: str) -> GaussianMixture:
-    """A GaussianMixture with these parameters, as if fitted."""
+    """Return a scikit-learn GaussianMixture with these parameters, as if fitted."""
     made = GaussianMixture(len(weights), covariance_type=covariance)
     made.weights_, made.means_, made.precisions_cholesky_ = weights, means, cholesky
     made.n_features_in_ = DIM
@@ -35,11 +35,11 @@ def mixture(weights: np.ndarray, means: np.ndarray, cholesky: np.ndarray, covari
 
 
 Score = Callable[[np.ndarray], np.ndarray]
-"""Z (n, d) → scores (n, K)."""
+"""A function from Z (n, d) to scores (n, K)."""
 
 
 def rate(score: Score, Z: np.ndarray, repeats: int) -> float:
-    """Median rows/s over `repeats` runs, or over more runs if these take less than a fifth of a second."""
+    """Return the median rows/s over `repeats` runs, or over more runs if these take less than a fifth of a second."""
     [first] = timed(lambda: score(Z), 1)
     return len(Z) / statistics.median(timed(lambda: score(Z), max(repeats, int(0.2 / first))))
 
@@ -49,7 +49,7 @@ class Target:
     """The limits of a comparison.
 
     Attributes:
-        ratio: our rate over scikit-learn's.
+        ratio: least ratio of our rate to scikit-learn's.
         operations: floating point operations of our products for each row.
     """
 

@@ -3,8 +3,8 @@
     python -m benchmarks.serve                                       # lite0
     python -m benchmarks.serve --encoder vit-b-32 --infinity FOLDER  # ViT-B/32 beside Infinity, installed into FOLDER
 
-Trains on photos of the demo (package elpv-dataset), starts both services, and sends requests with one client, then with
-many. The engine alone is measured before and after, in a process of its own while no service runs.
+The benchmark trains on photos of the demo (package elpv-dataset), starts both services, and sends requests with one
+client, then with many. The engine alone is measured before and after, in its own process while no service runs.
 """
 
 import argparse
@@ -45,7 +45,7 @@ BATCH, CELLS = 32, 200
 
 @dataclass(frozen=True)
 class Figures:
-    """Figures of one server with one photo a request: milliseconds with one client, answers/s with many."""
+    """Figures of one server with one photo per request: milliseconds with one client, answers/s with many clients."""
 
     milliseconds: list[float]
     per_second: float
@@ -66,7 +66,7 @@ def fill(settings: Settings) -> None:
 
 
 def engine_alone(settings: Settings, repeats: int) -> tuple[float, float]:
-    """Milliseconds of one photo, and photos a second in full batches."""
+    """Return the engine's milliseconds for one photo, and its photos/s in full batches."""
     [name] = settings.encoders
     encoder = registry.load(name, backend=settings.backend, cache_dir=settings.cache)
     assert encoder.spec.image is not None
@@ -86,13 +86,13 @@ def measured(ask: Ask, options: argparse.Namespace) -> Figures:
 
 @contextmanager
 def elsewhere() -> Iterator[ProcessPoolExecutor]:
-    """A process for a while, because threads that an engine leaves behind slow a client down."""
+    """Yield a process to run engines in, because the threads that an engine leaves behind slow a client down."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         yield pool
 
 
 def start_up(settings: Settings, embedding_url: str) -> tuple[float, float]:
-    """Seconds from the start of the classification service until it is ready, and its resident memory in MB."""
+    """Return the seconds until a started classification service is ready, and its resident memory in MB."""
     [port] = free_ports(1)
     own = settings.model_copy(update={"classification_port": port, "embedding_url": embedding_url})
     command = [sys.executable, "-m", "services.cli", "serve", "classification"]

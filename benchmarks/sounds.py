@@ -2,7 +2,7 @@
 
     python -m benchmarks.sounds --data FOLDER      with fsdd_share.parquet in FOLDER
 
-Test and training split have the same speakers. A second figure leaves each speaker out of training in turn.
+The test and training splits have the same speakers. A second figure leaves each speaker out of training in turn.
 """
 
 import argparse
@@ -29,7 +29,7 @@ LEAST = 0.90
 
 
 def unheard_speakers(X: NDArray[np.float32], digits: NDArray[np.str_], speakers: NDArray[np.str_]) -> dict[str, float]:
-    """Accuracy on each speaker, of a head that learned from the other speakers."""
+    """Return the accuracy on each speaker of a head that learned from the other speakers."""
     found = {}
     for speaker in sorted(set(speakers.tolist())):
         own = speakers == speaker

@@ -1,6 +1,6 @@
 """ViT-B/32 with random weights, for machines without a hub, in the formats that loaders read.
 
-It is as fast as a trained one; its vectors mean nothing.
+The random model is as fast as a trained one; its vectors have no meaning.
 """
 
 import gzip
@@ -15,7 +15,7 @@ NAME = "vit-b-32"
 
 
 def resolve(name: str, folder: Path) -> str:
-    """The encoder to load. For the stand-in's name a checkpoint is made in `folder`."""
+    """Return the name of the encoder to load. For the stand-in's name, make a checkpoint in `folder` first."""
     return f"openclip/ViT-B-32-quickgelu@{open_clip_checkpoint(folder)}" if name == NAME else name
 
 

@@ -1,7 +1,9 @@
 """Accuracy of the text maps of lite0, lite1 and lite2 on classes that they were not learned from.
 
-`python -m benchmarks.textmap [--data FOLDER]`. First on ImageNet, in five folds of 200 held-out classes: the row of the
-classifier stands for the images of a class and is matched with 200 texts. Then, with --data, zero-shot on the images of
+    python -m benchmarks.textmap [--data FOLDER]
+
+The first figures are on ImageNet, in five folds of 200 held-out classes: a class's row of the classifier replaces its
+images and is matched with 200 texts. With --data, the other figures are zero-shot accuracies on the images of
 caltech99.parquet without the split "ood".
 """
 
@@ -25,7 +27,7 @@ def unit(rows: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def held_out(e: make_text_map.Examples, targets: NDArray[np.float64], strength: float) -> tuple[float, float]:
-    """Top-1 and top-5 accuracy over five folds."""
+    """Return the top-1 and top-5 accuracy over five folds."""
     order = np.random.RandomState(0).permutation(len(targets))
     first = np.searchsorted(e.classes, np.arange(len(targets)))  # the name is the first text of a class
     ranks = []

@@ -3,7 +3,7 @@
     python -m benchmarks.thresholds --data FOLDER      with the data sets of TASKS as Parquet in FOLDER
 
 The rows of the split `train` are dealt into three parts, five times: heads learn from the first, thresholds are tuned
-on the second, F1 is measured on the third. In tasks with classes each row has one of many labels.
+on the second, F1 is measured on the third. In tasks with classes, each class counts as a label.
 """
 
 import argparse
@@ -27,13 +27,13 @@ ENCODER = "lite0"
 LEASTS = (1, 3, 5, 10, 20, 40)
 SEEDS = (0, 1, 2, 3, 4)
 FEWEST = 5
-"""Least positive training rows of a label; rarer labels are left out."""
+"""Least number of positive training rows of a label; rarer labels are left out."""
 LEARNED, TUNED = 0.6, 0.8
 """Ends of the first two parts, as shares of the rows."""
 
 
 def f1(X: NDArray[np.float32], Y: NDArray[np.bool_], seed: int) -> NDArray[np.float64]:
-    """Macro and micro F1 for each of `LEASTS`, (len(LEASTS), 2)."""
+    """Return macro-F1 and micro-F1 for each of `LEASTS`, (len(LEASTS), 2)."""
     order = np.random.default_rng(seed).permutation(len(X))
     learning, tuning, checking = np.split(order, [int(LEARNED * len(X)), int(TUNED * len(X))])
     known = np.flatnonzero(Y[learning].any(axis=0))

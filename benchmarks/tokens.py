@@ -2,9 +2,9 @@
 
     python -m benchmarks.tokens --data FOLDER [--task coco18_share] [--work FOLDER]
 
-Decoder heads with group queries learn all frequent labels of the task from lite0's tokens, first whole, then reduced as
-`headwater condense` does it. Components are learned from training rows. Settings are those of `benchmarks.quality`;
-nothing is tuned here.
+Decoder heads with group queries learn all frequent labels of the task from lite0's tokens, first from all tokens, then
+from tokens reduced as `headwater condense` does it. Components are learned from training rows. The settings are those
+of `benchmarks.quality`; nothing is tuned here.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def main() -> None:
     pooled = LabelwiseClassifier().fit(images.vectors[own], Y, names).head_
     control = evaluate_labels(pooled.scores(images.vectors[~images.training]), truth, names, 0.0)
     print(f"{options.task}, {len(own)} training rows, {len(names)} labels")
-    print(f"logistic regression a label on pooled vectors: mAP {control.map:.3f}")
+    print(f"logistic regression for each label on pooled vectors: mAP {control.map:.3f}")
     encoder = registry.load(zero_shot.ENCODER, cache_dir=Settings().cache)
     for pool, components in WAYS:
         told, some = "whole", images

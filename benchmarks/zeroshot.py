@@ -1,7 +1,9 @@
 """Test accuracy of class names alone, a Gaussian head alone, and both blended, with all training rows and with few.
 
-`python -m benchmarks.zeroshot --store URI [--encoder lite0] TASK…`. Blend and shrinkage are chosen on validation rows,
-or by folds if a task has none. With k rows a class they are chosen by folds of these rows, in five draws of k.
+    python -m benchmarks.zeroshot --store URI [--encoder lite0] TASK…
+
+Blend and shrinkage are chosen on validation rows, or on folds if a task has none. With k training rows per class they
+are chosen on folds of these rows, in five draws.
 """
 
 import argparse
@@ -27,7 +29,7 @@ ENDS = (0.0, "gaussian", "auto")
 
 @dataclass(frozen=True)
 class Few(Rows):
-    """Some training rows of a task, in memory. Folds hold out every fifth row of a class."""
+    """Some training rows of a task, in memory. Each fold holds out every fifth row of a class."""
 
     X: NDArray[np.float32] | None = None
     codes: NDArray[np.int64] | None = None
@@ -47,7 +49,7 @@ class Few(Rows):
 
 
 def accuracies(estimator: ZeroShotClassifier, rows: Rows, test: Matrix) -> tuple[list[float], object]:
-    """Test accuracy of the text part, of the Gaussian part and of the blend; and the chosen blend."""
+    """Return the test accuracy of the text part, of the Gaussian part and of the blend; and the chosen blend."""
     head = learn_zero_shot(estimator, rows, test.classes).head
     found = []
     for end in ENDS:

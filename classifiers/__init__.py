@@ -1,1 +1,1 @@
-"""Heads: learned offline from stored vectors (`fit`), served with NumPy alone (`heads`)."""
+"""Heads, small classifiers on stored vectors: `training` makes them offline, `heads` serves them with NumPy only."""

@@ -1,10 +1,10 @@
-"""Errors of heads: training, publishing, answering. Standard library only."""
+"""The errors of training, publishing and answering. Every module can import them: they need no other package."""
 
 from collections.abc import Iterable, Mapping
 
 
 def listing(names: Iterable[object], most: int | None = None) -> str:
-    """Return the names that exist, for a message: at most `most` of them, and the number of the others."""
+    """Return names as text for a message: at most `most` of them, then the number of the others; None for all."""
     found = [str(name) for name in names]
     more = f" and {len(found) - most} more" if most is not None and len(found) > most else ""
     return ", ".join(found[:most]) + more or "none yet"
@@ -18,15 +18,25 @@ class NotTrainable(ValueError):
     """No head can be trained on these rows. The message says what is missing and what to do."""
 
 
-MODALITIES = {
-    "image": ("images", "lite0"),
-    "audio": ("sounds", "melstat"),
-    "video": ("videos", "imagebind/huge"),
-    "depth": ("depth images", "imagebind/huge"),
-    "thermal": ("thermal images", "imagebind/huge"),
-    "imu": ("motion recordings", "imagebind/huge"),
+PLURALS = {
+    "image": "images",
+    "audio": "sounds",
+    "video": "videos",
+    "depth": "depth maps",
+    "thermal": "thermal images",
+    "imu": "motion recordings",
 }
-"""What each modality is called, and an encoder that takes it."""
+"""The names of several files of each modality, as in `embedder.errors`, which heads must not import."""
+
+TAKEN_BY = {"image": "lite0", "audio": "melstat"} | dict.fromkeys(
+    ("video", "depth", "thermal", "imu"), "imagebind/huge"
+)
+"""An encoder to recommend for each modality."""
+
+
+def plurals(modalities: Iterable[str]) -> str:
+    """Return the names of some modalities, for a message: "images and sounds"."""
+    return " and ".join(PLURALS[each] for each in modalities)
 
 
 class NoVectors(NotTrainable):
@@ -37,6 +47,8 @@ class NoVectors(NotTrainable):
         present, classes: number of classes (or labels) with vectors, and of all.
         refused: modalities of the rows that an encoder does not take, by the encoder's name; empty if the vectors are
             only missing.
+        takes: modalities that each of these encoders takes.
+        others: encoders that take the refused modalities.
     """
 
     def __init__(
@@ -48,18 +60,22 @@ class NoVectors(NotTrainable):
         classes: int,
         word: str,
         refused: Mapping[str, tuple[str, ...]],
+        takes: Mapping[str, tuple[str, ...]] | None = None,
     ) -> None:
         self.task, self.encoders, self.present, self.classes = task, tuple(encoders), present, classes
-        self.refused = dict(refused)
-        said = (
+        self.refused, self.takes = dict(refused), dict(takes or {})
+        modalities = dict.fromkeys(modality for each in self.refused.values() for modality in each)
+        self.others = tuple(dict.fromkeys(TAKEN_BY[modality] for modality in modalities))
+        counted = (
             f"of the {classes} {word} of task {task!r}, {present} have training rows with vectors of "
             f"{', '.join(self.encoders)}"
         )
-        for encoder, each in self.refused.items():
-            names = " and ".join(f"{MODALITIES[modality][0]} ({modality})" for modality in each)
-            others = " or ".join(dict.fromkeys(MODALITIES[modality][1] for modality in each))
-            said += f"; its assets are {names}, which {encoder} does not take: use an encoder that does, e.g. {others}"
-        super().__init__(said if self.refused else f"{said}; embed its assets with that encoder first")
+        if not self.refused:
+            super().__init__(f"{counted}; embed its assets with that encoder first")
+            return
+        taken = "; ".join(f"{name} takes {plurals(self.takes.get(name, ())) or 'none'}" for name in self.refused)
+        said = f"the assets of task {task!r} are {plurals(modalities)}; {taken}"
+        super().__init__(f"{said}; {counted}" if present else said)
 
 
 class NoTokens(NotTrainable):
@@ -101,7 +117,7 @@ class BadComparison(ValueError):
 
     def __init__(self, folder: object, reason: str) -> None:
         self.reason = reason
-        super().__init__(f"no comparison to go on with in {str(folder)!r}: {reason}")
+        super().__init__(f"the comparison in {str(folder)!r} cannot be continued: {reason}")
 
 
 class BadName(ValueError):
@@ -148,11 +164,11 @@ class UnknownSets(Unknown):
 
 
 class NoTexts(ValueError):
-    """A request asks for other labels, but the head knows no texts of labels."""
+    """A request names other labels than the head's own, but the head does not know its labels by texts."""
 
     def __init__(self, head: str, kind: str, known: Iterable[str]) -> None:
         super().__init__(
-            f"head {head!r} ({kind}) can't be asked for labels by name: it knows {listing(known, most=20)}; leave "
+            f"head {head!r} ({kind}) can't be asked for other labels: it knows only {listing(known, most=20)}; leave "
             "labels out, or train a head of a kind that reads texts: bilinear, decoder with queries=text, or zeroshot "
             "with blend=0"
         )
@@ -173,4 +189,4 @@ class UnknownClustering(Unknown):
 
 
 class BadClustering(ValueError):
-    """A clustering is damaged, is of another encoder, or its name is taken. The message says what to do."""
+    """A clustering is damaged, belongs to another encoder, or its name is in use. The message says what to do."""

@@ -1,4 +1,4 @@
-"""Class vectors from class names: prompts, their text vectors, and the mean of these for each class."""
+"""Class vectors from class names: each name is put into prompts, and the prompts' text vectors are averaged."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ from classifiers.heads.text import require_nonzero
 from classifiers.heads.transform import unit_blocks
 
 EmbedTexts = Callable[[Sequence[str]], ArrayLike]
-"""Embeds texts (m,) and returns their vectors (m, d) in the space of the images, raw."""
+"""A function from texts (m,) to their vectors (m, d), which are raw (not normalised) and in the space of the images."""
 
 PROMPTS = (
     "a photo of a {}.",
@@ -25,15 +25,15 @@ PROMPTS = (
     "a photo of one {}.",
     "{}",
 )
-"""Templates whose text vectors are averaged, as is usual for CLIP. They are not tuned: common wordings, and the bare
-name, on which the text maps of `lite0`, `lite1` and `lite2` were trained."""
+"""Templates whose text vectors are averaged, as is usual for CLIP: common wordings, and the bare name, which the text
+maps of `lite0`, `lite1` and `lite2` were trained on. The list is not tuned."""
 
 TEXTS_A_CALL = 256
 """Maximum number of texts embedded at a time. It bounds the memory of the text network."""
 
 
 def words(label: str) -> str:
-    """Return a label as spoken words in lower case: `_`, `-`, `/` and the edge in `carSide` become spaces."""
+    """Return a label as spoken words in lower case: `_`, `-`, `/` and a change of case (`carSide`) become spaces."""
     apart = re.sub(r"(?<=[a-z])(?=[A-Z])|[_\-/]", " ", label)
     return " ".join(apart.split()).lower() or label
 
@@ -57,7 +57,7 @@ def class_texts(classes: Sequence[str], prompts: Sequence[str]) -> list[str]:
 def class_vectors(
     embed: EmbedTexts, classes: Sequence[str], prompts: Sequence[str], edges: Sequence[int]
 ) -> NDArray[np.float64]:
-    """Return one vector a class, (K, d): the mean of its prompts' unit vectors, at unit norm, block by block.
+    """Return one vector per class, (K, d): the mean of its prompts' unit vectors, at unit norm, block by block.
 
     Args:
         embed: called with at most `TEXTS_A_CALL` texts at a time.
@@ -78,7 +78,7 @@ def chunks(texts: Sequence[str]) -> list[Sequence[str]]:
 
 
 def given_vectors(text: Any, classes: Sequence[str], edges: Sequence[int]) -> NDArray[np.float64]:
-    """Return text vectors (K, d) that a caller made, at unit norm block by block.
+    """Return the caller's own text vectors (K, d), at unit norm block by block.
 
     Args:
         text: a mapping from class to vector, or vectors in the order of the classes.

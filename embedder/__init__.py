@@ -1,1 +1,1 @@
-"""Pixels and texts in, frozen vectors out."""
+"""Encoders: frozen networks that turn images, sounds, videos, measurements and texts into vectors."""

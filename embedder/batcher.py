@@ -1,4 +1,4 @@
-"""Batching without a timer: a free worker takes the items that wait, and while it is busy a full batch gathers."""
+"""A batcher without a timer: items queue while a batch runs, and the queued items are the next batch."""
 
 import asyncio
 import time
@@ -57,12 +57,13 @@ class Batcher(Generic[Item, Result]):
 
     One worker runs `run` on a thread of its own. While the worker is busy, items queue. When it is free, it takes the
     waiting items at once, first come first served, up to `max_batch`. So an idle model answers a single item without
-    added wait, a busy one works on full batches, and no timer has to be tuned. (text-embeddings-inference does so too.)
+    added wait, a busy one works on full batches, and no timer has to be tuned. (text-embeddings-inference works so
+    too.)
 
     Args:
         run: takes 1 to `max_batch` items and returns one result each, in order.
-        max_batch: most items in one call of `run`.
-        max_queue: most items that wait, not counting the batch that runs.
+        max_batch: largest number of items in one call of `run`.
+        max_queue: largest number of items that wait, not counting the batch that runs.
         observe: called with ("queue", seconds) for each item when its batch is formed, and with ("encode", seconds) for
             each batch.
 
@@ -78,7 +79,7 @@ class Batcher(Generic[Item, Result]):
         observe: Callable[[str, float], None] | None = None,
     ) -> None:
         if max_batch < 1 or max_queue < 1:
-            raise ValueError(f"max_batch and max_queue are at least 1, got {max_batch} and {max_queue}")
+            raise ValueError(f"max_batch and max_queue must be at least 1, got {max_batch} and {max_queue}")
         self._run = run
         self._max_batch = max_batch
         self._max_queue = max_queue
@@ -120,7 +121,7 @@ class Batcher(Generic[Item, Result]):
 
         Raises:
             QueueFull: the queue has no room for all items now. Raised at once.
-            ValueError: the items are more than `max_queue`, so they will never fit.
+            ValueError: there are more than `max_queue` items, so they will never fit.
             BatcherStopped: the worker does not run, or stopped before these items had their turn.
             Exception: whatever `run` raised for a batch with one of these items.
         """

@@ -1,4 +1,4 @@
-"""The promises of `embedder.encoder.Encoder` as checks that anyone can run on an encoder: `check_encoder`.
+"""Checks of the promises of `embedder.encoder.Encoder`, for authors of encoders: see `check_encoder`.
 
 The assets and texts are those of `embedder.probe`. An encoder is checked on every modality of its spec. To check one
 more promise, write one more function and add it to `CHECKS`. This module imports no torch.
@@ -20,13 +20,13 @@ from embedder.media import Media
 from embedder.spec import MODALITIES, EncoderSpec, Modality
 
 ROWS = 41
-"""Rows of a long batch, which engines cut into several passes, e.g. of 32, 8 and 1."""
+"""Number of rows of a long batch. Engines cut it into several passes, e.g. of 32, 8 and 1 rows."""
 
 
 def check_encoder(encoder: Encoder) -> None:
     """Run all `CHECKS`. This takes about a second for a small network.
 
-    Raises AssertionError, with a sentence, for the first promise of `embedder.encoder.Encoder` that is broken.
+    Raises AssertionError with a sentence for the first promise of `embedder.encoder.Encoder` that is broken.
     """
     for check in CHECKS:
         check(encoder)
@@ -35,11 +35,11 @@ def check_encoder(encoder: Encoder) -> None:
 def check_spec(encoder: Encoder) -> None:
     """The encoder has a name, a backend and a spec that survives its own JSON, and it takes assets or texts."""
     spec = encoder.spec
-    _require(bool(encoder.name and encoder.backend), "name and backend are not empty")
-    _require(isinstance(spec, EncoderSpec), f"spec is an EncoderSpec, not {type(spec).__name__}")
-    _require(EncoderSpec.from_json(spec.canonical_json()) == spec, "spec.from_json(spec.canonical_json()) is the spec")
-    _require(spec.dim > 0, f"spec.dim is a number of columns, not {spec.dim}")
-    _require(bool(spec.modalities) or spec.text is not None, "spec has a modality or text")
+    _require(bool(encoder.name and encoder.backend), "name and backend must not be empty")
+    _require(isinstance(spec, EncoderSpec), f"spec must be an EncoderSpec, not {type(spec).__name__}")
+    _require(EncoderSpec.from_json(spec.canonical_json()) == spec, "from_json(spec.canonical_json()) must equal spec")
+    _require(spec.dim > 0, f"spec.dim must be at least 1, not {spec.dim}")
+    _require(bool(spec.modalities) or spec.text is not None, "spec must have a modality or text")
 
 
 def check_preparing(encoder: Encoder) -> None:
@@ -48,12 +48,12 @@ def check_preparing(encoder: Encoder) -> None:
         before = [_content(media) for media in samples]
         first, second = ([encoder.prepare(media) for media in samples] for _ in range(2))
         shapes = {(each.shape, str(each.dtype)) for each in first}
-        _require(len(shapes) == 1, f"prepare gives one shape and dtype for every {modality}, not {sorted(shapes)}")
-        _require(all(map(np.array_equal, first, second)), f"prepare gives the same for the same {modality}")
-        _require([_content(media) for media in samples] == before, f"prepare leaves the {modality} as it was")
+        _require(len(shapes) == 1, f"prepare must return one shape and dtype for {modality}, not {sorted(shapes)}")
+        _require(all(map(np.array_equal, first, second)), f"prepare must repeat its result ({modality})")
+        _require([_content(media) for media in samples] == before, f"prepare must not change the asset ({modality})")
         if modality == "image" and (image := encoder.spec.image):
             square = ((image.size, image.size, 3), "uint8")
-            _require(shapes == {square}, f"prepare makes {square} of an image, as spec.image says, not {shapes}")
+            _require(shapes == {square}, f"prepare must return {square} for an image, as spec.image says, not {shapes}")
 
 
 def check_vectors(encoder: Encoder) -> None:
@@ -62,9 +62,9 @@ def check_vectors(encoder: Encoder) -> None:
         for rows in (0, 1, len(inputs)):
             found = encoder.embed(inputs[:rows], modality=modality)
             _require_vectors(encoder, found.vectors, rows, modality)
-            _require(found.tokens is None, "embed gives no tokens unless asked for them")
+            _require(found.tokens is None, "embed must return no tokens unless the call asks for them")
         differ = len(inputs) < 2 or bool(np.ptp(found.vectors, axis=0).any())  # the probe has only one video
-        _require(differ, f"different assets ({modality}) have different vectors")
+        _require(differ, f"different assets ({modality}) must have different vectors")
 
 
 def check_inputs_are_kept(encoder: Encoder) -> None:
@@ -72,7 +72,7 @@ def check_inputs_are_kept(encoder: Encoder) -> None:
     for modality, inputs in _inputs(encoder):
         before = inputs.copy()
         encoder.embed(inputs, modality=modality)
-        _require(np.array_equal(inputs, before), f"embed leaves its inputs ({modality}) as they were")
+        _require(np.array_equal(inputs, before), f"embed must not change its inputs ({modality})")
 
 
 def check_repeats(encoder: Encoder) -> None:
@@ -81,9 +81,9 @@ def check_repeats(encoder: Encoder) -> None:
         first = encoder.embed(inputs, modality=modality).vectors
         kept = first.copy()
         encoder.embed(inputs[::-1].copy(), modality=modality)
-        _require(np.array_equal(first, kept), f"a later call leaves the vectors ({modality}) of an earlier one alone")
+        _require(np.array_equal(first, kept), f"a later call must not change earlier vectors ({modality})")
         again = encoder.embed(inputs, modality=modality).vectors
-        _require(np.allclose(again, kept, rtol=1e-4, atol=1e-5), f"the same inputs ({modality}) give the same vectors")
+        _require(np.allclose(again, kept, rtol=1e-4, atol=1e-5), f"equal inputs ({modality}) must give equal vectors")
 
 
 def check_batches(encoder: Encoder) -> None:
@@ -104,14 +104,14 @@ def check_wrong_inputs(encoder: Encoder) -> None:
         dtype = np.float64 if inputs.dtype == np.float32 else np.float32
         wrong = [inputs.astype(dtype), inputs[0], inputs[..., :-1], inputs[:, None]]
         for each in wrong:
-            what = f"embed refuses {each.dtype} {each.shape} of {modality} with ValueError: prepare never makes that"
+            what = f"embed must refuse {each.dtype} {each.shape} of {modality}, unlike prepare's, with ValueError"
             _require_refusal(partial(encoder.embed, each, modality=modality), what)
 
 
 def check_other_modalities(encoder: Encoder) -> None:
     """Modalities that the spec lacks are refused with ValueError (BadMedia), by `prepare` and by `embed`."""
     for modality in (each for each in MODALITIES if each not in encoder.spec.modalities):
-        what = f"refuses {modality}, which its spec does not have, with BadMedia"
+        what = f"must refuse {modality}, which its spec does not have, with BadMedia"
         nothing = np.zeros((0, 1), np.float32)
         _require_refusal(partial(encoder.embed, nothing, modality=modality), f"embed {what}")
         for media in _made(modality)[:1]:
@@ -119,10 +119,10 @@ def check_other_modalities(encoder: Encoder) -> None:
 
 
 def check_tokens(encoder: Encoder) -> None:
-    """Tokens are finite float16 (n, P, F) as spec.tokens says, beside the same vectors. ValueError if it is None."""
+    """Tokens are finite float16 (n, P, F) and do not change the vectors. Without spec.tokens, embed refuses tokens."""
     for modality, inputs in _inputs(encoder):
         if modality != "image" or encoder.spec.tokens is None:
-            what = f"embed refuses tokens of {modality} with ValueError: spec.tokens is {encoder.spec.tokens}"
+            what = f"embed must refuse tokens of {modality} with ValueError: spec.tokens is {encoder.spec.tokens}"
             _require_refusal(partial(encoder.embed, inputs, modality=modality, tokens=True), what)
             continue
         for rows in (0, len(inputs)):
@@ -130,16 +130,16 @@ def check_tokens(encoder: Encoder) -> None:
             wanted = f"float16 {(rows, *encoder.spec.tokens)}"
             tokens = found.tokens if found.tokens is not None else np.zeros(0)
             got = f"{tokens.dtype} {tokens.shape}"
-            _require(got == wanted, f"tokens of {rows} images are {wanted}, as spec.tokens says, not {got}")
-            _require(bool(np.isfinite(tokens).all()), "tokens are finite in float16")
+            _require(got == wanted, f"tokens of {rows} images must be {wanted}, as spec.tokens says, not {got}")
+            _require(bool(np.isfinite(tokens).all()), "tokens must be finite in float16")
         plain = encoder.embed(inputs).vectors
         _require_close(encoder, found.vectors, plain, "vectors with tokens and without")
 
 
 def check_texts(encoder: Encoder) -> None:
-    """Texts have vectors (n, d) that do not depend on the other texts. ValueError if spec.text is None."""
+    """Texts have vectors (n, d) that do not depend on the other texts. Without spec.text, texts are refused."""
     if encoder.spec.text is None:
-        what = "embed_texts refuses with ValueError, because spec.text is None"
+        what = "embed_texts must refuse texts with ValueError, because spec.text is None"
         _require_refusal(partial(encoder.embed_texts, probe.TEXTS), what)
         return
     together = encoder.embed_texts(probe.TEXTS)
@@ -147,11 +147,11 @@ def check_texts(encoder: Encoder) -> None:
     _require_vectors(encoder, encoder.embed_texts([]), 0, "text")
     alone = np.concatenate([encoder.embed_texts([text]) for text in probe.TEXTS])
     _require_close(encoder, together, alone, "vectors of texts together and one by one")
-    _require_refusal(partial(encoder.embed_texts, "dog"), "embed_texts refuses a bare string with ValueError")
+    _require_refusal(partial(encoder.embed_texts, "dog"), "embed_texts must refuse a bare string with ValueError")
 
 
 def check_threads(encoder: Encoder) -> None:
-    """Several threads at once get the same vectors as one."""
+    """Calls from several threads at once return the same vectors as calls from one thread."""
     for modality, inputs in _inputs(encoder):
         wanted = encoder.embed(inputs, modality=modality).vectors
         turns = [np.roll(np.arange(len(inputs)), shift) for shift in range(12)]
@@ -170,7 +170,7 @@ def check_probe(encoder: Encoder) -> None:
     try:
         probe.check(encoder, reference)
     except ProbeMismatch as error:
-        raise AssertionError(f"the engine agrees with reference_probe: {error}") from error
+        raise AssertionError(f"broken promise: the engine must agree with reference_probe: {error}") from error
 
 
 CHECKS: Sequence[Callable[[Encoder], None]] = (
@@ -216,17 +216,17 @@ def _content(media: Media) -> bytes:
 
 def _require(holds: bool, promise: str) -> None:
     if not holds:
-        raise AssertionError(f"not so: {promise}")
+        raise AssertionError(f"broken promise: {promise}")
 
 
 def _require_vectors(encoder: Encoder, vectors: NDArray[Any], rows: int, what: str) -> None:
     wanted, got = f"float32 {(rows, encoder.spec.dim)}", f"{vectors.dtype} {vectors.shape}"
-    _require(got == wanted, f"vectors ({what}) are {wanted}, as spec.dim says, not {got}")
-    _require(bool(np.isfinite(vectors).all()), f"vectors ({what}) are finite")
+    _require(got == wanted, f"vectors ({what}) must be {wanted}, as spec.dim says, not {got}")
+    _require(bool(np.isfinite(vectors).all()), f"vectors ({what}) must be finite")
 
 
 def _require_close(encoder: Encoder, a: NDArray[np.float32], b: NDArray[np.float32], what: str) -> None:
-    """Compare cosines and lengths: batches of other sizes may sum in another order, which shows in 16 bits."""
+    """Compare cosines and lengths, not bits: another batch size may change the order of sums and so the last bits."""
     is_coarse = encoder.backend.endswith(("bf16", "fp16"))
     least, slack = (0.999, 0.05) if is_coarse else (0.9999, 0.01)
     x, y = a.astype(np.float64), b.astype(np.float64)
@@ -234,7 +234,7 @@ def _require_close(encoder: Encoder, a: NDArray[np.float32], b: NDArray[np.float
     cosine = float(((x * y).sum(1) / np.maximum(lengths[0] * lengths[1], 1e-300)).min())
     agree = cosine > least and np.allclose(*lengths, rtol=slack)
     _require(
-        agree, f"{what} agree; the worst cosine is {cosine:.6f}, needed is {least}, and lengths within {slack:.0%}"
+        agree, f"{what} must agree in cosine ({least} or more, found {cosine:.6f}) and in length (within {slack:.0%})"
     )
 
 
@@ -244,5 +244,5 @@ def _require_refusal(call: Callable[[], object], promise: str) -> None:
     except ValueError:
         return
     except Exception as error:
-        raise AssertionError(f"not so: {promise}; it raised {type(error).__name__}: {error}") from error
-    raise AssertionError(f"not so: {promise}; it raised nothing")
+        raise AssertionError(f"broken promise: {promise}; it raised {type(error).__name__}: {error}") from error
+    raise AssertionError(f"broken promise: {promise}; it raised nothing")

@@ -1,8 +1,8 @@
-"""The number of CPUs that this process may use: fewer than the machine has, where a container has a quota.
+"""The number of CPUs that this process may use. A container with a quota may use fewer than the machine has.
 
 Three things limit it: the CPUs of the machine, the affinity of the process (`taskset`, `docker --cpuset-cpus`), and the
-CPU time that its control group may use (`docker --cpus`, the CPU limit of a Kubernetes pod). `os.cpu_count` knows only
-the first. A pool with more threads than CPUs spends its quota early in each period, and then waits for the next one.
+CPU time that its control group may use (`docker --cpus`, the CPU limit of a Kubernetes pod). `os.cpu_count` counts
+only the first. A pool with more threads than CPUs spends its quota early in each period, then waits for the next one.
 """
 
 import math
@@ -46,7 +46,7 @@ def _quotas(cgroups: Path, own: Path) -> Iterator[float]:
             continue
         group = PurePosixPath(path.lstrip("/"))
         for folder in (group, *group.parents):
-            # Version 2 has no controllers in the line and one folder; version 1 has a folder for each set of them.
+            # Version 2 has one folder and names no controllers here; version 1 has one folder for each set of them.
             quota = _version_1(cgroups / controllers / folder) if controllers else _version_2(cgroups / folder)
             if quota is not None:
                 yield quota

@@ -1,4 +1,4 @@
-"""What an encoder is to the rest of the project, and the data that describes the built-in ones."""
+"""The interface of every encoder (`Encoder`), and the data that describes a built-in encoder (`Blueprint`)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.errors import BadMedia
+from embedder.errors import MODALITY_NAMES, BadMedia
 from embedder.media import Media
 from embedder.spec import EncoderSpec, ImagePreprocessing, Modality
 
@@ -21,11 +21,11 @@ Tokenise = Callable[[Sequence[str]], tuple[NDArray[np.int64], ...]]
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
-    """The result of one call. Row i belongs to input i.
+    """The result of one call of `Encoder.embed`. Row i belongs to input i.
 
     Attributes:
         vectors: (n, d) float32, raw: neither normalised nor centred.
-        tokens: (n, P, F) float16, raw; None unless they were asked for.
+        tokens: (n, P, F) float16, raw; None if the call did not ask for tokens.
     """
 
     vectors: NDArray[np.float32]
@@ -53,16 +53,22 @@ class Encoder(Protocol):
         """
 
     def embed(self, inputs: NDArray[Any], *, modality: Modality = "image", tokens: bool = False) -> Embedding:
-        """Return the vectors of n ≥ 0 prepared assets of one modality, and their tokens if asked for.
+        """Return the vectors of n ≥ 0 prepared assets of one modality, and their tokens if `tokens` is True.
+
+        Args:
+            inputs: the arrays that `prepare` returned, stacked along a new first axis.
 
         Raises ValueError for a wrong shape or dtype, and for tokens that the encoder does not give.
         """
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return (n, d) float32: n texts in the space of the assets. ValueError if the encoder takes no text."""
+        """Return vectors (n, d) float32 of n texts, in the space of the assets.
+
+        Raises ValueError if the encoder takes no text.
+        """
 
     def reference_probe(self) -> NDArray[np.float32]:
-        """Return (m, d): the vectors of `embedder.probe` in fp32, computed by torch on the CPU for any backend."""
+        """Return the vectors (m, d) of `embedder.probe`, computed in fp32 by torch on the CPU, whatever the backend."""
 
 
 @runtime_checkable
@@ -76,8 +82,8 @@ class HasPrecisions(Protocol):
 def require_modality(name: str, spec: EncoderSpec, modality: Modality) -> Modality:
     """Return the modality. Raises BadMedia if the encoder `name` does not take it."""
     if modality not in spec.modalities:
-        takes = " and ".join(spec.modalities) or "text alone"
-        raise BadMedia("wrong_modality", f"{name} takes {takes}, this is {modality}; use an encoder that takes it")
+        takes = " and ".join(MODALITY_NAMES[each][1] for each in spec.modalities) or "text only"
+        raise BadMedia("wrong_modality", f"{name} takes {takes}; this file is {MODALITY_NAMES[modality][0]}")
     return modality
 
 
@@ -101,7 +107,7 @@ class Graph:
         normalise: set for image networks. The module then takes (n, 3, size, size) float32, scaled to [0, 1], minus
             `mean`, divided by `std`. Engines do this part, because they can merge it with the network.
         keep_fp32: submodules (dotted paths in the module) that engines leave in fp32 when they compute in bf16.
-        bf16: a graph of nearly the same numbers that loses less in bf16, if there is one.
+        bf16: a graph with nearly the same results that loses less precision in bf16; None if there is none.
     """
 
     key: str
@@ -157,7 +163,7 @@ class Blueprint:
 def image_blueprint(
     spec: EncoderSpec, libraries: tuple[str, ...], build: "Callable[[bool], torch.nn.Module]"
 ) -> Blueprint:
-    """Return the blueprint of an encoder that takes images alone.
+    """Return the blueprint of an encoder that takes images only.
 
     Args:
         libraries: see `Graph`.
@@ -183,7 +189,7 @@ def image_blueprint(
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A network that can be exported: a graph, rows to try it with, and what follows it.
+    """A network that can be exported: a graph, rows to try it with, and the adapters that follow it.
 
     Attributes:
         rows: a few rows of each input.
@@ -203,7 +209,7 @@ class HasNetworks(Protocol):
     """An encoder that consists of networks, which other runtimes can run."""
 
     def networks(self) -> Mapping[str, Network]:
-        """Return the networks by name. Raises ExportFailed if another encoder's networks are to be used instead."""
+        """Return the networks by name. Raises ExportFailed if only another encoder's networks can be exported."""
 
 
 Run = Callable[[Sequence[NDArray[Any]]], list[NDArray[Any]]]
@@ -215,11 +221,11 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str:
-        """E.g. ``torch-cuda-fp16-compile``."""
+        """Library, device, precision and mode, e.g. ``torch-cuda-fp16-compile``."""
 
     @property
     def machine(self) -> str:
-        """The device and the version of the library: what may change the numbers beside the precision."""
+        """The device and the version of the library: all that may change the numbers besides the precision."""
 
     def compile(self, graph: Graph) -> Run:
         """Return a function that runs the network."""

@@ -1,4 +1,4 @@
-"""The errors of this package. Each says what was wrong, with what value, and what to do; data for programs comes along.
+"""The errors of this package. A message says what was wrong and what to do; attributes carry data for programs.
 
 BadMedia                    a file gives nothing to embed
     BadImage, BadSound, BadArray, BadVideo
@@ -6,12 +6,13 @@ UnknownEncoder              no encoder has this name
 WeightsError                weights cannot be used
     WeightsMissing          … because they are not on this machine
     AdapterMissing          … because the folder of a derived encoder's adapter is not there
-LicenceNotAccepted          weights may not be used commercially, and nobody has said that this use is not
+LicenceNotAccepted          weights may not be used commercially, and the caller has not confirmed a non-commercial use
 ExportFailed                an encoder cannot be written as ONNX
 ProbeMismatch               an encoder gives other vectors than the stored ones
 QueueFull, BatcherStopped   the batcher cannot take a submission
 
-No message names a command, an option or an environment variable: the caller knows which it has.
+No message names a command, an option or an environment variable of this project: the program that catches the error
+adds them.
 """
 
 from collections.abc import Sequence
@@ -33,12 +34,22 @@ Reason = Literal[
 
 empty: there are no bytes, or no content in them.
 unknown_format: the format is not supported.
-not_an_image: the file is no supported image, and an image was asked for.
+not_an_image: the file is no supported image, and the caller needs an image.
 wrong_modality: the file can be read, but this encoder does not take its modality.
 truncated: the file is cut off or damaged.
 too_many_pixels, too_long: the file is over the limit. The header is checked first where it says so.
 unsupported: the file is whole, but has no one right reading (float pixels, CIE Lab, an array of another shape, ...).
 """
+
+MODALITY_NAMES = {
+    "image": ("an image", "images"),
+    "audio": ("a sound", "sounds"),
+    "video": ("a video", "videos"),
+    "depth": ("a depth map", "depth maps"),
+    "thermal": ("a thermal image", "thermal images"),
+    "imu": ("a motion recording", "motion recordings"),
+}
+"""What one file of a modality is called, and what several are called."""
 
 Limit = Literal["max_pixels", "max_seconds"]
 """The field of `embedder.media.Limits` that a file exceeds."""
@@ -89,12 +100,12 @@ class UnknownEncoder(LookupError):
 
 
 class WeightsError(RuntimeError):
-    """A checkpoint is missing, unreadable or of another architecture. Random weights are never the answer."""
+    """A checkpoint is missing, unreadable or of another architecture. No encoder falls back to random weights."""
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """Where weights are published.
+    """A place where weights are published.
 
     Attributes:
         origin: repository of the Hugging Face hub, or an address.
@@ -116,7 +127,7 @@ class WeightsMissing(WeightsError):
         encoder: name of the encoder.
         why: why they could not be fetched.
         published: where they are published; any of these will do.
-        own: how to name weights of one's own instead.
+        own: how to name your own weights instead.
     """
 
     def __init__(self, encoder: str, why: str, published: Sequence[Published], own: str) -> None:
@@ -154,7 +165,7 @@ class AdapterMissing(WeightsError):
 
 
 class LicenceNotAccepted(RuntimeError):
-    """Weights may not be used commercially, and nobody has said that this use is not commercial.
+    """Weights may not be used commercially, and the caller has not confirmed that this use is not commercial.
 
     Attributes:
         encoder: name of the encoder.
@@ -162,7 +173,7 @@ class LicenceNotAccepted(RuntimeError):
     """
 
     def __init__(self, encoder: str, notice: str) -> None:
-        super().__init__(f"{notice}. {encoder} is loaded only after you have said that your use is not commercial")
+        super().__init__(f"{notice}. {encoder} is loaded only after you confirm that your use is not commercial")
         self.encoder, self.notice = encoder, notice
 
     def __reduce__(self) -> tuple[type["LicenceNotAccepted"], tuple[str, str]]:

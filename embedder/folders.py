@@ -25,7 +25,7 @@ _PREFIX = ".new-"
 
 @contextmanager
 def writing(target: Path, *, replace: bool = False) -> Iterator[Path]:
-    """Give an empty folder to fill. It becomes `target` when the block ends, and is removed if the block raises.
+    """Yield an empty folder to fill. It becomes `target` when the block ends; it is removed if the block raises.
 
     Args:
         target: the place of the folder. Missing parents are made.
@@ -104,7 +104,7 @@ def _wait_for(file: IO[str]) -> None:
             try:
                 msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
                 return
-            except OSError:  # gives up after ten seconds
+            except OSError:  # msvcrt gives up after ten seconds
                 continue
     else:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from embedder.encoder import Encoder
 
 REVISION = 1
-"""Raise it when the embedded assets or texts change: stored reference vectors then no longer apply."""
+"""Revision of the probe. Raise it when its assets or texts change: stored reference vectors then no longer apply."""
 
 TEXTS: tuple[str, ...] = (
     "a photo of a small brown dog on the grass",
@@ -138,7 +138,7 @@ def assets(spec: EncoderSpec) -> int:
 
 
 def embed(encoder: "Encoder") -> NDArray[np.float32]:
-    """Return (m, d): the vectors of `samples` of each modality of the encoder, then of `TEXTS` if it takes text."""
+    """Return vectors (m, d) of `samples` of each modality of the encoder, then of `TEXTS` if it takes text."""
     parts = []
     for modality in encoder.spec.modalities:
         prepared = np.stack([encoder.prepare(media) for media in samples(modality)])
@@ -152,7 +152,7 @@ def jpeg_side(encoder: "Encoder", limits: Limits = DEFAULT_LIMITS) -> int | None
     """Return the short side (pixels) to which large JPEGs may be decoded for `encoder`, see `media.image.decode`.
 
     None means whole images: if `limits` say so, if the encoder takes no images, and if an image made of the probe's
-    pictures, which are sharp to the pixel, does not keep its vector when it is decoded at half its size.
+    images, which are sharp to the pixel, does not keep its vector when it is decoded at half its size.
     """
     if encoder.spec.image is None or not limits.scale_jpegs:
         return None
@@ -175,9 +175,10 @@ def _page(side: int) -> bytes:
 
 
 def check(encoder: "Encoder", reference: NDArray[np.float32], *, least_cosine: float = LEAST_COSINE) -> float:
-    """Compare `encoder` with reference vectors (m, d) and return the worst cosine. ProbeMismatch below `least_cosine`.
+    """Compare `encoder` with reference vectors (m, d) and return the worst cosine.
 
-    The error names the precisions of the encoder's engine that pass, if it has several.
+    Raises ProbeMismatch if it is below `least_cosine`. If the encoder's engine has several precisions, the error names
+    those that pass.
     """
     found = embed(encoder)
     if found.shape != reference.shape:

@@ -1,4 +1,4 @@
-"""From a name to an encoder. Importing this module loads no model and no torch.
+"""The registry: `load` makes an encoder from its name. Importing this module loads no model and no torch.
 
 To add a family of encoders, add a row to `FAMILIES` and a module with a `Loader`.
 """
@@ -34,7 +34,7 @@ class Family:
 
     Attributes:
         loader: ``module:function`` of its `Loader`.
-        names: how its names look. ``<…>`` stands for any text.
+        names: how its names look. ``<…>`` means any text.
         notice: what its licence says, if that does not allow every use.
     """
 
@@ -90,8 +90,8 @@ def load(
         cache_dir: folder for converted models and reference vectors; `embedder.engines.cache.default_folder` when None.
         threads: threads of the engine on a CPU; the engine's own choice when None.
         adapters: folder of the adapters of derived encoders, ``<encoder>+mlcd-<version>`` and
-            ``<encoder>+tokens-<version>``; none is known when None.
-        accept_noncommercial: True says that the use is not commercial, which ImageBind's licence demands.
+            ``<encoder>+tokens-<version>``; without it, no derived encoder is known.
+        accept_noncommercial: True confirms that the use is not commercial, which ImageBind's licence demands.
 
     Raises UnknownEncoder, LicenceNotAccepted, WeightsError (AdapterMissing for an adapter that is not there), and
     ValueError for an unknown backend.
@@ -112,7 +112,7 @@ def load(
         return DerivedEncoder(parent, stored)
     word, family = _family(name, adapters)
     if family.notice:
-        licence.check(name, family.notice, accepted=accept_noncommercial, told=folder / f"{word}-licence-told")
+        licence.check(name, family.notice, accepted=accept_noncommercial, marker=folder / f"{word}-licence-told")
     loader: Loader = resolve_name(family.loader)
     return loader(name, backend=backend, cache_dir=folder, threads=threads)
 
@@ -124,7 +124,7 @@ def names(adapters: Path | None = None) -> list[str]:
 
 
 def _family(name: str, adapters: Path | None) -> tuple[str, Family]:
-    """Return the built-in family or the plugin that takes `name`, and the word it goes by. Raises UnknownEncoder."""
+    """Return the built-in family or the plugin that takes `name`, with its key. Raises UnknownEncoder."""
     for word, family in [*FAMILIES.items(), *_plugins().items()]:
         if family.takes(name):
             return word, family

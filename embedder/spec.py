@@ -1,4 +1,4 @@
-"""Specs: what an encoder is, as data. Standard library only, because the store and the heads import this module."""
+"""Specs: an encoder's identity as data. Standard library only, because the store and the heads import this module."""
 
 import hashlib
 import json
@@ -17,11 +17,11 @@ MODALITIES: tuple[Modality, ...] = get_args(Modality)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImagePreprocessing:
-    """How decoded RGB pixels become the network's input.
+    """The preprocessing of images: the way from decoded RGB pixels to the network's input.
 
-    The short side is resized to `resize` pixels; with `crop` ``squash`` both sides are, whatever the shape. Then the
+    The short side is resized to `resize` pixels. With `crop` ``squash``, both sides are resized to it. Then the
     centre `size` × `size` is cut out, scaled to [0, 1] and normalised per channel with `mean` and `std`. If the
-    centre starts between two pixels, ``centre-floor`` takes the lower one, as transformers does; the other values take
+    centre starts between two pixels, ``centre-floor`` uses the lower one, as transformers does; the other values use
     the even one, as torchvision does.
     """
 
@@ -35,7 +35,7 @@ class ImagePreprocessing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AudioPreprocessing:
-    """How decoded samples become the network's input: a mel spectrogram.
+    """The preprocessing of sounds: the way from decoded samples to a mel spectrogram.
 
     Attributes:
         features: name of the code that makes the features, e.g. ``mel-statistics``.
@@ -62,7 +62,7 @@ class AudioPreprocessing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanePreprocessing:
-    """How a depth map or a thermal image becomes the network's input.
+    """The preprocessing of depth maps and thermal images.
 
     The short side is resized to `resize` and the centre `size` × `size` is cut out. `mean` is subtracted, then the
     values are divided by `std`.
@@ -84,7 +84,7 @@ class PlanePreprocessing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MotionPreprocessing:
-    """How motion becomes the network's input: `samples` readings, made by `interpolation` of the file's readings."""
+    """The preprocessing of motion: `interpolation` of the file's readings to `samples` readings."""
 
     samples: int
     interpolation: str
@@ -92,7 +92,7 @@ class MotionPreprocessing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoPreprocessing:
-    """How a video becomes the network's input: `clips` × `crops` views of it, whose vectors are averaged.
+    """The preprocessing of videos: `clips` × `crops` views, whose vectors are averaged.
 
     Clips of `seconds` are spread evenly over the video. Each gives `frames` frames, its first and last among them. The
     short side is resized to `resize`, and `crops` squares of `size` are spread along the long side. Pixels are scaled

@@ -32,7 +32,7 @@ class ClassifyOptions(TypedDict, total=False):
     min_probability: float | None
     max_outlier: float | None
     labels: Sequence[str] | None
-    """Labels in place of the head's own, for heads that know labels by texts. A label must not contain a comma."""
+    """Labels instead of the head's own, for heads that know texts of their labels. A label must not contain a comma."""
     modality: Modality | None
     """Modality of the files; None to detect it from the first bytes of each file."""
 
@@ -67,7 +67,7 @@ class Calls:
 
         Args:
             encoder: name or fingerprint.
-            tokens: return all tokens of an image, one after the other as (P · F,), and not its vector.
+            tokens: return all tokens of an image, one after the other as (P · F,), instead of its vector.
             modality: modality of the files; None to detect it from the first bytes of each file.
         """
         params = _given(encoder=encoder, tokens=tokens or None, modality=modality)
@@ -126,7 +126,7 @@ def _given(**params: object) -> dict[str, object]:
 def _classify(heads: Sequence[str], options: ClassifyOptions, **content: object) -> Call[ClassifyResponse]:
     labels = options.get("labels")
     if labels and (wrong := [label for label in labels if "," in label]):
-        raise ValueError(f"label {wrong[0]!r} contains a comma, which separates labels in a request; write it without")
+        raise ValueError(f"label {wrong[0]!r} contains a comma, which separates labels in a request; leave it out")
     params = _given(**options | {"head": list(heads), "labels": ",".join(labels) if labels else None})
     return Call("POST", "/classify", _body(ClassifyResponse), {"params": params, **content})
 

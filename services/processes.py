@@ -113,7 +113,7 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
 
 
 def _wait_ready(name: str, url: str, process: "subprocess.Popen[bytes]", seconds: float, needs: Sequence[str]) -> None:
-    deadline, why = time.monotonic() + seconds, "it was not asked yet"
+    deadline, why = time.monotonic() + seconds, "it did not answer yet"
     with Client(url, service=name, timeout=5.0) as client:
         while time.monotonic() < deadline:
             if process.poll() is not None:

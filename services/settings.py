@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from embedder.engines.backend import Backend
 from embedder.engines.cache import default_folder
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Settings(BaseSettings):
     )
     accept_noncommercial: bool = Field(
         False,
-        description="True declares that your use is not commercial, which the licence of some weights (ImageBind) asks",
+        description="True declares that your use is not commercial, as the licence of some weights (ImageBind) asks",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
         "INFO", description="Least severe level of the log lines that are written: DEBUG, INFO, WARNING or ERROR"
@@ -110,6 +111,12 @@ class Settings(BaseSettings):
     @classmethod
     def _in_capitals(cls, level: object) -> object:
         return level.upper() if isinstance(level, str) else level
+
+    @field_validator("backend")
+    @classmethod
+    def _known_backend(cls, backend: str) -> str:
+        Backend.parse(backend)  # ValueError with the allowed values
+        return backend
 
     @model_validator(mode="before")
     @classmethod

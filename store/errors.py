@@ -14,7 +14,7 @@ StoreError
 ├── WrongSchema         a table that Headwater did not create
 ├── SnapshotGone        a version that has been removed
 ├── ContentChanged      a referenced file that is gone or has changed
-├── BadSource           a folder or file that cannot be read in
+├── BadSource           a folder or file that cannot be ingested or imported
 └── NoRoom              the disk is too full
 """
 

@@ -48,7 +48,7 @@ class Positions:
         return np.where(same, found, -1)
 
     def _one_by_one(self, ids: Column) -> NDArray[np.int64]:
-        """`of` for ids of several lengths: only those as long as an asset id can be in the column."""
+        """Do `of` for ids of several lengths. Only ids as long as an asset id can be in the column."""
         found = np.full(len(ids), -1, np.int64)
         full = np.array([len(id_.encode()) == _WIDTH for id_ in strings(ids)], np.bool_)
         if full.any():

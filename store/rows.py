@@ -34,7 +34,7 @@ def strings(column: Column) -> list[str]:
 
 
 def unique(rows: pa.Table, key: Sequence[str], *, keep_last: bool) -> pa.Table:
-    """Return `rows` with one row for each key: the last one if `keep_last`, else the first."""
+    """Return `rows` with one row for each key: the last one if `keep_last`, otherwise the first."""
     keys = list(zip(*(rows[name].to_pylist() for name in key), strict=True))
     if len(set(keys)) == len(keys):
         return rows

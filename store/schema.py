@@ -23,7 +23,8 @@ Dtype = Literal["float32", "float16"]
 TIME = pa.timestamp("us", tz="UTC")
 
 # Two processes may insert the same new key at the same moment. LanceDB keeps one of the rows only if the key's columns
-# carry this mark, else both. The mark must be there at creation, because already the first writer may have company.
+# carry this mark; otherwise it keeps both. The mark must be there at creation, because several processes may write at
+# once from the start.
 _KEY = "lance-schema:unenforced-primary-key"
 
 
@@ -111,7 +112,7 @@ def check_split(split: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One stored photo, sound, video or other file.
+    """One stored file: an image, sound, video or file of another modality.
 
     Attributes:
         content: the bytes; None if they stay at `uri` and are read there (an asset stored by reference).
@@ -139,7 +140,7 @@ class Added:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """The labels of one asset in a task: exactly one where they are classes, else any number.
+    """The labels of one asset in a task: exactly one class, or any number of labels.
 
     Attributes:
         split: None for the stored split, or for a split by hash of the id if none is stored.

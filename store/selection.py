@@ -24,7 +24,7 @@ _SPARSE = 8
 
 @dataclass(frozen=True)
 class Selection:
-    """Which rows to join: the labelled rows (id, labels, split) of a task, and the encoders' feature tables."""
+    """The rows to join: the labelled rows (id, labels, split) of a task, and the encoders' feature tables."""
 
     task: str
     features: dict[str, Features]
@@ -34,7 +34,7 @@ class Selection:
 
     @property
     def blocks(self) -> dict[str, slice]:
-        """The columns of X that hold each encoder's vector."""
+        """Columns of X that hold the vector of each encoder."""
         ends = np.cumsum([0, *(features.shape[0] for features in self.features.values())]).tolist()
         return {name: slice(ends[i], ends[i + 1]) for i, name in enumerate(self.features)}
 

@@ -55,7 +55,7 @@ def read_sources(sources: Sequence[str | Path]) -> Iterator[Item]:
     for path in paths:
         if not path.exists():
             raise BadSource(
-                f"{path} does not exist; give a folder of class folders, a Parquet file, or photos, sounds or videos"
+                f"{path} does not exist; give a folder of class folders, a Parquet file, or images, sounds or videos"
             )
     return (item for path in paths for item in _read(path))
 
@@ -82,7 +82,7 @@ def read_folder(folder: str | Path) -> Iterator[Item]:
     """
     root = Path(folder).expanduser().absolute()
     if not root.is_dir():
-        raise BadSource(f"{root} is not a folder")
+        raise BadSource(f"{root} is not a folder; give a folder of class folders")
     tops = [path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")]
     by_split = bool(tops) and all(path.name.lower() in SPLIT_FOLDERS for path in tops)
     for path in sorted(root.rglob("*")):

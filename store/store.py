@@ -104,7 +104,7 @@ class Store:
     def ensure_tokens(self, name: str, spec: EncoderSpec, probe: NDArray[np.float32] | None = None) -> Features:
         """Return the table of an encoder's tokens, float16 (n, P, F), created if there is none.
 
-        `probe` is that of `ensure_features`; None takes the probe of the stored vectors.
+        `probe` is that of `ensure_features`; None uses the probe of the stored vectors.
         """
         if probe is None:
             probe = self.features(spec.fingerprint).probe

@@ -27,7 +27,7 @@ TARGETS = sorted(CREATE)
 
 @dataclass(frozen=True)
 class Stage:
-    """One FROM of a Dockerfile and its instructions, in order."""
+    """A build stage of a Dockerfile: one FROM and its instructions, in order."""
 
     base: str
     steps: list[tuple[str, str]]
@@ -50,7 +50,7 @@ def stages() -> dict[str, Stage]:
 
 
 def compose(*names: str) -> dict[str, Any]:
-    """The services of the compose files, the later laid over the earlier, as `docker compose -f … -f …` does."""
+    """Return the services of compose files, merged in order as `docker compose -f … -f …` does."""
     merged: dict[str, Any] = {}
     for name in names:
         for service, fields in yaml.safe_load((ROOT / name).read_text())["services"].items():
@@ -68,7 +68,7 @@ def image_environment() -> dict[str, str]:
 
 
 def environment(services: dict[str, Any], target: str) -> dict[str, str]:
-    """The variables of a container: the image's, then those of compose, with `${NAME:-default}` at its default."""
+    """Return a container's variables: the image's, then those of compose, with `${NAME:-default}` at its default."""
     given = services[target].get("environment", {})
     return image_environment() | {name: re.sub(r"\$\{\w+:-(.*)\}", r"\1", value) for name, value in given.items()}
 
@@ -190,7 +190,7 @@ def test_the_source_is_complete_and_not_ignored() -> None:
 
 
 def test_the_package_without_source_has_the_dependencies_of_pyproject(tmp_path: Path) -> None:
-    """The files of the first layer, made by the image's own commands, and the metadata that pip reads from them."""
+    """The image's own commands make the files of the first layer; pip reads the same metadata from them."""
     for name in stages()["base"].all("COPY")[0].split()[:-1]:
         (tmp_path / name).write_bytes((ROOT / name).read_bytes())
     (touch,) = [run for run in stages()["base"].all("RUN") if run.startswith("touch")]

@@ -16,7 +16,7 @@ def test_every_listed_test_exists(file: str) -> None:
 
 
 class Item:
-    """As much of pytest's item as the marking reads."""
+    """A test item with the attributes of pytest's items that `mark_slow` reads."""
 
     def __init__(self, file: str, name: str) -> None:
         self.path, self.name = Path(TESTS / file), name

@@ -1,1 +1,1 @@
-"""Tests of the findings of four papers on the data sets here: `python -m benchmarks.quality --data FOLDER`."""
+"""Tests of the findings of four papers on this project's data sets: `python -m benchmarks.quality --data FOLDER`."""

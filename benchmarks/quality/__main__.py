@@ -1,11 +1,11 @@
-"""Test the findings of four papers on the data sets here, and write the page with the results.
+"""Test the findings of four papers on this project's data sets, and write the page with the results.
 
     python -m benchmarks.quality --data FOLDER      with the data sets as Parquet in FOLDER
 
 The data sets are ingested and embedded once, images with lite0, lite1 and lite2, sounds with melstat, into a store in
 the work folder. The outcome of each study is kept there under a digest of its data, settings and code. So a stopped
-run continues where it was, and unchanged studies are not measured again. A study that fails is reported on the page,
-and the others go on.
+run continues where it stopped, and unchanged studies are not measured again. If a study fails, the page reports it, and
+the other studies go on.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from benchmarks.quality.vectors import load, prepare
 from store import Store
 
 PAPERS = {"gaussians": gaussians, "fusion": fusion, "zero_shot": zero_shot, "adapters": adapters}
-"""Modules with TASKS and studies(store, load) → list[Study], where load(store, task) → Vectors."""
+"""Modules that define TASKS and studies(store, load) → list[Study], where load(store, task) → Vectors."""
 PAGE = Path(__file__).parents[1] / "results" / "quality.md"
 WORK = Path("~/.cache/headwater/quality").expanduser()
 

@@ -1,9 +1,9 @@
-"""Paper 4 (MLCD, arXiv 2407.17331): vectors get better when an adapter learns from clusters, without labels.
+"""Paper 4 (MLCD, arXiv 2407.17331): an adapter that learns from clusters, without labels, makes vectors better.
 
-The adapter learns from the training rows of each data set, with the defaults of `headwater adapt`. There are two
-judges; neither is tuned on test rows. The first is 20 nearest neighbours by cosine, weighted by exp(cos / 0.07), as is
-usual for this family of papers. The second is softmax on unit-norm vectors. Its penalty is chosen by NLL on a fifth of
-the training rows, with a second adapter that did not learn from this fifth.
+The adapter learns from the training rows of each data set, with the defaults of `headwater adapt`. Two classifiers
+judge the vectors; neither is tuned on test rows. The first is 20 nearest neighbours by cosine, weighted by
+exp(cos / 0.07), as is usual for this family of papers. The second is softmax on unit-norm vectors. Its penalty is
+chosen by NLL on a fifth of the training rows, with a second adapter that did not learn from this fifth.
 """
 
 from collections.abc import Callable
@@ -43,14 +43,14 @@ PAIRS = {
     "eight positive centres are better than one": ("MLCD, l = 8", "MLCD, l = 1"),
     "MLCD is better than MLC": ("MLCD, l = 8", "MLC, l = 8"),
 }
-"""Claims of the paper: {claim: (vectors that should be better, vectors to compare with)}."""
+"""The claims of the paper: {claim: (vectors that should be better, vectors to compare with)}."""
 
 Map = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""Raw vectors (n, d) → adapted vectors (n, D)."""
+"""A function from raw vectors (n, d) to adapted vectors (n, D)."""
 
 
 def studies(store: Store, load: Any) -> list[Study]:
-    """One study for each task."""
+    """Return one study for each task."""
     settings = {"recipes": list(map(str, RECIPES.values())), "neighbours": NEIGHBOURS, "penalties": PENALTIES}
     found: list[Study] = []
     for task in TASKS:
@@ -61,7 +61,7 @@ def studies(store: Store, load: Any) -> list[Study]:
 
 
 def study(vectors: Vectors) -> tuple[list[Finding], list[Table]]:
-    """All claims on one task."""
+    """Test all claims on one task."""
     right = {"raw": judged(vectors, lambda _: lambda X: X)}
     right |= {name: judged(vectors, partial(adapter, recipe)) for name, recipe in RECIPES.items()}
     findings = []
@@ -86,7 +86,7 @@ def adapter(recipe: Recipe, X: NDArray[np.float32]) -> Map:
 
 
 def judged(vectors: Vectors, learn: Callable[[NDArray[np.float32]], Map]) -> dict[str, Right]:
-    """Right test rows of each judge, with vectors of a map learned from the training rows."""
+    """Return the right test rows of each judge, on vectors of a map that was learned from the training rows."""
     X, codes = vectors.part(ENCODER, "train")
     T, wanted = vectors.part(ENCODER, "test")
     turned = learn(X)
@@ -96,7 +96,7 @@ def judged(vectors: Vectors, learn: Callable[[NDArray[np.float32]], Map]) -> dic
 
 
 def penalty(X: NDArray[np.float32], codes: NDArray[np.int64], learn: Callable[[NDArray[np.float32]], Map]) -> float:
-    """C with the least NLL on a fifth of the rows, with a map that did not learn from them."""
+    """Return the C with the least NLL on a fifth of the rows, with a map that did not learn from this fifth."""
     held = stratified_folds(codes, 5, np.random.default_rng(0)) == 0
     turned = learn(X[~held])
     seen, unseen = turned(X[~held]), turned(X[held])
@@ -107,7 +107,7 @@ def penalty(X: NDArray[np.float32], codes: NDArray[np.int64], learn: Callable[[N
 def neighbours(
     X: NDArray[np.float32], codes: NDArray[np.int64], T: NDArray[np.float32], classes: int
 ) -> NDArray[np.int64]:
-    """The class of each row of T (m, D) by its nearest rows of X (n, D) with `codes`, (m,)."""
+    """Return the class of each row of T (m, D) by its nearest rows of X (n, D) with `codes` (n,): (m,)."""
     cosines = unit_rows(T) @ unit_rows(X).T
     near = np.argsort(-cosines, axis=1, kind="stable")[:, :NEIGHBOURS]
     votes = np.zeros((len(T), classes))

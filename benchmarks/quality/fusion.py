@@ -1,8 +1,8 @@
-"""Paper 2 (arXiv 2312.14400, 2405.17139): the gain of normalising, of the oracle and of fusing several backbones.
+"""Paper 2 (arXiv 2312.14400, 2405.17139): the gain from normalising vectors, and from fusing several backbones.
 
-Members are LDA heads on lite0, lite1 and lite2. Shrinkage and normalising are chosen by out-of-fold NLL, rules are
+Members are LDA heads on lite0, lite1 and lite2. Shrinkage and normalisation are chosen by out-of-fold NLL, rules are
 fitted on out-of-fold scores, and the best single encoder is the one with the best out-of-fold accuracy. Besides the
-data set's own split there are five draws: all rows are dealt again, with the same share of each class.
+data set's own split there are five draws: random splits of all rows, with the same share of each class.
 """
 
 from dataclasses import dataclass
@@ -30,14 +30,14 @@ TASKS = ("clothing10", "caltech99", "cifar10_10k")
 DRAWS = (0, 1, 2, 3, 4)
 SHRINKAGES = (0.3, 0.6)
 MOST_TRAINING = 2000
-"""Most training rows of a draw. Draws show the spread, and fusion matters most for small training sets."""
+"""Maximum number of training rows of a draw. Draws show the spread; fusion matters most for small training sets."""
 
 EARLIER = {
     "clothing10": {"best single": 0.906, "log-average": 0.914, "concatenation": 0.909, "oracle": 0.944},
     "caltech99": {"best single": 0.932, "log-average": 0.932, "concatenation": 0.938, "oracle": 0.956},
 }
-"""Figures of an earlier measurement with LDA heads on the same splits, which must be reached. There each encoder had a
-shrinkage of its own, and the best single encoder was chosen on test rows. Only this comparison does the same."""
+"""Figures of an earlier measurement with LDA heads on the same splits, which must be reached. It used a shrinkage for
+each encoder, and chose the best single encoder on test rows. Only the comparison with these figures does so too."""
 
 NORMALISING = "normalising the vectors changes the accuracy by more than chance (an interval without 0)"
 ORACLE = "the oracle gains more over the best single encoder than three refits of one encoder do"
@@ -49,7 +49,7 @@ Right = NDArray[np.bool_]
 
 
 def studies(store: Store, load: Any) -> list[Study]:
-    """Two studies for each task."""
+    """Return two studies for each task."""
     chosen = {"shrinkages": SHRINKAGES, "alone": CANDIDATES, "encoders": ENCODERS}
     settings = chosen | {"draws": DRAWS, "most training": MOST_TRAINING}
     made = []
@@ -61,7 +61,7 @@ def studies(store: Store, load: Any) -> list[Study]:
 
 
 def normalising(vectors: Vectors) -> tuple[list[Finding], list[Table]]:
-    """Each encoder and head on raw and on unit-norm vectors."""
+    """Test each encoder and head on raw and on unit-norm vectors."""
     findings, rows = [], []
     heads = {
         "softmax": lambda norm: [LinearClassifier(C=C, norm=norm) for C in (0.001, 0.01, 0.1)],
@@ -73,14 +73,14 @@ def normalising(vectors: Vectors) -> tuple[list[Finding], list[Table]]:
         apart, low, high = paired_interval(unit, raw)
         changed = low > 0 or high < 0
         where = f"{vectors.task}, {encoder}, {head}"
-        findings.append(Finding(NORMALISING, where, f"unit norm less raw: {points(apart, low, high)}", changed))
+        findings.append(Finding(NORMALISING, where, f"unit norm minus raw: {points(apart, low, high)}", changed))
         rows.append((vectors.task, encoder, head, f"{raw.mean():.3f}", f"{unit.mean():.3f}"))
     return findings, [Table("Raw and unit-norm vectors", ("data", "encoder", "head", "raw", "unit"), tuple(rows))]
 
 
 @dataclass(frozen=True)
 class Fused:
-    """Right test rows of each rule and of each encoder alone (n, B), and the choices behind them."""
+    """The right test rows of each rule, and of each encoder alone (n, B), with the choices that led to them."""
 
     rules: dict[str, Right]
     alone: Right
@@ -92,12 +92,12 @@ class Fused:
 
     @property
     def single(self) -> Right:
-        """Right test rows of the encoder that was best out of fold."""
+        """The right test rows of the encoder that was best out of fold."""
         return self.alone[:, self.best]
 
 
 def fusing(vectors: Vectors) -> tuple[list[Finding], list[Table]]:
-    """All rules, on the data set's own split and on draws."""
+    """Test all rules, on the data set's own split and on draws."""
     X, edges = vectors.joined()
     train, test = vectors.splits == "train", vectors.splits == "test"
     own = fused(X[train], vectors.codes[train], X[test], vectors.codes[test], edges)
@@ -115,7 +115,7 @@ def fusing(vectors: Vectors) -> tuple[list[Finding], list[Table]]:
 
 
 def dealt(codes: NDArray[np.int64], training: int, testing: int, seed: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Row numbers of the training and test rows of a draw, with the shares of the split for each class, (m,) each."""
+    """Return the numbers of a draw's training and test rows, (m,) each, with each class's share in the own split."""
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(codes))
     order = order[np.argsort(codes[order], kind="stable")]
@@ -164,7 +164,7 @@ def uncalibrated_and_calibrated(scores: NDArray[Any], temperatures: NDArray[Any]
 
 
 def out_of_fold_nll(fit: FusionClassifier) -> float:
-    """Out-of-fold NLL of static stacking, which has too few weights to favour any candidate."""
+    """Return the out-of-fold NLL of static stacking, which has too few weights to favour any candidate."""
     held = fit.out_of_fold_
     logs = filled(log_softmax(held.scores, fit.combiner_.temperatures))
     scores = weighted(logs, fit.combiner_.weights.astype(logs.dtype))
@@ -172,7 +172,7 @@ def out_of_fold_nll(fit: FusionClassifier) -> float:
 
 
 def refitted(member: Any, X: NDArray[Any], codes: NDArray[np.int64], T: NDArray[Any]) -> NDArray[np.int64]:
-    """Answers on T of heads on one encoder, each learned from rows drawn with replacement, (m, B)."""
+    """Return the answers on T, (m, B), of B heads on one encoder, each learned from rows drawn with replacement."""
     rng = np.random.default_rng(0)
     chosen = []
     for _ in ENCODERS:
@@ -189,7 +189,7 @@ def oracle_finding(where: str, own: Fused, draws: list[Fused]) -> Finding:
     control = oracle_accuracy(own.refits) - own.single.mean()
     figure = (
         f"oracle {oracle_accuracy(own.alone):.3f}, best single {own.single.mean():.3f}: {points(here, low, high)}; "
-        f"refits {100 * control:+.1f}; of independent errors {independent_oracle(own.alone, own.codes):.3f}; "
+        f"refits {100 * control:+.1f}; with independent errors {independent_oracle(own.alone, own.codes):.3f}; "
         f"draws {deviation(gains)}, refits {deviation(controls)}"
     )
     agree = np.subtract(gains, controls) > 0
@@ -199,7 +199,7 @@ def oracle_finding(where: str, own: Fused, draws: list[Fused]) -> Finding:
 def gain(
     claim: str, where: str, own: Fused, draws: list[Fused], rule: str, than: str | None, limit: float, *, more: bool
 ) -> Finding:
-    """The finding on a rule's gain over another rule, or over the best single encoder."""
+    """Return the finding on a rule's gain over another rule, or over the best single encoder."""
 
     def sides(each: Fused) -> tuple[Right, Right]:
         return each.rules[rule], each.single if than is None else each.rules[than]
@@ -212,7 +212,7 @@ def gain(
 
 
 def reached(vectors: Vectors, own: Fused) -> list[Finding]:
-    """Findings on the earlier figures, on the data set's own split."""
+    """Return the findings on the earlier figures, on the data set's own split."""
     if vectors.task not in EARLIER:
         return []
     heads = [GaussianClassifier(shrinkage=shrinkage) for shrinkage in CANDIDATES]
@@ -237,7 +237,7 @@ def deviation(gains: list[float]) -> str:
 
 
 def rules_table(task: str, own: Fused, draws: list[Fused]) -> Table:
-    """Each encoder and rule: accuracy on the own split, and gain over the best single encoder there and in draws."""
+    """Return the accuracy of each encoder and rule on the own split, and its gain over the best single encoder."""
     rows = []
     for column, encoder in enumerate(ENCODERS):
         note = f"best out of fold, {own.chosen}" if column == own.best else ""
@@ -246,7 +246,7 @@ def rules_table(task: str, own: Fused, draws: list[Fused]) -> Table:
         gains = [float(each.rules[name].mean() - each.single.mean()) for each in draws]
         here = points(*paired_interval(right, own.single))
         rows.append((task, name, f"{right.mean():.3f}", here, deviation(gains), f"{len(right)} test rows"))
-    header = ("data", "encoder or rule", "accuracy", "less best single", "the same, draws", "")
+    header = ("data", "encoder or rule", "accuracy", "minus best single", "minus best single, draws", "")
     return Table("LDA heads on three encoders", header, tuple(rows))
 
 
@@ -254,4 +254,6 @@ def pairs_table(task: str, own: Fused) -> Table:
     apart, q = disagreements(own.predicted), q_statistics(own.alone)
     pairs = [(i, j) for i in range(len(ENCODERS)) for j in range(i)]
     rows = [(task, f"{ENCODERS[j]}, {ENCODERS[i]}", f"{apart[i, j]:.3f}", f"{q[i, j]:.2f}") for i, j in pairs]
-    return Table("How alike encoders err", ("data", "encoders", "disagree on", "Q statistic"), tuple(rows))
+    return Table(
+        "How similar the encoders' errors are", ("data", "encoders", "disagree on", "Q statistic"), tuple(rows)
+    )

@@ -1,4 +1,4 @@
-"""Paper 1 (arXiv 2410.13421): one Gaussian a class is as good as softmax, more do not help, and PCA costs little.
+"""Paper 1 (arXiv 2410.13421): one Gaussian per class is as good as softmax, more do not help, and PCA costs little.
 
 Each head learns from the split `train`. The penalty of softmax and the shrinkage are chosen by NLL on `val`, or without
 `val` on a held-out fifth of the training rows; then the head learns from all of `train`.
@@ -25,18 +25,18 @@ from store import Store
 PAPER = "Gaussian heads (arXiv 2410.13421)"
 TASKS = ("clothing10", "caltech99", "cifar10_10k", "fsdd_share")
 AFFORDABLE = {"cifar10_10k": ("lite0",)}
-"""Encoders for tasks where all three would take too long: a mixture on 7,000 rows takes half a minute of one core."""
+"""The encoders of tasks for which all three would take too long: a mixture on 7,000 rows takes half a core-minute."""
 SEEDS = (0, 1, 2, 3, 4)
 COMPONENTS = (1, 2, 4)
 PENALTIES, SHRINKAGES = (0.001, 0.01, 0.1, 1.0), (0.1, 0.25, 0.5, 0.75)
 MOST_BEHIND, MOST_LOST = 0.005, 0.01
-"""Most loss of accuracy of one Gaussian against softmax, and of PCA."""
+"""Maximum loss of accuracy of one Gaussian compared with softmax, and by PCA, with which a claim holds."""
 VARIANCE = 0.8
 PCA = {"project": "pca", "dims": VARIANCE}
 
-ONE = "one Gaussian a class is within 0.5 points of softmax"
-TIED = "one Gaussian a class with a common covariance (LDA) is within 0.5 points of softmax"
-MORE = "more components a class do not help"
+ONE = "one Gaussian per class is within 0.5 points of softmax"
+TIED = "one Gaussian per class with a common covariance (LDA) is within 0.5 points of softmax"
+MORE = "more components per class do not help"
 REDUCED = f"PCA at {VARIANCE:.0%} of the variance costs at most 1 point"
 
 REMARKS = {
@@ -46,11 +46,11 @@ REMARKS = {
 """{claim: a sentence above its verdicts}."""
 
 Right = NDArray[np.float64]
-"""For each test row: 1 if it was right, or the share of seeds with which it was right."""
+"""A value for each test row: 1 if the answer was right, otherwise 0; or the share of seeds with a right answer."""
 
 
 def studies(store: Store, load: Any) -> list[Study]:
-    """One study for each task and encoder."""
+    """Return one study for each task and encoder."""
     settings = {
         "seeds": SEEDS, "components": COMPONENTS, "penalties": PENALTIES, "shrinkages": SHRINKAGES, "variance": VARIANCE
     }  # fmt: skip
@@ -64,7 +64,7 @@ def studies(store: Store, load: Any) -> list[Study]:
 
 
 def study(vectors: Vectors, encoder: str) -> tuple[list[Finding], list[Table]]:
-    """All claims on one encoder's vectors of one task."""
+    """Test all claims on one encoder's vectors of one task."""
     heads: dict[str, tuple[list[Right], str]] = {}
     for suffix, transform in (("", {}), (", PCA", PCA)):
         heads["softmax" + suffix] = tuned([LinearClassifier(C=C, **transform) for C in PENALTIES], vectors, encoder)
@@ -86,7 +86,7 @@ def study(vectors: Vectors, encoder: str) -> tuple[list[Finding], list[Table]]:
 
 
 def compared(claim: str, where: str, right: dict[str, Right], one: str, other: str, most: float) -> Finding:
-    """The finding whether `one` is at most `most` worse than `other` on the same test rows."""
+    """Return the finding that `one` is at most `most` worse than `other` on the same test rows."""
     apart, low, high = paired_interval(right[one], right[other])
     figure = f"{one} {right[one].mean():.3f}, {other} {right[other].mean():.3f}: {points(apart, low, high)}"
     return Finding(claim, where, figure, bool(apart >= -most - 1e-12), sure=not low < -most <= high)
@@ -112,19 +112,19 @@ def tuned(candidates: Sequence[HeadClassifier], vectors: Vectors, encoder: str) 
 
 
 def validation_nll(head: HeadClassifier, X: NDArray[Any], codes: NDArray[np.int64]) -> float:
-    """NLL at the best temperature, so that the choice does not depend on calibration."""
+    """Return the NLL at the best temperature, so that the choice does not depend on calibration."""
     scores = head.scores(X)
     return mean_nll(scores, codes, fit_temperature(scores, codes))
 
 
 def seeded(vectors: Vectors, encoder: str, **parameters: Any) -> tuple[list[Right], str]:
-    """Right test rows of mixtures, one for each seed (of EM and of the held-out rows), and a description."""
+    """Return the right test rows of mixtures, one for each seed (of EM and the held-out rows), and a description."""
     fitted = [MixtureClassifier(seed=seed, **parameters).fit(*vectors.part(encoder, "train")) for seed in SEEDS]
     return [rights(head, vectors, encoder) for head in fitted], f"{len(SEEDS)} seeds" + width(fitted[0])
 
 
 def width(head: Any) -> str:
-    """The number of components that PCA kept, as text; empty for linear heads, which have folded them."""
+    """Return the number of components that PCA kept, as text; "" for linear heads, which fold the components."""
     return f", {head.transform_.width} dims" if head.project == "pca" and head.transform_.matrix is not None else ""
 
 

@@ -1,7 +1,7 @@
-"""Paper 3 (arXiv 2406.14830), the choice of labels: which are seen in training, and which are not.
+"""Labels for paper 3 (arXiv 2406.14830): the labels that training uses, and the labels that it never sees.
 
-emoji_2vendors has keywords with at least ten images; a fifth of them is unseen. Its test split is by code point, so no
-symbol is in both splits. coco18_share has 18 labels; five are unseen. Both have five draws of labels.
+The labels of emoji_2vendors are the keywords with at least ten images; a fifth of them is unseen. Its test split is by
+code point, so no symbol is in both splits. coco18_share has 18 labels; five are unseen. Each task has five draws.
 """
 
 from collections import Counter
@@ -19,20 +19,20 @@ UNSEEN = {"emoji_2vendors": 0.2, "coco18_share": 5}
 
 @dataclass(frozen=True, slots=True)
 class LabelDraw:
-    """Labels that training uses, and labels that it never sees; both sorted."""
+    """The labels that training uses, and those that it never sees; both sorted."""
 
     seen: tuple[str, ...]
     unseen: tuple[str, ...]
 
 
 def frequent(labels: Sequence[Sequence[str]], least: int = LEAST_IMAGES) -> tuple[str, ...]:
-    """Labels of at least `least` rows, sorted. A label that a row names twice counts once."""
+    """Return the labels of at least `least` rows, sorted. A label that a row names twice counts once."""
     counts = Counter(label for row in labels for label in set(row))
     return tuple(sorted(label for label, count in counts.items() if count >= least))
 
 
 def draws(names: Sequence[str], unseen: float, seeds: Sequence[int] = DRAWS) -> Iterator[LabelDraw]:
-    """Deal the labels into seen and unseen ones, once for each seed.
+    """Yield random divisions of the labels into seen and unseen labels, one for each seed.
 
     Args:
         unseen: number of labels to hold out (a whole number), or their share (in 0…1).
@@ -50,7 +50,7 @@ def draws(names: Sequence[str], unseen: float, seeds: Sequence[int] = DRAWS) -> 
 
 
 def indicator(labels: Sequence[Sequence[str]], names: Sequence[str]) -> NDArray[np.bool_]:
-    """True if a row has a label, bool (n, m), for the labels `names` (m,). Other labels are left out."""
+    """Return a mask (n, m) that is true if a row has a label, for the labels `names` (m,); others are left out."""
     places = {name: place for place, name in enumerate(names)}
     table = np.zeros((len(labels), len(names)), np.bool_)
     for row, own in enumerate(labels):

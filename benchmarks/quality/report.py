@@ -7,13 +7,19 @@ from benchmarks.measure import model
 from benchmarks.quality.study import Finding, Outcome, Study, Table, versions
 
 INTRODUCTION = """\
-Written by `python -m benchmarks.quality`. Intervals are of 95 %, from 2,000 paired resamplings of the test rows; ± is
-the standard deviation over seeds or draws. *Holds here* and *does not hold here* are said of the figure itself; where
-its interval holds the other verdict too, it is *too close to be sure*. Nothing is chosen on test rows."""
+`python -m benchmarks.quality` writes this page. Intervals are 95 % intervals from 2,000 paired resamplings of the test
+rows; ± is the standard deviation over seeds or draws. A verdict, *holds here* or *does not hold here*, is that of the
+measured figure. If its interval also contains figures with the other verdict, it is *too close to be sure*. Nothing is
+chosen on test rows.
+
+The *oracle* is right on every row that at least one encoder gets right. The *Q statistic* of two encoders is 1 if both
+fail on the same rows, 0 if their errors are independent. *mAP* is the mean over the labels of the average precision. In
+*ZSL* (zero-shot learning), labels that training never saw compete only with one another; in *GZSL* (generalised), with
+the labels that it saw too. *F1@3* counts the 3 best labels of each row as predicted."""
 
 
 def page(done: Sequence[tuple[Study, Outcome]], missing: Sequence[str] = ()) -> str:
-    """A summary, then each paper with its findings, tables and failures. `missing` names unmeasured studies."""
+    """Return the page: a summary, then each paper's findings, tables and failures. `missing` are unmeasured studies."""
     parts = ["# Do the papers' findings hold here?", INTRODUCTION, conditions(done), summary(done)]
     if missing:
         parts.append(f"**Not measured yet:** {'; '.join(missing)}.")
@@ -37,18 +43,18 @@ def conditions(done: Sequence[tuple[Study, Outcome]]) -> str:
 
 
 def summary(done: Sequence[tuple[Study, Outcome]]) -> str:
-    """A table with a row for each claim: on how many data sets and encoders it holds."""
+    """Return a table with a row for each claim: on how many data sets and encoders it holds."""
     rows = []
     for paper in dict.fromkeys(study.paper for study, _ in done):
         found = [f for study, outcome in done if study.paper == paper for f in outcome.findings]
         for claim, each in by_claim(found).items():
             held, close = sum(f.holds for f in each), sum(not f.sure for f in each)
             rows.append((claim, f"{held} of {len(each)}", str(close) if close else ""))
-    return markdown(("finding", "holds here in", "of all, too close to be sure"), rows)
+    return markdown(("finding", "holds here in", "too close to be sure in"), rows)
 
 
 def claims(findings: Iterable[Finding], remarks: Mapping[str, str]) -> list[str]:
-    """A heading, the remark if there is one, and a table of verdicts for each claim."""
+    """Return a heading, the remark if there is one, and a table of verdicts, for each claim."""
     parts = []
     for claim, each in by_claim(findings).items():
         rows = [(f.where, f.figure, f"*{f.verdict}*") for f in each]

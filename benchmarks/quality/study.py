@@ -1,4 +1,4 @@
-"""Studies, their findings, and the files that keep outcomes so that each study is measured once."""
+"""Studies and their findings. The outcomes are kept in files, so that each study is measured only once."""
 
 import hashlib
 import json
@@ -20,10 +20,10 @@ class Finding:
     """A claim of a paper, tested on one data set.
 
     Attributes:
-        claim: the same words for every data set, so that verdicts can be compared.
+        claim: the claim, in the same words for every data set, so that verdicts can be compared.
         where: data set, encoders, head.
         figure: the measured figure, with its interval or deviation.
-        holds: the verdict by the point estimate.
+        holds: True if the claim is true of the measured figure (the point estimate).
         sure: False if the interval also contains the other verdict.
     """
 
@@ -40,7 +40,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Figures behind findings. Tables with the same title and header are shown as one."""
+    """The figures behind findings. Tables with the same title and header are shown as one table."""
 
     title: str
     header: tuple[str, ...]
@@ -73,14 +73,14 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """One measurement: all claims of a paper on one data set (and encoder).
+    """A measurement of all claims of a paper on one data set (and encoder).
 
     Attributes:
         paper: heading of its findings on the page.
         name: a unique name.
         module: `__file__` of the code that measures.
         data: digest of the vectors, labels and splits that `run` reads.
-        run: measures, and returns findings and tables.
+        run: function that measures, and returns findings and tables.
         settings: everything else that the outcome depends on: seeds, grids, limits.
         remarks: {claim: a sentence that the page shows above the verdicts on it}.
     """
@@ -95,12 +95,12 @@ class Study:
 
     @property
     def digest(self) -> str:
-        """A digest of data, settings, the study's code, the code of `classifiers`, and the versions of packages."""
+        """Digest of data, settings, the study's code, the code of `classifiers`, and the versions of packages."""
         told = [self.paper, self.name, self.data, dict(self.settings), sources(self.module), versions()]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
     def outcome(self, folder: Path, *, fresh: bool = False) -> Outcome:
-        """Read the outcome from `folder`, or measure and keep it there. A failure is an outcome that is not kept."""
+        """Return the outcome in `folder`, or measure it and keep it there. The outcome of a failure is not kept."""
         kept = folder / f"{self.name.replace(' ', '_').replace(',', '')}-{self.digest}.json"
         if kept.exists() and not fresh:
             return Outcome.from_json(kept.read_text())
@@ -119,7 +119,7 @@ class Study:
 
 
 def sources(module: str) -> str:
-    """Digest of the code that a study depends on."""
+    """Return a digest of the code that a study depends on."""
     paths = [*sorted(CODE.rglob("*.py")), Path(module)]
     return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
 

@@ -1,4 +1,4 @@
-"""Vectors of the data sets. They are embedded once, into a store in the work folder, and read from there."""
+"""Vectors of the data sets, which are embedded once, into a store in the work folder, and read from there."""
 
 import hashlib
 from collections.abc import Sequence
@@ -43,12 +43,12 @@ class Vectors:
     digest: str
 
     def part(self, encoder: str, split: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """X (m, d), codes (m,) of one encoder in one split."""
+        """Return X (m, d) and codes (m,) of one encoder in one split."""
         chosen = self.splits == split
         return self.blocks[encoder][chosen], self.codes[chosen]
 
     def joined(self, encoders: Sequence[str] = ENCODERS) -> tuple[NDArray[np.float32], tuple[int, ...]]:
-        """All rows of several encoders side by side (n, Σ d), and the edges of their columns."""
+        """Return all rows of several encoders side by side (n, Σ d), and the edges of their columns."""
         edges = np.cumsum([0, *(self.blocks[encoder].shape[1] for encoder in encoders)]).tolist()
         return np.concatenate([self.blocks[encoder] for encoder in encoders], axis=1), tuple(edges)
 
@@ -80,7 +80,7 @@ def load(store: Store, task: str) -> Vectors:
 
 
 def paired_interval(better: NDArray[Any], worse: NDArray[Any], *, draws: int = 2000) -> tuple[float, float, float]:
-    """Difference of two means over the same rows, and its 95 % percentile interval over resampled rows.
+    """Return the difference of two means over the same rows, and its 95 % percentile interval over resampled rows.
 
     Args:
         better, worse: a figure of each row, e.g. 1 if it was right, (n,).

@@ -1,8 +1,8 @@
 """Paper 3 (arXiv 2406.14830): attention over tokens with label texts finds labels that training never saw.
 
-Each head learns from the training rows with only the seen labels; the labels of test rows are read once. Text vectors
-are those of lite0, the mean over prompts. Each fit chooses its epoch on training rows that it holds out. Loss and rate
-of the bilinear head are chosen on seen labels that are held out. The decoder's settings are fixed.
+Each head learns from the training rows with only the seen labels; the labels of test rows are read once. The text
+vectors are lite0's, averaged over prompts. Each fit chooses its epoch on training rows that it holds out. Loss and
+learning rate of the bilinear head are chosen on seen labels that are held out. The decoder's settings are fixed.
 """
 
 import hashlib
@@ -38,15 +38,15 @@ ENCODER = "lite0"
 PROMPTS = ("a photo of a {}", "a picture of the {}", "{}")
 DECODER = {"width": 128, "hidden": 256}
 EPOCHS = {"coco18_share": 40, "emoji_2vendors": 15}
-"""About 450 and 600 steps. After these, the figures on held-out training rows rise no more."""
+"""Epochs of each task, about 450 and 600 steps. After these, figures on held-out training rows stop rising."""
 BILINEAR = ({}, {"loss": "zlpr", "learning_rate": 3e-3})
 COUNTS = (13, 25, 50, 100, 200)
-"""Numbers of seen labels, besides all of them, to find from which number on the decoder is better."""
+"""Numbers of seen labels, besides all labels, to find the number from which the decoder is better."""
 READ_ROWS = 500
 
 BETTER = "the decoder finds unseen labels better than {} (ZSL mAP)"
 GENERAL = "the decoder is better than {} among seen and unseen labels (GZSL mAP)"
-CLOSED = "on seen labels the decoder is better than a logistic regression a label on pooled vectors (mAP)"
+CLOSED = "on seen labels the decoder is better than one logistic regression per label on pooled vectors (mAP)"
 
 Scores = NDArray[np.float32]
 
@@ -74,7 +74,7 @@ class Images:
 
 
 def studies(store: Store, _load: Any) -> list[Study]:
-    """One study for each task. `_load` is not used, because it reads tasks with one class a row."""
+    """Return one study for each task. `_load` is not used, because it reads tasks with one class per row."""
     settings = {
         "draws": DRAWS,
         "unseen": UNSEEN,
@@ -110,7 +110,7 @@ def read(store: Store, task: str) -> Images:
 
 
 def study(store: Store, task: str) -> tuple[list[Finding], list[Table]]:
-    """All claims on one task: unseen labels over five draws, the closed set, and the number of seen labels."""
+    """Test all claims on one task: unseen labels over five draws, the closed set, and the number of seen labels."""
     images = read(store, task)
     drawn = list(draws(images.names, UNSEEN[task]))
     found = [dict(zero_shot(images, draw)) for draw in drawn]
@@ -133,7 +133,7 @@ def study(store: Store, task: str) -> tuple[list[Finding], list[Table]]:
 
 
 def judged(claim: str, where: str, apart: Sequence[float]) -> Finding:
-    """The finding that differences, one for each draw, are above 0. It is sure if all draws agree."""
+    """Return the finding that the differences, one for each draw, are above 0. It is sure if all draws agree."""
     figure = f"{100 * np.mean(apart):+.1f} ± {100 * np.std(apart, ddof=1):.1f} points over {len(apart)} draws"
     same = all(each > 0 for each in apart) or all(each <= 0 for each in apart)
     return Finding(claim, where, figure, bool(np.mean(apart) > 0), sure=same)
@@ -163,7 +163,7 @@ def unfitted(images: Images, queries: Queries) -> DecoderClassifier:
 
 
 def learning(images: Images, seen: Sequence[str]) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
-    """Y (m, L) of the training rows with any of the labels, and their row numbers (m,)."""
+    """Return Y (m, L) of the training rows with any of the labels, and their row numbers (m,)."""
     Y = images.truth[:, [images.names.index(name) for name in seen]]
     own = np.flatnonzero(images.training & Y.any(axis=1))
     return Y[own], own
@@ -196,7 +196,7 @@ def bilinear(images: Images, draw: LabelDraw) -> BilinearHead:
 
 
 def flat(score: Callable[[Scores], Scores], images: Images) -> Scores:
-    """Scores of the test rows' tokens, with a few rows in float32 at a time."""
+    """Return the scores of the test rows' tokens, with a few rows in float32 at a time."""
     rows = np.flatnonzero(~images.training)
     parts = [
         score(images.tokens[rows[start : start + READ_ROWS]].reshape(-1, images.tokens[0].size).astype(np.float32))
@@ -206,20 +206,20 @@ def flat(score: Callable[[Scores], Scores], images: Images) -> Scores:
 
 
 def closed_set(images: Images) -> tuple[list[Finding], Table]:
-    """With all labels seen: the decoder with group and with text queries, against one-vs-rest logistic regression."""
+    """Compare the decoder, with group and with text queries, with one-vs-rest regression if all labels are seen."""
     names, (Y, own) = images.names, learning(images, images.names)
     truth = images.truth[~images.training]
     pooled = LabelwiseClassifier().fit(images.vectors[own], Y, names).head_
     grouped = unfitted(images, "groups").fit(images.tokens[own], Y, names).head_
     by_text = unfitted(images, "text").fit(images.tokens[own], Y, names, text=images.text).head_
     found: dict[str, LabelEvaluation] = {
-        "logistic regression a label": evaluate_labels(
+        "logistic regression per label": evaluate_labels(
             pooled.scores(images.vectors[~images.training]), truth, names, 0.0
         ),
         "decoder, group queries": evaluate_labels(flat(grouped.scores, images), truth, names, 0.0),
         "decoder, text queries": evaluate_labels(flat(by_text.scores, images), truth, names, 0.0),
     }
-    control = found["logistic regression a label"].map
+    control = found["logistic regression per label"].map
     findings = [
         Finding(CLOSED, f"{images.task}, {name}", f"{each.map:.3f} against {control:.3f}", each.map > control)
         for name, each in found.items()
@@ -230,7 +230,7 @@ def closed_set(images: Images) -> tuple[list[Finding], Table]:
 
 
 def by_count(images: Images, draw: LabelDraw) -> Table:
-    """ZSL mAP on the same unseen labels, for increasing numbers of seen labels."""
+    """Return the ZSL mAP on the same unseen labels, for increasing numbers of seen labels."""
     rows = []
     order = np.random.default_rng(1).permutation(len(draw.seen))
     for count in (*(count for count in COUNTS if count < len(draw.seen)), len(draw.seen)):

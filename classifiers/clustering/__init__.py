@@ -1,1 +1,1 @@
-"""Clusters of stored vectors, without labels: finding them, assigning assets, and reporting what they look like."""
+"""Clusters of stored vectors, found without labels: learning centres, assigning assets to them, and reports."""

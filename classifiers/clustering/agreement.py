@@ -28,7 +28,7 @@ class Agreement:
         purity: share of rows whose class is the commonest of their cluster. It rises with the number of clusters, so
             compare it only at one number of clusters.
         nmi: normalised mutual information: mutual information over the mean of both entropies, 0…1.
-        majority: the commonest class of each cluster, (k,); -1 for a cluster without a labelled row.
+        majority: number of the commonest class of each cluster, (k,); -1 for a cluster without a labelled row.
         share: share of that class in the cluster, (k,).
     """
 
@@ -60,14 +60,14 @@ def agreement(codes: NDArray[np.int64], truth: NDArray[np.int64], clusters: int,
 
 
 def _entropy(p: NDArray[np.float64]) -> float:
-    """The entropy of a distribution, in nats."""
+    """Return the entropy of a distribution, in nats."""
     filled = p[p > 0]
     return float(-(filled * np.log(filled)).sum())
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The agreement `found` with a task, and the names of its classes, (classes,)."""
+    """The agreement `found` with a task, and the names of the task's classes, (classes,)."""
 
     task: str
     classes: Sequence[str]
@@ -101,7 +101,7 @@ class Truth:
         return cls(task, known, classes)
 
     def compare(self, assigned: Assignment, clusters: int) -> Comparison:
-        """Compare the nearest of `clusters` centres of each asset with its class.
+        """Compare each asset's class with the nearest of the `clusters` centres.
 
         Raises BadLabels when no clustered asset has a class.
         """

@@ -1,4 +1,4 @@
-"""The nearest centres of every stored vector, and the pseudo-labels made of them."""
+"""The nearest centres of every stored vector, and the pseudo-labels that are made from them."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,7 +17,8 @@ class Assignment:
 
     Attributes:
         ids: asset ids, (n,).
-        codes, cosines: numbers of the centres and cosines with them, (n, l).
+        codes: numbers of the centres, (n, l).
+        cosines: cosines with these centres, (n, l).
         kept: how many of its l centres are pseudo-labels of a row, (n,).
     """
 
@@ -30,11 +31,11 @@ class Assignment:
 def assign(
     rows: Unlabelled, made: Clustering, count: int, delta: float | None, on_rows: Callable[[int], None]
 ) -> Assignment:
-    """Assign all stored vectors in one pass. Memory: the id and 12 bytes a label for each row.
+    """Assign all stored vectors in one pass. Memory for each row: its id, and 12 bytes per centre.
 
     Args:
         count: l, the number of nearest centres of each row.
-        delta: keep only centres whose cosine is at most this much below that of the nearest; None keeps all.
+        delta: keep only centres whose cosine is at most this much below the largest cosine of the row; None keeps all.
         on_rows: called with the number of rows assigned so far.
     """
     ids: list[str] = []
@@ -51,12 +52,12 @@ def assign(
 
 
 def source_of(name: str, made: Clustering) -> str:
-    """The source of the pseudo-labels of a clustering saved under `name`."""
+    """Return the text that names a clustering, saved under `name`, as the source of pseudo-labels."""
     return f"{SOURCE}{name} {made.digest[:12]}"
 
 
 def pseudo_labels(name: str, made: Clustering, assigned: Assignment, learned: set[str]) -> Iterator[Label]:
-    """The kept centres of every row as labels. Rows of `learned` ids are in the split train, all others in test."""
+    """Yield the kept centres of every row as labels. Rows of `learned` ids get the split train, all others test."""
     names, source = made.labels, source_of(name, made)
     for row, (id_, count) in enumerate(zip(assigned.ids, assigned.kept.tolist(), strict=True)):
         labels = [names[code] for code in assigned.codes[row, :count].tolist()]

@@ -1,6 +1,6 @@
 """The report on a clustering: sizes, typical assets, cosines between centres, agreement with a task.
 
-It is written as JSON and as Markdown. It holds no times, so the same rows give the same report.
+It is written as JSON and as Markdown. It contains no times, so the same rows make the same report.
 """
 
 import json
@@ -18,22 +18,22 @@ from classifiers.clustering.clusters import Clustering
 from classifiers.evaluation.tables import cell
 
 EXAMPLES = 9
-"""Typical assets of each cluster in the report."""
+"""Number of typical assets of each cluster in the report."""
 
 MOST_CLUSTERS = 40
-"""Most clusters in the Markdown, largest first. The JSON has all clusters."""
+"""Maximum number of clusters in the Markdown, largest first. The JSON has all clusters."""
 _CELLS = 1 << 22
 
 
 def overlap(centres: NDArray[np.float32], codes: NDArray[np.int64], kept: NDArray[np.int64]) -> float | None:
-    """Mean cosine between two different centres of one row, over all pairs; None if no row has two.
+    """Return the mean cosine between two different centres of one row, over all pairs; None if no row has two.
 
-    Near 1, the centres of a row are one concept several times; the reviewers of MLCD doubted that they differ.
+    A value near 1 means that a row's centres stand for one concept, not for several, as MLCD's reviewers suspected.
 
     Args:
         centres: (k, d), of length one.
         codes: numbers of each row's centres, (n, l).
-        kept: how many of them count, (n,).
+        kept: how many of these centres count, (n,).
     """
     total, rows = 0.0, max(1, _CELLS // centres.shape[1])
     for start in range(0, len(codes), rows):
@@ -47,10 +47,11 @@ def overlap(centres: NDArray[np.float32], codes: NDArray[np.int64], kept: NDArra
 
 
 def typical(codes: NDArray[np.int64], cosines: NDArray[np.float32], clusters: int, count: int) -> list[list[int]]:
-    """For each cluster the numbers of the `count` rows nearest to its centre, nearest first.
+    """Return, for each cluster, the numbers of the `count` rows nearest to its centre, nearest first.
 
     Args:
-        codes, cosines: each row's cluster and cosine with its centre, (n,).
+        codes: each row's cluster, (n,).
+        cosines: each row's cosine with the centre of its cluster, (n,).
     """
     order = np.lexsort((-cosines, codes))
     starts = np.searchsorted(codes[order], np.arange(clusters + 1)).tolist()
@@ -62,7 +63,7 @@ class Browsing:
     """The content of the report.
 
     Attributes:
-        name, encoder, record: of the clustering.
+        name, encoder, record: name, encoder and record of the clustering.
         labels: names of the clusters, (k,).
         codes, cosines: each row's nearest centres and cosines with them, nearest first, (n, l).
         kept: how many of these centres are labels of a row, (n,).
@@ -90,7 +91,7 @@ class Browsing:
         return np.bincount(self.codes[:, 0], minlength=len(self.labels))
 
     def summary(self) -> dict[str, Any]:
-        """All figures that are one number. Missing figures are left out, e.g. overlap with one label a row."""
+        """Return all figures that are one number. Figures without a value are left out, e.g. overlap for l = 1."""
         low, middle, high = np.quantile(self.sizes, (0, 0.5, 1)).tolist()
         found: dict[str, Any] = {
             "clusters": len(self.labels),
@@ -110,7 +111,7 @@ class Browsing:
         return {name: value for name, value in found.items() if value is not None}
 
     def clusters(self) -> list[dict[str, Any]]:
-        """One entry for each cluster, in the order of `labels`."""
+        """Return one entry for each cluster, in the order of `labels`."""
         near = np.bincount(self.codes[:, 0], self.cosines[:, 0].astype(np.float64), len(self.labels))
         sizes = self.sizes
         found: list[dict[str, Any]] = [
@@ -158,13 +159,13 @@ def browse(
 
 
 def to_json(found: Browsing) -> str:
-    """The whole report for programs."""
+    """Return the full report as JSON, for programs."""
     head = {"name": found.name, "encoder": found.encoder, "record": dict(found.record), "summary": found.summary()}
     return json.dumps(head | {"clusters": found.clusters()}, indent=2, ensure_ascii=False)
 
 
 def to_markdown(found: Browsing) -> str:
-    """One page for people: the figures, and the largest clusters with their most typical assets."""
+    """Return a page in Markdown: the figures, and the largest clusters with their most typical assets."""
     labelled = found.comparison is not None
     head = ["cluster", "rows", "mean cosine", *(["commonest label", "its share"] if labelled else []), "most typical"]
     rows = []

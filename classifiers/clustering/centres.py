@@ -51,7 +51,7 @@ def find_centres(
 
 
 def _notes(rows: Unlabelled, sampled: int, asked: int, found: int) -> Iterator[str]:
-    """Sentences for the user about the rows and the clusters."""
+    """Yield sentences for the user about the rows and the clusters."""
     total, allowed = len(rows.stored), len(rows.ids)
     if rows.task is not None:
         yield f"clustered only the {total:,} stored vectors of assets in task {rows.task}"
@@ -60,7 +60,7 @@ def _notes(rows: Unlabelled, sampled: int, asked: int, found: int) -> Iterator[s
     if sampled < allowed:
         yield f"learned from {sampled:,} of {allowed:,} rows, drawn at random"
     if sampled < FEW_PER_CENTRE * asked:
-        yield f"{sampled / asked:.0f} rows a cluster; with fewer than {FEW_PER_CENTRE} the centres are rough"
+        yield f"{sampled / asked:.0f} rows per cluster; with fewer than {FEW_PER_CENTRE} the centres are rough"
     if found < asked:
         yield f"{asked - found} of {asked} clusters were empty or nearly equal to another, and were removed"
 
@@ -70,7 +70,7 @@ def load_centres(folder: Path, name: str, features: "Features") -> Clustering:
     found = Clustering.load(folder, name)
     if found.fingerprint != features.fingerprint:
         raise BadClustering(
-            f"clustering {name!r} is of {found.encoder} ({found.fingerprint[:12]}), not of {features.name} "
+            f"clustering {name!r} belongs to {found.encoder} ({found.fingerprint[:12]}), not to {features.name} "
             f"({features.fingerprint[:12]}): name one of that encoder, or cluster its vectors"
         )
     return found

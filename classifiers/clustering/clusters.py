@@ -33,7 +33,7 @@ class Clustering:
     """Centres in the space of unit(unit(x) − mean), for vectors x of one encoder.
 
     Attributes:
-        encoder, fingerprint: of the encoder.
+        encoder, fingerprint: name and fingerprint of the encoder.
         mean: mean of the unit-norm vectors that the centres were learned from, float32 (d,).
         centres: float32 (k, d), each of length one.
         record: how the centres were found, in values that JSON can hold.
@@ -63,13 +63,13 @@ class Clustering:
         return total.hexdigest()
 
     def assign(self, X: ArrayLike, count: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Return the numbers of the `count` nearest centres of raw vectors X (n, d), nearest first, and cosines.
+        """Return the numbers of the `count` nearest centres of raw vectors X (n, d), nearest first, and the cosines.
 
         Both arrays are (n, count). Raises BadVectors; NotTrainable if there are fewer centres.
         """
         if not 1 <= count <= len(self):
             raise NotTrainable(
-                f"{count} nearest clusters asked for, but there are {len(self)}; ask for 1 to {len(self)}"
+                f"{count} nearest clusters requested, but there are {len(self)}; ask for 1 to {len(self)}"
             )
         return nearest(centred(check_vectors(X, len(self.mean)), self.mean), self.centres, count)
 
@@ -94,7 +94,7 @@ class Clustering:
 
     @classmethod
     def load(cls, root: Path, name: str) -> Self:
-        """The inverse of `save`. Raises UnknownClustering with the names that exist, BadName, BadClustering."""
+        """Return a saved clustering. Raises UnknownClustering with the names that exist, BadName, BadClustering."""
         folder = root / check_name(name, "clustering")
         if not folder.is_dir():
             raise UnknownClustering(name, names(root))
@@ -113,15 +113,15 @@ class Clustering:
 
 
 def names(root: Path) -> list[str]:
-    """Names of the clusterings in `root`, sorted."""
+    """Return the names of the clusterings in `root`, sorted."""
     return sorted(path.parent.name for path in root.glob(f"*/{_MANIFEST}") if NAME.fullmatch(path.parent.name))
 
 
 def centred(X: NDArray[np.float32], mean: NDArray[np.float32]) -> NDArray[np.float32]:
-    """unit(unit(x) − mean) of the rows of X (n, d): directions from the middle of the data.
+    """Return unit(unit(x) − mean) of the rows of X (n, d): directions from the middle of the data.
 
-    Vectors of networks lie in a narrow cone, in which all cosines are high. Without centring all negatives would
-    violate the MLCD loss, which compares with cosine 0.
+    Vectors of networks are in a narrow cone, where all cosines are high. Without centring, all negatives would violate
+    the MLCD loss, which compares with cosine 0.
     """
     Z = np.empty(X.shape, np.float32)
     rows = max(1, CELLS // max(1, X.shape[1]))
@@ -136,10 +136,12 @@ def nearest(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return the numbers of the `count` nearest centres of each row, nearest first, and the inner products.
 
-    Both arrays are (n, count). Ties are in the order of the centres.
+    Both arrays are (n, count). Centres that tie are in their own order.
 
     Args:
-        Z: rows (n, d) of length one; `centres` (k, d) of length one.
+        Z: rows (n, d) of length one.
+        centres: (k, d), of length one.
+        count: number of centres per row.
     """
     codes = np.empty((len(Z), count), np.int64)
     cosines = np.empty((len(Z), count), np.float32)

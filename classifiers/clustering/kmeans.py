@@ -11,25 +11,25 @@ from classifiers.heads.transform import unit_rows
 
 ITERATIONS = 25
 MOST_PER_CENTRE = 256
-"""Most rows for each centre. More rows make no better centres (faiss's own figure)."""
+"""Maximum number of rows for each centre. More rows make no better centres (faiss's own figure)."""
 FEW_PER_CENTRE = 39
-"""With fewer rows for each centre faiss warns. Here a note is enough, because MLCD does best with small clusters (about
-four images each on ImageNet)."""
+"""With fewer rows for each centre, faiss prints a warning. Here a note is enough, because MLCD does best with small
+clusters (about four images each on ImageNet)."""
 ALIKE = 0.98
-"""Centres with a greater cosine are merged. The paper says nothing about duplicates; this is our choice."""
+"""Centres with a greater cosine are merged. The paper does not mention duplicates; this is our choice."""
 MOST_BY_DEFAULT = 4096
-"""Most clusters of `adapter_clusters`, because k-means costs rows × clusters."""
+"""Maximum of `adapter_clusters`, because the time of k-means grows with rows × clusters."""
 
 
 def default_clusters(rows: int, labels: int) -> int:
-    """Default number of clusters: rows / 50, but at least twice the number of `labels` of each row."""
+    """Return the default number of clusters: rows / 50, but at least twice the number of `labels` of each row."""
     return max(rows // 50, min(2 * labels, rows // 2), 2)
 
 
 def adapter_clusters(rows: int, labels: int) -> int:
-    """Default number of clusters for an adapter: rows / 4, which did best for the paper on ImageNet.
+    """Return the default number of clusters for an adapter: rows / 4, which did best for the paper on ImageNet.
 
-    At most `MOST_BY_DEFAULT`, and at least `default_clusters`.
+    It is at most `MOST_BY_DEFAULT`, and at least `default_clusters`.
     """
     return max(min(rows // 4, MOST_BY_DEFAULT), default_clusters(rows, labels))
 
@@ -59,7 +59,7 @@ def fit_centres(
 
 
 def _mean_direction(X: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The mean of the rows of X (n, d) after scaling each to unit norm, (d,)."""
+    """Return the mean of the rows of X (n, d) after scaling each to unit norm, (d,)."""
     rows = max(1, CELLS // X.shape[1])
     sums = [unit_rows(X[start : start + rows]).sum(axis=0, dtype=np.float64) for start in range(0, len(X), rows)]
     return np.asarray(np.sum(sums, axis=0) / len(X), np.float32)
@@ -115,7 +115,7 @@ def merge_alike(centres: NDArray[np.float32], sizes: NDArray[np.integer]) -> NDA
 
 
 def _alike(centres: NDArray[np.float32]) -> dict[int, list[int]]:
-    """{centre: the other centres with a cosine above `ALIKE`}, for centres that have any."""
+    """Return {centre: the other centres with a cosine above `ALIKE`}, for centres that have any."""
     found: dict[int, list[int]] = {}
     rows = max(1, CELLS // len(centres))
     for start in range(0, len(centres), rows):

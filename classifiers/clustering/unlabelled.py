@@ -15,14 +15,14 @@ from classifiers.training.rows import BATCH_ROWS
 from store.join import Positions
 from store.rows import Column, strings
 
-if TYPE_CHECKING:  # a store is handed in; importing this module does not bring LanceDB along
+if TYPE_CHECKING:  # for types only: importing this module must not import LanceDB
     from store import Features, Snapshot, Store
 
 SOURCE = "clustering "
-"""First word of the source of a pseudo-label. The clustering's name and digest follow."""
+"""First word of the `source` of a pseudo-label; the clustering's name and digest follow it."""
 
 SAMPLE_BYTES = 1 << 30
-"""Most bytes of sampled vectors in memory. Learning holds them twice: raw, and as directions."""
+"""Maximum number of bytes of sampled vectors. Learning keeps them in memory twice: raw, and as directions."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Unlabelled:
     valid for heads that use what is learned here. Pseudo-labels of clusterings are ignored in this rule.
 
     Attributes:
-        task: take only assets that this task labels, whatever the label; None for all stored assets.
+        task: name of a task whose labelled assets alone are used, whatever their labels; None for all stored assets.
     """
 
     store: "Store"
@@ -60,7 +60,7 @@ class Unlabelled:
         return ids if self.members is None else ids.filter(pc.is_in(ids, value_set=self.members))
 
     def held_out(self) -> Column:
-        """Ids that any task has in val, test or ood."""
+        """Return the ids that any task has in val, test or ood."""
         labels = self.store.labels.table
         rows = labels.read(["id", "split", "source"], version=self.snapshot.of(labels))
         spared = pc.and_(

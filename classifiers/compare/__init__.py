@@ -1,1 +1,1 @@
-"""Compare many heads on the same rows: rank them on validation rows, test the best, and write a page."""
+"""Comparisons of many heads on the same rows: rank them on validation rows, test the best, and write a page."""

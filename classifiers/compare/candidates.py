@@ -1,4 +1,4 @@
-"""The candidates of a comparison: written as lines of text, the default candidates, and the controls."""
+"""The candidates of a comparison, which are written as lines of text; the default candidates and the controls."""
 
 import json
 import shlex
@@ -35,11 +35,11 @@ TOGETHER = (
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One kind of head with its hyper-parameters, on the vectors of some encoders.
+    """One kind of head with its hyper-parameters, to be trained on the vectors of some encoders.
 
     Attributes:
         kind: kind of head, one of `classifiers.training.kinds.CLASS_KINDS`, or `MAJORITY`.
-        control: name of the control that it is; "" for none.
+        control: name of the control, if the candidate is one; otherwise "".
     """
 
     kind: str
@@ -49,12 +49,12 @@ class Candidate:
 
     @property
     def settings(self) -> str:
-        """Kind and parameters as a user writes them."""
+        """The kind and the parameters, as a user writes them."""
         return " ".join([self.kind, *(shlex.quote(f"{name}={shown(value)}") for name, value in self.params.items())])
 
     @property
     def title(self) -> str:
-        """The name for readers: that of a control, else kind and parameters."""
+        """The name for readers: the control's name, or the kind and the parameters."""
         return self.control or self.settings
 
     @property
@@ -64,7 +64,7 @@ class Candidate:
 
     @property
     def label(self) -> str:
-        """The name among all candidates; `parse` reads it back, except for `MAJORITY`."""
+        """The unique name among all candidates. `parse` reads it back, except for `MAJORITY`."""
         return f"{self.settings} @ {' '.join(self.encoders)}"
 
 
@@ -76,12 +76,15 @@ CONTROLS: tuple[tuple[str, Mapping[str, Any], str], ...] = (
 
 
 def shown(value: object) -> str:
-    """A value as text that `assignment` reads back: text stays as it is, anything else becomes JSON."""
+    """Return a value as text that `assignment` reads back: text stays as it is, anything else becomes JSON."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
 def assignment(text: str) -> tuple[str, Any]:
-    """``C=0.5`` → ("C", 0.5). A value that is not JSON stays a text. Raises BadParameter."""
+    """Return name and value of an assignment: ("C", 0.5) of ``C=0.5``. Raises BadParameter.
+
+    A value that is not JSON stays a text.
+    """
     name, equals, value = text.partition("=")
     if not equals:
         raise BadParameter(f"{text!r} sets no parameter: write name=value, e.g. shrinkage=0.1")
@@ -92,9 +95,10 @@ def assignment(text: str) -> tuple[str, Any]:
 
 
 def parse(text: str, encoders: Sequence[str]) -> list[Candidate]:
-    """``kind name=value … [@ encoder …]`` → one candidate; without encoders, one for each encoder and one for all.
+    """Return the candidates of a line ``kind name=value … [@ encoder …]``. Raises BadParameter.
 
-    `fusion` needs several encoders, so it gets all of them only. Raises BadParameter.
+    With encoders, that is one candidate. Without, there is one candidate for each encoder and one for all together,
+    except for `fusion`, which needs several encoders and gets all.
     """
     try:
         words = shlex.split(text)
@@ -108,25 +112,25 @@ def parse(text: str, encoders: Sequence[str]) -> list[Candidate]:
     if unknown:
         raise BadParameter(
             f"candidate {text!r}: {unknown[0]!r} is not among the encoders of this comparison: {', '.join(encoders)}; "
-            "add it to them"
+            "add it there too"
         )
     return [Candidate(kind[0], each, params) for each in ([named] if named else encoder_sets(kind[0], encoders))]
 
 
 def encoder_sets(kind: str, encoders: Sequence[str]) -> list[tuple[str, ...]]:
-    """The sets of encoders that a kind is tried on."""
+    """Return the sets of encoders that a kind is tried on."""
     alone = [] if kind == "fusion" else [(encoder,) for encoder in encoders]
     return alone + ([tuple(encoders)] if len(encoders) > 1 else [])
 
 
 def parse_lines(lines: Iterable[str], encoders: Sequence[str]) -> list[Candidate]:
-    """The candidates of lines of text; a # starts a comment."""
+    """Return the candidates of several lines of text, in which # starts a comment."""
     texts = (line.partition("#")[0].strip() for line in lines)
     return [candidate for text in texts if text for candidate in parse(text, encoders)]
 
 
 def defaults(encoders: Sequence[str], kinds: Sequence[str] = ()) -> list[Candidate]:
-    """The default candidates; or those of some kinds, each of which is also tried with the defaults of the kind."""
+    """Return the default candidates; with `kinds`, only those of these kinds, and each kind with its own defaults."""
     alone = [Candidate(each.kind, (encoder,), each.params) for encoder in encoders for each in parse_lines(EACH, ["-"])]
     found = alone
     if len(encoders) > 1:
@@ -141,10 +145,10 @@ def defaults(encoders: Sequence[str], kinds: Sequence[str] = ()) -> list[Candida
 
 
 def with_controls(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """The candidates without repetitions, and the controls on every set of encoders of a candidate."""
+    """Return the candidates without repetitions, and the controls on every set of encoders of a candidate."""
     sets = list(dict.fromkeys(candidate.encoders for candidate in candidates))
     controls = [Candidate(kind, each, params, name) for each in sets for kind, params, name in CONTROLS]
-    majority = [each for each in controls if each.control == MAJORITY][:1]  # it reads no vector
+    majority = [each for each in controls if each.control == MAJORITY][:1]  # the majority class reads no vector
     named = {each.label: each for each in candidates}
     named |= {each.label: each for each in controls if each.control != MAJORITY}
     return [*named.values(), *majority]

@@ -1,4 +1,4 @@
-"""The state of a comparison: which candidate leads, by how much, and which are the controls."""
+"""The state of a comparison, and what follows from it: the ranking, the winner, its lead and its controls."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -32,8 +32,9 @@ class Comparison:
         seed: seed of the bootstrap.
         options: options of the caller, passed to `train_command` and kept on disk.
         train_command: the caller's way to write a command for readers; None if it has none.
-        notes: what a reader must know, one sentence each.
-        trials: results by the candidate's label; `failed` the reasons of failures.
+        notes: facts that a reader must know, one sentence each.
+        trials: results, by the candidate's label.
+        failed: reasons of failures, by the candidate's label.
         pairs: the winner against every other candidate on the validation rows, by the other's label. Empty until all
             candidates are tried.
         test: figures of the winner and its controls on the test rows, by label, the winner first.
@@ -63,17 +64,17 @@ class Comparison:
         return "val" if self.rows.labelled("val").num_rows else CROSS_VALIDATION
 
     def ranking(self) -> list[Trial]:
-        """The trials by accuracy on the validation rows, then NLL, then fewest parameters; the best first."""
+        """Return the trials by accuracy on the validation rows, then NLL, then fewest parameters; the best first."""
         return sorted(
             self.trials.values(), key=lambda each: (-each.evaluation.accuracy, each.evaluation.nll, each.parameters)
         )
 
     def winner(self) -> Trial | None:
-        """The best trial that can be published, so not the majority class."""
+        """Return the best trial that can be published, so not the majority class."""
         return next((trial for trial in self.ranking() if trial.candidate.kind != MAJORITY), None)
 
     def controls(self) -> list[Trial]:
-        """The controls on the winner's encoders and the majority class, without the winner itself."""
+        """Return the controls on the winner's encoders and the majority class, without the winner itself."""
         best = self.winner()
         return [
             trial
@@ -82,12 +83,12 @@ class Comparison:
         ]
 
     def pair(self, first: str, second: str) -> tuple[Trial, Trial, Pair]:
-        """Two trials, by rank (1 is the best) or label, compared on the validation rows. Raises BadParameter."""
+        """Return two trials, given by rank (1 is the best) or label, and their comparison. Raises BadParameter."""
         a, b = self.find(first), self.find(second)
         return a, b, paired_bootstrap(a.outcomes, [b.outcomes], seed=self.seed)[0]
 
     def find(self, asked: str) -> Trial:
-        """The trial with a rank or label. Raises BadParameter."""
+        """Return the trial with a rank or label. Raises BadParameter."""
         ranked = self.ranking()
         if asked.isdecimal() and 1 <= int(asked) <= len(ranked):
             return ranked[int(asked) - 1]
@@ -98,16 +99,16 @@ class Comparison:
         )
 
     def settle(self) -> None:
-        """Compare the winner with all others on the validation rows."""
+        """Compare the winner with all other candidates on the validation rows."""
         best = self.winner()
         if best is not None:
             others = [trial for trial in self.trials.values() if trial is not best]
             self.pairs = against(best.outcomes, {each.candidate.label: each.outcomes for each in others}, self.seed)
 
     def smallest_alike(self) -> Trial | None:
-        """The smallest of the trials whose difference from the winner in accuracy and NLL may be chance.
+        """Return the smallest of the trials whose difference from the winner in accuracy and NLL may be chance.
 
-        None if none of them has fewer parameters than the winner.
+        The result is None if none of these trials has fewer parameters than the winner.
         """
         best = self.winner()
         alike = [self.trials[label] for label, pair in self.pairs.items() if pair.alike]
@@ -117,7 +118,7 @@ class Comparison:
         )
 
     def command(self, trial: Trial | None) -> str:
-        """The command that trains and publishes a candidate; "" if there is no trial or no way to write commands."""
+        """Return the command that trains and publishes a candidate; "" for None, and without `train_command`."""
         return self.train_command(trial.candidate, self.rows.task, self.options) if trial and self.train_command else ""
 
 
@@ -127,5 +128,5 @@ def is_control(candidate: Candidate, encoders: Sequence[str]) -> bool:
 
 
 def against(best: Outcomes, others: dict[str, Outcomes], seed: int) -> dict[str, Pair]:
-    """`best` compared with each of `others` on the same rows, by their names."""
+    """Return the comparison of `best` with each of `others` on the same rows, by the names of the others."""
     return dict(zip(others, paired_bootstrap(best, list(others.values()), seed=seed), strict=True))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from classifiers.errors import NotTrainable
 from classifiers.fit.gaussian.estimator import GaussianClassifier
 from classifiers.fit.gaussian.parallel import Batch
 from classifiers.heads.gaussian.statistics import GaussianStatistics
@@ -22,7 +23,7 @@ SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """One number of components, which explains at least `share` of the variance, and the accuracy with it in 0…1."""
+    """The accuracy, in 0…1, with a number of components that explains at least `share` of the variance."""
 
     share: float
     components: int
@@ -30,7 +31,7 @@ class CurvePoint:
 
 
 def pca_curve(rows: Rows, classes: Sequence[str], shares: Sequence[float] = SHARES) -> list[CurvePoint]:
-    """The accuracy of `gaussian project=pca dims=share` on validation rows or folds, for all shares at once.
+    """Return the accuracy of `gaussian project=pca dims=share` on validation rows or folds, for all shares at once.
 
     The leading m × m corner of the statistics of all components is the statistics of the first m, so the rows are read
     and the components computed once. Raises NotTrainable.
@@ -61,13 +62,15 @@ def accuracy_of(
     rows: Rows,
     names: tuple[str, ...],
 ) -> float:
-    """Validation accuracy with the first `count` components alone, with the shrinkage that is best for them."""
+    """Return the validation accuracy with the first `count` components only, at the shrinkage that is best for them."""
     part = GaussianStatistics(statistics.counts, statistics.sums[:, :count], statistics.second[:count, :count])
     first = replace(transform, matrix=leading(transform.matrix, count), offset=leading(transform.offset, count))
     estimator.set_params(shrinkage="oas")
-    estimator.set_params(shrinkage=tuned_shrinkage(part, estimator, first, rows, names))
+    estimator.set_params(shrinkage=tuned_shrinkage(part, estimator, first, rows, names).shrinkage)
     head = estimator.fit_statistics(part, names, first).head_
     parts = validated_rows(without_statistics, estimator, rows, head)
+    if not parts:
+        raise NotTrainable("no validation row with a vector has a class of the training rows")
     return float(np.concatenate([part.scores.argmax(axis=1) == part.truth for part in parts]).mean())
 
 

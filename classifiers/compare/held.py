@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class HeldRows(Rows):
     """Rows of some splits in memory, from which each set of encoders gets its columns.
 
-    Only rows that have a vector of every encoder are held, so all sets of encoders have the same rows.
+    Only rows that have a vector of every encoder are kept, so all sets of encoders have the same rows.
 
     Attributes:
         held: the rows with the columns of all encoders, by split.
@@ -34,7 +34,7 @@ class HeldRows(Rows):
         return cls(rows.store, rows.task, rows.encoders, rows.snapshot, texts=rows.texts, held=held)
 
     def of(self, encoders: Sequence[str]) -> Self:
-        """These rows with the columns of these encoders, in this order."""
+        """Return the same rows with only the columns of these encoders, in this order."""
         return replace(self, encoders=tuple(encoders))
 
     def matrix(self, split: str, classes: Sequence[str]) -> "Matrix":
@@ -56,12 +56,12 @@ class HeldRows(Rows):
 
 
 def columns(X: NDArray[Any], blocks: Sequence[slice]) -> NDArray[Any]:
-    """Blocks of columns of X (n, d) side by side; a view if the blocks are neighbours."""
+    """Return blocks of columns of X (n, d) side by side; a view if the blocks are neighbours."""
     if all(left.stop == right.start for left, right in pairwise(blocks)):
         return X[:, blocks[0].start : blocks[-1].stop]
     return np.concatenate([X[:, block] for block in blocks], axis=1)
 
 
 def bytes_of(rows: Rows, splits: Sequence[str]) -> int:
-    """Most bytes of memory that `HeldRows.read` takes."""
+    """Return the maximum number of bytes of memory that `HeldRows.read` needs."""
     return sum(rows.labelled(split).num_rows for split in splits) * rows.dim * 4

@@ -64,7 +64,7 @@ def write(comparison: Comparison) -> None:
 
 
 def to_html(comparison: Comparison, pictures: Sequence[Picture]) -> str:
-    """The whole page."""
+    """Return the comparison as one HTML page with its pictures inside."""
     parts = [
         *opening(comparison),
         *verdict(comparison),
@@ -79,7 +79,7 @@ def to_html(comparison: Comparison, pictures: Sequence[Picture]) -> str:
 
 
 def opening(comparison: Comparison) -> list[str]:
-    """The title, what was compared, and the notes."""
+    """Return the title, what was compared, and the notes."""
     done, all_ = len(comparison.trials), len(comparison.candidates)
     unfinished = "" if comparison.state == "done" else f" <strong>Unfinished: {done} of {all_} tried.</strong>"
     about = (
@@ -95,16 +95,16 @@ def opening(comparison: Comparison) -> list[str]:
 
 
 def verdict(comparison: Comparison) -> list[str]:
-    """The head to train, its accuracy, and the smallest head that may be as good."""
+    """Return the section on the winner: its accuracy, the command that trains it, and a smaller head as good."""
     best, smaller = comparison.winner(), comparison.smallest_alike()
     if best is None:
-        return ["<p>No candidate gave a head; the reasons are below.</p>"]
+        return ["<p>There is no trained head. If candidates failed, the reasons are below.</p>"]
     found = best.evaluation
     lines = [
         "<h2>Train this one</h2>",
         f"<p><strong>{escape(best.candidate.label)}</strong>: {found.accuracy:.1%} of {found.rows:,} validation rows "
         f"({interval(found)}). It was chosen as the best of {len(comparison.trials)} on these rows: "
-        "expect a little less on new rows.</p>",
+        "expect a slightly lower accuracy on new rows.</p>",
         command_block(comparison.command(best)),
     ]
     if smaller:
@@ -122,7 +122,7 @@ def command_block(command: str) -> str:
 
 
 def test_section(comparison: Comparison) -> list[str]:
-    """The figures of the winner and its controls on the test rows."""
+    """Return the section with the figures of the winner and its controls on the test rows."""
     if not comparison.test:
         return []
     columns = ("head", "encoders", *FIGURES, *AHEAD)
@@ -132,13 +132,13 @@ def test_section(comparison: Comparison) -> list[str]:
         rows.append([candidate.title, candidate.inputs, *figures(found), *ahead(comparison.test_pairs.get(label))])
     return [
         f"<h2>On {next(iter(comparison.test.values())).rows:,} test rows</h2>",
-        "<p>Read once, after the choice, for the winner and for the controls that a head has to beat.</p>",
+        "<p>Read once, after the choice, for the winner and for the controls: simple heads that it should beat.</p>",
         table(columns, rows, best=0),
     ]
 
 
 def ranking_section(comparison: Comparison) -> list[str]:
-    """All finished candidates, best first, and what the columns mean."""
+    """Return the section with all finished candidates, best first, and with the meaning of the columns."""
     columns = ("=rank", "head", "encoders", *FIGURES, *AHEAD, "=parameters", "=seconds")
     ranked = comparison.ranking()
     rows = [
@@ -164,14 +164,14 @@ def ranking_section(comparison: Comparison) -> list[str]:
 
 
 def failed_section(comparison: Comparison) -> list[str]:
-    """The candidates that failed, with the reasons."""
+    """Return the section with the candidates that failed, and the reasons."""
     if not comparison.failed:
         return []
     return ["<h2>Not ranked</h2>", table(("head", "why"), [[*each] for each in comparison.failed.items()])]
 
 
 def figures(found: Evaluation) -> list[str]:
-    """The cells of the columns `FIGURES`."""
+    """Return the cells of the columns `FIGURES`."""
     return [f"{found.accuracy:.4f}", interval(found), *(f"{x:.4f}" for x in (found.macro_f1, found.nll, found.ece))]
 
 
@@ -181,17 +181,17 @@ def interval(found: Evaluation) -> str:
 
 
 def ahead(pair: Pair | None) -> list[str]:
-    """The cells of the columns `AHEAD`; empty for the winner itself."""
+    """Return the cells of the columns `AHEAD`; empty for the winner itself."""
     return [points(pair.accuracy), f"{pair.accuracy.better:.0%}"] if pair else ["", ""]
 
 
 def points(found: Difference) -> str:
-    """A difference of accuracy in percentage points, with its interval."""
+    """Return a difference of accuracy in percentage points, with its interval."""
     return f"{100 * found.mean:+z.1f} ({100 * found.low:+z.1f} to {100 * found.high:+z.1f})"
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], best: int | None = None) -> str:
-    """An HTML table. Columns whose title starts with = are aligned as numbers; row number `best` is marked."""
+    """Return an HTML table. Columns whose title starts with = are aligned as numbers; row number `best` is marked."""
     kinds = [' class="n"' if title.startswith("=") else "" for title in columns]
     titles = [title.removeprefix("=") for title in columns]
     head = "".join(f'<th scope="col"{kind}>{escape(title)}</th>' for title, kind in zip(titles, kinds, strict=True))

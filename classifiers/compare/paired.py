@@ -1,4 +1,4 @@
-"""The paired bootstrap: is one head better than another on the same rows? Pure functions of arrays."""
+"""The paired bootstrap, which estimates whether one head is better than another on the same rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,21 +27,21 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Head A compared with head B on the same rows. More `accuracy` (0…1) is better, less `nll` (nats) is better."""
+    """Head A compared with head B on the same rows: in `accuracy` (0…1, more is better) and `nll` (nats, less is)."""
 
     accuracy: Difference
     nll: Difference
 
     @property
     def alike(self) -> bool:
-        """True if the difference may be chance: 0 lies in both intervals."""
+        """True if the difference may be chance: both intervals contain 0."""
         return self.accuracy.low <= 0 <= self.accuracy.high and self.nll.low <= 0 <= self.nll.high
 
 
 def paired_bootstrap(
     first: Outcomes, others: Sequence[Outcomes], *, seed: int = 0, draws: int = BOOTSTRAP_DRAWS
 ) -> list[Pair]:
-    """`first` compared with each of `others`, all on the same rows in the same order.
+    """Return the comparisons of `first` with each of `others`, all on the same rows in the same order.
 
     Rows are drawn with replacement, the same rows for all heads, so the difficulty of a row cancels out (Efron and
     Tibshirani 1993, chapter 16). Raises ValueError for no rows, or for other rows than those of `first`.
@@ -62,21 +62,21 @@ def paired_bootstrap(
 
 
 def figures(outcomes: Outcomes) -> NDArray[np.float64]:
-    """1 or 0 for a right or wrong row, and the NLL of the row, (n, 2)."""
+    """Return two figures of each row, (n, 2): 1 if it is right, otherwise 0; and its NLL in nats."""
     nll = -np.log(np.maximum(outcomes.likelihood.astype(np.float64), SMALLEST))
     return np.stack([outcomes.predicted == outcomes.codes, nll], axis=1)
 
 
 def bootstrap_means(values: NDArray[np.float64], seed: int, draws: int) -> NDArray[np.float64]:
-    """Means (draws, m) of values (n, m) over n rows drawn with replacement."""
+    """Return the means (draws, m) of values (n, m) over n rows drawn with replacement."""
     rng, n = np.random.default_rng(seed), len(values)
     means = np.empty((draws, values.shape[1]))
-    for draw in range(draws):  # counts of the drawn rows: n numbers at a time, whatever m is
+    for draw in range(draws):  # drawing counts needs n numbers at a time for any m
         means[draw] = np.bincount(rng.integers(0, n, n), minlength=n) @ values / n
     return means
 
 
 def difference(mean: Any, drawn: NDArray[np.float64], sign: int) -> Difference:
-    """A mean with the interval of its draws; `sign` is 1 if more is better, -1 if less is."""
+    """Return a mean with the interval of its draws; `sign` is 1 if more is better, -1 if less is better."""
     low, high = np.quantile(drawn, (0.025, 0.975)).tolist()
     return Difference(float(mean), low, high, float(np.mean(sign * drawn > 0)))

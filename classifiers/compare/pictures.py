@@ -1,4 +1,4 @@
-"""The charts of a comparison, with captions, and with texts for readers who cannot see them."""
+"""The charts of a comparison, with captions, and with texts for readers who cannot see the charts."""
 
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ class Picture:
 
 
 def draw(comparison: Comparison) -> list[Picture]:
-    """All charts that have data; none before a candidate is finished."""
+    """Return all charts that have data; none before a candidate is finished."""
     best = comparison.winner()
     if best is None:
         return []

@@ -1,4 +1,4 @@
-"""A comparison on disk: `compare.json` for readers, and the outcomes of each candidate to resume from."""
+"""A comparison on disk: `compare.json` for readers, and the outcomes of each candidate, from which a run continues."""
 
 import json
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ RECORD, OUTCOMES = "compare.json", "outcomes"
 
 
 def save(comparison: Comparison) -> None:
-    """Write `compare.json`, whole or not at all."""
+    """Write `compare.json` atomically, so that readers never see a part of it."""
     partial = comparison.folder / f"{RECORD}.partial"
     partial.write_text(json.dumps(to_record(comparison), indent=1, ensure_ascii=False), encoding="utf-8")
     partial.replace(comparison.folder / RECORD)
@@ -33,12 +33,12 @@ def keep(comparison: Comparison, trial: Trial) -> None:
 
 
 def outcomes_path(folder: Path, number: int) -> Path:
-    """The file with the outcomes of the candidate with this number."""
+    """Return the file with the outcomes of the candidate with this number."""
     return folder / OUTCOMES / f"{number}.npz"
 
 
 def to_record(comparison: Comparison) -> dict[str, Any]:
-    """The comparison as JSON-able values; candidates by rank, then those that failed or wait."""
+    """Return the comparison as JSON-able values: candidates by rank, then those that failed or were not tried yet."""
     best, smaller = comparison.winner(), comparison.smallest_alike()
     ranks = {trial.candidate.label: rank for rank, trial in enumerate(comparison.ranking(), 1)}
     numbered = sorted(
@@ -68,7 +68,7 @@ def to_record(comparison: Comparison) -> dict[str, Any]:
 def candidate_record(
     comparison: Comparison, number: int, candidate: Candidate, ranks: Mapping[str, int]
 ) -> dict[str, Any]:
-    """One candidate as JSON-able values."""
+    """Return one candidate as JSON-able values."""
     label = candidate.label
     record = {
         "rank": ranks.get(label),
@@ -96,7 +96,7 @@ def candidate_record(
 
 
 def load(store: Store, folder: Path, texts: Texts | None = None, train_command: Command | None = None) -> Comparison:
-    """A comparison that was begun. Candidates that failed will be tried again. Raises BadComparison."""
+    """Return a comparison to continue. Candidates that failed will be tried again. Raises BadComparison."""
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         if record["format"] != FORMAT:
@@ -132,7 +132,7 @@ def load(store: Store, folder: Path, texts: Texts | None = None, train_command: 
 
 
 def restored(comparison: Comparison, number: int, entry: Mapping[str, Any]) -> Trial:
-    """A finished trial from its entry and its outcomes on disk."""
+    """Return a finished trial from its entry and its outcomes on disk."""
     outcomes = load_outcomes(outcomes_path(comparison.folder, number))
     return Trial(
         comparison.candidates[number],

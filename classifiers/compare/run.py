@@ -1,4 +1,4 @@
-"""Try many candidates on the same rows of one snapshot: rank them on validation rows, then test the best once."""
+"""The run of a comparison: all candidates on the same rows of one snapshot, then one test of the best candidate."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from classifiers.compare.curves import CurvePoint, pca_curve
 from classifiers.compare.held import HeldRows, bytes_of
 from classifiers.compare.record import OUTCOMES, keep, save
 from classifiers.compare.trial import examine, outcomes_on, relearned
-from classifiers.errors import NotTrainable
+from classifiers.errors import NotTrainable, listing
 from classifiers.evaluation.figures import summarise
 from classifiers.evaluation.outcomes import Outcomes
 from classifiers.heads.base import Head
@@ -20,10 +20,10 @@ from classifiers.training.rows import Rows, Texts
 from store import Store
 
 LARGE = 10**9
-"""Bytes of rows from which on the user is warned about the memory."""
+"""Number of bytes of rows above which the user is warned about the memory."""
 
 Progress = Callable[[int, int, str], None]
-"""Called with (steps done, all steps, name of the present step)."""
+"""A function that is called with (number of steps done, number of all steps, name of the current step)."""
 
 
 def start(
@@ -38,24 +38,24 @@ def start(
     train_command: Command | None = None,
     texts: Texts | None = None,
 ) -> Comparison:
-    """A new comparison in a new folder; no candidate has been tried yet.
+    """Return a new comparison in a new folder; no candidate has been tried yet.
 
     Args:
-        candidates: with their controls, see `with_controls`.
+        candidates: candidates and their controls, see `with_controls`.
         seed: seed of the bootstrap. The fits themselves are deterministic.
         options: options of the caller, passed to `train_command` and kept on disk.
         train_command: writes the command that trains the winner, for the record and the report; None to leave it out.
-        texts: the encoders' text sides, for candidates that need vectors of texts; other candidates do not call it.
+        texts: function that embeds texts with an encoder, for candidates that need vectors of texts.
 
     Raises:
-        UnknownTask, UnknownFeatures, UnknownKind, UnknownParameter: with what exists.
-        NotTrainable: labels that no candidate can learn from, or nothing to choose on.
+        UnknownTask, UnknownFeatures, UnknownKind, UnknownParameter: with the names that exist.
+        NotTrainable: labels that no candidate can learn from, or no rows to choose on.
         FileExistsError: the folder exists.
     """
     if not encoders:
         raise NotTrainable("the store holds no vectors yet; embed its assets with an encoder first")
     rows = Rows(store, task, tuple(encoders), store.snapshot(), texts=texts)
-    rows.blocks()  # unknown encoders are an error before any work
+    rows.blocks()  # raises for unknown encoders, before any work
     for candidate in candidates:
         if candidate.kind != MAJORITY:
             make_estimator(candidate.kind, candidate.params)
@@ -63,7 +63,14 @@ def start(
     if not rows.validations():
         raise NotTrainable(
             f"task {task!r} has no rows in split 'val', and only {rows.labelled('train').num_rows} training rows, too "
-            "few to hold some out: there is nothing to choose on; label more rows"
+            "few to hold some out, so heads cannot be compared; label more rows"
+        )
+    validation = rows.labelled("val")
+    labels = {label for each in validation["labels"].to_pylist() for label in each or ()}
+    if validation.num_rows and labels.isdisjoint(classes):
+        raise NotTrainable(
+            f"none of the {validation.num_rows} rows in split 'val' of task {task!r} has a class of the training rows "
+            f"({listing(classes, 10)}): there is nothing to choose on; label validation rows with these classes"
         )
     (folder / OUTCOMES).mkdir(parents=True)
     comparison = Comparison(folder, rows, classes, tuple(candidates), seed, tuple(options), train_command)
@@ -74,8 +81,8 @@ def start(
 def run(comparison: Comparison, on_progress: Progress = lambda *_: None) -> None:
     """Try the candidates that were not tried yet, then measure the winner and its controls on test.
 
-    A candidate that fails is noted, and the others go on. Each finished candidate is written to disk at once, so
-    nothing is lost if the run ends early.
+    If a candidate fails, the reason is recorded and the run goes on. Each finished candidate is written to disk at
+    once, so nothing is lost if the run ends early.
     """
     steps = Steps(comparison, on_progress)
     try:
@@ -105,14 +112,14 @@ def run(comparison: Comparison, on_progress: Progress = lambda *_: None) -> None
 
 
 class Steps:
-    """Counts the steps of a run."""
+    """A counter of the steps of a run, which reports each step."""
 
     def __init__(self, comparison: Comparison, on_progress: Progress) -> None:
         self.total = len(comparison.candidates) + len(comparison.rows.encoders) + 2
         self.done, self.on_progress = -1, on_progress
 
     def next(self, what: str) -> None:
-        """Report the step that begins."""
+        """Report that step `what` begins."""
         self.done += 1
         self.on_progress(self.done, self.total, what)
 
@@ -132,16 +139,16 @@ def attempt(comparison: Comparison, candidate: Candidate, rows: HeldRows) -> Hea
 
 
 def require_same_rows(comparison: Comparison, outcomes: Outcomes) -> None:
-    """Raises NotTrainable if a candidate was validated on other rows than the first."""
+    """Raise NotTrainable if a candidate was validated on other rows than the first candidate."""
     first = next(iter(comparison.trials.values()), None)
     if first and not np.array_equal(first.outcomes.codes, outcomes.codes):
         raise NotTrainable(
-            f"validated on {len(outcomes)} rows, others on {len(first.outcomes)}: it does not know the same classes"
+            f"validated on {len(outcomes)} rows, other candidates on {len(first.outcomes)}: it knows other classes"
         )
 
 
 def curve(comparison: Comparison, rows: HeldRows) -> list[CurvePoint]:
-    """Accuracy by principal components; empty if the rows have none."""
+    """Return the accuracy by number of principal components; empty if the rows have no components."""
     try:
         return pca_curve(rows, comparison.classes)
     except NotTrainable:
@@ -168,12 +175,12 @@ def measure_test(comparison: Comparison, rows: HeldRows, heads: Mapping[str, Hea
 
 
 def memory(rows: Rows) -> int:
-    """Most bytes that the rows of a comparison take at once; a fit may take the same again."""
+    """Return the maximum number of bytes that a comparison's rows need at once; a fit may need as much again."""
     return bytes_of(rows, ("train", "val"))
 
 
 def notes(comparison: Comparison, rows: HeldRows) -> Iterator[str]:
-    """Notes for the reader of the figures."""
+    """Yield notes for the readers of the figures."""
     for split, matrix in rows.held.items():
         if matrix.dropped:
             yield (
@@ -183,4 +190,4 @@ def notes(comparison: Comparison, rows: HeldRows) -> Iterator[str]:
     if comparison.validated_on != "val":
         yield "No validation rows: all figures are measured on training rows that were held out, fold by fold."
     if not comparison.rows.labelled("test").num_rows:
-        yield "No test rows: nothing is known about unseen rows."
+        yield "No test rows: there are no figures on unseen rows."

@@ -30,9 +30,9 @@ class Trial:
     """The results of a candidate on the validation rows, with calibrated probabilities.
 
     Attributes:
-        parameters: count of the numbers that its head needs to score a vector.
-        seconds: time to learn, choose and validate.
-        settings: settings of the head, with what was chosen on the way.
+        parameters: count of the numbers that the head needs to score a vector.
+        seconds: time to learn, choose and validate, in seconds.
+        settings: settings of the head, including those that training chose.
     """
 
     candidate: Candidate
@@ -47,7 +47,7 @@ class Trial:
 def examine(candidate: Candidate, rows: Rows, classes: tuple[str, ...], seed: int) -> tuple[Trial, Head]:
     """Learn a candidate and score the validation rows, or the training rows fold by fold.
 
-    Returns its trial and its calibrated head. Raises NotTrainable, and any error of a fit.
+    Returns the trial and the calibrated head. Raises NotTrainable, and any error of a fit.
     """
     start = time.perf_counter()
     head, parts = learn(candidate, rows, classes)
@@ -67,14 +67,14 @@ def examine(candidate: Candidate, rows: Rows, classes: tuple[str, ...], seed: in
 
 
 def learn(candidate: Candidate, rows: Rows, classes: tuple[str, ...]) -> tuple[Head, Sequence[Scored]]:
-    """The uncalibrated head of a candidate, and its scored validation rows."""
+    """Return the uncalibrated head of a candidate, and its scored validation rows."""
     if candidate.kind == MAJORITY:
         head = majority(rows, classes)
         return head, [part for view in rows.validations() for part in scored(view, head, "val")]
     estimator = make_estimator(candidate.kind, candidate.params)
     if candidate.kind not in CLASS_KINDS:
         raise BadParameter(
-            f"kind {candidate.kind!r} gives a row any number of labels; a comparison takes kinds that give exactly one "
+            f"kind {candidate.kind!r} gives a row any number of labels; a comparison needs kinds that give exactly one "
             f"class: {', '.join(CLASS_KINDS)}"
         )
     kind = CLASS_KINDS[candidate.kind]
@@ -85,17 +85,17 @@ def learn(candidate: Candidate, rows: Rows, classes: tuple[str, ...]) -> tuple[H
 
 
 def relearned(trial: Trial, rows: Rows, classes: tuple[str, ...]) -> Head:
-    """The calibrated head of a finished trial, learned again; a fit gives the same head each time."""
+    """Return the calibrated head of a finished trial, learned again; a fit gives the same head each time."""
     return learn(trial.candidate, rows, classes)[0].with_temperature(trial.temperature)
 
 
 def outcomes_on(rows: Rows, head: Head, split: str) -> Outcomes:
-    """The outcomes of a calibrated head on a split that has at least one row of its classes."""
+    """Return the outcomes of a calibrated head on a split that has at least one row of its classes."""
     return Outcomes.concatenate([outcomes_of(head, part) for part in scored(rows, head, split)])
 
 
 def majority(rows: Rows, classes: tuple[str, ...]) -> LinearHead:
-    """A head that gives every vector the classes' shares of the training rows, held-out folds included."""
+    """Return a head that gives every vector the classes' shares of the training rows, held-out folds included."""
     present, counts = np.unique(rows.matrix("train", classes).codes, return_counts=True)
     names = require_present(rows, classes, present)
     weights = np.zeros((len(names), rows.dim), np.float32)
@@ -103,7 +103,7 @@ def majority(rows: Rows, classes: tuple[str, ...]) -> LinearHead:
 
 
 def scoring_parameters(head: Head) -> int:
-    """Count of the numbers that `head` needs to score a vector, without statistics and without folded arrays."""
+    """Return how many numbers `head` needs to score a vector; statistics and folded arrays are not counted."""
     if isinstance(head, FusionHead):
         nested = head.members if head.joint is None else (head.joint,)
         return sum(map(scoring_parameters, nested)) + sum(array.size for array in head.combiner.arrays().values())
@@ -123,7 +123,7 @@ STORED = {field.name: field.name for field in fields(Outcomes)} | {"uncalibrated
 
 
 def save_outcomes(path: Path, outcomes: Outcomes) -> None:
-    """Write outcomes as .npz, whole or not at all."""
+    """Write outcomes as .npz, atomically."""
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
         np.savez_compressed(file, **{stored: getattr(outcomes, name) for name, stored in STORED.items()})
@@ -131,6 +131,6 @@ def save_outcomes(path: Path, outcomes: Outcomes) -> None:
 
 
 def load_outcomes(path: Path) -> Outcomes:
-    """The inverse of `save_outcomes`. Raises OSError, ValueError, KeyError for any other file."""
+    """Return the outcomes in a file of `save_outcomes`. Raises OSError, ValueError, KeyError for any other file."""
     with np.load(path, allow_pickle=False) as file:
         return Outcomes(**{name: file[stored] for name, stored in STORED.items()})

@@ -1,1 +1,1 @@
-"""Figures on how good a head is and how far it can be trusted, from arrays alone: no store, no HTTP."""
+"""Figures on how good a head is, and on how far it can be trusted. They are computed from arrays, without a store."""

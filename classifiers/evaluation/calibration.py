@@ -25,14 +25,14 @@ LOWEST_SCORE = -1e4
 
 
 def fit_temperature(scores: NDArray[Any], codes: NDArray[np.integer[Any]]) -> float:
-    """The T > 0 that minimises the mean NLL of softmax(scores / T): Guo et al. 2017, arXiv 1706.04599.
+    """Return the T > 0 that minimises the mean NLL of softmax(scores / T): Guo et al. 2017, arXiv 1706.04599.
 
-    The NLL is convex in β = 1/T; a Newton search inside a shrinking bracket finds its minimum. Returns 1.0 if no other
-    temperature is better, and for no rows.
+    The NLL (mean negative log-likelihood) is convex in β = 1/T; a Newton search inside a shrinking bracket finds its
+    minimum. The result is 1.0 if no other temperature is better, and for no rows.
 
     If all of a few rows are right, the NLL is least for T → 0, which gives probabilities of 1. So scores are sharpened
-    (T < 1) only while the mean confidence is at most (n + 1) / (n + 2), which is what n rows that are all right justify
-    (Laplace's rule of succession).
+    (T < 1) only while the mean confidence is at most (n + 1) / (n + 2), the probability that n rows that are all right
+    justify (Laplace's rule of succession).
 
     Args:
         scores: (n, K) floats; -inf marks a class that is never predicted.
@@ -57,12 +57,30 @@ def fit_temperature(scores: NDArray[Any], codes: NDArray[np.integer[Any]]) -> fl
 
 
 def mean_nll(scores: NDArray[Any], codes: NDArray[np.integer[Any]], temperature: float) -> float:
-    """Mean NLL of softmax(scores / temperature) in nats; other arguments as in `fit_temperature`, n ≥ 1."""
+    """Return the mean NLL of softmax(scores / temperature) in nats, with arguments as in `fit_temperature`, n ≥ 1."""
     return _nll(scores, codes, 1.0 / temperature).mean
 
 
+def row_nll(scores: NDArray[Any], codes: NDArray[np.integer[Any]], temperature: float) -> NDArray[np.float64]:
+    """NLL of each row, (n,), whose mean is `mean_nll`."""
+    losses = [np.empty(0)]
+    rows = max(1, CHUNK_CELLS // scores.shape[1])
+    for start in range(0, len(scores), rows):
+        chunk, true = _relative(scores[start : start + rows], codes[start : start + rows])
+        losses.append(np.log(np.exp(chunk / temperature).sum(axis=1)) - true / temperature)
+    return np.concatenate(losses)
+
+
+def _relative(scores: NDArray[Any], codes: NDArray[np.integer[Any]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Scores less the best score of their row, in float64 (n, K), and those of the true classes (n,)."""
+    chunk = scores.astype(np.float64)
+    chunk -= chunk.max(axis=1, keepdims=True)
+    np.maximum(chunk, LOWEST_SCORE, out=chunk)
+    return chunk, chunk[np.arange(len(chunk)), codes]
+
+
 class _NLL(NamedTuple):
-    """Mean NLL of softmax(β scores), its first two derivatives in β, and the mean of a row's largest probability."""
+    """The mean NLL of softmax(β scores), its first two derivatives in β, and the mean of the largest probabilities."""
 
     mean: float
     slope: float
@@ -71,14 +89,11 @@ class _NLL(NamedTuple):
 
 
 def _nll(scores: NDArray[Any], codes: NDArray[np.integer[Any]], beta: float) -> _NLL:
-    """The NLL at one β, computed in float64, chunk by chunk."""
+    """Return the NLL at one β, computed in float64, chunk by chunk."""
     total = np.zeros(4)
     rows = max(1, CHUNK_CELLS // scores.shape[1])
     for start in range(0, len(scores), rows):
-        chunk = scores[start : start + rows].astype(np.float64)
-        chunk -= chunk.max(axis=1, keepdims=True)
-        np.maximum(chunk, LOWEST_SCORE, out=chunk)
-        true = chunk[np.arange(len(chunk)), codes[start : start + rows]]
+        chunk, true = _relative(scores[start : start + rows], codes[start : start + rows])
         weights = np.exp(beta * chunk)
         normaliser = weights.sum(axis=1)
         mean = np.einsum("ij,ij->i", weights, chunk) / normaliser
@@ -93,7 +108,7 @@ def _nll(scores: NDArray[Any], codes: NDArray[np.integer[Any]], beta: float) -> 
 
 
 def score_quantiles(scores: NDArray[Any]) -> tuple[float, ...]:
-    """Evenly spaced quantiles, smallest first, of validation rows' outlier scores (n,); empty for no rows."""
+    """Return evenly spaced quantiles, smallest first, of validation rows' outlier scores (n,); () for no rows."""
     if len(scores) == 0:
         return ()
     levels = np.linspace(0.0, 1.0, OUTLIER_QUANTILES)
@@ -101,10 +116,10 @@ def score_quantiles(scores: NDArray[Any]) -> tuple[float, ...]:
 
 
 def outlier_percentile(scores: NDArray[Any], quantiles: Sequence[float]) -> NDArray[np.float64]:
-    """The percentage of validation rows whose outlier score is below that of each row, (n,) in 0…100.
+    """Return the percentage of validation rows whose outlier score is below that of each row, (n,) in 0…100.
 
     Args:
-        scores: outlier scores, (n,); larger means less familiar.
+        scores: outlier scores, (n,); larger means less like the training rows.
         quantiles: result of `score_quantiles` for the validation rows.
     """
     levels = np.linspace(0.0, 100.0, len(quantiles))

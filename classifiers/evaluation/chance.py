@@ -1,4 +1,4 @@
-"""Is a head better than no head at all? Tests against answers that look at no vector.
+"""Tests whether a head is better than answers that ignore the vectors.
 
 A fit can diverge, and labels can have nothing to do with the vectors. Both give a head that looks like any other, so
 each training run compares its head with the most frequent class, or with labels that are shuffled over the rows.
@@ -17,17 +17,17 @@ LEVEL = 0.05
 """Chance that a head without any skill passes the check."""
 
 SHUFFLES = 19
-"""A head without skill has the best mAP of itself and 19 shuffles in 1 of 20 cases, which is `LEVEL`."""
+"""Number of shuffles. A head without skill has a better mAP than all 19 shuffles in 1 of 20 cases, which is `LEVEL`."""
 
 MOST_CELLS = 200_000
-"""Most scores (rows × labels) that are shuffled; the first rows of more. Takes a fraction of a second."""
+"""Maximum number of scores (rows × labels) to shuffle, which takes a fraction of a second; other rows are left out."""
 
 
 def doubt_of_classes(found: Evaluation, majority: int) -> str | None:
-    """A warning if a head is not shown to be better than always answering one class; None if it is.
+    """Return a warning if a head is not shown to be better than always answering one class; None if it is.
 
-    Only rows on which exactly one of the two is right tell them apart. If the head had no skill, it would win each of
-    these rows with probability 1/2 at most, so the sign test (exact McNemar test) holds for any number of rows.
+    Only rows on which exactly one of the two answers is right count. A head without skill would be right on each of
+    these rows with a probability of at most 1/2, so the sign test (exact McNemar test) is valid for any number of rows.
 
     Args:
         majority: column of the most frequent class.
@@ -48,7 +48,10 @@ def doubt_of_classes(found: Evaluation, majority: int) -> str | None:
 
 
 def doubt_of_labels(scores: NDArray[Any], truth: NDArray[np.bool_]) -> str | None:
-    """A warning if the scores (n, L) rank the rows no better than for shuffled labels (n, L); None if they do."""
+    """Return a warning if the scores (n, L) rank rows no better for the true labels (n, L) than for shuffled labels.
+
+    Returns None if they rank rows better.
+    """
     most = max(1, MOST_CELLS // scores.shape[1])
     scores, truth = scores[:most], truth[:most]
     found, rng = mean_average_precision(scores, truth), np.random.default_rng(0)
@@ -62,7 +65,7 @@ def doubt_of_labels(scores: NDArray[Any], truth: NDArray[np.bool_]) -> str | Non
 
 
 def tail(won: int, count: int) -> float:
-    """Probability of at least `won` heads in `count` throws of a fair coin."""
+    """Return the probability of at least `won` heads in `count` throws of a fair coin."""
     logs = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, count + 1)))])
     heads = np.arange(won, count + 1)
     return float(np.exp(logs[count] - logs[heads] - logs[count - heads] - count * math.log(2)).sum())

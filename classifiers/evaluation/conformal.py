@@ -3,7 +3,8 @@
 A prediction set contains the true class with a probability c that the caller chooses, its coverage. Let s(x, k) be a
 nonconformity score: how badly class k fits row x. For rows exchangeable with n calibration rows, the set
 {k: s(x, k) ≤ q} contains the true class with probability ≥ c if q is the ⌈(n + 1) c⌉-th smallest score of the
-calibration rows' true classes (Vovk et al. 2005; Lei et al. 2018). This is true for any score that was fixed before:
+calibration rows' true classes (Vovk et al. 2005; Lei et al. 2018). This is true for any score that does not depend on
+these rows. There are two:
 
 - **lac**: 1 - p_k (Sadinle, Lei, Wasserman 2019, arXiv 1609.00451): the smallest sets on average.
 - **aps**: the probability of all classes that are more probable than k (Romano, Sesia, Candès 2020, arXiv
@@ -24,17 +25,17 @@ Sets = Literal["lac", "aps"]
 SETS: tuple[Sets, ...] = get_args(Sets)
 
 MOST_KEPT = 1000
-"""Most scores of each kind that are stored. For more calibration rows, a coverage uses the next larger score that was
-stored, which raises the coverage by at most 1/1000."""
+"""Maximum number of stored values of each nonconformity score. With more calibration rows, a coverage uses the next
+larger stored value, which raises the coverage by at most 1/1000."""
 
 
 def lac_scores(proba: NDArray[Any]) -> NDArray[np.float64]:
-    """1 - p for probabilities p of any shape."""
+    """Return 1 - p for probabilities p of any shape."""
     return 1.0 - proba.astype(np.float64)
 
 
 def aps_scores(proba: NDArray[Any]) -> NDArray[np.float64]:
-    """Total probability of all classes that rank before each class, (n, K); ties rank by column."""
+    """Return the total probability of all classes that rank before each class, (n, K); ties rank by column."""
     order = np.argsort(-proba, axis=1, kind="stable")
     ranked = np.take_along_axis(proba, order, axis=1).astype(np.float64)
     before = np.zeros_like(ranked)
@@ -49,30 +50,31 @@ NONCONFORMITY: dict[Sets, Callable[[NDArray[Any]], NDArray[np.float64]]] = {"lac
 
 
 def aps_of_true(proba: NDArray[Any], codes: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
-    """`aps_scores` of the true classes `codes` (n,), (n,), without sorting the other classes."""
+    """Return the `aps_scores` (n,) of the true classes `codes` (n,), without sorting the other classes."""
     true = np.take_along_axis(proba, codes[:, None], axis=1)
     before = (proba > true) | ((proba == true) & (np.arange(proba.shape[1]) < codes[:, None]))
     return np.asarray(np.einsum("ij,ij->i", proba, before, dtype=np.float64))
 
 
 def kept_ranks(rows: int) -> NDArray[np.int64]:
-    """Ranks of the scores that are stored of `rows` scores, counted from 1: all, or `MOST_KEPT` evenly spread."""
+    """Return the ranks, from 1, of those of `rows` scores that are stored: all, or `MOST_KEPT` evenly spread."""
     count = min(rows, MOST_KEPT)
     return -(-np.arange(1, count + 1, dtype=np.int64) * rows // max(count, 1))
 
 
 def keep(scores: NDArray[Any]) -> tuple[float, ...]:
-    """The scores to store, smallest first, of the calibration rows' scores (n,) of their true classes."""
+    """Return the scores to store, smallest first, of the calibration rows' scores (n,) of their true classes."""
     return tuple(np.sort(scores.astype(np.float64))[kept_ranks(len(scores)) - 1].tolist())
 
 
 def threshold(kept: Sequence[float], rows: int, coverage: float) -> float:
-    """The largest score that is in a set of a coverage in (0, 1).
+    """Return the largest nonconformity score of a class in a prediction set, for a coverage in (0, 1).
 
-    Infinite for coverages above n / (n + 1), because n calibration rows cannot promise more than a set of all classes.
+    It is infinite for coverages above n / (n + 1): n calibration rows can guarantee these only for the set of all
+    classes.
 
     Args:
-        kept: what `keep` returned.
+        kept: result of `keep`.
         rows: number of calibration rows n.
     """
     rank = math.ceil((rows + 1) * coverage)
@@ -84,9 +86,9 @@ def threshold(kept: Sequence[float], rows: int, coverage: float) -> float:
 def prediction_sets(
     proba: NDArray[np.float32], inside: NDArray[np.bool_], names: NDArray[Any]
 ) -> list[tuple[str, ...] | None]:
-    """Names of the classes in the set of each row, most probable first.
+    """Return the names of the classes in each row's prediction set, most probable first.
 
-    The most probable class is always in the set; a larger set only raises the coverage.
+    The most probable class is always included, because a larger set only raises the coverage.
 
     Args:
         proba: probabilities (n, K).

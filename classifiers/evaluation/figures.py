@@ -19,21 +19,22 @@ from classifiers.evaluation.trust import (
 )
 
 MOST_CLASSES = 40
-"""Most classes in the Markdown, weakest first; the JSON has them all."""
+"""Maximum number of classes in the Markdown, weakest first; the JSON has all classes."""
 MOST_CONFUSIONS = 10
-"""Most confusions in the Markdown, commonest first."""
+"""Maximum number of confusions in the Markdown, commonest first."""
 
-NLL = "NLL is the mean negative log of the probability that the head gave to the truth: 0 is perfect, lower is better."
+NLL = "NLL is the mean of −log of the probability that the head gave the right answer: 0 is perfect, lower is better."
 ECE = (
-    "ECE, the expected calibration error, is how far the head's probabilities are from how often it is right, on "
-    "average: 0 is perfect."
+    "ECE, the expected calibration error, is the mean difference between the head's probabilities and how often it is "
+    "right: 0 is perfect."
 )
 AURC = (
-    "AURC is the mean error rate if the head answers only its most confident rows, averaged over all numbers of rows: "
-    "0 is perfect, lower is better."
+    "AURC is the error rate of the head if it answers only its most confident rows, averaged over all numbers of such "
+    "rows: 0 is perfect, lower is better."
 )
 OUTLIER_PERCENTILE = (
-    "The outlier percentile of an answer is the share of the validation rows that look more familiar than its row."
+    "The outlier percentile of an answer is the percentage of validation rows that look more like the training rows "
+    "than this row does."
 )
 PREDICTION_SET = (
     "The prediction set of an answer is a list of classes that contains the true class with a probability that you "
@@ -42,7 +43,7 @@ PREDICTION_SET = (
 
 
 class Figures(Protocol):
-    """Figures on how good a head is on the rows of one split."""
+    """The figures of a head on the rows of one split, whether a row has one class or any number of labels."""
 
     @property
     def rows(self) -> int:
@@ -53,19 +54,19 @@ class Figures(Protocol):
         """One plain sentence for each technical term of the figures and of the head's answers."""
 
     def summary(self) -> dict[str, float]:
-        """The figures that are one number each, by name."""
+        """Return the figures that are one number each, by name."""
 
     def overview(self) -> dict[str, str]:
-        """The summary for readers: one row of a table, by column title."""
+        """Return the summary as text for readers: {column title: cell}, one row of a table."""
 
     def weakest(self) -> list[str]:
-        """A Markdown table of the classes or labels with the worst figures."""
+        """Return a Markdown table of the classes or labels with the worst figures."""
 
     def markdown(self, split: str) -> list[str]:
-        """The Markdown sections below the overview; `split` stands in their titles."""
+        """Return the Markdown sections below the overview, with `split` in their titles."""
 
     def to_dict(self) -> dict[str, Any]:
-        """All figures as JSON-able values."""
+        """Return all figures as JSON-able values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,7 @@ class Evaluation:
         }
 
     def weakest(self) -> list[str]:
-        """The classes that occur, lowest F1 first."""
+        """Return a table of the classes that occur, lowest F1 first."""
         seen = np.flatnonzero(self.support)
         weakest = seen[np.argsort(self.f1[seen], kind="stable")][:MOST_CLASSES]
         rows = [
@@ -151,7 +152,7 @@ class Evaluation:
         return [line for title, lines in sections.items() for line in ("", f"## {title} ({split})", "", *lines)]
 
     def to_dict(self) -> dict[str, Any]:
-        """All figures. The confusion matrix is a list of [true class, predicted class, rows] without zeros."""
+        """Return all figures. The confusion matrix is a list of [true class, predicted class, rows] without zeros."""
         columns = (self.precision, self.recall, self.f1, self.support)
         per_class = zip(self.classes, *(column.tolist() for column in columns), strict=True)
         return {
@@ -166,14 +167,14 @@ class Evaluation:
         }
 
     def confusions(self) -> list[list[Any]]:
-        """[true class, predicted class, rows] for every pair that occurs."""
+        """Return [true class, predicted class, rows] for every pair that occurs."""
         true, predicted = np.nonzero(self.confusion)
         counts = self.confusion[true, predicted].tolist()
         pairs = zip(true.tolist(), predicted.tolist(), counts, strict=True)
         return [[self.classes[t], self.classes[p], n] for t, p, n in pairs]
 
     def errors(self) -> list[list[Any]]:
-        """[true class, predicted class, rows] for every pair of different classes, commonest first."""
+        """Return [true class, predicted class, rows] for every pair of different classes, commonest first."""
         return sorted((each for each in self.confusions() if each[0] != each[1]), key=lambda each: -each[2])
 
     def _reliability_table(self) -> list[str]:
@@ -181,7 +182,7 @@ class Evaluation:
             (f"{low:.2f}–{low + 1 / ECE_BINS:.2f}", f"{confidence:.3f}", f"{accuracy:.3f}", f"{rows:,}")
             for low, rows, confidence, accuracy in (each.values() for each in records(self.reliability))
         ]
-        return table(("probability", "mean", "accuracy", "rows"), rows)
+        return table(("probability", "mean probability", "accuracy", "rows"), rows)
 
     def _selective_table(self) -> list[str]:
         rows = [
@@ -196,7 +197,7 @@ class Evaluation:
 
 
 def records(columns: Reliability | Selective) -> list[dict[str, Any]]:
-    """Columns of equal length as one dictionary for each row, with the keys in the order of the fields."""
+    """Return columns of equal length as one dictionary for each row, with the keys in the order of the fields."""
     names = [field.name for field in fields(columns)]
     values = (getattr(columns, name).tolist() for name in names)
     return [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
@@ -205,12 +206,12 @@ def records(columns: Reliability | Selective) -> list[dict[str, Any]]:
 def evaluate(
     proba: NDArray[Any], codes: NDArray[np.integer[Any]], classes: Sequence[str], *, seed: int = 0
 ) -> Evaluation:
-    """The figures of probabilities (n, K) for true codes (n,). Raises ValueError for no rows."""
+    """Return the figures of probabilities (n, K) for true codes (n,). Raises ValueError for no rows."""
     return summarise(Outcomes.of(proba, codes), classes, seed=seed)
 
 
 def summarise(outcomes: Outcomes, classes: Sequence[str], *, seed: int = 0) -> Evaluation:
-    """The figures of outcomes; `seed` is that of the bootstrap interval. Raises ValueError for no rows."""
+    """Return the figures of outcomes; `seed` is for the bootstrap interval. Raises ValueError for no rows."""
     if len(outcomes) == 0:
         raise ValueError("no rows to evaluate")
     confusion = confusion_matrix(outcomes.codes, outcomes.predicted, len(classes))

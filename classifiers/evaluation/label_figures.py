@@ -13,7 +13,7 @@ from classifiers.heads.base import best
 
 @dataclass(frozen=True, slots=True)
 class LabelEvaluation:
-    """Figures of the scores of some rows. Undefined ratios count as 0.
+    """Figures of the scores of rows with any number of labels. Undefined ratios count as 0.
 
     Attributes:
         classes: labels, (L,).
@@ -22,7 +22,8 @@ class LabelEvaluation:
         macro_f1: mean F1 of the labels that occur or are predicted.
         f1_at_3, f1_at_5: F1 of all decisions together if the 3 or 5 best labels of every row are predicted. Rows
             without a label count too, and can only be wrong.
-        thresholds, precision, recall, f1: (L,).
+        thresholds: score from which each label is predicted, (L,).
+        precision, recall, f1: of each label at its threshold, (L,).
         average_precision: (L,); NaN for labels without a positive row.
         support: positive rows per label, (L,) ints.
     """
@@ -42,7 +43,7 @@ class LabelEvaluation:
     support: NDArray[np.int64]
 
     def summary(self) -> dict[str, float]:
-        """The figures that are one number each."""
+        """Return the figures that are one number each."""
         return {
             "rows": self.rows,
             "map": self.map,
@@ -56,7 +57,7 @@ class LabelEvaluation:
 def evaluate_labels(
     scores: ArrayLike, truth: ArrayLike, classes: Sequence[str], thresholds: ArrayLike = 0.5
 ) -> LabelEvaluation:
-    """The figures of scores for true labels; the arguments are not changed.
+    """Return the figures of scores for true labels; the arguments are not changed.
 
     Args:
         scores: probabilities or anything that rises with them, (n, L).
@@ -93,7 +94,7 @@ def evaluate_labels(
 
 @dataclass(frozen=True, slots=True)
 class ZeroShotEvaluation:
-    """Figures of the labels without training rows alone (`zsl`), and of all labels (`gzsl`)."""
+    """Figures of the labels without training rows (`zsl`), and of all labels (`gzsl`)."""
 
     zsl: LabelEvaluation
     gzsl: LabelEvaluation
@@ -102,13 +103,13 @@ class ZeroShotEvaluation:
 def evaluate_zero_shot(
     scores: ArrayLike, truth: ArrayLike, classes: Sequence[str], seen: ArrayLike, thresholds: ArrayLike = 0.5
 ) -> ZeroShotEvaluation:
-    """The figures of a head that had training rows of some labels only; other arguments as for `evaluate_labels`.
+    """Return the figures of a head that had training rows of some labels only.
 
     In ZSL (zero-shot learning) unseen labels compete with one another only. In GZSL (generalised zero-shot learning)
     they compete with the seen labels too.
 
     Args:
-        seen: true for labels that had training rows, bool (L,).
+        seen: true for labels that had training rows, bool (L,). The other arguments are those of `evaluate_labels`.
 
     Raises ValueError: like `evaluate_labels`; a mask that does not fit; no unseen label.
     """
@@ -116,7 +117,7 @@ def evaluate_zero_shot(
     if mask.shape != (len(classes),) or mask.dtype != np.bool_:
         raise ValueError(f"seen must be a bool for each of {len(classes)} labels, got {mask.dtype} {mask.shape}")
     if mask.all():
-        raise ValueError("every label was seen in training: there is nothing to measure zero-shot")
+        raise ValueError("every label was seen in training; zero-shot figures need an unseen label")
     every, new = evaluate_labels(scores, truth, classes, thresholds), np.flatnonzero(~mask).tolist()
     names = [classes[k] for k in new]
     only = evaluate_labels(np.asarray(scores)[:, new], np.asarray(truth)[:, new], names, every.thresholds[new])
@@ -124,18 +125,18 @@ def evaluate_zero_shot(
 
 
 def mean_average_precision(scores: NDArray[Any], truth: NDArray[np.bool_]) -> float:
-    """The mean of `average_precisions` over the labels that have a positive row; 0 if no label has one."""
+    """Return the mean of `average_precisions` over the labels that have a positive row; 0 if no label has one."""
     return mean_of_known(average_precisions(scores, truth))
 
 
 def mean_of_known(values: NDArray[np.float64]) -> float:
-    """The mean of the values that are not NaN; 0 if all are."""
+    """Return the mean of the values that are not NaN; 0 if all are."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else 0.0
 
 
 def average_precisions(scores: NDArray[Any], truth: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Average precision of each label, (L,); NaN for labels without a positive row.
+    """Return the average precision of each label, (L,); NaN for labels without a positive row.
 
     Σ (recall_i - recall_{i-1}) precision_i over the distinct scores, like scikit-learn's average_precision_score:
     rows with equal scores enter together.
@@ -148,8 +149,11 @@ def average_precisions(scores: NDArray[Any], truth: NDArray[np.bool_]) -> NDArra
 
 
 def cuts(scores: NDArray[Any], truth: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[np.intp], NDArray[np.intp]]:
-    """The distinct scores (m,) of one label, highest first, and the numbers of positive rows and of all rows that reach
-    each, (m,)."""
+    """Return the distinct scores of one label, highest first, and how many rows reach each score.
+
+    Returns:
+        The scores (m,), the numbers of positive rows that reach them (m,), and the numbers of all such rows (m,).
+    """
     order = np.argsort(-scores, kind="stable")
     ordered = scores[order]
     last = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(ordered) - 1)
@@ -157,7 +161,7 @@ def cuts(scores: NDArray[Any], truth: NDArray[np.bool_]) -> tuple[NDArray[Any], 
 
 
 def f1_at(scores: NDArray[Any], truth: NDArray[np.bool_], k: int) -> float:
-    """F1 of all decisions together if the k best labels of every row are predicted; ties go to the first label."""
+    """Return the F1 of all decisions if the k best labels of every row are predicted; ties go to the first label."""
     chosen = best(scores, k)
     right = int(np.count_nonzero(np.take_along_axis(truth, chosen, axis=1)))
     return f1_of(right, chosen.size, int(np.count_nonzero(truth)))
@@ -168,7 +172,7 @@ def f1_of(right: float, claimed: float, support: float) -> float:
 
 
 def checked(scores: ArrayLike, truth: ArrayLike) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Scores and true labels as arrays, both (n, L), n and L ≥ 1. Raises ValueError."""
+    """Return the scores and true labels as arrays, both (n, L), n and L ≥ 1. Raises ValueError."""
     s, t = np.asarray(scores), np.asarray(truth)
     if s.ndim != 2 or s.shape != t.shape:
         raise ValueError(f"scores and true labels must both be (rows, labels), got {s.shape} and {t.shape}")
@@ -177,5 +181,5 @@ def checked(scores: ArrayLike, truth: ArrayLike) -> tuple[NDArray[Any], NDArray[
     if np.isnan(s).any():
         raise ValueError(f"scores of row {int(np.argmax(np.isnan(s).any(axis=1)))} are NaN")
     if not np.isin(t, (0, 1)).all():
-        raise ValueError("true labels are 1 where a row has the label, else 0; found other values")
+        raise ValueError("true labels must be 1 if a row has the label, else 0; found other values")
     return s, t.astype(np.bool_)

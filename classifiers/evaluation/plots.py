@@ -19,10 +19,10 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#6
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 MOST_CLASSES = 15
-"""Most classes in a confusion matrix; more cannot be read on a phone."""
+"""Maximum number of classes in a confusion matrix; more cannot be read on a phone."""
 DPI = 150
 ENOUGH_ROWS = 10
-"""Fewest rows of a bin in a reliability diagram that is drawn in full."""
+"""Least number of rows of a bin that is drawn in full in a reliability diagram."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Accuracy in 0…1 against numbers of components; `marked` is the index of the point to mark."""
+    """A curve of accuracy in 0…1 against the number of components; `marked` is the index of the point to mark."""
 
     components: Sequence[int]
     accuracy: Sequence[float]
@@ -49,7 +49,7 @@ class Line:
 
 
 def canvas(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure of `width` × `height` inches, and its axes."""
+    """Return a figure of `width` × `height` inches, and its axes."""
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -63,21 +63,21 @@ def tidy(axes: Axes) -> None:
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as PNG; the same figure gives the same bytes."""
+    """Return the figure as PNG; the same figure gives the same bytes."""
     out = io.BytesIO()
     figure.savefig(out, format="png", metadata={"Software": None})
     return out.getvalue()
 
 
 def most_confused(evaluation: Evaluation, most: int = MOST_CLASSES) -> NDArray[np.intp]:
-    """Columns of the `most` classes with the most errors, as true or as predicted class, in their own order."""
+    """Return the columns, in order, of the `most` classes with the most errors as true or as predicted class."""
     wrong = evaluation.confusion - np.diag(np.diag(evaluation.confusion))
     errors = wrong.sum(axis=0) + wrong.sum(axis=1)
     return np.sort(np.argsort(-errors, kind="stable")[:most])
 
 
 def confusion(evaluation: Evaluation) -> Figure:
-    """Number of rows by true and predicted class; the colour is the share of the true class."""
+    """Draw the number of rows by true and predicted class; the colour is the share of the true class."""
     shown = most_confused(evaluation)
     names = [shortened(evaluation.classes[k]) for k in shown]
     counts = evaluation.confusion[np.ix_(shown, shown)]
@@ -98,9 +98,9 @@ def confusion(evaluation: Evaluation) -> Figure:
 
 
 def reliability(heads: Mapping[str, Evaluation]) -> Figure:
-    """Accuracy against confidence in bins, one line for each head; below it, the number of rows of the first head.
+    """Draw accuracy against confidence in bins, one line for each head, and below it the rows of the first head.
 
-    Bins with fewer than `ENOUGH_ROWS` rows say little: they are faint, and no line goes through them.
+    Bins with fewer than `ENOUGH_ROWS` rows show little: they are faint, and no line goes through them.
     """
     figure = Figure(figsize=(5.2, 5.6), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
@@ -125,12 +125,12 @@ def reliability(heads: Mapping[str, Evaluation]) -> Figure:
 
 
 def accuracy_by_parameters(points: Sequence[Point], best: int, interval: tuple[float, float]) -> Figure:
-    """One point for each head against its number of parameters, on a logarithmic axis.
+    """Draw the accuracy of each head against its number of parameters, on a logarithmic axis.
 
     Args:
         points: best head first.
         best: index of the head to ring.
-        interval: of its accuracy, drawn as a band.
+        interval: interval of the best head's accuracy, drawn as a band.
     """
     figure, axes = canvas(7.0, 4.6)
     groups = sorted({point.group for point in points}, key=lambda group: (group.count("\n"), group))
@@ -170,7 +170,7 @@ def accuracy_by_parameters(points: Sequence[Point], best: int, interval: tuple[f
 
 
 def pca(lines: Mapping[str, Line]) -> Figure:
-    """Accuracy against the number of principal components, one line for each encoder."""
+    """Draw accuracy against the number of principal components, one line for each encoder."""
     figure, axes = canvas(6.4, 4.2)
     for number, (name, line) in enumerate(lines.items()):
         colour = COLOURS[number % len(COLOURS)]

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """The lines of a table; its cells must be safe, see `cell`."""
+    """Return the lines of a table; its cells must be safe, see `cell`."""
     return [line(titles), f"|{'---|' * len(titles)}", *map(line, rows)]
 
 
@@ -13,5 +13,5 @@ def line(cells: Sequence[str]) -> str:
 
 
 def cell(text: str) -> str:
-    """`text` on one line, with its bars escaped."""
+    """Return `text` on one line, with | escaped."""
     return " ".join(text.replace("|", r"\|").split())

@@ -10,11 +10,11 @@ from classifiers.heads.multilabel.base import Thresholds
 
 
 def tune_thresholds(scores: ArrayLike, truth: ArrayLike, *, least: int = 1) -> Thresholds:
-    """The threshold of each label with the best F1 on these rows.
+    """Return the threshold of each label with the best F1 on these rows.
 
-    Among equals the highest is taken, midway between two scores. The threshold `common` has the best F1 of the
-    decisions on all labels together. Labels with fewer than `least` positive rows get it too, because the F1 of a label
-    without positive rows is 0 for any threshold, and so do labels that are added later.
+    A threshold is midway between two scores; among equally good thresholds the highest is chosen. The threshold
+    `common` has the best F1 of the decisions on all labels together. Labels with fewer than `least` positive rows get
+    the common threshold, because few rows (or none) cannot determine one. So do labels that are added later.
 
     Args:
         scores: result of `Head.scores`, (n, L).
@@ -31,7 +31,7 @@ def tune_thresholds(scores: ArrayLike, truth: ArrayLike, *, least: int = 1) -> T
 
 
 def best_cut(scores: NDArray[np.float32], truth: NDArray[np.bool_]) -> Any:
-    """The highest threshold with the best F1; above every score if no row is positive."""
+    """Return the highest threshold with the best F1; above every score if no row is positive."""
     values, right, claimed = cuts(scores, truth)
     if not right[-1]:
         return np.nextafter(values[0], np.float32(np.inf))
@@ -39,4 +39,4 @@ def best_cut(scores: NDArray[np.float32], truth: NDArray[np.bool_]) -> Any:
     if cut + 1 == len(values):
         return values[cut]
     middle = values[cut] + (values[cut + 1] - values[cut]) / np.float32(2)
-    return middle if middle > values[cut + 1] else values[cut]  # the two may be neighbours in float32
+    return middle if middle > values[cut + 1] else values[cut]  # the middle of neighbours in float32 may round down

@@ -1,6 +1,6 @@
-"""Figures on how far a head can be trusted: calibration, what it gains by abstaining, and out-of-distribution rows.
+"""Figures on how far a head can be trusted: calibration, accuracy with abstention, and out-of-distribution rows.
 
-Pure functions of arrays; rows are given by their confidence, and by a flag that is true where the head is right.
+These are pure functions of arrays: the confidence of each row, and a flag that is true where the head is right.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 ECE_BINS = 15
-"""Equal-width bins of confidence, as in Guo et al. 2017 (arXiv 1706.04599)."""
+"""Number of equal-width bins of confidence, as in Guo et al. 2017 (arXiv 1706.04599)."""
 
 SHARES = 20
 """Points of the risk-coverage curve: 5 %, 10 %, … of the rows answered."""
@@ -19,7 +19,7 @@ SHARES = 20
 
 @dataclass(frozen=True, slots=True)
 class Reliability:
-    """Rows in bins (low, high] of confidence of equal width, lowest first, without the empty bins. Each (bins,).
+    """Rows in equal-width bins (low, high] of confidence, lowest first, without empty bins. Each field is (bins,).
 
     Attributes:
         low: lower end of the bin; it is 1 / `ECE_BINS` wide.
@@ -32,13 +32,13 @@ class Reliability:
     accuracy: NDArray[np.float64]
 
     def error(self) -> float:
-        """Expected calibration error: |accuracy - confidence| of the bins, averaged over the rows."""
+        """Return the expected calibration error: |accuracy - confidence| of the bins, averaged over the rows."""
         return float(np.average(np.abs(self.accuracy - self.confidence), weights=self.rows))
 
 
 @dataclass(frozen=True, slots=True)
 class Selective:
-    """Accuracy of a head that answers only where it is confident; the smallest share first. Each (points,).
+    """Accuracy of a head that answers only where it is confident, smallest share first. Each field is (points,).
 
     Attributes:
         min_probability: lower limit of the confidence, below which a row is not answered.
@@ -57,9 +57,9 @@ class OutOfDistribution:
 
     Attributes:
         rows: number of out-of-distribution rows.
-        against: the other split, with `against_rows` rows.
+        against: name of the other split, which has `against_rows` rows.
         auroc: area under the ROC curve, by score; 0.5 is chance.
-        flagged: outlier percentile → share of the out-of-distribution rows, and of the other rows, that are above it.
+        flagged: {outlier percentile: shares of the out-of-distribution rows and of the other rows that are above it}.
     """
 
     rows: int
@@ -69,7 +69,7 @@ class OutOfDistribution:
     flagged: Mapping[int, tuple[float, float]]
 
     def to_dict(self) -> dict[str, Any]:
-        """All figures as JSON-able values."""
+        """Return all figures as JSON-able values."""
         flagged = [
             {"max_outlier": limit, "ood": ood, self.against: known} for limit, (ood, known) in self.flagged.items()
         ]
@@ -82,7 +82,7 @@ class OutOfDistribution:
         }
 
     def markdown(self) -> list[str]:
-        """One line on the AUROC, and one for each percentile."""
+        """Return one line on the AUROC, and one line for each percentile."""
         names = {"outlier": "outlier score", "max_probability": "probability"}
         areas = ", ".join(f"{value:.3f} by {names[name]}" for name, value in self.auroc.items())
         return [
@@ -98,7 +98,7 @@ class OutOfDistribution:
 
 
 def reliability(confidence: NDArray[Any], right: NDArray[np.bool_]) -> Reliability:
-    """The rows in `ECE_BINS` bins (low, high] of equal width.
+    """Return the rows' confidence and accuracy in `ECE_BINS` bins (low, high] of equal width.
 
     Args:
         confidence: probability of the predicted class, (n,) in 0…1.
@@ -113,9 +113,9 @@ def reliability(confidence: NDArray[Any], right: NDArray[np.bool_]) -> Reliabili
 
 
 def risk_coverage(confidence: NDArray[Any], right: NDArray[np.bool_]) -> Selective:
-    """Accuracy of the most confident rows, for `SHARES` shares of the rows; rows that tie are answered together.
+    """Return the accuracy of the most confident rows, for `SHARES` shares of the rows.
 
-    El-Yaniv and Wiener 2010. Arguments as in `reliability`, n ≥ 1.
+    Rows that tie are answered together. Source: El-Yaniv and Wiener 2010. Arguments as in `reliability`, n ≥ 1.
     """
     n = len(confidence)
     ranked = np.sort(confidence)[::-1]
@@ -126,9 +126,10 @@ def risk_coverage(confidence: NDArray[Any], right: NDArray[np.bool_]) -> Selecti
 
 
 def risk_coverage_area(confidence: NDArray[Any], right: NDArray[np.bool_]) -> float:
-    """AURC (Geifman, Uziel, El-Yaniv 2019, arXiv 1805.08206); tied rows all count with their mean error.
+    """Return the AURC, the mean error rate of the k most confident rows over k = 1…n.
 
-    Arguments as in `reliability`, n ≥ 1.
+    Tied rows all count with their mean error. Source: Geifman, Uziel, El-Yaniv 2019, arXiv 1805.08206. Arguments as in
+    `reliability`, n ≥ 1.
     """
     _, group, sizes = np.unique(-confidence, return_inverse=True, return_counts=True)
     risk = 1.0 - np.bincount(group, weights=right) / sizes
@@ -137,10 +138,10 @@ def risk_coverage_area(confidence: NDArray[Any], right: NDArray[np.bool_]) -> fl
 
 
 def auroc(known: NDArray[Any], ood: NDArray[Any]) -> float:
-    """Share of pairs in which the score of an out-of-distribution row is above that of a known row; ties count
-    half.
+    """Return the area under the ROC curve of scores that should be higher for out-of-distribution rows.
 
-    This is the Mann-Whitney statistic, which equals the area under the ROC curve.
+    It is the share of pairs in which the score of an out-of-distribution row is above that of a known row, with ties
+    counted half (the Mann-Whitney statistic).
 
     Args:
         known: scores of known rows, (n,), n ≥ 1.

@@ -1,1 +1,1 @@
-"""Estimators of heads, in the manner of scikit-learn. Each puts the learned NumPy head into `head_`."""
+"""Estimators that learn heads, with scikit-learn's interface. Each puts the learned NumPy head into `head_`."""

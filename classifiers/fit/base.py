@@ -1,4 +1,4 @@
-"""The base class of the estimators for rows with exactly one class, and checks that several estimators share."""
+"""The base class of the estimators for rows with exactly one class, and the checks that several estimators use."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from classifiers.heads.base import Head, probabilities
 
 
 class HeadClassifier(ClassifierMixin, BaseEstimator):
-    """A scikit-learn classifier that learns a NumPy head. Its own scores have the precision of X or better.
+    """A scikit-learn classifier that learns a NumPy head. Its own scores have at least the precision of X.
 
     Attributes:
         classes_: labels, sorted, (K,).
@@ -25,33 +25,33 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):
     head_: Head
 
     def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Scores (n, K); for two classes their difference (n,), as in scikit-learn."""
+        """Return the scores (n, K). For two classes, return their difference (n,), as scikit-learn does."""
         scores = self.scores(X)
         return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Uncalibrated probabilities (n, K). `classifiers.training` calibrates the heads that it publishes."""
+        """Return uncalibrated probabilities (n, K). `classifiers.training` calibrates the heads that it publishes."""
         return probabilities(self.scores(X))
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """The most probable class of each row, (n,)."""
+        """Return the most probable class of each row, (n,)."""
         best = self.scores(X).argmax(axis=1)
         return np.asarray(self.classes_[best])
 
     def scores(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Scores before the softmax, (n, K). Two classes have two columns too."""
+        """Return the scores before the softmax, (n, K), with K = 2 for two classes."""
         check_is_fitted(self)
         return self._scores(validate_data(self, X, dtype=[np.float64, np.float32], reset=False))
 
     def _scores(self, X: NDArray[Any]) -> NDArray[np.float64]:
-        """Scores (n, K) of checked vectors. All predictions follow from this function; each estimator implements it."""
+        """Return the scores (n, K) of checked vectors. Each estimator implements it; all predictions follow from it."""
         raise NotImplementedError
 
 
 def encode(labels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
     """Return the sorted classes (K,) and the code of each row's class (n,).
 
-    Raises NotTrainable for fewer than two classes, ValueError for labels that are no classes.
+    Raises NotTrainable for fewer than two classes, and ValueError for labels that are not classes, such as fractions.
     """
     if labels.dtype.kind not in "biuUS":  # whole numbers and strings are always classes; the check costs two sorts
         check_classification_targets(labels)
@@ -67,7 +67,7 @@ def require_classes(classes: NDArray[Any]) -> None:
 
 
 def names(classes: NDArray[Any]) -> Sequence[str]:
-    """The classes as strings, as a head stores them."""
+    """Return the classes as strings, as a head stores them."""
     return [str(label) for label in classes]
 
 

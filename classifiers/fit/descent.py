@@ -1,4 +1,4 @@
-"""Gradient descent for multi-label heads: AdamW with a one-cycle rate, averaged weights, the best epoch kept."""
+"""Gradient descent for multi-label heads: AdamW with a one-cycle learning rate, averaged weights, early stopping."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ PATIENCE = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """Length and rate of a descent.
+    """Length and learning rate of a descent.
 
     Attributes:
         epochs: passes over the rows, at most.
@@ -101,7 +101,7 @@ def descend(
 
 
 def one_cycle(step: int, steps: int) -> float:
-    """Share of the learning rate at a step, counted from 0: a line up, then half a cosine to 0 (arXiv 1708.07120)."""
+    """Return the share of the learning rate at step 0, 1, …: a line up, then half a cosine to 0 (arXiv 1708.07120)."""
     top = WARM_UP * steps
     if step < top:
         return (step + 1) / (top + 1)
@@ -109,12 +109,12 @@ def one_cycle(step: int, steps: int) -> float:
 
 
 def copied(parameters: Parameters) -> Parameters:
-    """A copy without gradients."""
+    """Return a copy without gradients."""
     return {name: tensor.detach().clone() for name, tensor in parameters.items()}
 
 
 def decay_groups(learned: Parameters, weight_decay: float) -> list[dict[str, object]]:
-    """The optimiser's parameter groups: matrices with decay, biases and scales without."""
+    """Return the optimiser's parameter groups: matrices with decay, biases and scales without."""
     return [
         {"params": [t for t in learned.values() if t.ndim > 1], "weight_decay": weight_decay},
         {"params": [t for t in learned.values() if t.ndim <= 1], "weight_decay": 0.0},
@@ -122,14 +122,14 @@ def decay_groups(learned: Parameters, weight_decay: float) -> list[dict[str, obj
 
 
 def batches(n_rows: int, size: int, random: Generator) -> Iterator[Tensor]:
-    """All rows in a new random order, in batches that differ by at most one row in size."""
+    """Yield the numbers of all rows in a new random order, in batches that differ by at most one row in size."""
     order = torch.randperm(n_rows, generator=random)
     yield from order.tensor_split(math.ceil(n_rows / size))
 
 
 @torch.no_grad()
 def follow(average: Parameters, learned: Parameters, decay: float) -> None:
-    """average ← decay · average + (1 - decay) · learned, in place."""
+    """Update the average in place: average ← decay · average + (1 - decay) · learned."""
     for name, tensor in learned.items():
         average[name].lerp_(tensor, 1.0 - decay)
 

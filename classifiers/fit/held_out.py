@@ -1,4 +1,4 @@
-"""Out-of-fold scores, for fusion: each training row is scored by estimators that did not learn from it."""
+"""Out-of-fold scores, on which fusion rules are fitted: estimators that did not learn from a row score it."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from classifiers.fit.base import HeadClassifier
 
 
 def stratified_folds(codes: NDArray[np.integer[Any]], folds: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Draw a fold in 0…folds-1 for each row, (n,). All folds have nearly the same size, and so has each class in them.
+    """Draw a fold in 0…folds-1 for each row, (n,). Rows, and the rows of each class, are spread evenly over the folds.
 
     A class with fewer rows than folds is missing from some folds.
     """
@@ -51,7 +51,7 @@ class HeldOut:
         codes: NDArray[np.int64],
         fold: NDArray[np.int64] | None,
     ) -> Self:
-        """Fit clones of `prototype` fold by fold, and score the rows left out. There are no rows if `fold` is None.
+        """Fit clones of `prototype` fold by fold, and score the rows left out. If `fold` is None, no rows are scored.
 
         Args:
             blocks: columns of each block, (n, d_b).

@@ -22,9 +22,9 @@ class LinearClassifier(HeadClassifier):
     The standardisation is folded into the weights, and so is an affine transform.
 
     Args:
-        C: inverse strength of the penalty, > 0, as in scikit-learn's LogisticRegression. "auto" is for training from a
-            store, which has rows to choose on.
-        max_iter: most L-BFGS iterations.
+        C: inverse strength of the penalty, > 0, as in scikit-learn's LogisticRegression. "auto" is allowed only in
+            training from a store, which has rows to choose on.
+        max_iter: maximum number of L-BFGS iterations.
         tol: training stops when the largest component of the gradient is below this.
         norm, project, dims, whiten, blocks, seed: the transform of the vectors, see `TransformPlan`.
 
@@ -67,9 +67,9 @@ class LinearClassifier(HeadClassifier):
     def path(
         self, X: ArrayLike, y: ArrayLike, values: Iterable[float], sample_weight: ArrayLike | None = None
     ) -> Iterator[Self]:
-        """Learn with each of several values of C instead of its own, each time from the solution before.
+        """Learn with each of several values of C; each fit starts at the solution before.
 
-        Yields the estimator itself, which the next value changes.
+        Yields the estimator itself after each fit; the next fit changes it.
         """
         vectors, labels = validate_data(self, X, y, dtype=[np.float64, np.float32])
         weights = check_weights(sample_weight, len(vectors))
@@ -95,7 +95,7 @@ class LinearClassifier(HeadClassifier):
         """Learn from standardised rows Z (n, m), and fold scaler and transform into the weights."""
         try:
             solver.fit(Z, labels, sample_weight=weights)
-        except ValueError as error:  # rows and labels are checked above, so C, max_iter or tol is wrong
+        except ValueError as error:  # rows and labels were checked, so C, max_iter or tol is wrong
             raise BadParameter(str(error)) from error
         coef, intercept = solver.coef_.astype(np.float64), solver.intercept_.astype(np.float64)
         if len(classes) == 2:  # scikit-learn keeps only s₁ - s₀; ∓half of it for each class gives the same softmax

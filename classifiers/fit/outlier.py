@@ -12,15 +12,15 @@ from classifiers.heads.outlier import PrecisionPair
 def left_out_scores(
     statistics: GaussianStatistics, solved: PrecisionPair, X: NDArray[np.float32], codes: NDArray[np.integer[Any]]
 ) -> NDArray[np.float64]:
-    """The relative Mahalanobis distance of each training row under a detector that did not learn from this row, (n,).
+    """Return each training row's relative Mahalanobis distance under a detector that did not learn from the row, (n,).
 
     No further inverse is needed. Removing a row changes both covariances by one outer product, so the Sherman-Morrison
     formula gives the new inverses. λ, the scale of its target and the divisor N are kept, because one row hardly
     changes them.
 
-    Folds would do worse. With as many columns as rows, a detector learned from four fifths of the rows gives every row
-    a larger score than the whole detector does: 1 % of test rows were above the 95th percentile of such scores, and
-    4 % were above that of the scores here (caltech99, `benchmarks/outliers.py`).
+    Folds would do worse. With as many columns as rows, a detector learned from four fifths of the rows scores every row
+    higher than the detector of all rows does: 1 % of test rows were above the 95th percentile of such scores, and 4 %
+    were above the 95th percentile of the scores here (caltech99, `benchmarks/outliers.py`).
 
     Args:
         statistics: of all training rows.

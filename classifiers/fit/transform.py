@@ -44,7 +44,7 @@ class TransformPlan:
 
     @classmethod
     def of(cls, estimator: Any) -> Self:
-        """The plan from an estimator's parameters of the same names."""
+        """Return the plan from an estimator's parameters of the same names."""
         return cls(**{field.name: getattr(estimator, field.name) for field in fields(cls)})
 
     def check(self) -> None:
@@ -68,7 +68,7 @@ class TransformPlan:
         return self.project in ("centre", "pca")
 
     def rowwise(self, dim: int) -> Transform:
-        """The part of the transform that needs no statistics. Raises BadParameter for parameters that do not fit."""
+        """Return the part of the transform that needs no statistics. Raises BadParameter for values that do not fit."""
         self.check()
         edges = (0, dim) if self.blocks is None else check_edges(self.blocks, dim)
         transform = Transform(dim, edges if self.norm == "unit" else ())
@@ -79,7 +79,7 @@ class TransformPlan:
         return replace(transform, matrix=random, relu=True)
 
     def complete(self, transform: Transform, statistics: GaussianStatistics) -> Transform:
-        """The whole transform, from the row-wise part and the statistics of the rows after that part."""
+        """Return the complete transform, from the row-wise part and the statistics of the rows after that part."""
         if not self.learned:
             return transform
         centre = statistics.centre()
@@ -89,7 +89,7 @@ class TransformPlan:
         return replace(transform, matrix=matrix, offset=-centre @ matrix)
 
     def learn(self, X: NDArray[Any], weights: NDArray[np.float64] | None = None) -> Transform:
-        """Learn the whole transform from rows X (n, d) in memory. Raises NotTrainable, BadVectors, ValueError."""
+        """Learn the complete transform from rows X (n, d) in memory. Raises NotTrainable, BadVectors, ValueError."""
         rowwise = self.rowwise(X.shape[1])
         if not self.learned:
             return rowwise
@@ -98,7 +98,7 @@ class TransformPlan:
 
 
 def principal_components(covariance: NDArray[np.float64], dims: float, whiten: bool) -> NDArray[np.float64]:
-    """The leading eigenvectors of a covariance (d, d), as columns (d, m).
+    """Return the leading eigenvectors of a covariance (d, d), as columns (d, m).
 
     Args:
         dims: m as a whole number, or the share of the variance that the m eigenvectors must explain.
@@ -117,7 +117,7 @@ def principal_components(covariance: NDArray[np.float64], dims: float, whiten: b
         count = int(dims)
         if count > varied:
             raise NotTrainable(
-                f"{count} principal components asked for; the rows vary in {varied} directions; ask for fewer"
+                f"{count} principal components requested, but the rows vary in only {varied} directions; request fewer"
             )
     else:
         count = min(varied, 1 + int(np.searchsorted(held, dims * held[-1] * (1 - 1e-12))))
@@ -128,10 +128,10 @@ def principal_components(covariance: NDArray[np.float64], dims: float, whiten: b
 
 
 def token_components(statistics: GaussianStatistics, dims: float) -> tuple[float, dict[str, NDArray[np.float32]]]:
-    """Principal components of tokens: the share of the variance that they keep, and the arrays of a condenser.
+    """Return the principal components of tokens: the share of variance that they keep, and a condenser's arrays.
 
     Args:
-        statistics: of all tokens, (F) numbers each, in one class.
+        statistics: statistics of all tokens, F numbers each, as rows of one class.
         dims: as for `principal_components`.
 
     Returns:

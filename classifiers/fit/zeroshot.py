@@ -20,8 +20,8 @@ class ZeroShotClassifier(HeadClassifier):
     """score_k = scale · t_k·(u - m), plus α times the score of a Gaussian head.
 
     u is x at unit norm, t_k the unit mean of class k's text vectors, and m the mean of u over the rows. m needs no
-    label. It is subtracted because the common part of all images of a task is nearer to some names than to others,
-    and distinguishes no image from another.
+    label. It is subtracted because the part that all images of a task have in common is nearer to some names than to
+    others, but does not help to tell the images apart.
 
     The Gaussian part is `GaussianClassifier` with one covariance for all classes, on vectors at unit norm. It follows
     GDA for CLIP (arXiv 2402.04087), except that the covariance is shrunk in another way and that the priors are the
@@ -29,7 +29,7 @@ class ZeroShotClassifier(HeadClassifier):
 
     Args:
         blend: α ≥ 0, or "gaussian" for the Gaussian part alone (α → ∞).
-        shrinkage: of the Gaussian part, as in `GaussianClassifier`.
+        shrinkage: shrinkage of the Gaussian part, as in `GaussianClassifier`.
         centre: subtract m. If false, the text part is the cosine.
         prompts: templates with one {} for the class; their text vectors are averaged.
         classes: names of the classes, with blend 0; None for those of y.
@@ -74,7 +74,7 @@ class ZeroShotClassifier(HeadClassifier):
                 class; or one vector for each class, by label or as (K, d) in the order of the sorted classes.
 
         Raises:
-            NotTrainable: no text, fewer than two classes, or rows that give no Gaussian.
+            NotTrainable: no text, fewer than two classes, or rows from which no Gaussian can be estimated.
             BadParameter, BadVectors: see the class, and `classifiers.prompts`.
         """
         vectors, labels = validate_data(self, X, y, dtype=[np.float64, np.float32])
@@ -93,7 +93,7 @@ class ZeroShotClassifier(HeadClassifier):
         return self.settle(classes, given_vectors(text, names(classes), edges), centre, gaussian)
 
     def gaussian(self, edges: Sequence[int]) -> GaussianClassifier:
-        """The Gaussian part, unfitted."""
+        """Return the Gaussian part, unfitted."""
         return GaussianClassifier(shrinkage=self.shrinkage, norm="unit", blocks=edges)
 
     def settle(
@@ -126,7 +126,7 @@ class ZeroShotClassifier(HeadClassifier):
         return self
 
     def check(self) -> None:
-        """Raises BadParameter for values that are not allowed, with those that are."""
+        """Raise BadParameter for values that are not allowed; the message names the allowed ones."""
         if self.blend != "gaussian" and not is_number(self.blend, least=0.0):
             raise BadParameter(
                 f"blend must be a number ≥ 0, 'gaussian', or for training from a store 'auto', got {self.blend!r}"

@@ -1,4 +1,4 @@
-"""Heads: the part of a model that is trained here and served. NumPy only; they see arrays, no files, stores or HTTP."""
+"""Heads: the part of a model that is trained here and served. They need only NumPy, and work on arrays, not files."""
 
 from classifiers.heads.base import HEADS, Head
 from classifiers.heads.fusion.head import FusionHead

@@ -1,4 +1,4 @@
-"""The base class of every head: a kind of head writes its score function, everything else follows from it."""
+"""The base class of every head. Each kind of head implements its score function; all answers follow from it."""
 # ruff: noqa: ARG002 - methods that only some heads need have a default here
 
 from abc import ABC, abstractmethod
@@ -65,12 +65,12 @@ def best(proba: NDArray[Any], k: int) -> NDArray[np.intp]:
 
 
 class Head(ABC):
-    """Learned arrays and how they score vectors. A head never trains and is never changed once made.
+    """Learned arrays, and the function that scores vectors with them. A head never trains and never changes.
 
     Attributes:
         kind: name of the kind of head, as in `HEADS`.
         link: how scores become probabilities.
-        reads_tokens: True if a row is the flattened tokens of one image instead of its vector.
+        reads_tokens: True if a row of X is the flattened tokens of one image instead of its vector.
         partial: True if the head can answer from the vectors of some of its encoders, see `only`.
         classes: names of the classes or labels, in the order of the score columns, (K,).
         temperature: divides the scores before the link; 1 if the head was never calibrated.
@@ -88,7 +88,7 @@ class Head(ABC):
     @property
     @abstractmethod
     def dim(self) -> int:
-        """Width d of the vectors that the head takes."""
+        """Width d of the vectors that the head accepts."""
 
     @abstractmethod
     def score(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -96,7 +96,7 @@ class Head(ABC):
 
     @abstractmethod
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return everything learned, by name. `from_arrays` makes the same head of it, bit for bit."""
+        """Return the learned arrays by name. `from_arrays` makes the same head from them, bit for bit."""
 
     @classmethod
     @abstractmethod
@@ -104,7 +104,7 @@ class Head(ABC):
         """Return the head of these `arrays` and `meta`. Raises ValueError if shapes or names do not fit together."""
 
     def settings(self) -> dict[str, Any]:
-        """Return what a kind of head keeps beside its arrays; JSON-serialisable."""
+        """Return the settings that the head keeps beside its arrays; JSON-serialisable."""
         return {}
 
     def meta(self) -> Meta:
@@ -139,7 +139,7 @@ class Head(ABC):
         return None
 
     def labels_of(self, scores: NDArray[np.float32]) -> NDArray[np.bool_] | None:
-        """True for each label that a row gets, (n, L), by its scores (n, L); None if a row has exactly one class."""
+        """True for each label that a row gets (n, L), from its scores (n, L); None if a row has exactly one class."""
         return None
 
     @property
@@ -155,16 +155,20 @@ class Head(ABC):
         )
 
     def only(self, available: Sequence[int]) -> Self:
-        """Return the head for vectors of these encoders alone, side by side. Raises ValueError unless `partial`."""
+        """Return the head that reads only these encoders' vectors, side by side. Raises ValueError unless `partial`.
+
+        Args:
+            available: numbers of the encoders, in the order of the head's columns.
+        """
         raise ValueError(f"a {self.kind} head needs the vectors of all its encoders")
 
     def loss_without(self, available: Sequence[int]) -> float | None:
-        """Accuracy lost if only these encoders are there, measured at training; None if it was not measured."""
+        """Return the accuracy lost with only these encoders, measured in training; None if it was not measured."""
         return None
 
     @property
     def steps(self) -> tuple[int, ...]:
-        """Encoders in the order in which a cascade asks them, by number; empty for all other heads."""
+        """Numbers of the encoders in the order in which a cascade uses them; empty for all other heads."""
         return ()
 
     def first_steps(self, count: int) -> Self:
@@ -177,7 +181,7 @@ class Head(ABC):
 
 
 HEADS: dict[str, type[Head]] = {}
-"""Every kind of head, by the name that artifacts carry. `classifiers.heads` fills it."""
+"""The class of every kind of head, by the kind's name in manifests. `classifiers.heads` fills it."""
 
 
 def require_shapes(arrays: Mapping[str, NDArray[Any]], expected: Mapping[str, tuple[tuple[int, ...], str]]) -> None:

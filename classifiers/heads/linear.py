@@ -11,7 +11,7 @@ from classifiers.heads.transform import Transform
 
 
 class LinearHead(Head):
-    """scores = z Wᵀ + b, with z the transformed vector. Arrays in float32: W (K, m), b (K,).
+    """Linear scores z Wᵀ + b of the transformed vector z. Arrays in float32: W (K, m), b (K,).
 
     Standardisation and the affine part of the transform are folded into W and b; m = d unless the transform makes
     random features.
@@ -28,7 +28,7 @@ class LinearHead(Head):
         temperature: float = 1.0,
         chosen: Mapping[str, Any] | None = None,
     ) -> None:
-        """`chosen` are parameters that training chose; they are among the settings and change no score."""
+        """Make a head. `chosen` are parameters that training chose; they are kept in the settings, without effect."""
         super().__init__(classes, temperature)
         self.chosen = dict(chosen or {})
         self.W, self.b, self.transform = W, b, transform or Transform(W.shape[1])

@@ -5,7 +5,8 @@ training rows, after every block of columns (one block an encoder) is set to uni
 
     score(x) = min_k (x - m_k)ᵀ S⁻¹ (x - m_k)  -  (x - m₀)ᵀ S₀⁻¹ (x - m₀)
 
-Relative: Ren et al. 2021, arXiv 2106.09022. Unit norm: Müller and Hein 2025 (Mahalanobis++), arXiv 2505.18032.
+The relative distance is that of Ren et al. 2021 (arXiv 2106.09022). The unit norm is that of Mahalanobis++ (Müller and
+Hein 2025, arXiv 2505.18032).
 
 Both covariances have the same shrinkage. Then S₀ - S is positive definite, so S⁻¹ - S₀⁻¹ is too, and the score rises
 with the distance from all classes in every direction. If each covariance had its own OAS shrinkage, the score would
@@ -53,7 +54,7 @@ class PrecisionPair:
         """
         within = statistics.covariance()
         if np.count_nonzero(statistics.present) < 2 or not within.any():
-            raise NotTrainable("an outlier score needs two classes with rows, and one with two different rows")
+            raise NotTrainable("an outlier score needs two classes with rows, and two different rows in one of them")
         shrinkage = oas_shrinkage(within, statistics.rows)
         offsets = (statistics.means() - statistics.centre()) * np.sqrt(statistics.counts / statistics.rows)[:, None]
         total = within + offsets.T @ offsets
@@ -62,7 +63,7 @@ class PrecisionPair:
 
 @dataclass(frozen=True, slots=True)
 class OutlierDetector:
-    """The score as one quadratic form and K linear ones. With z = x - c it is min_k (b_k - 2 W_k·z) + zᵀ Q z.
+    """The outlier score as one quadratic and K linear forms: min_k (b_k - 2 W_k·z) + zᵀ Q z, with z = x - c.
 
     Attributes:
         edges: column edges (0, …, d) of the blocks that are set to unit norm first; () for none.
@@ -100,7 +101,7 @@ class OutlierDetector:
         return len(self.centre)
 
     def score(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return outlier scores (n,) of finite float32 X (n, d). A larger score is less ordinary."""
+        """Return outlier scores (n,) of finite float32 X (n, d). Larger means less like the training rows."""
         z = unit_blocks(X, self.edges) - self.centre
         nearest = (self.b - 2 * (z @ self.W.T)).min(axis=1)
         return np.asarray(nearest + np.einsum("ij,ij->i", z @ self.Q, z))

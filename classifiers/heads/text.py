@@ -21,7 +21,7 @@ def check_text(vectors: ArrayLike, count: int, width: int | None = None) -> NDAr
     """
     given = np.asarray(vectors)
     if given.ndim != 2 or len(given) != count:
-        raise BadVectors(f"expected {count} text vectors, one a label, as ({count}, width); got shape {given.shape}")
+        raise BadVectors(f"expected {count} text vectors, one per label, as ({count}, width); got shape {given.shape}")
     rows = check_vectors(given, given.shape[1] if width is None else width)
     require_nonzero(rows)
     return unit_rows(rows)
@@ -31,4 +31,4 @@ def require_nonzero(rows: NDArray[np.float32]) -> None:
     """Raise BadVectors if a row of text vectors (n, d) is zero."""
     nonzero = rows.any(axis=1)
     if not nonzero.all():
-        raise BadVectors(f"text vector {int(np.argmin(nonzero))} is zero: it has no direction, so it names nothing")
+        raise BadVectors(f"text vector {int(np.argmin(nonzero))} is zero: it has no direction, so it names no label")

@@ -16,7 +16,7 @@ PREFIX = "transform."
 class Transform:
     """x → z: set each block of columns to unit norm, then x @ matrix + offset, then max(0, ·). Each part is optional.
 
-    Vectors are stored raw, so the transform belongs to the head: it changes results (arXiv 2312.14400).
+    Vectors are stored raw. The transform is part of the head, because it changes results (arXiv 2312.14400).
 
     Attributes:
         dim: width d of x.
@@ -122,5 +122,5 @@ def check_edges(edges: Sequence[int], dim: int) -> tuple[int, ...]:
     """Return the column edges of blocks as a tuple. Raises ValueError unless they rise from 0 to `dim`."""
     found = tuple(int(edge) for edge in edges)
     if len(found) < 2 or (found[0], found[-1]) != (0, dim) or any(a >= b for a, b in pairwise(found)):
-        raise ValueError(f"blocks must be increasing edges that rise from 0 to {dim}, the width of X, got {found}")
+        raise ValueError(f"blocks must be column edges that rise from 0 to {dim}, the width of X, got {found}")
     return found

@@ -1,4 +1,4 @@
-"""Zero-shot heads: classes known by the vectors of their texts, blended with a Gaussian head or not."""
+"""Zero-shot heads: classes known by their text vectors, optionally blended with a Gaussian head."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -23,7 +23,7 @@ def folded(
     W: NDArray[Any] | None,
     b: NDArray[Any] | None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return (M, c) of the scores u Mᵀ + c = scale · (u - m) Tᵀ + α (u Wᵀ + b), with u: x at unit norm in every block.
+    """Return (M, c) of the scores u Mᵀ + c = scale · (u - m) Tᵀ + α (u Wᵀ + b), with u = x at unit norm per block.
 
     GDA for CLIP (arXiv 2402.04087) is scale = 100 and m = 0. All parts are linear in u, so folding is exact.
 
@@ -42,7 +42,7 @@ def folded(
 
 
 class ZeroShotHead(Head):
-    """Cosines with one text vector a class, and optionally linear scores learned from labelled rows, see `folded`.
+    """Cosines with one text vector per class, and optionally linear scores learned from labelled rows, see `folded`.
 
     Arrays in float32: text (K, d), where each block has norm 1 / (number of blocks), so that scores are mean cosines;
     centre (d,); with a Gaussian part W (K, d), b (K,). The artifact keeps both parts; scoring is one product of the
@@ -58,7 +58,7 @@ class ZeroShotHead(Head):
         settings: Mapping[str, Any],
         temperature: float = 1.0,
     ) -> None:
-        """`settings` hold scale, blend, blocks (column edges of the encoders) and anything else to keep."""
+        """Make a head. `settings` hold scale, blend, blocks (column edges of the encoders) and more values to keep."""
         super().__init__(classes, temperature)
         self._arrays, self._settings = dict(arrays), dict(settings)
         self.text, self.centre = self._arrays["text"], self._arrays["centre"]

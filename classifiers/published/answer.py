@@ -1,4 +1,4 @@
-"""The answer of a head for one row."""
+"""Answers of published heads, and the reasons for which a head abstains."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -18,10 +18,10 @@ class Answer:
             exactly one class.
         prediction_set: classes, most probable first, that contain the true class with probability ≥ `coverage`; never
             empty, None for a head without validation rows.
-        coverage: the coverage that was asked for; None without a prediction set.
+        coverage: the requested coverage; None without a prediction set.
         outlier_percentile: percentage of validation rows with a lower outlier score, 0…100; None for a head without
             outlier scores.
-        abstained: reasons not to use the label, by the limits that were asked for; empty if there are none.
+        abstained: reasons not to use the label, by the requested limits; empty if there are none.
     """
 
     label: str
@@ -37,7 +37,7 @@ class Answer:
 def reasons(
     probability: float, percentile: float | None, min_probability: float | None, max_outlier: float | None
 ) -> tuple[Reason, ...]:
-    """Return the reasons not to use an answer. A limit of None is no limit."""
+    """Return the reasons not to use an answer. None stands for no limit."""
     found: list[Reason] = []
     if min_probability is not None and probability < min_probability:
         found.append("low_probability")

@@ -75,7 +75,7 @@ def load(folder: Path) -> PublishedHead:
         raise BadArtifact(folder, f"the manifest lists no {ARRAYS}")
     arrays = _arrays(folder, ARRAYS, contents[ARRAYS])
     if {name: ArrayShape(shape=a.shape, dtype=str(a.dtype)) for name, a in arrays.items()} != manifest.arrays:
-        raise BadArtifact(folder, f"{ARRAYS} holds {sorted(arrays)} with other shapes than the manifest says")
+        raise BadArtifact(folder, f"{ARRAYS} holds {sorted(arrays)} with other shapes than the manifest lists")
     try:
         head = HEADS[manifest.kind].from_arrays(
             arrays,
@@ -88,10 +88,10 @@ def load(folder: Path) -> PublishedHead:
     except (ValueError, KeyError, TypeError) as error:
         raise BadArtifact(folder, f"arrays and manifest do not make a {manifest.kind} head: {error}") from error
     if head.dim != manifest.dim:
-        raise BadArtifact(folder, f"the head is {head.dim} wide, its encoders give {manifest.dim} columns")
+        raise BadArtifact(folder, f"the head reads {head.dim} columns, its encoders have {manifest.dim}")
     detector = _detector(folder, contents.get(OUTLIER), head.dim)
     if manifest.protocol > 2 and manifest.outlier and not detector:
-        raise BadArtifact(folder, f"the manifest holds outlier quantiles, but no {OUTLIER}")
+        raise BadArtifact(folder, f"the manifest lists outlier quantiles, but no {OUTLIER}")
     return PublishedHead(folder.parent.name, folder.name, head, manifest, detector)
 
 
@@ -126,7 +126,7 @@ def read_manifest(folder: Path) -> Manifest:
     if manifest.kind not in HEADS:
         raise BadArtifact(folder, f"kind {manifest.kind!r}; known kinds: {', '.join(HEADS)}")
     if not folder.name.endswith(f"-{manifest.digest()}"):
-        raise BadArtifact(folder, f"its content hashes to {manifest.digest()}, its name says otherwise")
+        raise BadArtifact(folder, f"its content has digest {manifest.digest()}, its name another: it was changed")
     return manifest
 
 

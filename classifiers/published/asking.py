@@ -1,7 +1,7 @@
-"""Which inputs to embed for which items, and which head answers for which items.
+"""The choice of the inputs to embed for each item of a request, and of the head that answers for it.
 
 A fused head answers from the encoders that are there. A cascade calls the expensive encoders only for items on which
-the cheap ones are uncertain. The functions here decide; the caller embeds what is wanted until nothing is:
+the cheap ones are uncertain. These functions choose; the caller embeds until they return no more inputs:
 
     while wanted := next_inputs(heads, found): ...  # embed the items of every input and put them into `found`
 """
@@ -19,13 +19,12 @@ from classifiers.published.inputs import ByInput, Input
 def next_inputs(heads: Sequence[PublishedHead], found: ByInput, *, all_steps: bool = False) -> dict[Input, list[int]]:
     """Return the inputs to embed next, each with the numbers of its items; empty when the heads can answer.
 
-    A cascade wants its first step for every item, then each next step for the items on which it is still uncertain. All
-    other heads want all their inputs at once; so does a cascade if one of the heads' inputs is missing.
+    A cascade needs its first step for every item, then each next step for the items on which it is still uncertain. All
+    other heads need all their inputs at once; so does a cascade if one of the heads' inputs is not in `found`.
 
     Args:
-        found: the items of every input, with neither vector nor error before they are embedded. An input that cannot
-            be had is missing.
-        all_steps: True if cascades want all their inputs at once.
+        found: the items of every available input. An item that is not embedded yet has neither vector nor error.
+        all_steps: True to embed all inputs of a cascade at once.
     """
     everything = all_steps or any(each not in found for head in heads for each in head.inputs)
     wanted: dict[Input, set[int]] = defaultdict(set)
@@ -48,9 +47,9 @@ def uncertain(head: PublishedHead, found: ByInput) -> Iterator[tuple[Input, list
 
 
 def answerable(head: PublishedHead, found: ByInput) -> Iterator[tuple[PublishedHead, dict[int, NDArray[np.float32]]]]:
-    """Yield the items that a head can answer, grouped by which of their vectors are there.
+    """Yield the items that a head can answer, in groups that have vectors of the same inputs.
 
-    Each group comes with the head for exactly these vectors, and item number → vector (d,), its inputs side by side. An
+    A group is the head for exactly these inputs, and {item number: vector (d,)}, the inputs' vectors side by side. An
     item with neither vector nor error was not embedded for this input: a cascade stops at the steps before it.
     """
     own = {each: found[each] for each in head.inputs if each in found}

@@ -1,4 +1,4 @@
-"""A published head: what is served under a name and a version, and answers for a batch of vectors."""
+"""A published head: a head with a name and a version, which answers for batches of vectors."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -24,8 +24,8 @@ class PublishedHead:
     Attributes:
         detector: gives the outlier percentiles; None if the head has none.
         missing: names of the encoders that this head was trained on and now answers without, see `from_some`.
-        accuracy_lost: without the missing encoders, measured at training; negative if the accuracy was higher without
-            them, None if it was not measured.
+        accuracy_lost: accuracy lost without the missing encoders, measured in training; negative if the accuracy was
+            higher without them, None if it was not measured.
         asked: names of the encoders of a cascade's first steps if it answers from these alone, see `stopped_before`.
     """
 
@@ -50,7 +50,7 @@ class PublishedHead:
 
     @property
     def steps(self) -> tuple[Input, ...]:
-        """The inputs in the order in which a cascade asks for them; empty for all other heads."""
+        """The inputs in the order in which a cascade uses them; empty for all other heads."""
         return tuple(self.inputs[number] for number in self.head.steps)
 
     def can_answer(self, inputs: Collection[Input]) -> bool:
@@ -66,7 +66,7 @@ class PublishedHead:
             raise WrongFingerprint(self.name, expected, tuple(str(each) for each in sorted(inputs)))
 
     def from_some(self, inputs: Collection[Input]) -> Self:
-        """Return the head for those of its inputs that are among these; itself if it needs or has them all.
+        """Return the head that answers from those of its inputs that are among these; itself if it needs or has all.
 
         Prediction sets and outlier percentiles are left out, because they were calibrated on all encoders.
         """
@@ -86,7 +86,7 @@ class PublishedHead:
         """Return the cascade for its first steps up to the first that is not among these inputs.
 
         It returns the same answer as the full cascade for rows that stop at these steps, but no outlier percentile,
-        which takes the vectors of all encoders. For all other heads it is the head itself.
+        which needs the vectors of all encoders. A head that is no cascade is returned unchanged.
         """
         count = next((n for n, step in enumerate(self.steps) if step not in inputs), len(self.steps))
         if count == len(self.steps):
@@ -158,11 +158,11 @@ class PublishedHead:
 
         Args:
             top_k: number of classes in the ranking, at least 1.
-            coverage: probability, between 0 and 1, that a prediction set contains the true class. With n validation
-                rows, every set holds every class if it is above n / (n + 1).
+            coverage: probability, between 0 and 1, that a prediction set contains the true class. Above n / (n + 1),
+                for n validation rows, every set contains all classes.
             sets: nonconformity score of the prediction sets, see `classifiers.evaluation.conformal`.
-            min_probability: abstain if the probability is below.
-            max_outlier: abstain if the outlier percentile is above.
+            min_probability: abstain if the probability is below this.
+            max_outlier: abstain if the outlier percentile, 0…100, is above this.
 
         Raises:
             BadVectors: wrong width, or values that are not finite.
@@ -200,7 +200,7 @@ class PublishedHead:
     def _given(
         self, scores: NDArray[np.float32], proba: NDArray[np.float32], names: NDArray[Any]
     ) -> Sequence[tuple[tuple[str, float], ...] | None]:
-        """Return each row's labels with their probabilities, most probable first; None if a row has exactly one."""
+        """Return each row's labels with their probabilities, best first; None if a row has exactly one class."""
         given = self.head.labels_of(scores)
         if given is None:
             return [None] * len(scores)

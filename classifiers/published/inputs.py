@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True, order=True)
 class Input:
-    """One thing that a head reads.
+    """One input of a head: the vectors, or the tokens, of one encoder.
 
     Attributes:
-        fingerprint: of the encoder.
+        fingerprint: fingerprint of the encoder.
         tokens: True for all tokens of an image, flattened; False for its vector.
     """
 
@@ -25,7 +25,7 @@ class Input:
 
 
 class Embedded(Protocol):
-    """One item for one `Input`. An item with neither vector nor error was not embedded for this input."""
+    """The result for one item and one `Input`. Without vector and error, the item was not embedded for this input."""
 
     @property
     def vector(self) -> NDArray[np.float32] | None:

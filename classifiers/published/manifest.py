@@ -65,7 +65,7 @@ class Conformal(_Strict):
 
     Attributes:
         rows: number of calibration rows.
-        lac, aps: scores of each kind that were kept, smallest first.
+        lac, aps: the stored scores of both nonconformity scores, smallest first.
     """
 
     rows: int = Field(ge=1)
@@ -76,12 +76,12 @@ class Conformal(_Strict):
     def _as_many_as_are_kept(self) -> Self:
         for scores in (self.lac, self.aps):
             if len(scores) != len(kept_ranks(self.rows)) or list(scores) != sorted(scores):
-                raise ValueError(f"{len(scores)} scores of {self.rows} rows, or the scores are not in order")
+                raise ValueError(f"{len(scores)} scores do not fit {self.rows} rows, or they are not in order")
         return self
 
 
 class TrainingRecord(_Strict):
-    """How a head was trained and what was measured.
+    """The record of a head's training: its rows, its parameters and its figures.
 
     Attributes:
         parameters: hyper-parameters of the estimator.

@@ -20,10 +20,10 @@ LATEST = "latest"
 
 
 class Registry:
-    """`<root>/<name>/<version>/` with `aliases.json` beside the versions.
+    """The published heads in a folder: `<root>/<name>/<version>/`, with `aliases.json` beside the versions.
 
-    Readers see a version whole or not at all. Publishers of one head take turns by a lock file, which the operating
-    system frees when its holder ends.
+    A version appears all at once, so readers never see a part of it. Publishers of one head take turns by a lock file,
+    which the operating system frees when the process that holds it ends.
     """
 
     def __init__(self, root: str | Path) -> None:
@@ -141,7 +141,7 @@ class Registry:
 
 
 def check_name(name: str, what: str = "head") -> str:
-    """Return the name if it can be a folder name. Raises BadName, which says `what` it is the name of."""
+    """Return the name if it can be a folder name. Raises BadName, with `what` as the thing that has the name."""
     if not NAME.fullmatch(name):
         raise BadName(f"{what} name {name!r}: use 1 to 64 letters, digits, '_' and '-', no '_' or '-' first")
     return name
@@ -169,7 +169,7 @@ def _read_aliases(folder: Path) -> dict[str, str]:
         raise BadArtifact(folder, f"{ALIASES} holds a {type(aliases).__name__}, expected an object")
     for alias, version in aliases.items():
         if not isinstance(version, str) or not VERSION.fullmatch(version):
-            raise BadArtifact(folder, f"{ALIASES}: {alias!r} points to {version!r}, which is no version")
+            raise BadArtifact(folder, f"{ALIASES}: {alias!r} points to {version!r}, which is not a version")
     return aliases
 
 

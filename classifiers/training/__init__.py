@@ -1,1 +1,1 @@
-"""Training of heads from stored vectors: rows, kinds of heads, calibration on held-out rows, and the report."""
+"""Training of heads from stored vectors: reading rows, learning, calibration on held-out rows, and the report."""

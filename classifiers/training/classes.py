@@ -1,4 +1,4 @@
-"""The family of heads that give each row exactly one class."""
+"""Training of the kinds of heads that give each row exactly one class."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ CROSS_VALIDATION = "cross-validation"
 
 
 def trained_classes(_: HeadClassifier, rows: Rows) -> tuple[str, ...]:
-    """The classes of the training rows."""
+    """Return the classes of the training rows."""
     return rows.classes()
 
 
@@ -33,11 +33,11 @@ class ClassKind(Kind[Head]):
     """A kind of head for rows with exactly one class.
 
     Attributes:
-        learn: (estimator, rows, classes) → what it learned from the training rows. May choose parameters of the
-            estimator, which `without` then uses too.
+        learn: (estimator, rows, classes) → what the estimator learned from the training rows. It may choose parameters
+            of the estimator, which `without` then uses too.
         without: (estimator, head that it learned, rows with a fold held out) → the head without that fold.
         classes: (estimator, rows) → the classes to learn, sorted.
-        texts: true if it needs vectors of texts.
+        texts: True if the kind needs vectors of texts.
     """
 
     estimator: type[HeadClassifier]

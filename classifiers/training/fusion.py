@@ -16,13 +16,13 @@ from classifiers.heads.fusion.rules import log_softmax
 from classifiers.training.rows import Rows
 
 MOST_SCORES = 50_000_000
-"""Most scores (rows × encoders × classes) of a split that are compared, which are 200 MB; the first rows of more."""
+"""Maximum number of scores (rows × encoders × classes) compared in a split (200 MB); other rows are left out."""
 
 
 def fusion_reports(estimator: FusionClassifier, rows: Rows, head: FusionHead) -> dict[str, FusionReport]:
-    """The report on the splits `val` and `test`, if they have rows.
+    """Return the reports on the splits `val` and `test`, by split, if they have rows.
 
-    The training rows are read once more, because each encoder alone is also shown with the norm that the members do
+    The training rows are read once more, because each encoder alone is also reported with the norm that the members do
     not have.
     """
     names = [features.name for features in rows.features]
@@ -47,14 +47,14 @@ def fusion_reports(estimator: FusionClassifier, rows: Rows, head: FusionHead) ->
 
 
 def columns_of(head: FusionHead, X: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
-    """The columns of each encoder, as stored."""
+    """Yield the columns of each encoder, as stored."""
     return (X[:, start:stop] for start, stop in pairwise(head.blocks.edges))
 
 
 def fit_with_other_norm(rows: Rows, estimator: FusionClassifier, head: FusionHead) -> dict[str, HeadClassifier]:
-    """A classifier on the columns of each encoder, like the members but with the other norm, by name.
+    """Return, by name, a classifier for the columns of each encoder, like the members but with the other norm.
 
-    Empty if the members have no norm.
+    The result is empty if the members have no norm.
     """
     member = estimator.make_member()
     if "norm" not in member.get_params():
@@ -69,7 +69,7 @@ def fit_with_other_norm(rows: Rows, estimator: FusionClassifier, head: FusionHea
 
 
 def split_rows(rows: Rows, head: FusionHead, split: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """X (n, d) and codes (n,) of the first rows of a split whose class the head knows."""
+    """Return X (n, d) and codes (n,) of the first rows of a split whose class the head knows."""
     most = MOST_SCORES // (len(head.members) * len(head.classes))
     X, codes = np.empty((0, head.dim), np.float32), np.empty(0, np.int64)
     for _, some, labels in rows.batches(split, head.classes):
@@ -81,7 +81,7 @@ def split_rows(rows: Rows, head: FusionHead, split: str) -> tuple[NDArray[np.flo
 
 
 def curve(head: FusionHead, scores: NDArray[Any], codes: NDArray[np.int64]) -> list[CascadePoint]:
-    """Accuracy against the encoders' cost at several thresholds; empty for other rules than a cascade."""
+    """Return the accuracy and the cost of a cascade at several thresholds; empty for all other rules."""
     cascade = head.combiner.cascade
     if cascade is None:
         return []

@@ -1,4 +1,4 @@
-"""The protocol that every kind of head follows: learn, calibrate on validation rows, report on test."""
+"""The steps that training takes for every kind of head: learn, calibrate on validation rows, report on test."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 H = TypeVar("H", bound=Head)
 
 NO_LABEL = "the head learned from no label"
-NOT_EXCLUSIVE = "they need one vector a row, and labels that exclude each other"
+NOT_EXCLUSIVE = "they need one vector per row, and labels that exclude each other"
 
 
 @dataclass(frozen=True, slots=True)
 class Calibrated(Generic[H]):
-    """A calibrated head, and what the validation rows say about it.
+    """A calibrated head, and its figures on the validation rows.
 
     Attributes:
         figures: None without validation rows.
         conformal: nonconformity scores for prediction sets; None without validation rows and for heads that give any
             number of labels.
         warnings: reasons not to use the head.
-        notes: how it was calibrated, one sentence each.
+        notes: how the head was calibrated, one sentence each.
     """
 
     head: H
@@ -46,7 +46,7 @@ class Calibrated(Generic[H]):
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """The result of training: a calibrated head, what it learned from, and its report."""
+    """The result of training: a calibrated head, the rows that it learned from, and its report."""
 
     head: Head
     learned: Learned[Head]
@@ -59,13 +59,13 @@ class Kind(ABC, Generic[H]):
     """A kind of head that can be trained. `ClassKind` and `LabelKind` are the two families.
 
     Attributes:
-        targets: how many labels a row must have: exactly one, or any number.
-        held_out: name of the held-out training rows in reports, where the task has no validation rows.
+        targets: number of labels of a row: exactly one, or any number.
+        held_out: name of the held-out training rows in reports, if the task has no validation rows.
         estimator: class of the estimator.
         defaults: parameters that differ from the estimator's own defaults.
-        reads: how its rows are read.
-        parallel: true if other processes can gather what it learns from, for one encoder.
-        compare: (estimator, rows, head) → what a fused head is compared with, by split.
+        reads: class that reads the rows.
+        parallel: True if other processes can gather the statistics that it learns from, for one encoder.
+        compare: (estimator, rows, head) → the comparisons of a fused head, by split.
     """
 
     targets: ClassVar[Literal["one", "any"]]
@@ -86,7 +86,7 @@ class Kind(ABC, Generic[H]):
         texts: Texts | None = None,
         elsewhere: Elsewhere | None = None,
     ) -> Rows:
-        """The rows of a task, as this kind reads them. Raises NotTrainable for `elsewhere` where it cannot be used."""
+        """Return the rows of a task, as this kind reads them. Raises NotTrainable if `elsewhere` cannot be used."""
         if elsewhere is not None and not (self.parallel and len(encoders) == 1):
             raise NotTrainable(
                 "several processes together can learn only heads of kind gaussian on one encoder; learn this head, on "
@@ -98,13 +98,13 @@ class Kind(ABC, Generic[H]):
         """Learn from the training rows, calibrate on validation or held-out rows, and look once at `test`.
 
         Args:
-            estimator: not fitted; what is chosen on the way is set on it.
-            parameters: of the estimator, as asked for.
+            estimator: not fitted. Training sets the parameters that it chooses on it.
+            parameters: parameters of the estimator, as the user gave them.
             seed: seed of the bootstrap intervals.
 
         Raises UnknownTask, UnknownFeatures, NotTrainable, BadParameter.
         """
-        rows.blocks()  # an unknown encoder is an error before anything that its vectors lack
+        rows.blocks()  # first, so that an unknown encoder is not reported as missing vectors
         learned = self.learned(estimator, rows)
         calibrated = self.calibrated(rows, learned, seed)
         head, exclusive = calibrated.head, self.reads is Rows and rows.one_each
@@ -144,4 +144,4 @@ class Kind(ABC, Generic[H]):
 
     @abstractmethod
     def evaluate(self, rows: Rows, head: H, split: str, seed: int) -> Figures | None:
-        """The figures of a calibrated head on a split; None if no row has a vector and a class that it knows."""
+        """Return the figures of a calibrated head on a split; None if no row has a vector and a class that it knows."""

@@ -24,8 +24,8 @@ from classifiers.training.token_rows import TokenRows
 from classifiers.training.zero_shot import learn_zero_shot, named_classes, unlearned
 
 MOST_STEPS = 200
-"""Most L-BFGS steps of `labelwise`. Tens of labels converge in fewer; hundreds of rare labels would take a thousand and
-gain nothing in mAP."""
+"""Maximum number of L-BFGS steps of `labelwise`. Tens of labels converge in fewer steps; hundreds of rare labels would
+take a thousand steps and gain nothing in mAP."""
 
 CLASS_KINDS: dict[str, ClassKind] = {
     "gaussian": ClassKind(GaussianClassifier, {"shrinkage": AUTO}, learn_streamed, without_statistics, parallel=True),
@@ -61,7 +61,7 @@ KINDS: dict[str, Kind[Any]] = {**CLASS_KINDS, **LABEL_KINDS}
 
 
 def make_estimator(kind: str, params: Mapping[str, Any]) -> Any:
-    """An unfitted estimator of a kind. Raises UnknownKind, UnknownParameter with the names that exist."""
+    """Return an unfitted estimator of a kind. Raises UnknownKind, UnknownParameter with the names that exist."""
     if kind not in KINDS:
         raise UnknownKind(kind, KINDS)
     chosen = KINDS[kind]

@@ -1,4 +1,4 @@
-"""The family of heads that give a row any number of labels."""
+"""Training of the kinds of heads that give a row any number of labels."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,16 +25,16 @@ HELD_OUT = "held-out"
 """Name of the held-out training rows in reports and metrics."""
 
 ROWS_A_STEP = 256
-"""Rows scored together, which bounds the memory of tokens."""
+"""Number of rows that are scored together. It bounds the memory of tokens."""
 
 UNCALIBRATED = (
-    "No rows to calibrate on: a label is given from a score of 0 on, and probabilities are those of training."
+    "No rows to calibrate on: a row gets each label whose score is at least 0, and the probabilities are uncalibrated."
 )
 CALIBRATED_ON_HELD_OUT = "No validation rows: calibration and thresholds come from training rows that were held out."
 
 
 def without_texts(_: LabelsEstimator) -> bool:
-    """False: the estimator needs no vectors of texts."""
+    """Return False: the estimator needs no vectors of texts."""
     return False
 
 
@@ -43,10 +43,10 @@ class LabelKind(Kind[LabelsHead]):
     """A kind of head for rows with any number of labels.
 
     Attributes:
-        hold: (estimator, rows, training rows, head) → scored training rows that can take the place of validation rows
-            where the task has none; empty if there are too few.
-        reads: how its rows are read.
-        texts: (estimator) → true if it learns with a vector of each label's name.
+        hold: (estimator, rows, training rows, head) → scored training rows that replace validation rows if the task has
+            none; empty if there are too few.
+        reads: class that reads the rows.
+        texts: (estimator) → True if it learns with a vector of each label's name.
     """
 
     estimator: type[LabelsEstimator]
@@ -58,7 +58,7 @@ class LabelKind(Kind[LabelsHead]):
     held_out: ClassVar[str] = HELD_OUT
 
     def learned(self, estimator: Any, rows: Rows) -> Learned[LabelsHead]:
-        """Learn from all training rows at once, which takes n × d × 4 bytes and what the solver adds."""
+        """Learn from all training rows at once. Memory: n × d × 4 bytes, and the solver's own."""
         texts = self.texts(estimator)
         if texts:
             require_one_text_side(rows)
@@ -106,7 +106,7 @@ class LabelKind(Kind[LabelsHead]):
 def fit(
     estimator: Any, rows: Rows, training: LabelledRows, labels: tuple[str, ...], *, texts: bool = False
 ) -> LabelsHead:
-    """The head that an estimator learns from training rows, with vectors of the labels' names if `texts` is true."""
+    """Return the head that an estimator learns from training rows; `texts`: with vectors of the labels' names."""
     if "blocks" in estimator.get_params():
         estimator.set_params(blocks=rows.edges())
     text = {"text": class_vectors(rows.embed_texts, labels, estimator.prompts, rows.text_edges())} if texts else {}
@@ -115,7 +115,7 @@ def fit(
 
 
 def require_one_text_side(rows: Rows) -> None:
-    """Raises NotTrainable unless the rows are of one encoder and the caller gave its text side."""
+    """Raise NotTrainable unless the rows are vectors of one encoder, and the caller gave its text side."""
     if len(rows.encoders) != 1:
         raise NotTrainable(
             f"this kind compares images with the texts of one encoder, got {len(rows.encoders)}: "
@@ -125,7 +125,7 @@ def require_one_text_side(rows: Rows) -> None:
 
 
 def fold_by_fold(estimator: LabelsEstimator, rows: Rows, _: LabelledRows, head: LabelsHead) -> list[Scored]:
-    """The training rows, each under a head learned with the same settings from the other folds."""
+    """Return the training rows, each scored by a head learned with the same settings from the other folds."""
     parts: list[Scored] = []
     for view in rows.validations():
         fold = fit(clone(estimator), view, view.labelled_rows("train", head.classes), head.classes)
@@ -136,7 +136,7 @@ def fold_by_fold(estimator: LabelsEstimator, rows: Rows, _: LabelledRows, head: 
 def rows_held_out(
     estimator: BilinearClassifier | DecoderClassifier, _: Rows, training: LabelledRows, head: LabelsHead
 ) -> list[Scored]:
-    """The training rows that the estimator held out to know when to stop; all rows if it learned from none."""
+    """Return the scored training rows that the estimator held out to choose its epoch; all if it learned from none."""
     if not estimator.epochs:
         held = np.arange(len(training.ids))
     else:

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.base import clone
 
 from classifiers.errors import NotTrainable
-from classifiers.evaluation.calibration import fit_temperature, mean_nll
+from classifiers.evaluation.choice import choose
 from classifiers.fit.base import HeadClassifier
 from classifiers.fit.fusion.estimator import FusionClassifier
 from classifiers.fit.gaussian.mixture import MixtureClassifier
@@ -18,17 +18,17 @@ from classifiers.training.rows import Rows, ids_digest
 from classifiers.training.scored import Learned, Scored, scored
 
 AUTO: str = "auto"
-"""Value of a parameter that is chosen on validation rows or folds. Estimators do not know it."""
+"""Value of a parameter that training chooses on validation rows or folds. Estimators do not accept it."""
 
 COMPONENTS = (1, 2, 4)
-"""Numbers of components of a mixture, tried in this order; the first is kept if there is nothing to choose on."""
+"""Numbers of components of a mixture, tried in this order; the first is used if there are no rows to choose on."""
 
 Without = Callable[[Any, Any, Rows], Head]
 """(estimator, head that it learned, rows with a fold held out) → the head without that fold. Raises NotTrainable."""
 
 
 def learn_in_memory(estimator: HeadClassifier, rows: Rows, classes: tuple[str, ...]) -> Learned[Head]:
-    """Learn from all training rows at once, which takes n × d × 4 bytes and what the solver adds."""
+    """Learn from all training rows at once. Memory: n × d × 4 bytes, and the solver's own."""
     matrix = rows.matrix("train", classes)
     present, counts = np.unique(matrix.codes, return_counts=True)
     require_present(rows, classes, present)
@@ -38,16 +38,16 @@ def learn_in_memory(estimator: HeadClassifier, rows: Rows, classes: tuple[str, .
 
 
 def relearned(estimator: HeadClassifier, head: Head, fold: Rows) -> Head:
-    """The head learned anew without a fold, for heads from which no row can be taken away. Raises NotTrainable."""
+    """Return the head learned anew without a fold, for heads whose rows cannot be subtracted. Raises NotTrainable."""
     return learn_in_memory(clone(estimator), fold, head.classes).head
 
 
 def validated_rows(without: Without, estimator: HeadClassifier, rows: Rows, head: Head) -> list[Scored]:
-    """The validation rows of `rows`, under heads that did not learn from them.
+    """Return the validation rows, scored by heads that did not learn from them.
 
-    If the task has validation rows, that is `head` itself, which `estimator` learned. Otherwise the training rows are
-    held out fold by fold, and heads learned from the other folds with the same settings score them. Empty if there
-    are too few rows for that.
+    If the task has validation rows, `head`, which `estimator` learned, scores them. Otherwise the training rows are
+    held out fold by fold, and heads learned from the other folds with the same settings score them. The result is
+    empty if there are too few rows for that.
     """
     parts: list[Scored] = []
     for view in rows.validations():
@@ -69,30 +69,32 @@ def learn_best(
 ) -> Learned[Head]:
     """Learn with the value of a parameter that has the least NLL after temperature on validation rows or folds.
 
-    Learns with the estimator's own value unless that is `AUTO`, and with the first if there is nothing to choose on.
-    Among equals the first is chosen.
+    The estimator's own value is used unless it is `AUTO`. The first value is used if there are no rows to choose on.
+    Among equally good values the first is chosen.
     """
     if estimator.get_params()[name] != AUTO:
         return learn_in_memory(estimator, rows, classes)
-    found: list[tuple[float, int, Learned[Head]]] = []
-    for number, value in enumerate(values):
+    found: list[Learned[Head]] = []
+    for value in values:
         learned = learn_in_memory(estimator.set_params(**{name: value}), rows, classes)
         parts = validated_rows(relearned, estimator, rows, learned.head)
         if not parts:
             return learned
-        whole = Scored.concatenate(parts)
-        nll = mean_nll(whole.scores, whole.truth, fit_temperature(whole.scores, whole.truth))
-        found.append((nll, number, replace(learned, validated=parts)))
-    _, number, learned = min(found, key=lambda each: each[:2])
-    estimator.set_params(**{name: values[number]})
-    return learned
+        found.append(replace(learned, validated=[Scored.concatenate(parts)]))
+    whole = [scored for learned in found for scored in learned.validated or ()]
+    choice = choose((each.scores for each in whole), whole[0].truth)
+    estimator.set_params(**{name: values[choice.best]})
+    learned = found[choice.best]
+    if choice.left_out is None or not rows.labelled("val").num_rows:
+        return learned
+    return replace(learned, validated=[Scored(choice.left_out, whole[0].truth)])
 
 
 def learn_fusion(estimator: FusionClassifier, rows: Rows, classes: tuple[str, ...]) -> Learned[Head]:
-    """Learn a fused head; without validation rows it is calibrated on the scores that its rule was fitted on.
+    """Learn a fused head. Without validation rows, it is calibrated on the scores that its rule was fitted on.
 
-    No member has seen those rows, and the rule learns a few numbers from hundreds of rows, so one row hardly changes
-    them. Fusing anew fold by fold would take five times as long.
+    No member learned from the rows of these scores, and the rule learns a few numbers from hundreds of rows, so one row
+    hardly changes them. Fusing anew fold by fold would take five times as long.
     """
     learned = learn_in_memory(estimator, rows, classes)
     if rows.labelled("val").num_rows or not rows.validations() or not estimator.measured_.any():

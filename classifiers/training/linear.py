@@ -1,4 +1,4 @@
-"""Linear heads from a store: the penalty on their weights is chosen on validation rows or folds."""
+"""Training of linear heads, with the penalty on the weights chosen on validation rows or folds."""
 
 import warnings
 from collections.abc import Iterator
@@ -10,6 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from classifiers.errors import NotTrainable
 from classifiers.evaluation.calibration import fit_temperature, mean_nll
+from classifiers.evaluation.choice import choose
 from classifiers.fit.linear import LinearClassifier
 from classifiers.heads.base import Head
 from classifiers.heads.linear import LinearHead
@@ -23,7 +24,7 @@ GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2)
 """Values of C that are tried, the cheapest first: the larger C, the more steps a fit takes."""
 
 UNCHOSEN = 1e-2
-"""C if there is nothing to choose on."""
+"""The value of C if there are no rows to choose on."""
 
 PATIENCE = 2
 """The search stops after so many values in a row that are worse than the best."""
@@ -33,31 +34,42 @@ def learn_linear(estimator: LinearClassifier, rows: Rows, classes: tuple[str, ..
     """Learn with the C that has the least NLL after temperature on validation rows or folds, unless one is given."""
     if estimator.get_params()["C"] != AUTO:
         return learn_in_memory(estimator, rows, classes)
-    C = choose_penalty(estimator, rows, classes)
+    C, unseen = choose_penalty(estimator, rows, classes)
     learned = learn_in_memory(estimator.set_params(C=C), rows, classes)
     head = estimator.head_
     chosen = LinearHead(head.classes, head.W, head.b, head.transform, chosen={"C": C})
-    return replace(learned, head=chosen)
+    validated = None if unseen is None else [unseen.narrowed(head.classes, classes)]
+    return replace(learned, head=chosen, validated=validated)
 
 
-def choose_penalty(estimator: LinearClassifier, rows: Rows, classes: tuple[str, ...]) -> float:
-    """The best C of `GRID`; `UNCHOSEN` if there are too few rows to choose on. Raises NoVectors."""
+def choose_penalty(estimator: LinearClassifier, rows: Rows, classes: tuple[str, ...]) -> tuple[float, Scored | None]:
+    """The best C of `GRID`; `UNCHOSEN` if there are too few rows to choose on. Raises NoVectors.
+
+    Also returns the validation rows with scores that the choice has not seen, and a column for every class; None
+    without validation rows, and if the head's own scores will do (see `classifiers.evaluation.choice`).
+    """
     found: list[list[Scored]] = []
     for view in rows.validations():
         try:
             found.append(list(path(clone(estimator), view, classes)))
         except NotTrainable:
-            return UNCHOSEN
-    tried = zip(*filter(None, found), strict=False)  # as many values as were tried on all folds
-    measured = [nll(Scored.concatenate(parts)) for parts in tried]
-    return GRID[int(np.argmin(measured))] if measured else UNCHOSEN
+            return UNCHOSEN, None
+    # as many values as were tried on all folds
+    tried = [Scored.concatenate(parts) for parts in zip(*filter(None, found), strict=False)]
+    if not tried:
+        return UNCHOSEN, None
+    truth = tried[0].truth
+    choice = choose((each.scores for each in tried), truth)
+    if choice.left_out is None or not rows.labelled("val").num_rows:
+        return GRID[choice.best], None
+    return GRID[choice.best], Scored(choice.left_out, truth)
 
 
 def path(estimator: LinearClassifier, view: Rows, classes: tuple[str, ...]) -> Iterator[Scored]:
-    """The first validation rows (see `streamed.TUNING_ROWS`) under a head of each C, with a column for every class.
+    """Yield the first validation rows (see `streamed.TUNING_ROWS`), scored by a head of each C, (n, all classes).
 
-    Each fit starts at the solution before. Stops after `PATIENCE` values that are worse than the best. Empty if there
-    is no validation row.
+    Each fit starts at the solution before. The path ends after `PATIENCE` values that are worse than the best, and it
+    is empty if there is no validation row.
     """
     matrix = view.matrix("train", classes)
     present = require_present(view, classes, np.unique(matrix.codes))
@@ -68,7 +80,7 @@ def path(estimator: LinearClassifier, view: Rows, classes: tuple[str, ...]) -> I
     estimator.set_params(blocks=view.edges())
     best, worse = np.inf, 0
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a fit that is not finished is judged like any other
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a fit that has not converged is judged like any other
         for fitted in estimator.path(matrix.X, np.array(classes)[matrix.codes], GRID):
             scored = Scored(fitted.head_.scores(X), codes)
             yield scored.aligned(present, classes)
@@ -79,5 +91,5 @@ def path(estimator: LinearClassifier, view: Rows, classes: tuple[str, ...]) -> I
 
 
 def nll(scored: Scored) -> float:
-    """The NLL at the best temperature, n ≥ 1."""
+    """Return the NLL at the best temperature, in nats, for n ≥ 1 rows."""
     return mean_nll(scored.scores, scored.truth, fit_temperature(scored.scores, scored.truth))

@@ -9,7 +9,7 @@ from classifiers.training.rows import Rows
 from classifiers.training.scored import Learned
 
 MOST_NAMED = 10
-"""Most classes or labels that a note lists."""
+"""Maximum number of classes or labels that a note lists."""
 
 LEFT_OUT = {"one": "they have no vector, or a class that the head does not know", "any": "they have no vector"}
 
@@ -17,7 +17,7 @@ LEFT_OUT = {"one": "they have no vector, or a class that the head does not know"
 def notes(
     rows: Rows, used: Mapping[str, int], learned: Learned[Head], outliers: Outliers, targets: Literal["one", "any"]
 ) -> Iterator[str]:
-    """The notes that all kinds of heads have in common.
+    """Yield the notes that all kinds of heads have in common.
 
     Args:
         used: number of rows used, by split.
@@ -26,7 +26,7 @@ def notes(
     if not outliers.quantiles:
         yield f"No outlier percentiles: {outliers.lacks}."
     if not used["test"]:
-        yield "No test rows: nothing is known about unseen rows."
+        yield "No test rows: there are no figures on unseen rows."
     for split, count in used.items():
         labelled = rows.labelled(split).num_rows
         if count < labelled and (split != "train" or count):
@@ -39,7 +39,7 @@ def notes(
 
 
 def calibration_note(rows: Rows, learned: Learned[Head]) -> Iterator[str]:
-    """Where the temperature and the prediction sets of a head come from, unless they come from validation rows."""
+    """Yield a note on the rows that a head is calibrated on, unless these are validation rows."""
     if not learned.validated:
         yield (
             "No validation rows with a vector, or too few training rows to hold some out: the temperature stays 1, and "

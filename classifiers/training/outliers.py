@@ -18,15 +18,15 @@ from classifiers.heads.transform import Transform
 from classifiers.training.rows import Rows
 
 MOST_COLUMNS = 4096
-"""Most columns of vectors with a detector: its matrix (67 MB in float32 at this width) would outgrow most heads."""
+"""Maximum width of vectors with a detector. Its matrix, 67 MB in float32 at this width, is larger than most heads."""
 
 LIMITS = (95, 99)
-"""Percentiles for which the report gives the share of rows that would be turned away."""
+"""Outlier percentiles for which the report states the share of rows that a limit would turn away."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outliers:
-    """A detector with the quantiles of its scores; or neither, and in `lacks` the reason."""
+    """A detector with the quantiles of its scores; or neither, with the reason in `lacks`."""
 
     detector: OutlierDetector | None = None
     quantiles: tuple[float, ...] = ()
@@ -34,10 +34,10 @@ class Outliers:
 
 
 def learn_outliers(rows: Rows, classes: tuple[str, ...]) -> Outliers:
-    """A detector from one pass over the training rows of `classes`, and its quantiles on validation rows.
+    """Return a detector from one pass over the training rows of `classes`, and its quantiles on validation rows.
 
-    If the task has no validation rows, the training rows that the head is calibrated on are scored, each as if the
-    detector had not learned from it.
+    If the task has no validation rows, the quantiles are those of the training rows that the head is calibrated on,
+    each scored as if the detector had not learned from it.
     """
     if rows.dim > MOST_COLUMNS:
         return Outliers(lacks=f"vectors of {rows.dim} columns are wider than {MOST_COLUMNS}")
@@ -62,7 +62,7 @@ def learn_outliers(rows: Rows, classes: tuple[str, ...]) -> Outliers:
 def known_rows(
     rows: Rows, split: str, classes: tuple[str, ...]
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
-    """X and codes of the rows of a split that have one of `classes`, batch by batch."""
+    """Yield X (n, d) and codes (n,) of the rows of a split that have one of `classes`, batch by batch."""
     for _, X, codes in rows.batches(split, classes):
         known = codes >= 0
         if known.any():
@@ -72,9 +72,9 @@ def known_rows(
 def measure_ood(rows: Rows, head: Head, outliers: Outliers) -> OutOfDistribution | None:
     """Measure how well out-of-distribution rows stand out from rows of `test`, or of `val` if there is no test row.
 
-    None if there are no rows of one or the other. The out-of-distribution vectors are held in memory.
+    The result is None if there are no rows of either sort. The out-of-distribution vectors are held in memory.
     """
-    vectors = rows.ood(head.classes).X  # not streamed: their labels may be anything and are not read
+    vectors = rows.ood(head.classes).X  # not streamed: out-of-distribution rows may have any labels, which are not read
     split = next((split for split in ("test", "val") if rows.labelled(split).num_rows), "test")
     parts = [suspicion(X, head, outliers.detector) for X, _ in known_rows(rows, split, head.classes)]
     if not len(vectors) or not parts:
@@ -95,6 +95,6 @@ def measure_ood(rows: Rows, head: Head, outliers: Outliers) -> OutOfDistribution
 
 
 def suspicion(X: NDArray[np.float32], head: Head, detector: OutlierDetector | None) -> NDArray[np.float32]:
-    """Columns (n, 1 or 2) for rows X: 1 - the largest probability, and the outlier score if there is a detector."""
+    """Return 1 - the largest probability of rows X, and their outlier score if there is a detector, (n, 1 or 2)."""
     columns = [doubt(head.predict_proba(X)), *([detector.score(X)] if detector else [])]
     return np.column_stack(columns)

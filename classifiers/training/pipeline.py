@@ -1,4 +1,4 @@
-"""From stored vectors to a published head: learn, calibrate on val, report on val and test, publish."""
+"""Training of a published head from stored vectors: learn, calibrate on val, report on val and test, publish."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from store import Store
 
 PACKAGES = ("headwater", "numpy", "scikit-learn", "scipy", "lancedb")
-"""Packages whose versions the manifest records, where installed."""
+"""Packages whose versions the manifest records, if they are installed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A published head and what was found while making it."""
+    """A published head, and the report on its training."""
 
     name: str
     version: str
@@ -51,7 +51,7 @@ def train(
     texts: Texts | None = None,
     elsewhere: Elsewhere | None = None,
 ) -> Trained:
-    """Learn a head from the split `train`, calibrate it on `val`, look once at `test`, and publish it.
+    """Learn a head from the split `train`, calibrate it on `val`, read `test` once for the report, and publish it.
 
     Without validation rows it is calibrated on training rows that were held out. A head that is no better than chance
     is published too, with a warning.
@@ -62,19 +62,19 @@ def train(
         kind: one of `KINDS`.
         params: hyper-parameters of the kind.
         seed: seed of the bootstrap intervals. The fits themselves are deterministic.
-        texts: the encoders' text sides, for kinds that need vectors of texts; other kinds do not call it.
+        texts: function that embeds texts with an encoder, for kinds that need vectors of texts; others do not call it.
         elsewhere: gathers the statistics of the training rows in other processes; for kind gaussian and one encoder.
 
     Raises:
         UnknownKind, UnknownParameter, BadName, BadParameter: with the names and values that are allowed.
         UnknownTask, UnknownFeatures: from the store, with the names that exist.
-        NotTrainable: too few rows or classes, several labels a row, no vectors, or a singular fit.
+        NotTrainable: too few rows or classes, rows with several labels, no vectors, or a singular fit.
     """
     check_name(name)
     estimator = make_estimator(kind, params or {})
     if not encoders:
-        raise NotTrainable("name at least one encoder whose vectors the head is to take")
-    parameters = estimator.get_params()  # as asked for; what is chosen on the way is among the head's settings
+        raise NotTrainable("name at least one encoder whose vectors the head reads")
+    parameters = estimator.get_params()  # as the user gave them; choices of training are in the head's settings
     rows = KINDS[kind].rows(store, task, encoders, store.snapshot(), texts=texts, elsewhere=elsewhere)
     made = KINDS[kind].train(estimator, rows, parameters, seed)
     record = TrainingRecord(
@@ -98,10 +98,10 @@ def train(
 def evaluate_head(
     store: "Store", published: PublishedHead, *, task: str | None = None, split: str = "test", seed: int = 0
 ) -> Figures:
-    """The figures of a published head on the rows that the store holds now.
+    """Return the figures of a published head on the rows that are in the store now.
 
     Args:
-        task: another task than the head's own.
+        task: None for the head's own task.
 
     Raises:
         UnknownTask, UnknownFeatures, BadSplit: from the store, with the names that exist.

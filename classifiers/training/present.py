@@ -1,40 +1,73 @@
-"""Checks that a task has vectors to learn from, and says what is wrong where it has none."""
+"""The check that a task has vectors to learn from. Its error names what is missing: vectors, or a suitable encoder."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from classifiers.errors import NoVectors
+from classifiers.errors import NotTrainable, NoVectors
 from classifiers.training.rows import Rows
 from store.rows import strings
+
+if TYPE_CHECKING:
+    from store import Store
 
 
 def require_present(
     rows: Rows, classes: Sequence[str], present: NDArray[np.integer[Any]], word: str = "classes"
 ) -> tuple[str, ...]:
-    """The classes that have training vectors. Raises NoVectors for fewer than two.
+    """Return the classes that have training vectors. Raises NoVectors for fewer than two.
 
     Args:
-        present: columns of these classes.
+        present: numbers of the classes that have training vectors.
         word: "classes", or "labels" for rows with any number of labels.
     """
     if len(present) < 2:
-        raise NoVectors(
-            rows.task, rows.encoders, present=len(present), classes=len(classes), word=word, refused=refused(rows)
-        )
+        raise no_vectors(rows, classes, len(present), word)
     return tuple(classes[k] for k in present.tolist())
 
 
+def encoders_of_training_rows(store: "Store", task: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The stored encoders that have a vector of a training row of the task, and the other stored encoders, sorted.
+
+    Raises:
+        UnknownTask: of the store, with the tasks that exist.
+        NotTrainable: training rows that no head can learn from, or no vectors in the store.
+        NoVectors: no training row has a vector.
+    """
+    names = tuple(sorted({table.name for table in store.encoders()}))
+    rows = Rows(store, task, names, store.snapshot())
+    classes, ids = rows.classes(), set(strings(rows.labelled("train")["id"]))
+    if not names:
+        raise NotTrainable("the store holds no vectors yet; embed its assets with an encoder first")
+    used = tuple(each.name for each in rows.features if not ids.isdisjoint(strings(each.ids())))
+    if not used:
+        raise no_vectors(rows, classes, 0, "classes")
+    return used, tuple(name for name in names if name not in used)
+
+
+def no_vectors(rows: Rows, classes: Sequence[str], present: int, word: str) -> NoVectors:
+    """The error for a task of which `present` classes have training vectors."""
+    return NoVectors(
+        rows.task,
+        rows.encoders,
+        present=present,
+        classes=len(classes),
+        word=word,
+        refused=refused(rows),
+        takes={features.name: features.spec.modalities for features in rows.features},
+    )
+
+
 def refused(rows: Rows) -> dict[str, tuple[str, ...]]:
-    """Modalities of training rows that an encoder does not take, by the encoder's name."""
+    """Return the modalities of training rows that an encoder does not accept, by the encoder's name."""
     found, taken = modalities(rows), {features.name: features.spec.modalities for features in rows.features}
     refused = {name: tuple(each for each in found if each not in own) for name, own in taken.items() if own}
     return {name: each for name, each in refused.items() if each}
 
 
 def modalities(rows: Rows) -> list[str]:
-    """The modalities of the training rows' assets, as far as these are stored."""
+    """Return the modalities of those assets of the training rows that are in the store."""
     ids, assets = set(strings(rows.labelled("train")["id"])), rows.store.assets
     return [each for each in assets.modalities() if not ids.isdisjoint(strings(assets.ids(each)))]

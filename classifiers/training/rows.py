@@ -1,4 +1,4 @@
-"""The labelled vectors of one task at one snapshot: what training and evaluation read."""
+"""The labelled vectors of one task at one snapshot, which training and evaluation read."""
 
 import hashlib
 import math
@@ -19,11 +19,11 @@ from classifiers.heads.gaussian.statistics import GaussianStatistics
 from classifiers.heads.transform import Transform
 from classifiers.published.manifest import EncoderBlock
 
-if TYPE_CHECKING:  # a store is handed in; importing this module does not bring LanceDB along
+if TYPE_CHECKING:  # for types only: importing this module must not import LanceDB
     from store import Features, Matrix, Snapshot, Store
 
 RowBatch = tuple[list[str], NDArray[np.float32], NDArray[np.int64]]
-"""Ids (n), X (n, d), codes (n,)."""
+"""A batch of rows: ids (n), X (n, d), codes (n,)."""
 
 Texts = Callable[[str, Sequence[str]], NDArray[np.float32]]
 """(fingerprint of an encoder, n texts) → their vectors (n, d), not normalised, in the space of its images."""
@@ -31,20 +31,20 @@ Texts = Callable[[str, Sequence[str]], NDArray[np.float32]]
 Elsewhere = Callable[["Rows", Sequence[str], Transform, Moment], tuple[GaussianStatistics, list[str]]]
 """(rows, classes, transform, moment) → the statistics of the transformed training rows, and the ids of the rows.
 
-Other processes do the work.
+The function lets other processes do the work.
 """
 
 BATCH_ROWS = 16384
 
 FOLDS = 5
 LEAST_CROSSED, MOST_CROSSED, ENOUGH = 20, 20_000, 10_000
-"""No row is held out of fewer training rows than the first. Of more than the second, one fold of about the third is
-held out, which is enough to validate on."""
+"""Numbers of training rows. With fewer than the first, no rows are held out. With more than the second, only one fold
+is held out: about the third number of rows, which is enough to validate on."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledRows:
-    """Some rows with any number of labels: ids (n), X (n, d), and Y bool (n, L), true where a row has a label."""
+    """Some rows with any number of labels: ids (n), X (n, d), and Y bool (n, L), true if a row has a label."""
 
     ids: list[str]
     X: NDArray[Any]
@@ -57,9 +57,9 @@ class Rows:
 
     Attributes:
         encoders: names or fingerprints of stored encoders.
-        fold: None; or (i, n): fold i of n of the training rows is held out and takes the place of the split `val`.
+        fold: (i, n) if fold i of n of the training rows is held out as the split `val`; None for the task's own splits.
         known: the table `labels`, if it has been read already.
-        texts: the encoders' text sides; None if the caller has none.
+        texts: function that embeds texts with an encoder; None if the caller has none.
         share: (first, count) in stored order: the part of the one encoder's vectors that `batches` reads; None for all.
         elsewhere: gathers statistics of the training rows in other processes; None to gather them here.
     """
@@ -76,11 +76,11 @@ class Rows:
 
     @cached_property
     def features(self) -> "list[Features]":
-        """The encoders' tables, in order. Raises UnknownFeatures with the names that exist."""
+        """The encoders' tables of vectors, in order. Raises UnknownFeatures with the names that exist."""
         return [self.store.features(encoder) for encoder in self.encoders]
 
     def blocks(self) -> tuple[EncoderBlock, ...]:
-        """The columns that each encoder fills."""
+        """Return each encoder with the columns that it fills."""
         ends = np.cumsum([0, *(math.prod(features.shape) for features in self.features)]).tolist()
         return tuple(
             EncoderBlock(name=features.name, fingerprint=features.fingerprint, columns=(start, end))
@@ -88,11 +88,11 @@ class Rows:
         )
 
     def edges(self) -> tuple[int, ...]:
-        """Column edges of the encoders' blocks: 0, …, d."""
+        """Return the column edges of the encoders' blocks: 0, …, d."""
         return (0, *(block.columns[1] for block in self.blocks()))
 
     def text_edges(self) -> tuple[int, ...]:
-        """Column edges of the encoders' text vectors."""
+        """Return the column edges of the encoders' text vectors."""
         return (0, *np.cumsum([features.spec.dim for features in self.features]).tolist())
 
     @property
@@ -110,7 +110,7 @@ class Rows:
         return table.filter(pc.not_equal(table["split"], pa.scalar("ood")))
 
     def labelled(self, split: str) -> pa.Table:
-        """The rows of `labels` in a split. If a fold is held out, that is `val`, and `train` lacks it."""
+        """Return the rows of `labels` in a split. A held-out fold is the split `val`, and missing from `train`."""
         if self.fold is None or split not in ("train", "val"):
             return self.labels.filter(pc.equal(self.labels["split"], pa.scalar(split)))
         training, held = self._folded
@@ -125,7 +125,7 @@ class Rows:
         return training, fold_of(ids, count) == number
 
     def require_one_label(self) -> None:
-        """Raises NotTrainable for rows with several labels or none."""
+        """Raise NotTrainable for rows with several labels or none."""
         sizes = self._sizes()
         if wrong := int(np.count_nonzero(sizes != 1)):
             raise NotTrainable(
@@ -143,10 +143,10 @@ class Rows:
         return np.asarray(pc.list_value_length(self.labels["labels"]).to_numpy())
 
     def require_texts(self) -> Texts:
-        """The encoders' text sides. Raises NotTrainable unless every encoder has one and the caller gave them."""
+        """Return the function `texts`. Raises NotTrainable unless it is there and every encoder embeds texts."""
         if blind := [features.name for features in self.features if features.spec.text is None]:
             raise NotTrainable(
-                f"encoder {', '.join(blind)} takes no text, so it gives no vector for the name of a class; use one "
+                f"encoder {', '.join(blind)} takes no text, so names of classes have no vectors; use one "
                 "with a text side, e.g. lite0 or openclip/…, or a kind of head that needs none, e.g. gaussian"
             )
         if self.texts is None:
@@ -154,17 +154,17 @@ class Rows:
         return self.texts
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """The vectors of n texts in the columns of all encoders, not normalised, (n, d). Raises NotTrainable."""
+        """Return the vectors of n texts in the columns of all encoders, not normalised, (n, d). Raises NotTrainable."""
         sides = self.require_texts()
         return np.concatenate([sides(features.fingerprint, texts) for features in self.features], axis=1)
 
     def names(self) -> tuple[str, ...]:
-        """All classes of the task, in any split except `ood`, sorted. Raises UnknownTask, NotTrainable."""
+        """Return all classes of the task, in any split except `ood`, sorted. Raises UnknownTask, NotTrainable."""
         self.require_one_label()
         return _names(self.labels)
 
     def classes(self) -> tuple[str, ...]:
-        """The classes of the training rows, sorted.
+        """Return the classes of the training rows, sorted.
 
         Raises:
             UnknownTask: of the store, with the tasks that exist.
@@ -180,7 +180,7 @@ class Rows:
         return names
 
     def label_names(self) -> tuple[str, ...]:
-        """The labels of the training rows, sorted. Raises UnknownTask; NotTrainable for fewer than two."""
+        """Return the labels of the training rows, sorted. Raises UnknownTask; NotTrainable for fewer than two."""
         names, count = self._training()
         if len(names) < 2:
             raise NotTrainable(
@@ -193,9 +193,10 @@ class Rows:
         return _names(training := self.labelled("train")), training.num_rows
 
     def validations(self) -> list[Self]:
-        """Rows whose split `val` a choice can be made on: these rows, if the task has validation rows.
+        """Return views of the rows whose split `val` can be used for a choice.
 
-        Otherwise the training rows, once for each fold, with that fold held out; none if there are too few.
+        If the task has validation rows, the only view is these rows. Otherwise there is one view for each fold, with
+        that fold of the training rows held out; none if there are too few rows.
         """
         return [self] if self.labelled("val").num_rows else self._crossed
 
@@ -208,27 +209,27 @@ class Rows:
         return [replace(self, fold=(i, count), known=self.labels) for i in range(used)]
 
     def batches(self, split: str, classes: Sequence[str]) -> Iterable[RowBatch]:
-        """The rows of a split with one class each, streamed; the code is -1 for a class outside `classes`."""
+        """Return the rows of a split with one class each, as a stream; code -1 is a class outside `classes`."""
         return self.store.batches(self.task, batch_rows=BATCH_ROWS, share=self.share, **self._asked(split, classes))
 
     def matrix(self, split: str, classes: Sequence[str]) -> "Matrix":
-        """The rows of a split, in memory."""
+        """Return the rows of a split, in memory."""
         return self.store.matrix(self.task, **self._asked(split, classes))
 
     def parts(self, split: str, classes: Sequence[str]) -> Iterator[LabelledRows]:
-        """The rows of a split with any number of labels, some rows at a time; labels outside `classes` are ignored."""
+        """Yield the rows of a split with any number of labels, in parts; labels outside `classes` are ignored."""
         rows = self.labelled_rows(split, classes)
         for start in range(0, len(rows.ids), BATCH_ROWS):
             some = slice(start, start + BATCH_ROWS)
             yield LabelledRows(rows.ids[some], rows.X[some], rows.Y[some])
 
     def labelled_rows(self, split: str, classes: Sequence[str]) -> LabelledRows:
-        """All rows of a split that have a vector of every encoder, in memory; labels outside `classes` are ignored."""
+        """Return in memory all rows of a split with vectors of all encoders; labels outside `classes` are ignored."""
         matrix = self.matrix(split, classes)
         return LabelledRows(matrix.ids, matrix.X, matrix.indicator)
 
     def ood(self, classes: Sequence[str]) -> "Matrix":
-        """The out-of-distribution rows (split `ood`), in memory."""
+        """Return the out-of-distribution rows (split `ood`), in memory."""
         return self.store.matrix(self.task, self.encoders, splits=("ood",), snapshot=self.snapshot, classes=classes)
 
     def _asked(self, split: str, classes: Sequence[str]) -> dict[str, Any]:
@@ -241,10 +242,10 @@ def _names(labels: pa.Table) -> tuple[str, ...]:
 
 
 def fold_of(ids: Sequence[str], count: int = FOLDS) -> NDArray[np.int64]:
-    """The fold of each row, (n,) in 0…count-1: a checksum of its id, so it is the same on every machine."""
+    """Return each row's fold (n,) in 0…count-1. It is a checksum of the id, so it is the same on every machine."""
     return np.fromiter((crc32(id_.encode()) for id_ in ids), np.int64, len(ids)) % count
 
 
 def ids_digest(ids: Iterable[str]) -> str:
-    """sha256 over the sorted ids, each followed by a newline: rows in any order have the same digest."""
+    """Return the sha256 over the sorted ids, each followed by a newline. The order of the rows has no influence."""
     return hashlib.sha256("\n".join([*sorted(ids), ""]).encode()).hexdigest()

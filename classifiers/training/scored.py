@@ -1,4 +1,4 @@
-"""Rows under a head, and what an estimator learned from the training rows."""
+"""Rows with their scores under a head, and the result of learning from training rows."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ H_co = TypeVar("H_co", bound=Head, covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Some rows under a head.
+    """Scores of some rows under a head, with the rows' true classes or labels.
 
     Attributes:
         scores: before temperature, float32 (n, outputs).
-        truth: column of the true class, (n,); for rows with any number of labels, true where a row has one, (n, L).
+        truth: column of the true class, (n,); for rows with any number of labels, true if a row has a label, (n, L).
     """
 
     scores: NDArray[np.float32]
@@ -27,20 +27,27 @@ class Scored:
 
     @classmethod
     def concatenate(cls, parts: Sequence[Self]) -> Self:
-        """The rows of all parts, in order; at least one part."""
+        """Return the rows of all parts, in order; at least one part."""
         return cls(np.concatenate([part.scores for part in parts]), np.concatenate([part.truth for part in parts]))
 
     def aligned(self, own: Sequence[str], wanted: Sequence[str]) -> "Scored":
-        """Rows with one class each, with a column for every class of `wanted`: -inf where the head does not know it.
+        """Return rows with one class each, with a column of scores for every class of `wanted`.
+
+        Classes that the head does not know get scores of -inf.
 
         Args:
             own: classes of the head, sorted.
-            wanted: sorted; contains all of `own`.
+            wanted: sorted classes that include all of `own`.
         """
         columns = np.searchsorted(np.array(wanted), np.array(own))
         scores = np.full((len(self.scores), len(wanted)), -np.inf, np.float32)
         scores[:, columns] = self.scores
         return Scored(scores, columns[self.truth])
+
+    def narrowed(self, own: Sequence[str], wanted: Sequence[str]) -> "Scored":
+        """The inverse of `aligned`: rows with one class each, without the columns of classes outside `own`."""
+        columns = np.searchsorted(np.array(wanted), np.array(own))
+        return Scored(self.scores[:, columns], np.searchsorted(columns, self.truth))
 
 
 def scored(rows: Rows, head: Head, split: str) -> Iterator[Scored]:
@@ -58,7 +65,7 @@ def scored_labels(rows: Rows, head: Head, split: str) -> list[Scored]:
 
 @dataclass(frozen=True, slots=True)
 class Learned(Generic[H_co]):
-    """A fitted head, and what was found while learning.
+    """A fitted head, with the facts and scores that calibration and the report need.
 
     Attributes:
         head: not calibrated.
@@ -66,8 +73,9 @@ class Learned(Generic[H_co]):
         rows: number of training rows that it learned from.
         training_ids: digest of their ids.
         asked: classes or labels that it was to learn; the head knows those that have training rows.
-        validated: validation rows, or held-out training rows under heads learned like it. Empty if there are none;
-            None if they are still to be scored.
+        validated: validation rows, or held-out training rows under heads learned like it. Where a parameter was chosen
+            on a few validation rows, their scores are those that the choice has not seen. Empty if there are none; None
+            if they are still to be scored.
         unseen: False if a part of the head was fitted on the rows in `validated`: good enough for a temperature, not
             for comparing heads.
         notes: what a reader of the report must know, one sentence each.

@@ -1,7 +1,7 @@
-"""Learning from one pass over the rows, as statistics from which a fold can be taken away."""
+"""Learning from one pass over the rows, in statistics from which the rows of a fold can be subtracted."""
 
 from collections.abc import Iterable, Iterator
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +18,11 @@ from classifiers.heads.transform import Transform
 from classifiers.training.learn import AUTO
 from classifiers.training.present import require_present
 from classifiers.training.rows import Elsewhere, Rows, ids_digest
-from classifiers.training.scored import Learned
+from classifiers.training.scored import Learned, Scored
 
 TUNING_ROWS, TUNING_CELLS = 10_000, 2_000_000
-"""Most validation rows that a choice is made on, and most of their scores (rows × classes): a choice among a dozen
-costs seconds. The rows are held in memory (10,000 × 1280 float32 = 51 MB)."""
+"""Maximum number of validation rows, and of their scores (rows × classes), that a parameter is chosen on. A choice
+among a dozen values takes seconds. The rows are held in memory (10,000 × 1280 float32 = 51 MB)."""
 
 
 def learn_streamed(estimator: GaussianClassifier, rows: Rows, classes: tuple[str, ...]) -> Learned[Head]:
@@ -38,7 +38,7 @@ def learn_streamed(estimator: GaussianClassifier, rows: Rows, classes: tuple[str
             yield Batch(X, codes)
         require_present(rows, classes, np.flatnonzero(seen))  # before a transform is learned from no row
 
-    tuned = estimator.shrinkage == AUTO
+    tuned, validated = estimator.shrinkage == AUTO, None
     estimator.set_params(shrinkage="oas" if tuned else estimator.shrinkage, blocks=rows.edges())
     gathering = gather if rows.elsewhere is None else _by_others(rows.elsewhere, rows, classes, ids)
     gathered, transform = estimator.gather(batches, len(classes), rows.dim, gathering)
@@ -46,16 +46,17 @@ def learn_streamed(estimator: GaussianClassifier, rows: Rows, classes: tuple[str
     names = require_present(rows, classes, present)
     statistics = gathered.select(present)
     if tuned:
-        estimator.set_params(shrinkage=tuned_shrinkage(statistics, estimator, transform, rows, names))
-    shrinkage = estimator.settled(batches, gathered, transform)
-    shrinkage = shrinkage[present] if isinstance(shrinkage, np.ndarray) and len(shrinkage) > 1 else shrinkage
-    estimator.fit_statistics(statistics, names, transform, shrinkage)
+        shrinkage, validated = tuned_shrinkage(statistics, estimator, transform, rows, names)
+        estimator.set_params(shrinkage=shrinkage)
+    settled = estimator.settled(batches, gathered, transform)
+    settled = settled[present] if isinstance(settled, np.ndarray) and len(settled) > 1 else settled
+    estimator.fit_statistics(statistics, names, transform, settled)
     counts = statistics.counts.astype(int).tolist()
-    return Learned(estimator.head_, tuple(counts), sum(counts), ids_digest(ids), classes)
+    return Learned(estimator.head_, tuple(counts), sum(counts), ids_digest(ids), classes, validated)
 
 
 def _by_others(elsewhere: Elsewhere, rows: Rows, classes: tuple[str, ...], ids: list[str]) -> Gathering:
-    """A function like `gather` whose work is done by other processes; it puts the ids of the rows in `ids`."""
+    """Return a function like `gather` that lets other processes do the work, and puts the rows' ids into `ids`."""
 
     def gathering(_: Iterable[Batch], __: int, transform: Transform, moment: Moment) -> GaussianStatistics:
         statistics, ids[:] = elsewhere(rows, classes, transform, moment)
@@ -64,38 +65,55 @@ def _by_others(elsewhere: Elsewhere, rows: Rows, classes: tuple[str, ...], ids: 
     return gathering
 
 
+class Tuned(NamedTuple):
+    """A shrinkage for training rows, or "oas" if there is nothing to choose on.
+
+    Attributes:
+        validated: validation rows with scores that the choice has not seen. None without validation rows, and if the
+            head's own scores will do, see `classifiers.evaluation.choice`.
+    """
+
+    shrinkage: float | Literal["oas"]
+    validated: list[Scored] | None = None
+
+
 def tuned_shrinkage(
     statistics: GaussianStatistics,
     estimator: GaussianClassifier,
     transform: Transform,
     rows: Rows,
     classes: tuple[str, ...],
-) -> float | Literal["oas"]:
+) -> Tuned:
     """The shrinkage that does best on the first validation rows (see `TUNING_ROWS`).
 
     Without validation rows, the median of the shrinkages that do best on each fold. The statistics of the other folds
-    are `statistics` minus those of the fold. "oas" if there is nothing to choose on.
+    are `statistics` minus those of the fold.
     """
-    model, chosen = estimator.model(classes), []
+    model, chosen, validated = estimator.model(classes), [], None
     for view in rows.validations():
         learned, X, codes = statistics, *tuning_rows(view, classes)
         if view is not rows:
             learned = statistics.subtract(held_out(view, classes, transform, statistics.moment))
         known = (codes >= 0) & learned.present[codes]
         if known.any() and learned.covariance().any():
-            chosen.append(choose_shrinkage(learned, model, transform(X[known]), codes[known]))
-    return float(np.median(chosen)) if chosen else "oas"
+            shrinkage, left_out = choose_shrinkage(learned, model, transform(X[known]), codes[known])
+            chosen.append(shrinkage)
+            if view is rows and left_out is not None:
+                validated = [Scored(left_out, codes[known])]
+    return Tuned(float(np.median(chosen)) if chosen else "oas", validated)
 
 
 def held_out(fold: Rows, classes: tuple[str, ...], transform: Transform, moment: Moment) -> GaussianStatistics:
-    """The statistics of a fold's own rows."""
+    """Return the statistics of the rows of a held-out fold."""
     batches = (Batch(X, codes) for _, X, codes in fold.batches("val", classes))
     return gather(batches, len(classes), transform, moment)
 
 
 def without_statistics(estimator: GaussianClassifier, head: GaussianHead, fold: Rows) -> GaussianHead:
-    """A head without the rows of a fold, from its statistics alone; transform and shrinkage stay. Raises
-    NotTrainable."""
+    """Return a head without the rows of a fold, from its statistics alone, with the same transform and shrinkage.
+
+    Raises NotTrainable.
+    """
     rest = head.statistics.subtract(held_out(fold, head.classes, head.transform, head.statistics.moment))
     present = np.flatnonzero(rest.present)
     used = np.asarray(head.settings()["shrinkage_used"])
@@ -105,7 +123,7 @@ def without_statistics(estimator: GaussianClassifier, head: GaussianHead, fold: 
 
 
 def tuning_rows(rows: Rows, classes: tuple[str, ...]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """The first validation rows: X (n, d), codes (n,)."""
+    """Return the first validation rows: X (n, d), codes (n,)."""
     most = min(TUNING_ROWS, TUNING_CELLS // len(classes))
     parts = [(np.empty((0, rows.dim), np.float32), np.empty(0, np.int64))]
     for _, X, codes in rows.batches("val", classes):

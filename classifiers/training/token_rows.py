@@ -1,4 +1,4 @@
-"""Rows whose images are read as tokens: streamed from the store, in training through one file on disk."""
+"""Rows whose images are read as tokens. They are streamed from the store; in training, one file on disk holds them."""
 
 import shutil
 import tempfile
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from store import Features
 
 ROWS_AT_ONCE = 256
-"""Rows read in one step: 64 MB of lite0's tokens in float32."""
+"""Number of rows that are read at a time: 64 MB of lite0's tokens in float32."""
 
 
 class TokenRows(Rows):
@@ -37,7 +37,7 @@ class TokenRows(Rows):
             raise NoTokens(encoder) from error
 
     def labelled_rows(self, split: str, classes: Sequence[str]) -> LabelledRows:
-        """All rows of a split; X float16 (n, P, F) is mapped from a temporary file, which is deleted with the array.
+        """Return all rows of a split. X float16 (n, P, F) is mapped from a temporary file, deleted with the array.
 
         Raises NotTrainable if the disk has no room for it.
         """
@@ -52,7 +52,7 @@ class TokenRows(Rows):
         return LabelledRows(ids, tokens[: len(ids)], np.concatenate(truth))
 
     def parts(self, split: str, classes: Sequence[str]) -> Iterator[LabelledRows]:
-        """The rows of a split, some rows at a time; X float32 (m, P · F)."""
+        """Yield the rows of a split in parts of m rows, with X float32 (m, P · F)."""
         [features] = self.features
         labels = self.labelled(split).select(["id", "labels"]).sort_by("id")
         row: dict[str, int] = {id_: i for i, id_ in enumerate(strings(labels["id"]))}
@@ -63,9 +63,9 @@ class TokenRows(Rows):
 
 
 def mapped(shape: tuple[int, ...]) -> NDArray[np.float16]:
-    """Zeros on disk, float16, in a file without a name, which is deleted with the array.
+    """Return an array of zeros, float16, on disk in a file without a name, which is deleted with the array.
 
-    Raises NotTrainable with the size if the folder for temporary files has no room for it.
+    Raises NotTrainable with the size if the folder for temporary files has too little free space.
     """
     size, folder = 2 * int(np.prod(shape)), tempfile.gettempdir()
     free = shutil.disk_usage(folder).free

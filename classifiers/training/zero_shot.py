@@ -1,4 +1,4 @@
-"""Zero-shot heads from a store: class names, their texts, and how strongly training rows are blended in."""
+"""Training of zero-shot heads: from texts of class names, optionally blended with a Gaussian head of training rows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from classifiers.errors import NotTrainable
-from classifiers.evaluation.calibration import fit_temperature, mean_nll
+from classifiers.evaluation.choice import choose
 from classifiers.fit.gaussian.estimator import GaussianClassifier
 from classifiers.fit.zeroshot import ZeroShotClassifier, check_classes
 from classifiers.heads.base import Head
@@ -26,17 +26,20 @@ STRENGTHS: tuple[Blend, ...] = (0.0, *(float(f"{10**power:.2g}") for power in np
 decade."""
 
 LEAST_A_CLASS = 8
-"""Folds judge a Gaussian part only with at least so many training rows a class, on average. With fewer, the class of a
-held-out row has the fewest rows left, and in many dimensions that alone makes it lose: with 2 rows a class, folds
-measured an accuracy of 0.15 where other rows measured 0.56 (clothing10, lite0)."""
+"""Least mean number of training rows per class with which folds can judge a Gaussian part. With fewer, the class of a
+held-out row has the fewest rows left, which in many dimensions is enough to make it lose: with 2 rows per class, folds
+measured an accuracy of 0.15, and other rows 0.56 (clothing10, lite0)."""
 
 UNCHOSEN = 0.1
-"""α if there is nothing to choose on. It had the best accuracy on held-out training rows with 2 and 4 rows a class of
-clothing10 and flowers5 (lite0)."""
+"""The value of α if there are no rows to choose on. It had the best accuracy on held-out training rows of clothing10
+and flowers5, with 2 and 4 training rows per class (lite0)."""
 
 
 def named_classes(estimator: ZeroShotClassifier, rows: Rows) -> tuple[str, ...]:
-    """The classes that the head is to know: the named ones, else all of the task; for a blend the trained ones.
+    """Return the classes that the head will know.
+
+    They are the classes named by the estimator, otherwise all classes of the task, or for a blend those with training
+    rows.
 
     Raises BadParameter, UnknownTask, NotTrainable.
     """
@@ -63,18 +66,18 @@ def learn_zero_shot(estimator: ZeroShotClassifier, rows: Rows, classes: tuple[st
 
 
 def learn_text(estimator: ZeroShotClassifier, rows: Rows, classes: tuple[str, ...]) -> Learned[Head]:
-    """Learn from the texts alone: no label is read, only the mean of the training rows' vectors if there are any."""
+    """Learn from the texts alone. No label is read; if there are training rows, only the mean of their vectors is."""
     text = class_vectors(rows.embed_texts, classes, estimator.prompts, rows.edges())
     ids, centre = mean_direction(rows) if estimator.centre else ([], np.zeros(rows.dim))
     estimator.settle(np.array(classes), text, centre)
-    note = "The head learned from no label: it knows its classes by their names."
+    note = "The head learned from no label: it knows its classes only by their names."
     if estimator.centre:
         note += f" Vectors are centred on the mean of {len(ids)} training rows, whatever their labels."
     return Learned(estimator.head_, (0,) * len(classes), 0, ids_digest(ids), classes, notes=(note,))
 
 
 def mean_direction(rows: Rows) -> tuple[list[str], NDArray[np.float64]]:
-    """Ids of the training rows with any class, and the mean of their vectors at unit norm, (d,); zeros without rows."""
+    """Return the training rows' ids, and the mean of their vectors at unit norm, (d,), which is 0 without rows."""
     ids: list[str] = []
     total = np.zeros(rows.dim)
     for some, X, _ in rows.batches("train", ()):
@@ -90,20 +93,25 @@ def learn_blend(estimator: ZeroShotClassifier, rows: Rows, classes: tuple[str, .
     known, fitted = learned.head.classes, gaussian.head_
     text = class_vectors(rows.embed_texts, known, estimator.prompts, rows.edges())
     parts = ends(estimator, text, gaussian, rows)
+    if learned.validated:
+        parts = [(Scored.concatenate([a for a, _ in parts]), Scored.concatenate(learned.validated))]
     judged = rows.labelled("val").num_rows or sum(learned.counts) >= LEAST_A_CLASS * len(known)
-    measures = settle_blend(estimator, parts if judged else [])
+    measures, left_out = settle_blend(estimator, parts if judged else [])
     found = {"shrinkage": fitted.settings()["shrinkage_used"], "blend_validated": measures}
-    estimator.settle(np.array(known), text, fitted.statistics.centre(), gaussian, found)
+    blended_in = None if estimator.blend == 0 else gaussian
+    estimator.settle(np.array(known), text, fitted.statistics.centre(), blended_in, found)
     validated = [Scored(blended(a.scores, b.scores, estimator.blend), a.truth) for a, b in parts]
+    if left_out is not None and rows.labelled("val").num_rows:
+        validated = [Scored(left_out, Scored.concatenate(validated).truth)]
     return replace(learned, head=estimator.head_, validated=validated, notes=(described(estimator, measures),))
 
 
 def ends(
     estimator: ZeroShotClassifier, text: NDArray[np.float64], gaussian: GaussianClassifier, rows: Rows
 ) -> list[tuple[Scored, Scored]]:
-    """Validation rows under the text alone, and under a Gaussian head that did not learn from them.
+    """Return the validation rows scored by the text alone, and by a Gaussian head that did not learn from them.
 
-    Batch by batch, with a column for every class; see `learn.validated_rows`. Empty if there are too few rows.
+    The pairs are batches with a column for every class, see `learn.validated_rows`; none if there are too few rows.
     """
     parts: list[tuple[Scored, Scored]] = []
     known, words = gaussian.head_.classes, clone(estimator).set_params(blend=0.0)
@@ -122,39 +130,55 @@ def ends(
     return parts
 
 
-def settle_blend(estimator: ZeroShotClassifier, parts: Sequence[tuple[Scored, Scored]]) -> dict[str, dict[str, float]]:
-    """Choose the estimator's blend if it is `AUTO`, and return NLL and accuracy of it and of both ends, by name.
+def settle_blend(
+    estimator: ZeroShotClassifier, parts: Sequence[tuple[Scored, Scored]]
+) -> tuple[dict[str, dict[str, float]], NDArray[np.float32] | None]:
+    """Choose the estimator's blend if it is `AUTO`: the one with the least NLL on the first validation rows.
 
-    The blend with the least NLL at its best temperature on the first validation rows (see `TUNING_ROWS`) is chosen.
-    Empty without validation rows.
+    Returns NLL and accuracy of it and of both ends, by name, empty without validation rows; and scores of the
+    validation rows that the choice has not seen, see `classifiers.evaluation.choice.Choice`.
     """
     auto = estimator.blend == AUTO
-    found = measured(parts, STRENGTHS if auto else (0.0, estimator.blend, "gaussian")) if parts else {}
+    if not parts:
+        estimator.set_params(blend=UNCHOSEN if auto else estimator.blend)
+        return {}, None
+    strengths = STRENGTHS if auto else (0.0, estimator.blend, "gaussian")
+    found, left_out = measured(parts, strengths)
     if auto:
-        estimator.set_params(blend=min(found, key=lambda blend: found[blend]["nll"], default=UNCHOSEN))
-    return {named(blend): found[blend] for blend in (0.0, estimator.blend, "gaussian") if blend in found}
+        estimator.set_params(blend=min(found, key=lambda blend: found[blend]["nll"]))
+    measures = {named(blend): found[blend] for blend in (0.0, estimator.blend, "gaussian")}
+    return measures, left_out if auto else None
 
 
-def measured(parts: Sequence[tuple[Scored, Scored]], strengths: Sequence[Blend]) -> dict[Blend, dict[str, float]]:
-    """NLL at its own best temperature, and accuracy, of every α.
+def measured(
+    parts: Sequence[tuple[Scored, Scored]], strengths: Sequence[Blend]
+) -> tuple[dict[Blend, dict[str, float]], NDArray[np.float32] | None]:
+    """NLL at its own best temperature, and accuracy, of every α; and the scores that are left out of the choice.
 
-    A Gaussian of few rows in many dimensions scores in the thousands, and the temperature for that is out of
-    `fit_temperature`'s reach, so all scores are brought to one scale first.
+    The first validation rows are used, see `TUNING_ROWS`. A Gaussian of few rows in many dimensions scores in the
+    thousands, and the temperature for that is out of `fit_temperature`'s reach, so all scores are brought to one scale
+    first.
     """
     most = min(TUNING_ROWS, TUNING_CELLS // parts[0][0].scores.shape[1])
     codes = np.concatenate([a.truth for a, _ in parts])[:most]
     text, gaussian = (np.concatenate([pair[end].scores for pair in parts])[:most] for end in (0, 1))
-    found: dict[Blend, dict[str, float]] = {}
-    for blend in strengths:
+    scales: list[float] = []
+    accuracies: list[float] = []
+
+    def scaled(blend: Blend) -> NDArray[Any]:
         scores = blended(text, gaussian, blend)
-        scores = scores / (np.std(scores[np.isfinite(scores)]) or 1.0)
-        right = float(np.mean(scores.argmax(axis=1) == codes))
-        found[blend] = {"nll": mean_nll(scores, codes, fit_temperature(scores, codes)), "accuracy": right}
-    return found
+        scales.append(float(np.std(scores[np.isfinite(scores)])) or 1.0)
+        accuracies.append(float(np.mean(scores.argmax(axis=1) == codes)))
+        return np.asarray(scores / scores.dtype.type(scales[-1]))
+
+    choice = choose(map(scaled, strengths), codes)
+    left_out = None if choice.left_out is None else choice.left_out * np.float32(scales[choice.best])
+    each = zip(choice.nll, accuracies, strict=True)
+    return dict(zip(strengths, [{"nll": nll, "accuracy": accuracy} for nll, accuracy in each], strict=True)), left_out
 
 
 def blended(text: NDArray[Any], gaussian: NDArray[Any], blend: Blend) -> NDArray[Any]:
-    """The scores of a blended head, (n, K), from those of the text and of the Gaussian part; α is `blend`."""
+    """Return the scores of a blended head, (n, K), from those of the text and of the Gaussian part; α is `blend`."""
     if blend == "gaussian":
         return gaussian
     return text if blend == 0 else text + text.dtype.type(blend) * gaussian
@@ -165,7 +189,7 @@ def named(blend: Blend) -> str:
 
 
 def described(estimator: ZeroShotClassifier, measures: Mapping[str, Mapping[str, float]]) -> str:
-    """A sentence on the blend: its α, and how good it and both ends are on validation rows or folds."""
+    """Return a sentence on the blend: its α, and how good it and both ends are on validation rows or folds."""
     if not measures:
         return f"Blend {named(estimator.blend)}: no validation rows, or too few training rows, to judge it on."
     each = "; ".join(f"{name}: NLL {row['nll']:.4f}, accuracy {row['accuracy']:.4f}" for name, row in measures.items())
@@ -176,5 +200,5 @@ def described(estimator: ZeroShotClassifier, measures: Mapping[str, Mapping[str,
 
 
 def unlearned(_: ZeroShotClassifier, head: Head, __: Rows) -> Head:
-    """The head itself, which learned from no row; a blended head brings its validated rows with what it learned."""
+    """Return the head itself, which learned from no row. Blended heads do not need this: they come with scored rows."""
     return head

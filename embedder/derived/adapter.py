@@ -1,7 +1,7 @@
 """Adapters: a learned map from an encoder's vectors to a new space, in NumPy.
 
 An adapter and its parent encoder make a derived encoder, ``<parent>+mlcd-<version>`` (see `embedder.derived.encoders`).
-Adapters are learned elsewhere.
+This module applies adapters; it does not learn them.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ HIDDEN = ("hidden_weight", "hidden_bias", "hidden_out")
 class Adapter:
     """g(x) = unit(A z [+ V relu(U z + c)]) with z = unit(unit(x) − mean).
 
-    Its output has unit norm, because only directions are learned and lengths would mean nothing.
+    Its output has unit norm, because only directions are learned; lengths mean nothing.
 
     Attributes:
         arrays: float32 mean (d,) and weight A (D, d). An adapter with a hidden layer also has hidden_weight U (H, d),
@@ -104,21 +104,21 @@ class Adapter:
         return self(X)
 
     def change_tokens(self, tokens: NDArray[np.float16]) -> NDArray[np.float16]:
-        """Raises ValueError: a derived encoder with an adapter gives no tokens."""
+        """Raises ValueError: a derived encoder with an adapter has no tokens."""
         raise ValueError(f"an adapter changes vectors; tokens of shape {tokens.shape} cannot be adapted")
 
     def change_probe(self, vectors: NDArray[np.float32], assets: int) -> NDArray[np.float32]:
-        """Return the derived encoder's reference vectors for the parent's (m, d), of which the first are assets."""
+        """Return the derived encoder's reference vectors for the parent's (m, d), whose first rows are assets."""
         return self(vectors[:assets])
 
     def change_networks(self, parent: Mapping[str, Network]) -> dict[str, Network]:
-        """Return the derived encoder's networks: those of the parent that give vectors of assets, then this map."""
+        """Return the derived encoder's networks: each of the parent's that returns vectors of assets, then this map."""
         found = {name: each for name, each in parent.items() if each.outputs == ("vectors",) and name != "text"}
         return {name: replace(each, adapters=(*each.adapters, self.arrays)) for name, each in found.items()}
 
 
 def _unit(X: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the rows scaled to length one; a row of zeros stays."""
+    """Return the rows scaled to length one; a row of zeros stays as it is."""
     norms = np.linalg.norm(X, axis=1, keepdims=True)
     return np.asarray(X / np.where(norms > 0, norms, 1), np.float32)
 

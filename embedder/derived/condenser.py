@@ -1,7 +1,8 @@
-"""Condensers: token reduction, i.e. fewer and narrower patch tokens, for stores that could not hold all, in NumPy.
+"""Condensers: token reduction in NumPy. Fewer and narrower patch tokens need less space in a store.
 
 A condenser and its parent encoder make a derived encoder, ``<parent>+tokens-<version>``, with the parent's vectors
-(see `embedder.derived.encoders`). The components are learned elsewhere.
+(see `embedder.derived.encoders`). This module applies condensers; it does not
+learn them.
 """
 
 import math
@@ -24,7 +25,7 @@ FORMAT = 1
 
 @dataclass(frozen=True, eq=False)
 class Condenser:
-    """Averages every `pool` × `pool` neighbours of the map, then projects (token − mean) onto principal components.
+    """Averages each block of `pool` × `pool` tokens, then projects (token − mean) onto principal components.
 
     If `pool` does not divide the side of the map, the cells at the right and lower edge average fewer neighbours.
 
@@ -61,13 +62,19 @@ class Condenser:
         return digest_of(f"condenser {FORMAT}", self.arrays)
 
     def spec(self, parent: EncoderSpec) -> EncoderSpec:
-        """Return the spec of the derived encoder. It takes texts if its parent does. ValueError for other tokens."""
+        """Return the spec of the derived encoder. It takes texts if its parent does.
+
+        Raises ValueError for a parent without tokens, and for tokens that do not fit (see `shape`).
+        """
         if parent.tokens is None:
             raise ValueError(f"{parent.architecture} gives no tokens to reduce")
         return replace(parent, tokens=self.shape(parent.tokens), parent=parent.fingerprint, adapter=self.digest)
 
     def shape(self, tokens: tuple[int, int]) -> tuple[int, int]:
-        """Return (P', F') for the parent's (P, F). ValueError for another width, and for pooling without a map."""
+        """Return (P', F') for the parent's (P, F).
+
+        Raises ValueError for another width, and for pooling P tokens that are not a square map.
+        """
         count, width = tokens
         if self.pool > 1:
             count = (-(-_side(count) // self.pool)) ** 2
@@ -79,7 +86,10 @@ class Condenser:
         return count, len(components)
 
     def __call__(self, tokens: ArrayLike) -> NDArray[np.float16]:
-        """Return reduced tokens (n, P', F') float16 for raw tokens (n, P, F). ValueError for another shape."""
+        """Return reduced tokens (n, P', F') float16 for raw tokens (n, P, F).
+
+        Raises ValueError for another shape.
+        """
         given: NDArray[np.float32] = np.asarray(tokens, np.float32)
         if given.ndim != 3:
             raise ValueError(f"tokens (n, P, F) are needed, not {given.shape}")
@@ -90,7 +100,7 @@ class Condenser:
         return found.reshape(len(given), *shape).astype(np.float16)
 
     def change_vectors(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the vectors as they are: the derived encoder has its parent's."""
+        """Return the vectors (n, d) unchanged: the derived encoder has its parent's vectors."""
         return X
 
     def change_tokens(self, tokens: NDArray[np.float16]) -> NDArray[np.float16]:
@@ -98,18 +108,18 @@ class Condenser:
         return self(tokens)
 
     def change_probe(self, vectors: NDArray[np.float32], assets: int) -> NDArray[np.float32]:  # noqa: ARG002
-        """Return the reference vectors as they are."""
+        """Return the reference vectors (m, d) unchanged."""
         return vectors
 
     def change_networks(self, parent: Mapping[str, Network]) -> Never:
-        """Raises ExportFailed: exports hold no token reduction."""
+        """Raises ExportFailed: an ONNX file cannot hold token reduction."""
         raise ExportFailed(
             f"token reduction is not part of an ONNX file; export the parent, whose networks are {', '.join(parent)}"
         )
 
 
 def pool(tokens: NDArray[np.float32], size: int) -> NDArray[np.float32]:
-    """Average `size` × `size` neighbours of a square map, row by row: (n, P, F) → (n, ceil(√P / size)², F)."""
+    """Average `size` × `size` neighbours of square maps listed row by row: (n, P, F) → (n, ceil(√P / size)², F)."""
     if size == 1:
         return tokens
     n, count, width = tokens.shape

@@ -41,14 +41,14 @@ class DerivedEncoder:
 
     def embed(self, inputs: NDArray[Any], *, modality: Modality = "image", tokens: bool = False) -> Embedding:
         if tokens and self.spec.tokens is None:
-            raise ValueError(f"{self.name} gives no tokens; ask for vectors only, or its parent {self.parent.name}")
+            raise ValueError(f"{self.name} gives no tokens; ask for vectors only, or use its parent {self.parent.name}")
         whole = self.parent.embed(inputs, modality=modality, tokens=tokens)
         vectors = self.adapter.change_vectors(whole.vectors)
         return Embedding(vectors, None if whole.tokens is None else self.adapter.change_tokens(whole.tokens))
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         if self.spec.text is None:
-            raise ValueError(f"{self.name} takes no text ({len(texts)} given); ask its parent {self.parent.name}")
+            raise ValueError(f"{self.name} takes no text ({len(texts)} given); use its parent {self.parent.name}")
         return self.parent.embed_texts(texts)
 
     def reference_probe(self) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Stored adapters and condensers: one folder each, which makes a derived encoder of its parent."""
+"""Stored adapters and condensers, one folder each. A folder and the parent encoder make a derived encoder."""
 
 import hashlib
 import json
@@ -30,7 +30,7 @@ class StoredAdapter:
     """An adapter or a condenser, and the encoder that it belongs to.
 
     Attributes:
-        parent: name of the encoder whose vectors or tokens it takes.
+        parent: name of the encoder whose vectors or tokens it changes.
         fingerprint: identity of that encoder.
         record: how it was learned, as JSON-able values, for people.
     """
@@ -56,7 +56,10 @@ class StoredAdapter:
         return f"{self.parent}+{self.folder}"
 
     def spec(self, parent: EncoderSpec) -> EncoderSpec:
-        """Return the spec of the derived encoder. WeightsError for another parent than it was learned on."""
+        """Return the spec of the derived encoder.
+
+        Raises WeightsError if `parent` is not the encoder that it was learned on.
+        """
         if parent.fingerprint != self.fingerprint:
             raise WeightsError(
                 f"the adapter {self.folder} belongs to fingerprint {self.fingerprint[:12]} ({self.parent}), not "
@@ -68,7 +71,7 @@ class StoredAdapter:
             raise WeightsError(f"{self.name}: {error}") from error
 
     def save(self, root: Path, files: Mapping[str, bytes] | None = None) -> Path:
-        """Write ``<root>/<folder>`` whole or not at all, and return it. An intact folder that exists stays.
+        """Write ``<root>/<folder>`` whole or not at all, and return it. An intact folder of that name stays.
 
         Args:
             files: more files by name, e.g. a report.
@@ -108,12 +111,12 @@ class StoredAdapter:
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise WeightsError(f"the adapter in {folder} cannot be used: {error}") from error
         if folder.name != found.folder:
-            raise WeightsError(f"the adapter in {folder} has the content of {found.folder}: it was renamed")
+            raise WeightsError(f"the folder {folder} holds the adapter {found.folder}: it was renamed; rename it back")
         return found
 
 
 def split_name(name: str) -> tuple[str, str] | None:
-    """Split a derived encoder's name into the parent's name and the adapter's folder. None for any other name."""
+    """Split a derived encoder's name into the parent's name and the adapter's folder; None for any other name."""
     match = _NAME.fullmatch(name)
     return (match["parent"], match["adapter"]) if match else None
 

@@ -1,1 +1,1 @@
-"""The built-in families of encoders, a module or folder each."""
+"""The built-in families of encoders, one module or folder each."""

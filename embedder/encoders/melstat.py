@@ -1,6 +1,6 @@
 """`melstat`: statistics of a sound's log-mel spectrum. It has no weights and needs no torch, so sounds work everywhere.
 
-This is a classic of audio classification before learned features: mean and deviation over time of spectral bands
+These features are a classic of audio classification before learned ones: mean and deviation over time of spectral bands
 (Aucouturier & Pachet 2004), here in parts of the sound, so that order counts. Learned features have to beat it.
 """
 
@@ -46,7 +46,7 @@ def statistics(sound: Sound) -> NDArray[np.float32]:
     ).astype(np.float64)
     edges = np.linspace(0, len(spectrum), a.parts + 1)
     bounds = zip(np.floor(edges[:-1]).astype(int), np.ceil(edges[1:]).astype(int), strict=True)
-    parts = [spectrum[start:stop] for start, stop in bounds]  # neighbours share a frame that an edge cuts
+    parts = [spectrum[start:stop] for start, stop in bounds]  # a frame that an edge cuts belongs to both parts
     moments = [moment for part in parts for moment in (part.mean(axis=0), part.std(axis=0))]
     change = np.abs(np.diff(spectrum, axis=0)).mean(axis=0) if len(spectrum) > 1 else np.zeros(a.bands)
     return np.concatenate([*moments, change]).astype(np.float32)

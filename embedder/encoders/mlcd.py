@@ -2,8 +2,8 @@
 
 Vectors are the class token after the final norm, raw: the released weights have no projection. Tokens are the patch
 tokens of the last layer after that same norm, as for ``openclip/…``; transformers' ``last_hidden_state`` is taken
-before the norm. The folder's ``preprocessor_config.json`` says how images are prepared; without that file it is done as
-for CLIP, at the size of the network. There is no text side.
+before the norm. The folder's ``preprocessor_config.json`` says how images are prepared; without that file,
+images are prepared as for CLIP, at the size of the network. There is no text side.
 """
 
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ CONFIGS = {
     "bigG-patch14-448": ModelConfig("DeepGlint-AI/mlcd-vit-bigG-patch14-448", 448, 14, 1664),
 }
 
-# The smaller towers are plain CLIP vision towers, bigG has rotary positions. Its released folders call that "mlcd".
+# The smaller towers are ordinary CLIP vision towers; bigG has rotary positions, and its folder names that type "mlcd".
 _ARCHITECTURES = {
     "clip_vision_model": transformers.CLIPVisionConfig,
     "mlcd_vision_model": transformers.MLCDVisionConfig,

@@ -24,7 +24,7 @@ from embedder.spec import EncoderSpec, ImagePreprocessing
 from embedder.weights.checkpoint import digest, frozen, load_strictly, read_state
 
 _CROP = {"center": "centre", "squash": "squash"}
-"""timm's crop modes in our words. Its ``border`` is missing: it fills uncovered pixels with the mean colour."""
+"""timm's crop modes in our words. ``border`` is not supported: it fills uncovered pixels with the mean."""
 
 
 def load(name: str, *, backend: str, cache_dir: Path, threads: int | None) -> Encoder:

@@ -1,4 +1,4 @@
-"""Backends: which engine, device and precision run a network. Importing this module imports no torch."""
+"""Backends: the engine, device and precision that run a network. Importing this module imports no torch."""
 
 import ctypes
 import importlib.util
@@ -77,7 +77,7 @@ def best_device() -> str:
 
 
 def missing_for_compiling() -> str | None:
-    """Return what `torch.compile` lacks on CUDA, or None if it has all.
+    """Return what `torch.compile` lacks on CUDA, or None if nothing is missing.
 
     It needs triton, which wheels for Windows come without, and triton needs a C compiler: the program named by CC, or
     gcc or clang.

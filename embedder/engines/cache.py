@@ -15,7 +15,7 @@ _DIGESTS = "digests.json"
 
 
 def default_folder() -> Path:
-    """Return the platform's place for files that may be deleted at any time."""
+    """Return the platform's cache folder, whose files may be deleted at any time."""
     home = Path.home()
     if sys.platform == "darwin":
         return home / "Library" / "Caches" / "headwater"

@@ -153,7 +153,7 @@ def assemble(
 
 
 def choose(name: str, blueprint: Blueprint, makers: Makers, cache: Cache) -> Engine:
-    """Return the engine of the fastest precision in which the encoder passes the probe. One maker leaves no choice."""
+    """Return the engine of the fastest precision that passes the probe. A single maker is used without measuring."""
 
     def cosine(engine: Engine) -> float:
         encoder = GraphEncoder(name, blueprint, engine, cache)

@@ -37,7 +37,7 @@ def export(encoder: Encoder, folder: Path) -> dict[str, Any]:
     Raises ExportFailed for an encoder without networks, a folder that exists, a network that torch cannot trace, and a
     file that does not give the network's numbers; ModuleNotFoundError without the extra ``export``.
     """
-    import onnxruntime  # noqa: F401  # fails now if it is missing, not after minutes of work
+    import onnxruntime  # noqa: F401  # a missing package fails here, not after minutes of work
     import onnxscript  # noqa: F401
 
     if folder.exists():
@@ -109,7 +109,7 @@ def _write(network: Network, module: "torch.nn.Module", names: list[str], path: 
     size = sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about axes that two inputs share, and the tracer's own deprecations
+            warnings.simplefilter("ignore")  # on shared axes, and on deprecated parts of torch itself
             torch.onnx.export(
                 whole.eval(),
                 tuple(torch.from_numpy(rows[:2].copy()) for rows in network.rows),
@@ -126,7 +126,7 @@ def _write(network: Network, module: "torch.nn.Module", names: list[str], path: 
 
 
 def _tried(path: Path, inputs: Mapping[str, NDArray[Any]], wanted: list[NDArray[Any]]) -> float:
-    """Run a file in ONNX Runtime, all rows at once and one alone. Return the worst cosine. Raises ExportFailed."""
+    """Run a file in ONNX Runtime, with all rows at once and with one. Return the worst cosine. Raises ExportFailed."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])

@@ -19,7 +19,7 @@ from embedder.engines.cache import Cache
 from embedder.engines.plan import PLAIN, ROWS, Plan, Streams, choose, load, save
 from embedder.spec import ImagePreprocessing
 
-# OpenVINO reports its import and every conversion to a server on the internet, unless openvino_telemetry is absent.
+# OpenVINO reports its import and every conversion to a server on the internet if it finds openvino_telemetry.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None is Python's own mark for "absent"
 
 import openvino as ov  # noqa: E402  # the line above must come first
@@ -74,7 +74,7 @@ class OpenVINOEngine:
 
 
 class _Compiled:
-    """One network. It is compiled for one row, any number of rows or many rows when such a batch first comes."""
+    """One network. It is compiled for one row, for any number and for many rows, each when first needed."""
 
     def __init__(self, core: ov.Core, path: Path, graph: Graph, config: dict[str, str], cache: Cache) -> None:
         self._core, self._path, self._graph, self._config, self._cache = core, path, graph, config, cache

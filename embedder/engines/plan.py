@@ -1,4 +1,4 @@
-"""Plans: the threads that the CPU engine uses for many rows, and how it splits the rows. Measured once, remembered.
+"""Plans: how many threads the CPU engine uses for many rows, and how it splits the rows. Each choice is measured once.
 
 One batch on all threads waits for the slowest thread after every layer. Smaller batches side by side, each on its share
 of the threads, do not wait and fit the caches better. The network and the machine decide which is faster. Fewer threads

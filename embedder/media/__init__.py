@@ -1,4 +1,4 @@
-"""From the bytes of a file to a decoded asset, for every modality."""
+"""Decoding: turns the bytes of a file into an asset of any modality."""
 
 import math
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from embedder.spec import Modality
 Media = Image.Image | Sound | Plane | Motion | Video
 """A decoded asset. An image is upright and in mode RGB."""
 
-KNOWN = f"{READ}, {audio.READ}, or {video.READ}"
+KNOWN = f"images ({READ}), sounds ({audio.READ}), videos ({video.READ})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +79,12 @@ def guess(data: bytes) -> Modality:
         sniff(data)
     except BadMedia as error:
         if error.reason == "empty":
-            raise BadMedia("empty", f"the file is empty (0 bytes); send {KNOWN}") from None
-        hint = "name its modality: depth, thermal or imu" if arrays.is_npy(data) else f"send {KNOWN}"
-        raise BadMedia("unknown_format", f"not a supported image, sound or video: {describe(data)}; {hint}") from None
+            raise BadMedia("empty", "the file is empty") from None
+        if arrays.is_npy(data):
+            message = "an NPY array does not say what it holds. Name its modality: depth, thermal or imu"
+        else:
+            message = f"not a supported image, sound or video{describe(data)}. Supported: {KNOWN}"
+        raise BadMedia("unknown_format", message) from None
     return "image"
 
 

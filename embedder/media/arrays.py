@@ -1,4 +1,4 @@
-"""Depth maps, thermal images and motion: from the bytes of a file to float32 arrays of measurements."""
+"""Decoding of depth maps, thermal images and motion: turns the bytes of a file into float32 measurements."""
 
 import csv
 from collections.abc import Callable
@@ -71,8 +71,8 @@ def _grey(image: Image.Image, modality: Literal["depth", "thermal"]) -> Plane:
     if image.mode not in ("L", "I", "F") and not image.mode.startswith("I;16"):
         raise BadArray(
             "unsupported",
-            f"a {modality} image has one value per pixel, this has Pillow's mode {image.mode!r}; send a grey PNG of 16 "
-            "bits, or NPY (height, width)",
+            f"a {modality} image has one value per pixel, this has Pillow's mode {image.mode!r}; save it as a grey PNG "
+            "of 16 bits, or NPY (height, width)",
         )
     return _plane(modality, np.asarray(image))
 
@@ -97,7 +97,7 @@ def _npy(data: bytes, most: int) -> NDArray[Any]:
         header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, _, dtype = header(stream)
     except (ValueError, TypeError, SyntaxError, EOFError) as error:
-        raise BadArray("truncated", f"the NPY file is cut off or damaged ({error}); save it again") from error
+        raise BadArray("truncated", "the NPY file is cut off or damaged; replace it with a whole copy") from error
     if dtype.kind not in "iuf":
         raise BadArray("unsupported", f"an NPY array of {dtype}; only int, uint and float are supported")
     size = int(np.prod(shape, dtype=object)) if shape else 1
@@ -106,7 +106,8 @@ def _npy(data: bytes, most: int) -> NDArray[Any]:
         raise BadArray(reason, f"an NPY array of shape {shape}: {size:,} values; 1 to {most:,} are supported")
     if len(data) - stream.tell() < size * dtype.itemsize:
         raise BadArray(
-            "truncated", f"the NPY file of shape {shape} is cut off after {len(data):,} bytes; send all of it"
+            "truncated",
+            f"the NPY file of shape {shape} is cut off after {len(data):,} bytes; replace it with a whole copy",
         )
     return npy.read_array(BytesIO(data), allow_pickle=False)
 
@@ -116,7 +117,7 @@ def _csv(data: bytes) -> NDArray[Any]:
     try:
         rows = [row for row in csv.reader(StringIO(data.decode("utf-8-sig"))) if row]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise BadArray("unknown_format", f"the file is neither NPY nor CSV ({error}); send one of them") from error
+        raise BadArray("unknown_format", "the file is neither NPY nor CSV") from error
     if rows and not _is_number(rows[0][0]):
         rows = rows[1:]
     if not 0 < len(rows) <= MOST_SAMPLES:

@@ -1,4 +1,5 @@
-"""From the bytes of a sound file to samples. libsndfile decodes; the format and the header are checked first."""
+"""Decoding of sounds: turns the bytes of a file into samples. libsndfile runs only after the format and the header
+are checked."""
 
 import math
 from collections.abc import Iterator
@@ -85,10 +86,10 @@ def decode(data: bytes, *, max_seconds: float = DEFAULT_MAX_SECONDS) -> Sound:
     samples = np.concatenate(parts) if parts else np.empty(0, np.float32)
     if len(samples) < _LEAST_DECODED * promised:
         raise BadSound(
-            "truncated", f"{len(samples):,} of {promised:,} samples could be read; send the whole file again"
+            "truncated", f"only {len(samples):,} of {promised:,} samples could be read; replace it with a whole copy"
         )
     if not len(samples):
-        raise BadSound("empty", "the sound has no samples; send one that has some")
+        raise BadSound("empty", "the sound has no samples")
     if not np.isfinite(samples).all():
         raise BadSound("unsupported", "the samples contain NaN or infinity; save the sound again")
     return Sound(samples, rate)
@@ -108,18 +109,16 @@ def _at_most(blocks: Iterator[NDArray[np.float32]], limit: int) -> Iterator[NDAr
 def _opened(data: bytes, max_seconds: float) -> Iterator[soundfile.SoundFile]:
     """Open the file and check its header. An error of libsndfile inside the block becomes a BadSound."""
     if not data:
-        raise BadSound("empty", f"the file is empty (0 bytes); send {READ}")
+        raise BadSound("empty", "the file is empty")
     if not is_sound(data):
-        raise BadSound(
-            "unknown_format", f"not a supported sound: the {len(data)} bytes begin with {data[:12]!r}; send {READ}"
-        )
+        raise BadSound("unknown_format", f"not a supported sound. Supported: {READ}")
     _check_whole(data)
     try:
         with soundfile.SoundFile(BytesIO(data)) as file:
             _check_header(file, max_seconds)
             yield file
     except soundfile.LibsndfileError as error:
-        raise BadSound("truncated", f"the sound is cut off or damaged ({error.error_string}); send it again") from error
+        raise BadSound("truncated", "the sound is cut off or damaged; replace it with a whole copy") from error
 
 
 def _check_whole(data: bytes) -> None:
@@ -127,11 +126,15 @@ def _check_whole(data: bytes) -> None:
     if data.startswith(b"RIFF"):
         (size,) = unpack_from("<I", data, 4)
         if size not in _UNKNOWN_SIZE and size + 8 > len(data) + 1:  # a last odd byte may lack its padding
-            raise BadSound("truncated", f"the WAV file has {len(data):,} of {size + 8:,} bytes; send the whole file")
+            raise BadSound(
+                "truncated", f"the WAV file has {len(data):,} of {size + 8:,} bytes; replace it with a whole copy"
+            )
     elif data.startswith(b"OggS"):
         last = data[data.rfind(b"OggS") :]
         if len(last) < 27 or not last[5] & 4 or len(last) < 27 + last[26] + sum(last[27 : 27 + last[26]]):
-            raise BadSound("truncated", f"the OGG file of {len(data):,} bytes lacks its last page; send the whole file")
+            raise BadSound(
+                "truncated", f"the OGG file of {len(data):,} bytes lacks its last page; replace it with a whole copy"
+            )
 
 
 def _check_header(file: soundfile.SoundFile, max_seconds: float) -> None:

@@ -75,7 +75,7 @@ _OTHERS = (
 def sniff(data: bytes) -> Format:
     """Return the format that the first bytes belong to. Raises BadImage ("empty", "not_an_image")."""
     if not data:
-        raise BadImage("empty", f"the file is empty (0 bytes); send {READ}")
+        raise BadImage("empty", "the file is empty")
     for signature, known in _SIGNATURES:
         if data.startswith(signature):
             return known
@@ -86,18 +86,18 @@ def sniff(data: bytes) -> Format:
     # Many texts begin with "BM" as well.
     if data.startswith(b"BM") and int.from_bytes(data[14:18], "little") in _BMP_HEADER_SIZES:
         return _BMP
-    raise BadImage("not_an_image", f"not an image: {describe(data)}; send {READ}")
+    raise BadImage("not_an_image", f"not a supported image{describe(data)}. Supported: {READ}")
 
 
 def describe(data: bytes) -> str:
-    """Return what an unsupported file seems to be, as part of a sentence."""
+    """Return ", but " and what an unsupported file is, as part of a sentence; "" if that is not known."""
     if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
-        return "the file is HEIC, which is not supported: convert it"
+        return ", but a HEIC image, which must be converted"
     start = data[:64].lstrip().lower()
     for prefix, what in _OTHERS:
         if start.startswith(prefix.lower()):
-            return f"the file is {what}"
-    return f"the {len(data)} bytes begin with {data[:12]!r}"
+            return f", but {what}"
+    return ""
 
 
 def open_header(data: bytes) -> tuple[ImageFile.ImageFile, str]:
@@ -141,7 +141,7 @@ def _sound_png(data: bytes) -> bytes:
         if kind == b"IEND":
             return b"".join(kept)
         position = end
-    raise BadImage("truncated", f"the PNG file is cut off after {len(data)} bytes; send the whole file")
+    raise BadImage("truncated", f"the PNG file is cut off after {len(data):,} bytes; replace it with a whole copy")
 
 
 def _needed(kind: bytes, *, sound: bool) -> bool:
@@ -151,7 +151,10 @@ def _needed(kind: bytes, *, sound: bool) -> bool:
     if kind not in (b"IHDR", b"PLTE", b"IDAT", b"IEND"):
         raise BadImage("unsupported", f"the PNG needs its chunk {kind!r}, which is not standard; save it again")
     if not sound:
-        raise BadImage("truncated", f"the PNG is damaged: wrong check sum in its {kind.decode()} chunk; send it again")
+        raise BadImage(
+            "truncated",
+            f"the PNG is damaged: wrong check sum in its {kind.decode()} chunk; replace it with a whole copy",
+        )
     return True
 
 
@@ -175,4 +178,4 @@ def _codec_failure(error: Exception) -> BadImage:
     text = f"{error}" or type(error).__name__
     if isinstance(error, NotImplementedError) or any(words in text for words in _UNSUPPORTED):
         return BadImage("unsupported", f"this type of image is not supported ({text}); save it as PNG or JPEG")
-    return BadImage("truncated", f"the image is cut off or damaged ({text}); send the whole file again")
+    return BadImage("truncated", "the image is cut off or damaged; replace it with a whole copy")

@@ -1,4 +1,4 @@
-"""From the bytes of an image file to the square of pixels that a network takes, in NumPy and Pillow."""
+"""Decoding of images, and their preparation: turns bytes into the square of pixels that a network takes."""
 
 import math
 from collections.abc import Callable

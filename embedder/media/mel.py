@@ -15,7 +15,7 @@ _FRAMES = 4096
 def log_mel(
     samples: NDArray[np.float32], rate: int, *, bands: int, low: float, high: float, window: float, hop: float
 ) -> NDArray[np.float32]:
-    """Return the natural logarithm of the power in each band, (frames, bands). A sound below one window has one frame.
+    """Return the natural logarithm of the power in each band, (frames, bands). Less than a window gives one frame.
 
     Bands are triangles that overlap by half, evenly spaced on O'Shaughnessy's mel scale, 2595 log10(1 + f / 700). Bands
     above half the sampling rate hold silence, so the same settings work for every rate.

@@ -20,8 +20,8 @@ def resampled_length(samples: int, rate: int, to: int) -> int:
 def resample(samples: NDArray[np.float32], rate: int, to: int, start: int, stop: int) -> NDArray[np.float32]:
     """Resample `samples` (n,) from `rate` to `to` (Hz) and return the new samples `start` to `stop`.
 
-    Before and after the sound is silence. Only the returned samples are computed. The method is Smith's, Digital Audio
-    Resampling, with the default lengths and window of torchaudio's `resample`.
+    The sound counts as silent before its first sample and after its last. Only the returned samples are computed.
+    The method is Smith's, Digital Audio Resampling, with the default lengths and window of torchaudio's `resample`.
     """
     if rate == to:
         return samples[start:stop]

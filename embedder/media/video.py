@@ -1,4 +1,4 @@
-"""From the bytes of a video to frames. A frame is decoded when it is asked for, so a long video takes no more memory.
+"""Decoding of videos: turns bytes into frames. A frame is decoded when it is needed, so long videos cost no memory.
 
 Pillow's codecs read animated GIF, WebP, PNG and AVIF. PyAV (FFmpeg), which the extra `imagebind` installs, reads MP4,
 MOV and WebM.
@@ -51,7 +51,7 @@ class Video:
 
     @property
     def seconds(self) -> float:
-        """Duration."""
+        """Duration in seconds: `count` / `rate`."""
         return self.count / self.rate
 
     def frames(self, indices: Sequence[int]) -> list[Image.Image]:
@@ -75,10 +75,10 @@ def _container(data: bytes) -> tuple[str, str] | None:
 
 
 def decode(data: bytes, *, max_pixels: int, max_seconds: float) -> Video:
-    """Return the video in a file's bytes, which it keeps. Only animations decode frames now.
+    """Return the video in a file's bytes. It keeps the bytes and decodes frames later; animations decode them now too.
 
-    Raises BadMedia, and nothing else, for bytes that give no video, and for a video above `max_pixels` a frame or above
-    `max_seconds`.
+    Raises BadMedia, and nothing else, for bytes that give no video, and for a video above `max_pixels` per frame or
+    above `max_seconds`.
     """
     found = _container(data)
     video = _animation(data, max_pixels) if found is None else _film(data, *found, max_pixels)
@@ -139,13 +139,13 @@ def _drawn(data: bytes, wanted: Sequence[int]) -> dict[int, Image.Image]:
 
 def _film(data: bytes, container: str, media_type: str, max_pixels: int) -> Video:
     if (size := _promised(data, container)) > len(data):
-        raise BadVideo("truncated", f"the video has {len(data):,} of {size:,} bytes; send the whole file")
+        raise BadVideo("truncated", f"the video has {len(data):,} of {size:,} bytes; replace it with a whole copy")
     with _opened(data, container, max_pixels) as (file, stream):
         width, height = stream.codec_context.width, stream.codec_context.height
         _check_size(width, height, max_pixels)
         times, starts = _times(file, stream)
         if not times or width * height == 0:
-            raise BadVideo("empty", "the video has no frames; send one that has some")
+            raise BadVideo("empty", "the video has no frames")
         rate = float(stream.average_rate or 0) or 1 / _USUAL_SECONDS
     source = data, container, max_pixels
     return Video(
@@ -186,13 +186,13 @@ def _opened(data: bytes, container: str, max_pixels: int) -> "Iterator[tuple[Inp
     except ModuleNotFoundError as error:
         raise BadVideo(
             "unsupported",
-            f"{READ} needs PyAV, which is not installed: pip install 'headwater[imagebind]'; or send an animated "
-            "GIF or WebP",
+            f"{READ} needs PyAV, which is not installed: pip install 'headwater[imagebind]'; animated GIF and "
+            "WebP need nothing",
         ) from error
     try:
         with av.open(BytesIO(data), "r", format=container) as file:
             if not file.streams.video:
-                raise BadVideo("unsupported", "the file holds no images, perhaps only sound; send a video")
+                raise BadVideo("unsupported", "the file holds no images, perhaps only sound")
             stream = file.streams.video[0]
             if stream.codec_context is None:
                 raise BadVideo("unsupported", "the codec of the video is unknown; save it as H.264 or VP9")
@@ -201,7 +201,7 @@ def _opened(data: bytes, container: str, max_pixels: int) -> "Iterator[tuple[Inp
     except (av.FFmpegError, ValueError, OverflowError, MemoryError) as error:
         if isinstance(error, BadVideo):
             raise
-        raise BadVideo("truncated", f"the video is cut off or damaged ({error}); send the whole file again") from error
+        raise BadVideo("truncated", "the video is cut off or damaged; replace it with a whole copy") from error
 
 
 def _times(file: "InputContainer", stream: "VideoStream") -> tuple[list[int], list[int]]:
@@ -217,7 +217,7 @@ def _times(file: "InputContainer", stream: "VideoStream") -> tuple[list[int], li
 def _decoded(
     source: tuple[bytes, str, int], times: Sequence[int], starts: Sequence[int], wanted: Sequence[int]
 ) -> dict[int, Image.Image]:
-    """Return the frames shown at `times` (ascending). Decoding starts at the last start before each, or goes on."""
+    """Return the frames shown at `times` (ascending). Decoding restarts at the last start before each, or continues."""
     frames = {}
     with _opened(*source) as (file, stream):
         decoder: Iterator[Any] = iter(())
@@ -230,7 +230,9 @@ def _decoded(
             if last is None or last.pts < time:
                 last = next((frame for frame in decoder if frame.pts is not None and frame.pts >= time), None)
             if last is None:
-                raise BadVideo("truncated", f"frame {index} of the video cannot be decoded; send the whole file again")
+                raise BadVideo(
+                    "truncated", f"frame {index} of the video cannot be decoded; replace it with a whole copy"
+                )
             frames[index] = _upright(last.to_image(), last.rotation)
     return frames
 

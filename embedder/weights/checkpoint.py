@@ -42,7 +42,7 @@ def read_state(path: Path) -> State:
 
 
 def _load_pickled(path: Path) -> object:
-    """Load a ``torch.save`` file, or a TorchScript archive such as OpenAI published its CLIP models as."""
+    """Load a ``torch.save`` file, or a TorchScript archive, the format of OpenAI's CLIP models."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             is_script = any(name.endswith("/constants.pkl") for name in archive.namelist())

@@ -20,7 +20,7 @@ class Source(Protocol):
     """One place where weights are published."""
 
     def cached(self) -> Path | None:
-        """Return the file or folder if it is on this machine. Asks no network. WeightsError if it is damaged."""
+        """Return the file or folder if it is on this machine, without the network. Raises WeightsError if damaged."""
 
     def download(self) -> Path:
         """Download the file or folder into the cache and return it. Raises whatever the network's client raises."""
@@ -36,8 +36,8 @@ def fetch(encoder: str, sources: Sequence[Source], own: str) -> Path:
         encoder: name of the encoder, for the error.
         own: how a user names weights of their own, e.g. ``mlcd/base@FOLDER``, for the error.
 
-    Raises WeightsMissing if they cannot be had, also when huggingface_hub is set to offline; WeightsError if the cached
-    file is damaged.
+    Raises WeightsMissing if no cache holds them and they cannot be downloaded, e.g. because huggingface_hub is set to
+    offline; WeightsError if the cached file is damaged.
     """
     for source in sources:
         if found := source.cached():
@@ -81,7 +81,7 @@ class HubFolder:
     """The files of a Hugging Face repository that match `patterns`.
 
     Attributes:
-        is_whole: says of a cached folder whether all files are there. Other programs may have fetched some of them.
+        is_whole: returns True if a cached folder has all files. Another program may have fetched only some of them.
     """
 
     repository: str
@@ -112,8 +112,8 @@ class WebFile:
 
     Attributes:
         place: path of the file on this machine.
-        sha256: of the file, or the first digits; empty if it is not known.
-        size: bytes of the file; None if it is not known.
+        sha256: digest of the file, or its first digits; empty if it is not known.
+        size: size of the file, bytes; None if it is not known.
     """
 
     url: str

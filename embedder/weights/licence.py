@@ -1,4 +1,4 @@
-"""Licences that do not allow every use: an encoder is refused until somebody says that this use is allowed."""
+"""Licences that do not allow every use: an encoder is refused until the caller confirms that the use is allowed."""
 
 import logging
 from pathlib import Path
@@ -8,17 +8,17 @@ from embedder.errors import LicenceNotAccepted
 log = logging.getLogger("headwater.embedder")
 
 
-def check(encoder: str, notice: str, *, accepted: bool, told: Path) -> None:
+def check(encoder: str, notice: str, *, accepted: bool, marker: Path) -> None:
     """Raise LicenceNotAccepted, or log the notice if the licence has been accepted.
 
     Args:
         encoder: name of the encoder, for the error.
         notice: what the licence says.
-        told: a file that marks the notice as logged, so that it is logged once.
+        marker: a file that is made when the notice is logged, so that it is logged once.
     """
     if not accepted:
         raise LicenceNotAccepted(encoder, notice)
-    if not told.exists():
-        log.warning("%s. You said that your use is not commercial.", notice)
-        told.parent.mkdir(parents=True, exist_ok=True)
-        told.touch()
+    if not marker.exists():
+        log.warning("%s. You confirmed that your use is not commercial.", notice)
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        marker.touch()

@@ -9,14 +9,11 @@ from classifiers.evaluation.conformal import Sets
 from classifiers.published.answer import Answer
 from classifiers.published.asking import answerable
 from classifiers.published.head import PublishedHead
+from services.classification.media import OTHER_MODALITY
 from services.classification.vectors import Columns
 from services.web.metrics import Metrics
 from services.web.schemas import ClassifiedItem, HeadAnswer, PredictionSet, Ranked
 from services.web.wire import Vectored
-
-OTHER_MODALITY = "wrong_modality"
-"""Code of an item's problem that is left out if another head has answered the item: heads for sounds and heads for
-images may be asked together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +34,11 @@ class Options:
 def answer(
     columns: Columns, heads: Sequence[PublishedHead], options: Options, metrics: Metrics
 ) -> list[ClassifiedItem]:
-    """Return an item for each item of the request: the answers of all heads, or the item's problem."""
+    """Return an item for each item of the request: the answers of all heads, or the item's problem.
+
+    A file of another modality is no problem if another head answers it: heads for sounds and heads for images may be
+    asked together.
+    """
     parts = list(zip(*columns.values(), strict=True))
     items = [_named(each) for each in parts]
     with metrics.timed("head"):
@@ -53,7 +54,7 @@ def answer(
 
 
 def _named(parts: Sequence[Vectored]) -> ClassifiedItem:
-    """Return the item without answers. A cascade's expensive inputs may lack the id, which embedding finds out."""
+    """Return the item without answers. Its id comes from an embedded input: files have no id before."""
     id_ = next((part.id for part in parts if part.id is not None), None)
     return ClassifiedItem(id=id_, name=parts[0].name)
 

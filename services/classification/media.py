@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from starlette.concurrency import run_in_threadpool
 
@@ -11,20 +12,21 @@ from classifiers.published.inputs import Input
 from services.classification.state import ClassificationService
 from services.classification.vectors import Columns
 from services.web.errors import RemoteProblem
+from services.web.schemas import Problem
 from services.web.wire import Upload, Vectored, VectoredBatch
 
 
 async def of_media(
     service: ClassificationService, uploads: Sequence[Upload], heads: Sequence[PublishedHead], *, all_steps: bool
 ) -> Columns:
-    """Return the vectors that the heads need. A cascade that is certain of an item leaves its other inputs empty.
+    """Return the vectors that the heads need. If a cascade is certain of an item, its other inputs stay empty.
 
     Args:
-        all_steps: ask every encoder of a cascade for every item.
+        all_steps: embed every item with every encoder of a cascade.
 
     Raises:
         ServiceDown, RemoteProblem: the embedding service does not answer, or lacks an encoder that a head needs.
-        WrongFingerprint: its encoder of that name is another one than the head was trained on.
+        WrongFingerprint: its encoder of that name is not the one that the head was trained on.
     """
     media = Media(service, uploads, heads)
     while wanted := await media.next_inputs(all_steps=all_steps):
@@ -33,12 +35,16 @@ async def of_media(
     return media.found
 
 
+OTHER_MODALITY = "wrong_modality"
+"""Code of the problem of a file that an encoder does not take."""
+
+
 class Media:
     """The files of a request, and their vectors as far as they were embedded.
 
     Attributes:
-        found: input → an item for each file. Inputs that the embedding service does not have are taken out.
-        problems: the reasons why they are not there.
+        found: input → an item for each file. Inputs that the embedding service cannot embed are removed.
+        problems: the reason for each removed input.
     """
 
     def __init__(
@@ -73,7 +79,17 @@ class Media:
                 del self.found[each]
             column = self.found.setdefault(there, self._column())
             for i, item in zip(which, answer.items, strict=True):
-                column[i] = item
+                column[i] = self._in_terms_of_heads(each, item)
+
+    def _in_terms_of_heads(self, each: Input, item: Vectored) -> Vectored:
+        """Return the item. If its encoder does not take the file, the problem names the heads: users choose these."""
+        encoder = f"{self.names[each]} takes "
+        if item.error is None or item.error.code != OTHER_MODALITY or not item.error.message.startswith(encoder):
+            return item
+        heads = [repr(head.name) for head in self.heads if each in head.inputs]
+        reads = f"head {heads[0]} reads" if len(heads) == 1 else f"heads {', '.join(heads)} read"
+        said = f"{reads} {item.error.message.removeprefix(encoder)}; ask a head for files of that kind"
+        return replace(item, error=Problem(code=OTHER_MODALITY, message=said))
 
     async def _embedded(self, each: Input, which: Sequence[int]) -> VectoredBatch | RemoteProblem:
         """Return the vectors, or the problem if the embedding service does not have the encoder."""

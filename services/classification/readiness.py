@@ -23,7 +23,7 @@ EMBEDDING_SECONDS = 1.5
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """True if requests of one kind can be answered, and the reason."""
+    """The state of one capability: True if its requests can be answered, and the reason."""
 
     ready: bool
     reason: str
@@ -42,7 +42,7 @@ async def readiness(registry: Registry, service: Service, embedding: AsyncClient
     heads, ids, media = await asyncio.gather(
         run_in_threadpool(_heads, registry), run_in_threadpool(_ids, service), _media(embedding)
     )
-    vectors = State(heads.ready, "requests bring the vectors" if heads.ready else heads.reason)
+    vectors = State(heads.ready, "requests contain the vectors" if heads.ready else heads.reason)
     return {"heads": heads, "vectors": vectors, "ids": _both(heads, ids), "media": _both(heads, media)}
 
 

@@ -41,7 +41,7 @@ HeadRefs = Annotated[
     list[str] | None, Query(description="name, name@alias or name@version of a head; repeat it for several heads")
 ]
 EncoderName = Annotated[str, Query(description="name or fingerprint of an encoder with stored vectors")]
-MAX_OUTLIER = "abstain above this outlier percentile, the percentage of validation rows that look more ordinary"
+MAX_OUTLIER = "abstain above this outlier percentile, the percentage of calibration rows that look more ordinary"
 HowMany = Annotated[int, Query(ge=1, le=1000)]
 
 
@@ -66,19 +66,19 @@ async def classify(
     ] = 0.9,
     sets: Annotated[
         Sets,
-        Query(description="kind of prediction set: lac is smallest on average, aps grows where the head is unsure"),
+        Query(description="method of the prediction set: lac is smallest on average, aps grows with uncertainty"),
     ] = "lac",
     min_probability: Annotated[
         float | None, Query(ge=0, le=1, description="abstain if the probability is below this value")
     ] = None,
     max_outlier: Annotated[float | None, Query(ge=0, le=100, description=MAX_OUTLIER)] = None,
     labels: Annotated[
-        str | None, Query(description="names separated by commas, instead of the labels of a head that knows texts")
+        str | None, Query(description="labels separated by commas, instead of those of a head that knows texts")
     ] = None,
     modality: Annotated[Modality | None, Query(description=READ_AS)] = None,
 ) -> ClassifyResponse:
     heads = await service.heads(head or [])
-    for published in heads:  # refuse before anything is embedded
+    for published in heads:  # a refusal must not cost an embedding
         published.require_answerable(coverage=coverage, sets=sets, max_outlier=max_outlier)
     if labels is not None:
         heads = await service.texts.asked_for(heads, parse_labels(labels, service.settings.max_items))

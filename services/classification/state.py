@@ -58,7 +58,7 @@ class ClassificationService(Service):
     async def heads(self, refs: list[str]) -> list[PublishedHead]:
         """Return heads by ``name``, ``name@alias`` or ``name@version``. Without names, return the only head there is.
 
-        Aliases are read for every request, so a promotion by any process counts from the next request on.
+        Aliases are read for every request, so a promotion by any process takes effect at the next request.
 
         Raises:
             UnknownHead, UnknownAlias, UnknownVersion, BadArtifact: a head that is not there or is damaged.

@@ -1,4 +1,4 @@
-"""Labels by name: heads that know texts of their labels are asked for other labels, for one request."""
+"""Labels of a request: a head that knows texts of its labels can score other labels for one request."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -56,7 +56,7 @@ class LabelTexts:
             WrongFingerprint: the embedding service does not have the encoder of the head's texts.
             ServiceDown, RemoteProblem: the embedding service does not answer, or refuses the texts.
         """
-        for head in heads:  # before anything is embedded
+        for head in heads:  # a refusal must not cost an embedding
             head.require_texts()
             if len(labels) < 2 and head.head.link == "softmax":
                 raise BadRequest(

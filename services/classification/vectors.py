@@ -1,4 +1,4 @@
-"""Vectors that a request brings, and vectors from the store. Files are embedded by `media`."""
+"""Vectors in the request, and vectors from the store. `services.classification.media` embeds files."""
 
 import math
 import re
@@ -28,7 +28,7 @@ async def of_ids(service: ClassificationService, ids: Sequence[str], heads: Sequ
 
     Raises:
         UnknownId: none of the ids has a vector.
-        UnknownFeatures: no vectors are stored of an encoder that a head needs; a fused head does without some.
+        UnknownFeatures: no vectors are stored of an encoder that a head needs; a fused head can answer without some.
     """
     store = service.store()
     found, problems = {}, []
@@ -46,7 +46,7 @@ async def of_ids(service: ClassificationService, ids: Sequence[str], heads: Sequ
 async def of_request(
     service: ClassificationService, vectors: Sequence[Sequence[float]], encoder: str, heads: Sequence[PublishedHead]
 ) -> Columns:
-    """Return the vectors that the request brings.
+    """Return the vectors in the request.
 
     Args:
         encoder: name or fingerprint of the encoder that made them.

@@ -38,7 +38,7 @@ def head_name(task: str) -> str:
 
 
 def show(comparison: "Comparison") -> None:
-    """Print the ranking, the test figures of the winner and its controls, and the commands to go on with."""
+    """Print the ranking, the test figures of the winner and its controls, and the commands for the next step."""
     best, smaller = comparison.winner(), comparison.smallest_alike()
     ranked = comparison.ranking()
     controls = comparison.controls()

@@ -10,7 +10,7 @@ KINDS = ("gaussian", "fusion", "mixture", "linear", "zeroshot", "labelwise", "bi
 
 
 def _starting(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
-    """Complete with those of `names` that start with the text typed so far; with nothing if they cannot be read."""
+    """Return a completion: the `names` that start with the typed text; none if they cannot be read."""
 
     def complete(incomplete: str) -> list[str]:
         try:

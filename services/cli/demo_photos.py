@@ -28,7 +28,7 @@ class Cell:
 
 
 def cells(seed: int = 0) -> list[Cell]:
-    """All photos with a label and a stratified random 70/10/20 split. Raises ModuleNotFoundError."""
+    """Return all photos with a label and a stratified random 70/10/20 split. Raises ModuleNotFoundError."""
     folder = Path(str(files("elpv_dataset") / "data"))
     rows = [line.split() for line in (folder / "labels.csv").read_text().splitlines() if line.strip()]
     labels = [LABELS[0] if float(probability) > 0.5 else LABELS[1] for _, probability, _ in rows]
@@ -37,19 +37,19 @@ def cells(seed: int = 0) -> list[Cell]:
 
 
 def items(chosen: Sequence[Cell]) -> Iterator[Item]:
-    """The photos as `services.jobs.ingest` takes them."""
+    """Yield the photos as items for `services.jobs.ingest`."""
     for cell in chosen:
         yield Item(uri=str(cell.path), labels=[cell.label], split=cell.split)
 
 
 def held_out(chosen: Sequence[Cell], count: int) -> list[Cell]:
-    """`count` photos of the test split, the labels in turn."""
+    """Return `count` photos of the test split, taking the labels in turn."""
     by_label = [[cell for cell in chosen if cell.split == "test" and cell.label == label] for label in LABELS]
     return [cell for pair in zip(*by_label, strict=False) for cell in pair][:count]
 
 
 def stratified(labels: Sequence[str], seed: int) -> list[str]:
-    """A split for every row: 70 % train, 10 % val, 20 % test of each label, at random by `seed`."""
+    """Return a split for every row: 70 % train, 10 % val, 20 % test of each label, at random by `seed`."""
     random, splits = np.random.default_rng(seed), np.empty(len(labels), dtype="<U5")
     for label in sorted(set(labels)):
         rows = random.permutation([i for i, found in enumerate(labels) if found == label])

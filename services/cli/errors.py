@@ -1,9 +1,9 @@
-"""What the command line makes of an error: one line with the reason, and a hint with the option that helps.
+"""Errors as the command line prints them: one line with the reason, and a hint with the option that helps.
 
 Lower layers raise typed errors that name no command, option or variable. `HINTS` adds them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -12,6 +12,7 @@ from classifiers import errors as heads
 from embedder import errors as encoders
 from services.jobs import errors as jobs
 from services.processes import NotStarted, PortTaken
+from services.settings import variable
 from services.web.errors import RemoteProblem, ServiceDown
 from store import errors as stored
 
@@ -20,9 +21,16 @@ class NoStore(stored.StoreError):
     """A command that reads a store was given none, or a folder without one."""
 
 
+class BadSettings(ValueError):
+    """Settings have values that are not allowed. `given` has the values that options set, by setting."""
+
+    def __init__(self, error: ValidationError, given: Mapping[str, object]) -> None:
+        super().__init__("; ".join(_setting(each["loc"], each["msg"], each["input"], given) for each in error.errors()))
+
+
 EXPECTED: tuple[type[Exception], ...] = (
     *jobs.EXPECTED,
-    *(RemoteProblem, NotStarted, ValidationError, ModuleNotFoundError),
+    *(RemoteProblem, NotStarted, BadSettings, ModuleNotFoundError),
     *(heads.BadComparison, heads.BadParameter, heads.NotTrainable, heads.UnknownKind, heads.UnknownParameter),
     *(heads.BadClustering, heads.UnknownClustering),
     encoders.ExportFailed,
@@ -49,7 +57,7 @@ def _backfill(error: stored.UnknownFeatures) -> str:
 
 def _vectors(error: heads.NoVectors) -> str:
     if error.refused:
-        return "--encoder names another encoder"
+        return " or ".join(f"--encoder {each}, after `headwater backfill --encoder {each}`" for each in error.others)
     return "run " + " and ".join(f"`headwater backfill --encoder {name}`" for name in error.encoders) + " first"
 
 
@@ -101,15 +109,13 @@ REMOTE_HINTS = {
 REASON_HINTS = {
     "too_long": "HEADWATER_MAX_SECONDS sets the limit",
     "too_many_pixels": "HEADWATER_MAX_PIXELS sets the limit",
-    "wrong_modality": "--modality says what files are that do not show it themselves",
+    "wrong_modality": "--modality names the modality of files whose first bytes do not show it",
 }
 """The hint for the reason of a quarantined item."""
 
 
 def message(error: Exception) -> str:
     """Return what went wrong, in one line."""
-    if isinstance(error, ValidationError):
-        return "; ".join(_setting(each["loc"], each["msg"], each["input"]) for each in error.errors())
     if isinstance(error, ModuleNotFoundError):
         extra = EXTRAS.get((error.name or "").partition(".")[0], "embedding")
         return f"{error}; this command needs: pip install 'headwater[{extra}]'"
@@ -122,6 +128,12 @@ def hint(error: Exception) -> str:
     return found if isinstance(found, str) else found(error)
 
 
-def _setting(location: tuple[int | str, ...], reason: str, value: object) -> str:
+def _setting(location: tuple[int | str, ...], reason: str, value: object, given: Mapping[str, object]) -> str:
+    """Return the option or the variable that has the wrong value, and the reason."""
     reason = reason.removeprefix("Value error, ")
-    return f"HEADWATER_{str(location[0]).upper()}={value}: {reason}" if location else reason
+    if not location:
+        return reason
+    name = str(location[0])
+    if name in given:
+        return f"--{name.replace('_', '-')} {given[name]}: {reason}"
+    return f"{variable(name)}={value}: {reason}"

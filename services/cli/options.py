@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from pydantic import ValidationError
 
 from embedder.spec import MODALITIES, Modality
 from services.cli.completion import encoder_names, head_names, modality_names, task_names
-from services.cli.errors import NoStore
+from services.cli.errors import BadSettings, NoStore
 from services.settings import Settings
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ ModalityOption = Annotated[
     typer.Option(
         "--modality",
         metavar="NAME",
-        help="What the files are: depth, thermal, imu, or video for animations. Other files show it themselves.",
+        help="The modality of the files: depth, thermal, imu, or video for animations. Other files need none.",
         autocompletion=modality_names,
     ),
 ]
@@ -83,13 +84,13 @@ BackendOption = Annotated[
     typer.Option(
         "--backend",
         metavar="NAME",
-        help="What computes the vectors: auto, torch or openvino, with device and precision if you like, "
+        help="The engine that computes the vectors: auto, torch or openvino, optionally device and precision, "
         "for example torch-cuda-bf16.",
         show_default=default_of("backend"),
     ),
 ]
 EngineOption = Annotated[
-    Engine, typer.Option("--engine", help="What runs the job: this process (local), or workers on a Ray cluster (ray).")
+    Engine, typer.Option("--engine", help="Where the job runs: in this process (local), or on a Ray cluster (ray).")
 ]
 RayAddressOption = Annotated[
     str | None,
@@ -125,7 +126,7 @@ SetOption = Annotated[
     typer.Option(
         "--set",
         metavar="NAME=VALUE",
-        help="One hyper-parameter. The value is read as JSON if it is JSON, else as text. Repeat it for several.",
+        help="One hyper-parameter. The value is read as JSON if it is JSON, otherwise as text. Repeat it for several.",
     ),
 ]
 HeadArgument = Annotated[
@@ -135,8 +136,12 @@ HeadArgument = Annotated[
 
 
 def settings(**options: Any) -> Settings:
-    """Return the settings of the environment, overridden by the options that are not None."""
-    return Settings(**{name: value for name, value in options.items() if value is not None})
+    """Return the settings of the environment, overridden by the options that are not None. Raises BadSettings."""
+    given = {name: value for name, value in options.items() if value is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        raise BadSettings(error, given) from None
 
 
 def open_store(chosen: Settings) -> "Store":

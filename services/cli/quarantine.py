@@ -1,4 +1,4 @@
-"""The end of a command that may have put items into quarantine: its summary, one line a reason, its exit code."""
+"""The end of a command that may have put items into quarantine: summary, one line per reason, exit code."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,6 +1,6 @@
-"""What every command prints: summaries, tables, explanations, JSON, progress bars, warnings, and exit codes.
+"""Terminal output of every command: summaries, tables, explanations, JSON, progress bars, warnings, and exit codes.
 
-A name is never cut: what does not fit the terminal goes to another line.
+A name is never cut: text that does not fit the terminal goes to another line.
 """
 
 import json
@@ -36,7 +36,7 @@ EXPLAINED = {
     "If the interval contains 0, the difference may be chance.",
     "prediction set": "the labels that together contain the right one with the probability --coverage.",
     "outlier percentile": "the percentage of calibration rows that look more ordinary than this file. "
-    "Near 100: nothing like it was in training.",
+    "Near 100, the file may belong to none of the classes.",
 }
 """One sentence for every column that needs one; `table` prints it below."""
 
@@ -86,7 +86,7 @@ def _padded(cell: str, width: int) -> str:
 
 
 def _paragraph(columns: Sequence[str], row: Sequence[str], width: int) -> list[str]:
-    """One row as ``column value`` pairs, filled into lines of `width`. A pair is never broken."""
+    """Return one row as ``column value`` pairs, filled into lines of `width`. A pair is never broken."""
     lines: list[str] = []
     for pair in (f"{column} {cell}" for column, cell in zip(columns, row, strict=True) if cell):
         if lines and cell_len(lines[-1] + GAP + pair) <= width:

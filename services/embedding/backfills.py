@@ -39,7 +39,7 @@ class Backfills:
         def report(progress: Progress) -> None:
             started.progress = progress
             if self._stopping:
-                raise CancelledError("the service stops; what is written stays, start the backfill again")
+                raise CancelledError("the service was stopped; vectors already written stay: start the backfill again")
 
         self._started[job_id] = started
         started.future = self._pool.submit(run, report)

@@ -1,4 +1,4 @@
-"""The endpoints of the embedding service. They raise; `services.web.errors` has the table of what is answered then."""
+"""The endpoints of the embedding service. They catch no errors: `services.web.errors` has one table of all answers."""
 
 import base64
 import math
@@ -41,8 +41,8 @@ SPLIT = (
     "classes. Without it, a hash of each file chooses train, val or test."
 )
 TOKENS = (
-    "Answer all tokens of each image, one after the other, and not its vector. Tokens are the vectors that the encoder "
-    "has for the parts of an image. Arrow only."
+    "Answer with all tokens of each image, one after the other, and not its vector. Tokens are the vectors that the "
+    "encoder has for the parts of an image. Arrow only."
 )
 ReadAs = Annotated[Modality | None, Query(description=READ_AS)]
 

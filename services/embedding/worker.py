@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from embedder.batcher import Batcher
 from embedder.encoder import Encoder, require_modality
-from embedder.errors import BadMedia, QueueFull
+from embedder.errors import MODALITY_NAMES, BadMedia, QueueFull
 from embedder.media import Limits, decode, guess
 from embedder.spec import Modality
 from services.web.error_answers import problem
@@ -100,7 +100,7 @@ class EncoderWorker:
         return self.encoder.spec.tokens
 
     async def embed_texts(self, texts: Sequence[str]) -> list[Vector]:
-        """Return a vector for each text. Raises QueueFull, and BadRequest if the encoder takes no text."""
+        """Return a vector (d,) float32 for each text. Raises QueueFull, and BadRequest if the encoder takes no text."""
         if self.encoder.spec.text is None:
             raise BadRequest(f"encoder {self.encoder.name} takes no text; name one that does, such as lite0")
         vectors = await self._text_queue.submit(texts)
@@ -143,7 +143,8 @@ class EncoderWorker:
                 modality = require_modality(self.encoder.name, self.encoder.spec, upload.modality or guess(upload.data))
                 if modality not in takes:
                     raise BadMedia(
-                        "wrong_modality", f"{self.encoder.name} has tokens of images only, this is {modality}"
+                        "wrong_modality",
+                        f"{self.encoder.name} has tokens of images only; this file is {MODALITY_NAMES[modality][0]}",
                     )
                 media = decode(upload.data, modality, self._limits, self._short_side)
                 file.prepared = self.encoder.prepare(media)

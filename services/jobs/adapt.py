@@ -30,7 +30,7 @@ class Adapted:
     """The result: a derived encoder.
 
     Attributes:
-        name, fingerprint: of the derived encoder.
+        name, fingerprint: those of the derived encoder.
         path: the adapter's folder.
         clusters: number of centres.
         learned: number of vectors that the adapter was learned from.
@@ -136,7 +136,7 @@ def _start(
 def _record(
     rows: Unlabelled, request: AdaptRequest, made: Clustering, learned: int, curve: "tuple[Epoch, ...]"
 ) -> dict[str, Any]:
-    """The record for the adapter's manifest: recipe, rows, centres, snapshot and packages."""
+    """Return the record for the adapter's manifest: recipe, rows, centres, snapshot and packages."""
     return {
         "recipe": asdict(request.recipe),
         "rows_of": rows.task,
@@ -159,7 +159,7 @@ def _write(
 
 
 def to_markdown(stored: StoredAdapter, adapter: Adapter) -> str:
-    """The report: how the adapter was made, and its training curve."""
+    """Return the report: how the adapter was made, and its training curve."""
     record: dict[str, Any] = dict(stored.record)
     recipe = ", ".join(f"{key} = {value}" for key, value in record["recipe"].items())
     lines = [

@@ -55,7 +55,7 @@ class Condensed:
     """The result: a derived encoder.
 
     Attributes:
-        name, fingerprint: of the derived encoder.
+        name, fingerprint: those of the derived encoder.
         path: the condenser's folder.
         before, after: shapes (P, F) of the tokens: P tokens of F numbers.
         learned: number of images that the components were learned from; 0 without components.
@@ -81,7 +81,7 @@ def condense(
     limits: Limits = DEFAULT_LIMITS,
     on_progress: OnProgress[Step] = ignore,
 ) -> Condensed:
-    """Learn how to reduce an encoder's tokens, and save it. A backfill of the derived encoder then writes the tokens.
+    """Learn a condenser for an encoder's tokens, and save it. A backfill of the derived encoder then writes the tokens.
 
     The job embeds the images again, because whole tokens are too large to store. It learns from images whose vectors
     are stored, except images that any task has in val, test or ood.
@@ -102,7 +102,7 @@ def condense(
         )
     try:
         Condenser(arrays).shape(spec.tokens)
-    except ValueError as error:  # before the work
+    except ValueError as error:  # raised before any image is decoded
         raise NotTrainable(f"{encoder.name}: {error}") from error
     learned, kept = 0, 1.0
     record: dict[str, Any] = {"wanted": asdict(request), "packages": package_versions(("headwater", "numpy"))}
@@ -134,7 +134,7 @@ def _sample(store: Store, ids: Sequence[str], request: CondenseRequest) -> list[
 
 
 def _tokens(job: Job, ids: Sequence[str], threads: int) -> Iterator[NDArray[np.float32]]:
-    """Tokens (n, P, F), a batch at a time. Unreadable images are skipped; a backfill puts them in quarantine."""
+    """Yield tokens (n, P, F), a batch at a time. Unreadable images are skipped; a backfill puts them in quarantine."""
     with ThreadPoolExecutor(threads, thread_name_prefix="decode") as decoders:
         images = (item.prepared for item in job.items(decoders, "image", ids) if item.prepared is not None)
         while batch := list(islice(images, job.batch)):

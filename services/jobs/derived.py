@@ -24,7 +24,7 @@ Change = Callable[[NDArray[Any]], NDArray[Any]]
 def from_parent(store: Store, encoder: Encoder, features: Features, tokens: Features | None) -> int:
     """Write the rows of a derived encoder whose parent rows are stored; return how many assets got all they need.
 
-    Encoders that are not derived, and parents without stored rows, give 0.
+    Returns 0 for an encoder that is not derived, and for a parent without stored rows.
 
     Args:
         features: table of the derived encoder's vectors.
@@ -67,7 +67,7 @@ def fill(
 
 
 def _missing(parent: Features, table: Features, among: Column | None) -> Sequence[str]:
-    """Ids that `parent` has and `table` has not, sorted as in `parent`."""
+    """Return the ids that `parent` has and `table` has not, in the order of `parent`."""
     have = parent.ids().combine_chunks()
     if among is not None:
         have = have.filter(pc.is_in(have, value_set=among))

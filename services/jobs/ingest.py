@@ -38,7 +38,7 @@ class Ingested(Outcome):
 
     @property
     def total(self) -> None:
-        """Unknown: files are read as they are found."""
+        """None: the number of files is unknown, because they are read as they are found."""
 
     @property
     def note(self) -> str:

@@ -1,4 +1,4 @@
-"""What a job reports while it runs: how far it is, which items failed, and the one type of its callback."""
+"""Progress of a job: how far it is, which items failed, and the one type of callback that it calls."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -9,15 +9,15 @@ from store import Quarantined
 
 
 class JobProgress(Protocol):
-    """How far a job is, as a progress bar shows it. Every job reports an object like this."""
+    """The progress of a job, as a progress bar shows it. Every job reports an object like this."""
 
     @property
     def handled(self) -> int:
-        """Items that the job is through with, failed ones included."""
+        """Number of finished items, failed ones included."""
 
     @property
     def total(self) -> int | None:
-        """All items of the job; None while their number is unknown."""
+        """Number of all items of the job; None while it is unknown."""
 
     @property
     def note(self) -> str:

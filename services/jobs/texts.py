@@ -16,7 +16,7 @@ from store import Store
 def text_sides(store: Store, settings: Settings) -> Callable[[str, Sequence[str]], NDArray[np.float32]]:
     """Return a function from (fingerprint of a stored encoder, n texts) to raw text vectors (n, d), float32.
 
-    The vectors lie in the encoder's space of image vectors. The function checks that the encoder of that name is the
+    The vectors are in the encoder's space of image vectors. The function checks that the encoder of that name is the
     one that made the table, and that it reproduces the stored probe.
 
     Raises (the returned function):

@@ -13,7 +13,7 @@ FILE_FIELDS = ("files", "images")
 """Names of the form fields that carry files. Every endpoint accepts both."""
 
 READ_AS = (
-    "What the files are. Needed for depth maps (`depth`), thermal images (`thermal`), motion (`imu`) and animations "
+    "Modality of the files. Needed for depth maps (`depth`), thermal images (`thermal`), motion (`imu`) and animations "
     "that are to be read as `video`; every other file shows it by its first bytes."
 )
 

@@ -29,7 +29,7 @@ class Database:
             raise StoreError(f"{path} is a file; a store is a folder, or a URI such as s3://bucket/prefix")
 
     def exists(self) -> bool:
-        """Return False for a local folder that does not exist; True for a folder and for any other URI."""
+        """True if the folder exists, or if the URI names no local folder."""
         return self._path is None or self._path.is_dir()
 
     def names(self) -> list[str]:

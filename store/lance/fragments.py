@@ -51,11 +51,11 @@ def shares(table: Table, version: int, count: int, batch_rows: int) -> list[tupl
 
 
 class Appender:
-    """Commits fragments of one table, and stores each id once whatever other processes write meanwhile.
+    """Commits fragments of one table. Each id is stored once, whatever other processes write meanwhile.
 
     Args:
-        ids: ids of the rows that may be appended. Only for these it is remembered whether another process stored them,
-            which bounds the memory.
+        ids: ids of the rows that may be appended. No other ids are remembered when other processes store them, which
+            bounds the memory.
     """
 
     def __init__(self, table: Table, ids: Iterable[str]) -> None:

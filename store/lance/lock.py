@@ -1,4 +1,4 @@
-"""A lock between processes, for creating tables: the one step that LanceDB does not make safe itself."""
+"""A lock between processes, for creating tables, because LanceDB itself is not safe in this one step."""
 
 import sys
 from collections.abc import Iterator

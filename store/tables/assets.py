@@ -1,4 +1,4 @@
-"""The table of assets: photos, sounds and other files, whose bytes are stored inline or by reference."""
+"""The table of assets: images, sounds and other files, whose bytes are stored inline or by reference."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime

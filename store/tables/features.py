@@ -1,4 +1,4 @@
-"""Feature tables: what an encoder computed for each asset, as pooled vectors or as tokens."""
+"""Feature tables: one row for each asset, with the pooled vector or the tokens that an encoder computed."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ from store.tables.identity import PREFIX, Form, Identity
 
 
 class Features:
-    """One feature table. Rows are as the encoder gave them: neither normalised nor centred.
+    """One feature table. Rows are stored as the encoder returned them: neither normalised nor centred.
 
     `shape` is the shape of one row: (d,) for a vector, (P, F) for tokens.
     """

@@ -50,7 +50,7 @@ class Identity:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one row: (d,) for a vector, (P, F) for tokens. Raises FeaturesMismatch for an encoder without."""
+        """Shape of one row: (d,) for a vector, (P, F) for tokens. Raises FeaturesMismatch if there are none."""
         if self.form == "vector":
             return (self.spec.dim,)
         if self.spec.tokens is None:
@@ -112,13 +112,15 @@ class Identity:
             )
         if self.probe.shape != wanted.probe.shape:
             raise FeaturesMismatch(
-                f"the stored probe of {self.name!r} has shape {self.probe.shape}, the given one {wanted.probe.shape}"
+                f"the stored probe of {self.name!r} has shape {self.probe.shape}, the given one {wanted.probe.shape}; "
+                "use another store, or the version of Headwater that wrote this one"
             )
         worst = least_cosine(self.probe, wanted.probe)
         if not worst >= _LEAST_COSINE:
             raise FeaturesMismatch(
                 f"this encoder's probe differs from the one stored for {self.name!r}: cosine {worst:.5f}, at least "
-                f"{_LEAST_COSINE} is needed; its weights or its preprocessing differ from those that made the table"
+                f"{_LEAST_COSINE} is needed; its weights or its preprocessing differ from those that made the "
+                "table: restore them, or use another store"
             )
 
 

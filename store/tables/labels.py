@@ -36,7 +36,7 @@ class Labels:
         all. Raises BadLabels, BadSplit, and FrozenSplit unless `move_splits`.
         """
         if not task:
-            raise BadLabels("a task needs a name")
+            raise BadLabels("the name of a task must not be empty")
         rows = iter(rows)
         changed = 0
         while chunk := {row.id: row for row in islice(rows, _CHUNK)}:
@@ -69,7 +69,9 @@ class Labels:
             changed += written
             if written == len(given):
                 return changed
-        raise RuntimeError(f"other processes kept changing the labels of task {task!r} during {_ROUNDS} attempts")
+        raise RuntimeError(
+            f"other processes changed the labels of task {task!r} in each of {_ROUNDS} attempts; try again"
+        )
 
     def _stored(self, task: str, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
         where = _of(task) + (f" AND id IN ({', '.join(map(quoted, ids))})" if len(ids) <= FEW else "")

@@ -30,7 +30,7 @@ class Quarantine:
                 return count
             waiting = self._put_once(waiting)
         raise RuntimeError(
-            f"other processes kept changing {len(waiting)} rows of the quarantine during {_ROUNDS} attempts"
+            f"other processes kept changing {len(waiting)} rows of the quarantine during {_ROUNDS} attempts; try again"
         )
 
     def _put_once(self, rows: dict[tuple[str, str], Quarantined]) -> dict[tuple[str, str], Quarantined]:

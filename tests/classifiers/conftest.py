@@ -15,20 +15,20 @@ def toy() -> Toy:
 
 @pytest.fixture(scope="session", params=[*VARIANTS, *LABEL_VARIANTS])
 def head(request, toy):
-    """One calibrated head of every variant of every kind."""
+    """Return a calibrated head, for every variant of every kind."""
     uncalibrated = fitted(request.param, toy).head_
     return uncalibrated.with_temperature(fit_temperature(uncalibrated.scores(toy.X), toy.codes))
 
 
 @pytest.fixture(scope="session")
 def hard() -> Toy:
-    """Classes that no block of columns tells apart by itself."""
+    """Return a toy whose classes cannot be separated by one block of columns alone."""
     return make_toy(spread=0.7)
 
 
 @pytest.fixture(scope="session", params=sorted(ALL_RULES))
 def fused(request, hard):
-    """A fused estimator of every rule."""
+    """Return a fused estimator, for every rule."""
     from classifiers.fit.fusion.estimator import FusionClassifier
 
     return FusionClassifier(rule=request.param, blocks=EDGES, costs=(3, 1, 2)).fit(hard.X, hard.labels)
@@ -36,7 +36,7 @@ def fused(request, hard):
 
 @pytest.fixture(scope="session")
 def filled(tmp_path_factory, toy):
-    """A real store with the toy's rows, split by hash. Tests must not write to it."""
+    """Return a real store with the toy's rows, split by hash. Tests must not write to it."""
     store = Store.open(tmp_path_factory.mktemp("filled") / "db")
     fill(store, toy)
     return store

@@ -1,4 +1,4 @@
-"""What the serving side imports: no torch, no scikit-learn, no SciPy, no LanceDB."""
+"""The serving side imports no torch, no scikit-learn, no SciPy and no LanceDB."""
 
 import subprocess
 import sys

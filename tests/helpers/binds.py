@@ -1,4 +1,4 @@
-"""Small ImageBind models with random weights, saved for the encoder, and files of the modalities that they take."""
+"""Small ImageBind models with random weights, saved for the encoder, and files of the modalities that they embed."""
 
 import importlib
 import io
@@ -17,7 +17,7 @@ from helpers.sounds import sound
 from helpers.videos import animation, film
 
 SMALL = {"vision": 4, "text": 2, "audio": 3, "depth": 2, "thermal": 2, "imu": 4}
-"""Heads of each tower, 16 units each."""
+"""Number of attention heads of each tower, with 16 units each."""
 DIM = 48
 
 
@@ -76,4 +76,4 @@ FILES = {
     "video": {"wave.gif": animation("GIF", 25), "cut.gif": photo(9, form="GIF")},
     None: {"voice.wav": sound(1, seconds=3.0), "walk.mp4": film("mp4", 30)},
 }
-"""Files by modality, then by name. None: the files' bytes say their modality."""
+"""Files by modality, then by name. The key None is for files whose bytes show their modality."""

@@ -43,7 +43,7 @@ CONFIGS = {
         ("conv-mlp", timm_tower("test_convnext", "", "mlp"), {}),
     )
 }
-"""One of every type of tower in open_clip's pretrained models, at a hundredth of its size."""
+"""One model for every type of tower in open_clip's pretrained models, at a hundredth of its size."""
 
 
 def register(folder: Path) -> None:
@@ -69,7 +69,7 @@ def make(name: str, seed: int = 0) -> torch.nn.Module:
             elif "c_proj.weight" in key:
                 parameter.mul_(20)
             elif "bn3.weight" in key:
-                parameter.uniform_(0.5, 1)  # open_clip begins with 0, so that blocks would do nothing
+                parameter.uniform_(0.5, 1)  # open_clip's initial value is 0, with which the blocks would do nothing
             parameter.copy_(parameter.half())
     return model
 

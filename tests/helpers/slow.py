@@ -1,7 +1,7 @@
-"""The tests that `make test` leaves to `make test-all`, besides those that carry the mark `slow` themselves.
+"""The tests that only `make test-all` runs, besides those that have the mark `slow` themselves.
 
-Two kinds of tests are here: those that check every member of a family, of which a few stay in `make test`, and those
-that run many processes, whose parts other tests check.
+Two groups of tests are listed: tests that check every member of a family, of which `make test` keeps a few, and tests
+that run many processes, whose parts are covered by other tests.
 """
 
 import re
@@ -79,7 +79,7 @@ SLOW: dict[str, dict[str, str | None]] = {
     "services/test_plugin.py": {"test_from_photos_to_a_head": None},
     "yardstick/test_imagenet.py": {"test_the_command": None},
 }
-"""{file: {test: pattern}}. Parameter sets whose id matches the pattern stay in `make test`; with None, none stays."""
+"""{file: {test: pattern}}. `make test` keeps parameter sets whose id matches the pattern; with None, it keeps none."""
 
 
 def mark_slow(items: Iterable[pytest.Item]) -> None:

@@ -7,7 +7,7 @@ import soundfile
 
 
 def tone(seed: int, seconds: float = 0.5, rate: int = 16_000, channels: int = 1) -> np.ndarray:
-    """Return samples (n, channels) float32: three partials of a pitch that falls or rises, with a little noise."""
+    """Return samples (n, channels) in float32: three partials of a falling or rising pitch, with a little noise."""
     random = np.random.default_rng(seed)
     t = np.arange(round(seconds * rate)) / rate
     pitch = random.uniform(120, 400) * (1 + random.uniform(-0.4, 0.4) * t)
@@ -17,7 +17,7 @@ def tone(seed: int, seconds: float = 0.5, rate: int = 16_000, channels: int = 1)
 
 
 def sound(seed: int, form: str = "WAV", *, rate: int = 16_000, subtype: str | None = None, **options) -> bytes:
-    """Return the bytes of a sound file of `tone`."""
+    """Return the bytes of a sound file with the samples of `tone`."""
     out = io.BytesIO()
     soundfile.write(out, tone(seed, rate=rate, **options), rate, format=form, subtype=subtype)
     return out.getvalue()

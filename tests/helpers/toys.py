@@ -32,7 +32,7 @@ EDGES = (0, 4, 8, 12)
 
 @dataclass(frozen=True)
 class Toy:
-    """Draws from Gaussian classes with known parameters: X float32 (n, d), codes (n,), labels (n,) str."""
+    """Rows drawn from Gaussian classes with known parameters: X float32 (n, d), codes (n,), labels (n,) str."""
 
     X: np.ndarray
     codes: np.ndarray
@@ -77,16 +77,16 @@ VARIANTS: dict[str, tuple[str, dict]] = {
     "zeroshot of two": ("zeroshot", {"blend": 0.1, "blocks": (0, 5, 12)}),
     "zeroshot gaussian": ("zeroshot", {"blend": "gaussian", "shrinkage": 0.2}),
 }
-"""Every kind of head that gives one class, with settings that score in different ways."""
+"""Every kind of head that gives one class, with several settings where these lead to different score functions."""
 
 
 def unit(X):
-    """The rows scaled to norm 1."""
+    """Return the rows scaled to norm 1."""
     return X / np.linalg.norm(X, axis=1, keepdims=True)
 
 
 def toy_directions() -> np.ndarray:
-    """Text vectors of the default toy's classes from a perfect text side, (5, 12)."""
+    """Return text vectors of the default toy's classes from a perfect text side, (5, 12)."""
     toy = make_toy()
     units = unit(toy.X.astype(np.float64))
     return np.stack([units[toy.codes == k].mean(axis=0) for k in range(5)]) - units.mean(axis=0)
@@ -96,7 +96,7 @@ DIRECTIONS = toy_directions()
 
 
 def embed_texts(texts: Sequence[str], dim: int = 12) -> np.ndarray:
-    """A text side for toys, float32 (n, dim): near the direction of the class in the text, random without one."""
+    """Return toy text vectors, float32 (n, dim): near the direction of the class in the text, random without one."""
     rows = []
     for text in texts:
         row = np.random.default_rng(crc32(text.encode())).normal(size=dim)
@@ -106,18 +106,18 @@ def embed_texts(texts: Sequence[str], dim: int = 12) -> np.ndarray:
 
 
 def text_of(names, prompts=PROMPTS):
-    """Class directions by hand: the mean of the unit vectors of all filled prompts, scaled to unit norm."""
+    """Return class directions, computed here: the mean of the unit vectors of all filled prompts, at unit norm."""
     filled = [[prompt.replace("{}", name) for prompt in prompts] for name in names]
     return unit(np.stack([unit(embed_texts(texts).astype(np.float64)).mean(axis=0) for texts in filled]))
 
 
 def text_side(fingerprint: str, texts: Sequence[str]) -> np.ndarray:
-    """`embed_texts` with the arguments that training passes."""
+    """Return `embed_texts` of the texts, with the arguments that training passes."""
     return embed_texts(texts)
 
 
 class WithTexts(ZeroShotClassifier):
-    """The estimator with its own text side, so that it fits by X and y like all others."""
+    """The zero-shot estimator with its own text side, so that it fits by X and y like all others."""
 
     def fit(self, X, y):
         return super().fit(X, y, text=lambda texts: embed_texts(texts, np.asarray(X).shape[1]))
@@ -156,12 +156,12 @@ def estimator(variant: str, **more):
 
 
 def shaped(variant: str, X):
-    """X in the shape that the estimator takes."""
+    """Return X in the shape that the estimator expects."""
     return X.reshape(-1, *TOKENS) if variant.startswith("decoder") else X
 
 
 def fit(variant: str, X, labels, **more):
-    """A fitted estimator of the variant."""
+    """Return a fitted estimator of the variant."""
     made = estimator(variant, **more)
     if variant not in LABEL_VARIANTS:
         return made.fit(X, labels)
@@ -188,7 +188,7 @@ def outlier_of(toy: Toy) -> tuple[tuple[float, ...], dict[str, bytes]]:
 
 
 def record_of(head, toy: Toy, **changes) -> TrainingRecord:
-    """The record that training would write, calibrated on the toy's own rows; without an outlier detector."""
+    """Return the record that training would write, calibrated on the toy's own rows, without an outlier detector."""
     proba = probabilities(head.scores(toy.X), head.link, head.temperature)
     true = proba[np.arange(len(proba)), toy.codes]
     lac, aps = keep(lac_scores(true)), keep(aps_of_true(proba, toy.codes))
@@ -216,7 +216,7 @@ def ids_of(n: int) -> list[str]:
 
 
 def fill(store: Store, toy: Toy, *, task="toy", encoder="toy", splits=None) -> list[str]:
-    """Store the toy's vectors and labels; `splits` of the rows, or None to split by hash."""
+    """Store the toy's vectors and labels, and return the ids. `splits` are those of the rows; None splits by hash."""
     ids = ids_of(len(toy.X))
     probe = np.eye(2, toy.X.shape[1], dtype=np.float32)
     store.ensure_features(encoder, spec_of(toy.X.shape[1], weights=encoder), probe).put(ids, toy.X)
@@ -237,7 +237,7 @@ class LabelToy:
 
 
 def make_label_toy(n=600, dim=12, n_labels=4, seed=0) -> LabelToy:
-    """Rows to which each label adds its own direction."""
+    """Return rows to which each label adds its own direction."""
     rng = np.random.default_rng(seed)
     Y = rng.random((n, n_labels)) < np.linspace(0.15, 0.5, n_labels)
     directions = 3 * np.linalg.qr(rng.normal(size=(dim, n_labels)))[0].T
@@ -246,7 +246,7 @@ def make_label_toy(n=600, dim=12, n_labels=4, seed=0) -> LabelToy:
 
 
 def fill_labels(store: Store, toy: LabelToy, *, task="toy", encoder="toy", splits=None) -> list[str]:
-    """`fill` for any number of labels a row."""
+    """Store the toy's vectors and labels, any number per row, and return the ids; see `fill`."""
     ids = ids_of(len(toy.X))
     probe = np.eye(2, toy.X.shape[1], dtype=np.float32)
     store.ensure_features(encoder, spec_of(toy.X.shape[1], weights=encoder), probe).put(ids, toy.X)

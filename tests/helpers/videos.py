@@ -25,7 +25,7 @@ def animation(form: str, count: int, milliseconds: int | list[int] = 100, **size
 
 
 def film(container: str, count: int, rate: int = 10, group: int = 8) -> bytes:
-    """Return a film whose frames are stored in another order than shown, with `group` frames from start to start."""
+    """Return a film whose frames are stored in another order than shown, with a key frame every `group` frames."""
     out = io.BytesIO()
     with av.open(out, "w", format=container) as file:
         stream = file.add_stream(FILMS[container], rate=rate, options={"x265-params": "log-level=none"})

@@ -1,4 +1,4 @@
-"""The documentation is complete and true: all that a user can type, set or read stands in it, and nothing else does."""
+"""The documentation is complete and true: all that a user can type, set or read is in it, and nothing else is."""
 
 import html
 import json
@@ -20,6 +20,8 @@ from embedder import errors, registry
 from embedder.checks import CHECKS
 from embedder.encoders import mlcd
 from services import classification, embedding
+from services.classification.readiness import CAPABILITIES
+from services.cli import completion
 from services.cli.app import app
 from services.settings import Settings
 from services.web.errors import ERRORS, HTTP_CODES
@@ -50,7 +52,7 @@ def items(text: str) -> list[str]:
 
 
 def words(text: str) -> set[str]:
-    """What stands between backticks, whole: ``export-encoder`` is no ``export``."""
+    """The texts between backticks, whole: ``export-encoder`` does not count as ``export``."""
     return set(re.findall(r"`([^`\n]*)`", text))
 
 
@@ -95,7 +97,7 @@ def told_default(item: str) -> str | None:
 
 
 def default(parameter: Parameter) -> str | None:
-    """What the docs have to say; None for a switch that is off, and for what has no default of its own."""
+    """The default that the docs must show; None for a switch that is off, and for an option without a default."""
     value = parameter.default
     if value is None or value is False or value == () or value == []:
         return None
@@ -103,7 +105,7 @@ def default(parameter: Parameter) -> str | None:
 
 
 def command_faults(text: str, known: Mapping[str, Command]) -> list[str]:
-    """What is missing, invented or wrong in the page on commands."""
+    """The faults of the page on commands: entries that are missing, invented or wrong."""
     told = sections(text, 3)
     faults = [f"no section on {name}" for name in known if name not in told]
     faults += [f"no command {name}" for name in told if name not in known]
@@ -146,14 +148,28 @@ def test_a_fault_in_the_page_on_commands_is_found(old, new, fault):
     assert fault in command_faults(text.replace(old, new, 1), commands())
 
 
+def test_every_option_of_the_program_itself_stands_at_the_head_of_the_page():
+    head = read("commands.md").partition("\n## ")[0]
+    assert set(told_options(head)) == {*options(typer.main.get_command(app)), "--help"}
+
+
+def test_no_switch_has_a_counterpart_that_the_docs_do_not_name():
+    assert [each for command in commands().values() for each in command.params if each.secondary_opts] == []
+
+
 def test_every_option_that_any_page_names_exists():
     known = {option for command in commands().values() for option in options(command)} | {"--help"}
-    known |= {option for command in commands().values() for each in command.params for option in each.secondary_opts}
     known |= set(options(typer.main.get_command(app)))
     named = {
         (page.name, word.split()[0]) for page in PAGES for word in words(page.read_text()) if word.startswith("--")
     }
-    assert [(page, option) for page, option in sorted(named) if option not in {*known, "--no-…"}] == []
+    assert [(page, option) for page, option in sorted(named) if option not in known] == []
+
+
+def test_every_kind_of_head_is_named_where_it_can_be_typed():
+    kinds = words(told_options(sections(read("commands.md"), 3)["train"])["--kind"])
+    assert set(KINDS) <= kinds
+    assert tuple(KINDS) == completion.KINDS
 
 
 def test_every_command_line_in_the_docs_can_be_typed():
@@ -209,7 +225,7 @@ def told_parameters(text: str) -> dict[str, str | None]:
 
 
 def shown(value: Any) -> str | None:
-    """A default as the docs write it; None for one that they put in words."""
+    """A default as the docs write it; None if they describe it in words."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
@@ -273,7 +289,7 @@ def test_every_encoder_and_check_stands_in_the_docs():
 
 
 def test_a_recommended_encoder_exists():
-    """Its name fits a pattern of the registry, so that nobody is sent to a name that cannot be loaded."""
+    """Every recommended name fits a pattern of the registry, so it can be loaded."""
     rows = cells(sections(read("encoders.md"), 2)["Which encoder for what"])
     patterns = [re.sub(r"<[^>]*>", "[^/@]+", name) for name in registry.names()]
     advised = {word for row in rows for word in words(row[1])}
@@ -293,6 +309,11 @@ def test_every_error_code_stands_in_the_docs_and_no_other():
         codes.setdefault(status, set()).add(code)
     assert told == codes
     assert {row[0].strip("`") for row in cells(of_items)} == ITEM_ERRORS
+
+
+def test_every_capability_stands_in_the_docs_and_no_other():
+    told = [row[0].strip("`") for row in cells(sections(read("http.md"), 3)["Readiness"])]
+    assert tuple(told) == CAPABILITIES
 
 
 @pytest.mark.parametrize("service", [embedding, classification], ids=["embedding", "classification"])
@@ -330,6 +351,33 @@ def test_every_import_contract_is_explained():
     assert contracts
     told = {row[0] for row in cells(sections(read("architecture.md"), 2)["Import contracts"])}
     assert told == set(contracts)
+
+
+def test_every_path_that_the_pages_for_developers_name_exists():
+    named = {word for page in ("docs/architecture.md", "CONTRIBUTING.md") for word in words((ROOT / page).read_text())}
+    folders = (*PACKAGES, "tests", "docs", "benchmarks", "examples", ".ci")
+    paths = [word for word in named if "/" in word and word.partition("/")[0] in folders]
+    assert paths
+    assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
+
+
+def test_every_target_of_make_that_a_page_names_exists():
+    targets = set(re.findall(r"^(\w[\w-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {
+        (page.name, target)
+        for page in PAGES
+        for target in re.findall(r"(?:^|`|=\S+ )make ([a-z][\w-]*)", page.read_text(), re.MULTILINE)
+    }
+    assert named
+    assert [each for each in sorted(named) if each[1] not in targets] == []
+
+
+def test_every_build_argument_and_variable_of_the_containers_stands_in_the_docs_and_no_other():
+    text = read("docker.md")
+    told = {row[0].partition("` ")[0].strip("`") for row in cells(sections(text, 2)["The images"]) if " (" in row[0]}
+    assert told == set(re.findall(r"^ARG (\w+)", (ROOT / "services" / "Dockerfile").read_text(), re.MULTILINE))
+    variables = set(re.findall(r"\$\{(\w+)", (ROOT / "docker-compose.yml").read_text()))
+    assert variables == set(re.findall(r"`?(\w+)=\S+ docker compose", text))
 
 
 def test_every_benchmark_is_named_and_every_named_one_exists():

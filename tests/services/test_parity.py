@@ -1,6 +1,6 @@
 """An image file has the vector that the model's own library gives it: alone, in a batch, over HTTP, on every engine.
 
-The libraries get the file's bytes and go their own way: their decoding, their preprocessing, their forward pass.
+The libraries get the file's bytes and use their own decoding, their own preprocessing and their own forward pass.
 """
 
 import io

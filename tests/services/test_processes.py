@@ -18,6 +18,6 @@ from services import processes
     ],
 )
 def test_the_url_of_an_address(host, reached):
-    """An IPv6 address stands in brackets, or its last group would be read as the port."""
+    """An IPv6 address is in brackets, because its last group would otherwise be read as the port."""
     url = httpx.URL(processes.url_of(host, 8001))
     assert (url.host, url.port) == (reached, 8001)

@@ -1,4 +1,4 @@
-"""Settings come from the environment and from options; nonsense is refused, and a misspelt name is warned of."""
+"""Settings come from the environment and from options; wrong values are refused, and a misspelt name is reported."""
 
 import json
 import subprocess
@@ -39,6 +39,8 @@ def test_a_child_process_gets_the_same_settings(monkeypatch, tmp_path):
         ("EMBEDDING_PORT", "70000"),
         ("EMBEDDING_TIMEOUT", "0"),
         ("LOG_LEVEL", "LOUD"),
+        ("BACKEND", "foo"),
+        ("BACKEND", "openvino-cuda"),
     ],
 )
 def test_nonsense_is_refused(monkeypatch, name, value):

@@ -47,7 +47,7 @@ def test_every_form_of_a_label(lite0, tmp_path, form):
 
 
 def test_ranks_are_those_of_the_whole_classifier(lite0, tmp_path):
-    """Every class asked of one photo, in shuffled order: the ranks are a permutation, sorted as the scores are."""
+    """One photo with every class as its label, in shuffled order: the ranks are a permutation in the scores' order."""
     photo = next(iter(PHOTOS)).read_bytes()
     classes = np.random.default_rng(0).permutation(1000)[:70]
     path = table(tmp_path / "one.parquet", [photo] * len(classes), classes)

@@ -1,4 +1,4 @@
-"""The yardstick's own arithmetic: intervals, draws, labels, and outcomes that are kept and read again."""
+"""The arithmetic of the quality studies: intervals, draws, labels, and outcomes that are kept and read again."""
 
 from dataclasses import replace
 

@@ -1,6 +1,6 @@
-"""The gain of fusing several encoders: each alone, the oracle and its control, every rule, and what a cascade costs.
+"""The report on what fusing encoders gains: each encoder alone, the oracle and its control, all rules, cascades.
 
-Pure functions of arrays. The rows must be rows that no member was trained on.
+These are pure functions of arrays. The rows must be rows that no member was trained on.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,8 +17,8 @@ from classifiers.heads.fusion.cascade import NEVER, stopping, sureness
 from classifiers.heads.fusion.rules import RULES, filled, log_softmax, weighted
 
 THRESHOLDS = (0.0, *(1 - np.geomspace(0.9, 1e-4, 60)).tolist(), NEVER)
-"""Thresholds at which a cascade is measured, from the first encoder alone to all of them. They are closest where heads
-that are almost certain differ."""
+"""Thresholds at which a cascade is measured, from the first encoder alone to all encoders. They are closest together
+near 1, where heads that are almost certain differ."""
 
 ORACLE = (
     "The oracle is right on every row that at least one encoder alone gets right: no choice of one encoder for each "
@@ -35,7 +35,7 @@ class Quality:
 
     @classmethod
     def of(cls, scores: NDArray[Any], codes: NDArray[np.integer[Any]]) -> "Quality":
-        """The figures of scores (n ≥ 1, K), which may be -inf, for true codes (n,)."""
+        """Return the figures of scores (n ≥ 1, K), which may be -inf, for true codes (n,)."""
         return cls(float(np.mean(scores.argmax(axis=1) == codes)), mean_nll(scores, codes, 1.0))
 
 
@@ -46,7 +46,7 @@ class CascadePoint:
     Attributes:
         loss, loss_error: accuracy lost against the last step, and its standard error (paired, on the same rows).
         cost: mean cost of a row, in the unit of the encoders' costs.
-        stopped: share of rows that stop at each step.
+        stopped: share of rows that stop at each step, (S,).
     """
 
     threshold: float
@@ -66,11 +66,11 @@ class FusionReport:
         members: figures of each encoder alone, by name.
         singles: figures of classifiers outside the fusion, by name, e.g. the members with another norm.
         rules: figures of every rule by name; "…, calibrated" is the rule with the members' temperatures.
-        oracle: share of rows that at least one member gets right, the upper limit of choosing a member for each row.
+        oracle: share of rows on which at least one member is right: the upper limit of choosing a member for each row.
         oracle_gain: the oracle minus the accuracy of the best member.
-        independent_oracle: the control of the oracle, see `independent_oracle`.
+        independent_oracle: the oracle if the members' errors were independent, see `independent_oracle`.
         disagreement: share of rows on which two members differ, (B, B).
-        q_statistic: Yule's Q of two members' being right, (B, B), see `q_statistics`.
+        q_statistic: Yule's Q of each pair of members, (B, B), see `q_statistics`.
         cascade: result of `cascade_curve`; empty for other rules.
     """
 
@@ -86,7 +86,7 @@ class FusionReport:
     cascade: tuple[CascadePoint, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """All figures as JSON-able values."""
+        """Return all figures as JSON-able values."""
         return asdict(self)
 
 
@@ -100,13 +100,13 @@ def fusion_report(
     singles: Mapping[str, NDArray[Any]] = MappingProxyType({}),
     cascade: Sequence[CascadePoint] = (),
 ) -> FusionReport:
-    """The report on the scores of B members.
+    """Return the report on the scores of B members.
 
     Args:
         names: names of the members, (B,).
         scores: scores of the members, (n ≥ 1, B, K); -inf where a member does not know a class.
         codes: true classes, (n,).
-        temperatures, weights: of the members, (B,), learned on other rows.
+        temperatures, weights: temperature and weight of each member, (B,), learned on other rows.
         singles: scores (n, K) of other classifiers, by name.
         cascade: result of `cascade_curve`, if the rule is a cascade.
     """
@@ -130,7 +130,7 @@ def fusion_report(
 def rule_figures(
     scores: NDArray[Any], codes: NDArray[np.integer[Any]], temperatures: NDArray[Any], weights: NDArray[Any]
 ) -> dict[str, Quality]:
-    """Figures of every rule that needs no more than temperatures and weights; arguments as in `fusion_report`."""
+    """Return the figures of every rule that needs only temperatures and weights; arguments as in `fusion_report`."""
     uncalibrated, calibrated = filled(log_softmax(scores)), filled(log_softmax(scores, temperatures))
     found = {}
     for name, rule in RULES.items():
@@ -140,17 +140,17 @@ def rule_figures(
 
 
 def oracle_accuracy(right: NDArray[np.bool_]) -> float:
-    """Share of rows that at least one member gets right; `right` (n, B) is true where a member is."""
+    """Return the share of rows on which a member is right; `right` (n, B) is true for each member that is right."""
     return float(right.any(axis=1).mean())
 
 
 def independent_oracle(right: NDArray[np.bool_], codes: NDArray[np.integer[Any]]) -> float:
-    """The expected oracle of members with the same accuracy in each class, but with independent errors.
+    """Return the expected oracle of members with the same accuracy in each class, but with independent errors.
 
-    Any set of weak members has a high oracle, which grows with their number. This is the oracle that `right` (n, B)
-    would give on average if each member's column were shuffled within every class. If the oracle is far below it, the
-    members fail on the same rows. If it is near, its gain is what the same number of independent tries gains. Another
-    control are refits of one encoder with several seeds: pass their predictions to `oracle_accuracy`.
+    Any set of weak members has a high oracle, which grows with their number. This control is the mean oracle if each
+    column of `right` (n, B) were shuffled within every class. An oracle far below the control means that the members
+    fail on the same rows. An oracle near the control gains only as much as independent guesses would. Another control
+    are refits of one encoder with several seeds: pass their predictions to `oracle_accuracy`.
     """
     classes, own, sizes = np.unique(codes, return_inverse=True, return_counts=True)
     hits = np.zeros((len(classes), right.shape[1]))
@@ -160,16 +160,16 @@ def independent_oracle(right: NDArray[np.bool_], codes: NDArray[np.integer[Any]]
 
 
 def disagreements(predicted: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
-    """Share of rows on which two members choose different classes, (B, B), from the chosen classes (n, B)."""
+    """Return the share of rows on which two members choose different classes, (B, B), from those classes (n, B)."""
     return np.asarray((predicted[:, :, None] != predicted[:, None, :]).mean(axis=0))
 
 
 def q_statistics(right: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Yule's Q of two members, (B, B), from `right` (n, B), which is true where a member is right.
+    """Return Yule's Q of each pair of members, (B, B), from `right` (n, B), which is true where a member is right.
 
-    1 if they fail on the same rows, 0 if they are independent, -1 if they fail on different rows. With N₁₁ the number
-    of rows that both get right and so on, (N₁₁ N₀₀ - N₀₁ N₁₀) / (N₁₁ N₀₀ + N₀₁ N₁₀), Kuncheva and Whitaker 2003; 0
-    where that is 0 / 0.
+    Q is 1 if both fail on the same rows, 0 if they are independent, -1 if they fail on different rows. It is
+    (N₁₁ N₀₀ - N₀₁ N₁₀) / (N₁₁ N₀₀ + N₀₁ N₁₀), with N₁₁ the number of rows on which both are right, N₁₀ on which only
+    the first is right, and so on (Kuncheva and Whitaker 2003). It is set to 0 where this is 0 / 0.
     """
     yes = right.astype(np.float64)
     no = 1 - yes
@@ -184,7 +184,7 @@ def cascade_curve(
     spent: NDArray[np.float64],
     thresholds: Sequence[float] = THRESHOLDS,
 ) -> list[CascadePoint]:
-    """A cascade at every threshold.
+    """Return the accuracy and the cost of a cascade at every threshold.
 
     Args:
         stage_scores: scores after each step, (n ≥ 1, S, K).
@@ -218,9 +218,9 @@ def rounded(matrix: NDArray[np.float64]) -> tuple[tuple[float, ...], ...]:
 
 
 def fusion_lines(reports: Mapping[str, FusionReport]) -> list[str]:
-    """The reports of one or more splits as Markdown: accuracy and NLL side by side, and what a cascade costs.
+    """Return the reports of one or more splits as Markdown: accuracy and NLL side by side, and what a cascade costs.
 
-    Of neighbouring points of the cascade with equal accuracy only the cheapest is shown.
+    If neighbouring points of the cascade have equal accuracy, only the cheapest is shown.
     """
     columns = [cells(report) for report in reports.values()]
     titles = [f"{figure}, {split}" for split in reports for figure in ("accuracy", "NLL")]
@@ -236,7 +236,7 @@ def fusion_lines(reports: Mapping[str, FusionReport]) -> list[str]:
 
 
 def cells(report: FusionReport) -> dict[str, tuple[str, str]]:
-    """The cells (accuracy, NLL) of everything in a report, by name."""
+    """Return the cells (accuracy, NLL) of everything in a report, by name."""
     found = {**report.members, **report.singles, **report.rules}
     shown = {name: (f"{each.accuracy:.4f}", f"{each.nll:.4f}") for name, each in found.items()}
     oracles = {"oracle": report.oracle, "oracle if errors were independent": report.independent_oracle}

@@ -1,4 +1,4 @@
-"""Figures of a head for rows with any number of labels, and how far its probabilities can be trusted."""
+"""The figures of a head that gives a row any number of labels, and how far its probabilities can be trusted."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from classifiers.heads.base import probabilities
 from classifiers.heads.multilabel.base import LabelsHead
 
 MOST_LABELS = 40
-"""Most labels in the Markdown, weakest first; the JSON has them all."""
+"""Maximum number of labels in the Markdown, weakest first; the JSON has all labels."""
 
 MAP = (
     "mAP is the mean over the labels of the average precision: how far the rows with a label are ranked before the "
@@ -31,8 +31,8 @@ class LabelFigures:
         evaluation: figures of the scores; its thresholds are on the scale of the scores.
         labels_a_row: mean number of labels of a row, among the labels that the head knows.
         nll: mean binary cross-entropy of a row and a label, in nats.
-        reliability: bins of the probabilities of all rows and labels together. Most are near 0 and right, so their
-            ECE is smaller than that of a head that gives each row one class.
+        reliability: bins of the probabilities of all rows and labels together. Most probabilities are near 0 and right,
+            so the ECE is smaller than that of a head that gives each row one class.
         limits: probability from which each label is given, (L,).
     """
 
@@ -44,10 +44,10 @@ class LabelFigures:
 
     @classmethod
     def of(cls, head: LabelsHead, scores: NDArray[np.float32], truth: NDArray[np.bool_]) -> Self:
-        """The figures of a calibrated head.
+        """Return the figures of a calibrated head.
 
         Args:
-            scores: its scores before temperature, (n, L), n ≥ 1.
+            scores: the head's scores before temperature, (n, L), n ≥ 1.
             truth: true where a row has a label, (n, L).
         """
         proba = probabilities(scores, head.link, head.temperature)
@@ -83,12 +83,12 @@ class LabelFigures:
         }
         return {
             "rows": f"{self.rows:,}",
-            "labels a row": f"{self.labels_a_row:.2f}",
+            "labels per row": f"{self.labels_a_row:.2f}",
             **{title: f"{found[name]:.4f}" for name, title in titles.items()},
         }
 
     def weakest(self) -> list[str]:
-        """The labels that occur, lowest average precision first."""
+        """Return a table of the labels that occur, lowest average precision first."""
         each = self.evaluation
         occur = np.flatnonzero(each.support)
         weakest = occur[np.argsort(each.average_precision[occur], kind="stable")][:MOST_LABELS]
@@ -123,7 +123,7 @@ class LabelFigures:
         }
 
     def _bins(self) -> list[tuple[float, int, float, float]]:
-        """Lower end, number of rows and labels, mean probability and share of true labels of each bin."""
+        """Lower end, number of (row, label) pairs, mean probability and share of true labels, for each bin."""
         bins = self.reliability
         columns = (bins.low, bins.rows, bins.confidence, bins.accuracy)
         return list(zip(*(column.tolist() for column in columns), strict=True))
@@ -137,6 +137,6 @@ class LabelFigures:
 
 
 def binary_nll(logits: NDArray[Any], truth: NDArray[np.bool_]) -> float:
-    """Mean binary cross-entropy in nats of logits for the true labels; both have the same shape."""
+    """Return the mean binary cross-entropy in nats of logits for the true labels; both have the same shape."""
     wide = logits.astype(np.float64)
     return float(np.mean(np.logaddexp(0.0, wide) - truth * wide))

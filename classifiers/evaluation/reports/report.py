@@ -1,5 +1,7 @@
-"""The report of a training run, as JSON for programs and as Markdown for people. It contains no times, so training
-again gives the same report."""
+"""The report of a training run, as JSON for programs and as Markdown for people.
+
+It contains no times, so training again on the same rows makes the same report.
+"""
 
 import json
 from collections.abc import Mapping
@@ -17,15 +19,15 @@ class Report:
     """The report on how a head was made and how good it is.
 
     Attributes:
-        parameters: hyper-parameters of the estimator, as asked for.
-        settings: what the head was made with, including what was chosen on the way.
+        parameters: hyper-parameters of the estimator, as the user gave them.
+        settings: settings of the head, including those that training chose.
         rows: number of rows used, by split.
         temperature: divides the scores; fitted on the validation rows, 1 without them.
         warnings: reasons not to use the head, one sentence each.
-        remarks: what else a reader must know, one sentence each.
-        evaluations: figures by split, with calibrated probabilities. Choose on val; test is looked at once.
+        remarks: other facts that a reader must know, one sentence each.
+        evaluations: figures by split, with calibrated probabilities. Compare heads on val; test is read once.
         ood: how well rows of the split `ood` stand out; None without such rows.
-        fusion: for a fused head, what it is compared with, by split.
+        fusion: for a fused head, its comparison with its members and with other rules, by split.
     """
 
     task: str
@@ -47,12 +49,12 @@ class Report:
         return (*self.warnings, *self.remarks)
 
     def summaries(self) -> dict[str, dict[str, float]]:
-        """The figures that are one number each, by split."""
+        """Return the figures that are one number each, by split."""
         return {split: figures.summary() for split, figures in self.evaluations.items()}
 
 
 def to_json(report: Report) -> str:
-    """The whole report."""
+    """Return the full report as JSON."""
     content = {
         "task": report.task,
         "kind": report.kind,
@@ -70,7 +72,7 @@ def to_json(report: Report) -> str:
 
 
 def to_markdown(report: Report) -> str:
-    """One page: warnings, how the head was made, notes, figures by split, and details of the last split."""
+    """Return one page: warnings, how the head was made, notes, figures by split, and details of the last split."""
     made = {name: value for name, value in {**report.parameters, **report.settings}.items() if is_short(value)}
     lines = [
         f"# {report.kind} head for {report.task}",
@@ -94,7 +96,7 @@ def to_markdown(report: Report) -> str:
 
 
 def overview(evaluations: Mapping[str, Figures]) -> list[str]:
-    """A table with one row for each split, and what its technical terms mean; nothing without splits."""
+    """Return a table with one row for each split, and what its technical terms mean; nothing without splits."""
     if not evaluations:
         return []
     found = {split: figures.overview() for split, figures in evaluations.items()}
@@ -104,7 +106,7 @@ def overview(evaluations: Mapping[str, Figures]) -> list[str]:
 
 
 def is_short(value: object) -> bool:
-    """True for one value or a list of values. Settings of heads inside a head stand in the manifest only."""
+    """True for one value or a list of values. Settings of heads inside a head are in the manifest only."""
     return not isinstance(value, dict) and not (isinstance(value, list) and any(isinstance(v, dict) for v in value))
 
 

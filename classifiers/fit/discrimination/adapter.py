@@ -20,8 +20,8 @@ from classifiers.fit.discrimination.recipe import Recipe
 from classifiers.heads.transform import unit_rows
 
 STEPS_AN_EPOCH = 8
-"""Least number of steps in an epoch, if `LEAST_BATCH` rows remain for each. In steps of 4,096 rows a small set would
-hardly learn."""
+"""Least number of steps in an epoch, if each step still has `LEAST_BATCH` rows. A small data set would hardly learn in
+steps of 4,096 rows."""
 LEAST_BATCH = 256
 _BN_EPS = 1e-5
 _BN_MOMENTUM = 0.1
@@ -60,7 +60,7 @@ def fit_adapter(
 ) -> Fitted:
     """Learn g from unit rows Z.
 
-    At the start g projects onto the first `dim` principal axes of Z, and W holds the projected centres. The same
+    At the start g projects onto the first `dim` principal axes of Z, and W is the projected centres. The same
     arguments give the same adapter on the same machine.
 
     Args:
@@ -74,7 +74,7 @@ def fit_adapter(
     """
     if nearest.shape[1] >= len(centres):
         raise NotTrainable(
-            f"{nearest.shape[1]} positives a row leave no negative among {len(centres)} clusters; ask for more "
+            f"{nearest.shape[1]} positives per row leave no negative among {len(centres)} clusters; ask for more "
             "clusters or for fewer nearest ones"
         )
     generator = torch.Generator().manual_seed(recipe.seed)
@@ -110,7 +110,7 @@ def _step(
 
 
 class _Model:
-    """g and W as plain tensors, because a torch module would draw from the global random generator.
+    """g and W as tensors. A torch module would draw its first weights from the global random generator.
 
     g has no offset. With one, all rows could share a direction and all centres the opposite one: that satisfies every
     negative of the MLCD loss, which compares with cosine 0, and separates no rows.
@@ -129,12 +129,12 @@ class _Model:
                 "U": _parameter(torch.randn(recipe.hidden, width, generator=generator)),
                 "gain": _parameter(torch.ones(recipe.hidden)),
                 "shift": _parameter(torch.zeros(recipe.hidden)),
-                "V": _parameter(torch.zeros(dim, recipe.hidden)),  # silent at the start
+                "V": _parameter(torch.zeros(dim, recipe.hidden)),  # the hidden layer adds nothing at the start
             }
         self.mean, self.variance = torch.zeros(recipe.hidden), torch.ones(recipe.hidden)
 
     def __call__(self, Z: Tensor) -> Tensor:
-        """g before the unit norm, with the batch's own statistics for batch normalisation."""
+        """Return g before the unit norm, (n, D). Batch normalisation uses the statistics of the batch."""
         out = Z @ self.A.T
         if h := self.hidden:
             inner = batch_norm(
@@ -144,7 +144,7 @@ class _Model:
         return out
 
     def groups(self, recipe: Recipe) -> list[dict[str, Any]]:
-        """Parameter groups of the optimiser. Matrices have weight decay; gains and shifts have none."""
+        """Return the optimiser's parameter groups. Matrices have weight decay; gains and shifts have none."""
         decaying = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
         found = [{"params": [self.A], **decaying}, {"params": [self.W], **decaying}]
         found[1]["lr"] = recipe.learning_rate * recipe.centre_rate
@@ -154,7 +154,7 @@ class _Model:
         return found
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
-        """The arrays for serving, with batch normalisation folded into the layer before it."""
+        """Return the arrays for serving, with batch normalisation folded into the layer before it."""
         found = {"weight": self.A}
         if h := self.hidden:
             gain = h["gain"] / (self.variance + _BN_EPS).sqrt()
@@ -185,10 +185,10 @@ def _parameter(start: Tensor) -> Tensor:
 
 
 def principal_axes(Z: NDArray[np.float32], count: int) -> NDArray[np.float32]:
-    """The leading eigenvectors of ZᵀZ as orthonormal rows (min(count, d), d), for Z (n, d).
+    """Return the leading eigenvectors of ZᵀZ as orthonormal rows (min(count, d), d), for Z (n, d).
 
-    Of many rows only the first 50,000 are used. `classifiers.clustering.unlabelled` sorts rows by id, which is a hash,
-    so these are a random sample.
+    Only the first 50,000 rows are used. `classifiers.clustering.unlabelled` sorts rows by id, which is a hash, so these
+    rows are a random sample.
     """
     some = Z[:_PCA_ROWS]
     gram = (some.T @ some).astype(np.float64)  # float32, because a float64 copy of the rows would take half a gigabyte

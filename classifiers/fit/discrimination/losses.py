@@ -1,15 +1,15 @@
-"""Losses of cluster discrimination, which pull rows to their positive centres and push them from negative ones.
+"""Losses of cluster discrimination, which pull rows to their positive centres and push them from negative centres.
 
-All take cosines and give one loss for each row (MLCD, arXiv 2407.17331). With s_i = s cos(θ_i + m) for the positives
-of a row and s_j = s cos θ_j for the negatives drawn for it:
+All losses are functions of cosines and return one value per row (MLCD, arXiv 2407.17331). With s_i = s cos(θ_i + m) for
+the positives of a row and s_j = s cos θ_j for the negatives drawn for it:
 
     mlcd     log(1 + Σ_i e^{−s_i}) + log(1 + Σ_j e^{s_j})                   eq. 6: both compared with cosine 0
     mlc      log(1 + Σ_j e^{s_j} Σ_i e^{−s_i})                              eq. 3: each positive with each negative
     single   mlc with the nearest centre as the only positive               eq. 1, the softmax of ArcFace
     unicom   single, on half of the dimensions, drawn at each step          UNICOM, arXiv 2304.05884
 
-mlcd equals log(1 + Σ_j e^{s_j} Σ_i e^{−s_i} + Σ_j e^{s_j} + Σ_i e^{−s_i}). The paper gives no scale s. UNICOM's code
-draws a number of dimensions that the user gives; half of them is the choice of this project.
+mlcd equals log(1 + Σ_j e^{s_j} Σ_i e^{−s_i} + Σ_j e^{s_j} + Σ_i e^{−s_i}). The paper does not state the scale s.
+UNICOM's code draws a number of dimensions that the user sets; half of them is the choice of this project.
 """
 
 import math
@@ -26,40 +26,40 @@ _EDGE = 1 - 1e-6
 
 
 def with_margin(cosines: Tensor, margin: float) -> Tensor:
-    """cos(θ + m), as in ArcFace. Beyond θ = π − m, where cos(θ + m) rises again, it continues with slope 1."""
+    """Return cos(θ + m), as in ArcFace. Beyond θ = π − m, where cos(θ + m) rises again, it continues with slope 1."""
     safe = cosines.clamp(-_EDGE, _EDGE)
     turned = safe * math.cos(margin) - (1 - safe * safe).sqrt() * math.sin(margin)
     return torch.where(safe > -math.cos(margin), turned, safe + math.cos(margin) - 1)
 
 
 def losses(loss: str, positive: Tensor, negative: Tensor, scale: float, margin: float) -> Tensor:
-    """The loss of each row, (n,), from cosines with positives (n, p) and negatives (n, q). −inf marks no negative."""
+    """Return each row's loss (n,), from cosines with positives (n, p) and negatives (n, q). −inf marks no negative."""
     return (mlcd if loss == "mlcd" else mlc)(positive, negative, scale, margin)
 
 
 def mlcd(positive: Tensor, negative: Tensor, scale: float, margin: float) -> Tensor:
-    """Multi-label cluster discrimination. Without a margin it is ZLPR (arXiv 2208.02955)."""
+    """Return the loss of multi-label cluster discrimination. Without a margin it is ZLPR (arXiv 2208.02955)."""
     return _log1p_sum(-scale * with_margin(positive, margin)) + _log1p_sum(scale * negative)
 
 
 def mlc(positive: Tensor, negative: Tensor, scale: float, margin: float) -> Tensor:
-    """Multi-label classification. With one positive it is softmax cross-entropy."""
+    """Return the loss of multi-label classification. With one positive it is softmax cross-entropy."""
     pulled = torch.logsumexp(-scale * with_margin(positive, margin), dim=1)
     return softplus(pulled + torch.logsumexp(scale * negative, dim=1))
 
 
 def _log1p_sum(exponents: Tensor) -> Tensor:
-    """log(1 + Σ_j e^{x_j}) for each row."""
+    """Return log(1 + Σ_j e^{x_j}) for each row."""
     return torch.logsumexp(pad(exponents, (0, 1)), dim=1)
 
 
 def own_centres(loss: str, nearest: Tensor) -> Tensor:
-    """The positives (n, p) of each row among its nearest centres (n, l), nearest first."""
+    """Return the positives (n, p) of each row among its nearest centres (n, l), nearest first."""
     return nearest[:, :1] if loss in ("single", "unicom") else nearest
 
 
 def how_many_negatives(clusters: int, ratio: float) -> int:
-    """Number of centres that a step draws: the share `ratio`, at least `LEAST_NEGATIVES`, at most all."""
+    """Return the number of centres that a step draws: the share `ratio`, at least `LEAST_NEGATIVES`, at most all."""
     return min(clusters, max(LEAST_NEGATIVES, math.ceil(ratio * clusters)))
 
 
@@ -69,7 +69,7 @@ def draw(clusters: int, count: int, generator: torch.Generator) -> Tensor:
 
 
 def cosines(E: Tensor, W: Tensor, own: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosines of each row with its positives (n, p), and with its negatives (n, q).
+    """Return the cosines of each row with its positives (n, p), and with its negatives (n, q).
 
     Args:
         E, W: rows (n, D) and centres (k, D), of length one.

@@ -39,12 +39,12 @@ class Recipe:
         dim: D, width of the adapted vectors; at most the encoder's own width.
         hidden: width of a hidden layer with batch normalisation, parallel to the linear map; 0 for none.
         epochs: passes over the rows. The number is fixed, because without labels there is no criterion to stop.
-        batch: most rows of a step.
+        batch: maximum number of rows in a step.
         learning_rate: peak learning rate of the map; it falls to 0 along a cosine.
         centre_rate: learning rate of the centres as a multiple of `learning_rate`.
-        weight_decay: of AdamW, for matrices and centres.
-        scale, margin: s, and m in radians, of the loss. They must fit together: with s = 32 and m = 0.3 positives are
-            pulled until about cos θ = 0.5.
+        weight_decay: weight decay of AdamW, for matrices and centres.
+        scale, margin: s, and m in radians, of the loss. They must fit together: with s = 32 and m = 0.3, positives are
+            pulled to about cos θ = 0.5.
         negatives: r, the share of the centres that a step draws as negatives.
         seed: seed of the random number generators.
     """
@@ -78,7 +78,7 @@ class Recipe:
 
     @classmethod
     def of(cls, parameters: Mapping[str, Any]) -> Self:
-        """A recipe with these parameters and the defaults of all others. Raises UnknownParameter, BadParameter."""
+        """Return a recipe with these parameters, others at their defaults. Raises UnknownParameter, BadParameter."""
         known = [field.name for field in fields(cls)]
         for name in parameters:
             if name not in known:

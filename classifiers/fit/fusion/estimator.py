@@ -34,8 +34,8 @@ from classifiers.heads.fusion.rules import filled, log_softmax, weighted
 from classifiers.heads.transform import check_edges
 
 MEMBERS: dict[str, HeadClassifier] = {"gaussian": GaussianClassifier(shrinkage=0.5), "linear": LinearClassifier()}
-"""Members by name, to be cloned. They are not tuned one by one. A shrinkage of 0.5 had the least out-of-fold NLL on two
-real tasks with three encoders; OAS shrinks too little there."""
+"""Member estimators by name, to be cloned. They are not tuned one by one. A shrinkage of 0.5 had the least out-of-fold
+NLL on two real tasks with three encoders; OAS shrinks too little there."""
 
 AUTO = "auto"
 WHOLE = (AUTO, "concatenation")
@@ -51,19 +51,19 @@ class FusionClassifier(HeadClassifier):
 
     Args:
         rule: "vote-1", "vote-3", "confidence", "log-average" (= "logit-average"), "probability-average", "stack",
-            "nlc", "concatenation", "cascade", or "auto": of "log-average", "probability-average", "stack" and
-            "concatenation" the one with the least out-of-fold NLL.
+            "nlc", "concatenation", "cascade", or "auto", which chooses the rule with the least out-of-fold NLL among
+            "log-average", "probability-average", "stack" and "concatenation".
         member: "gaussian", "linear", or an estimator to clone.
         member_params: parameters of the member.
         blocks: column edges of the blocks, e.g. (0, 1280, 2560); None for one block.
         normalise: scale the rows of each block to unit norm, and each block to a mean column variance of 1.
         calibrate: divide each member's scores by its own temperature, before any rule.
         inputs: input of the gate of "nlc": "unit" or "layer" for the normalised blocks, "statistics" for few rows.
-        costs: cost of each block's encoder, in any unit, for "cascade", which asks cheap encoders first; None for 1
+        costs: cost of each block's encoder, in any unit, for "cascade", which uses cheap encoders first; None for 1
             each.
         threshold: probability at which the cascade stops. None chooses the cheapest threshold whose out-of-fold loss
             of accuracy, plus one standard error, is at most `tolerance`.
-        tolerance: see `threshold`.
+        tolerance: accepted loss of accuracy in 0…1, see `threshold`.
         folds: number of folds, 2 or more; 0 for temperatures of 1, equal weights and no measurements.
         seed: seed of the folds and of the gate.
 
@@ -77,8 +77,8 @@ class FusionClassifier(HeadClassifier):
         subsets_: out-of-fold accuracy and temperature of every subset of the blocks. For "nlc" they come from the rows
             on which its gate was chosen.
         out_of_fold_: the scores that the rule was fitted on, see `HeldOut`; no rows without folds or with one block.
-        fused_: their fused scores (m, K).
-        measured_: bool (m,), false for the rows that a gate was trained on.
+        fused_: fused scores of the rows in `out_of_fold_`, (m, K).
+        measured_: bool (m,), false for the rows in `out_of_fold_` that a gate was trained on.
         head_: the NumPy head for serving.
     """
 
@@ -135,7 +135,7 @@ class FusionClassifier(HeadClassifier):
         return made
 
     def _folds(self, codes: NDArray[np.int64], n_blocks: int) -> NDArray[np.int64] | None:
-        """The fold of each row (n,); None without folds or with one block."""
+        """Return the fold of each row (n,); None without folds or with one block."""
         if self.folds == 0 or n_blocks == 1:
             return None
         return stratified_folds(codes, self.folds, np.random.default_rng(self.seed))
@@ -149,7 +149,7 @@ class FusionClassifier(HeadClassifier):
             self.rule_nll_ = choose_rule(said, held.codes, held.fold, held.whole) if len(held.codes) else {}
             self.rule_ = min(self.rule_nll_, key=self.rule_nll_.__getitem__, default="stack")
         weights = fit_weights(said, held.codes)
-        weights /= fit_temperature(weighted(said, weights), held.codes)  # so that a gate does not win by temperature
+        weights /= fit_temperature(weighted(said, weights), held.codes)  # or a gate could win by temperature alone
         combiner = Combiner(
             rule=self.rule_,
             temperatures=temperatures,

@@ -16,26 +16,27 @@ from classifiers.heads.fusion.head import Subsets, position
 from classifiers.heads.fusion.rules import RULES, filled, weighted
 
 MOST_BLOCKS = 10
-"""All subsets of the blocks are measured: ten blocks have 1023."""
+"""Maximum number of blocks. All their subsets are measured, and ten blocks have 1,023 subsets."""
 
 AUTO_RULES = ("log-average", "probability-average")
-"""Rules that `choose_rule` compares, besides stack and concatenation. Votes and confidence use less of the scores than
-averages do. A gate starts as stack, and is only kept if it is better."""
+"""Rules that `choose_rule` compares, besides stack and concatenation. Votes and confidence are left out, because they
+use less of the scores than averages do; and nlc, because its gate starts as stack and is only kept if it is better."""
 
 
 def fit_temperatures(scores: NDArray[Any], codes: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
-    """The temperature of each member, (B,), from scores (n, B, K)."""
+    """Return the temperature of each member, (B,), from scores (n, B, K)."""
     return np.array([fit_temperature(scores[:, member], codes) for member in range(scores.shape[1])], np.float32)
 
 
 def fit_weights(logs: NDArray[Any], codes: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
-    """Weights (B,) ≥ 0 with sum 1 that minimise the cross-entropy of Σ_b w_b log p_b: a Super Learner
-    (van der Laan 2007).
+    """Return the weights (B,) ≥ 0 with sum 1 that minimise the cross-entropy of Σ_b w_b log p_b.
 
-    The problem is convex. SLSQP starts at equal weights; without rows they are the result.
+    This is a Super Learner (van der Laan 2007). The problem is convex. SLSQP starts at equal weights; without rows, it
+    returns them.
 
     Args:
-        logs: log-probabilities (n, B, K); codes (n,) true classes.
+        logs: log-probabilities (n, B, K).
+        codes: true classes (n,).
     """
     members = logs.shape[1]
     equal = np.full(members, 1 / members)
@@ -61,7 +62,13 @@ def fit_weights(logs: NDArray[Any], codes: NDArray[np.integer[Any]]) -> NDArray[
 def cross_entropy(
     weights: NDArray[np.float64], logs: NDArray[np.float64], codes: NDArray[np.integer[Any]]
 ) -> tuple[float, NDArray[np.float64]]:
-    """Mean -log softmax(Σ_b w_b logs_b)[true] in nats, and its gradient by w, (B,). `logs` (n ≥ 1, B, K) are finite."""
+    """Return the cross-entropy of softmax(Σ_b w_b logs_b) in nats, and its gradient (B,).
+
+    Args:
+        weights: w, (B,).
+        logs: finite log-probabilities (n ≥ 1, B, K).
+        codes: true classes (n,).
+    """
     rows = np.arange(len(codes))
     scores = weighted(logs, weights)
     normaliser = np.logaddexp.reduce(scores, axis=1)
@@ -78,11 +85,12 @@ def fit_cascade(
     threshold: float | None,
     tolerance: float,
 ) -> Cascade:
-    """Fit the steps of a cascade, from the cheapest encoder to the most expensive. Each step has its own weights and
-    temperature.
+    """Fit the steps of a cascade, from the cheapest encoder to the most expensive.
+
+    Each step has its own weights and temperature.
 
     Args:
-        logs: log-probabilities (n, B, K), which may hold -inf.
+        logs: log-probabilities (n, B, K), which may be -inf.
         codes: true classes (n,).
         costs: cost of each member's encoder, (B,).
         threshold: probability at which the cascade stops. None chooses the cheapest threshold whose loss of accuracy
@@ -109,7 +117,8 @@ def measure_subsets(
     """Measure accuracy and temperature of every subset of the members.
 
     Args:
-        scores: of each member, (n, B, K); `codes` (n,) true classes.
+        scores: scores of each member, (n, B, K).
+        codes: true classes (n,).
         fused: fused scores of all members, (n, K).
     """
     members = scores.shape[1]

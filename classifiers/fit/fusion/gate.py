@@ -1,4 +1,4 @@
-"""Training the gate of the Neural Logit Controller (arXiv 2405.17139, §3). It starts as exactly static stacking."""
+"""Training of the gate of the Neural Logit Controller (arXiv 2405.17139, §3). It starts as exactly static stacking."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from classifiers.heads.fusion.gate import Gate, softplus
 from classifiers.heads.fusion.rules import weighted
 
 HIDDEN, HIDDEN_STATISTICS = 128, 16
-"""Hidden units: the paper's number for vectors, and fewer for the 4 B statistics."""
+"""Number of hidden units: the paper's number for vectors, and fewer for the 4 B statistics."""
 
 RATE, DECAY, SHIFT_PENALTY = 1e-3, 0.01, 0.01
 """Learning rate of Adam (the paper's 2e-4 is too slow for `EPOCHS` full batches), weight decay, and penalty on the mean
@@ -48,7 +48,7 @@ def fit_gate(
 
     Returns:
         The gate of the epoch with the least cross-entropy on held-out rows; None if no epoch is better than δ = 0, or
-        for fewer than `LEAST_ROWS` rows. And a mask of the held-out rows, bool (n,).
+        for fewer than `LEAST_ROWS` rows. Then a mask of the held-out rows, bool (n,).
     """
     rng = np.random.default_rng(seed)
     choosing = stratified_folds(codes, CHOOSING, rng) == 0
@@ -70,7 +70,7 @@ def fit_gate(
 
 
 def parameters(gate: Gate) -> tuple[NDArray[np.float32], ...]:
-    """The arrays of a gate, in the order of its fields."""
+    """Return the arrays of a gate, in the order of its fields."""
     return tuple(getattr(gate, name) for name in Gate.__slots__)
 
 
@@ -81,7 +81,7 @@ def gated_loss(
     codes: NDArray[np.integer[Any]],
     offsets: NDArray[Any],
 ) -> float:
-    """Mean cross-entropy in nats, without penalties."""
+    """Return the mean cross-entropy in nats, without penalties."""
     scores = weighted(logs, softplus(offsets + gate.shifts(inputs)))
     true = scores[np.arange(len(codes)), codes]
     return float(np.mean(np.logaddexp.reduce(scores, axis=1) - true, dtype=np.float64))
@@ -94,14 +94,14 @@ def gradient(
     codes: NDArray[np.integer[Any]],
     offsets: NDArray[Any],
 ) -> tuple[NDArray[Any], ...]:
-    """Gradient of the mean cross-entropy plus `SHIFT_PENALTY` × mean δ², for each array of the gate in its order."""
+    """Return the gradient of the mean cross-entropy plus `SHIFT_PENALTY` × mean δ², for each of the gate's arrays."""
     before = inputs @ gate.hidden_weights.T + gate.hidden_bias
     hidden = np.maximum(before, 0)
     shifts = hidden @ gate.out_weights.T + gate.out_bias
     scores = weighted(logs, softplus(offsets + shifts))
     by_score = probabilities(scores)
     by_score[np.arange(len(codes)), codes] -= 1
-    slope = probabilities(offsets + shifts, "sigmoid")  # softplus'
+    slope = probabilities(offsets + shifts, "sigmoid")  # derivative of softplus
     by_shift = np.einsum("nk,nbk->nb", by_score, logs) * slope / len(codes)
     by_shift = (by_shift + 2 * SHIFT_PENALTY * shifts / shifts.size).astype(inputs.dtype)
     by_before = (by_shift @ gate.out_weights) * (before > 0)
@@ -117,7 +117,7 @@ def adam_step(
     """Return the gate after step number `step` ≥ 1 of AdamW (Loshchilov and Hutter 2019).
 
     Args:
-        state: the moments, which are changed in place.
+        state: first and second moments of the gradients, which are changed in place.
     """
     changed = []
     for array, slope, mean, square in zip(parameters(gate), gradients, *state, strict=True):

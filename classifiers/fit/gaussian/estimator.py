@@ -26,7 +26,8 @@ Shrinkage = float | Literal["oas", "ledoit-wolf"]
 Priors = Literal["empirical", "uniform"] | Sequence[float] | Mapping[str, float]
 
 Batches = Callable[[], Iterable[Batch]]
-"""Gives all rows again at each call. Some covariances and transforms need two passes, Ledoit-Wolf one more."""
+"""A function that returns all rows again at each call. Some covariances and transforms need two passes over the rows,
+and Ledoit-Wolf one more."""
 
 
 class GaussianClassifier(HeadClassifier):
@@ -81,7 +82,7 @@ class GaussianClassifier(HeadClassifier):
         self.seed = seed
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Learn from X (n, d), y (n,) labels, from the start. Raises NotTrainable (a ValueError), BadParameter."""
+        """Learn anew from X (n, d) and labels y (n,). Raises NotTrainable (a ValueError), BadParameter."""
         # The statistics find values that are not finite, which saves a pass over X.
         vectors, labels = validate_data(self, X, y, dtype=[np.float64, np.float32], ensure_all_finite=False)
         classes, codes = encode(labels)
@@ -89,7 +90,7 @@ class GaussianClassifier(HeadClassifier):
         return self.fit_batches(lambda: shares(vectors, codes, weights), classes, vectors.shape[1])
 
     def fit_batches(self, batches: Batches, classes: ArrayLike, dim: int) -> Self:
-        """Learn from batches of rows (X (n, dim), codes into `classes`, weights). Raises NotTrainable, BadVectors."""
+        """Learn from batches of rows (X (n, dim), codes of `classes`, weights). Raises NotTrainable, BadVectors."""
         statistics, transform = self.gather(batches, len(np.asarray(classes)), dim)
         return self.fit_statistics(statistics, classes, transform, self.settled(batches, statistics, transform))
 
@@ -114,7 +115,7 @@ class GaussianClassifier(HeadClassifier):
         return gathering(batches(), n_classes, transform, moment), transform
 
     def settled(self, batches: Batches, statistics: GaussianStatistics, transform: Transform) -> SolvedShrinkage:
-        """The shrinkage in a form that needs no rows: Ledoit-Wolf becomes numbers."""
+        """Return the shrinkage in a form that needs no rows: Ledoit-Wolf becomes numbers."""
         if self.shrinkage == "ledoit-wolf":
             return ledoit_wolf(batches(), statistics, transform, tied=self.covariance in TIED)
         return self.shrinkage
@@ -181,7 +182,7 @@ class GaussianClassifier(HeadClassifier):
         TransformPlan.of(self).check()
 
     def model(self, classes: ArrayLike, shrinkage: SolvedShrinkage | None = None) -> GaussianModel:
-        """The settings for a head from statistics of `classes`. `shrinkage` replaces the estimator's own."""
+        """Return the settings for a head from statistics of `classes`. `shrinkage` replaces the estimator's own."""
         used: Any = self.shrinkage if shrinkage is None else shrinkage
         priors = priors_of(self.priors, np.asarray(classes))
         return GaussianModel(self.covariance, used, self.pooling, self.correlation, priors)

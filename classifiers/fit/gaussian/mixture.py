@@ -1,4 +1,4 @@
-"""Mixture heads as a scikit-learn estimator: EM for a start, then training to separate the classes."""
+"""Mixture heads as a scikit-learn estimator: EM (expectation maximisation) first, then training to separate classes."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,7 +24,7 @@ MOST_CELLS = 2**26
 
 
 class MixtureClassifier(HeadClassifier):
-    """G Gaussians a class, each with one variance, trained discriminatively: DGMMC-S, arXiv 2410.13421.
+    """G Gaussians per class, each with one variance, trained discriminatively: DGMMC-S, arXiv 2410.13421.
 
     Means, variances and mixture weights start from EM within each class (k-means++ first), or for one component from
     the class's mean and variance. AdamW then lowers the cross-entropy. A tenth of the rows is held out to choose the
@@ -37,9 +37,9 @@ class MixtureClassifier(HeadClassifier):
 
     Args:
         model: "dgmmc-s" | "sdgm-d" | "sdgm-f".
-        components: G ≥ 1. A class with fewer than 2 G rows gets fewer. "auto" is for training from a store, which has
-            rows to choose on.
-        steps: most steps; 0 returns the start: EM's mixture for dgmmc-s, small random weights for SDGM.
+        components: G ≥ 1. A class with fewer than 2 G rows gets fewer. "auto" is allowed only in training from a store,
+            which has rows to choose on.
+        steps: maximum number of steps; 0 returns the start: EM's mixture for dgmmc-s, small random weights for SDGM.
         learning_rate: first rate of AdamW, above 0 and at most 1; it falls to a tenth along a cosine.
         norm, project, dims, whiten, blocks: the transform of the vectors, see `TransformPlan`.
         seed: seed of EM, of the choice of held-out rows and of the start of SDGM.

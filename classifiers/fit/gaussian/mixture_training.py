@@ -18,7 +18,7 @@ BATCH_ROWS = 4096
 HELD_OUT, LEAST_HELD_OUT = 0.1, 20
 PATIENCE = 30
 MOST_HALVINGS = 40
-"""Rates below 1e-12 of the first change nothing: training then ends with the best iterate so far."""
+"""Least share of the first learning rate. Smaller rates change nothing, so training ends with the best parameters."""
 Start = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 
 
@@ -42,7 +42,7 @@ class SphericalMixture(nn.Module):
         return constants, precisions
 
     def forward(self, Z: Tensor) -> Tensor:
-        """Component scores (n, K, G). The square is expanded so that it takes one matrix product."""
+        """Return component scores (n, K, G). The square is expanded, so that one matrix product is enough."""
         K, G, dim = self.means.shape
         constants, precisions = self.terms()
         cross = (Z @ self.means.reshape(K * G, dim).T).reshape(-1, K, G)
@@ -56,7 +56,7 @@ class SphericalMixture(nn.Module):
 
 
 class Softmax(nn.Module):
-    """SDGM, Hayashi and Uchida, ICLR 2021: s = w · φ(z) + b, φ(z) = [z, z²] or z with the upper triangle of z zᵀ."""
+    """SDGM (Hayashi and Uchida, ICLR 2021): s = w · φ(z) + b, φ(z) = [z, z²] or z with the upper triangle of z zᵀ."""
 
     def __init__(self, shape: tuple[int, int, int], whole: bool, generator: torch.Generator) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class Softmax(nn.Module):
         self.square = drawn(K * G, dim, dim) if whole else drawn(K * G, dim)
 
     def symmetric(self) -> Tensor:
-        """The weights of z_i z_j, i ≤ j, as symmetric matrices (C, d, d)."""
+        """Return the weights of z_i z_j, i ≤ j, as symmetric matrices (C, d, d)."""
         upper = self.square.triu()
         return 0.5 * (upper + upper.transpose(1, 2))
 
@@ -87,7 +87,7 @@ class Softmax(nn.Module):
     def quadratic(self) -> Quadratic:
         """Return the scores as a `Quadratic`.
 
-        A whole matrix S becomes its least eigenvalue on the diagonal, plus directions F with S = least + ½ FᵀF.
+        A full matrix S becomes its least eigenvalue on the diagonal, plus directions F with S = least + ½ FᵀF.
         """
         W, b = self.linear.detach().numpy(), self.bias.detach().numpy()
         if not self.whole:
@@ -143,10 +143,10 @@ def train(
 
 
 class Judge:
-    """Finds the number of steps with the least loss on held-out rows X (m, d), y (m,).
+    """The search for the number of steps with the least loss on held-out rows X (m, d), y (m,).
 
     Args:
-        start_counts: the start is a candidate too. A random start is none.
+        start_counts: True if the start is a candidate too. A random start should not be one.
     """
 
     def __init__(self, X: Tensor, y: Tensor, *, start_counts: bool) -> None:
@@ -154,7 +154,7 @@ class Judge:
         self.best, self.least = 0, math.inf
 
     def stop(self, network: nn.Module, step: int) -> bool:
-        """Judge the network after `step` steps; True if it is long since the loss fell."""
+        """Judge the network after `step` steps; True if the loss has not fallen for `PATIENCE` steps."""
         if step == 0 and not self.start_counts:
             return False
         now = total_loss(network, *self.rows)
@@ -164,9 +164,9 @@ class Judge:
 
 
 class Best:
-    """The parameters with the least training loss so far, from the start on. Raises NotTrainable for a start without.
+    """The parameters with the least training loss so far, the start included.
 
-    A number that is not finite is never the least.
+    A loss that is not finite is never the least. Raises NotTrainable if the loss of the start is not finite.
     """
 
     def __init__(self, network: nn.Module, start: float) -> None:
@@ -195,9 +195,9 @@ def descend(
 ) -> None:
     """Lower the cross-entropy of rows X (n, d), y (n,) by AdamW; the network ends with the best parameters met.
 
-    One step at a rate that is too high can carry the quadratic scores so far that nothing leads back. So the loss of
-    all rows is measured after every pass over them. Where it is above the start's, or not finite, that pass is undone:
-    training goes on from the best parameters, at half the rate and with fresh moments.
+    One step at a rate that is too high can change the quadratic scores so much that training never recovers. So the
+    loss of all rows is measured after every pass over them. If it is above the start's, or not finite, that pass is
+    undone: training continues from the best parameters, at half the rate and with fresh moments.
     """
     best, generator = Best(network, total_loss(network, X, y)), torch.Generator().manual_seed(seed)
     every, halvings, done = math.ceil(len(X) / BATCH_ROWS), 0, 0
@@ -224,17 +224,17 @@ def descend(
 
 
 def falling(step: int, steps: int) -> float:
-    """The share of the learning rate at a step from 0: half a cosine from 1 down to 0.1."""
+    """Return the share of the learning rate at a step from 0: half a cosine from 1 down to 0.1."""
     return 0.1 + 0.45 * (1.0 + math.cos(math.pi * step / steps))
 
 
 def loss(network: nn.Module, X: Tensor, y: Tensor) -> Tensor:
-    """Mean negative log posterior of the true classes, in nats."""
+    """Return the mean negative log posterior of the true classes, in nats."""
     return nn.functional.cross_entropy(network(X).logsumexp(dim=2), y)
 
 
 @torch.no_grad()
 def total_loss(network: nn.Module, X: Tensor, y: Tensor) -> float:
-    """The loss of any number of rows, without gradients, a batch at a time."""
+    """Return the loss of any number of rows, without gradients, a batch at a time."""
     parts = [slice(first, first + BATCH_ROWS) for first in range(0, len(X), BATCH_ROWS)]
     return sum(len(y[part]) * loss(network, X[part], y[part]).item() for part in parts) / len(X)

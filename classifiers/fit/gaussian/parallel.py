@@ -1,4 +1,4 @@
-"""Statistics of many rows on all cores. Each worker gathers statistics of its own; at the end they are merged.
+"""Statistics of many rows on all cores: each worker gathers statistics of its own, and at the end they are merged.
 
 Each worker has one BLAS thread. A matrix product on many threads waits for the slowest thread at each step, and
 leaves gathering and summing to one core. On a busy 2-core machine the whole fit took half the time of the threaded
@@ -37,22 +37,22 @@ AHEAD = 2
 """Batches that wait for each worker. This bounds the memory of a stream."""
 
 SMALL = 1024
-"""Up to this many dimensions one thread factorises a matrix in about 50 ms."""
+"""Maximum width of matrices that are factorised on one thread, which takes about 50 ms at this width."""
 
 
 @cache
 def blas() -> ThreadpoolController:
-    """The BLAS libraries of this process. Cached, because the search takes 2 ms."""
+    """Return the BLAS libraries of this process. The result is cached, because the search takes 2 ms."""
     return ThreadpoolController().select(user_api="blas")
 
 
 def workers() -> int:
-    """Number of workers: the number of threads that BLAS may use, so a limit for BLAS holds here too."""
+    """Return the number of workers: the number of threads that BLAS may use, so a limit for BLAS holds here too."""
     return max((int(pool["num_threads"]) for pool in blas().info()), default=1)
 
 
 def factorising(dim: int) -> AbstractContextManager[object]:
-    """A context in which (dim, dim) matrices are factorised: small ones on one BLAS thread.
+    """Return a context in which (dim, dim) matrices are factorised: small ones on one BLAS thread.
 
     LAPACK's threads wait for each other at each panel and have little to do in between. On two busy cores, a Cholesky
     factor of 512 × 512 took 11 ms with one thread and 780 ms with two.

@@ -1,4 +1,4 @@
-"""The base class of the estimators for rows with any number of labels, and helpers for label matrices."""
+"""The base class of the estimators for rows with any number of labels, and functions on label matrices."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from classifiers.errors import BadParameter, NotTrainable
 
 LEAST_HELD_OUT = 10
-"""Least number of held-out rows. Fewer rows could not judge an epoch, so then none are held out."""
+"""Least number of held-out rows. If there would be fewer, no rows are held out: so few could not judge an epoch."""
 
 
 class LabelsEstimator(BaseEstimator):
@@ -33,20 +33,23 @@ class LabelsEstimator(BaseEstimator):
         return tags
 
     def decision_function(self, X: ArrayLike) -> NDArray[Any]:
-        """Scores (n, L). A score above 0 means that the label is more likely than not."""
+        """Return the scores (n, L). A score above 0 means that the label is more likely than not."""
         check_is_fitted(self)
         return self._scores(X)
 
     def predict_proba(self, X: ArrayLike) -> NDArray[Any]:
-        """Uncalibrated probability of each label, (n, L)."""
+        """Return the uncalibrated probability of each label, (n, L)."""
         return np.asarray(expit(self.decision_function(X)))
 
     def predict(self, X: ArrayLike) -> NDArray[np.int64]:
-        """1 for a label that is more likely than not, else 0, (n, L). See also `classifiers.evaluation.thresholds`."""
+        """Return 1 for labels that are more likely than not, else 0, (n, L).
+
+        `classifiers.evaluation.thresholds` tunes a threshold for each label instead.
+        """
         return (self.decision_function(X) > 0).astype(np.int64)
 
     def _scores(self, X: ArrayLike) -> NDArray[Any]:
-        """Scores (n, L). All predictions follow from this function; each estimator implements it."""
+        """Return the scores (n, L). Each estimator implements it; all predictions follow from it."""
         raise NotImplementedError
 
 
@@ -76,7 +79,7 @@ def check_labels(Y: ArrayLike | None, rows: int, classes: Sequence[str] | None) 
 
 
 def class_names(names: Sequence[str], classes: Sequence[str] | None) -> NDArray[Any]:
-    """The value of `classes_`: the names, or the numbers of the columns if none were given, as in scikit-learn."""
+    """Return the value of `classes_`: the names, or the column numbers if none were given, as in scikit-learn."""
     return np.arange(len(names)) if classes is None else np.array(names)
 
 
@@ -94,12 +97,12 @@ def label_sets(labels: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np
 
 
 def mean_text(sets: NDArray[np.bool_], text: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A vector for each set of labels, (S, t): the mean of the unit vectors `text` (L, t) of its labels."""
+    """Return a vector for each set of labels, (S, t): the mean of the unit vectors `text` (L, t) of its labels."""
     return np.asarray(sets.astype(np.float32) @ text / sets.sum(axis=1, keepdims=True, dtype=np.float32))
 
 
 def log_odds(positives: NDArray[np.integer[Any]], rows: int) -> NDArray[np.float64]:
-    """log p / (1 - p) of the share p of rows with each label. Half a row is added to both sides, so it is finite."""
+    """Return the finite log odds of each label, (L,): half a row is added to the rows with and without the label."""
     return np.asarray(np.log((positives + 0.5) / (rows - positives + 0.5)))
 
 

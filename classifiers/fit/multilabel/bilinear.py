@@ -29,7 +29,8 @@ class BilinearClassifier(LabelsEstimator):
         shared: images and texts share a space, as the two sides of one encoder do. If false, W = left rightᵀ, and
             rank ≥ 1.
         centre: subtract the mean of the training rows from the vectors first.
-        epochs, batch, learning_rate: of AdamW, see `classifiers.fit.descent`. With 0 epochs the head is the cosine.
+        epochs, batch, learning_rate: schedule of AdamW, see `classifiers.fit.descent`. With 0 epochs the head is the
+            cosine.
         held_out: share of the rows that is held out to choose the epoch. With fewer than 10 rows, or at 0, the last
             epoch is kept.
         seed: seed of the held-out rows, the order of the others and the first weights.

@@ -78,7 +78,10 @@ def start(
     text: NDArray[np.float32],
     random: Generator,
 ) -> Parameters:
-    """The first weights: W = I, or random for two spaces; the bias makes the mean score the labels' mean log odds."""
+    """Return the first weights: W = I, or random for two spaces.
+
+    The bias makes the mean score equal to the labels' mean log odds.
+    """
     (d, t), r = (units.shape[1], text.shape[1]), plan.rank
     left = torch.randn(d, r, generator=random) / math.sqrt(d)
     right = torch.zeros(t, r) if plan.shared else torch.randn(t, r, generator=random) / math.sqrt(t)

@@ -47,8 +47,8 @@ class DecoderClassifier(LabelsEstimator):
         width, heads, hidden: sizes of the layer; width is a multiple of heads. The paper has 768, 8 and 2048, on GPUs.
         dropout: share of the values that are dropped while training.
         alpha, beta: weights of the losses. alpha has no effect without text vectors, which "groups" does not need.
-        epochs, batch, learning_rate: of AdamW, see `classifiers.fit.descent`. A third of the default rate is too slow:
-            on real tasks the mean average precision still rises at the last epoch.
+        epochs, batch, learning_rate: schedule of AdamW, see `classifiers.fit.descent`. A third of the default rate is
+            too slow: on real tasks the mean average precision then still rises at the last epoch.
         held_out: share of the rows that is held out to choose the epoch. With fewer than 10 rows, or at 0, the last
             epoch is kept.
         seed: seed of the held-out rows, the order of the others, the first weights and the dropout.
@@ -170,7 +170,7 @@ class DecoderClassifier(LabelsEstimator):
 
 
 def check_sentences(given: ArrayLike | None, sets: NDArray[np.bool_], text: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return a vector for each set of labels (S, L): the given ones, or means over labels. Raises BadVectors."""
+    """Return a vector for each set of labels, (S, t): the given vectors, or means over labels. Raises BadVectors."""
     if given is None:
         return mean_text(sets, text)
     if np.shape(given)[:1] != (len(sets),):

@@ -1,4 +1,6 @@
-"""The decoder of `classifiers.heads.multilabel.decoder` in torch, for gradients. Arrays have the same names."""
+"""The decoder of `classifiers.heads.multilabel.decoder` in torch, because training needs gradients. The arrays have the
+same names.
+"""
 
 import math
 from collections.abc import Callable, Mapping
@@ -14,15 +16,15 @@ Drop = Callable[[Tensor], Tensor]
 
 
 def keep(x: Tensor) -> Tensor:
-    """No dropout."""
+    """Return x unchanged: no dropout."""
     return x
 
 
 def dropout(share: float, random: Generator) -> Drop:
-    """Dropout with a random generator of its own: sets a share of the values to zero and scales up the rest.
+    """Return a function that sets a random share of the values to zero and scales up the others.
 
-    All queries of an image lose the same values (as the steps of a sequence do in arXiv 1512.05287). Drawing for each
-    of hundreds of queries would double the time of a step.
+    All queries of an image lose the same values, like the steps of a sequence in arXiv 1512.05287: drawing anew for
+    each of hundreds of queries would double the time of a step.
     """
 
     def drop(x: Tensor) -> Tensor:
@@ -33,12 +35,12 @@ def dropout(share: float, random: Generator) -> Drop:
 
 
 def embed(p: Mapping[str, Tensor], tokens: Tensor) -> Tensor:
-    """Embed tokens (n, P, F): E (n, P, D)."""
+    """Return the embedded tokens E (n, P, D) of tokens (n, P, F)."""
     return relu(linear(tokens, p["embed_W"], p["embed_b"]))
 
 
 def decode(p: Mapping[str, Tensor], E: Tensor, heads: int, drop: Drop = keep) -> Tensor:
-    """Scores (n, L) of embedded tokens E (n, P, D). `p` has the arrays of `DecoderHead` except the thresholds."""
+    """Return scores (n, L) of embedded tokens E (n, P, D). `p` has the arrays of `DecoderHead` without thresholds."""
     queries = relu(linear(p["text"], p["text_W"], p["text_b"])) if "text" in p else p["queries"]
     q = norm(p, "norm1", queries + drop(queries))
     q = norm(p, "norm2", q + drop(linear(attend(p, q, E, heads, drop), p["attend_W"], p["attend_b"])))
@@ -51,7 +53,7 @@ def decode(p: Mapping[str, Tensor], E: Tensor, heads: int, drop: Drop = keep) ->
 
 
 def attend(p: Mapping[str, Tensor], q: Tensor, E: Tensor, heads: int, drop: Drop) -> Tensor:
-    """Multi-head attention of q (Q, D) over E (n, P, D), before the output map: (n, Q, D)."""
+    """Return the multi-head attention of q (Q, D) over E (n, P, D), before the output map: (n, Q, D)."""
     asked, keys, values = (
         x.reshape(*x.shape[:2], heads, -1).transpose(1, 2)
         for x in (linear(q, p["query_W"], p["query_b"])[None], linear(E, p["key_W"]), linear(E, p["value_W"]))
@@ -62,5 +64,5 @@ def attend(p: Mapping[str, Tensor], q: Tensor, E: Tensor, heads: int, drop: Drop
 
 
 def norm(p: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:
-    """Layer normalisation with the weights `name`."""
+    """Return x after layer normalisation with the weights and bias called `name`."""
     return layer_norm(x, list(x.shape[-1:]), p[f"{name}_W"], p[f"{name}_b"], LAYER_NORM_EPSILON)

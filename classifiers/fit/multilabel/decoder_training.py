@@ -19,7 +19,7 @@ from classifiers.fit.multilabel.decoder_layer import Parameters, decode, dropout
 from classifiers.fit.multilabel.losses import asymmetric_loss, clip_loss
 
 MOST_GROUPS = 100
-"""Most group queries, as in the paper."""
+"""Maximum number of group queries, as in the paper."""
 FIRST_TEMPERATURE, HIGHEST_SCALE = 0.07, 100.0
 """First temperature and highest scale of L_clip, as in CLIP (arXiv 2103.00020)."""
 FROZEN = ("queries", "text")
@@ -45,14 +45,14 @@ class DecoderPlan:
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """x → (x - mean) / deviation. Each column gets mean 0; all values together get variance 1."""
+    """The map x → (x - mean) / deviation. Each column gets mean 0; all values together get variance 1."""
 
     mean: NDArray[np.float32]
     deviation: float
 
     @classmethod
     def of(cls, rows: NDArray[Any]) -> Self:
-        """The scaling of rows (n, …, d), read a few at a time. Raises BadVectors for NaN or infinity."""
+        """Return the scaling of rows (n, …, d), read a few at a time. Raises BadVectors for NaN or infinity."""
         total = np.zeros(rows.shape[-1])
         square = 0.0
         for first in range(0, len(rows), ROWS_AT_ONCE):
@@ -69,11 +69,11 @@ class Scaling:
         return cls(mean.astype(np.float32), math.sqrt(variance) or 1.0)
 
     def __call__(self, rows: NDArray[Any]) -> Tensor:
-        """The scaled rows, float32."""
+        """Return the scaled rows, float32."""
         return torch.from_numpy((rows.astype(np.float32) - self.mean) / np.float32(self.deviation))
 
     def folded(self, W: NDArray[np.float32], b: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Fold the scaling into a map: (W, b) of scaled rows → (W, b) of x."""
+        """Return (W, b) for unscaled rows x, from (W, b) for scaled rows."""
         W = W / np.float32(self.deviation)
         return W, b - W @ self.mean
 
@@ -137,7 +137,7 @@ def draw(random: Generator, *shape: int) -> Tensor:
 
 
 def start(plan: DecoderPlan, F: int, labels: NDArray[np.bool_], random: Generator) -> Parameters:
-    """The first weights: Xavier-normal matrices, biases 0. The output bias of group queries is the labels' log odds."""
+    """Return the first weights: Xavier-normal matrices and biases 0; group queries' output bias is the log odds."""
     D, H, L = plan.width, plan.hidden, labels.shape[1]
     p = {"embed_W": draw(random, D, F), "embed_b": torch.zeros(D)}
     p |= {"ffn1_W": draw(random, H, D), "ffn1_b": torch.zeros(H)}
@@ -154,7 +154,7 @@ def start(plan: DecoderPlan, F: int, labels: NDArray[np.bool_], random: Generato
 
 
 def text_queries(D: int, text: Tensor, labels: NDArray[np.bool_], random: Generator) -> Parameters:
-    """The first weights of queries from text (L, t), with one output; its bias is the log odds of all labels."""
+    """Return the first weights of queries from text (L, t), with one output; its bias is the log odds of all labels."""
     prior = float(log_odds(np.array([np.count_nonzero(labels)]), labels.size)[0])
     p = {"text": text, "text_W": draw(random, D, text.shape[1]), "text_b": torch.zeros(D)}
     return p | {"class_w": draw(random, 1, D)[0], "bias": torch.tensor([prior])}

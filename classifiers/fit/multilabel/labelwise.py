@@ -28,7 +28,7 @@ class LabelwiseClassifier(LabelsEstimator):
 
     Args:
         C: inverse strength of the penalty, > 0, as in scikit-learn.
-        max_iter: most L-BFGS iterations.
+        max_iter: maximum number of L-BFGS iterations.
         tol: training stops when the largest component of the gradient (of the mean loss, along the axes of `solve`) is
             below this.
         norm, project, dims, whiten, blocks, seed: the transform of the vectors, see `TransformPlan`.
@@ -140,7 +140,7 @@ def solve(
 
 
 def principal_axes(Z: Matrix) -> tuple[Matrix, Matrix]:
-    """The mean square along each principal axis of centred rows Z (n, d), (r,), and the axes (d, r); r is the rank.
+    """Return the mean squares (r,) along the principal axes of centred rows Z (n, d) of rank r, and the axes (d, r).
 
     Weights orthogonal to these axes stay 0, because they would change the penalty and no score.
     """

@@ -1,6 +1,6 @@
 """Losses for rows with any number of labels, and the contrastive loss of images and texts, as pure functions.
 
-All compute in float32 or float64. In half precision the logarithms and powers would be NaN for confident scores.
+All losses compute in float32 or float64. In half precision, logarithms and powers would be NaN for confident scores.
 """
 
 import torch
@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy, logsigmoid, normalize
 
 
 def widened(x: Tensor) -> Tensor:
-    """x in float32; float64 stays float64."""
+    """Return x in float32; float64 stays float64."""
     return x if x.dtype == torch.float64 else x.float()
 
 
@@ -21,10 +21,10 @@ def asymmetric_loss(
     gamma_positive: float = 0.0,
     margin: float = 0.05,
 ) -> Tensor:
-    """The asymmetric loss of every row, summed over its labels: (n,).
+    """Return the asymmetric loss of every row, summed over its labels: (n,).
 
     Ridnik et al. 2021 (arXiv 2009.14119): with p = sigmoid(score) and p_m = max(p - margin, 0), a label that the row
-    has costs -(1 - p)^γ₊ log p, and one that it has not costs -p_m^γ₋ log(1 - p_m). The gradient treats the factors
+    has costs -(1 - p)^γ₊ log p, any other label -p_m^γ₋ log(1 - p_m). The gradient treats the factors
     before the logarithms as constants, as in the authors' training runs. With γ₊ = γ₋ = margin = 0 this is binary
     cross-entropy.
 
@@ -50,7 +50,7 @@ def asymmetric_loss(
 
 
 def zlpr_loss(scores: Tensor, targets: Tensor) -> Tensor:
-    """The zero-bounded log-sum-exp pairwise rank loss of every row, (n,).
+    """Return the zero-bounded log-sum-exp pairwise rank loss of every row, (n,).
 
     Su et al. 2022 (arXiv 2208.02955): log(1 + Σ_present e^-s) + log(1 + Σ_absent e^s). Labels compete within a row:
     present labels should score above zero, absent ones below. Arguments as for `asymmetric_loss`.
@@ -63,7 +63,9 @@ def zlpr_loss(scores: Tensor, targets: Tensor) -> Tensor:
 
 
 def clip_loss(images: Tensor, texts: Tensor, scale: Tensor, same: Tensor | None = None) -> Tensor:
-    """The symmetric contrastive loss of n images and their n texts, a scalar (Radford et al. 2021, arXiv 2103.00020).
+    """Return the symmetric contrastive loss of n images and their n texts, a scalar.
+
+    Source: CLIP (Radford et al. 2021, arXiv 2103.00020).
 
     Args:
         images, texts: (n, d), of any norm.

@@ -13,7 +13,7 @@ Flat = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 
 class Platt(NamedTuple):
-    """The calibrated probability is sigmoid((score + shift) / temperature)."""
+    """A calibration: probability = sigmoid((score + shift) / temperature)."""
 
     temperature: float = 1.0
     shift: float = 0.0
@@ -22,19 +22,20 @@ class Platt(NamedTuple):
 def fit_platt(scores: NDArray[Any], truth: NDArray[np.bool_]) -> Platt:
     """Fit the temperature and shift with the least binary cross-entropy over all labels of all rows (Platt 1999).
 
-    The shift is needed because losses that weigh positives and negatives differently (ASL) give scores whose zero is
-    not an even chance. All labels share two numbers, because most labels have few positive rows, and because the two
-    numbers then also hold for labels that a head gets later.
+    The shift is needed because losses that weigh positives and negatives differently (ASL) make scores whose zero is
+    not a probability of one half. All labels share the two numbers, because most labels have few positive rows, and
+    because the numbers can then be used for labels that a head gets later.
 
-    Targets are (N₊ + 1) / (N₊ + 2) and 1 / (N₋ + 2) instead of 1 and 0, as in that paper; otherwise a few rows that
-    are all right would ask for certainty.
+    Targets are (N₊ + 1) / (N₊ + 2) and 1 / (N₋ + 2) instead of 1 and 0, as in that paper. Otherwise a few rows that
+    are all right would give probabilities of 0 and 1.
 
     Args:
         scores: (n, L), before the sigmoid.
         truth: (n, L), true if a row has the label.
 
     Returns:
-        (1, 0) if nothing has a lower cross-entropy with the true labels, or if all labels or no labels are present.
+        The fit. It is temperature 1 and shift 0 if no other values have a lower cross-entropy with the true labels, or
+        if all labels or no labels are present.
     """
     s, there = scores.ravel().astype(np.float64), truth.ravel()
     positive = int(np.count_nonzero(there))

@@ -15,7 +15,7 @@ NEVER = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Cascade:
-    """Step s fuses the first s + 1 members of `order`. A row stops at the first step that is sure enough of it.
+    """The steps of a cascade. Step s fuses the first s + 1 members of `order`; a row stops once a step is sure enough.
 
     Attributes:
         order: the member that each step adds, (S,).

@@ -1,4 +1,4 @@
-"""One score from the scores of several members: a rule and its learned numbers, for heads and estimators."""
+"""The combiner of a fused head: a rule with its learned numbers, which makes one score from the members' scores."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from classifiers.heads.fusion.gate import Gate, GateInputs, gate_inputs, gate_wi
 from classifiers.heads.fusion.rules import RULES, filled, log_softmax, weighted
 
 WEIGHTED = ("stack", "nlc", "concatenation")
-"""Rules that weigh log-probabilities. `concatenation` does so only if a block is missing; else one head reads all
+"""Rules that weigh log-probabilities. `concatenation` does so only if a block is missing; otherwise one head reads all
 columns."""
 
 ALL_RULES = (*RULES, *WEIGHTED, "cascade")
@@ -45,11 +45,11 @@ class Combiner:
         if self.rule not in ALL_RULES:
             raise ValueError(f"unknown rule {self.rule!r}; known: {', '.join(ALL_RULES)}")
         if (self.rule == "cascade") != (self.cascade is not None):
-            raise ValueError("a cascade's steps belong to the rule 'cascade', and to no other")
+            raise ValueError("the rule 'cascade' needs steps, and no other rule has steps")
 
     @property
     def weights(self) -> NDArray[Any]:
-        """w_b, float32 (B,). Their sum is the inverse temperature of the fused scores."""
+        """Weights w_b of the members, float32 (B,). Their sum is the inverse temperature of the fused scores."""
         return softplus(self.offsets)
 
     def scores(self, member_scores: NDArray[Any], blocks: Sequence[NDArray[Any]]) -> NDArray[Any]:

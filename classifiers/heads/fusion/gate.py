@@ -12,12 +12,12 @@ from classifiers.heads.transform import unit_rows
 GateInputs = Literal["unit", "layer", "statistics"]
 
 LEAST_WEIGHT = 1e-8
-"""Replaces a weight of 0, whose offset would be -inf."""
+"""Least weight. It replaces a weight of 0, whose offset would be -inf."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """δ(u) = relu(u W₁ᵀ + b₁) W₂ᵀ + b₂. Training starts at W₂ = 0 and b₂ = 0, where δ is exactly 0.
+    """A gate: δ(u) = relu(u W₁ᵀ + b₁) W₂ᵀ + b₂. Training starts at W₂ = 0 and b₂ = 0, where δ is exactly 0.
 
     Attributes:
         hidden_weights, hidden_bias: W₁ (H, D) and b₁ (H,), float32.
@@ -88,8 +88,8 @@ def layer_norm(X: NDArray[Any]) -> NDArray[Any]:
 def agreement_statistics(logs: NDArray[Any]) -> NDArray[Any]:
     """Return four numbers for each row and member, (n, 4 B).
 
-    They are the largest probability, its margin over the second largest, the entropy in nats, and the share of members
-    with the same most probable class; first of all members, then the next.
+    The numbers are the largest probability, its margin over the second largest, the entropy in nats, and the share of
+    members with the same most probable class. The first B columns hold the first number of all members, and so on.
     """
     p = np.exp(logs)
     top = -np.sort(-p, axis=2)[:, :, :2]

@@ -15,10 +15,10 @@ from classifiers.heads.fusion.rules import log_softmax
 
 @dataclass(frozen=True, slots=True)
 class Subsets:
-    """Measurements of every non-empty subset of members, made at training on rows that no member was trained on.
+    """Measurements of every non-empty subset of members, made in training on rows that no member was trained on.
 
-    The subset of members b, … stands at position Σ 2ᵇ - 1, so the last is all members. Both arrays are empty if nothing
-    was measured.
+    The subset with members b, … is at position Σ 2ᵇ - 1, so the last position is the subset of all members. Both arrays
+    are empty if nothing was measured.
 
     Attributes:
         accuracy: float32 (2ᴮ - 1,).
@@ -70,9 +70,9 @@ class FusionHead(Head):
         heads = (*self.members, *([joint] if joint else []))
         widths = [*np.diff(blocks.edges).tolist(), *([blocks.edges[-1]] if joint else [])]
         if [head.dim for head in heads] != widths:
-            raise ValueError(f"the members' arrays are {[head.dim for head in heads]} wide, their blocks {widths}")
+            raise ValueError(f"the members are {[head.dim for head in heads]} columns wide, but their blocks {widths}")
         if (combiner.rule == "concatenation") != (joint is not None):
-            raise ValueError("one head on all columns belongs to the rule 'concatenation', and to no other")
+            raise ValueError("the rule 'concatenation' needs one head on all columns, and no other rule has one")
         self._columns = [class_columns(head, self.classes) for head in heads]
 
     @property
@@ -136,7 +136,7 @@ class FusionHead(Head):
 
     @property
     def steps(self) -> tuple[int, ...]:
-        """Members in the order in which a cascade asks them; empty for other rules."""
+        """Numbers of the members in the order in which a cascade uses their encoders; empty for other rules."""
         return self.combiner.cascade.order if self.combiner.cascade else ()
 
     def first_steps(self, count: int) -> Self:
@@ -159,7 +159,7 @@ class FusionHead(Head):
         return self.combiner.cascade.unsure(log_softmax(self.member_scores(X), self.combiner.temperatures))
 
     def loss_without(self, available: Sequence[int]) -> float | None:
-        """Return the accuracy lost if only these members' blocks are there; None if it was not measured at training.
+        """Return the accuracy lost with only these members' blocks; None if it was not measured in training.
 
         It is negative if the accuracy was higher without the other members. Raises ValueError as `only` does.
         """

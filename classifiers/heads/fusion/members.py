@@ -48,14 +48,14 @@ def nested_head(arrays: Mapping[str, NDArray[Any]], prefix: str, meta: Mapping[s
 
 
 def nested_meta(head: Head) -> dict[str, Any]:
-    """Return what `nested_head` needs beside the arrays; JSON-serialisable."""
+    """Return the metadata that `nested_head` needs beside the arrays; JSON-serialisable."""
     return {"kind": head.kind, **head.meta()}
 
 
 def class_columns(head: Head, classes: Sequence[str]) -> NDArray[np.intp]:
     """Return the column of each class of a member among `classes`. Raises ValueError for a class that is not there."""
     if head.link != "softmax":
-        raise ValueError(f"a {head.kind} head scores every label by itself (sigmoid); fusion takes softmax heads")
+        raise ValueError(f"a {head.kind} head scores each label by itself (sigmoid); fusion needs softmax heads")
     where = {name: column for column, name in enumerate(classes)}
     unknown = [name for name in head.classes if name not in where]
     if unknown:

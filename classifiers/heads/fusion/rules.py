@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 Logs = NDArray[Any]
 
 TIE = 0.5
-"""Votes that a mean probability of 1 is worth: less than one vote, so that it only breaks ties."""
+"""Weight of the mean probability beside the votes: less than one vote, so that it only breaks ties."""
 
 BORDA = (3, 2, 1)
 
@@ -70,8 +70,8 @@ def vote_3(logs: Logs) -> NDArray[Any]:
 def confidence(logs: Logs) -> NDArray[Any]:
     """Return for each row the log-probabilities of the member with the largest probability.
 
-    That is the member that gives least to all its other classes. These sums differ even if the largest probabilities of
-    several members all round to 1.
+    It is found as the member whose other classes have the least total probability: these totals differ even if the
+    largest probabilities of several members all round to 1.
     """
     others = logs.copy()
     np.put_along_axis(others, logs.argmax(axis=2, keepdims=True), -np.inf, axis=2)
@@ -90,7 +90,7 @@ def probability_average(logs: Logs) -> NDArray[Any]:
 
 
 def weighted(logs: Logs, weights: NDArray[Any]) -> NDArray[Any]:
-    """Return Σ_b w_b log p_b, (n, K), with weights (B,), or (n, B) for one row of weights a row of `logs`."""
+    """Return Σ_b w_b log p_b, (n, K), with weights (B,), or (n, B) for weights of each row of `logs`."""
     with np.errstate(invalid="ignore"):  # a weight of 0 times -inf is NaN, replaced below
         total = weights[..., 0, None] * logs[:, 0]
         for member in range(1, logs.shape[1]):
@@ -107,5 +107,5 @@ RULES: Mapping[str, Callable[[Logs], NDArray[Any]]] = {
     "logit-average": log_average,
     "probability-average": probability_average,
 }
-"""Rules that learn nothing but temperatures. Logits are log-probabilities plus a term that all classes share and that
-cancels in the softmax, so their average is that of the log-probabilities."""
+"""Rules that learn nothing but temperatures. Logits differ from log-probabilities by a term that is the same for all
+classes and cancels in the softmax, so averaging logits equals averaging log-probabilities."""

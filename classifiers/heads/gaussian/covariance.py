@@ -19,13 +19,13 @@ MOMENTS: dict[Covariance, Moment] = {
     "spherical": "diagonal",
     "tied-spherical": "diagonal",
 }
-"""The second moment that each kind of covariance is estimated from."""
+"""The form of the second moment from which each covariance is estimated."""
 
 MOST_CELLS = 2**27
 """Maximum number of values in the covariances of all classes: 1 GB in float64, and as much again in the artifact."""
 
 Shrinkage = float | Literal["oas"] | NDArray[np.float64]
-"""λ in 0…1 towards (tr C / d) I: one number, one number a class (K,), or "oas" for `oas_shrinkage`."""
+"""λ in 0…1 towards (tr C / d) I: one number, one number per class (K,), or "oas" for `oas_shrinkage`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def shrunk(covariance: NDArray[np.float64], shrinkage: float) -> NDArray[np.floa
 
 
 def pooled(statistics: GaussianStatistics) -> NDArray[np.float64]:
-    """Return the pooled covariance (d, d), or its diagonal (d,). Raises NotTrainable if it is 0, or without rows."""
+    """Return the pooled covariance (d, d), or its diagonal (d,). Raises NotTrainable if it is 0, or for no rows."""
     if statistics.rows == 0:
         raise NotTrainable("no rows: a Gaussian needs at least two rows in one class")
     covariance = statistics.covariance()
@@ -198,7 +198,7 @@ def full_precisions(found: Spectra, shrinkage: Shrinkage) -> Precisions:
 
 
 def spectra(covariances: NDArray[np.float64], rows: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the eigenvalues (K, R) and eigenvectors as rows (K, R, d) of covariances (K, d, d), all that are not 0.
+    """Return all eigenvalues that are not 0 (K, R), and their eigenvectors (K, R, d), of covariances (K, d, d).
 
     R = `rows` if every class has at most `rows` ≤ d / 2 rows: the range is then found by a product with random columns
     (Halko, Martinsson, Tropp 2011, algorithm 4.1), which is exact for a rank up to `rows`. Otherwise R = d.
@@ -211,7 +211,7 @@ def spectra(covariances: NDArray[np.float64], rows: int) -> tuple[NDArray[np.flo
         left = np.einsum("kii->k", covariances) - np.einsum("kii->k", inner)
         if (
             left <= 1e-6 * np.einsum("kii->k", covariances)
-        ).all():  # otherwise fractional weights made `rows` too small
+        ).all():  # `rows` is too small if it counts rows of fractional weight
             values, vectors = np.linalg.eigh(inner)
             return np.maximum(values, 0.0), (basis @ vectors).transpose(0, 2, 1)
     pairs = [np.linalg.eigh(each) for each in covariances]

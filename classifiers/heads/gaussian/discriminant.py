@@ -33,7 +33,7 @@ class GaussianModel:
     """Hyper-parameters of a Gaussian head.
 
     Attributes:
-        covariance: one for all classes ("tied…") or one a class; full, diagonal ("diag"), or one variance for all
+        covariance: one for all classes ("tied…") or one per class; full, diagonal ("diag"), or one variance for all
             columns ("spherical").
         shrinkage: λ in 0…1 towards (tr C / d) I, or "oas". It has no effect on spherical covariances.
         pooling: share of the pooled covariance in each class's covariance, 0…1. It has no effect on tied covariances.
@@ -59,7 +59,7 @@ class Discriminant:
         centre: mean of all rows, (d,).
         whitening: for tied covariances, A (d, d) or (d,): rows of (z - centre) A have the identity as within-class
             covariance. None for other covariances, and for correlations, which give no density.
-        shrinkage: λ that was used; one number, or one a class.
+        shrinkage: λ that was used: one number, or one per class.
     """
 
     scores: Quadratic
@@ -69,8 +69,9 @@ class Discriminant:
 
 
 def discriminant(statistics: GaussianStatistics, model: GaussianModel, spectra: Spectra | None = None) -> Discriminant:
-    """Return the discriminant functions of Gaussian classes (Hastie, Tibshirani, Friedman: The Elements of Statistical
-    Learning, 4.3).
+    """Return the discriminant functions of Gaussian classes.
+
+    Source: Hastie, Tibshirani, Friedman, The Elements of Statistical Learning, section 4.3.
 
     Args:
         spectra: spectra of "full" covariances, if they were computed before.
@@ -95,11 +96,10 @@ def discriminant(statistics: GaussianStatistics, model: GaussianModel, spectra: 
 
 
 def tied_discriminant(statistics: GaussianStatistics, model: GaussianModel) -> Discriminant:
-    """Return `discriminant` for tied covariances. It is linear: all classes share the precision P = A Aᵀ, so the
-    quadratic term in z cancels.
+    """Return `discriminant` for tied covariances, which is linear in z.
 
-    The means are centred. That subtracts one term from all scores, which cancels in the softmax, and keeps the scores
-    small, hence exact in float32.
+    All classes share the precision P = A Aᵀ, so the quadratic term in z cancels. The means are centred: that subtracts
+    the same term from all scores, which cancels in the softmax, and keeps the scores small, hence exact in float32.
     """
     covariance, used = shrunk_covariance(statistics, model.shrinkage)
     if model.covariance == "tied-spherical":
@@ -140,7 +140,7 @@ def correlated(precisions: Precisions, variance: float) -> Precisions:
     """
     F, diagonal = precisions.F, precisions.diagonal
     if F is None:
-        raise ValueError("a diagonal covariance has no correlation")
+        raise ValueError("a diagonal covariance has no correlations; use a full one")
     deviations = np.sqrt(diagonal_of_inverse(F, diagonal) / variance)
     scaled = None if diagonal is None else diagonal * deviations**2
     return Precisions(precisions.log_det, scaled, F * deviations[:, None, :], precisions.shrinkage)
@@ -149,7 +149,7 @@ def correlated(precisions: Precisions, variance: float) -> Precisions:
 def diagonal_of_inverse(F: NDArray[np.float64], floor: NDArray[np.float64] | None) -> NDArray[np.float64]:
     """Return the diagonals (K, d) of (Fᵀ F)⁻¹ for square F, or of (floor I - Fᵀ F)⁻¹ for orthogonal rows of F."""
     power = np.einsum("krd,krd->kr", F, F)
-    directions = F**2 / np.where(power > 0, power, 1.0)[:, :, None]  # squares of the eigenvectors
+    directions = F**2 / np.where(power > 0, power, 1.0)[:, :, None]  # the eigenvectors' squared entries
     if floor is None:
         return np.asarray(np.einsum("krd,kr->kd", directions, 1.0 / power))
     return np.asarray(1.0 / floor + np.einsum("krd,kr->kd", directions, 1.0 / (floor - power) - 1.0 / floor))

@@ -19,9 +19,10 @@ STATISTICS = ("counts", "sums", "second")
 
 
 class GaussianHead(Head):
-    """p(z | k) = N(m_k, C_k) for transformed vectors z, with covariances as in `GaussianModel`.
+    """One Gaussian per class: p(z | k) = N(m_k, C_k) for transformed vectors z.
 
-    The artifact keeps the float64 `statistics`, so heads can be merged, or rows removed, without the other rows.
+    The covariances have the form that a `GaussianModel` describes. The artifact keeps the float64 `statistics`, so
+    heads can be merged, or rows removed, without the other rows.
     Arrays in float32: those of the `Quadratic` by name, with the affine part of the transform folded in if covariances
     are tied; centre (m,); for densities with tied covariances, whitening (m, m) or (m,) as in `Discriminant`.
     """
@@ -126,7 +127,7 @@ class GaussianHead(Head):
         moment, tied = MOMENTS[covariance], covariance in TIED
         width = arrays["centre"].shape[-1] if "centre" in arrays and arrays["centre"].ndim else 0
         transform = Transform.from_arrays(settings, arrays, width)
-        scored = transform.rowwise.width if tied else width  # linear scores hold the affine part
+        scored = transform.rowwise.width if tied else width  # linear scores already contain the affine part
         shapes = Quadratic.shapes(settings.get("form", (0, 0)), n_classes, scored) | Transform.shapes(settings)
         shapes["centre"] = ((width,), "float32")
         if tied and not settings.get("correlation"):

@@ -1,4 +1,4 @@
-"""The mixture head: several components a class, each a quadratic function of the vector, such as a Gaussian."""
+"""The mixture head: several components per class, each a quadratic function of the vector, such as a Gaussian."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
@@ -28,7 +28,7 @@ def parameter_count(model: Model, n_classes: int, components: int, dim: int) -> 
 
 
 class MixtureHead(Head):
-    """score_k(z) = log Σ_g exp s_kg(z), with s_kg quadratic in the transformed vector z.
+    """Several components per class: score_k(z) = log Σ_g exp s_kg(z), with s_kg quadratic in the transformed vector z.
 
     Arrays in float32: those of the `Quadratic`, with K · G components class by class, and those of the transform.
     """

@@ -45,14 +45,14 @@ def moments(
     counts = np.bincount(codes, weights=None if weights is None else weights[order], minlength=n_classes)
     sums, second = np.zeros((n_classes, X.shape[1])), np.zeros(second_shape(moment, n_classes, X.shape[1]))
     room = np.empty((min(CHUNK_ROWS, len(X)), X.shape[1]), dtype=dtype)
-    with np.errstate(over="ignore", invalid="ignore"):  # the caller finds it in the sums and the second moment
+    with np.errstate(over="ignore", invalid="ignore"):  # the caller finds overflows in the results
         for start in range(0, len(X), CHUNK_ROWS):
             end = min(start + CHUNK_ROWS, len(X))
             Z = room[: end - start]
             for low in range(start, end, PIECE_ROWS):
                 piece = slice(low, min(low + PIECE_ROWS, end))
                 Z_piece = Z[low - start : piece.stop - start]
-                np.take(X, order[piece], axis=0, out=Z_piece, mode="clip")  # other modes make one more copy
+                np.take(X, order[piece], axis=0, out=Z_piece, mode="clip")  # "raise" would buffer `out`: one more copy
                 np.subtract(Z_piece, shift, out=Z_piece)
                 add_group_sums(sums, Z_piece, codes[piece], weighting[piece])
                 if weights is not None:

@@ -20,7 +20,9 @@ and for 256."""
 
 @dataclass(frozen=True)
 class Quadratic:
-    """s_c(z) = b_c + W_c · z + Q_c · z² ± ½ ‖F_c z - o_c‖², for C components, in as few products as possible.
+    """C quadratic functions of a vector z, computed in as few matrix products as possible.
+
+        s_c(z) = b_c + W_c · z + Q_c · z² ± ½ ‖F_c z - o_c‖²
 
     With Q the sign is plus: a precision P = diag(p) - Fᵀ F, a diagonal minus a few directions, has Q = -½ p. These are
     spherical and diagonal Gaussians (no F), and full covariances of fewer rows than dimensions, for which shrinkage
@@ -30,7 +32,7 @@ class Quadratic:
     Attributes:
         b: (C,); -inf for a component without rows.
         W: (C, d), or None for 0.
-        Q: (C, d), or (C, 1) for one number a component, or None.
+        Q: (C, d), or (C, 1) for one number per component, or None.
         F: (C, R, d), or None.
         o: (C, R); None if F is None.
     """
@@ -47,7 +49,9 @@ class Quadratic:
     def of_precisions(
         cls, constants: NDArray[Any], means: NDArray[Any], diagonal: NDArray[Any] | None, F: NDArray[Any] | None
     ) -> Self:
-        """Return constants_c - ½ (z - m_c)ᵀ P_c (z - m_c), with P_c = diag(p_c) - F_cᵀ F_c, or F_cᵀ F_c if p is None.
+        """Return the functions constants_c - ½ (z - m_c)ᵀ P_c (z - m_c) of Gaussian components.
+
+        The precision P_c is diag(p_c) - F_cᵀ F_c, or F_cᵀ F_c if p is None.
 
         Args:
             constants: (C,).
@@ -132,7 +136,7 @@ class Quadratic:
 
     @property
     def form(self) -> tuple[int, int]:
-        """Number of columns of Q and rows R of F, 0 if None. With C and d they give all shapes."""
+        """Number of columns of Q, and number R of rows of F; 0 if None. With C and d, they determine all shapes."""
         return (0 if self.Q is None else self.Q.shape[1]), (0 if self.F is None else self.F.shape[1])
 
     @staticmethod

@@ -12,7 +12,7 @@ from classifiers.heads.gaussian.moments import Moment, moments, second_shape
 
 @dataclass(frozen=True, slots=True)
 class GaussianStatistics:
-    """All that a Gaussian head needs of its training rows, in float64.
+    """The sums over training rows that a Gaussian head is computed from, in float64.
 
     The second moment is about the origin, so that the statistics of two sets of rows add up array by array. In float64
     it keeps about 16 - 2 log10(|mean| / deviation) digits of the covariance, always more than float32 vectors have.
@@ -58,7 +58,7 @@ class GaussianStatistics:
         if len(X) == 0:
             return cls.empty(n_classes, X.shape[1], moment)
         if not 0 <= codes.min() <= codes.max() < n_classes:
-            raise BadVectors(f"codes must lie in 0…{n_classes - 1}, got {codes.min()}…{codes.max()}")
+            raise BadVectors(f"codes must be in 0…{n_classes - 1}, got {codes.min()}…{codes.max()}")
         counts, sums, second = moments(X, codes, n_classes, moment, weights)
         squares = second if moment == "diagonal" else np.diagonal(second, axis1=-2, axis2=-1)
         if not np.isfinite(squares).all():
@@ -116,7 +116,7 @@ class GaussianStatistics:
     def _require_alike(self, other: Self) -> None:
         if (self.sums.shape, self.moment) != (other.sums.shape, other.moment):
             raise ValueError(
-                f"statistics of (classes, dims) {self.sums.shape} with {self.moment} second moment do not go "
+                f"statistics with (classes, dims) {self.sums.shape} and {self.moment} second moment cannot be combined "
                 f"with {other.sums.shape}, {other.moment}"
             )
 
@@ -176,7 +176,7 @@ class GaussianStatistics:
     def total_covariance(self) -> NDArray[np.float64]:
         """Return the covariance of all rows together, (d, d). Raises ValueError for a "diagonal" second moment."""
         if self.moment == "diagonal":
-            raise ValueError("the total covariance needs a full second moment, not its diagonal")
+            raise ValueError("the total covariance needs the full second moment, not only its diagonal")
         second = self.second if self.moment == "shared" else self.second.sum(axis=0)
         centre = self.centre()
         return np.asarray(second / self.rows - np.outer(centre, centre))

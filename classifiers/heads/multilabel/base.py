@@ -1,4 +1,4 @@
-"""The base class of heads that give a row any number of labels: one probability and one threshold a label."""
+"""The base class of heads that give a row any number of labels: one probability and one threshold per label."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Thresholds:
 
     Attributes:
         labels: float32 (L,).
-        common: threshold of labels that no threshold was tuned for, such as labels asked by text, float32 (1,).
+        common: threshold of labels that no threshold was tuned for, such as new labels in a request, float32 (1,).
     """
 
     labels: NDArray[np.float32]
@@ -56,7 +56,7 @@ class LabelsHead(Head):
 
     link: ClassVar[Link] = "sigmoid"
     offset: ClassVar[str]
-    """Name of the array that is added to the scores: one number, or one a label."""
+    """Name of the array that is added to the scores: one number, or one per label."""
 
     def __init__(self, classes: Sequence[str], thresholds: Thresholds | None = None, temperature: float = 1.0) -> None:
         super().__init__(classes, temperature)

@@ -20,18 +20,18 @@ CHUNK_CELLS = 2**23
 """Maximum number of floats in all arrays of one batch together (32 MB). More images are scored batch by batch."""
 
 NEEDS_TOKENS = (
-    "a decoder needs several tokens of each image: over a single vector its attention is a softmax of one number, "
-    "always 1, so every label would see the same; store tokens and train on them, or train a head of the kind "
-    "labelwise or bilinear, which read one vector an image"
+    "a decoder needs several tokens of each image: over a single vector attention is a softmax of one number, "
+    "always 1, so every label would read the same input; store tokens and train on them, or train a head of the kind "
+    "labelwise or bilinear, which read one vector per image"
 )
 
 
 def require_tokens(shape: Sequence[int]) -> tuple[int, int]:
-    """Return the shape (P, F) of an image's tokens. Raises BadVectors for another rank, no tokens, or one token."""
+    """Return the shape (P, F) of an image's tokens. Raises BadVectors for another rank, and for fewer than 2 tokens."""
     if len(shape) != 2 or min(shape) < 1:
         raise BadVectors(f"expected tokens (number, width) of each image, got {tuple(shape)}: {NEEDS_TOKENS}")
     if shape[0] == 1:
-        raise BadVectors(f"got one token an image: {NEEDS_TOKENS}")
+        raise BadVectors(f"got one token per image: {NEEDS_TOKENS}")
     return shape[0], shape[1]
 
 
@@ -42,11 +42,11 @@ class DecoderHead(TextHead):
 
         q0 = LN1(q + q)    q1 = LN2(q0 + MHA(q0, E, E))    q2 = LN3(q1 + ffn2(ReLU(ffn1(q1))))
 
-    There are two kinds of queries. The arrays say which:
+    There are two forms of queries. A head's arrays show which form it has:
 
     * `group_W`: fixed random `queries` (Q, D), each for g labels: score i·g + j = group_W[i, :, j]ᵀ q2_i + bias.
     * `text`: one query a label, ReLU(text text_Wᵀ + text_b), and one output for all: score = q2ᵀ class_w + bias. Labels
-      that no row had can be asked by their text vectors (`with_labels`).
+      that no training row had can be scored by their text vectors (`with_labels`).
 
     The attention's keys and values have no biases: the bias of a key would add the same to all logits of a query, and
     the bias of a value is part of `attend_b`.
@@ -80,7 +80,7 @@ class DecoderHead(TextHead):
         return self._arrays.get("text")
 
     def _prepare_queries(self) -> tuple[Array, Array]:
-        """Return what does not depend on the image: q0 (Q, D), and the scaled queries (heads, Q, D / heads)."""
+        """Return the parts that no image changes: q0 (Q, D), and the scaled queries (heads, Q, D / heads)."""
         a = self._arrays
         queries = a["queries"] if self.text is None else relu(self.text @ a["text_W"].T + a["text_b"])
         start = layer_norm(queries + queries, a["norm1_W"], a["norm1_b"])
@@ -141,7 +141,7 @@ class DecoderHead(TextHead):
 
 
 def expected_shapes(arrays: Mapping[str, NDArray[Any]], n_labels: int, width: int) -> dict[str, tuple[int, ...]]:
-    """Return the shape that every array must have, by the free sizes in the arrays themselves.
+    """Return the shape that every array must have. The free sizes, such as D, are read from the arrays themselves.
 
     Args:
         width: width F of a token.

@@ -13,7 +13,7 @@ from classifiers.heads.transform import Transform
 
 
 class LabelwiseHead(LabelsHead):
-    """scores = z Wᵀ + b with one sigmoid a label, and z the transformed vector.
+    """Linear scores z Wᵀ + b of the transformed vector z, with one sigmoid per label.
 
     Arrays in float32: W (L, m), b (L,), those of the transform as in `LinearHead`, and the thresholds.
     """

@@ -1,4 +1,4 @@
-"""Heads that know their labels by the vectors of texts, and so can be asked for labels that no row has."""
+"""Heads that know their labels by text vectors, and so can score labels that no training row has."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from classifiers.heads.text import check_text
 
 
 class TextHead(LabelsHead):
-    """A head with one frozen text vector a label.
+    """A head with one frozen text vector per label.
 
     Attributes:
         text: float32 (L, t), unit norm; None if the head was trained without text vectors.
@@ -44,7 +44,7 @@ class TextHead(LabelsHead):
             return super().with_labels(classes, text)
         names = list(classes)
         if not names or len(set(names)) != len(names):
-            raise ValueError(f"labels must be named, at least one, each once; got {names[:20]}")
+            raise ValueError(f"labels must be at least one name, each once; got {names[:20]}")
         arrays = {
             **self.arrays(),
             **self.thresholds.over(self.classes, names).arrays(),

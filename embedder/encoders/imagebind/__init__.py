@@ -30,7 +30,7 @@ URL = "https://dl.fbaipublicfiles.com/imagebind/imagebind_huge.pth"
 SIZE = 4_803_584_173
 """Bytes of the file at `URL`."""
 SHA256 = "d6f6c22bedcc90708448d5d2fbb7b2db9c73f505dc89bd0b2e09b23af1b62157"
-"""The authors do not state it. Two public projects that fetched the file from `URL` name it, and agree."""
+"""Digest of the file at `URL`. The authors state none; two public projects that fetched the file agree on this one."""
 
 _LIBRARIES = ("imagebind-unofficial", "timm")
 _CONTEXT = 77
@@ -45,7 +45,7 @@ def blueprint(name: str, folder: Path) -> Blueprint:
     """Return the blueprint of ``imagebind/huge`` or ``imagebind/huge@<file>``. Reads the weights.
 
     Args:
-        folder: where the published weights are, or are downloaded to. A file of one's own may hold smaller dimensions
+        folder: where the published weights are, or are downloaded to. Your own file may hold smaller dimensions
             (see `Checkpoint.of`).
 
     Raises UnknownEncoder, WeightsError, and ModuleNotFoundError if the extra `imagebind` is not installed.
@@ -53,7 +53,7 @@ def blueprint(name: str, folder: Path) -> Blueprint:
     model, at, path = name.partition("@")
     if model != NAME or (at and not path):
         raise UnknownEncoder(name, [NAME, f"{NAME}@<checkpoint file>"])
-    library("models.imagebind_model")  # fails now if it is missing, before the weights are downloaded
+    library("models.imagebind_model")  # a missing library fails here, before the download
     checkpoint = Checkpoint.of(Path(path).expanduser() if at else _published(folder))
     spec = _spec(checkpoint)
 

@@ -17,10 +17,10 @@ from embedder.spec import ImagePreprocessing
 from embedder.weights.checkpoint import State, frozen, load_strictly, read_state
 
 HEADS: Mapping[str, int] = {"vision": 16, "text": 16, "audio": 12, "depth": 8, "thermal": 12, "imu": 8}
-"""Attention heads of each tower of imagebind_huge, the one number that no tensor's shape shows."""
+"""Number of attention heads of each tower of imagebind_huge, the one number that no tensor's shape shows."""
 
 _SMALLEST = 8
-"""Width of the other towers, without blocks, that the library builds beside the one that is wanted."""
+"""Width of the towers that are not used. The library always builds all towers; these have no blocks."""
 
 
 def library(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""From decoded assets to ImageBind's inputs, in NumPy and Pillow alone.
+"""Preparation of decoded assets for ImageBind, in NumPy and Pillow only.
 
 The authors' loaders prepare images, sounds and videos with torchvision, torchaudio and pytorchvideo. The functions here
 give the same numbers without these libraries, as the tests show. The authors published no loaders for depth, thermal
@@ -53,7 +53,7 @@ AUDIO = AudioPreprocessing(
     std=_AUDIO_STD,
 )
 FRAMES = 204
-"""Spectra of one clip: 198 spectra of two seconds, then zeros."""
+"""Number of spectra of one clip: 198 of two seconds of sound, then zeros."""
 VIDEO = VideoPreprocessing(
     clips=5,
     seconds=float(_SECONDS),
@@ -91,7 +91,7 @@ def clip_starts(duration: float, seconds: float, clips: int) -> list[Fraction]:
 
 
 def sound(media: Sound) -> NDArray[np.float32]:
-    """Return (clips, 1, bands, FRAMES) float32. A sound shorter than a clip fills the beginning of each clip."""
+    """Return log-mel spectra (clips, 1, bands, FRAMES) float32. A sound shorter than a clip is padded at its end."""
     total = resampled_length(len(media.samples), media.rate, _RATE)
     found = np.zeros((AUDIO.parts, 1, AUDIO.bands, FRAMES), np.float32)
     for row, start in zip(found, clip_starts(total / _RATE, _SECONDS, AUDIO.parts), strict=True):
@@ -139,7 +139,7 @@ def _normalised(values: NDArray[np.floating], p: PlanePreprocessing) -> NDArray[
 
 
 def motion(media: Motion) -> NDArray[np.float32]:
-    """Return (6, 2000) float32. The whole file is one clip, at any rate; the network was trained on 5 seconds.
+    """Return 2000 readings of 6 axes, (6, 2000) float32, from the whole file. The network was trained on 5 seconds.
 
     Accelerations are in m/s² and rotations in rad/s, as in Ego4D; neither is normalised.
     """

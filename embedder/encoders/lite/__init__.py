@@ -16,7 +16,7 @@ from embedder.encoders.lite.configs import CONFIGS
 from embedder.engines.graph_encoder import assemble
 
 _BF16_REVISION = 1
-"""Raise it when `network.build_bf16` changes: converted models are cached under it."""
+"""Part of the cache key of converted models. Raise it when `network.build_bf16` changes."""
 
 
 def load(name: str, *, backend: str, cache_dir: Path, threads: int | None) -> Encoder:

@@ -60,7 +60,7 @@ _STEM = ("conv_stem", "bn1", "blocks.0.0.conv_dw", "blocks.0.0.bn1")
 """The first two convolutions. They subtract large, nearly equal values, so bf16 would lose too much.
 
 Worst and median cosine to fp32 of lite0 on 50 photographs each of two data sets (`benchmarks/lite.py`): 0.9932 and
-0.9993 in plain bf16; 0.9981 and 0.9995 with these layers in fp32; 0.9991 and 0.9996 with `network.build_bf16` as well.
+0.9993 if all is bf16; 0.9981 and 0.9995 with these layers in fp32; 0.9991 and 0.9996 with `network.build_bf16` as well.
 On 100 solar cells, which are grey and nearly flat: 0.9879 and 0.9976; 0.9938 and 0.9991; 0.9960 and 0.9995.
 """
 

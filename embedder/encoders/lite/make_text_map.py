@@ -26,7 +26,7 @@ from embedder.encoders.lite.text_map import artifact
 
 RIDGE = 1.0
 """Strength of the ridge. From 1 to 10, held-out ImageNet classes are recognised equally well (`benchmarks/textmap.py`);
-other images prefer less."""
+on other images a smaller value is better."""
 
 
 def class_texts(info: ImageNetInfo, index: int) -> list[tuple[str, float]]:
@@ -74,7 +74,7 @@ def encode(texts: Sequence[str]) -> NDArray[np.float64]:
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """The training data of a map, one row a text.
+    """The training data of a map, one row per text.
 
     Attributes:
         vectors: (n, 384) text vectors.
@@ -96,7 +96,7 @@ def examples() -> Examples:
 
 
 def targets(encoder: str) -> NDArray[np.float64]:
-    """Return the direction that stands for each ImageNet class in an encoder's space, (1000, d)."""
+    """Return the direction that represents each ImageNet class in an encoder's space, (1000, d)."""
     return directions(state(CONFIGS[encoder])["classifier.weight"].numpy())
 
 

@@ -1,4 +1,4 @@
-"""MiniLM-L6 (sentence-transformers/all-MiniLM-L6-v2): English text → 384 numbers of unit norm. From a PyPI package.
+"""MiniLM-L6 (sentence-transformers/all-MiniLM-L6-v2): English text → 384 numbers of unit norm, from a PyPI package.
 
 Wang et al. 2020, "MiniLM: Deep Self-Attention Distillation". The sentence-transformers model was trained with mean
 pooling and at most 256 tokens, so both are used here.

@@ -1,4 +1,4 @@
-"""Convolutional networks whose weights are bf16 values, so that engines that compute in bf16 change little.
+"""Rounding of convolutional networks to bf16 with corrected biases, so that engines in bf16 change the output little.
 
 A rounded weight shifts each output channel by a constant, because inputs are not centred (after a ReLU all are ≥ 0).
 This shift is half of the error that bf16 makes in an EfficientNet-Lite, and a bias can undo it: "bias correction",

@@ -56,7 +56,10 @@ def blueprint(name: str) -> Blueprint:
 
 
 def describe(found: Source, model: Any, wanted: Output) -> EncoderSpec:
-    """Return the spec of a filled model. Changes the model's image tower. ValueError if a spec cannot represent it."""
+    """Return the spec of a filled model. Changes the model's image tower.
+
+    Raises ValueError if a spec cannot represent the model.
+    """
     visual = model.visual
     image = _preprocessing(visual.preprocess_cfg, found.architecture)
     weights, activation = digest(visual.state_dict()), clip.activation(visual)
@@ -75,7 +78,7 @@ def describe(found: Source, model: Any, wanted: Output) -> EncoderSpec:
 
 
 def _shapes(visual: Any, wanted: Output, size: int, architecture: str) -> tuple[int, tuple[int, int] | None]:
-    """Return d, and (P, F) or None. The tower runs on torch's meta device, which computes shapes only."""
+    """Return the output's d, and (P, F) or None. The tower runs on torch's meta device, which computes shapes only."""
     with_tokens = towers.gives_tokens(visual, wanted)
     try:
         tower = towers.image(visual, wanted, tokens=with_tokens).to("meta")

@@ -116,7 +116,7 @@ def tokeniser(source: Source) -> Tokenise:
         hub = source.config["text_cfg"].get("hf_tokenizer_name")
         by_name = f". For a model by name run: {hub_command(hub, '*.json', '*.model', '*.txt')}" if hub else ""
         raise WeightsError(
-            f"the tokeniser of {source.architecture} could not be read ({error}). In a folder, its files must lie "
+            f"the tokeniser of {source.architecture} could not be read ({error}). In a folder, its files must be "
             f"beside the weights{by_name}"
         ) from error
 

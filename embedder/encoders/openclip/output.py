@@ -36,7 +36,7 @@ def split(name: str) -> tuple[str, Output]:
 
     A path that ends like a word needs a slash at its end.
 
-    Raises UnknownEncoder for a word that stands twice, and for both kinds of tokens at once.
+    Raises UnknownEncoder for a word that occurs twice, and for `tokens` together with `penultimate`.
     """
     rest, words = name, list[str]()
     while rest.rpartition(":")[2] in WORDS and ":" in rest:

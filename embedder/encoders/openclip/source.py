@@ -1,4 +1,4 @@
-"""From a name to what is built: the architecture, the file of its weights, and the preprocessing."""
+"""The source of an open_clip model: the architecture, the weights and the preprocessing that a name stands for."""
 
 import hashlib
 import json
@@ -67,7 +67,7 @@ def find(name: str) -> Source:
     config = get_pretrained_cfg(model, tag)
     if not config:
         known = [f"openclip/{model}/{tag}" for tag in open_clip.list_pretrained_tags_by_model(model)]
-        raise UnknownEncoder(name, [*known, f"openclip/{model}@FILE", f"each perhaps with {ENDINGS}"])
+        raise UnknownEncoder(name, [*known, f"openclip/{model}@FILE", f"each optionally with {ENDINGS}"])
     return Source(model, _label(model), _checkpoint(name, model, config), bool(config.get("quick_gelu")), config)
 
 

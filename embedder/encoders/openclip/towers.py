@@ -20,7 +20,7 @@ def image(visual: Any, output: Output, *, tokens: bool) -> torch.nn.Module:
 
 
 def gives_tokens(visual: Any, output: Output) -> bool:
-    """True for open_clip's own transformers always, for other towers when tokens are asked for."""
+    """True if the tower returns tokens: open_clip's own transformers always do, others if tokens are asked for."""
     return isinstance(visual, VisionTransformer) or output.tokens or output.penultimate
 
 
@@ -109,7 +109,10 @@ class _Timm(torch.nn.Module):
 
 
 def _drop_projection(trunk: Any, head: Any) -> bool:
-    """Remove open_clip's projection. Return True if it is the trunk's last layer. ValueError if there is none."""
+    """Remove open_clip's projection. Return True if it is the trunk's last layer.
+
+    Raises ValueError if there is no projection.
+    """
     for name in ("proj", "mlp"):
         if hasattr(head, name):
             delattr(head, name)

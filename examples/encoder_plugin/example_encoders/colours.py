@@ -1,4 +1,4 @@
-"""`colours`: the share of an image that each colour fills. An encoder in NumPy, with every method written out."""
+"""The encoder `colours`: the share of an image that each colour fills. It uses NumPy, with every method written out."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,8 +18,8 @@ SIZE = 64
 
 IMAGE = ImagePreprocessing(size=SIZE, resize=SIZE, interpolation="bilinear", mean=(0, 0, 0), std=(1, 1, 1))
 
-# Everything that can change a number. Its hash identifies the vectors. When you change the code that makes them, raise
-# `revision`, so that old and new vectors stay apart.
+# The spec lists everything that can change a number in a vector; its hash identifies the vectors. When you change the
+# code that makes the vectors, raise `revision`, so that old and new vectors are stored apart.
 SPEC = EncoderSpec(
     architecture="example:colours",
     weights="none",
@@ -67,5 +67,5 @@ class Colours:
 
 
 def load(name: str, *, backend: str, cache_dir: Path, threads: int | None) -> Colours:
-    """The function that the entry point names. There is one engine, so the arguments change nothing."""
+    """Return the encoder. The entry point names this function. There is one engine, so the arguments have no effect."""
     return Colours()

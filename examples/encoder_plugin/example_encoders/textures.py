@@ -1,6 +1,7 @@
-"""`textures`: how strongly an image responds to a bank of Gabor filters. A torch module; Headwater does the rest.
+"""The encoder `textures`: how strongly an image responds to a bank of Gabor filters. It is a torch module.
 
-Headwater makes an OpenVINO model, bf16, CUDA, batches, patch tokens and the reference vectors of the probe from it.
+From this module, Headwater makes an OpenVINO model, bf16 and CUDA engines, batches, patch tokens, and the reference
+vectors of the probe.
 """
 
 import math
@@ -20,7 +21,7 @@ IMAGE = ImagePreprocessing(
 
 
 class Textures(torch.nn.Module):
-    """(n, 3, SIZE, SIZE), normalised → vectors (n, F) and, when asked for, tokens (n, P, F)."""
+    """A network from normalised pixels (n, 3, SIZE, SIZE) to vectors (n, F) and, on request, tokens (n, P, F)."""
 
     bank: torch.Tensor
 
@@ -52,7 +53,7 @@ def gabor() -> torch.Tensor:
 
 
 def load(name: str, *, backend: str, cache_dir: Path, threads: int | None) -> Encoder:
-    """The function that the entry point names."""
+    """Return the encoder. The entry point names this function."""
     bank = gabor()
     spec = EncoderSpec(
         architecture="example:textures",

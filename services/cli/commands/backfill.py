@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from classifiers.errors import TAKEN_BY
 from services.cli import options, quarantine, terminal
 from services.cli.options import (
     AcceptOption,
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
     from store import Store
 
 app = typer.Typer()
-
-TAKEN_BY = {"image": "lite0", "audio": "melstat"}
-"""The encoder to recommend for assets of a modality; for others, imagebind/huge."""
 
 
 @app.command()
@@ -153,11 +151,11 @@ def _profiled(done: "Progress", as_json: bool) -> dict[str, Any]:
 
 
 def _skipped(store: "Store", model: "Encoder") -> int:
-    """Return the number of assets of other modalities; print it for each, with an encoder that takes them."""
+    """Return the number of skipped assets. Print it for each modality, with an encoder that takes that modality."""
     others = {name: n for name, n in store.assets.modalities().items() if name not in model.spec.modalities}
     for modality, count in others.items():
         terminal.err.print(
             f"{count:,} assets of modality {modality} were skipped: {model.name} does not take them; "
-            f"--encoder {TAKEN_BY.get(modality, 'imagebind/huge')} does"
+            f"--encoder {TAKEN_BY[modality]} does"
         )
     return sum(others.values())

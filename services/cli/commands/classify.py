@@ -1,4 +1,4 @@
-"""Commands that ask the running classification service: classify, search."""
+"""Commands that call the running classification service: classify, search."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -102,8 +102,8 @@ def classify(
 ) -> None:
     """Classify files by the running classification service.
 
-    A label in brackets is one from which the head abstains. Heads of images and heads of sounds may be asked together:
-    each answers the files that its encoder takes.
+    If a head abstains, its label is in brackets. Heads for images and heads for sounds can be used together: each
+    answers for the files that its encoder takes.
     """
     from services.web.schemas import ClassifyResponse
 
@@ -129,7 +129,7 @@ def classify(
 
 
 def _show(items: "list[ClassifiedItem]") -> None:
-    """Print the answers as a table, and what some items lack on standard error."""
+    """Print the answers as a table, and problems of single items on standard error."""
     columns = ("file", "head", "label", "probability", "prediction set", "outlier percentile", "abstained for")
     rows = [(item.name, *_cells(found)) for item in items for found in item.answers]
     if rows:

@@ -39,7 +39,7 @@ CompareEncoder = Annotated[
         "-e",
         metavar="NAME",
         help="An encoder whose stored vectors are used. Repeat it for several.",
-        show_default="all encoders with stored vectors",
+        show_default="all encoders with vectors of the training rows",
         autocompletion=encoder_names,
     ),
 ]
@@ -64,7 +64,7 @@ CompareCandidate = Annotated[
     ),
 ]
 CompareCandidates = Annotated[
-    Path | None, typer.Option("--candidates", metavar="FILE", help="Try the heads of this file, one a line.")
+    Path | None, typer.Option("--candidates", metavar="FILE", help="Try the heads in this file, one per line.")
 ]
 CompareResume = Annotated[
     Path | None,
@@ -119,7 +119,7 @@ def compare(
     if resume is not None:
         comparison = load(opened, resume, texts, comparisons.train_command)
     else:
-        names = list(dict.fromkeys(encoder or sorted(table.name for table in opened.encoders())))
+        names = list(dict.fromkeys(encoder)) if encoder else _encoders(opened, str(task))
         tried = _candidates(names, kind or (), candidate or (), candidates)
         comparison = _start(opened, folder, str(task), names, tried, seed, ["--store", store] if store else [], texts)
     if comparison.state != "done" or pair is None:
@@ -132,6 +132,16 @@ def compare(
         comparisons.show(comparison)
     if comparison.failed:
         raise typer.Exit(terminal.PARTIAL)
+
+
+def _encoders(store: "Store", task: str) -> list[str]:
+    """Return the encoders that have vectors of the task's training rows. Print which others are left out, and why."""
+    from classifiers.training.present import encoders_of_training_rows
+
+    used, others = encoders_of_training_rows(store, task)
+    if others:
+        terminal.err.print(f"left out: {', '.join(others)}: no vectors of the training rows of task {task!r}")
+    return list(used)
 
 
 def _start(
@@ -163,7 +173,7 @@ def _start(
 def _candidates(
     encoders: Sequence[str], kinds: Sequence[str], texts: Sequence[str], file: Path | None
 ) -> "list[Candidate]":
-    """Return the candidates that the options name, or else the default ones, and the controls."""
+    """Return the candidates that the options name, otherwise the default ones, and the controls."""
     from classifiers.compare.candidates import defaults, parse_lines, with_controls
 
     lines = [*texts, *(file.read_text(encoding="utf-8").splitlines() if file else ())]

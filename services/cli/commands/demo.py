@@ -1,4 +1,4 @@
-"""The command that shows it all: demo, on 2,624 real photos, from bytes to served answers."""
+"""The command that shows the whole workflow on 2,624 real photos, from bytes to served answers: demo."""
 
 import time
 from pathlib import Path
@@ -15,7 +15,7 @@ app = typer.Typer()
 
 KINDS = ("gaussian", "linear")
 HELD_OUT = 8
-"""Photos of the test split that the services are asked about."""
+"""Number of photos of the test split that the services classify."""
 
 
 @app.command()
@@ -32,9 +32,9 @@ def demo(
         ),
     ] = None,
 ) -> None:
-    """Show it all on 2,624 photos of solar cells.
+    """Show the whole workflow on 2,624 photos of solar cells.
 
-    Embeds them, trains two heads, serves these, and asks about photos that no head was trained on.
+    The demo embeds the photos, trains two heads, serves them, and classifies photos that no head was trained on.
     """
     from services.processes import free_ports
 

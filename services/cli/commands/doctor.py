@@ -28,7 +28,7 @@ PACKAGES = {
 """The packages that each extra installs."""
 
 Findings = Iterator[tuple[str, str]]
-"""What was looked at, and what was found."""
+"""Pairs: the thing that was checked, and the finding."""
 
 
 @app.command()

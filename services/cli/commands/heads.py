@@ -42,7 +42,7 @@ def evaluate(
     heads: HeadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure a published head on what the store holds now."""
+    """Measure a published head on the current content of the store."""
     from classifiers.published.registry import Registry
     from classifiers.training.pipeline import evaluate_head
 

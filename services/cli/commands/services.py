@@ -10,6 +10,8 @@ from services.cli.options import AcceptOption, BackendOption, HeadsOption, Store
 
 app = typer.Typer()
 
+MAX_PORT = 65535
+
 
 class Service(StrEnum):
     """A service that `headwater serve` can run."""
@@ -50,6 +52,8 @@ def serve(
         typer.Option(
             "--port",
             metavar="N",
+            min=1,
+            max=MAX_PORT,
             help="The port to listen on.",
             show_default="HEADWATER_EMBEDDING_PORT or HEADWATER_CLASSIFICATION_PORT, or 8000 or 8001",
         ),
@@ -110,6 +114,8 @@ def up(
         typer.Option(
             "--embedding-port",
             metavar="N",
+            min=1,
+            max=MAX_PORT,
             help="The port of the embedding service.",
             show_default=default_of("embedding_port"),
         ),
@@ -119,6 +125,8 @@ def up(
         typer.Option(
             "--classification-port",
             metavar="N",
+            min=1,
+            max=MAX_PORT,
             help="The port of the classification service.",
             show_default=default_of("classification_port"),
         ),
@@ -126,9 +134,14 @@ def up(
     heads: HeadsOption = None,
     store: StoreOption = None,
     log_level: Annotated[
-        str,
-        typer.Option("--log-level", metavar="LEVEL", help="How much is logged: DEBUG, INFO, WARNING or ERROR."),
-    ] = "WARNING",
+        str | None,
+        typer.Option(
+            "--log-level",
+            metavar="LEVEL",
+            help="How much is logged: DEBUG, INFO, WARNING or ERROR.",
+            show_default="HEADWATER_LOG_LEVEL, or WARNING",
+        ),
+    ] = None,
 ) -> None:
     """Run both services until Ctrl-C.
 
@@ -147,6 +160,8 @@ def up(
         store=store,
         log_level=log_level,
     )
+    if "log_level" not in settings.model_fields_set:
+        settings = settings.model_copy(update={"log_level": "WARNING"})
     with terminal.stopping_on_sigterm(), running(settings) as services:
         print(f"embedding       {services.embedding_url}/docs")
         print(f"classification  {services.classification_url}/docs")

@@ -94,7 +94,7 @@ def train(
 
 @contextmanager
 def _elsewhere(engine: Engine, settings: "Settings", workers: int | None, cpus: int) -> "Iterator[Elsewhere | None]":
-    """Yield what gathers the statistics of the rows on a Ray cluster; None for this process."""
+    """Yield the function that gathers statistics of rows on a Ray cluster; None to gather them in this process."""
     if engine is Engine.LOCAL:
         yield None
         return

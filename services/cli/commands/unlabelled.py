@@ -23,7 +23,7 @@ from services.cli.options import (
 app = typer.Typer()
 
 NearestOption = Annotated[
-    int, typer.Option("--nearest", metavar="N", min=1, help="How many of its nearest clusters count for an image.")
+    int, typer.Option("--nearest", metavar="N", min=1, help="How many of the nearest clusters count for an image.")
 ]
 RowsOption = Annotated[
     str | None,
@@ -58,7 +58,7 @@ ClusterDelta = Annotated[
         "--delta",
         metavar="D",
         min=0,
-        help="Of these, keep only clusters whose cosine is at most D below that of the nearest.",
+        help="Drop those of the nearest clusters whose cosine is more than D below that of the nearest one.",
     ),
 ]
 ClusterAgainst = Annotated[

@@ -1,4 +1,4 @@
-"""Statistics of a Gaussian head, gathered by many workers. The statistics of their shares of the rows add up."""
+"""Statistics of a Gaussian head, gathered by many workers: the statistics of shares of the rows add up."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

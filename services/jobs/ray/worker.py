@@ -53,7 +53,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The result of one chunk. Its rows lie in fragments that are not committed yet.
+    """The result of one chunk. Its rows are in fragments that are not committed yet.
 
     Attributes:
         ids: assets that were embedded.

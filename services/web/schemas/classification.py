@@ -47,7 +47,7 @@ class PredictionSet(BaseModel):
     """
 
     labels: list[str] = Field(description="The labels of the set. The most probable label is always in it.")
-    coverage: float = Field(description="Probability that the set contains the right label, as the request asked for.")
+    coverage: float = Field(description="Probability that the set contains the right label, as given in the request.")
 
 
 class HeadAnswer(BaseModel):
@@ -59,7 +59,7 @@ class HeadAnswer(BaseModel):
     probability: float = Field(
         description="Calibrated probability of the label: of all answers with 0.8, about 80 % are right."
     )
-    top_k: list[Ranked] = Field(description="The most probable labels, as many as `top_k` asked for.")
+    top_k: list[Ranked] = Field(description="The most probable labels; `top_k` sets their number.")
     labels: list[Ranked] | None = Field(
         None,
         description="Only for heads that give any number of labels: the labels whose probability reaches their "
@@ -70,8 +70,8 @@ class HeadAnswer(BaseModel):
     )
     outlier_percentile: float | None = Field(
         None,
-        description="How unusual the item is: the percentage of validation rows that look more ordinary to the head. "
-        "Near 100, hardly any validation row looks as unusual: the item may belong to none of the classes "
+        description="How unusual the item is: the percentage of calibration rows that look more ordinary to the head. "
+        "Near 100, hardly any calibration row looks as unusual: the item may belong to none of the classes "
         "(out-of-distribution).",
     )
     abstained: bool | None = Field(
@@ -94,15 +94,15 @@ class HeadAnswer(BaseModel):
     )
     asked_encoders: list[str] | None = Field(
         None,
-        description="Only for cascades, which ask cheap encoders first and expensive ones if they are not sure: the "
-        "encoders that were asked, if these were not all.",
+        description="Only for cascades, which use cheap encoders first and expensive ones only if they are uncertain: "
+        "the encoders that were used, if not all were.",
     )
 
 
 class ClassifiedItem(BaseModel):
     """The answers for one item of the request."""
 
-    id: str | None = Field(None, description="SHA-256 of the file's bytes, or the id that was asked.")
+    id: str | None = Field(None, description="SHA-256 of the file's bytes, or the id in the request.")
     name: str | None = Field(None, description="Name of the file, as it was sent.")
     answers: list[HeadAnswer] = Field([], description="One answer for each head that could answer.")
     error: Problem | None = Field(None, description="Why a head could not answer.")
@@ -151,7 +151,7 @@ class Hit(BaseModel):
 
 
 class SearchResponse(BaseModel):
-    """The stored assets that are nearest to what was asked."""
+    """The stored assets that are nearest to the query."""
 
     encoder: str = Field(description="Name of the encoder whose vectors were compared.")
     hits: list[Hit] = Field(description="The assets, nearest first.")

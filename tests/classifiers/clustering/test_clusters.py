@@ -22,7 +22,7 @@ from classifiers.heads.transform import unit_rows
 
 
 def blobs(n: int = 400, dim: int = 10, groups: int = 6, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors with a common part, like those of networks, in groups that are far apart."""
+    """Return vectors with a common part, like those of networks, in groups that are far apart, and their groups."""
     rng = np.random.default_rng(seed)
     codes = rng.integers(groups, size=n)
     X = rng.normal(size=(groups, dim))[codes] + 0.1 * rng.normal(size=(n, dim)) + 3
@@ -50,7 +50,7 @@ def test_groups_that_are_far_apart_are_found():
 
 
 def test_the_first_of_several_is_the_assignment_of_k_means():
-    """faiss's own index over our centres, and brute force in float64."""
+    """The references are faiss's own index over our centres, and brute force in float64."""
     X, _ = blobs(seed=3)
     found = made(X, 40)
     codes, cosines = found.assign(X, 8)

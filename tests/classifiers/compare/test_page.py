@@ -1,4 +1,4 @@
-"""The report of a comparison: one HTML file that parses, shows its pictures and asks for nothing from outside."""
+"""The report of a comparison: one HTML file that parses, shows its pictures and loads nothing from outside."""
 
 import base64
 import io
@@ -22,7 +22,7 @@ VOID = {"meta", "img", "br"}
 
 
 class Page(HTMLParser):
-    """Tags in order, checked to be closed as they were opened; text; rows of tables."""
+    """A parsed page: its tags in order, its text, and the rows of its tables. Every tag must be closed in order."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ def recipe(candidate, task, options):
 
 @pytest.fixture(scope="module")
 def comparison(tmp_path_factory):
-    """With names that HTML would stumble over, and one candidate that fails."""
+    """Return a finished comparison with names that need escaping in HTML, and one candidate that fails."""
     folder = tmp_path_factory.mktemp("report")
     toy = make_toy(n=300, spread=0.6)
     named = np.array(["<script>alert(1)</script>", "a & b", 'say "x"', "it's", "größe"])
@@ -110,7 +110,7 @@ def test_all_that_is_known_stands_in_it(page, comparison):
         pytest.approx(trial.evaluation.accuracy, abs=5e-5) for trial in comparison.ranking()
     ]
     assert page.rows[-1][0] == "gaussian project=pca dims=99 @ toy"
-    assert "vary in 12 directions" in page.rows[-1][1]
+    assert "vary in only 12 directions" in page.rows[-1][1]
     assert page.rows[1][0] == best.candidate.title
     assert "<b>" in page.text
 
@@ -128,7 +128,7 @@ def test_without_a_command_none_is_shown(comparison):
 def test_a_page_can_be_made_before_anything_is_finished(comparison):
     nothing = replace(comparison, trials={}, failed={}, pairs={}, test={}, test_pairs={}, curves={}, state="stopped")
     page = Page(to_html(nothing, []))
-    assert "No candidate gave a head" in page.text
+    assert "There is no trained head" in page.text
     assert "Unfinished: 0 of 6 tried" in page.text
 
 

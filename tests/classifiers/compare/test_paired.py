@@ -1,4 +1,4 @@
-"""The paired bootstrap against SciPy's, against arithmetic, and where it must refuse."""
+"""The paired bootstrap, compared with SciPy's and with arithmetic, and the rows that it must refuse."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from classifiers.evaluation.outcomes import Outcomes
 
 
 def outcomes(rng, codes, skill) -> Outcomes:
-    """Outcomes of random probabilities in which the true class is raised by `skill`."""
+    """Return outcomes of random probabilities in which the true class is raised by `skill`."""
     logits = rng.normal(size=(len(codes), 3))
     logits[np.arange(len(codes)), codes] += skill
     proba = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Comparisons on real stores: who is ranked by what, who sees which rows, what survives failures and Ctrl-C."""
+"""Comparisons on real stores: the ranking, the rows that each candidate sees, failures, and Ctrl-C."""
 
 import json
 from dataclasses import replace
@@ -18,7 +18,7 @@ from classifiers.errors import BadComparison, BadParameter, NotTrainable, Unknow
 from classifiers.published.registry import Registry
 from classifiers.training.pipeline import train
 from classifiers.training.rows import Rows
-from store import Store
+from store import Label, Store
 from store.errors import UnknownFeatures, UnknownTask
 
 LINES = ["gaussian", "gaussian project=pca norm=unit", "linear C=0.1"]
@@ -43,7 +43,7 @@ def finished(store, folder, *arguments, **changes):
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory, hard):
-    """A store in which no head is right every time. Tests must not write to it."""
+    """Return a store in which no head is always right. Tests must not write to it."""
     store = Store.open(tmp_path_factory.mktemp("hard") / "db")
     fill(store, hard)
     return store
@@ -154,7 +154,7 @@ def test_nobody_wins_by_the_majority_class(done):
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory, toy):
-    """A store with two encoders, the second of which lacks the vectors of some rows."""
+    """Return a store with two encoders. Some rows have no vector of the second encoder."""
     store = Store.open(tmp_path_factory.mktemp("two") / "db")
     fill(store, toy)
     other = make_toy(seed=1)
@@ -304,3 +304,29 @@ def test_parameters_are_what_scoring_takes(done, params, expected):
     held = HeldRows.read(done.rows, done.classes, ("train", "val"))
     head, _ = learn(Candidate("gaussian", ("toy",), params), held, done.classes)
     assert scoring_parameters(head) == expected
+
+
+@pytest.fixture
+def foreign(tmp_path):
+    """A store whose validation rows have a class that no training row has."""
+    store, toy = Store.open(tmp_path / "db"), make_toy(n=200)
+    splits = ["val" if label == "class 4" else "train" for label in toy.labels]
+    fill(store, toy, splits=splits)
+    return store
+
+
+def test_no_validation_row_has_a_class_of_the_training_rows(foreign, tmp_path):
+    with pytest.raises(NotTrainable, match=r"none of the \d+ rows in split 'val' of task 'toy' has a class of"):
+        begun(foreign, tmp_path / "it")
+    assert not (tmp_path / "it").exists()
+
+
+def test_no_validation_row_of_a_known_class_has_a_vector(foreign, tmp_path):
+    missing = "f" * 64
+    foreign.labels.put("toy", [Label(missing, ["class 1"], "val")])
+    comparison = finished(foreign, tmp_path / "it")
+    assert not comparison.trials
+    assert set(comparison.failed) == {each.label for each in comparison.candidates}
+    rows = HeldRows.read(comparison.rows, comparison.classes, ("train", "val"))
+    with pytest.raises(NotTrainable, match="no validation row with a vector has a class of the training rows"):
+        pca_curve(rows, comparison.classes)

@@ -12,7 +12,7 @@ from classifiers.heads.base import probabilities
 
 
 def drawn(seed, n, n_classes, scale):
-    """Scores that are `scale` times too large, and codes drawn from the right probabilities."""
+    """Return scores that are `scale` times too large, and codes drawn from the right probabilities."""
     rng = np.random.default_rng(seed)
     scores = rng.normal(size=(n, n_classes)) * 2
     codes = np.array([rng.choice(n_classes, p=row) for row in probabilities(scores)])

@@ -25,7 +25,7 @@ PROBA = np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8], [0.25, 0.5, 0.25]], np.float
 
 
 def drawn(rng, n, n_classes=4, sharpness=2.0, wrong=1.0):
-    """Probabilities that are `wrong` times too sharp, and codes drawn from the right ones."""
+    """Return probabilities that are `wrong` times too sharp, and codes drawn from the right probabilities."""
     scores = rng.normal(size=(n, n_classes)) * sharpness
     right = probabilities(scores)
     codes = (rng.random((n, 1)) > np.cumsum(right, axis=1)).sum(axis=1).clip(max=n_classes - 1)
@@ -80,7 +80,7 @@ def test_what_is_kept_gives_no_smaller_threshold_than_all_rows(rows):
 @pytest.mark.parametrize("kind", ["lac", "aps"])
 @pytest.mark.parametrize("rows", [39, 250])
 def test_sets_hold_what_they_promise_on_average(kind, rows):
-    """Whatever the probabilities are worth: here they are twice too sharp."""
+    """The coverage is right even for wrong probabilities: here they are twice too sharp."""
     rng, coverages = np.random.default_rng(2), (0.75, 0.8, 0.9, 0.95)
     held, most = dict.fromkeys(coverages, 0.0), dict.fromkeys(coverages, 0.0)
     draws = 400
@@ -95,7 +95,7 @@ def test_sets_hold_what_they_promise_on_average(kind, rows):
             most[coverage] += np.mean(true[rows:] < q) / draws
     for coverage in coverages:
         assert held[coverage] >= coverage - 0.01
-        assert most[coverage] <= coverage + 1 / (rows + 1) + 0.01  # no more than promised, but for ties
+        assert most[coverage] <= coverage + 1 / (rows + 1) + 0.01  # no more than promised, except for ties
 
 
 @settings(max_examples=60)

@@ -69,7 +69,7 @@ def test_diversity_by_hand():
 
 def test_cascade_curve_by_hand():
     codes = np.array([0, 0, 1, 1])
-    p = np.array([[0.9, 0.6, 0.7, 0.2], [0.95, 0.3, 0.1, 0.1]]).T  # of class 0, per row: at the first stage, the last
+    p = np.array([[0.9, 0.6, 0.7, 0.2], [0.95, 0.3, 0.1, 0.1]]).T  # of class 0, per row: at the first step, at the last
     scores = np.log(np.stack([p, 1 - p], axis=2))
     first, half, last = cascade_curve(scores, codes, np.array([1.0, 5.0]), (0.0, 0.75, 2.0))
     assert (first.accuracy, first.cost, first.stopped) == (0.75, 1.0, (1.0, 0.0))
@@ -77,7 +77,7 @@ def test_cascade_curve_by_hand():
     assert (last.loss, last.loss_error) == (0.0, 0.0)
     # Rows 0 and 3 are sure at once; row 1 is then wrong, row 2 right.
     assert (half.accuracy, half.cost, half.stopped) == (0.75, 3.0, (0.5, 0.5))
-    # Against the last stage, the first is right on row 1 alone and wrong on row 2 alone.
+    # Of the two steps, only the first is right on row 1, and only the last on row 2.
     assert first.loss == 0.0
     assert first.loss_error == pytest.approx(np.sqrt(0.5 / 4))
 

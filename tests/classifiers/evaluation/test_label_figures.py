@@ -1,4 +1,4 @@
-"""Figures and thresholds where rows have several labels: by scikit-learn, by hand, by trying everything."""
+"""Figures and thresholds for rows with several labels, compared with scikit-learn, hand values and brute force."""
 
 import numpy as np
 import pytest
@@ -60,7 +60,7 @@ def test_f1_at_k_by_hand_and_input_untouched():
     scores.flags.writeable = truth.flags.writeable = False
     found = evaluate_labels(scores, truth, list("abcd"))
     assert found.f1_at_3 == pytest.approx(2 * 2 / (6 + 3))
-    assert found.f1_at_5 == pytest.approx(2 * 3 / (8 + 3))  # there are but four labels
+    assert found.f1_at_5 == pytest.approx(2 * 3 / (8 + 3))  # there are only four labels
     assert found.micro_f1 == pytest.approx(2 * 2 / (3 + 3))
 
 
@@ -73,7 +73,7 @@ def test_zero_shot_is_the_unseen_labels_alone_and_generalised_all_of_them():
     assert found.zsl.classes == alone.classes
     assert found.gzsl.summary() == every.summary()
     worse = SCORES.copy()
-    worse[:, seen] += 5  # seen labels that push themselves forward hurt where they compete, and there alone
+    worse[:, seen] += 5  # too high scores of seen labels hurt only in GZSL, where they compete with unseen labels
     biased = evaluate_zero_shot(worse, TRUTH, NAMES, seen, thresholds=0.7)
     assert biased.zsl.summary() == found.zsl.summary()
     assert biased.gzsl.f1_at_3 != found.gzsl.f1_at_3
@@ -81,7 +81,7 @@ def test_zero_shot_is_the_unseen_labels_alone_and_generalised_all_of_them():
 
 @pytest.mark.parametrize(
     ("seen", "reason"),
-    [(np.ones(L, bool), "nothing to measure"), (np.ones(3, bool), "bool for each of 7"), (np.ones(L), "float64")],
+    [(np.ones(L, bool), "need an unseen label"), (np.ones(3, bool), "bool for each of 7"), (np.ones(L), "float64")],
 )
 def test_masks_that_do_not_fit_are_refused(seen, reason):
     with pytest.raises(ValueError, match=reason):

@@ -69,7 +69,7 @@ def test_every_point_is_what_its_limit_gives(values, seed):
 
 
 def brute_area(confidence, right, rng):
-    """Mean risk of the k most confident rows, with ties in some random order."""
+    """Return the mean risk of the k most confident rows, with ties in random order."""
     order = np.lexsort((rng.random(len(confidence)), -confidence))
     return np.mean(np.cumsum(~right[order]) / np.arange(1, len(order) + 1))
 

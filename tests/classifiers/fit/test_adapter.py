@@ -39,7 +39,7 @@ def test_the_loss_falls_and_vectors_have_unit_norm(loss, hidden):
 
 
 def test_the_start_is_the_space_that_was_clustered():
-    """Before the first step all dimensions keep every cosine; fewer dimensions keep the cosines of PCA."""
+    """Before the first step, all dimensions keep every cosine, and fewer dimensions keep the cosines of PCA."""
     X, made = start()
     Z = centred(X, made.mean)
     recipe = Recipe(dim=16, learning_rate=0.0, epochs=1)
@@ -62,7 +62,7 @@ def test_the_same_seed_gives_the_same_adapter_whatever_torch_did_before():
 
 
 def test_batch_normalisation_is_folded_in_exactly():
-    """The same numbers in torch's own layers, in eval mode."""
+    """Torch's own layers with the same numbers, in eval mode, return the same vectors."""
     rng = np.random.default_rng(0)
     Z = centred(rng.normal(size=(50, 6)).astype(np.float32), np.zeros(6, np.float32))
     model = _Model(Z, Z[:5], Recipe(dim=4, hidden=3), torch.Generator().manual_seed(0))

@@ -68,7 +68,7 @@ def tensors(head):
 
 
 class Reference(nn.Module):
-    """ML-Decoder's layer of torch's own modules, as the authors build it, with the weights of a head."""
+    """ML-Decoder's layer, built from torch's own modules as the authors do, with the weights of a head."""
 
     def __init__(self, head):
         super().__init__()
@@ -151,12 +151,14 @@ def test_over_one_token_attention_is_the_same_for_every_query_which_is_why_it_is
         E = torch.tensor(RNG.normal(size=(3, count, 16))).float()
         spread = attend(p, q, E, text_head.heads, lambda x: x).std(dim=1).max().item()
         assert least <= spread < most
-    with pytest.raises(BadVectors, match=r"one token an image.*softmax of one number, always 1.*labelwise or bilinear"):
+    with pytest.raises(
+        BadVectors, match=r"one token per image.*softmax of one number, always 1.*labelwise or bilinear"
+    ):
         fitted(X[:, :1])
     with pytest.raises(BadVectors, match="expected tokens"):
         fitted(FLAT)
     meta = text_head.meta()
-    with pytest.raises(ValueError, match="one token an image"):
+    with pytest.raises(ValueError, match="one token per image"):
         DecoderHead.from_arrays(text_head.arrays(), {**meta, "settings": {**meta["settings"], "tokens": [1, F]}})
     with pytest.raises(ValueError, match="cannot be shared among 5 heads"):
         DecoderHead.from_arrays(text_head.arrays(), {**meta, "settings": {**meta["settings"], "heads": 5}})
@@ -184,7 +186,7 @@ def test_other_labels_make_the_head_that_their_texts_would_have_made(text_head):
 
 
 def test_a_label_that_was_never_shown_is_found_by_its_text():
-    """If training has enough labels to learn how texts relate to tokens, a new text finds its tokens too."""
+    """With enough labels to learn how texts relate to tokens, a new text finds its tokens too."""
     rng, labels, unseen = np.random.default_rng(1), 60, 10
     signs = rng.normal(size=(labels, F))
     truth = rng.random((600, labels)) < 1.5 / labels

@@ -33,7 +33,7 @@ def drawn_cosines(seed: int, rows: int = 6, p: int = 3, q: int = 7) -> tuple[tor
 @given(seed=st.integers(0, 1000), scale=st.sampled_from([1.0, 8.0, 32.0]), margin=st.sampled_from([0.0, 0.3]))
 @settings(max_examples=30)
 def test_the_two_factors_are_the_whole_loss(seed, scale, margin):
-    """log(1 + Σ e^{s_j} Σ e^{−s_i} + Σ e^{s_j} + Σ e^{−s_i}), eq. 5, term by term with NumPy."""
+    """The reference is eq. 5, term by term in NumPy: log(1 + Σ e^{s_j} Σ e^{−s_i} + Σ e^{s_j} + Σ e^{−s_i})."""
     positive, negative = drawn_cosines(seed)
     angles = np.arccos(positive.numpy())
     pull = np.exp(-scale * np.cos(angles + margin)).sum(axis=1)
@@ -70,7 +70,7 @@ def test_with_one_positive_the_others_are_softmax_cross_entropy(loss):
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_gradients_are_those_of_finite_differences(loss):
-    """Gradients by rows and centres, through unit norms, margin and the mask of positives."""
+    """The gradients are by rows and centres, through unit norms, margin and the mask of positives."""
     generator = torch.Generator().manual_seed(0)
     E, W = (torch.randn(n, 5, generator=generator, dtype=torch.float64, requires_grad=True) for n in (4, 9))
     own = own_centres(loss, torch.tensor([[0, 1], [1, 2], [3, 8], [5, 4]]))

@@ -1,4 +1,4 @@
-"""Learning of the fusion rules: weights against a grid, the gate against torch, thresholds against all others."""
+"""Learning of the fusion rules: weights compared with a grid, the gate with torch, thresholds with all others."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ from classifiers.heads.fusion.rules import filled, log_softmax, weighted
 
 
 def members(seed=0, n=400, strengths=(1.0, 2.0, 0.2), n_classes=4):
-    """Log-probabilities (n, B, K) of members that see the truth through noise, and codes (n,)."""
+    """Return log-probabilities (n, B, K) of members that see the truth through noise, and codes (n,)."""
     rng = np.random.default_rng(seed)
     codes = rng.integers(0, n_classes, n)
     truth = np.eye(n_classes)[codes]
@@ -73,7 +73,7 @@ def test_a_class_that_all_members_lack_is_no_trouble():
 
 
 def gate_problem(n=200):
-    """Rows whose first input tells which of two members is right."""
+    """Return rows whose first input shows which of two members is right."""
     rng = np.random.default_rng(5)
     codes = rng.integers(0, 3, n)
     who = rng.integers(0, 2, n)
@@ -132,7 +132,7 @@ def test_a_gate_that_helps_is_kept_and_one_that_does_not_is_not():
     assert 0.15 < choosing.mean() < 0.25
     again, _ = fit_gate(inputs, logs, codes, offsets, hidden=16, seed=0)
     assert all((a == b).all() for a, b in zip(training.parameters(gate), training.parameters(again), strict=True))
-    mute = np.full_like(logs, np.log(1 / 3))  # members that say nothing: no weights are better than others
+    mute = np.full_like(logs, np.log(1 / 3))  # members without skill: no weights are better than others
     flat, _ = fit_gate(inputs, mute, codes, offsets, hidden=16, seed=0)
     assert flat is None
     assert fit_gate(inputs[:10], logs[:10], codes[:10], offsets, hidden=16, seed=0)[0] is None

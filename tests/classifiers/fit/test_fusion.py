@@ -155,7 +155,7 @@ def test_rows_that_no_member_can_learn_from_are_refused(hard):
         ({"rule": "vote-2"}, "rule must be one of auto, vote-1"),
         ({"member": "forest"}, "one of gaussian, linear"),
         ({"blocks": (0, 4)}, "from 0 to 12"),
-        ({"blocks": (0, 8, 4, 12)}, "increasing edges"),
+        ({"blocks": (0, 8, 4, 12)}, "column edges that rise"),
         ({"blocks": (4, 12)}, "from 0 to 12"),
         ({"blocks": range(13)}, "at most 10 blocks"),
         ({"costs": (1, 2), "blocks": EDGES}, "3 positive numbers"),

@@ -24,7 +24,7 @@ from classifiers.heads.gaussian.quadratic import Quadratic, of_classes
 
 
 def clumps(seed: int, rows: int = 60, dim: int = 6):
-    """Two classes of two crossed clumps each, which one Gaussian a class cannot separate."""
+    """Return two classes of two crossed clumps each, which one Gaussian per class cannot separate."""
     rng = np.random.default_rng(seed)
     corners = np.zeros((4, dim))
     corners[:, :2] = [[4, 4], [-4, -4], [4, -4], [-4, 4]]
@@ -145,7 +145,7 @@ def test_training_lowers_the_loss_of_em(toy):
 
 
 def scattered(dim: int, rows: int, spread: float, seed: int = 0):
-    """Four classes; the rows of each lie at very different distances when `spread` is above 0."""
+    """Return four classes. With `spread` above 0, the rows of a class are at very different distances."""
     rng = np.random.default_rng(seed)
     codes = np.arange(rows) % 4
     sizes = np.exp(spread * rng.normal(size=(rows, 1)))
@@ -160,7 +160,7 @@ def loss_of(scores, codes):
 @pytest.mark.parametrize(("dim", "spread"), [(48, 0.0), (48, 0.5), (12, 1.5)])
 @pytest.mark.parametrize("batch", [4096, 64])
 def test_no_learning_rate_makes_the_loss_worse_than_the_start(model, dim, spread, batch, monkeypatch):
-    """Rates from the lowest to the highest allowed; with batches of 64 rows one pass takes several steps."""
+    """The rates go from the lowest to the highest allowed; with batches of 64 rows one pass takes several steps."""
     monkeypatch.setattr(mixture_training, "BATCH_ROWS", batch)
     X, codes = scattered(dim, 240, spread)
     start = loss_of(MixtureClassifier(model=model, steps=0).fit(X, codes).scores(X), codes)
@@ -168,7 +168,7 @@ def test_no_learning_rate_makes_the_loss_worse_than_the_start(model, dim, spread
         trained = MixtureClassifier(model=model, learning_rate=rate, steps=30).fit(X, codes)
         assert loss_of(trained.scores(X), codes) <= start
         assert loss_of(trained.head_.scores(X.astype(np.float32)), codes) <= start + 1e-4
-        if model != "dgmmc-s" and spread < 1:  # the start is random; whatever is learned is better than chance
+        if model != "dgmmc-s" and spread < 1:  # the start is random, so a trained model must be better than chance
             assert trained.steps_ > 0
             assert np.mean(trained.predict(X) == codes) > 0.4
 

@@ -17,8 +17,8 @@ from classifiers.heads.multilabel.bilinear import BilinearHead
 N, D, L = 300, 10, 8
 RNG = np.random.default_rng(0)
 NAMES = [f"label {k}" for k in range(L)]
-HIDDEN = RNG.normal(size=(L, D))  # what the labels look like
-TEXT = HIDDEN @ np.linalg.qr(RNG.normal(size=(D, D)))[0] * 0.4 + HIDDEN  # their texts, which are not quite that
+HIDDEN = RNG.normal(size=(L, D))  # the labels' directions
+TEXT = HIDDEN @ np.linalg.qr(RNG.normal(size=(D, D)))[0] * 0.4 + HIDDEN  # their texts, near these directions
 Y = RNG.random((N, L)) < 0.25
 X = (Y @ HIDDEN + 0.8 * RNG.normal(size=(N, D))).astype(np.float32)
 NEW = RNG.normal(size=(3, D))
@@ -151,7 +151,7 @@ def test_the_epoch_kept_is_the_best_on_the_rows_held_out():
 
 @pytest.fixture(scope="module")
 def text_head():
-    """The head with thresholds tuned on the same rows."""
+    """Return the head with thresholds tuned on its own training rows."""
     head = BilinearClassifier(rank=4, epochs=10).fit(X, Y, NAMES, text=TEXT).head_
     return head.with_thresholds(tune_thresholds(head.scores(X), Y))
 

@@ -1,12 +1,12 @@
-"""Every estimator of a plain matrix passes scikit-learn's own estimator checks.
+"""Every estimator that fits a matrix passes scikit-learn's own estimator checks.
 
-Three of them skip themselves, and no other may: `check_array_api_input` (arrays other than NumPy's, which we do not
-claim; it needs SCIPY_ARRAY_API set before SciPy is imported), `check_classifier_data_not_an_array` and
-`check_sample_weights_pandas_series` (data frames; they need pandas, which is no dependency).
+Three checks skip themselves, and no other may: `check_array_api_input` (arrays other than NumPy's, which we do not
+promise to support; it needs SCIPY_ARRAY_API set before SciPy is imported), `check_classifier_data_not_an_array` and
+`check_sample_weights_pandas_series` (data frames; they need pandas, which is not a dependency).
 
-Labelwise regression takes 0 and 1 for each of several labels. Checks that give one column of other values must fail
-(`ONE_COLUMN`); checks that give several labels, or none, pass. `BilinearClassifier` and `DecoderClassifier` are not
-tested here, because `fit(X, y)` has no place for their text vectors and tokens.
+Labelwise regression expects 0 or 1 for each of several labels. Checks with one column of other values must fail
+(`ONE_COLUMN`); checks with several labels, or none, pass. `BilinearClassifier` and `DecoderClassifier` are not tested
+here, because `fit(X, y)` has no argument for their text vectors and tokens.
 """
 
 from unittest import SkipTest
@@ -57,15 +57,15 @@ ONE_COLUMN = dict.fromkeys(
         "check_estimators_dtypes",
         "check_fit2d_1feature",
     ),
-    "gives a single column of classes, where this takes 0 and 1 for each of several labels",
+    "has a single column of classes, but this estimator expects 0 or 1 for each of several labels",
 )
 
 
-TEXT_ALONE = {"check_classifiers_train": "wants accuracy of a fit that learns from no label"}
+TEXT_ALONE = {"check_classifiers_train": "requires accuracy of a fit that learns from no label"}
 
 
 def must_fail(estimator):
-    """The checks that must fail. A zero-shot estimator gets texts of a toy encoder, unrelated to these classes."""
+    """Return the checks that must fail. Zero-shot estimators get a toy encoder's texts, unrelated to the classes."""
     if isinstance(estimator, WithTexts) and estimator.blend == 0:
         return TEXT_ALONE
     return ONE_COLUMN if isinstance(estimator, LabelwiseClassifier) else {}

@@ -50,7 +50,7 @@ def test_both_ends_of_a_blend_and_all_between_them(toy):
 
 
 def test_cosines_of_several_encoders_are_averaged(toy):
-    scaled = toy.X * np.repeat([1, 1000], [5, 7]).astype(np.float32)  # each encoder has a norm of its own
+    scaled = toy.X * np.repeat([1, 1000], [5, 7]).astype(np.float32)  # each encoder's vectors have another norm
     made = WithTexts(centre=False, blocks=(0, 5, 12), prompts=("{}",)).fit(scaled, toy.labels)
     texts = embed_texts(toy.classes).astype(np.float64)
     each = [unit(toy.X[:, part].astype(float)) @ unit(texts[:, part]).T for part in (slice(0, 5), slice(5, 12))]

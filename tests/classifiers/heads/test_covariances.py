@@ -1,4 +1,4 @@
-"""Every covariance of the Gaussian head against scikit-learn and SciPy; few rows, weights, priors and correlations."""
+"""Every covariance of the Gaussian head, compared with scikit-learn and SciPy; few rows, weights, priors."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ ALL = sorted(MOMENTS)
 
 
 def scattered(seed: int, rows: int, dim: int, n_classes: int = 3):
-    """Classes of their own shapes: X float64 (rows · K, d) and codes, class by class."""
+    """Return classes with different covariances: X float64 (rows · K, d) and codes, class by class."""
     rng = np.random.default_rng(seed)
     codes = np.repeat(np.arange(n_classes), rows)
     mixing = rng.normal(size=(n_classes, dim, dim)) / np.sqrt(dim) + np.eye(dim)
@@ -30,7 +30,7 @@ def scattered(seed: int, rows: int, dim: int, n_classes: int = 3):
 
 
 def joint(X, codes, covariances):
-    """log π_k + log N(x; m_k, C_k) by SciPy, (n, K)."""
+    """Return log π_k + log N(x; m_k, C_k), computed by SciPy, (n, K)."""
     shares = np.bincount(codes) / len(codes)
     means = [X[codes == k].mean(axis=0) for k in range(len(shares))]
     each = zip(shares, means, covariances, strict=True)
@@ -161,13 +161,13 @@ def test_priors_may_be_given_by_class_or_by_label():
 
 
 def test_correlations_are_fecams():
-    """arXiv 2309.14062, eqs. 6 to 8: shrink, divide by the deviations, take the Mahalanobis distance."""
+    """The reference is arXiv 2309.14062, eqs. 6 to 8: shrink, divide by the deviations, then Mahalanobis distance."""
     X, codes = scattered(12, 30, 8)
     scores = []
     for k in range(3):
         rows = X[codes == k]
         C = np.cov(rows.T, bias=True)
-        C = 0.5 * C + 0.5 * np.trace(C) / 8 * np.eye(8)  # a1 = 1, but for a scale that correlations do not have
+        C = 0.5 * C + 0.5 * np.trace(C) / 8 * np.eye(8)  # a1 = 1, except for a scale that correlations do not have
         R = C / np.sqrt(np.outer(np.diag(C), np.diag(C)))
         gap = X - rows.mean(axis=0)
         scores.append(-np.einsum("ni,ij,nj->n", gap, np.linalg.inv(R), gap))

@@ -100,7 +100,7 @@ def test_a_calibrated_head_stays_calibrated_when_blocks_miss(fused, hard):
     head = fused.head_.with_temperature(fit_temperature(fused.head_.scores(hard.X), hard.codes))
     left = head.only([0, 1])
     still_wanted = fit_temperature(left.scores(hard.X[:, :8]) / left.temperature, hard.codes)
-    assert still_wanted == pytest.approx(1, abs=0.25)  # rows that members have seen, against folds
+    assert still_wanted == pytest.approx(1, abs=0.25)  # members have seen these rows
 
 
 @pytest.mark.parametrize("available", [[], [3], [-1], [0, 9]])

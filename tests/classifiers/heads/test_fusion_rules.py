@@ -26,9 +26,9 @@ P = np.array([[[0.6, 0.3, 0.1], [0.2, 0.7, 0.1], [0.5, 0.1, 0.4]]])
 
 @st.composite
 def scored(draw):
-    """Scores (n, B, K) without ties; sometimes a member that lacks a class, and one class that all lack.
+    """Draw scores (n, B, K) without ties; sometimes one member lacks a class, and sometimes all lack one.
 
-    Not so for very sure members: one of probability 1 and another's class filled in at 1 would tie.
+    No member is very sure, because a probability of 1 and another member's class filled in at 1 would tie.
     """
     n, members, classes = draw(st.integers(1, 6)), draw(st.integers(1, 4)), draw(st.integers(2, 5))
     scale = draw(st.sampled_from([0.1, 3.0, 200.0]))
@@ -234,6 +234,6 @@ def test_a_cascade_without_some_members_goes_on_with_the_others():
 def test_a_rule_that_does_not_exist_is_refused():
     with pytest.raises(ValueError, match="known: vote-1"):
         combined("vote-2", P)
-    with pytest.raises(ValueError, match="steps belong"):
+    with pytest.raises(ValueError, match="needs steps"):
         combined("cascade", P)
     assert set(RULES) < set(ALL_RULES)

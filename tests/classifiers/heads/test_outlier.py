@@ -1,4 +1,4 @@
-"""Outlier scores against distances written out, rows left out one by one, and out-of-distribution rows."""
+"""Outlier scores, compared with their definition and with refits without each row; and out-of-distribution rows."""
 
 import numpy as np
 import pytest
@@ -107,7 +107,7 @@ def test_a_row_left_out_scores_like_a_new_one():
 
 @pytest.mark.parametrize("far", [0.5, 2.0, 50.0])
 def test_out_of_distribution_rows_score_high_in_every_direction(toy, far):
-    """One shrinkage for both covariances: the score rises even where the classes do not differ at all."""
+    """Both covariances have one shrinkage, so the score rises even in directions in which all classes are equal."""
     dim = 40
     rng = np.random.default_rng(3)
     flat = np.hstack([toy.X, rng.normal(size=(600, dim - 12)).astype(np.float32)])  # 28 columns of noise

@@ -19,7 +19,7 @@ def gathered(X, codes, n_classes):
 
 
 def pooled(X, codes):
-    """Within-class scatter / N, the long way in float64."""
+    """Return the within-class scatter / N, computed class by class in float64."""
     X = X.astype(np.float64)
     rest = np.concatenate([X[codes == k] - X[codes == k].mean(axis=0) for k in np.unique(codes)])
     return rest.T @ rest / len(X)

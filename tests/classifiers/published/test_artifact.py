@@ -1,4 +1,4 @@
-"""Head folders: bit-equal round trips, refusals with a reason, and a head that must load for ever."""
+"""Head folders: bit-equal round trips, refusals with a reason, and frozen heads that must always load."""
 
 import hashlib
 import json
@@ -66,10 +66,10 @@ def edited(folder, **changes):
         ({"files": {"../../etc/passwd": "0" * 64}}, "manifest field 'files"),
         ({"files": {"/etc/passwd": "0" * 64}}, "manifest field 'files"),
         ({"files": {}}, "lists no head.safetensors"),
-        ({"arrays": {}}, "other shapes than the manifest says"),
+        ({"arrays": {}}, "other shapes than the manifest lists"),
         (
             {"encoders": [{"name": "toy", "fingerprint": "a" * 64, "columns": [0, 13]}]},
-            "the head is 12 wide, its encoders give 13 columns",
+            "the head reads 12 columns, its encoders have 13",
         ),
         (
             {"encoders": [{"name": "toy", "fingerprint": "a" * 64, "columns": [1, 12]}]},
@@ -86,7 +86,7 @@ def test_a_manifest_that_is_not_right_is_refused(folder, changes, reason):
 def test_a_manifest_changed_after_the_fact_is_refused(folder):
     path = folder / "manifest.json"
     path.write_text(path.read_text().replace('"accuracy": 0.5', '"accuracy": 0.9'))
-    with pytest.raises(BadArtifact, match="its name says otherwise"):
+    with pytest.raises(BadArtifact, match="its name another"):
         load(folder)
 
 
@@ -159,7 +159,7 @@ def test_columns_of_several_encoders_follow_each_other(head, toy, tmp_path):
 
 @pytest.mark.parametrize("kind", ["gaussian", "linear", "protocol-2/gaussian", "protocol-2/linear"])
 def test_a_head_saved_long_ago_loads_with_the_same_scores(kind):
-    """make_fixtures.py wrote these heads with protocols 1 and 2. They are never made again: old heads must load."""
+    """make_fixtures.py wrote these heads with protocols 1 and 2. Never replace them: old heads must load."""
     (folder,) = (FIXTURES / kind).glob("2*")
     expected = np.load(FIXTURES / kind / "expected.npz")
     published = load(folder)
@@ -184,7 +184,7 @@ def test_a_head_saved_long_ago_loads_with_the_same_scores(kind):
 
 @pytest.mark.parametrize("kind", ["gaussian", "linear", "mixture", "fusion"])
 def test_a_head_of_protocol_3_loads_with_the_same_answers(kind):
-    """make_fixtures.py wrote these heads. They are never made again."""
+    """make_fixtures.py wrote these heads. Never replace them: old heads must load."""
     (folder,) = (FIXTURES / "protocol-3" / kind).glob("2*")
     expected = np.load(FIXTURES / "protocol-3" / kind / "expected.npz")
     published = load(folder)

@@ -26,7 +26,7 @@ class Item:
 
 
 def published(head, toy, folder, blocks=(0, 1, 2)):
-    """The head in a folder, its encoders named by the toy's blocks that it reads."""
+    """Return the head, published in a folder, with its encoders named after the toy's blocks that it reads."""
     widths = [EDGES[b + 1] - EDGES[b] for b in blocks]
     edges = np.cumsum([0, *widths]).tolist()
     encoders = tuple(
@@ -46,7 +46,7 @@ def cascade(toy, folder, costs=(3, 1, 2), threshold=0.7):
 
 
 def embed(heads, toy, *, missing=(), broken=(), **options):
-    """Run the loop as a service does. Returns what was found, and the rows that were embedded for each input."""
+    """Run the loop as a service does. Return the items of every input, and the rows that were embedded for each."""
     blank = [Item(error="broken") if row in broken else Item() for row in range(ROWS)]
     wanted_by_heads = {each for head in heads for each in head.inputs}
     found, asked = {each: list(blank) for each in wanted_by_heads}, {}
@@ -73,7 +73,7 @@ def answers_of(head, found):
 
 
 def reached(head, toy):
-    """For each step, the rows that no earlier step is sure of: from the scores of all steps at once."""
+    """Return, for each step, the rows on which no earlier step is sure, from the scores of all steps at once."""
     combiner = head.head.combiner
     logs = log_softmax(head.head.member_scores(toy.X[:ROWS]), combiner.temperatures)
     sure = sureness(combiner.cascade.step_scores(logs)) >= combiner.cascade.threshold

@@ -17,7 +17,7 @@ def classes(base: type) -> set[str]:
 
 
 def asked_classes(tree: ast.AST) -> set[str]:
-    """Names in the second argument of every isinstance and issubclass."""
+    """Return the names in the second argument of every isinstance and issubclass."""
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
     asked = [call.args[1] for call in calls if call.func.id in ("isinstance", "issubclass")]
     names = [node for each in asked for node in ast.walk(each)]

@@ -115,7 +115,7 @@ def test_a_bad_head_keeps_no_other_from_loading(registry, toy):
     assert set(refused) == {"cats", "cats@latest", "dogs", "eels"}
     assert "digest" in refused["cats"]
     assert "not JSON" in refused["dogs"]
-    assert "no version" in refused["eels"]
+    assert "not a version" in refused["eels"]
 
 
 def test_a_version_that_does_not_load_is_not_promoted(registry, toy):

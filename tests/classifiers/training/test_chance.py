@@ -1,4 +1,4 @@
-"""Each kind of head at its defaults against chance, and the warning of a head that is no better."""
+"""Each kind of head at its defaults is better than chance, and a head that is not gets a warning."""
 
 import json
 from dataclasses import asdict, replace
@@ -17,7 +17,7 @@ SPLITS = ["train"] * 400 + ["val"] * 100 + ["test"] * 100
 
 
 def label_text(_, texts):
-    """Vectors of texts that point where the label toy puts a label: "a photo of a b." → the direction of b."""
+    """Return text vectors in the direction that the label toy gives a label: "a photo of a b." → the direction of b."""
     directions = label_directions()
     words = ["".join(c for c in text if c.isalnum() or c == " ").split()[-1] for text in texts]
     return np.array([directions["abcd".index(word)] for word in words], np.float32)
@@ -29,7 +29,7 @@ def label_directions(seed=0):
 
 
 def stored(tmp_path, kind: str, *, shuffled: bool, splits=SPLITS) -> Store:
-    """A toy task for a kind of head, with tokens; if `shuffled`, labels have nothing to do with the vectors."""
+    """Return a store with a toy task for a kind of head, with tokens; if `shuffled`, the labels are random."""
     store, order = Store.open(tmp_path / "db"), np.arange(600)
     if shuffled:
         order = np.random.default_rng(0).permutation(order)

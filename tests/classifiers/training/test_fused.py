@@ -14,7 +14,7 @@ from classifiers.training.pipeline import train
 
 
 def two_encoders(store, *, splits=None, n=600):
-    """One toy's columns as those of two encoders, neither of which separates the classes by itself."""
+    """Store one toy's columns as those of two encoders, neither of which separates the classes by itself."""
     hard = make_toy(n=n, spread=0.7)
     fill(store, hard, splits=splits)
     for name, columns in (("left", slice(0, 5)), ("right", slice(5, 12))):

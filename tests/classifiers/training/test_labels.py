@@ -38,7 +38,7 @@ def several():
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory, several):
-    """Rows with 0 to 4 labels, split by hash. Tests must not write to it."""
+    """Return a store of rows with 0 to 4 labels, split by hash. Tests must not write to it."""
     store = Store.open(tmp_path_factory.mktemp("labels") / "db")
     fill_labels(store, several)
     return store
@@ -91,10 +91,10 @@ def test_the_report_lists_each_label(stored, registry):
     done = trained(stored, registry)
     page, content = (done.path / "report.md").read_text(), json.loads((done.path / "report.json").read_text())
     assert page.startswith("# labelwise head for toy")
-    assert "| split | rows | labels a row | mAP |" in page
+    assert "| split | rows | labels per row | mAP |" in page
     assert "## Weakest labels (test)" in page
     assert "F1 figures are too good" in page
-    assert "No outlier percentiles: they need one vector a row" in page
+    assert "No outlier percentiles: they need one vector per row" in page
     test = content["evaluations"]["test"]
     matrix = stored.matrix("toy", ["toy"]).select("test")
     assert [each["label"] for each in test["per_label"]] == list(matrix.classes)
@@ -215,10 +215,10 @@ def test_platt_is_a_logistic_regression_of_all_scores():
 
 def test_platt_leaves_alone_what_it_cannot_improve():
     scores = np.array([[1.0, -1.0]])
-    for truth in ([[True, True]], [[False, False]], [[False, True]]):  # nothing to tell apart, or worse than chance
+    for truth in ([[True, True]], [[False, False]], [[False, True]]):  # only one class of truth, or worse than chance
         assert fit_platt(scores, np.array(truth)) == (1.0, 0.0)
     certain = fit_platt(np.array([[20.0, -20.0]] * 3), np.array([[True, False]] * 3))
-    assert certain == (1.0, 0.0)  # already surer than six labels can teach
+    assert certain == (1.0, 0.0)  # already surer than six labels can justify
     modest = fit_platt(np.array([[0.1, -0.1]] * 3), np.array([[True, False]] * 3))
     assert 1 / (1 + np.exp(-0.1 / modest.temperature)) == pytest.approx(0.8, abs=1e-3)  # (3 + 1) / (3 + 2)
 
@@ -287,7 +287,7 @@ SMALL = {"width": 16, "heads": 2, "hidden": 16, "epochs": 3}
 
 
 def with_tokens(tmp_path, several, splits=None) -> Store:
-    """The toy's rows as two tokens of six numbers; the last row has none."""
+    """Return a store of the toy's rows as two tokens of six numbers; the last row has none."""
     store = Store.open(tmp_path / "db")
     ids = fill_labels(store, several, splits=splits)
     spec = EncoderSpec(**{**asdict(store.features("toy").spec), "tokens": (2, 6)})
@@ -343,4 +343,4 @@ def test_a_decoder_without_test_rows_has_a_note_in_place_of_figures(tmp_path, re
     store = with_tokens(tmp_path, several, ["train"] * 600)
     done = trained(store, registry, kind="decoder", params=SMALL, texts=text_side)
     assert list(done.report.evaluations) == ["held-out"]
-    assert "No test rows: nothing is known about unseen rows." in done.report.notes
+    assert "No test rows: there are no figures on unseen rows." in done.report.notes

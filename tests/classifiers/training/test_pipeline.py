@@ -36,7 +36,7 @@ def registry(tmp_path):
 
 
 LEARNING = {"zeroshot": {"blend": 0.3}}
-"""Parameters without which a kind learns from no label."""
+"""Parameters by kind. Without them, the kind learns from no label."""
 
 
 def trained(store, registry, **changes):
@@ -102,7 +102,7 @@ def test_shrinkage_is_chosen_on_validation_rows_and_recorded(filled, registry):
     statistics = GaussianClassifier().fit(training.X, training.codes).statistics_
     manifest = registry.load("cats").manifest
     assert manifest.parameters["shrinkage"] == "auto"
-    chosen = choose_shrinkage(statistics, GaussianModel(), val.X, val.codes)
+    chosen = choose_shrinkage(statistics, GaussianModel(), val.X, val.codes).shrinkage
     assert manifest.settings["shrinkage"] == pytest.approx(chosen, rel=1e-6)
     trained(filled, registry, params={"shrinkage": "oas"})
     assert registry.load("cats").manifest.settings["shrinkage"] == "oas"
@@ -178,7 +178,7 @@ def test_shrinkage_is_the_median_of_the_folds_choices(store, registry, toy):
     for fold in range(5):
         held = fold_of(rows.ids) == fold
         statistics = GaussianClassifier().fit(rows.X[~held], rows.codes[~held]).statistics_
-        chosen.append(choose_shrinkage(statistics, GaussianModel(), rows.X[held], rows.codes[held]))
+        chosen.append(choose_shrinkage(statistics, GaussianModel(), rows.X[held], rows.codes[held]).shrinkage)
     assert registry.load("cats").manifest.settings["shrinkage"] == pytest.approx(np.median(chosen), rel=1e-6)
 
 

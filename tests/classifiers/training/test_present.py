@@ -1,20 +1,24 @@
-"""The message for a task whose assets have no vectors: missing vectors, or assets that the encoder does not take."""
+"""The message for a task whose assets have no vectors: missing vectors, or assets that the encoder cannot embed."""
 
 from dataclasses import replace
 
 import numpy as np
+import pyarrow.compute as pc
 import pytest
-from helpers.toys import spec_of, text_side
+from helpers.toys import fill, make_toy, spec_of, text_side
 
 from classifiers.compare.candidates import parse_lines, with_controls
 from classifiers.compare.run import run, start
-from classifiers.errors import MODALITIES, NoVectors
+from classifiers.errors import PLURALS, TAKEN_BY, NoVectors
 from classifiers.published.registry import Registry
 from classifiers.training.kinds import CLASS_KINDS
 from classifiers.training.pipeline import train
+from classifiers.training.present import encoders_of_training_rows
 from embedder import spec
+from embedder.errors import MODALITY_NAMES
 from embedder.registry import names
 from store import Asset, Label, asset_id
+from store.errors import UnknownTask
 
 IMAGES = spec.ImagePreprocessing(
     size=8, resize=8, interpolation="bicubic", crop="centre", mean=(0.5,) * 3, std=(0.5,) * 3
@@ -23,7 +27,7 @@ IMAGES = spec.ImagePreprocessing(
 
 @pytest.fixture
 def sounds(store):
-    """Forty labelled sounds, and an encoder for images that is named like a real one."""
+    """Store forty labelled sounds, and an encoder for images that is named like a real one."""
     contents = [f"sound {i}".encode() for i in range(40)]
     assets = [Asset(asset_id(data), f"mem/{i}", "audio", "audio/wav", content=data) for i, data in enumerate(contents)]
     store.assets.add(assets)
@@ -35,9 +39,7 @@ def sounds(store):
 @pytest.mark.parametrize("kind", [*CLASS_KINDS, "labelwise"])
 def test_sounds_without_vectors_are_named_with_an_encoder_that_takes_them(sounds, tmp_path, kind):
     params = {"blend": 0.3} if kind == "zeroshot" else {}
-    with pytest.raises(
-        NoVectors, match=r"are sounds \(audio\), which lite0 does not take: .* e\.g\. melstat$"
-    ) as found:
+    with pytest.raises(NoVectors, match=r"^the assets of task 'calls' are sounds; lite0 takes images$") as found:
         train(
             sounds,
             Registry(tmp_path),
@@ -48,7 +50,7 @@ def test_sounds_without_vectors_are_named_with_an_encoder_that_takes_them(sounds
             params=params,
             texts=text_side,
         )
-    assert found.value.refused == {"lite0": ("audio",)}
+    assert (found.value.refused, found.value.others) == ({"lite0": ("audio",)}, ("melstat",))
     assert "backfill" not in str(found.value)
 
 
@@ -57,7 +59,7 @@ def test_a_comparison_says_it_too(sounds, tmp_path):
     comparison = start(sounds, tmp_path / "it", task="calls", encoders=["lite0"], candidates=candidates)
     run(comparison)
     assert set(comparison.failed) == {each.label for each in candidates}
-    assert all("sounds (audio), which lite0 does not take" in reason for reason in comparison.failed.values())
+    assert all("are sounds; lite0 takes images" in reason for reason in comparison.failed.values())
 
 
 def test_images_that_are_not_embedded_yet_are_no_fault_of_the_encoder(store, tmp_path):
@@ -69,6 +71,30 @@ def test_images_that_are_not_embedded_yet_are_no_fault_of_the_encoder(store, tmp
         train(store, Registry(tmp_path), task="few", encoders=["lite0"], name="x")
 
 
+def test_the_encoders_of_a_task_have_vectors_of_its_training_rows(store):
+    """The tasks share no asset; `unused` has a vector of a test row of `toy`, which does not count."""
+    toy = make_toy(n=60)
+    ids = fill(store, toy, encoder="photos")
+    hidden = next(
+        i for i in ids if i in set(store.labels.get("toy").filter(pc.field("split") == "test")["id"].to_pylist())
+    )
+    other = ["f" * 63 + str(i) for i in range(6)]
+    probe = np.eye(2, 12, dtype=np.float32)
+    store.ensure_features("sounds", spec_of(12, weights="s"), probe).put(other, toy.X[:6])
+    store.ensure_features("unused", spec_of(12, weights="u"), probe).put([hidden], toy.X[:1])
+    store.labels.put("calls", [Label(id_, [str(i % 2)], "train") for i, id_ in enumerate(other)])
+    assert encoders_of_training_rows(store, "toy") == (("photos",), ("sounds", "unused"))
+    assert encoders_of_training_rows(store, "calls") == (("sounds",), ("photos", "unused"))
+    with pytest.raises(UnknownTask):
+        encoders_of_training_rows(store, "nosuch")
+
+
+def test_a_task_of_which_no_encoder_has_vectors_is_refused(sounds):
+    with pytest.raises(NoVectors, match="are sounds; lite0 takes images"):
+        encoders_of_training_rows(sounds, "calls")
+
+
 def test_the_encoders_that_are_recommended_exist():
-    assert set(MODALITIES) == set(spec.MODALITIES)
-    assert {encoder for _, encoder in MODALITIES.values()} <= set(names())
+    assert set(TAKEN_BY) == set(spec.MODALITIES) == set(MODALITY_NAMES)
+    assert set(TAKEN_BY.values()) <= set(names())
+    assert {modality: plural for modality, (_, plural) in MODALITY_NAMES.items()} == PLURALS

@@ -1,4 +1,4 @@
-"""Zero-shot heads from a real store: what they learn from and what not, how a blend is chosen, what is refused."""
+"""Zero-shot heads from a real store: the rows that they learn from, the choice of a blend, and refusals."""
 
 import json
 
@@ -117,7 +117,7 @@ def test_without_validation_rows_the_training_rows_calibrate(store, registry, to
 
 
 def by_hand(X, codes, test_X, names, blend, shrinkage):
-    """Scores of another implementation."""
+    """Return the scores of another implementation."""
     mean = unit(X.astype(np.float64)).mean(axis=0)
     text = 100 * (unit(test_X.astype(np.float64)) - mean) @ text_of(names).T
     gaussian = GaussianClassifier(shrinkage=shrinkage, norm="unit").fit(X, codes).scores(test_X)

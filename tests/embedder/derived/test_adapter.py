@@ -136,7 +136,7 @@ def future_format(path):
     ("harm", "reason"),
     [
         (damage_arrays, "not the file that the manifest describes"),
-        (swap_arrays, "has the content of mlcd-"),
+        (swap_arrays, "it was renamed"),
         (future_format, "upgrade headwater"),
         (lambda path: (path / "adapter.safetensors").unlink(), "No such file"),
         (lambda path: (path / "manifest.json").write_text("{"), "cannot be used"),
@@ -180,7 +180,7 @@ def test_a_derived_encoder_is_its_parent_then_the_adapter(tmp_path, lite0, cache
     assert encoder.spec.fingerprint == made.spec(PARENT).fingerprint
     with pytest.raises(ValueError, match="no tokens"):
         encoder.embed(pixels, tokens=True)
-    with pytest.raises(ValueError, match="ask its parent lite0"):
+    with pytest.raises(ValueError, match="use its parent lite0"):
         encoder.embed_texts(["a dog"])
 
 

@@ -1,4 +1,4 @@
-"""Condensers: against loops and geometry, in their folders, and after a real encoder."""
+"""Condensers are compared with loops and geometry, saved in folders, and applied after a real encoder."""
 
 import numpy as np
 import pytest
@@ -100,7 +100,7 @@ def test_its_folder_gives_it_back_and_its_spec_differs_in_the_tokens_alone(tmp_p
     assert (spec.tokens, spec.dim, spec.text, spec.parent) == ((16, 8), 1280, PARENT.text, PARENT.fingerprint)
     others = [stored(size=2, components=8, seed=1), stored(components=8), stored(size=2)]
     assert len({made.version, *(other.version for other in others)}) == 4
-    with pytest.raises(WeightsError, match="has the content of"):
+    with pytest.raises(WeightsError, match="it was renamed"):
         StoredAdapter.load((tmp_path / found.folder).rename(tmp_path / "tokens-0123456789ab"))
 
 

@@ -1,4 +1,4 @@
-"""The inputs of ImageBind's towers, against values computed by hand."""
+"""The inputs of ImageBind's towers are compared with values computed by hand."""
 
 from fractions import Fraction
 

@@ -95,9 +95,9 @@ def test_the_encoder_keeps_its_contract(encoder):
     for wrong in (prepared.astype(np.float64), prepared[:, 1:], prepared[0]):
         with pytest.raises(ValueError, match="as prepare"):
             encoder.embed(wrong, modality="audio")
-    with pytest.raises(BadMedia, match="melstat takes audio, this is image"):
+    with pytest.raises(BadMedia, match="melstat takes sounds; this file is an image"):
         encoder.prepare(probe.images()[0])
-    with pytest.raises(BadMedia, match="this is image"):
+    with pytest.raises(BadMedia, match="this file is an image"):
         encoder.embed(prepared)
     with pytest.raises(ValueError, match="no tokens"):
         encoder.embed(prepared, modality="audio", tokens=True)
@@ -107,8 +107,8 @@ def test_the_encoder_keeps_its_contract(encoder):
 
 def test_an_image_encoder_refuses_sounds(cache_dir):
     lite0 = registry.load("lite0", cache_dir=cache_dir)
-    with pytest.raises(BadMedia, match="lite0 takes image, this is audio") as caught:
+    with pytest.raises(BadMedia, match=r"^lite0 takes images; this file is a sound$") as caught:
         lite0.prepare(probe.sounds()[0])
     assert caught.value.reason == "wrong_modality"
-    with pytest.raises(BadMedia, match="this is audio"):
+    with pytest.raises(BadMedia, match="this file is a sound"):
         lite0.embed(np.zeros((1, 4), np.float32), modality="audio")

@@ -1,4 +1,4 @@
-"""mlcd/…: against transformers' own forward pass and preprocessing, on small random towers."""
+"""mlcd/… is compared with transformers' own forward pass and preprocessing, on small random towers."""
 
 import re
 
@@ -20,7 +20,7 @@ KINDS = ("MLCDVision", "CLIPVision")
 
 @pytest.fixture(scope="module")
 def towers(tmp_path_factory):
-    """Return (folder, model) by kind of tower."""
+    """Return (folder, model) by type of tower."""
     root = tmp_path_factory.mktemp("mlcd")
     return {kind: (root / kind, mlcd(root / kind, kind)) for kind in KINDS}
 
@@ -199,9 +199,9 @@ FULL = {
 @pytest.mark.parametrize("identity", FULL)
 def test_the_released_sizes_equal_transformers(tmp_path, identity):
     kind, fields, heads = FULL[identity]
-    model = CONFIGS[identity]
+    config = CONFIGS[identity]
     folder = tmp_path / "tower"
-    shape = {"image_size": model.size, "patch_size": model.patch, "num_attention_heads": heads}
+    shape = {"image_size": config.size, "patch_size": config.patch, "num_attention_heads": heads}
     model = mlcd(folder, kind, **fields, **shape)
     images = pictures()[:2]
     expected = theirs(folder, model, images).pooler_output
@@ -209,4 +209,4 @@ def test_the_released_sizes_equal_transformers(tmp_path, identity):
         encoder = registry.load(f"mlcd/{identity}@{folder}", backend=backend, cache_dir=tmp_path / "cache")
         found = encoder.embed(np.stack([encoder.prepare(image) for image in images]), tokens=True)
         assert cosines(found.vectors, expected).min() > least, backend
-        assert found.tokens.shape == (2, (model.size // model.patch) ** 2, model.dim)
+        assert found.tokens.shape == (2, (config.size // config.patch) ** 2, config.dim)

@@ -114,5 +114,5 @@ def test_unknown_names(folder):
         openclip.blueprint("ViT-Z-99/openai")
     with pytest.raises(UnknownEncoder, match="openclip/ViT-B-32/laion2b_s34b_b79k"):
         openclip.blueprint("ViT-B-32/nonesuch")
-    with pytest.raises(UnknownEncoder, match=r"openclip/ViT-B-32/openai, .*perhaps with \[:pooled\]"):
+    with pytest.raises(UnknownEncoder, match=r"openclip/ViT-B-32/openai, .*optionally with \[:pooled\]"):
         openclip.blueprint("ViT-B-32/openai:pool")

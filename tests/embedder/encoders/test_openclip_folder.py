@@ -51,7 +51,7 @@ def test_a_folders_own_tokeniser_is_used(home, cache_dir):
     record = json.loads((folder / "open_clip_config.json").read_text())
     record["model_cfg"]["text_cfg"]["hf_tokenizer_name"] = "someone/words"
     (folder / "open_clip_config.json").write_text(json.dumps(record))
-    with pytest.raises(WeightsError, match="In a folder, its files must lie beside the weights"):
+    with pytest.raises(WeightsError, match="In a folder, its files must be beside the weights"):
         openclip.blueprint(f"@{folder}")
     clips.save_tokeniser(folder)
     encoder = registry.load(f"openclip@{folder}", backend="torch-fp32", cache_dir=cache_dir)

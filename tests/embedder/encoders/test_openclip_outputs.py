@@ -1,4 +1,4 @@
-"""openclip/…:pooled, :tokens, :penultimate: against open_clip's own modules, and as part of identity."""
+"""openclip/…:pooled, :tokens and :penultimate equal those of open_clip's modules, and are part of the identity."""
 
 from functools import cache
 

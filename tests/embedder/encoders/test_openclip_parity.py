@@ -1,4 +1,4 @@
-"""openclip/…: vectors of real photos against open_clip's own preprocessing and forward pass."""
+"""openclip/…: vectors of real photos are compared with open_clip's own preprocessing and forward pass."""
 
 from functools import cache
 

@@ -1,4 +1,4 @@
-"""The text side of lite0, lite1 and lite2: made again, compared with other implementations, and useful."""
+"""The text maps of lite0, lite1 and lite2 can be made again, agree with other implementations, and are useful."""
 
 import hashlib
 

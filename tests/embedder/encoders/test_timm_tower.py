@@ -1,4 +1,4 @@
-"""timm/…@file: against timm's own forward pass and transform, on small random networks."""
+"""timm/…@file is compared with timm's own forward pass and transform, on small random networks."""
 
 import re
 

@@ -106,14 +106,14 @@ def test_any_bytes(tail: bytes, head: bytes) -> None:
 @pytest.mark.parametrize(
     ("data", "reason", "told"),
     [
-        (b"", "empty", r"the file is empty \(0 bytes\); send JPEG, PNG"),
-        (b"hello, world", "not_an_image", r"12 bytes begin with b'hello, world'; send JPEG"),
-        (b"BM is how this text begins, by chance", "not_an_image", "37 bytes begin with b'BM is how"),
+        (b"", "empty", "^the file is empty$"),
+        (b"hello, world", "not_an_image", r"^not a supported image\. Supported: JPEG, PNG"),
+        (b"BM is how this text begins, by chance", "not_an_image", r"^not a supported image\. Supported"),
         (b"\n <!DOCTYPE html><html>404</html>", "not_an_image", "a web page"),
         (b"%PDF-1.7 ...", "not_an_image", "a PDF document"),
         (b"%!PS-Adobe-3.0 EPSF-3.0", "not_an_image", "a PostScript document"),
-        (b"\0\0\0\x18ftypheic" + bytes(20), "not_an_image", "HEIC, which is not supported: convert it"),
-        (bytes(1000), "not_an_image", "1000 bytes begin with"),
+        (b"\0\0\0\x18ftypheic" + bytes(20), "not_an_image", "but a HEIC image, which must be converted"),
+        (bytes(1000), "not_an_image", r"^not a supported image\. Supported"),
     ],
 )
 def test_what_is_no_image_is_named(data: bytes, reason: str, told: str) -> None:
@@ -170,7 +170,7 @@ def test_wrong_check_sums_in_a_png() -> None:
     assert decode(bytes(text)).image.size == (2, 1)  # not part of the image
     pixels = bytearray(FILES["png-grey"])
     pixels[len(pixels) // 2] ^= 1
-    with pytest.raises(BadImage, match="wrong check sum in its IDAT chunk; send it again") as caught:
+    with pytest.raises(BadImage, match="wrong check sum in its IDAT chunk; replace it with a whole copy") as caught:
         decode(bytes(pixels))
     assert caught.value.reason == "truncated"
 

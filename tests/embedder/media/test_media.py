@@ -49,8 +49,12 @@ def test_the_first_bytes_tell_pictures_from_sounds():
 @pytest.mark.parametrize(
     ("data", "reason", "message"),
     [
-        (b"", "empty", "0 bytes"),
-        (b"<html>no</html>", "unknown_format", "a web page; send JPEG.*WAV, FLAC, OGG or MP3"),
+        (b"", "empty", "the file is empty"),
+        (
+            b"<html>no</html>",
+            "unknown_format",
+            r"^not a supported image, sound or video, but a web page\. Supported: .*JPEG.*WAV, FLAC, OGG or MP3",
+        ),
         (npy(DEPTH), "unknown_format", "depth, thermal or imu"),
         (b"ax,ay,az,gx,gy,gz\n1,2,3,4,5,6\n", "unknown_format", "not a supported image, sound or video"),
     ],

@@ -30,7 +30,7 @@ def projection(lite0: Encoder, X: np.ndarray) -> StoredAdapter:
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory, cache_dir, lite0) -> Settings:
-    """A store of photos with two encoders' vectors, a cascade over both, and another head on the second."""
+    """A store of photos with vectors of two encoders, a cascade over both, and a head on the second one."""
     folder, ports = tmp_path_factory.mktemp("cascade"), free_ports(2)
     store, heads = Store.open(folder / "db"), Registry(folder / "heads")
     ingest(store, demo_photos.items(demo_photos.cells()[:160]), task=demo_photos.TASK)

@@ -1,4 +1,4 @@
-"""The text sides of the encoders in a store: theirs, or refused."""
+"""Texts are embedded by the encoder that made the stored vectors; any other encoder is refused."""
 
 import numpy as np
 import pytest

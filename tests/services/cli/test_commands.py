@@ -42,11 +42,14 @@ def test_what_failed_is_told_by_reason_with_an_example(headwater, tmp_path):
     (folder / "e.png").symlink_to(tmp_path / "nosuch")
     code, out, _ = headwater("ingest", folder)
     assert code == 3
-    assert f"2 unknown_format, e.g. {folder}/c.txt: not a supported image, sound or video" in out
+    assert (
+        f"2 unknown_format, e.g. {folder}/c.txt: not a supported image, sound or video. Supported: images (JPEG, PNG, "
+        in out
+    )
     assert f"1 unreadable, e.g. {folder}/e.png: " in out
     code, out, _ = headwater("backfill")
     assert code == 3
-    assert f"1 truncated, e.g. {folder}/b.jpg: " in out
+    assert f"1 truncated, e.g. {folder}/b.jpg: the image is cut off or damaged; replace it with a whole copy\n" in out
     code, out, _ = headwater("backfill", "--retry-quarantined", "--json")
     assert (code, json.loads(out)["reasons"], json.loads(out)["quarantined"]) == (3, {"truncated": 1}, 1)
 
@@ -102,7 +105,7 @@ def test_from_a_folder_of_photos_to_a_promoted_head(headwater, class_folders, tm
 
 
 def test_from_class_names_to_a_published_head(headwater, tmp_path):
-    """Two photos for testing, none for training: their labels are names of classes and nothing else."""
+    """The store has two test photos and no training photos: the head learns from the names of the classes alone."""
     for label, pixels in zip(("Royal_palace", "flower"), load_sample_images().images, strict=True):
         file = tmp_path / "photos" / "test" / label / "photo.jpg"
         file.parent.mkdir(parents=True)
@@ -197,7 +200,7 @@ def test_compare_stopped_by_ctrl_c_can_go_on(home, tmp_path):
 
 
 def test_doctor_finds_nothing_wrong_before_anything_is_stored(headwater):
-    """A store that does not exist yet is nothing broken, and is not called empty."""
+    """Doctor calls a store that does not exist yet neither broken nor empty."""
     code, out, err = headwater("doctor")
     assert code == 0, err
     assert "does not exist yet; `headwater ingest` makes it" in out

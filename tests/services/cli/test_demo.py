@@ -1,4 +1,4 @@
-"""The demo: its split, its choice of photos, and the whole of it."""
+"""The demo: its split, its choice of photos, and one complete run."""
 
 import os
 import subprocess

@@ -2,14 +2,17 @@
 
 import inspect
 import socket
+from contextlib import contextmanager
 from types import ModuleType
 
 import pytest
 from helpers.pictures import photo
+from typer.testing import CliRunner
 
 from classifiers import errors as heads
 from embedder import errors as encoders
 from services.cli import errors
+from services.cli.app import app
 from services.jobs import errors as jobs
 from services.web.errors import RemoteProblem, ServiceDown
 from store import errors as stored
@@ -101,6 +104,40 @@ def test_a_port_that_is_taken_comes_with_the_options_that_choose_another(headwat
     assert code == 1
     assert first.startswith(f"error: the embedding service cannot listen on 127.0.0.1:{port}: ")
     assert second == "hint: --embedding-port and --classification-port choose other ports"
+
+
+def test_a_wrong_value_is_told_by_option_or_variable(headwater_process):
+    allowed = "unknown backend 'foo'; allowed: auto, torch or openvino, "
+    code, _, err = headwater_process("serve", "embedding", "--backend", "foo")
+    assert (code, err.count("\n"), err.startswith(f"error: --backend foo: {allowed}")) == (1, 1, True)
+    code, _, err = headwater_process("serve", "embedding", HEADWATER_BACKEND="foo")
+    assert (code, err.count("\n"), err.startswith(f"error: HEADWATER_BACKEND=foo: {allowed}")) == (1, 1, True)
+    code, _, err = headwater_process("up", "--log-level", "foo")
+    assert (code, err) == (
+        1,
+        "error: --log-level foo: Input should be 'DEBUG', 'INFO', 'WARNING', 'ERROR' or 'CRITICAL'\n",
+    )
+    code, _, err = headwater_process("serve", "embedding", "--port", "70000")
+    assert (code, "--port" in err) == (2, True)
+
+
+def test_up_logs_at_the_level_of_the_setting_and_otherwise_only_warnings(monkeypatch):
+    """`up` gives its services a level: the option's, the variable's, or WARNING."""
+    levels = []
+
+    @contextmanager
+    def noted(settings):
+        levels.append(settings.log_level)
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr("services.processes.running", noted)
+    for arguments, variables in ((["--log-level", "info"], {}), ([], {"HEADWATER_LOG_LEVEL": "error"}), ([], {})):
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        CliRunner().invoke(app, ["up", *arguments])
+        monkeypatch.delenv("HEADWATER_LOG_LEVEL", raising=False)
+    assert levels == ["INFO", "ERROR", "WARNING"]
 
 
 def test_a_licence_is_accepted_by_an_option(headwater, tmp_path):

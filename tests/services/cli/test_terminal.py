@@ -28,7 +28,7 @@ def test_every_cell_stands_whole_on_one_line(capsys, monkeypatch, rows, width, t
 
 
 def test_a_narrow_terminal_gets_the_rows_as_paragraphs():
-    """In a real terminal of 50 columns, where only a name that is longer than that is on a longer line."""
+    """In a real terminal of 50 columns, a line is longer only if it holds a single longer name."""
     script = "from services.cli import terminal\n"
     script += "terminal.table(['rank', 'head', 'NLL'], [[1, 'gaussian project=pca dims=0.8 norm=unit', '0.25']])"
     leader, follower = pty.openpty()

@@ -136,4 +136,4 @@ def test_depth_maps_are_stored_when_they_are_called_so(headwater, settings, tmp_
     headwater("ingest", tmp_path / "a.npy", "--modality", "depth")
     [asset] = Store.open(settings.store).assets.get([asset_id(out.getvalue())])
     assert (asset.modality, asset.width, asset.height) == ("depth", 64, 48)
-    assert "1 assets are depth" in headwater("backfill", "--encoder", "melstat")[1]
+    assert "1 assets of modality depth were skipped" in headwater("backfill", "--encoder", "melstat")[1]

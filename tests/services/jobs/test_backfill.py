@@ -1,4 +1,4 @@
-"""Backfills: resumed after a kill, nothing lost, nothing twice; what is broken is in quarantine, not gone."""
+"""Backfills resume after a kill, lose nothing and store nothing twice; broken items are in quarantine."""
 
 import json
 import os
@@ -111,7 +111,7 @@ def test_reading_ahead_hands_on_errors_and_leaves_no_thread():
 
 @pytest.mark.parametrize(("items", "size", "most"), [(8, 1, 8), (100, 10, 9), (100, 1000, LEAST)])
 def test_what_waits_is_bounded_in_number_and_in_bytes(items, size, most):
-    """100 bytes may wait, and what is made of an item of one byte is `size` bytes more."""
+    """The bound is 100 bytes. An item has one byte, and its result `size` bytes more."""
     begun: list[int] = []
     contents = [bytes([i]) for i in range(90)]
     bound = Bound(items, 100, lambda held: 1 if isinstance(held, bytes) else size)
@@ -170,7 +170,7 @@ def test_a_disk_without_room_is_told_before_anything_is_embedded(store, lite0: E
 
 
 def test_broken_items_go_to_quarantine_and_come_back_when_mended(store, lite0: Encoder, tmp_path):
-    """One file is deleted and one cut off behind their headers, so both are found when they are embedded."""
+    """One file is deleted and one is cut off after its header, so both fail only when they are embedded."""
     moved, cut = tmp_path / "moved.png", photo(2, 640, 480, form="JPEG")[:-2000]
     moved.write_bytes(photo(1))
     ingest(store, [Item(uri=str(moved))], reference=True)
@@ -191,7 +191,7 @@ def test_broken_items_go_to_quarantine_and_come_back_when_mended(store, lite0: E
 
 
 def test_a_killed_backfill_resumes(home, cache_dir, lite0: Encoder, tmp_path):
-    """SIGKILL after the first commit, then on to the end: every id once."""
+    """The backfill is killed after its first commit and run again: every id is stored once."""
     store = Store.open(tmp_path / "headwater.db")
     count = 1100
     put(store, *((f"{seed}.png", photo(seed, 24, 16)) for seed in range(count)))
@@ -251,7 +251,7 @@ def test_ctrl_c_ends_with_130_and_what_is_written_stays(cache_dir, lite0, tmp_pa
 
 
 def test_an_encoder_that_disagrees_with_its_table_may_not_write(store, lite0: Encoder):
-    """As if the table had been made with other weights under the same fingerprint."""
+    """The table looks as if other weights had made it under the same fingerprint."""
     reference = lite0.reference_probe()
     store.ensure_features("lite0", lite0.spec, np.roll(reference, 1, axis=1))
     with pytest.raises(ProbeMismatch):
@@ -264,7 +264,7 @@ def test_an_encoder_that_disagrees_with_its_table_may_not_write(store, lite0: En
 
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="BLAS has one thread here, whatever is asked")
 def test_threads_of_blas_change_no_bit(tmp_path, cache_dir):
-    """`melstat` is a product of NumPy's: with 1 and with 2 threads its last bits differ in one of 60 sounds."""
+    """`melstat` is a matrix product in NumPy: with 2 threads instead of 1, last bits differ in one of 60 sounds."""
     sounds = [Item(uri=f"{seed}.wav", data=sound(seed)) for seed in range(120)]
     melstat = registry.load("melstat", cache_dir=cache_dir)
     found = []

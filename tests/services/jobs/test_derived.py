@@ -1,4 +1,4 @@
-"""Derived encoders from the command line on: learned, trained on, backfilled, served; always one vector, or token."""
+"""Derived encoders are learned, trained on, backfilled and served; all routes give equal vectors and tokens."""
 
 import json
 import shutil
@@ -27,7 +27,7 @@ def settings(home, tmp_path_factory) -> Settings:
 
 @pytest.fixture(scope="module")
 def headwater(settings):
-    """Runs the command; gives what it prints as JSON."""
+    """Return a function that runs a command and returns the JSON that it prints."""
     run = runner(settings.environment())
 
     def told(*arguments: object, code: int = 0) -> dict:
@@ -39,7 +39,7 @@ def headwater(settings):
 
 @pytest.fixture(scope="module")
 def derived(settings, headwater) -> str:
-    """The name of the derived encoder, by the way that the documentation shows."""
+    """The name of a derived encoder, made by the commands in the documentation."""
     rows = Store.open(settings.store).features("lite0").rows  # the photos, and what other tests had put beside them
     found = headwater("cluster", "--task", "shapes", "--clusters", 12, "--nearest", 3, "--against", "defective")
     assert found["rows"] == rows
@@ -138,7 +138,7 @@ def test_condensed_tokens_come_from_stored_ones_or_from_images_and_answer(settin
         (["adapt", "--set", "epoch=3"], "unknown parameter 'epoch'; known: loss"),
         (["cluster", "--task", "defective"], "taken by a task of your own"),
         (["condense", "--encoder", "melstat", "--pool", "2"], "melstat gives no tokens"),
-        (["condense", "--components", "2000"], "components asked for; the rows vary in"),
+        (["condense", "--components", "2000"], "components requested, but the rows vary in"),
     ],
 )
 def test_wrong_use_is_told_in_one_sentence(headwater, arguments, told):

@@ -1,4 +1,4 @@
-"""Clusters and adapters on real stores: the rows learned from, the rows written, and runs after one that died."""
+"""Clusters and adapters on real stores: the rows learned from, the rows written, and runs after a killed one."""
 
 import json
 from dataclasses import replace
@@ -146,7 +146,7 @@ def test_too_few_rows_are_an_error(store, tmp_path):
 
 
 class Killed(Exception):
-    """The process died here."""
+    """Raised at the point where the process would die."""
 
 
 def dying(what: str, least: int):

@@ -1,4 +1,4 @@
-"""Ingest: which labels are stored of what."""
+"""Ingest stores the labels that folders, files and earlier runs imply."""
 
 from helpers.pictures import photo
 
@@ -19,7 +19,7 @@ def test_none_of_the_labels_is_stored_and_nothing_known_is_not(tmp_path):
 
 
 def test_run_again_it_adds_new_files_and_relabels_moved_ones(tmp_path):
-    """As the help of the command promises. The folder's name is the label, and a split once given stays."""
+    """The help of the command promises this. The folder's name is the label, and a split once given stays."""
     store, folder = Store.open(tmp_path / "headwater.db"), tmp_path / "photos"
 
     def run() -> Ingested:

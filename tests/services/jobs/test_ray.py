@@ -57,7 +57,7 @@ def cluster() -> Iterator[Cluster]:
 
 
 def fill(store: Store, count: int) -> Store:
-    """Photos of solar cells, and two files that are broken behind their headers."""
+    """Photos of solar cells, and two files that are broken after their headers."""
     items = [Item(uri=str(cell.path), data=cell.path.read_bytes()) for cell in demo_photos.cells()[:count]]
     cut = [Item(uri=f"{seed}.jpg", data=photo(seed, 640, 480, form="JPEG")[:-2000]) for seed in range(2)]
     ingest(store, [*items[:20], cut[0], *items[20:], cut[1]])
@@ -100,9 +100,9 @@ def test_the_rows_are_those_of_the_local_engine(cluster, tmp_path, cache_dir):
 
 
 def test_so_they_are_of_every_modality(cluster, tmp_path, cache_dir):
-    """Pictures, sounds, videos, depth, heat and motion through one encoder; one picture is broken.
+    """One encoder embeds images, sounds, videos, depth, heat and motion; one image is broken.
 
-    torch gives other last bits in batches of another size: it shows that these are cut alike.
+    torch gives other last bits in batches of another size, so equal bits show that the batches are cut alike.
     """
     name = f"imagebind/huge@{binds.save(binds.build(), tmp_path / 'small.pth')}"
     here, there = (Store.open(tmp_path / each) for each in ("here", "there"))
@@ -212,7 +212,7 @@ def finish(process: "subprocess.Popen[str]", code: int = 0) -> dict[str, object]
 
 
 def test_a_local_and_a_ray_backfill_at_once_store_every_vector_once(cluster, tmp_path, cache_dir):
-    """Both begin with all ids missing; the local one commits 512 rows a time in between those of the other."""
+    """Both start with all ids missing. The local one commits 512 rows at a time, between the commits of the other."""
     store = Store.open(tmp_path / "db")
     ingest(store, [Item(uri=f"{seed}.png", data=photo(seed, 24, 16)) for seed in range(1100)])
     both = [
@@ -226,7 +226,7 @@ def test_a_local_and_a_ray_backfill_at_once_store_every_vector_once(cluster, tmp
 
 
 def test_a_stopped_driver_is_resumed_and_leaves_no_process(tmp_path, cache_dir, lite0: Encoder):
-    """Killed and terminated, each time on a cluster of the command's own; the local engine does the rest."""
+    """The command is killed, then terminated, each time with its own cluster; the local engine embeds the rest."""
     store = Store.open(tmp_path / "db")
     ingest(store, [Item(uri=f"{seed}.png", data=photo(seed, 24, 16)) for seed in range(2000)])
     done = 0
@@ -265,7 +265,7 @@ def wait_for_the_end(pids: list[int]) -> None:
 
 @pytest.mark.parametrize("params", [{}, {"covariance": "full"}, {"project": "pca", "dims": 5, "covariance": "diag"}])
 def test_statistics_of_shares_make_the_head_of_one_process(cluster, tmp_path, params):
-    """Rows in fragments of odd sizes, some without a label and some labels without a row."""
+    """Fragments have odd sizes, some rows have no label, and some labels have no row."""
     store, random = Store.open(tmp_path / "db"), np.random.default_rng(0)
     X = random.standard_normal((3000, 16)).astype(np.float32) + 5
     spec = EncoderSpec(architecture="toy", weights="w", activation="gelu", output="pooled", dim=16)

@@ -1,4 +1,4 @@
-"""Media types are compared without regard to case, their parameters' names too (RFC 9110, 8.3.1)."""
+"""Media types, and the names of their parameters, are compared without regard to case (RFC 9110, 8.3.1)."""
 
 import base64
 
