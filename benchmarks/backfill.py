@@ -6,7 +6,6 @@ Default encoders: lite0, and ViT-B/32 with random weights (`benchmarks.standin`)
 """
 
 import argparse
-import os
 import statistics
 import time
 from itertools import islice
@@ -48,7 +47,7 @@ def backfill_rate(encoder: Encoder, source: Path, rows: int | None) -> tuple[flo
         store = Store.open(Path(folder) / "headwater.db")
         ingest(store, islice(read_sources([source]), rows))
         start = time.perf_counter()
-        done = backfill(store, encoder, threads=os.cpu_count() or 1)
+        done = backfill(store, encoder)
         rate = done.done / (time.perf_counter() - start)
         stage, share = done.profile.limit(done.seconds)
         return rate, f"the slowest stage is {stage}, busy {share:.0%} of the time"

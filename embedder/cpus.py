@@ -21,10 +21,11 @@ def usable(cgroups: Path = CGROUPS, own: Path = OWN_CGROUPS) -> int:
         cgroups: folder at which the control groups are mounted.
         own: file that names the control groups of this process, see cgroups(7).
     """
-    return max(1, min([_allowed(), *map(math.ceil, _quotas(cgroups, own))]))
+    return max(1, min([allowed(), *map(math.ceil, _quotas(cgroups, own))]))
 
 
-def _allowed() -> int:
+def allowed() -> int:
+    """Return the number of CPUs that the affinity of this process allows, whatever its quota."""
     if hasattr(os, "sched_getaffinity"):  # on Linux
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

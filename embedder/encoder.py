@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.derived.adapter import Adapter
 from embedder.errors import MODALITY_NAMES, BadMedia
 from embedder.media import Media
 from embedder.spec import EncoderSpec, ImagePreprocessing, Modality
@@ -195,13 +194,14 @@ class Network:
     Attributes:
         rows: a few rows of each input.
         outputs: names of the outputs.
-        adapters: maps that are applied to the vectors after the graph, in this order.
+        adapters: arrays of the adapters (`embedder.derived.adapter.Adapter`) that are applied to the vectors after the
+            graph, in this order.
     """
 
     graph: Graph
     rows: tuple[NDArray[Any], ...]
     outputs: tuple[str, ...] = ("vectors",)
-    adapters: tuple[Adapter, ...] = ()
+    adapters: tuple[Mapping[str, NDArray[np.float32]], ...] = ()
 
 
 @runtime_checkable

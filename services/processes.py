@@ -24,6 +24,10 @@ class NotStarted(RuntimeError):
     """A service ended while it started, was not ready in time, or found its port taken."""
 
 
+class PortTaken(NotStarted):
+    """A service cannot listen on its port."""
+
+
 @dataclass(frozen=True, slots=True)
 class Running:
     """The two processes and the URLs on which they listen."""
@@ -86,9 +90,9 @@ def _require_free(name: str, host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise NotStarted(
+            raise PortTaken(
                 f"the {name} service cannot listen on {host}:{port}: {error.strerror}; "
-                f"stop the program that listens there, or choose another port with --{name}-port"
+                f"stop the program that listens there, or set HEADWATER_{name.upper()}_PORT to another port"
             ) from error
 
 

@@ -48,11 +48,11 @@ class Settings(BaseSettings):
         "as in torch-cuda-bf16",
     )
     ray_address: str = Field(
-        "", description="Ray cluster of jobs with --engine ray: host:port or auto; empty to start one on this machine"
+        "", description="Ray cluster for jobs on Ray: host:port or auto; empty to start one on this machine"
     )
     host: str = Field("127.0.0.1", description="Address on which the services listen; the default is loopback only")
-    embedding_port: int = Field(8000, ge=0, le=65535, description="Port of the embedding service")
-    classification_port: int = Field(8001, ge=0, le=65535, description="Port of the classification service")
+    embedding_port: int = Field(8000, ge=1, le=65535, description="Port of the embedding service")
+    classification_port: int = Field(8001, ge=1, le=65535, description="Port of the classification service")
     embedding_url: str = Field(
         "http://127.0.0.1:8000", description="URL at which the classification service finds the embedding service"
     )
@@ -130,8 +130,8 @@ class Settings(BaseSettings):
     def _a_full_request_fits_the_queue(self) -> Self:
         if self.max_items > self.max_queue:
             raise ValueError(
-                f"max_items {self.max_items} exceeds max_queue {self.max_queue}: "
-                "a request of that size could never be queued; raise max_queue or lower max_items"
+                f"{variable('max_items')}={self.max_items} exceeds {variable('max_queue')}={self.max_queue}: a request "
+                "of that size could never be queued; raise the second or lower the first"
             )
         return self
 

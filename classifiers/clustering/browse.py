@@ -170,7 +170,7 @@ def to_markdown(found: Browsing) -> str:
     head = ["cluster", "rows", "mean cosine", *(["commonest label", "its share"] if labelled else []), "most typical"]
     rows = []
     for each in sorted(found.clusters(), key=lambda each: -each["size"])[:MOST_CLUSTERS]:
-        cosine = "" if each["cosine"] is None else f"{each['cosine']:.3f}"
+        cosine = "" if each["cosine"] is None else f"{each['cosine']:z.3f}"
         truth = [cell(each["majority"] or ""), f"{each['purity']:.2f}"] if labelled else []
         names = ", ".join(cell(asset["uri"]) for asset in each["nearest"][:3])
         rows.append([each["label"], f"{each['size']:,}", cosine, *truth, names])
@@ -184,4 +184,4 @@ def to_markdown(found: Browsing) -> str:
 def _shown(value: object) -> str:
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    return f"{value:z.3f}" if isinstance(value, float) else str(value)

@@ -152,19 +152,3 @@ def with_controls(candidates: Sequence[Candidate]) -> list[Candidate]:
     named = {each.label: each for each in candidates}
     named |= {each.label: each for each in controls if each.control != MAJORITY}
     return [*named.values(), *majority]
-
-
-def train_command(candidate: Candidate, task: str, options: Sequence[str] = ()) -> str:
-    """Return the command line that trains and publishes a candidate; `options` are added unchanged."""
-    words = ["headwater", "train", "--task", task, "--name", head_name(task), "--kind", candidate.kind]
-    for encoder in candidate.encoders:
-        words += ["--encoder", encoder]
-    for name, value in candidate.params.items():
-        words += ["--set", f"{name}={shown(value)}"]
-    return shlex.join([*words, *options])
-
-
-def head_name(task: str) -> str:
-    """Return the task's name without the characters that the registry does not allow."""
-    kept = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "_-") else "-" for letter in task)
-    return kept.strip("_-")[:64] or "head"

@@ -1,11 +1,11 @@
 """The state of a comparison, and what follows from it: the ranking, the winner, its lead and its controls."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from classifiers.compare.candidates import MAJORITY, Candidate, train_command
+from classifiers.compare.candidates import MAJORITY, Candidate
 from classifiers.compare.curves import CurvePoint
 from classifiers.compare.paired import Pair, paired_bootstrap
 from classifiers.compare.trial import Trial
@@ -17,6 +17,9 @@ from classifiers.training.rows import Rows
 
 State = Literal["running", "stopped", "done"]
 
+Command = Callable[[Candidate, str, Sequence[str]], str]
+"""Returns the command that trains a candidate, from the candidate, the task and `Comparison.options`."""
+
 
 @dataclass
 class Comparison:
@@ -27,7 +30,8 @@ class Comparison:
         rows: the rows with the vectors of all encoders, at one snapshot.
         classes: the classes of the training rows.
         seed: seed of the bootstrap.
-        options: options of the command line, for the command that trains the winner.
+        options: options of the caller, passed to `train_command` and kept on disk.
+        train_command: the caller's way to write a command for readers; None if it has none.
         notes: facts that a reader must know, one sentence each.
         trials: results, by the candidate's label.
         failed: reasons of failures, by the candidate's label.
@@ -44,6 +48,7 @@ class Comparison:
     candidates: tuple[Candidate, ...]
     seed: int = 0
     options: tuple[str, ...] = ()
+    train_command: Command | None = None
     notes: tuple[str, ...] = ()
     state: State = "running"
     trials: dict[str, Trial] = field(default_factory=dict)
@@ -113,8 +118,8 @@ class Comparison:
         )
 
     def command(self, trial: Trial | None) -> str:
-        """Return the command line that trains and publishes a candidate; "" for None."""
-        return train_command(trial.candidate, self.rows.task, self.options) if trial else ""
+        """Return the command that trains and publishes a candidate; "" for None, and without `train_command`."""
+        return self.train_command(trial.candidate, self.rows.task, self.options) if trial and self.train_command else ""
 
 
 def is_control(candidate: Candidate, encoders: Sequence[str]) -> bool:

@@ -105,16 +105,20 @@ def verdict(comparison: Comparison) -> list[str]:
         f"<p><strong>{escape(best.candidate.label)}</strong>: {found.accuracy:.1%} of {found.rows:,} validation rows "
         f"({interval(found)}). It was chosen as the best of {len(comparison.trials)} on these rows: "
         "expect a slightly lower accuracy on new rows.</p>",
-        f"<pre><code>{escape(comparison.command(best))}</code></pre>",
+        command_block(comparison.command(best)),
     ]
     if smaller:
         lines += [
             f"<p>A smaller head may be as good, with {smaller.parameters:,} parameters instead of {best.parameters:,}: "
             f"<strong>{escape(smaller.candidate.label)}</strong>, {smaller.evaluation.accuracy:.1%}. The difference "
             "on these rows may be chance.</p>",
-            f"<pre><code>{escape(comparison.command(smaller))}</code></pre>",
+            command_block(comparison.command(smaller)),
         ]
     return lines
+
+
+def command_block(command: str) -> str:
+    return f"<pre><code>{escape(command)}</code></pre>" if command else ""
 
 
 def test_section(comparison: Comparison) -> list[str]:
@@ -183,7 +187,7 @@ def ahead(pair: Pair | None) -> list[str]:
 
 def points(found: Difference) -> str:
     """Return a difference of accuracy in percentage points, with its interval."""
-    return f"{100 * found.mean:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
+    return f"{100 * found.mean:+z.1f} ({100 * found.low:+z.1f} to {100 * found.high:+z.1f})"
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], best: int | None = None) -> str:

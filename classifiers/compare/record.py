@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from classifiers.compare.candidates import Candidate
-from classifiers.compare.comparison import Comparison
+from classifiers.compare.comparison import Command, Comparison
 from classifiers.compare.trial import Trial, load_outcomes, save_outcomes
 from classifiers.errors import BadComparison
 from classifiers.evaluation.figures import summarise
@@ -95,7 +95,7 @@ def candidate_record(
     }
 
 
-def load(store: Store, folder: Path, texts: Texts | None = None) -> Comparison:
+def load(store: Store, folder: Path, texts: Texts | None = None, train_command: Command | None = None) -> Comparison:
     """Return a comparison to continue. Candidates that failed will be tried again. Raises BadComparison."""
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
@@ -118,6 +118,7 @@ def load(store: Store, folder: Path, texts: Texts | None = None) -> Comparison:
             ),
             seed=record["seed"],
             options=tuple(record["options"]),
+            train_command=train_command,
             notes=tuple(record["notes"]),
             state=record["state"],
         )

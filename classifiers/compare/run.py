@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from classifiers.compare.candidates import MAJORITY, Candidate
-from classifiers.compare.comparison import Comparison, against
+from classifiers.compare.comparison import Command, Comparison, against
 from classifiers.compare.curves import CurvePoint, pca_curve
 from classifiers.compare.held import HeldRows, bytes_of
 from classifiers.compare.record import OUTCOMES, keep, save
@@ -35,6 +35,7 @@ def start(
     candidates: Sequence[Candidate],
     seed: int = 0,
     options: Sequence[str] = (),
+    train_command: Command | None = None,
     texts: Texts | None = None,
 ) -> Comparison:
     """Return a new comparison in a new folder; no candidate has been tried yet.
@@ -42,7 +43,8 @@ def start(
     Args:
         candidates: candidates and their controls, see `with_controls`.
         seed: seed of the bootstrap. The fits themselves are deterministic.
-        options: options of the command line, for the command that trains the winner.
+        options: options of the caller, passed to `train_command` and kept on disk.
+        train_command: writes the command that trains the winner, for the record and the report; None to leave it out.
         texts: function that embeds texts with an encoder, for candidates that need vectors of texts.
 
     Raises:
@@ -71,7 +73,7 @@ def start(
             f"({listing(classes, 10)}): there is nothing to choose on; label validation rows with these classes"
         )
     (folder / OUTCOMES).mkdir(parents=True)
-    comparison = Comparison(folder, rows, classes, tuple(candidates), seed, tuple(options))
+    comparison = Comparison(folder, rows, classes, tuple(candidates), seed, tuple(options), train_command)
     save(comparison)
     return comparison
 

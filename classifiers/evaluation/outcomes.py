@@ -74,8 +74,8 @@ def ratio(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def log_loss(likelihood: NDArray[Any]) -> float:
-    """Return the mean negative log of probabilities (n,), in nats."""
-    return float(-np.log(np.maximum(likelihood.astype(np.float64), SMALLEST)).mean())
+    """Return the mean negative log of probabilities (n,), in nats: 0, not -0, if all are 1 or above it by rounding."""
+    return float(-np.log(np.clip(likelihood.astype(np.float64), SMALLEST, 1.0)).mean()) + 0.0
 
 
 def bootstrap_interval(accuracy: float, rows: int, seed: int) -> tuple[float, float]:

@@ -55,7 +55,7 @@ def calibrate_labels(head: LabelsHead, whole: Scored) -> tuple[LabelsHead, Label
     figures = LabelFigures.of(calibrated, scores + np.float32(platt.shift), truth)
     rare = np.count_nonzero(np.count_nonzero(truth, axis=0) < LEAST_TUNED)
     note = (
-        f"Probability = sigmoid((score + {platt.shift:.3f}) / {platt.temperature:.3f}), one calibration for all "
+        f"Probability = sigmoid((score + {platt.shift:z.3f}) / {platt.temperature:.3f}), one calibration for all "
         f"labels: NLL of a label {binary_nll(scores, truth):.4f} → {figures.nll:.4f}. Thresholds were tuned for F1 on "
         "the same rows, so their F1 figures are too good; mAP and F1@k do not depend on thresholds. "
         f"{rare} of {truth.shape[1]} labels have fewer than {LEAST_TUNED} of these rows and share one threshold, the "

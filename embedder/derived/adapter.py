@@ -8,15 +8,13 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from embedder.encoder import Network
 from embedder.spec import EncoderSpec
-
-if TYPE_CHECKING:
-    from embedder.encoder import Network
 
 FORMAT = 1
 """Version of the arrays and of what is computed from them; part of the digest. Raise it when either changes."""
@@ -113,10 +111,10 @@ class Adapter:
         """Return the derived encoder's reference vectors for the parent's (m, d), whose first rows are assets."""
         return self(vectors[:assets])
 
-    def change_networks(self, parent: Mapping[str, "Network"]) -> dict[str, "Network"]:
+    def change_networks(self, parent: Mapping[str, Network]) -> dict[str, Network]:
         """Return the derived encoder's networks: each of the parent's that returns vectors of assets, then this map."""
         found = {name: each for name, each in parent.items() if each.outputs == ("vectors",) and name != "text"}
-        return {name: replace(each, adapters=(*each.adapters, self)) for name, each in found.items()}
+        return {name: replace(each, adapters=(*each.adapters, self.arrays)) for name, each in found.items()}
 
 
 def _unit(X: NDArray[np.float32]) -> NDArray[np.float32]:

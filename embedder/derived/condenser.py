@@ -9,17 +9,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar, Never
+from typing import ClassVar, Never
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from embedder.derived.adapter import digest_of
+from embedder.encoder import Network
 from embedder.errors import ExportFailed
 from embedder.spec import EncoderSpec
-
-if TYPE_CHECKING:
-    from embedder.encoder import Network
 
 FORMAT = 1
 """Version of the arrays and of what is computed from them; part of the digest. Raise it when either changes."""
@@ -113,7 +111,7 @@ class Condenser:
         """Return the reference vectors (m, d) unchanged."""
         return vectors
 
-    def change_networks(self, parent: Mapping[str, "Network"]) -> Never:
+    def change_networks(self, parent: Mapping[str, Network]) -> Never:
         """Raises ExportFailed: an ONNX file cannot hold token reduction."""
         raise ExportFailed(
             f"token reduction is not part of an ONNX file; export the parent, whose networks are {', '.join(parent)}"

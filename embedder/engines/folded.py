@@ -1,8 +1,11 @@
 """Torch modules around a network: normalising before it, so that bytes travel to the device; adapters after it."""
 
-import torch
+from collections.abc import Mapping
 
-from embedder.derived.adapter import Adapter
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
 from embedder.spec import ImagePreprocessing
 
 
@@ -27,11 +30,11 @@ class FromPixels(torch.nn.Module):
 class ThenAdapter(torch.nn.Module):
     """Inputs → (vectors (n, D),): the vectors of `module`, adapted as by `embedder.derived.adapter.Adapter`."""
 
-    def __init__(self, module: torch.nn.Module, adapter: Adapter) -> None:
+    def __init__(self, module: torch.nn.Module, arrays: Mapping[str, NDArray[np.float32]]) -> None:
         super().__init__()
         self.module = module
         self.arrays = torch.nn.ParameterDict(
-            {name: torch.nn.Parameter(torch.tensor(a), requires_grad=False) for name, a in adapter.arrays.items()}
+            {name: torch.nn.Parameter(torch.tensor(a), requires_grad=False) for name, a in arrays.items()}
         )
 
     def forward(self, inputs: torch.Tensor) -> tuple[torch.Tensor]:

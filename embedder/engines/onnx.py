@@ -82,8 +82,8 @@ def _module(network: Network) -> "torch.nn.Module":
     from embedder.engines.folded import ThenAdapter
 
     module = network.graph.build()
-    for adapter in network.adapters:
-        module = ThenAdapter(module, adapter)
+    for arrays in network.adapters:
+        module = ThenAdapter(module, arrays)
     return module
 
 

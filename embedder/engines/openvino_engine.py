@@ -51,6 +51,8 @@ class OpenVINOEngine:
             "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[self._precision],
             "PERFORMANCE_HINT": "LATENCY",
         }
+        if threads is None and (usable := cpus.usable()) < cpus.allowed():
+            threads = usable  # OpenVINO sees the affinity of the process, but not its quota
         if threads is not None:
             self._config["INFERENCE_NUM_THREADS"] = str(threads)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from embedder import cpus
 from embedder.encoder import Graph, Run
 from embedder.engines.backend import missing_for_compiling
 
@@ -43,6 +44,8 @@ class TorchEngine:
         self.mode = mode or ("compile" if self.device.type == "cuda" else "eager")
         if self.mode == "compile" and self.device.type == "cuda" and (lacking := missing_for_compiling()):
             self._fall_back(lacking)
+        if threads is None and (usable := cpus.usable()) < torch.get_num_threads():
+            threads = usable  # PyTorch sees the affinity of the process, but not its quota
         if threads is not None:
             torch.set_num_threads(threads)
 

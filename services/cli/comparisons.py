@@ -1,12 +1,15 @@
-"""The output of `headwater compare`: the ranking, the test figures, and two heads side by side."""
+"""What `headwater compare` prints: the ranking, the test figures, two heads side by side, the command to train one."""
 
 import json
+import shlex
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from services.cli import terminal
 
 if TYPE_CHECKING:
+    from classifiers.compare.candidates import Candidate
     from classifiers.compare.comparison import Comparison
     from classifiers.compare.paired import Pair
     from classifiers.compare.trial import Trial
@@ -14,6 +17,24 @@ if TYPE_CHECKING:
 
 SHOWN = 10
 """Heads in the summary, best first. The report has all of them."""
+
+
+def train_command(candidate: "Candidate", task: str, options: Sequence[str] = ()) -> str:
+    """Return the command line that trains and publishes a candidate; `options` are added unchanged."""
+    from classifiers.compare.candidates import shown
+
+    words = ["headwater", "train", "--task", task, "--name", head_name(task), "--kind", candidate.kind]
+    for encoder in candidate.encoders:
+        words += ["--encoder", encoder]
+    for name, value in candidate.params.items():
+        words += ["--set", f"{name}={shown(value)}"]
+    return shlex.join([*words, *options])
+
+
+def head_name(task: str) -> str:
+    """Return the task's name without the characters that the name of a head may not have."""
+    kept = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "_-") else "-" for letter in task)
+    return kept.strip("_-")[:64] or "head"
 
 
 def show(comparison: "Comparison") -> None:
@@ -77,7 +98,7 @@ def _behind(pair: "Pair | None") -> str:
     if pair is None:
         return ""
     found = pair.accuracy
-    return f"{100 * found.mean:.1f} ({100 * found.low:.1f} to {100 * found.high:.1f})"
+    return f"{100 * found.mean:z.1f} ({100 * found.low:z.1f} to {100 * found.high:z.1f})"
 
 
 def show_pair(comparison: "Comparison", asked: tuple[str, str], as_json: bool) -> None:
@@ -91,7 +112,7 @@ def show_pair(comparison: "Comparison", asked: tuple[str, str], as_json: bool) -
     result = {
         "accuracy A - B, points": _behind(found),
         "resamplings in which A is more accurate": f"{found.accuracy.better:.1%}",
-        "NLL A - B": f"{nll.mean:.4f} ({nll.low:.4f} to {nll.high:.4f})",
+        "NLL A - B": f"{nll.mean:z.4f} ({nll.low:z.4f} to {nll.high:z.4f})",
         "resamplings in which A has less NLL": f"{nll.better:.1%}",
     }
     terminal.show(named | result, as_json=False)

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from classifiers import errors as heads
 from embedder import errors as encoders
 from services.jobs import errors as jobs
-from services.processes import NotStarted
+from services.processes import NotStarted, PortTaken
 from services.settings import variable
 from services.web.errors import RemoteProblem, ServiceDown
 from store import errors as stored
@@ -94,7 +94,7 @@ HINTS: dict[type[Exception], Hint] = {
     RemoteProblem: _remote,
     jobs.NoCluster: "--ray-address names a running cluster; without it, this machine is used",
     jobs.NoWorkerFits: "--cpus and --gpus set the size of a worker",
-    NotStarted: "--embedding-port and --classification-port choose other ports",
+    PortTaken: "--embedding-port and --classification-port choose other ports",
 }
 """The hint for each type of error, or a function from the error to its hint; subclasses inherit it."""
 

@@ -55,6 +55,7 @@ async def list_encoders(service: Service) -> list[EncoderInfo]:
             name=encoder.name,
             fingerprint=encoder.spec.fingerprint,
             dim=encoder.spec.dim,
+            modalities=encoder.spec.modalities,
             backend=encoder.backend,
             text=encoder.spec.text is not None,
             tokens=encoder.spec.tokens,
@@ -97,6 +98,11 @@ async def embed(
 @router.post("/embeddings", summary="Embed texts, or files as data URIs; request and answer as in OpenAI's API")
 async def openai_embeddings(body: OpenAIRequest, service: Service) -> OpenAIResponse:
     worker = service.worker(body.model)
+    if body.dimensions not in (None, dim := worker.encoder.spec.dim):
+        raise BadRequest(
+            f"vectors of {worker.encoder.name} have a fixed length of {dim} dimensions, not {body.dimensions}; leave "
+            "dimensions out"
+        )
     inputs = [body.input] if isinstance(body.input, str) else body.input
     check_count(len(inputs), service.settings.max_items)
     files = [is_data_uri(text) for text in inputs]

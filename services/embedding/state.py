@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from embedder import cpus, probe, registry
 from embedder.encoder import Encoder
-from embedder.errors import UnknownEncoder
+from embedder.errors import AdapterMissing, LicenceNotAccepted, UnknownEncoder
 from services.embedding.backfills import Backfills
 from services.embedding.worker import EncoderWorker
 from services.jobs.backfill.local import open_features
@@ -21,6 +21,12 @@ from store import Store
 from store.errors import StoreError, UnknownFeatures
 
 log = logging.getLogger("headwater.embedding")
+
+REMEDIES = {
+    LicenceNotAccepted: "set HEADWATER_ACCEPT_NONCOMMERCIAL=true",
+    AdapterMissing: "HEADWATER_ADAPTERS names the folder of adapters",
+}
+"""What the operator can do about an encoder that cannot be loaded."""
 
 
 class EmbeddingService(Service):
@@ -69,7 +75,7 @@ class EmbeddingService(Service):
             for name in self.settings.encoders:
                 await self._load(name)
         except Exception as error:
-            self._failure = f"{type(error).__name__}: {error}"
+            self._failure = "; ".join(filter(None, (f"{type(error).__name__}: {error}", REMEDIES.get(type(error)))))
             log.exception("an encoder cannot be loaded")
 
     async def _load(self, name: str) -> None:

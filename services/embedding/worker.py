@@ -84,7 +84,7 @@ class EncoderWorker:
         if self._pending + len(uploads) > self._max_queue:
             raise QueueFull(
                 f"{self._pending} items wait for encoder {self.encoder.name}, {len(uploads)} more do not fit "
-                f"(at most {self._max_queue}); try again later, or raise HEADWATER_MAX_QUEUE",
+                f"(at most {self._max_queue}); try again later; the operator can raise HEADWATER_MAX_QUEUE",
                 retry_after=1.0,
             )
         self._pending += len(uploads)

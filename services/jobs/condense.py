@@ -16,6 +16,7 @@ from classifiers.errors import NotTrainable
 from classifiers.fit.transform import token_components
 from classifiers.heads.gaussian.statistics import GaussianStatistics
 from classifiers.published.manifest import package_versions
+from embedder import cpus
 from embedder.derived.condenser import Condenser, pool
 from embedder.derived.stored import StoredAdapter
 from embedder.encoder import Encoder
@@ -76,7 +77,7 @@ def condense(
     request: CondenseRequest,
     adapters: Path,
     *,
-    threads: int = 2,
+    threads: int | None = None,
     limits: Limits = DEFAULT_LIMITS,
     on_progress: OnProgress[Step] = ignore,
 ) -> Condensed:
@@ -87,7 +88,7 @@ def condense(
 
     Args:
         adapters: folder of adapters; this one becomes ``<adapters>/tokens-<version>``.
-        threads: threads that decode images.
+        threads: threads that decode images; None for one on each CPU that this process may use.
         limits: most pixels and bytes of an image.
 
     Raises:
@@ -110,7 +111,7 @@ def condense(
         ids = _sample(store, rows.ids, request)
         statistics = GaussianStatistics.empty(1, spec.tokens[1])
         job = Job(store, encoder, rows.features, None, batch=BATCH, limits=limits)
-        for tokens in _tokens(job, ids, threads):
+        for tokens in _tokens(job, ids, threads or cpus.usable()):
             flat = pool(tokens, request.pool).reshape(-1, spec.tokens[1])
             statistics.update(flat, np.zeros(len(flat), np.int64))
             learned += len(tokens)

@@ -41,7 +41,7 @@ class Service(ABC):
     def store(self) -> Store:
         """Return the feature store, opened at the first call. Raises StoreError if the settings name none."""
         if not self.settings.store:
-            raise StoreError("this service has no store; start it with --store or set HEADWATER_STORE")
+            raise StoreError("this service has no store; its operator can set HEADWATER_STORE")
         if self._store is None:
             self._store = Store.open(self.settings.store)
         return self._store

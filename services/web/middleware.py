@@ -68,7 +68,7 @@ class RequestScope:
         """Return `receive`, which now raises TooLarge as soon as the declared or the read size passes the limit."""
         too_large = TooLarge(
             f"the request body is larger than {self.max_body_bytes} bytes; "
-            "send fewer or smaller items, or raise HEADWATER_MAX_BODY_BYTES"
+            "send fewer or smaller items; the operator can raise HEADWATER_MAX_BODY_BYTES"
         )
         declared = next((int(v) for k, v in scope["headers"] if k == b"content-length" and v.isdigit()), 0)
         read = 0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.commands import runner
+from helpers.commands import apart, runner
 from helpers.paths import ROOT
 from PIL import Image
 
@@ -43,7 +43,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def headwater(environment, folder):
-    run = runner(environment, folder)
+    run = runner(environment, folder, apart)
     return lambda *arguments: json.loads(run(*arguments, "--json")[0])
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from classifiers.errors import TAKEN_BY
-from embedder import cpus
 from services.cli import options, quarantine, terminal
 from services.cli.options import (
     AcceptOption,
@@ -91,7 +90,7 @@ def backfill(
 def _local(store: "Store", model: "Encoder") -> Callable[..., "Progress"]:
     from services.jobs.backfill import local
 
-    return partial(local.backfill, store, model, threads=cpus.usable())
+    return partial(local.backfill, store, model)
 
 
 def _on_ray(

@@ -193,7 +193,7 @@ def search(
     if as_json:
         print(found.model_dump_json(exclude_none=True))
     else:
-        terminal.table(("cosine", "asset", "uri"), [(f"{h.score:.3f}", h.id[:12], h.uri or "") for h in found.hits])
+        terminal.table(("cosine", "asset", "uri"), [(f"{h.score:z.3f}", h.id[:12], h.uri or "") for h in found.hits])
 
 
 def _client(url: str | None) -> "Client":

@@ -117,7 +117,7 @@ def compare(
     opened = options.open_store(settings)
     texts = text_sides(opened, settings)
     if resume is not None:
-        comparison = load(opened, resume, texts)
+        comparison = load(opened, resume, texts, comparisons.train_command)
     else:
         names = list(dict.fromkeys(encoder)) if encoder else _encoders(opened, str(task))
         tried = _candidates(names, kind or (), candidate or (), candidates)
@@ -156,16 +156,16 @@ def _start(
 ) -> "Comparison":
     """Start a comparison in a new folder, named after the task and the time."""
     from classifiers.compare import run as job
-    from classifiers.compare.candidates import head_name
 
     return job.start(
         store,
-        folder / f"{head_name(task)}-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}",
+        folder / f"{comparisons.head_name(task)}-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}",
         task=task,
         encoders=encoders,
         candidates=candidates,
         seed=seed,
         options=again,
+        train_command=comparisons.train_command,
         texts=texts,
     )
 

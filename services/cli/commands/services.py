@@ -52,7 +52,7 @@ def serve(
         typer.Option(
             "--port",
             metavar="N",
-            min=0,
+            min=1,
             max=MAX_PORT,
             help="The port to listen on.",
             show_default="HEADWATER_EMBEDDING_PORT or HEADWATER_CLASSIFICATION_PORT, or 8000 or 8001",
@@ -114,7 +114,7 @@ def up(
         typer.Option(
             "--embedding-port",
             metavar="N",
-            min=0,
+            min=1,
             max=MAX_PORT,
             help="The port of the embedding service.",
             show_default=default_of("embedding_port"),
@@ -125,7 +125,7 @@ def up(
         typer.Option(
             "--classification-port",
             metavar="N",
-            min=0,
+            min=1,
             max=MAX_PORT,
             help="The port of the classification service.",
             show_default=default_of("classification_port"),

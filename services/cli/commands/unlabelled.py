@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import typer
 
-from embedder import cpus
 from services.cli import options, terminal
 from services.cli.completion import task_names
 from services.cli.options import (
@@ -237,7 +236,6 @@ def condense(
             parent,
             request,
             settings.adapters,
-            threads=cpus.usable(),
             limits=settings.limits,
             on_progress=bar,
         )

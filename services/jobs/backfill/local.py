@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from threadpoolctl import threadpool_limits
 
-from embedder import probe
+from embedder import cpus, probe
 from embedder.encoder import Encoder
 from embedder.media import DEFAULT_LIMITS, Limits
 from embedder.spec import EncoderSpec, Modality
@@ -79,7 +79,7 @@ def backfill(
     tokens: bool = False,
     retry_quarantined: bool = False,
     batch: int = 32,
-    threads: int = 2,
+    threads: int | None = None,
     limits: Limits = DEFAULT_LIMITS,
     on_progress: OnProgress[Progress] = ignore,
 ) -> Progress:
@@ -95,7 +95,7 @@ def backfill(
         tokens: store the patch tokens of images too.
         retry_quarantined: also try the assets that failed before.
         batch: items in one pass of the encoder.
-        threads: threads that decode.
+        threads: threads that decode; None for one on each CPU that this process may use.
         limits: limits of what is decoded.
 
     Raises:
@@ -109,7 +109,7 @@ def backfill(
     missing = missing_assets(store, encoder.spec, tokens=tokens, retry_quarantined=retry_quarantined)
     total = sum(map(len, missing.values())) + adapted
     progress, start = Progress(total=total, done=adapted, profile=job.profile), time.perf_counter()
-    job.profile.decoders = threads
+    job.profile.decoders = threads = threads or cpus.usable()
     if token_table is not None:
         progress.tokens = Size.of(token_table, len(missing.get("image", ())))
     require_room(store, [size for size in (Size.of(features, total - adapted), progress.tokens) if size])

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
+from embedder.spec import Modality
 from services.web.schemas.common import Body, Problem
 
 
@@ -16,6 +17,7 @@ class EncoderInfo(BaseModel):
         "fingerprints are equal."
     )
     dim: int = Field(description="Length of a vector.")
+    modalities: tuple[Modality, ...] = Field(description="What the encoder embeds, besides text.")
     backend: str = Field(description="Engine and precision that run the encoder here, such as `openvino-fp32`.")
     text: bool = Field(description="True if the encoder embeds texts too, into the same space.")
     tokens: tuple[int, int] | None = Field(
@@ -50,6 +52,9 @@ class OpenAIRequest(BaseModel):
     )
     encoding_format: Literal["float", "base64"] = Field(
         "float", description="Vectors as lists of numbers, or as base64 of little-endian float32."
+    )
+    dimensions: int | None = Field(
+        None, description="Length of the vectors. An encoder has one length only; any other is refused."
     )
 
 

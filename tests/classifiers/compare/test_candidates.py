@@ -1,4 +1,4 @@
-"""Candidates as text, the default ones, their controls, and the command that trains one."""
+"""Candidates as text, the default ones, and their controls."""
 
 import shlex
 
@@ -12,7 +12,6 @@ from classifiers.compare.candidates import (
     defaults,
     parse,
     parse_lines,
-    train_command,
 )
 from classifiers.compare.candidates import with_controls as controlled
 from classifiers.errors import BadParameter
@@ -82,21 +81,3 @@ def test_controls_stand_on_every_set_of_encoders_that_is_used():
     assert sets == {(control, each) for control in (NEAREST, SOFTMAX) for each in used} | {(MAJORITY, used[0])}
     asked = [each for each in controlled(parse("linear", ["lite0"])) if each.kind == "linear"]
     assert [each.control for each in asked] == [SOFTMAX]  # asked for and a control: once, as the control
-
-
-def test_the_command_trains_the_candidate():
-    [candidate] = parse("gaussian dims=0.9 project=pca 'priors={\"a\": 1}' @ lite0", ENCODERS)
-    words = shlex.split(train_command(candidate, "my task!", ["--store", "x y"]))
-    assert words[:8] == ["headwater", "train", "--task", "my task!", "--name", "my-task", "--kind", "gaussian"]
-    assert words[8:] == [
-        "--encoder",
-        "lite0",
-        "--set",
-        "dims=0.9",
-        "--set",
-        "project=pca",
-        "--set",
-        'priors={"a": 1}',
-        "--store",
-        "x y",
-    ]

@@ -11,7 +11,8 @@ from helpers.toys import fill, make_toy
 from PIL import Image
 
 from classifiers.compare.candidates import parse_lines, with_controls
-from classifiers.compare.page import to_html, write
+from classifiers.compare.page import points, to_html, write
+from classifiers.compare.paired import Difference
 from classifiers.compare.run import run, start
 from classifiers.evaluation import plots
 from classifiers.evaluation.figures import evaluate
@@ -51,6 +52,11 @@ class Page(HTMLParser):
         return [attrs for name, attrs in self.tags if name == tag]
 
 
+def recipe(candidate, task, options):
+    """A command as a caller may write it."""
+    return f"learn {task} < {candidate.label}"
+
+
 @pytest.fixture(scope="module")
 def comparison(tmp_path_factory):
     """Return a finished comparison with names that need escaping in HTML, and one candidate that fails."""
@@ -61,7 +67,7 @@ def comparison(tmp_path_factory):
     fill(store, replace(toy, labels=named[toy.codes]), task="<b>")
     lines = ["gaussian", "gaussian project=pca dims=0.5", "gaussian project=pca dims=99"]
     candidates = with_controls(parse_lines(lines, ["toy"]))
-    made = start(store, folder / "it", task="<b>", encoders=["toy"], candidates=candidates)
+    made = start(store, folder / "it", task="<b>", encoders=["toy"], candidates=candidates, train_command=recipe)
     run(made)
     write(made)
     return made
@@ -96,7 +102,7 @@ def test_every_picture_decodes_and_has_a_text(page, comparison):
 
 def test_all_that_is_known_stands_in_it(page, comparison):
     best = comparison.winner()
-    assert comparison.command(best) in page.text
+    assert f"learn <b> < {best.candidate.label}" in page.text
     ranked = next(rows for rows in range(len(page.rows)) if page.rows[rows][0] == "rank")
     shown = page.rows[ranked + 1 : ranked + 1 + len(comparison.trials)]
     assert [row[0] for row in shown] == [str(rank) for rank in range(1, len(shown) + 1)]
@@ -107,6 +113,16 @@ def test_all_that_is_known_stands_in_it(page, comparison):
     assert "vary in only 12 directions" in page.rows[-1][1]
     assert page.rows[1][0] == best.candidate.title
     assert "<b>" in page.text
+
+
+def test_a_difference_that_rounds_to_zero_has_no_minus():
+    assert points(Difference(-1e-5, -0.012, 1e-5, 0.5)) == "+0.0 (-1.2 to +0.0)"
+
+
+def test_without_a_command_none_is_shown(comparison):
+    page = Page(to_html(replace(comparison, train_command=None), []))
+    assert comparison.winner().candidate.label in page.text
+    assert not page.all("pre")
 
 
 def test_a_page_can_be_made_before_anything_is_finished(comparison):

@@ -23,6 +23,13 @@ def drawn(seed, n, n_classes):
     return probabilities(scores).astype(np.float32), codes
 
 
+@pytest.mark.parametrize("sure", [1.0, np.nextafter(np.float32(1), np.float32(2))], ids=["1", "1 and a rounding error"])
+def test_a_perfect_head_has_an_nll_of_zero_without_a_sign(sure):
+    found = evaluate(np.array([[sure, 0], [0, sure]], np.float32), np.array([0, 1]), ["a", "b"])
+    assert {str(each) for each in (found.nll, found.nll_uncalibrated)} == {"0.0"}
+    assert found.overview()["NLL before → after temperature"] == "0.0000 → 0.0000"
+
+
 @settings(max_examples=50)
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 60), n_classes=st.integers(2, 7))
 def test_figures_are_those_of_scikit_learn(seed, n, n_classes):

@@ -12,6 +12,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from embedder import cpus
 from embedder.encoder import Graph, Port
 from embedder.engines import plan as streams
 from embedder.engines.cache import Cache
@@ -55,6 +56,33 @@ def expected(x):
 def engines(tmp_path_factory):
     cache = Cache(tmp_path_factory.mktemp("engines"))
     return [TorchEngine("cpu", "fp32").compile(graph()), OpenVINOEngine(cache, "fp32").compile(graph())]
+
+
+@pytest.fixture
+def threads_of_torch():
+    """Two threads during the test, as on a machine of two CPUs."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("threads_of_torch")
+@pytest.mark.parametrize(("usable", "asked", "count"), [(1, None, 1), (1, 2, 2), (2, None, 2), (8, None, 2)])
+def test_torch_keeps_to_a_quota_unless_told_otherwise(monkeypatch, usable, asked, count):
+    monkeypatch.setattr(cpus, "usable", lambda: usable)
+    TorchEngine("cpu", "fp32", threads=asked)
+    assert torch.get_num_threads() == count
+
+
+@pytest.mark.parametrize(("usable", "asked", "count"), [(1, None, 1), (1, 2, 2)])
+def test_openvino_keeps_to_a_quota_unless_told_otherwise(monkeypatch, tmp_path, usable, asked, count):
+    """Requests of one row run on the threads that the compiled network reports."""
+    monkeypatch.setattr(cpus, "usable", lambda: usable)
+    monkeypatch.setattr(cpus, "allowed", lambda: 8)
+    engine = OpenVINOEngine(Cache(tmp_path), "fp32", threads=asked)
+    request = engine.compile(graph())._request(1)
+    assert int(request.get_compiled_model().get_property("INFERENCE_NUM_THREADS")) == count
 
 
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])

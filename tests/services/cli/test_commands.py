@@ -1,4 +1,4 @@
-"""The command line as a user types it: real processes, exit codes, JSON for scripts, errors in one line."""
+"""The command line as a user types it: exit codes, JSON for scripts, errors in one line."""
 
 import json
 import shlex
@@ -52,6 +52,16 @@ def test_what_failed_is_told_by_reason_with_an_example(headwater, tmp_path):
     assert f"1 truncated, e.g. {folder}/b.jpg: the image is cut off or damaged; replace it with a whole copy\n" in out
     code, out, _ = headwater("backfill", "--retry-quarantined", "--json")
     assert (code, json.loads(out)["reasons"], json.loads(out)["quarantined"]) == (3, {"truncated": 1}, 1)
+
+
+def test_a_shell_gets_the_exit_code_and_the_output(headwater_process, tmp_path):
+    (tmp_path / "notes.txt").write_text("not an image")
+    code, out, err = headwater_process("heads", "list", "--json")
+    assert (code, json.loads(out), err) == (0, {}, "")
+    assert headwater_process("heads", "show", "nosuch")[:2] == (1, "")
+    assert headwater_process("heads", "nosuch")[:2] == (2, "")
+    code, out, _ = headwater_process("ingest", tmp_path, "--json")
+    assert (code, json.loads(out)["reasons"]) == (3, {"unknown_format": 1})
 
 
 def test_an_empty_folder_is_an_error(headwater, tmp_path):

@@ -1,6 +1,7 @@
 """Errors as a user meets them: one line with the reason, and a hint that names the command or the option."""
 
 import inspect
+import socket
 from contextlib import contextmanager
 from types import ModuleType
 
@@ -77,25 +78,46 @@ def test_a_store_that_is_not_there_is_named(headwater, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photos"]
 
 
-def test_a_setting_that_is_not_allowed_is_one_line(headwater):
+def test_a_setting_that_is_not_allowed_is_one_line(headwater, headwater_process):
     code, _, err = headwater("doctor", HEADWATER_MAX_PIXELS="0")
     assert (code, err) == (1, "error: HEADWATER_MAX_PIXELS=0: Input should be greater than 0\n")
-    code, _, err = headwater("doctor", HEADWATER_MAX_ITEMS="1000")
-    assert (code, err.startswith("error: max_items 1000 exceeds max_queue 512: ")) == (1, True)
+    code, _, err = headwater_process("serve", "embedding", HEADWATER_MAX_ITEMS="1000")
+    assert (code, len(err.splitlines())) == (1, 1)
+    assert err.startswith("error: HEADWATER_MAX_ITEMS=1000 exceeds HEADWATER_MAX_QUEUE=512: ")
 
 
-def test_a_wrong_value_is_told_by_option_or_variable(headwater):
+@pytest.mark.parametrize("command", [["serve", "embedding"], ["serve", "classification"], ["up"]], ids=" ".join)
+def test_no_service_listens_on_port_0(headwater_process, command):
+    """Its own address would be known to nobody: `up` waited for it until its time was over."""
+    name = command[-1].replace("up", "embedding")
+    variable = f"HEADWATER_{name.upper()}_PORT"
+    code, out, err = headwater_process(*command, **{variable: "0"})
+    assert (code, out, len(err.splitlines())) == (1, "", 1)
+    assert err.startswith(f"error: {variable}=0: Input should be greater than or equal to 1")
+
+
+def test_a_port_that_is_taken_comes_with_the_options_that_choose_another(headwater_process):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        code, _, err = headwater_process("up", "--embedding-port", port)
+    first, second = err.splitlines()
+    assert code == 1
+    assert first.startswith(f"error: the embedding service cannot listen on 127.0.0.1:{port}: ")
+    assert second == "hint: --embedding-port and --classification-port choose other ports"
+
+
+def test_a_wrong_value_is_told_by_option_or_variable(headwater_process):
     allowed = "unknown backend 'foo'; allowed: auto, torch or openvino, "
-    code, _, err = headwater("serve", "embedding", "--backend", "foo")
+    code, _, err = headwater_process("serve", "embedding", "--backend", "foo")
     assert (code, err.count("\n"), err.startswith(f"error: --backend foo: {allowed}")) == (1, 1, True)
-    code, _, err = headwater("serve", "embedding", HEADWATER_BACKEND="foo")
+    code, _, err = headwater_process("serve", "embedding", HEADWATER_BACKEND="foo")
     assert (code, err.count("\n"), err.startswith(f"error: HEADWATER_BACKEND=foo: {allowed}")) == (1, 1, True)
-    code, _, err = headwater("up", "--log-level", "foo")
+    code, _, err = headwater_process("up", "--log-level", "foo")
     assert (code, err) == (
         1,
         "error: --log-level foo: Input should be 'DEBUG', 'INFO', 'WARNING', 'ERROR' or 'CRITICAL'\n",
     )
-    code, _, err = headwater("serve", "embedding", "--port", "70000")
+    code, _, err = headwater_process("serve", "embedding", "--port", "70000")
     assert (code, "--port" in err) == (2, True)
 
 

@@ -6,7 +6,7 @@ import httpx
 import numpy as np
 import pytest
 from helpers.binds import DIM, FILES, build, save
-from helpers.commands import runner, settings_in
+from helpers.commands import apart, runner, settings_in
 from helpers.pictures import photo
 from scipy.special import softmax
 
@@ -38,7 +38,7 @@ def settings(home, name):
 
 @pytest.fixture(scope="module")
 def headwater(settings):
-    return runner(settings.environment())
+    return runner(settings.environment(), run=apart)  # loggers write to the standard error of a process
 
 
 @pytest.fixture(scope="module")

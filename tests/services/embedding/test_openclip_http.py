@@ -38,6 +38,7 @@ def settings(tmp_path_factory, cache_dir, model):
         heads=folder / "heads",
         cache=cache_dir,
         encoders=tuple(model[1] + words for words in WORDS),
+        backend="torch-cpu-fp32",  # the engines have tests of their own; this one converts nothing
         embedding_port=ports[0],
         classification_port=ports[1],
         log_level="WARNING",

@@ -107,8 +107,19 @@ def test_mixed_input_is_refused(http):
     assert response.status_code == 422
 
 
+def test_vectors_have_a_fixed_length(http):
+    request = {"model": "lite0", "input": "a text"}
+    given = http.post("/v1/embeddings", json=request | {"dimensions": 1280})
+    assert given.json()["data"] == http.post("/v1/embeddings", json=request).json()["data"]
+    for dimensions in (256, 1281, 0):
+        refused = http.post("/v1/embeddings", json=request | {"dimensions": dimensions})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (422, "bad_request")
+        assert "fixed length of 1280 dimensions" in refused.json()["error"]["message"]
+
+
 def test_encoders_are_listed(http, lite0):
     first, second = http.get("/v1/encoders").json()
+    assert (first["modalities"], second["modalities"]) == (["image"], ["audio"])
     assert (first["name"], first["fingerprint"], first["dim"]) == ("lite0", lite0.spec.fingerprint, 1280)
     assert (second["name"], second["dim"], second["text"], second["tokens"]) == ("melstat", 432, False, None)
 

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.commands import runner
 from helpers.pictures import photo
 from helpers.sounds import sound
 from threadpoolctl import threadpool_limits
 
-from embedder import registry
+from embedder import cpus, registry
 from embedder.encoder import Encoder
 from embedder.errors import ProbeMismatch
 from embedder.media.image import decode
@@ -76,6 +77,13 @@ def test_the_profile_accounts_for_every_item_and_second(store, lite0: Encoder):
     limit, share = done.profile.limit(done.seconds)
     assert limit in ("read", "decode and prepare", "encode", "write")
     assert 0 < share <= 1
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_every_usable_cpu_decodes_unless_another_number_is_asked_for(store, lite0: Encoder, monkeypatch, count):
+    monkeypatch.setattr(cpus, "usable", lambda: count)
+    assert backfill(store, lite0).profile.decoders == count
+    assert backfill(store, lite0, threads=3).profile.decoders == 3
 
 
 def test_reading_ahead_keeps_the_order_and_never_runs_far_ahead():
@@ -137,8 +145,9 @@ def test_the_size_of_tokens_is_told_before_they_are_made(cache_dir, store, lite0
     backfill(store, lite0, tokens=True, on_progress=lambda now: told.append((now.done, str(now.tokens))))
     assert told[0] == (0, "3 × 125 kB = 376 kB")  # 49 × 1,280 × 2 bytes each
     put(store, ("3.png", photo(3)))
-    _, err = command(store, cache_dir, "backfill", "--tokens").communicate(timeout=300)
-    assert b"tokens will take 1 \xc3\x97 125 kB = 125 kB" in err
+    run = runner({"HEADWATER_CACHE": str(cache_dir), "HEADWATER_STORE": store.uri})
+    _, err = run("backfill", "--tokens", "--json")
+    assert "tokens will take 1 × 125 kB = 125 kB" in err
 
 
 def test_a_disk_without_room_is_told_before_anything_is_embedded(store, lite0: Encoder, monkeypatch):
@@ -210,9 +219,9 @@ def rows(store: Store, encoder: Encoder) -> int:
 
 def test_the_command_tells_where_the_time_went(cache_dir, store):
     put(store, *((f"{seed}.png", photo(seed, 24, 16)) for seed in range(40)))
-    out, err = command(store, cache_dir, "backfill", "--profile").communicate(timeout=300)
-    told = json.loads(out)
-    assert set(told["profile"]) == {"read", "decode", "prepare", "encode", "write"}, err.decode()
+    run = runner({"HEADWATER_CACHE": str(cache_dir), "HEADWATER_STORE": store.uri})
+    told = json.loads(run("backfill", "--profile", "--json")[0])
+    assert set(told["profile"]) == {"read", "decode", "prepare", "encode", "write"}
     assert set(told["profile"]["encode"]) == {"threads", "busy", "waiting", "per_second"}
     assert told["limit"] in ("read", "decode and prepare", "encode", "write")
 

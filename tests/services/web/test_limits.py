@@ -14,7 +14,7 @@ import pytest
 from helpers.pictures import photo
 
 from services.client import AsyncClient, Client
-from services.processes import NotStarted, Running, free_ports, running
+from services.processes import PortTaken, Running, free_ports, running
 from services.settings import Settings
 from services.web.errors import RemoteProblem
 
@@ -170,7 +170,7 @@ def test_a_taken_port_is_named_before_anything_starts(home):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         settings = home.settings.model_copy(update={"embedding_port": taken.getsockname()[1]})
-        with pytest.raises(NotStarted, match="embedding-port"), running(settings):
+        with pytest.raises(PortTaken, match="HEADWATER_EMBEDDING_PORT"), running(settings):
             raise AssertionError("started on a taken port")
 
 
