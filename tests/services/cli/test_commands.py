@@ -96,7 +96,7 @@ def test_from_a_folder_of_photos_to_a_promoted_head(headwater, class_folders, tm
         assert code == 0, err
         assert out
         assert "|---|" not in out
-    assert f"cells (in the folder {Path('heads')})" in headwater("doctor")[1]
+    assert "cells@production (in the folder heads)" in headwater("doctor")[1]
 
 
 def test_from_class_names_to_a_published_head(headwater, tmp_path):
