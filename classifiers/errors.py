@@ -89,8 +89,23 @@ class NoTokens(NotTrainable):
         )
 
 
+class NoDiskSpace(NotTrainable):
+    """The disk of the temporary files has no room for the rows that a head learns from."""
+
+
 class BadParameter(ValueError):
     """A hyper-parameter has a value that is not allowed. The message names the allowed values."""
+
+
+class NotCompared(BadParameter):
+    """A candidate names `encoder`, which is not among the `encoders` of its comparison."""
+
+    def __init__(self, candidate: str, encoder: str, encoders: Iterable[str]) -> None:
+        self.encoder, self.encoders = encoder, tuple(encoders)
+        super().__init__(
+            f"candidate {candidate!r}: {encoder!r} is not among the encoders of this comparison: "
+            f"{', '.join(self.encoders)}"
+        )
 
 
 class WrongFingerprint(ValueError):
@@ -190,3 +205,7 @@ class UnknownClustering(Unknown):
 
 class BadClustering(ValueError):
     """A clustering is damaged, belongs to another encoder, or its name is in use. The message says what to do."""
+
+
+class NameTaken(BadClustering):
+    """The name of a new clustering is the name of a task, or of a clustering of another encoder."""

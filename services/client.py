@@ -7,6 +7,7 @@ Every call raises
 - RemoteProblem, with status, code and message, if the service answers with an error.
 """
 
+import os
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from functools import wraps
@@ -25,7 +26,17 @@ P = ParamSpec("P")
 
 
 def _down(service: str, http: httpx.Client | httpx.AsyncClient, error: httpx.TransportError) -> ServiceDown:
-    return ServiceDown(service, str(http.base_url), f"{type(error).__name__} {error}".strip())
+    return ServiceDown(service, str(http.base_url), _why(error))
+
+
+def _why(error: httpx.TransportError) -> str:
+    """Return the reason in plain words, from the operating system's error number if there is one."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno is not None and cause.errno > 0:
+            return os.strerror(cause.errno).lower()
+        cause = cause.__cause__ or cause.__context__
+    return "timed out" if isinstance(error, httpx.TimeoutException) else str(error) or type(error).__name__
 
 
 _Build: TypeAlias = Callable[Concatenate[Any, P], Call[R]]

@@ -15,6 +15,7 @@ StoreError
 ├── SnapshotGone        a version that has been removed
 ├── ContentChanged      a referenced file that is gone or has changed
 ├── BadSource           a folder or file that cannot be ingested or imported
+│   └── NoExport        a folder without an export
 └── NoRoom              the disk is too full
 """
 
@@ -61,9 +62,7 @@ class UnknownFeatures(StoreError, LookupError):
 
     def __init__(self, name: str, known: Sequence[str], what: str = "vectors") -> None:
         self.name, self.known = name, list(known)
-        super().__init__(
-            f"no {what} of encoder {name!r} are stored; stored encoders: {_some(self.known, 20)}; run a backfill first"
-        )
+        super().__init__(f"no {what} of encoder {name!r} are stored; stored encoders: {_some(self.known, 20)}")
 
 
 class AmbiguousFeatures(StoreError, LookupError):
@@ -120,6 +119,10 @@ class ContentChanged(StoreError, ValueError):
 
 class BadSource(StoreError, ValueError):
     """A folder or a file cannot be ingested or imported."""
+
+
+class NoExport(BadSource):
+    """A folder holds no export of a store."""
 
 
 class NoRoom(StoreError):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from store.errors import BadSource
+from store.errors import BadSource, NoExport
 from store.lance.table import Table
 from store.schema import asset_id
 from store.sources import Item, read_files, read_folder, read_parquet, read_sources
@@ -58,17 +58,17 @@ def import_parquet(store: Store, folder: str | Path) -> dict[str, int]:
     Stored assets and features stay as they are; labels and quarantine rows are replaced by newer ones. An import that
     was interrupted can be run again.
 
-    Raises BadSource for a folder or file that is not an export, FrozenSplit for a row with another split than the
+    Raises NoExport for a folder that is not an export, FrozenSplit for a row with another split than the
     stored one, and FeaturesMismatch for features that do not match the stored ones of their encoder.
     """
     source = Path(folder).expanduser()
     if not source.is_dir():
-        raise BadSource(f"{source} is not a folder; give a folder that an export wrote")
+        raise NoExport(f"{source} is not a folder; give a folder that an export wrote")
     files = {path.stem: path for path in sorted(source.glob("*.parquet"))}
     if not files:
-        raise BadSource(f"{source} has no Parquet files; give a folder that an export wrote")
+        raise NoExport(f"{source} has no Parquet files; give a folder that an export wrote")
     if unknown := [name for name in files if not _known(name)]:
-        raise BadSource(
+        raise NoExport(
             f"{source} has Parquet files that are not tables of a store: {', '.join(unknown)}; move them elsewhere"
         )
     return {name: _read(store, name, path) for name, path in files.items()}

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from classifiers.errors import BadParameter
+from classifiers.errors import BadParameter, NotCompared
 
 NEAREST, SOFTMAX, MAJORITY = "nearest class mean", "plain softmax", "majority class"
 """Names of the controls, which a head has to beat before it is worth its parameters."""
@@ -110,10 +110,7 @@ def parse(text: str, encoders: Sequence[str]) -> list[Candidate]:
         raise BadParameter(f"candidate {text!r}: write kind name=value … @ encoder …, e.g. gaussian norm=unit @ lite0")
     unknown = [name for name in named if name not in encoders]
     if unknown:
-        raise BadParameter(
-            f"candidate {text!r}: {unknown[0]!r} is not among the encoders of this comparison: {', '.join(encoders)}; "
-            "add it there too"
-        )
+        raise NotCompared(text, unknown[0], encoders)
     return [Candidate(kind[0], each, params) for each in ([named] if named else encoder_sets(kind[0], encoders))]
 
 

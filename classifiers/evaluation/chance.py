@@ -19,6 +19,10 @@ LEVEL = 0.05
 SHUFFLES = 19
 """Number of shuffles. A head without skill has a better mAP than all 19 shuffles in 1 of 20 cases, which is `LEVEL`."""
 
+FEW = 30
+"""With fewer rows, a head must win nearly all rows on which only one of the two is right. That many good heads do not
+pass the check says little about them."""
+
 MOST_CELLS = 200_000
 """Maximum number of scores (rows × labels) to shuffle, which takes a fraction of a second; other rows are left out."""
 
@@ -26,16 +30,16 @@ MOST_CELLS = 200_000
 def doubt_of_classes(found: Evaluation, majority: int) -> str | None:
     """Return a warning if a head is not shown to be better than always answering one class; None if it is.
 
+    Returns None too if the head is better but has too few rows to show it, see `too_few_rows`.
+
     Only rows on which exactly one of the two answers is right count. A head without skill would be right on each of
     these rows with a probability of at most 1/2, so the sign test (exact McNemar test) is valid for any number of rows.
 
     Args:
         majority: column of the most frequent class.
     """
-    right = np.diag(found.confusion)
-    won = int(right.sum() - right[majority])
-    lost = int(found.support[majority] - right[majority])
-    if tail(won, won + lost) <= LEVEL:
+    won, lost = decided(found, majority)
+    if shown(won, lost) or (won > lost and found.rows < FEW):
         return None
     constant, name = float(found.support[majority]) / found.rows, found.classes[majority]
     figures = f"accuracy {found.accuracy:.3f} against {constant:.3f} on {found.rows:,} rows that it did not learn from"
@@ -45,6 +49,33 @@ def doubt_of_classes(found: Evaluation, majority: int) -> str | None:
         f"This head is not shown to be better than always answering {name!r}: {figures}, which may be chance. "
         "Label more rows, or use another kind of head."
     )
+
+
+def too_few_rows(found: Evaluation, majority: int, rows: str) -> str | None:
+    """Return a note if a head is better than always answering one class, but has too few rows to show it; otherwise None.
+
+    Args:
+        majority: column of the most frequent class.
+        rows: what the rows are called, e.g. "validation rows".
+    """
+    won, lost = decided(found, majority)
+    if won <= lost or found.rows >= FEW or shown(won, lost):
+        return None
+    return (
+        f"Only {found.rows} {rows}: too few to show that the head is better than always answering "
+        f"{found.classes[majority]!r}. Add {rows}."
+    )
+
+
+def decided(found: Evaluation, majority: int) -> tuple[int, int]:
+    """Return the number of rows on which only the head is right, and of those on which only the constant answer is right."""
+    right = np.diag(found.confusion)
+    return int(right.sum() - right[majority]), int(found.support[majority] - right[majority])
+
+
+def shown(won: int, lost: int) -> bool:
+    """Return True if a head without skill wins so many of these rows with at most the probability `LEVEL`."""
+    return tail(won, won + lost) <= LEVEL
 
 
 def doubt_of_labels(scores: NDArray[Any], truth: NDArray[np.bool_]) -> str | None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifiers.evaluation.outcomes import Outcomes, bootstrap_interval, confusion_matrix, log_loss, ratio
-from classifiers.evaluation.tables import cell, table
+from classifiers.evaluation.tables import cell, safe_table, table
 from classifiers.evaluation.trust import (
     ECE_BINS,
     Reliability,
@@ -59,8 +59,8 @@ class Figures(Protocol):
     def overview(self) -> dict[str, str]:
         """Return the summary as text for readers: {column title: cell}, one row of a table."""
 
-    def weakest(self) -> list[str]:
-        """Return a Markdown table of the classes or labels with the worst figures."""
+    def weakest(self) -> tuple[Sequence[str], list[Sequence[str]]]:
+        """Return the titles and rows of a table of the classes or labels with the worst figures."""
 
     def markdown(self, split: str) -> list[str]:
         """Return the Markdown sections below the overview, with `split` in their titles."""
@@ -132,21 +132,21 @@ class Evaluation:
             "AURC": f"{self.aurc:.4f}",
         }
 
-    def weakest(self) -> list[str]:
-        """Return a table of the classes that occur, lowest F1 first."""
+    def weakest(self) -> tuple[Sequence[str], list[Sequence[str]]]:
+        """Return titles and rows of the classes that occur, lowest F1 first."""
         seen = np.flatnonzero(self.support)
         weakest = seen[np.argsort(self.f1[seen], kind="stable")][:MOST_CLASSES]
-        rows = [
-            (cell(self.classes[k]), *(f"{x[k]:.3f}" for x in (self.precision, self.recall, self.f1)), f"{n:,}")
+        rows: list[Sequence[str]] = [
+            (self.classes[k], *(f"{x[k]:.3f}" for x in (self.precision, self.recall, self.f1)), f"{n:,}")
             for k, n in zip(weakest.tolist(), self.support[weakest].tolist(), strict=True)
         ]
-        return table(("class", "precision", "recall", "F1", "rows"), rows)
+        return ("class", "precision", "recall", "F1", "rows"), rows
 
     def markdown(self, split: str) -> list[str]:
         sections = {
             "Can its probabilities be trusted?": self._reliability_table(),
             "If it answers only when it is sure": self._selective_table(),
-            "Weakest classes": self.weakest(),
+            "Weakest classes": safe_table(*self.weakest()),
             "Commonest confusions": self._confusions_table(),
         }
         return [line for title, lines in sections.items() for line in ("", f"## {title} ({split})", "", *lines)]

@@ -8,6 +8,11 @@ def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     return [line(titles), f"|{'---|' * len(titles)}", *map(line, rows)]
 
 
+def safe_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a table whose cells may hold any text."""
+    return table(titles, ([cell(text) for text in row] for row in rows))
+
+
 def line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 

@@ -1,7 +1,8 @@
 """The base class of the estimators for rows with exactly one class, and the checks that several estimators use."""
 
 from collections.abc import Sequence
-from typing import Any
+from numbers import Real
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -9,7 +10,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from classifiers.errors import NotTrainable
+from classifiers.errors import BadParameter, NotTrainable
 from classifiers.heads.base import Head, probabilities
 
 
@@ -86,3 +87,18 @@ def check_weights(sample_weight: ArrayLike | None, rows: int) -> NDArray[np.floa
     if not weights.any():
         raise ValueError("sample_weight is zero for every row: there is nothing to learn from")
     return weights
+
+
+def check_solver(C: object, max_iter: object, tol: object) -> None:
+    """Check the parameters of an L-BFGS fit with an L2 penalty. Raises BadParameter."""
+    if not is_real(C) or not C > 0:
+        raise BadParameter(f"C must be a number above 0, got {C!r}")
+    if not is_real(max_iter) or not max_iter >= 1 or max_iter % 1:
+        raise BadParameter(f"max_iter must be a whole number ≥ 1, got {max_iter!r}")
+    if not is_real(tol) or not tol >= 0:
+        raise BadParameter(f"tol must be a number ≥ 0, got {tol!r}")
+
+
+def is_real(value: object) -> TypeGuard[float]:
+    """True for a number; booleans are none."""
+    return isinstance(value, Real) and not isinstance(value, bool)

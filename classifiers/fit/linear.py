@@ -9,8 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import validate_data
 
-from classifiers.errors import BadParameter
-from classifiers.fit.base import HeadClassifier, check_weights, encode, names
+from classifiers.fit.base import HeadClassifier, check_solver, check_weights, encode, names
 from classifiers.fit.transform import Projection, TransformPlan
 from classifiers.heads.linear import LinearHead
 from classifiers.heads.transform import Transform
@@ -79,6 +78,7 @@ class LinearClassifier(HeadClassifier):
         scaler = StandardScaler().fit(Z, sample_weight=weights)
         solver, Z = LogisticRegression(max_iter=self.max_iter, tol=self.tol, warm_start=True), scaler.transform(Z)
         for C in values:
+            check_solver(C, self.max_iter, self.tol)
             self._solve(solver.set_params(C=C), Z, labels, weights, classes, scaler, transform)
             yield self
 
@@ -93,10 +93,7 @@ class LinearClassifier(HeadClassifier):
         transform: Transform,
     ) -> None:
         """Learn from standardised rows Z (n, m), and fold scaler and transform into the weights."""
-        try:
-            solver.fit(Z, labels, sample_weight=weights)
-        except ValueError as error:  # rows and labels were checked, so C, max_iter or tol is wrong
-            raise BadParameter(str(error)) from error
+        solver.fit(Z, labels, sample_weight=weights)
         coef, intercept = solver.coef_.astype(np.float64), solver.intercept_.astype(np.float64)
         if len(classes) == 2:  # scikit-learn keeps only s₁ - s₀; ∓half of it for each class gives the same softmax
             coef, intercept = np.vstack([-coef, coef]) / 2, np.concatenate([-intercept, intercept]) / 2

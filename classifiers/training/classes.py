@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from classifiers.evaluation.chance import doubt_of_classes
+from classifiers.evaluation.chance import doubt_of_classes, too_few_rows
 from classifiers.evaluation.figures import Evaluation, summarise
 from classifiers.evaluation.outcomes import Outcomes
 from classifiers.evaluation.reports.fusion import FusionReport
@@ -67,8 +67,9 @@ class ClassKind(Kind[Head]):
         head, outcomes, conformal = calibrate(learned.head, learned.validated)
         figures = summarise(outcomes, head.classes, seed=seed)
         seen = np.array(learned.counts) if any(learned.counts) else figures.support
-        doubt = doubt_of_classes(figures, int(seen.argmax()))
-        return Calibrated(head, figures, conformal, (doubt,) if doubt else (), note)
+        majority, named = int(seen.argmax()), "validation rows" if rows.labelled("val").num_rows else "training rows"
+        doubt, few = doubt_of_classes(figures, majority), too_few_rows(figures, majority, named)
+        return Calibrated(head, figures, conformal, (doubt,) if doubt else (), (few, *note) if few else note)
 
     def evaluate(self, rows: Rows, head: Head, split: str, seed: int) -> Evaluation | None:
         parts = [outcomes_of(head, part) for part in scored(rows, head, split)]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from classifiers.errors import NoTokens, NotTrainable
+from classifiers.errors import NoDiskSpace, NoTokens, NotTrainable
 from classifiers.training.rows import LabelledRows, Rows
 from store.errors import UnknownFeatures
 from store.matrix import indicator_of
@@ -39,7 +39,7 @@ class TokenRows(Rows):
     def labelled_rows(self, split: str, classes: Sequence[str]) -> LabelledRows:
         """Return all rows of a split. X float16 (n, P, F) is mapped from a temporary file, deleted with the array.
 
-        Raises NotTrainable if the disk has no room for it.
+        Raises NoDiskSpace if the disk has no room for it.
         """
         count, shape = self.labelled(split).num_rows, self.features[0].shape
         tokens = mapped((count, *shape))
@@ -65,12 +65,12 @@ class TokenRows(Rows):
 def mapped(shape: tuple[int, ...]) -> NDArray[np.float16]:
     """Return an array of zeros, float16, on disk in a file without a name, which is deleted with the array.
 
-    Raises NotTrainable with the size if the folder for temporary files has too little free space.
+    Raises NoDiskSpace with the size if the folder for temporary files has too little free space.
     """
     size, folder = 2 * int(np.prod(shape)), tempfile.gettempdir()
     free = shutil.disk_usage(folder).free
     if size > free:
-        raise NotTrainable(
+        raise NoDiskSpace(
             f"the tokens of {shape[0]:,} rows take {size / 1e9:.1f} GB on disk while training, and {folder} has "
             f"{free / 1e9:.1f} GB free; use a folder for temporary files with more room, or label fewer rows"
         )

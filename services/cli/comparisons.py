@@ -58,6 +58,7 @@ def show(comparison: "Comparison") -> None:
         columns,
         [(rank, *_row(comparison, trial)) for rank, trial in shown],
         f"Validation ({comparison.validated_on}):",
+        explained=False,
     )
     if len(shown) < len(ranked):
         print(f"… and {len(ranked) - len(shown)} more in the report")
@@ -69,7 +70,9 @@ def show(comparison: "Comparison") -> None:
                 for label, found in comparison.test.items()
             ],
             f"Test, read once, {next(iter(comparison.test.values())).rows:,} rows:",
+            explained=False,
         )
+    terminal.explain(columns)
     for label, reason in comparison.failed.items():
         print(f"not ranked: {label}: {reason}")
     for note in comparison.notes:

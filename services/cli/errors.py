@@ -52,7 +52,8 @@ Hint = str | Callable[[Any], str]
 
 def _backfill(error: stored.UnknownFeatures) -> str:
     tokens = " --tokens" if "tokens" in str(error).partition(" of ")[0] else ""
-    return f"run `headwater backfill --encoder {error.name}{tokens}` first"
+    embed = f"run `headwater backfill --encoder {error.name}{tokens}` first"
+    return f"{embed}, or choose a stored encoder with --encoder" if error.known else embed
 
 
 def _vectors(error: heads.NoVectors) -> str:
@@ -75,17 +76,32 @@ def _remote(error: RemoteProblem) -> str:
 
 NO_STORE = "`headwater ingest SOURCE --store URI` makes one; --store or HEADWATER_STORE names another one"
 
+
+def _compared(error: heads.NotCompared) -> str:
+    return " ".join(f"--encoder {name}" for name in (*error.encoders, error.encoder)) + " compares all of them"
+
+
+def _probe(error: encoders.ProbeMismatch) -> str:
+    chosen = "HEADWATER_BACKEND or --backend without a precision lets the engine choose one that passes"
+    return chosen if error.passing else ""
+
+
 HINTS: dict[type[Exception], Hint] = {
     NoStore: NO_STORE,
     stored.NoStore: NO_STORE,
     encoders.LicenceNotAccepted: "if your use is not commercial, add --accept-noncommercial or set "
     "HEADWATER_ACCEPT_NONCOMMERCIAL=true",
     stored.UnknownFeatures: _backfill,
+    stored.NoExport: "`headwater export FOLDER` writes such a folder",
+    encoders.ProbeMismatch: _probe,
     stored.UnknownTask: "`headwater ingest SOURCE --task NAME` stores labels of a task",
     stored.NoRoom: "--store puts the store elsewhere; without --tokens, only vectors are written",
     encoders.AdapterMissing: "HEADWATER_ADAPTERS names the folder of adapters",
     heads.NoVectors: _vectors,
     heads.NoTokens: _tokens,
+    heads.NoDiskSpace: "the variable TMPDIR names another folder for temporary files",
+    heads.NotCompared: _compared,
+    heads.NameTaken: "--task gives the clustering another name",
     heads.UnknownHead: _head,
     heads.UnknownVersion: _head,
     heads.UnknownAlias: _head,

@@ -40,6 +40,9 @@ EXPLAINED = {
 }
 """One sentence for every column that needs one; `table` prints it below."""
 
+NAMES = {"missing": "without a vector"}
+"""Names of results for people, where the words of the JSON key are not clear."""
+
 err = Console(highlight=False, markup=False, emoji=False, soft_wrap=True, stderr=True)
 
 
@@ -48,7 +51,7 @@ def show(result: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(result, default=str))
     else:
-        pairs({key.replace("_", " "): value for key, value in result.items()})
+        pairs({NAMES.get(key, key.replace("_", " ")): value for key, value in result.items()})
 
 
 def pairs(values: Mapping[str, Any]) -> None:
@@ -64,13 +67,19 @@ def _shown(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def table(columns: Sequence[str], rows: Iterable[Iterable[object]], title: str = "") -> None:
+def table(columns: Sequence[str], rows: Iterable[Iterable[object]], title: str = "", *, explained: bool = True) -> None:
     """Print a table, and below it what its columns mean. A table wider than the terminal is printed row by row."""
     cells = [[str(cell) for cell in row] for row in rows]
     lines, width = _grid([columns, *cells]), shutil.get_terminal_size().columns
     if sys.stdout.isatty() and max(map(cell_len, lines)) > width:
         lines = [line for row in cells for line in _paragraph(columns, row, width)]
     print("\n".join([*([title] if title else ()), *lines]))
+    if explained:
+        explain(columns)
+
+
+def explain(columns: Sequence[str]) -> None:
+    """Print what the columns of a table mean."""
     for name in [name for name in EXPLAINED if name in columns]:
         print(f"{name}: {EXPLAINED[name]}")
 

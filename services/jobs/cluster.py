@@ -13,7 +13,7 @@ from classifiers.clustering.centres import find_centres
 from classifiers.clustering.clusters import Clustering
 from classifiers.clustering.kmeans import default_clusters
 from classifiers.clustering.unlabelled import SOURCE, Unlabelled
-from classifiers.errors import BadClustering, UnknownClustering
+from classifiers.errors import BadClustering, NameTaken, UnknownClustering
 from classifiers.published.registry import check_name
 from services.jobs.progress import OnProgress, Step, ignore
 from store import Label, Store
@@ -96,7 +96,7 @@ def cluster(store: Store, folder: Path, request: ClusterRequest, on_progress: On
 
 
 def _require_free(store: Store, folder: Path, name: str, fingerprint: str) -> None:
-    """Check that `name` is new, or that of an older clustering of the same encoder. Raises BadClustering."""
+    """Check that `name` is new, or that of an older clustering of the same encoder. Raises NameTaken."""
     try:
         taken = Clustering.load(folder, name).fingerprint != fingerprint
     except (UnknownClustering, BadClustering):  # a damaged clustering is replaced
@@ -106,7 +106,7 @@ def _require_free(store: Store, folder: Path, name: str, fingerprint: str) -> No
     except UnknownTask:
         sources = []
     if taken or not all(source.startswith(f"{SOURCE}{name} ") for source in sources):
-        raise BadClustering(
+        raise NameTaken(
             f"the name {name!r} is taken by {'a clustering of another encoder' if taken else 'a task of your own'}; "
             "choose another name"
         )

@@ -37,7 +37,7 @@ class ServiceDown(RuntimeError):
     """The other service is needed for the answer and does not answer."""
 
     def __init__(self, service: str, url: str, why: str) -> None:
-        super().__init__(f"the {service} service at {url} does not answer: {why}; start it, or set its URL")
+        super().__init__(f"the {service} service at {url} does not answer ({why})")
         self.service = service
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from classifiers.evaluation.figures import ECE, NLL
 from classifiers.evaluation.label_figures import LabelEvaluation, evaluate_labels
-from classifiers.evaluation.tables import cell, table
+from classifiers.evaluation.tables import safe_table, table
 from classifiers.evaluation.trust import ECE_BINS, Reliability, reliability
 from classifiers.heads.base import probabilities
 from classifiers.heads.multilabel.base import LabelsHead
@@ -87,22 +87,23 @@ class LabelFigures:
             **{title: f"{found[name]:.4f}" for name, title in titles.items()},
         }
 
-    def weakest(self) -> list[str]:
-        """Return a table of the labels that occur, lowest average precision first."""
+    def weakest(self) -> tuple[Sequence[str], list[Sequence[str]]]:
+        """Return titles and rows of the labels that occur, lowest average precision first."""
         each = self.evaluation
         occur = np.flatnonzero(each.support)
         weakest = occur[np.argsort(each.average_precision[occur], kind="stable")][:MOST_LABELS]
         columns = (each.average_precision, each.precision, each.recall, each.f1, self.limits)
-        rows = [
-            (cell(each.classes[k]), *(f"{column[k]:.3f}" for column in columns), f"{each.support[k]:,}")
+        rows: list[Sequence[str]] = [
+            (each.classes[k], *(f"{column[k]:.3f}" for column in columns), f"{each.support[k]:,}")
             for k in weakest.tolist()
         ]
-        return table(
-            ("label", "average precision", "precision", "recall", "F1", "given from probability", "rows"), rows
-        )
+        return ("label", "average precision", "precision", "recall", "F1", "given from probability", "rows"), rows
 
     def markdown(self, split: str) -> list[str]:
-        sections = {"Can its probabilities be trusted?": self._trust_table(), "Weakest labels": self.weakest()}
+        sections = {
+            "Can its probabilities be trusted?": self._trust_table(),
+            "Weakest labels": safe_table(*self.weakest()),
+        }
         return [line for title, lines in sections.items() for line in ("", f"## {title} ({split})", "", *lines)]
 
     def to_dict(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from scipy.special import expit
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import validate_data
 
-from classifiers.errors import BadParameter
+from classifiers.fit.base import check_solver
 from classifiers.fit.multilabel.base import LabelsEstimator, check_labels, class_names, log_odds
 from classifiers.fit.transform import Projection, TransformPlan
 from classifiers.heads.multilabel.labelwise import LabelwiseHead
@@ -75,8 +75,7 @@ class LabelwiseClassifier(LabelsEstimator):
             NotTrainable: labels that do not fit the rows.
             BadParameter: see the class.
         """
-        if not self.C > 0 or not self.max_iter >= 1:
-            raise BadParameter(f"C must be above 0 and max_iter at least 1, got C={self.C}, max_iter={self.max_iter}")
+        check_solver(self.C, self.max_iter, self.tol)
         vectors = validate_data(self, X, dtype=[np.float64, np.float32])
         there, names = check_labels(Y, len(vectors), classes)
         transform = TransformPlan.of(self).learn(vectors)

@@ -113,5 +113,5 @@ def _adapters(settings: Settings) -> Findings:
 
 def _contents(folder: Path, names: Sequence[str], maker: str) -> str:
     if not folder.is_dir():
-        return f"{folder} does not exist yet; {maker}"
-    return f"{folder}: {', '.join(names) or 'none yet'}"
+        return f"none yet: the folder {folder} does not exist; {maker}"
+    return f"{', '.join(names) or 'none yet'} (in the folder {folder})"

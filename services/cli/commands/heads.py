@@ -53,7 +53,8 @@ def evaluate(
         print(json.dumps(found.to_dict()))
     else:
         show_figures({split: found.summary()})
-        print("\n".join(found.weakest()))
+        print()
+        terminal.table(*found.weakest())
 
 
 @heads_app.command("list")

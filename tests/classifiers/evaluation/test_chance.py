@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from classifiers.evaluation.chance import LEVEL, doubt_of_classes, doubt_of_labels, tail
+from classifiers.evaluation.chance import FEW, LEVEL, doubt_of_classes, doubt_of_labels, tail, too_few_rows
 from classifiers.evaluation.figures import Evaluation, evaluate
 
 
@@ -23,6 +23,7 @@ def test_the_tail_is_that_of_a_sign_test(won, count):
 def test_heads_without_skill_rarely_pass():
     rng = np.random.default_rng(0)
     codes = np.array([0] * 10 + [1] * 10 + [2] * 10)
+    assert len(codes) >= FEW
     passed = [doubt_of_classes(measured(rng.integers(0, 3, 30), codes), 0) is None for _ in range(1000)]
     assert np.mean(passed) <= LEVEL + 3 * math.sqrt(LEVEL / 1000)
     truth = rng.random((30, 4)) < 0.3
@@ -45,9 +46,30 @@ def test_the_constant_answer_itself_is_no_better_than_itself():
     assert doubt.startswith("This head is no better than always answering 'class 0': accuracy 0.600 against 0.600")
 
 
-def test_few_rows_can_show_little():
-    codes = np.array([0, 0, 1, 1])
-    assert "may be chance" in doubt_of_classes(measured(codes, codes, 2), 0)
+def test_too_few_rows_are_a_note_and_no_warning():
+    """Seven rows, all right, four of the most frequent class: only three can show anything."""
+    codes = np.array([0, 0, 0, 0, 1, 1, 1])
+    found = measured(codes, codes, 2)
+    assert doubt_of_classes(found, 0) is None
+    assert too_few_rows(found, 0, "validation rows") == (
+        "Only 7 validation rows: too few to show that the head is better than always answering 'class 0'. "
+        "Add validation rows."
+    )
+    assert too_few_rows(measured(np.zeros(7, int), codes, 2), 0, "validation rows") is None
+    assert "no better" in doubt_of_classes(measured(np.zeros(7, int), codes, 2), 0)
+
+
+def test_many_rows_that_show_nothing_are_a_warning():
+    """Of 100 rows, the head alone is right on 11, the constant answer alone on 9."""
+    codes = np.array([0] * 60 + [1] * 40)
+    predicted = np.array([1] * 9 + [0] * 51 + [1] * 11 + [0] * 29)
+    assert "which may be chance" in doubt_of_classes(measured(predicted, codes, 2), 0)
+    assert too_few_rows(measured(predicted, codes, 2), 0, "validation rows") is None
+
+
+def test_rows_that_show_it_need_no_note():
+    codes = np.arange(12) % 3
+    assert too_few_rows(measured(codes, codes), 0, "validation rows") is None
 
 
 def test_scores_without_skill_get_a_warning():

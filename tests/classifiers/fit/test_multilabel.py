@@ -111,7 +111,7 @@ def test_training_that_makes_it_worse_keeps_the_cosine():
 def test_parameters_that_are_not_allowed_are_named(params, reason):
     with pytest.raises(BadParameter, match=reason):
         BilinearClassifier(**params).fit(X, Y, text=TEXT)
-    with pytest.raises(BadParameter, match="C must be above 0"):
+    with pytest.raises(BadParameter, match="C must be a number above 0"):
         LabelwiseClassifier(C=0).fit(X, Y)
 
 

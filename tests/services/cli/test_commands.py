@@ -49,6 +49,7 @@ def test_what_failed_is_told_by_reason_with_an_example(headwater, tmp_path):
     assert f"1 unreadable, e.g. {folder}/e.png: " in out
     code, out, _ = headwater("backfill")
     assert code == 3
+    assert next(line.split() for line in out.splitlines() if "without a vector" in line)[-1] == "2"
     assert f"1 truncated, e.g. {folder}/b.jpg: the image is cut off or damaged; replace it with a whole copy\n" in out
     code, out, _ = headwater("backfill", "--retry-quarantined", "--json")
     assert (code, json.loads(out)["reasons"], json.loads(out)["quarantined"]) == (3, {"truncated": 1}, 1)
@@ -84,6 +85,8 @@ def test_from_a_folder_of_photos_to_a_promoted_head(headwater, class_folders, tm
     assert code == 0, err
     code, _, err = headwater("train", "--task", "cell", "--name", "cells", "--set", "covariance=oval")
     assert (code, err.startswith("error: covariance must be one of tied, diag")) == (1, True)
+    code, _, err = headwater("train", "--task", "cell", "--name", "cells", "--kind", "linear", "--set", "C=-1")
+    assert (code, err) == (1, "error: C must be a number above 0, got -1\n")
     code, out, _ = headwater("heads", "list", "--json")
     assert len(json.loads(out)["cells"]["versions"]) == 2
     assert headwater("heads", "promote", "cells", "production", first)[0] == 0
@@ -102,6 +105,8 @@ def test_from_a_folder_of_photos_to_a_promoted_head(headwater, class_folders, tm
         code, out, err = headwater(*command)
         assert code == 0, err
         assert out
+        assert "|---|" not in out
+    assert "cells@production (in the folder heads)" in headwater("doctor")[1]
 
 
 def test_from_class_names_to_a_published_head(headwater, tmp_path):
@@ -136,6 +141,8 @@ def test_compare_ranks_heads_and_tells_how_to_train_the_best(headwater, home, tm
     assert code == 3, err
     assert "not ranked: gaussian project=pca dims=5000 @ lite0: NotTrainable: " in out
     assert out.count("not ranked") == 1, "the text side of the encoder was at hand"
+    assert [out.count(f"\n{name}: ") for name in ("NLL", "ECE", "behind by")] == [1, 1, 1]
+    assert out.index("Test, read once") < out.index("\nNLL: ")
     [folder] = (tmp_path / "compare").iterdir()
     assert {path.suffix for path in folder.iterdir()} == {".json", ".html", ".png", ""}
     told = next(line for line in out.splitlines() if line.startswith("train it:")).removeprefix("train it:")
