@@ -52,7 +52,9 @@ def doubt_of_classes(found: Evaluation, majority: int) -> str | None:
 
 
 def too_few_rows(found: Evaluation, majority: int, rows: str) -> str | None:
-    """Return a note if a head is better than always answering one class, but has too few rows to show it; otherwise None.
+    """Return a note if a head is better than always answering one class, but has too few rows to show it.
+
+    Returns None otherwise.
 
     Args:
         majority: column of the most frequent class.
@@ -68,7 +70,7 @@ def too_few_rows(found: Evaluation, majority: int, rows: str) -> str | None:
 
 
 def decided(found: Evaluation, majority: int) -> tuple[int, int]:
-    """Return the number of rows on which only the head is right, and of those on which only the constant answer is right."""
+    """Return two counts of rows: those where only the head is right, and those where only the constant answer is."""
     right = np.diag(found.confusion)
     return int(right.sum() - right[majority]), int(found.support[majority] - right[majority])
 
