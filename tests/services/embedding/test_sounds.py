@@ -106,7 +106,7 @@ def test_a_head_of_sounds_says_that_it_takes_no_photo(services, folder):
         [item] = client.classify([folder / "low" / "5.png"], heads=["melstat"]).items
     assert item.answers == []
     assert item.error.code == "wrong_modality"
-    assert "melstat takes audio, this is image" in item.error.message
+    assert "reads sounds; this file is an image" in item.error.message
 
 
 def test_the_command_takes_sounds(headwater, services, folder):
