@@ -44,7 +44,7 @@ class NoVectors(NotTrainable):
 
     Attributes:
         task, encoders: the rows that were asked for.
-        present, classes: number of classes (or labels) with vectors, and of all.
+        present, classes: number of classes (or labels) with vectors, and number of all classes (or labels).
         refused: modalities of the rows that an encoder does not take, by the encoder's name; empty if the vectors are
             only missing.
         takes: modalities that each of these encoders takes.

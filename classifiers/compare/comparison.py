@@ -31,7 +31,7 @@ class Comparison:
         classes: the classes of the training rows.
         seed: seed of the bootstrap.
         options: options of the caller, passed to `train_command` and kept on disk.
-        train_command: the caller's way to write a command for readers; None if it has none.
+        train_command: function that writes the command for readers that trains a candidate; None for no command.
         notes: facts that a reader must know, one sentence each.
         trials: results, by the candidate's label.
         failed: reasons of failures, by the candidate's label.

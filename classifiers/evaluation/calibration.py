@@ -62,7 +62,7 @@ def mean_nll(scores: NDArray[Any], codes: NDArray[np.integer[Any]], temperature:
 
 
 def row_nll(scores: NDArray[Any], codes: NDArray[np.integer[Any]], temperature: float) -> NDArray[np.float64]:
-    """NLL of each row, (n,), whose mean is `mean_nll`."""
+    """Return the NLL of each row in nats, (n,); the mean of these is `mean_nll`."""
     losses = [np.empty(0)]
     rows = max(1, CHUNK_CELLS // scores.shape[1])
     for start in range(0, len(scores), rows):
@@ -72,7 +72,7 @@ def row_nll(scores: NDArray[Any], codes: NDArray[np.integer[Any]], temperature: 
 
 
 def _relative(scores: NDArray[Any], codes: NDArray[np.integer[Any]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Scores less the best score of their row, in float64 (n, K), and those of the true classes (n,)."""
+    """Return the scores minus the best score of their row, float64 (n, K), and those of the true classes (n,)."""
     chunk = scores.astype(np.float64)
     chunk -= chunk.max(axis=1, keepdims=True)
     np.maximum(chunk, LOWEST_SCORE, out=chunk)

@@ -20,8 +20,8 @@ SHUFFLES = 19
 """Number of shuffles. A head without skill has a better mAP than all 19 shuffles in 1 of 20 cases, which is `LEVEL`."""
 
 FEW = 30
-"""With fewer rows, a head must win nearly all rows on which only one of the two is right. That many good heads do not
-pass the check says little about them."""
+"""Number of rows below which a better head gets a note instead of a warning. With so few rows, even a good head passes
+the check only if it is right on nearly all rows on which only one of the two answers is right."""
 
 MOST_CELLS = 200_000
 """Maximum number of scores (rows × labels) to shuffle, which takes a fraction of a second; other rows are left out."""

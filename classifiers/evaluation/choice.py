@@ -1,9 +1,10 @@
-"""The choice among candidates on validation rows, and scores of these rows that the choice has not seen.
+"""The choice among candidates on validation rows, and scores of these rows that are independent of the choice.
 
-Candidates are heads that differ in one parameter. The one with the least NLL on the validation rows is chosen, so it
-suits these rows better than any others: prediction sets calibrated on its scores hold too few true classes. Therefore
-each row is scored by the candidate that is best on all other rows (leave-one-out). Prediction sets calibrated on these
-scores hold about as many true classes as sets calibrated on further rows. This is a correction, not a guarantee.
+Candidates are heads that differ in one parameter. The candidate with the least NLL on the validation rows is chosen, so
+it suits these rows better than other rows, and prediction sets calibrated on its scores contain too few true classes.
+Therefore each row is scored by the candidate that is best on all other rows (leave-one-out). Prediction sets calibrated
+on these scores contain about as many true classes as sets calibrated on other rows. This is a correction, without a
+guarantee.
 """
 
 from collections.abc import Iterable
@@ -15,20 +16,20 @@ from numpy.typing import NDArray
 from classifiers.evaluation.calibration import fit_temperature, row_nll
 
 MOST_ROWS, MOST_CELLS = 1000, 1_000_000
-"""Most rows, and most of their scores (rows × classes), that are scored by leave-one-out. Of more rows, one row hardly
-changes the choice: in a simulation, sets calibrated on the best candidate's own scores held 0.001 too few of the true
-classes with 500 rows, and 0.0005 with 1000. The scores of all candidates are held in memory, a dozen times 4 MB."""
+"""Maximum number of rows, and of their scores (rows × classes), that are scored by leave-one-out. Among more rows, one
+row hardly changes the choice: in a simulation, sets calibrated on the best candidate's own scores contained 0.001 too
+few of the true classes with 500 rows, and 0.0005 with 1000. The scores are kept in memory, a dozen times 4 MB."""
 
 
 class Choice(NamedTuple):
     """The result of a choice among candidates.
 
     Attributes:
-        best: number of the candidate with the least NLL, the first among equals.
+        best: number of the candidate with the least NLL; the first of several equal candidates.
         nll: mean NLL of each candidate in nats, at its best temperature.
-        left_out: scores (n, K), each row under the candidate that is best on the other rows, on the scale of the best
-            candidate's scores, so that one temperature suits all rows. None if all are scores of the best candidate,
-            and for too many rows.
+        left_out: scores (n, K) of each row by the candidate that is best on the other rows, scaled like the best
+            candidate's scores, so that one temperature suits all rows. None if these are the best candidate's own
+            scores, and for too many rows.
     """
 
     best: int

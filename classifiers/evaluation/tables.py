@@ -9,7 +9,7 @@ def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 def safe_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """The lines of a table whose cells may hold any text."""
+    """Return the lines of a table whose cells may contain any text."""
     return table(titles, ([cell(text) for text in row] for row in rows))
 
 

@@ -100,5 +100,5 @@ def check_solver(C: object, max_iter: object, tol: object) -> None:
 
 
 def is_real(value: object) -> TypeGuard[float]:
-    """True for a number; booleans are none."""
+    """True for a real number; False for booleans."""
     return isinstance(value, Real) and not isinstance(value, bool)

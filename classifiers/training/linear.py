@@ -43,10 +43,10 @@ def learn_linear(estimator: LinearClassifier, rows: Rows, classes: tuple[str, ..
 
 
 def choose_penalty(estimator: LinearClassifier, rows: Rows, classes: tuple[str, ...]) -> tuple[float, Scored | None]:
-    """The best C of `GRID`; `UNCHOSEN` if there are too few rows to choose on. Raises NoVectors.
+    """Return the best C of `GRID`, and the validation rows with scores that are independent of the choice.
 
-    Also returns the validation rows with scores that the choice has not seen, and a column for every class; None
-    without validation rows, and if the head's own scores will do (see `classifiers.evaluation.choice`).
+    C is `UNCHOSEN` if there are too few rows to choose on. The scores have a column for every class; None without
+    validation rows, and if the head's own scores can be used (see `classifiers.evaluation.choice`). Raises NoVectors.
     """
     found: list[list[Scored]] = []
     for view in rows.validations():
@@ -54,7 +54,7 @@ def choose_penalty(estimator: LinearClassifier, rows: Rows, classes: tuple[str, 
             found.append(list(path(clone(estimator), view, classes)))
         except NotTrainable:
             return UNCHOSEN, None
-    # as many values as were tried on all folds
+    # only the values that were tried on all folds
     tried = [Scored.concatenate(parts) for parts in zip(*filter(None, found), strict=False)]
     if not tried:
         return UNCHOSEN, None

@@ -29,7 +29,7 @@ def require_present(
 
 
 def encoders_of_training_rows(store: "Store", task: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The stored encoders that have a vector of a training row of the task, and the other stored encoders, sorted.
+    """Return the stored encoders that have vectors of the task's training rows, and the other encoders, both sorted.
 
     Raises:
         UnknownTask: of the store, with the tasks that exist.
@@ -48,7 +48,7 @@ def encoders_of_training_rows(store: "Store", task: str) -> tuple[tuple[str, ...
 
 
 def no_vectors(rows: Rows, classes: Sequence[str], present: int, word: str) -> NoVectors:
-    """The error for a task of which `present` classes have training vectors."""
+    """Return the error for a task in which only `present` classes have training vectors."""
     return NoVectors(
         rows.task,
         rows.encoders,

@@ -45,7 +45,7 @@ class Scored:
         return Scored(scores, columns[self.truth])
 
     def narrowed(self, own: Sequence[str], wanted: Sequence[str]) -> "Scored":
-        """The inverse of `aligned`: rows with one class each, without the columns of classes outside `own`."""
+        """Return rows with one class each, without the columns of classes outside `own`: the inverse of `aligned`."""
         columns = np.searchsorted(np.array(wanted), np.array(own))
         return Scored(self.scores[:, columns], np.searchsorted(columns, self.truth))
 
@@ -72,13 +72,13 @@ class Learned(Generic[H_co]):
         counts: training rows of each of its classes or labels; zeros for a head that learned from no row.
         rows: number of training rows that it learned from.
         training_ids: digest of their ids.
-        asked: classes or labels that it was to learn; the head knows those that have training rows.
-        validated: validation rows, or held-out training rows under heads learned like it. Where a parameter was chosen
-            on a few validation rows, their scores are those that the choice has not seen. Empty if there are none; None
-            if they are still to be scored.
-        unseen: False if a part of the head was fitted on the rows in `validated`: good enough for a temperature, not
-            for comparing heads.
-        notes: what a reader of the report must know, one sentence each.
+        asked: classes or labels that the head was asked to learn; it knows those that have training rows.
+        validated: scored validation rows, or held-out training rows scored by heads that were learned like this one. If
+            a parameter was chosen on a few validation rows, their scores are independent of the choice. Empty if there
+            are no such rows; None if they are not scored yet.
+        unseen: False if a part of the head was fitted on the rows in `validated`. Such rows are good enough to fit a
+            temperature, but not to compare heads.
+        notes: facts that a reader of the report must know, one sentence each.
     """
 
     head: H_co

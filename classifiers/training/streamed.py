@@ -69,8 +69,8 @@ class Tuned(NamedTuple):
     """A shrinkage for training rows, or "oas" if there is nothing to choose on.
 
     Attributes:
-        validated: validation rows with scores that the choice has not seen. None without validation rows, and if the
-            head's own scores will do, see `classifiers.evaluation.choice`.
+        validated: validation rows with scores that are independent of the choice. None without validation rows, and if
+            the head's own scores can be used, see `classifiers.evaluation.choice`.
     """
 
     shrinkage: float | Literal["oas"]
@@ -84,10 +84,10 @@ def tuned_shrinkage(
     rows: Rows,
     classes: tuple[str, ...],
 ) -> Tuned:
-    """The shrinkage that does best on the first validation rows (see `TUNING_ROWS`).
+    """Choose the shrinkage with the least NLL on the first validation rows (see `TUNING_ROWS`).
 
-    Without validation rows, the median of the shrinkages that do best on each fold. The statistics of the other folds
-    are `statistics` minus those of the fold.
+    Without validation rows, the result is the median of the best shrinkages of the folds. The statistics of the other
+    folds are `statistics` minus those of the fold.
     """
     model, chosen, validated = estimator.model(classes), [], None
     for view in rows.validations():

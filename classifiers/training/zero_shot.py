@@ -135,8 +135,8 @@ def settle_blend(
 ) -> tuple[dict[str, dict[str, float]], NDArray[np.float32] | None]:
     """Choose the estimator's blend if it is `AUTO`: the one with the least NLL on the first validation rows.
 
-    Returns NLL and accuracy of it and of both ends, by name, empty without validation rows; and scores of the
-    validation rows that the choice has not seen, see `classifiers.evaluation.choice.Choice`.
+    Returns the NLL and accuracy of the blend and of both ends, by name, empty without validation rows; and scores of
+    the validation rows that are independent of the choice, see `classifiers.evaluation.choice.Choice`.
     """
     auto = estimator.blend == AUTO
     if not parts:
@@ -153,11 +153,10 @@ def settle_blend(
 def measured(
     parts: Sequence[tuple[Scored, Scored]], strengths: Sequence[Blend]
 ) -> tuple[dict[Blend, dict[str, float]], NDArray[np.float32] | None]:
-    """NLL at its own best temperature, and accuracy, of every α; and the scores that are left out of the choice.
+    """Return the NLL (at its best temperature) and accuracy of every α, and scores that are independent of the choice.
 
-    The first validation rows are used, see `TUNING_ROWS`. A Gaussian of few rows in many dimensions scores in the
-    thousands, and the temperature for that is out of `fit_temperature`'s reach, so all scores are brought to one scale
-    first.
+    The first validation rows are used, see `TUNING_ROWS`. A Gaussian of few rows in many dimensions has scores in the
+    thousands, which need a temperature out of `fit_temperature`'s reach, so all scores are brought to one scale first.
     """
     most = min(TUNING_ROWS, TUNING_CELLS // parts[0][0].scores.shape[1])
     codes = np.concatenate([a.truth for a, _ in parts])[:most]

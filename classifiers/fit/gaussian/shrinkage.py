@@ -27,7 +27,7 @@ class ChosenShrinkage(NamedTuple):
     """A shrinkage that was chosen on validation rows.
 
     Attributes:
-        left_out: scores of these rows that the choice has not seen, (n, K); see `classifiers.evaluation.choice.Choice`.
+        left_out: scores (n, K) of these rows, independent of the choice; see `classifiers.evaluation.choice.Choice`.
     """
 
     shrinkage: float
@@ -40,9 +40,9 @@ def choose_shrinkage(
     """Choose the shrinkage with the least NLL on validation rows. Each candidate is judged at its best temperature.
 
     Args:
-        statistics: of the training rows.
+        statistics: statistics of the training rows.
         Z: validation rows (n, m), after the transform of the training rows.
-        codes: their classes (n,).
+        codes: classes of the validation rows, (n,).
     """
     solve_for = solver(statistics, model)
     centred = Z - statistics.centre().astype(np.float32)

@@ -60,7 +60,7 @@ def test_too_few_rows_are_a_note_and_no_warning():
 
 
 def test_many_rows_that_show_nothing_are_a_warning():
-    """Of 100 rows, the head alone is right on 11, the constant answer alone on 9."""
+    """There are 100 rows; only the head is right on 11, only the constant answer on 9."""
     codes = np.array([0] * 60 + [1] * 40)
     predicted = np.array([1] * 9 + [0] * 51 + [1] * 11 + [0] * 29)
     assert "which may be chance" in doubt_of_classes(measured(predicted, codes, 2), 0)

@@ -1,4 +1,4 @@
-"""Prediction sets keep their coverage although a parameter of the head is chosen on the rows that calibrate them."""
+"""Prediction sets keep their coverage even if a parameter of the head is chosen on the rows that calibrate the sets."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -22,12 +22,12 @@ from store import Matrix, Snapshot
 
 NAMES, DIM, TRAINING, TESTING = ("a", "b", "c"), 30, 24, 400
 ROWS, COVERAGE = 19, 0.9
-"""Sets of this coverage, calibrated on so many rows that the head has not seen, hold 18 / 20 of the true classes."""
+"""Sets of this coverage, calibrated on so many rows that the head has not seen, contain 18 / 20 of the true classes."""
 SNAPSHOT = Snapshot(datetime.now(UTC), {})
 
 
 class DrawnRows(HeldRows):
-    """Rows that were drawn and are in no store."""
+    """Drawn rows, without a store."""
 
     def edges(self):
         return (0, DIM)
@@ -77,7 +77,7 @@ def learned(kind, rows, params):
 
 
 def covered(kind, rows, X, codes, params):
-    """Share of test rows whose set holds the true class, for each kind of set."""
+    """Return the share of test rows whose set contains the true class, for each nonconformity score."""
     found = learned(kind, rows, params)
     head, _, conformal = calibrate(found.head, found.validated)
     proba = head.predict_proba(X)
