@@ -1,4 +1,4 @@
-"""What `headwater compare` prints: the ranking, the test figures, two heads side by side, the command to train one."""
+"""The output of `headwater compare`: the ranking, the test figures, two heads side by side, the command to train one."""
 
 import json
 import shlex

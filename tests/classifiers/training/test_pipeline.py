@@ -260,7 +260,7 @@ def test_rows_left_out_are_reported(store, registry, toy):
             "unknown parameter 'C'; known: blocks, correlation, covariance, dims, norm, ",
         ),
         ({"params": {"shrinkage": 7}}, BadParameter, "number from 0 to 1"),
-        ({"kind": "linear", "params": {"C": -1.0}}, BadParameter, "'C' parameter"),
+        ({"kind": "linear", "params": {"C": -1.0}}, BadParameter, "C must be a number above 0"),
         ({"params": {"project": "ica"}}, BadParameter, "none, centre, pca, ranpac"),
         ({"kind": "mixture", "params": {"model": "gmm"}}, BadParameter, "dgmmc-s"),
         ({"kind": "fusion", "params": {"rule": "best"}}, BadParameter, "vote-1"),
