@@ -1,4 +1,4 @@
-"""The output of `headwater compare`: the ranking, the test figures, two heads side by side, the command to train one."""
+"""The output of `headwater compare`: the ranking, the test figures, two heads side by side, a command to train one."""
 
 import json
 import shlex
