@@ -44,6 +44,30 @@ LogOption = Annotated[
 ]
 
 
+EmbeddingPortOption = Annotated[
+    int | None,
+    typer.Option(
+        "--embedding-port",
+        metavar="N",
+        min=1,
+        max=MAX_PORT,
+        help="The port of the embedding service.",
+        show_default=default_of("embedding_port"),
+    ),
+]
+ClassificationPortOption = Annotated[
+    int | None,
+    typer.Option(
+        "--classification-port",
+        metavar="N",
+        min=1,
+        max=MAX_PORT,
+        help="The port of the classification service.",
+        show_default=default_of("classification_port"),
+    ),
+]
+
+
 @app.command()
 def serve(
     service: Annotated[Service, typer.Argument(help="The service to run.", show_default=False)],
@@ -109,28 +133,8 @@ def up(
     backend: BackendOption = None,
     accept_noncommercial: AcceptOption = None,
     host: HostOption = None,
-    embedding_port: Annotated[
-        int | None,
-        typer.Option(
-            "--embedding-port",
-            metavar="N",
-            min=1,
-            max=MAX_PORT,
-            help="The port of the embedding service.",
-            show_default=default_of("embedding_port"),
-        ),
-    ] = None,
-    classification_port: Annotated[
-        int | None,
-        typer.Option(
-            "--classification-port",
-            metavar="N",
-            min=1,
-            max=MAX_PORT,
-            help="The port of the classification service.",
-            show_default=default_of("classification_port"),
-        ),
-    ] = None,
+    embedding_port: EmbeddingPortOption = None,
+    classification_port: ClassificationPortOption = None,
     heads: HeadsOption = None,
     store: StoreOption = None,
     log_level: Annotated[
