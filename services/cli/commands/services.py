@@ -1,7 +1,7 @@
 """Commands that run the services: serve, up."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -44,28 +44,20 @@ LogOption = Annotated[
 ]
 
 
-EmbeddingPortOption = Annotated[
-    int | None,
-    typer.Option(
-        "--embedding-port",
+def _port(service: str) -> Any:
+    """Return the option for the port of a service."""
+    return typer.Option(
+        f"--{service}-port",
         metavar="N",
         min=1,
         max=MAX_PORT,
-        help="The port of the embedding service.",
-        show_default=default_of("embedding_port"),
-    ),
-]
-ClassificationPortOption = Annotated[
-    int | None,
-    typer.Option(
-        "--classification-port",
-        metavar="N",
-        min=1,
-        max=MAX_PORT,
-        help="The port of the classification service.",
-        show_default=default_of("classification_port"),
-    ),
-]
+        help=f"The port of the {service} service.",
+        show_default=default_of(f"{service}_port"),
+    )
+
+
+EmbeddingPortOption = Annotated[int | None, _port("embedding")]
+ClassificationPortOption = Annotated[int | None, _port("classification")]
 
 
 @app.command()
