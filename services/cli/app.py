@@ -11,9 +11,12 @@ import typer
 
 from services.cli import errors, terminal
 from services.cli.commands import (
+    adapt,
     backfill,
     classify,
+    cluster,
     compare,
+    condense,
     demo,
     doctor,
     encoders,
@@ -21,7 +24,6 @@ from services.cli.commands import (
     services,
     store,
     train,
-    unlabelled,
 )
 from services.settings import unknown_variables
 
@@ -41,7 +43,21 @@ def _add(commands: typer.Typer, name: str | None = None) -> None:
     app.add_typer(commands, name=name)
 
 
-for family in (store, backfill, train, compare, heads, unlabelled, services, classify, encoders, demo, doctor):
+for family in (
+    store,
+    backfill,
+    train,
+    compare,
+    heads,
+    cluster,
+    adapt,
+    condense,
+    services,
+    classify,
+    encoders,
+    demo,
+    doctor,
+):
     _add(family.app)
 _add(heads.heads_app, "heads")
 

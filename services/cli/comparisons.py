@@ -75,8 +75,7 @@ def show(comparison: "Comparison") -> None:
     terminal.explain(columns)
     for label, reason in comparison.failed.items():
         print(f"not ranked: {label}: {reason}")
-    for note in comparison.notes:
-        print(f"note: {note}")
+    terminal.notes(comparison.notes)
     if best:
         print(f"train it:  {comparison.command(best)}")
     if smaller:

@@ -129,6 +129,19 @@ SetOption = Annotated[
         help="One hyper-parameter. The value is read as JSON if it is JSON, otherwise as text. Repeat it for several.",
     ),
 ]
+NearestOption = Annotated[
+    int, typer.Option("--nearest", metavar="N", min=1, help="How many of the nearest clusters count for an image.")
+]
+RowsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--rows-of",
+        metavar="TASK",
+        help="Use only images that this task labels. The labels themselves are not read.",
+        show_default="all images",
+        autocompletion=task_names,
+    ),
+]
 HeadArgument = Annotated[
     str,
     typer.Argument(help="The head: NAME, NAME@ALIAS or NAME@VERSION.", show_default=False, autocompletion=head_names),

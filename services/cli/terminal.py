@@ -54,6 +54,23 @@ def show(result: Mapping[str, Any], *, as_json: bool) -> None:
         pairs({NAMES.get(key, key.replace("_", " ")): value for key, value in result.items()})
 
 
+def report(result: Mapping[str, Any], remarks: Sequence[str], then: str = "", *, as_json: bool) -> None:
+    """Print a result, the notes on it, and the command that comes next; or the result and its notes as JSON."""
+    if as_json:
+        print(json.dumps({**result, "notes": list(remarks)}))
+        return
+    show(result, as_json=False)
+    notes(remarks)
+    if then:
+        print(f"next: {then}")
+
+
+def notes(remarks: Iterable[str]) -> None:
+    """Print each remark on a line of its own."""
+    for remark in remarks:
+        print(f"note: {remark}")
+
+
 def pairs(values: Mapping[str, Any]) -> None:
     """Print a name and its value on each line."""
     print("\n".join(_grid([(name, _shown(value)) for name, value in values.items()])))

@@ -5,15 +5,18 @@ Connecting creates a local folder, and importing LanceDB takes two seconds, so b
 
 import os
 import threading
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from embedder import folders
 from store.errors import SnapshotGone, StoreError
-from store.lance.lock import exclusive
 from store.rows import local_path
+
+_CREATING = ".creating.lock"
 
 
 class Database:
@@ -71,9 +74,11 @@ class Database:
         """Return the table's handle, created if there is none. Processes that do this at once create it once.
 
         Two calls of LanceDB's `create_table` at once can both succeed, and the second empties the table: hence the
-        lock.
+        lock. Object storage has none: there, let one process create the tables (one ingest, one short backfill) before
+        several processes write.
         """
-        with exclusive(self._path):
+        lock = nullcontext() if self._path is None else folders.lock(self._path / _CREATING)
+        with lock:
             # exist_ok=True would refuse a table that another process created with other metadata, e.g. its own probe.
             handle = self.open(name)
             return self._connect().create_table(name, schema=schema) if handle is None else handle

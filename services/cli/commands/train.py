@@ -120,5 +120,4 @@ def _show(trained: "Trained", name: str, kind: str, as_json: bool) -> None:
     show_figures(report.summaries())
     if report.ood:
         print("\n".join(report.ood.markdown()))
-    for remark in report.remarks:
-        print(f"note: {remark}")
+    terminal.notes(report.remarks)
