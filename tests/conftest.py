@@ -1,6 +1,7 @@
 """Set-up of all tests: no model hub, none of the developer's own settings, and one cache of converted models."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ settings.register_profile("busy", deadline=None)  # a loaded machine may be slow
 settings.load_profile("busy")
 for name in [name for name in os.environ if name.startswith("HEADWATER_")]:
     del os.environ[name]
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # e.g. `make test &` in a script: commands would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest's own hook selects by mark

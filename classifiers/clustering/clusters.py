@@ -12,18 +12,15 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_arrays
-from safetensors.numpy import save as save_arrays
 
 from classifiers.errors import BadClustering, NotTrainable, UnknownClustering
 from classifiers.heads.base import check_vectors
 from classifiers.heads.transform import unit_rows
 from classifiers.published.registry import NAME, check_name
 from embedder import folders
+from embedder.manifests import Format
 
-FORMAT = 1
-_MANIFEST, _ARRAYS = "clustering.json", "clustering.safetensors"
+_FORMAT = Format("clustering.json", "clustering.safetensors")
 CELLS = 1 << 24
 """Most cosines in memory at a time: 64 MiB."""
 
@@ -80,16 +77,9 @@ class Clustering:
             files: more files, content by name, e.g. a report.
         """
         target = root / check_name(name, "clustering")
-        arrays = save_arrays({"mean": self.mean, "centres": self.centres})
-        manifest = {
-            "format": FORMAT,
-            "encoder": self.encoder,
-            "fingerprint": self.fingerprint,
-            "sha256": hashlib.sha256(arrays).hexdigest(),
-            "record": dict(self.record),
-        }
-        text = json.dumps(manifest, indent=2, ensure_ascii=False)
-        folders.write_whole(target, {**(files or {}), _ARRAYS: arrays, _MANIFEST: text.encode()}, replace=True)
+        values = {"encoder": self.encoder, "fingerprint": self.fingerprint, "record": dict(self.record)}
+        ours = _FORMAT.files(values, {"mean": self.mean, "centres": self.centres})
+        folders.write_whole(target, {**(files or {}), **ours}, replace=True)
         return target
 
     @classmethod
@@ -99,22 +89,16 @@ class Clustering:
         if not folder.is_dir():
             raise UnknownClustering(name, names(root))
         try:
-            manifest = json.loads((folder / _MANIFEST).read_bytes())
-            data = (folder / _ARRAYS).read_bytes()
-            if manifest["format"] != FORMAT:
-                raise ValueError(f"format {manifest['format']!r}; this version reads {FORMAT}: upgrade headwater")
-            if hashlib.sha256(data).hexdigest() != manifest["sha256"]:
-                raise ValueError(f"{_ARRAYS} is not the file that {_MANIFEST} describes")
-            arrays = load_arrays(data)
+            manifest, arrays = _FORMAT.read(folder)
             mean, centres = arrays["mean"], arrays["centres"]
             return cls(manifest["encoder"], manifest["fingerprint"], mean, centres, manifest["record"])
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        except (ValueError, KeyError) as error:
             raise BadClustering(f"the clustering in {str(folder)!r} cannot be used: {error}; cluster again") from error
 
 
 def names(root: Path) -> list[str]:
     """Return the names of the clusterings in `root`, sorted."""
-    return sorted(path.parent.name for path in root.glob(f"*/{_MANIFEST}") if NAME.fullmatch(path.parent.name))
+    return sorted(path.parent.name for path in root.glob(f"*/{_FORMAT.manifest}") if NAME.fullmatch(path.parent.name))
 
 
 def centred(X: NDArray[np.float32], mean: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -100,7 +100,7 @@ class LinearClassifier(HeadClassifier):
         coef = coef / scaler.scale_
         self.coef_, self.intercept_ = transform.folded(coef, intercept - coef @ scaler.mean_)
         self.classes_, self.n_iter_, self.transform_ = classes, int(solver.n_iter_[0]), transform.rowwise
-        W, b = self.coef_.astype(np.float32), self.intercept_.astype(np.float32)
+        W, b = self.coef_.astype(np.float32, order="C"), self.intercept_.astype(np.float32)
         self.head_ = LinearHead(names(classes), W, b, self.transform_)
 
     def _scores(self, X: NDArray[Any]) -> NDArray[np.float64]:

@@ -144,4 +144,4 @@ def token_components(statistics: GaussianStatistics, dims: float) -> tuple[float
     covariance = statistics.total_covariance()
     axes = principal_components(covariance, dims, whiten=False)
     kept = float(np.einsum("fc,fg,gc->", axes, covariance, axes, optimize=True) / np.trace(covariance))
-    return kept, {"mean": statistics.centre().astype(np.float32), "components": axes.T.astype(np.float32)}
+    return kept, {"mean": statistics.centre().astype(np.float32), "components": axes.T.astype(np.float32, order="C")}

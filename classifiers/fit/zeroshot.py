@@ -120,7 +120,7 @@ class ZeroShotClassifier(HeadClassifier):
         self.text_, self.centre_ = text / (len(edges) - 1), centre if self.centre else np.zeros_like(centre)
         self.coef_, self.intercept_ = folded(self.text_, self.centre_, self.scale, self.blend, W, b)
         kept = {"text": self.text_, "centre": self.centre_, "W": W, "b": b}
-        arrays = {name: each.astype(np.float32) for name, each in kept.items() if each is not None}
+        arrays = {name: each.astype(np.float32, order="C") for name, each in kept.items() if each is not None}
         settings = {"scale": float(self.scale), "blend": self.blend, "blocks": list(edges), **(found or {})}
         self.head_ = ZeroShotHead(names(classes), arrays, settings)
         return self

@@ -96,7 +96,10 @@ class Head(ABC):
 
     @abstractmethod
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the learned arrays by name. `from_arrays` makes the same head from them, bit for bit."""
+        """Return the learned arrays by name. `from_arrays` makes the same head from them, bit for bit.
+
+        They are C-contiguous, as loaded arrays are: BLAS may round differently for another memory layout.
+        """
 
     @classmethod
     @abstractmethod

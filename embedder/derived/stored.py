@@ -1,27 +1,22 @@
 """Stored adapters and condensers, one folder each. A folder and the parent encoder make a derived encoder."""
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_arrays
-from safetensors.numpy import save as save_arrays
-
 from embedder import folders
 from embedder.derived.adapter import FORMAT, Adapter
 from embedder.derived.condenser import Condenser
 from embedder.errors import WeightsError
+from embedder.manifests import Format
 from embedder.spec import EncoderSpec, Fingerprint
 
 KINDS: dict[str, type[Adapter | Condenser]] = {each.kind: each for each in (Adapter, Condenser)}
 
-_MANIFEST, _ARRAYS = "manifest.json", "adapter.safetensors"
+_FORMAT = Format("manifest.json", "adapter.safetensors", FORMAT)
 _NAME = re.compile(rf"(?P<parent>.+)\+(?P<adapter>({'|'.join(KINDS)})-[0-9a-f]{{12}})", re.DOTALL)
 
 
@@ -85,30 +80,22 @@ class StoredAdapter:
         return target
 
     def _files(self) -> dict[str, bytes]:
-        arrays = save_arrays({name: np.ascontiguousarray(array) for name, array in self.adapter.arrays.items()})
-        manifest = {
-            "format": FORMAT,
+        values = {
             "kind": self.adapter.kind,
             "parent": self.parent,
             "fingerprint": self.fingerprint,
-            "sha256": hashlib.sha256(arrays).hexdigest(),
             "record": dict(self.record),
         }
-        return {_ARRAYS: arrays, _MANIFEST: json.dumps(manifest, indent=2, ensure_ascii=False).encode()}
+        return _FORMAT.files(values, self.adapter.arrays)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read what `save` wrote. Raises WeightsError for a folder that is missing, damaged or of another format."""
         try:
-            manifest = json.loads((folder / _MANIFEST).read_bytes())
-            data = (folder / _ARRAYS).read_bytes()
-            if manifest["format"] != FORMAT:
-                raise ValueError(f"format {manifest['format']!r}, this version reads {FORMAT}: upgrade headwater")
-            if hashlib.sha256(data).hexdigest() != manifest["sha256"]:
-                raise ValueError(f"{_ARRAYS} is not the file that the manifest describes")
+            manifest, arrays = _FORMAT.read(folder)
             kind = KINDS[manifest.get("kind", Adapter.kind)]  # manifests from before condensers have no `kind`
-            found = cls(manifest["parent"], manifest["fingerprint"], kind(load_arrays(data)), manifest["record"])
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            found = cls(manifest["parent"], manifest["fingerprint"], kind(arrays), manifest["record"])
+        except (ValueError, KeyError, TypeError) as error:
             raise WeightsError(f"the adapter in {folder} cannot be used: {error}") from error
         if folder.name != found.folder:
             raise WeightsError(f"the folder {folder} holds the adapter {found.folder}: it was renamed; rename it back")

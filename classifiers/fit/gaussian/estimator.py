@@ -83,8 +83,9 @@ class GaussianClassifier(HeadClassifier):
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Learn anew from X (n, d) and labels y (n,). Raises NotTrainable (a ValueError), BadParameter."""
-        # The statistics find values that are not finite, which saves a pass over X.
-        vectors, labels = validate_data(self, X, y, dtype=[np.float64, np.float32], ensure_all_finite=False)
+        # The statistics find values that are not finite, which saves a pass over X. Random features would hide -inf.
+        check = self.project == "ranpac"
+        vectors, labels = validate_data(self, X, y, dtype=[np.float64, np.float32], ensure_all_finite=check)
         classes, codes = encode(labels)
         weights = check_weights(sample_weight, len(vectors))
         return self.fit_batches(lambda: shares(vectors, codes, weights), classes, vectors.shape[1])

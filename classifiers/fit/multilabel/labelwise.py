@@ -89,7 +89,7 @@ class LabelwiseClassifier(LabelsEstimator):
         coef = coef / scaler.scale_
         self.coef_, self.intercept_ = transform.folded(coef, intercept - coef @ scaler.mean_)
         self.classes_, self.transform_ = class_names(names, classes), transform.rowwise
-        W, b = self.coef_.astype(np.float32), self.intercept_.astype(np.float32)
+        W, b = self.coef_.astype(np.float32, order="C"), self.intercept_.astype(np.float32)
         self.head_ = LabelwiseHead(names, W, b, self.transform_)
         return self
 

@@ -75,7 +75,7 @@ class GaussianHead(Head):
         named = scores.named() | {"centre": solved.centre}
         if solved.whitening is not None:
             named["whitening"] = solved.whitening
-        arrays = {name: array.astype(np.float32) for name, array in named.items()}
+        arrays = {name: array.astype(np.float32, order="C") for name, array in named.items()}
         asked = model.shrinkage if isinstance(model.shrinkage, str | float | int) else "ledoit-wolf"
         settings = {**asdict(model), "shrinkage": asked, "shrinkage_used": solved.shrinkage}
         settings |= {"form": list(scores.form), **transform.settings()}

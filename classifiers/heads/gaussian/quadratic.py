@@ -132,7 +132,7 @@ class Quadratic:
 
     def astype(self, dtype: type[np.floating[Any]]) -> Self:
         """Return the same functions in another precision."""
-        return type(self)(**{name: array.astype(dtype) for name, array in self.named().items()})
+        return type(self)(**{name: array.astype(dtype, order="C") for name, array in self.named().items()})
 
     @property
     def form(self) -> tuple[int, int]:

@@ -135,7 +135,7 @@ def future_format(path):
 @pytest.mark.parametrize(
     ("harm", "reason"),
     [
-        (damage_arrays, "not the file that the manifest describes"),
+        (damage_arrays, "not the file that manifest.json describes"),
         (swap_arrays, "it was renamed"),
         (future_format, "upgrade headwater"),
         (lambda path: (path / "adapter.safetensors").unlink(), "No such file"),
