@@ -1,15 +1,20 @@
 """Search: the stored assets with the largest cosine to a stored asset, a text or an image."""
 
+from collections.abc import Awaitable
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 
 from services.classification.state import ClassificationService
-from services.web.errors import BadRequest, RemoteProblem
+from services.web.errors import BadRequest, EncoderNotLoaded, RemoteProblem
 from services.web.schemas import Hit, SearchResponse
 from services.web.wire import Upload
 from store import Features, Store
 from store.errors import UnknownId
+
+R = TypeVar("R")
 
 
 async def by_id_or_text(
@@ -17,33 +22,50 @@ async def by_id_or_text(
 ) -> SearchResponse:
     """Return the `k` stored assets nearest to a stored one, or to a text.
 
-    Raises BadRequest unless exactly one of `id_` and `text` is given; UnknownId; UnknownFeatures; ServiceDown and
-    RemoteProblem for texts.
+    Args:
+        encoder: name or fingerprint, or the start of a fingerprint, of an encoder with stored vectors.
+
+    Raises BadRequest unless exactly one of `id_` and `text` is given; UnknownId; UnknownFeatures; for texts also
+    EncoderNotLoaded, ServiceDown and RemoteProblem.
     """
     if (id_ is None) == (text is None):
         raise BadRequest("give exactly one of id and text")
     store = service.store()
+    features = await run_in_threadpool(store.features, encoder)
     if text is not None:
-        [vector] = await service.embedding.embed_texts([text], encoder=encoder)
-        return await run_in_threadpool(_nearest, store, encoder, vector, k)
-    return await run_in_threadpool(_nearest_to_id, store, encoder, id_ or "", k)
+        [vector] = await _by(features, service.embedding.embed_texts([text], encoder=features.fingerprint))
+        return await run_in_threadpool(_nearest, store, features, vector, k)
+    return await run_in_threadpool(_nearest_to_id, store, features, id_ or "", k)
 
 
 async def by_image(service: ClassificationService, encoder: str, upload: Upload, k: int) -> SearchResponse:
     """Return the `k` stored assets nearest to an image.
 
-    Raises RemoteProblem if the file cannot be embedded, ServiceDown, UnknownFeatures.
+    Raises RemoteProblem if the file cannot be embedded, EncoderNotLoaded, ServiceDown, UnknownFeatures.
     """
     store = service.store()
-    [item] = (await service.embedding.embed([upload], encoder=encoder)).items
+    features = await run_in_threadpool(store.features, encoder)
+    [item] = (await _by(features, service.embedding.embed([upload], encoder=features.fingerprint))).items
     if item.vector is None:
         problem = item.error
         raise RemoteProblem(422, problem.code if problem else "bad_image", problem.message if problem else "")
-    return await run_in_threadpool(_nearest, store, encoder, item.vector, k)
+    return await run_in_threadpool(_nearest, store, features, item.vector, k)
 
 
-def _nearest_to_id(store: Store, encoder: str, id_: str, k: int) -> SearchResponse:
-    features = store.features(encoder)
+async def _by(features: Features, answer: Awaitable[R]) -> R:
+    """Return the answer of the embedding service, which was asked for the encoder of the stored vectors.
+
+    The encoder is asked for by its fingerprint: another one of the same name has vectors that cannot be compared.
+    """
+    try:
+        return await answer
+    except RemoteProblem as problem:
+        if problem.code != "unknown_encoder":
+            raise
+        raise EncoderNotLoaded(features.name, features.fingerprint) from problem
+
+
+def _nearest_to_id(store: Store, features: Features, id_: str, k: int) -> SearchResponse:
     found, X = features.get([id_])
     if not found:
         raise UnknownId([id_])
@@ -51,8 +73,7 @@ def _nearest_to_id(store: Store, encoder: str, id_: str, k: int) -> SearchRespon
     return _answer(store, features, others[:k])
 
 
-def _nearest(store: Store, encoder: str, vector: NDArray[np.float32], k: int) -> SearchResponse:
-    features = store.features(encoder)
+def _nearest(store: Store, features: Features, vector: NDArray[np.float32], k: int) -> SearchResponse:
     return _answer(store, features, features.search(vector, k))
 
 

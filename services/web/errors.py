@@ -21,6 +21,7 @@ is answered as its nearest base class that is; without one, the answer is 500 `i
     services.web.errors
     ├── UnknownBackfill 404
     ├── BadRequest 422
+    ├── EncoderNotLoaded 409
     ├── ServiceDown 502
     ├── RemoteProblem  (the status and the code that the other service answered)
     └── TooLarge  (413; an HTTPException of the web framework)
@@ -47,6 +48,17 @@ class RemoteProblem(RuntimeError):
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
         self.status, self.code = status, code
+
+
+class EncoderNotLoaded(LookupError):
+    """The embedding service does not have the encoder of the stored vectors, though maybe another of its name."""
+
+    def __init__(self, encoder: str, fingerprint: str) -> None:
+        super().__init__(
+            f"the stored vectors of encoder {encoder} have the fingerprint {fingerprint}, and the embedding service "
+            "has no encoder with this fingerprint, so that nothing can be compared with them; load that encoder there "
+            "(HEADWATER_ENCODERS), or run a backfill with an encoder that it has"
+        )
 
 
 class BadRequest(ValueError):
@@ -101,6 +113,7 @@ ERRORS: dict[type[Exception], tuple[int, str]] = {
     heads.NoOutlierScore: (422, "no_outlier_score"),
     heads.NoTexts: (422, "no_texts"),
     UnknownBackfill: (404, "unknown_backfill"),
+    EncoderNotLoaded: (409, "wrong_fingerprint"),
     ServiceDown: (502, "service_down"),
     BadRequest: (422, "bad_request"),
 }
