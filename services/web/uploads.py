@@ -1,7 +1,13 @@
 """Reads the files of a multipart request, within limits."""
 
+import math
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
 from fastapi import Request
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 
 from embedder.spec import Modality
 from services.web.errors import BadRequest, TooLarge
@@ -44,22 +50,65 @@ async def read_uploads(request: Request, max_items: int, modality: Modality | No
         modality: modality of all files; None to detect it from the first bytes of each file.
 
     Raises:
-        BadRequest: the body is not a form, or contains no file.
-        TooLarge: the form contains more than `max_items` files.
+        BadRequest: the body is not a form, is damaged, or contains no file.
+        TooLarge: the form contains more than `max_items` files, or more than twice as many parts.
     """
     if media_type(request) != FORM:
         raise BadRequest(
             f"expected {FORM}, got {request.headers.get('content-type', '')!r}; "
             "send files as curl does with -F images=@photo.jpg"
         )
-    # One file too many is still read, so that `check_count` answers and not the parser.
-    async with request.form(max_files=max_items + 1, max_fields=max_items) as form:
+    form = await _form(request, max_items)
+    try:
         files = [file for name, file in form.multi_items() if name in FILE_FIELDS and isinstance(file, UploadFile)]
         uploads = [Upload(file.filename, await file.read(), modality=modality) for file in files]
+    finally:
+        await form.close()
     if not uploads:
-        raise BadRequest(f"no file in the request; send at least one in the field {' or '.join(FILE_FIELDS)}")
+        raise BadRequest(
+            f"no file in the request; send at least one in the field {' or '.join(FILE_FIELDS)}, with a file name, as "
+            "curl does with -F images=@photo.jpg"
+        )
     check_count(len(uploads), max_items)
     return uploads
+
+
+class _Parser(MultiPartParser):
+    """Refuses a form with too many parts while it is read. The size of a body is limited before it reaches the parser.
+
+    The limits of Starlette's parser are not used: they raise the same exception as a damaged form.
+    """
+
+    def __init__(self, request: Request, stream: AsyncGenerator[bytes], max_items: int) -> None:
+        super().__init__(request.headers, stream, max_files=math.inf, max_fields=math.inf, max_part_size=sys.maxsize)
+        self._max_items, self._parts, self._ended = max_items, 0, False
+
+    def on_part_begin(self) -> None:
+        super().on_part_begin()
+        self._parts += 1
+        if self._parts > 2 * self._max_items:  # room for fields that are no files
+            raise TooLarge(
+                f"more than {2 * self._max_items} parts in one form; at most {self._max_items} files are allowed: "
+                "send several requests"
+            )
+
+    def on_end(self) -> None:
+        self._ended = True
+
+    async def parse(self) -> FormData:
+        """Return the form. Raises MultiPartException if it is damaged, and TooLarge."""
+        form = await super().parse()
+        if not self._ended:
+            raise MultiPartException("the last boundary is missing, so the form was not sent whole")
+        return form
+
+
+async def _form(request: Request, max_items: int) -> FormData:
+    async with aclosing(request.stream()) as stream:
+        try:
+            return await _Parser(request, stream, max_items).parse()
+        except MultiPartException as error:
+            raise BadRequest(f"the form cannot be read: {error.message}") from error
 
 
 def check_count(count: int, max_items: int) -> None:
