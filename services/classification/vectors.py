@@ -32,13 +32,13 @@ async def of_ids(service: ClassificationService, ids: Sequence[str], heads: Sequ
     """
     store = service.store()
     found, problems = {}, []
-    for each in {each for head in heads for each in head.inputs}:
+    for each in dict.fromkeys(each for head in heads for each in head.inputs):
         try:
             found[each] = await run_in_threadpool(_stored, store, each, ids)
         except UnknownFeatures as problem:
             problems.append(problem)
     require(heads, found, problems)
-    if all(item.vector is None for items in found.values() for item in items):
+    if ids and all(item.vector is None for items in found.values() for item in items):
         raise UnknownId(ids)
     return found
 
