@@ -54,7 +54,9 @@ class Settings(BaseSettings):
     embedding_port: int = Field(8000, ge=1, le=65535, description="Port of the embedding service")
     classification_port: int = Field(8001, ge=1, le=65535, description="Port of the classification service")
     embedding_url: str = Field(
-        "http://127.0.0.1:8000", description="URL at which the classification service finds the embedding service"
+        "",
+        description="URL at which the classification service finds the embedding service; empty for this machine, at "
+        "the host and the embedding port of these settings",
     )
     embedding_timeout: float = Field(
         30.0, gt=0, description="Seconds that the classification service waits for the embedding service"

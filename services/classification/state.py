@@ -14,6 +14,7 @@ from classifiers.published.registry import Registry
 from services.classification.readiness import Capability, readiness, summary
 from services.classification.texts import LabelTexts
 from services.client import AsyncClient
+from services.processes import url_of
 from services.settings import Settings
 from services.web.app import Service
 from services.web.errors import BadRequest
@@ -31,7 +32,8 @@ class ClassificationService(Service):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self.registry = Registry(settings.heads)
-        self.embedding = AsyncClient(settings.embedding_url, service="embedding", timeout=settings.embedding_timeout)
+        url = settings.embedding_url or url_of(settings.host, settings.embedding_port)
+        self.embedding = AsyncClient(url, service="embedding", timeout=settings.embedding_timeout)
         self.texts = LabelTexts(self.embedding, at_once=settings.max_items)
         self._load = lru_cache(maxsize=LOADED_HEADS)(self._load_version)
         self._blas: threadpool_limits | None = None

@@ -36,7 +36,7 @@ UrlOption = Annotated[
         "--url",
         metavar="URL",
         help="The classification service.",
-        show_default="this machine, port HEADWATER_CLASSIFICATION_PORT, or 8001",
+        show_default="this machine: HEADWATER_HOST and HEADWATER_CLASSIFICATION_PORT, or 127.0.0.1 and 8001",
     ),
 ]
 
@@ -198,6 +198,8 @@ def search(
 
 def _client(url: str | None) -> "Client":
     from services.client import Client
+    from services.processes import url_of
 
     settings = options.settings()
-    return Client(url or f"http://127.0.0.1:{settings.classification_port}", timeout=settings.embedding_timeout)
+    here = url_of(settings.host, settings.classification_port)
+    return Client(url or here, timeout=settings.embedding_timeout)

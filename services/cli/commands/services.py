@@ -84,7 +84,7 @@ def serve(
             "--embedding-url",
             metavar="URL",
             help="Where the classification service finds the embedding service.",
-            show_default=default_of("embedding_url"),
+            show_default="HEADWATER_EMBEDDING_URL, or this machine: HEADWATER_HOST and HEADWATER_EMBEDDING_PORT",
         ),
     ] = None,
     heads: HeadsOption = None,
