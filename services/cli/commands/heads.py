@@ -94,12 +94,16 @@ def show(name: HeadArgument, heads: HeadsOption = None, as_json: JsonOption = Fa
 
 
 def _summarised(value: Any) -> Any:
-    """Return `value` with every long list of numbers replaced by its length and its ends."""
+    """Return `value` with every long list of numbers replaced by its length, its smallest and its largest number."""
     if isinstance(value, dict):
         return {name: _summarised(each) for name, each in value.items()}
-    if isinstance(value, list) and len(value) > NUMBERS_SHOWN and all(isinstance(each, float) for each in value):
-        return f"{len(value)} numbers from {value[0]:.4g} to {value[-1]:.4g}"
+    if isinstance(value, list) and len(value) > NUMBERS_SHOWN and {type(each) for each in value} <= {int, float}:
+        return f"{len(value)} numbers from {_number(min(value))} to {_number(max(value))}"
     return value
+
+
+def _number(value: int | float) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 @heads_app.command()
