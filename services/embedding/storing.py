@@ -39,15 +39,20 @@ async def store_uploads(
 def _write(
     store: Store, fingerprint: str, good: Sequence[tuple[Upload, Vectored]], labelling: Labelling
 ) -> tuple[int, int]:
-    """Return the number of assets that are new, and that were stored before."""
+    """Return the number of assets that are new, and that were stored before.
+
+    Labels are written last: no reader sees a label without its asset and its vector.
+    """
     if not good:
         return 0, 0
     assets = [to_asset(upload.data, upload.name or "upload", upload.modality) for upload, _ in good]
-    if labelling.task is not None:  # first, because the store may refuse labels and a split
-        labels, split = list(labelling.labels), labelling.split
-        rows = [Label(id=asset.id, labels=labels, split=split, source="http") for asset in assets]
-        store.labels.put(labelling.task, rows)
+    ids = [asset.id for asset in assets]
+    rows = [Label(id=id_, labels=list(labelling.labels), split=labelling.split, source="http") for id_ in ids]
+    if labelling.task is not None:  # a refusal must leave nothing stored
+        store.labels.require(labelling.task, rows)
     added = store.assets.add(assets)
     vectors = np.stack([item.vector for _, item in good if item.vector is not None])
-    store.features(fingerprint).put([asset.id for asset in assets], vectors)
+    store.features(fingerprint).put(ids, vectors)
+    if labelling.task is not None:
+        store.labels.put(labelling.task, rows)
     return added.new, added.known

@@ -35,13 +35,20 @@ class Labels:
         If an id is given twice, the last row counts. Rows are written in chunks, and each chunk as a whole or not at
         all. Raises BadLabels, BadSplit, and FrozenSplit unless `move_splits`.
         """
-        if not task:
-            raise BadLabels("the name of a task must not be empty")
+        _check_task(task)
         rows = iter(rows)
         changed = 0
         while chunk := {row.id: row for row in islice(rows, _CHUNK)}:
             changed += self._put_chunk(task, chunk, move_splits)
         return changed
+
+    def require(self, task: str, rows: Sequence[Label]) -> None:
+        """Raise what `put` would raise for these rows: BadLabels, BadSplit or FrozenSplit. Nothing is written."""
+        _check_task(task)
+        given = {row.id: row for row in rows}
+        for row in given.values():
+            _check(row)
+        _require_same_splits(task, given, self._stored(task, list(given)))
 
     def merge(self, rows: pa.Table) -> int:
         """Store complete rows (columns of LABELS, of any tasks). A row replaces a stored one if it is newer.
@@ -115,6 +122,11 @@ def classes_of(rows: pa.Table) -> tuple[str, ...]:
 
 def _of(task: str) -> str:
     return f"task = {quoted(task)}"
+
+
+def _check_task(task: str) -> None:
+    if not task:
+        raise BadLabels("the name of a task must not be empty")
 
 
 def _check(row: Label) -> None:

@@ -150,6 +150,28 @@ def test_refused_labels_leave_nothing_stored(http, home):
     assert home.store.features("lite0").get([asset_id(data)])[0] == []
 
 
+def test_labels_are_written_after_their_assets(http, home):
+    data = photo(4712)
+    stored = http.post("/v1/assets?task=order&label=one", files={"files": ("new.png", data)})
+    assert stored.status_code == 200, stored.text
+    [asset] = home.store.assets.get([asset_id(data)])
+    [row] = home.store.labels.get("order").to_pylist()
+    added = home.store.assets.table.read(["added_at"], where=f"id = '{asset.id}'")["added_at"][0].as_py()
+    assert (row["id"], row["at"] > added) == (asset.id, True)
+
+
+def test_a_split_that_is_frozen_leaves_nothing_stored_of_the_whole_request(http, home):
+    known, new = photo(4713), photo(4714)
+    assert http.post("/v1/assets?task=order&label=one&split=test", files={"files": known}).status_code == 200
+    refused = http.post("/v1/assets?task=order&label=two&split=train", files=[("files", known), ("files", new)])
+    assert (refused.status_code, refused.json()["error"]["code"]) == (422, "bad_split")
+    assert home.store.assets.exists([asset_id(new)]) == set()
+    assert home.store.features("lite0").get([asset_id(new)])[0] == []
+    rows = {row["id"]: row for row in home.store.labels.get("order").to_pylist()}
+    assert rows[asset_id(known)]["labels"] == ["one"]
+    assert asset_id(new) not in rows
+
+
 def test_files_of_both_fields_are_answered_in_the_order_of_the_request(http, china):
     fields = ["images", "files", "images", "files"]
     files = [(field, (f"{i}.jpg", china)) for i, field in enumerate(fields)]
