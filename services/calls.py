@@ -12,7 +12,16 @@ from pydantic import BaseModel
 
 from embedder.spec import Modality
 from services.web.errors import RemoteProblem
-from services.web.schemas import ClassifyResponse, ErrorBody, HeadsResponse, OpenAIResponse, SearchResponse
+from services.web.schemas import (
+    ClassifyResponse,
+    ErrorBody,
+    HeadsResponse,
+    NotReadyBody,
+    OpenAIResponse,
+    Problem,
+    ReadyBody,
+    SearchResponse,
+)
 from services.web.wire import ARROW_STREAM, Upload, VectoredBatch, from_arrow
 
 READY_SECONDS = 3.0
@@ -37,24 +46,40 @@ class ClassifyOptions(TypedDict, total=False):
     """Modality of the files; None to detect it from the first bytes of each file."""
 
 
+def _problem(response: httpx.Response) -> Problem:
+    return ErrorBody.model_validate_json(response.content).error
+
+
 @dataclass(frozen=True, slots=True)
 class Call(Generic[R]):
-    """One request, and the function that reads a good answer. `arguments` are those of `httpx.Client.request`."""
+    """One request, and the functions that read its answer. Both raise ValueError for one that they cannot read.
+
+    Attributes:
+        read: reads a good answer.
+        arguments: those of `httpx.Client.request`.
+        problem: reads the answer to a request that failed.
+    """
 
     method: str
     path: str
     read: Callable[[httpx.Response], R]
     arguments: dict[str, Any] = field(default_factory=dict)
+    problem: Callable[[httpx.Response], Problem] = _problem
 
     def result(self, response: httpx.Response) -> R:
-        """Return what the service answered. Raises RemoteProblem for an error."""
-        if response.is_success:
-            return self.read(response)
+        """Return what the service answered.
+
+        Raises RemoteProblem for an error. Its code is `unexpected_answer` if the answer is none of a Headwater service;
+        the status is then 502, unless the answer has the status of an error itself.
+        """
         try:
-            error = ErrorBody.model_validate_json(response.content).error
+            if response.is_success:
+                return self.read(response)
+            problem = self.problem(response)
         except ValueError:
-            raise RemoteProblem(response.status_code, "unexpected_answer", response.text[:200]) from None
-        raise RemoteProblem(response.status_code, error.code, error.message)
+            status = response.status_code if response.is_error else 502
+            raise RemoteProblem(status, "unexpected_answer", _unexpected(response)) from None
+        raise RemoteProblem(response.status_code, problem.code, problem.message)
 
 
 class Calls:
@@ -111,12 +136,14 @@ class Calls:
     def ready(self, *, needs: Sequence[str] = (), seconds: float = READY_SECONDS) -> Call[dict[str, Any]]:
         """Both services: return the details of a service that is ready.
 
+        If it is not ready, the code of the RemoteProblem is `not_ready` and the message has the reason.
+
         Args:
             needs: capabilities of the classification service that must be ready too: "vectors", "ids", "media".
             seconds: longest wait for the answer.
         """
         arguments = {"params": {"needs": list(needs)}, "timeout": seconds}
-        return Call("GET", "/health/ready", lambda response: dict(response.json()), arguments)
+        return Call("GET", "/health/ready", _ready, arguments, _not_ready)
 
 
 def _given(**params: object) -> dict[str, object]:
@@ -139,6 +166,26 @@ def _name_and_data(file: File) -> tuple[str, bytes]:
     if isinstance(file, Path):
         return file.name, file.read_bytes()
     return (file.name or "file", file.data) if isinstance(file, Upload) else ("file", file)
+
+
+def _ready(response: httpx.Response) -> dict[str, Any]:
+    return ReadyBody.model_validate_json(response.content).model_dump()
+
+
+def _not_ready(response: httpx.Response) -> Problem:
+    if response.status_code != 503:
+        return _problem(response)
+    body = NotReadyBody.model_validate_json(response.content)
+    return Problem(code="not_ready", message=body.reason or body.failure or "it is still loading its encoders")
+
+
+def _unexpected(response: httpx.Response) -> str:
+    kind = response.headers.get("content-type", "of no named type")
+    start = " ".join(response.text[:200].split())
+    return (
+        f"{response.url.copy_with(query=None)} answered {response.status_code} with content that no Headwater service "
+        f"sends ({kind}): {start or 'nothing'}; another program may listen there, or a proxy may have answered"
+    )
 
 
 def _body(schema: type[M]) -> Callable[[httpx.Response], M]:

@@ -4,7 +4,7 @@ Neither needs torch or a model. `services.calls` describes each call; the client
 Every call raises
 
 - ServiceDown if nothing answers at the URL,
-- RemoteProblem, with status, code and message, if the service answers with an error.
+- RemoteProblem, with status, code and message, if the service answers with an error, or something else answers.
 """
 
 import os

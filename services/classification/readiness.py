@@ -78,7 +78,8 @@ async def _media(embedding: AsyncClient) -> State:
     try:
         await embedding.ready(seconds=EMBEDDING_SECONDS)
     except (ServiceDown, RemoteProblem) as error:
-        return State(False, str(error))
+        loading = isinstance(error, RemoteProblem) and error.code == "not_ready"
+        return State(False, f"the embedding service is not ready: {error}" if loading else str(error))
     return State(True, "the embedding service is ready")
 
 

@@ -108,9 +108,14 @@ def to_arrow(batch: VectoredBatch, dim: int) -> bytes:
 
 
 def from_arrow(data: bytes) -> VectoredBatch:
-    """Return the batch that `to_arrow` wrote."""
-    table = pa.ipc.open_stream(data).read_all()
+    """Return the batch that `to_arrow` wrote. Raises ValueError for other bytes."""
+    try:
+        table = pa.ipc.open_stream(data).read_all()
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"not a stream of vectors: {error}") from error
     metadata = table.schema.metadata or {}
+    if not {b"encoder", b"fingerprint"} <= metadata.keys():
+        raise ValueError("an Arrow stream without an encoder and its fingerprint")
     vectors: Any = table["vector"].combine_chunks()  # a FixedSizeListArray
     dim = vectors.type.list_size
     X = np.asarray(vectors.values).reshape(-1, dim)

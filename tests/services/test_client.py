@@ -4,12 +4,17 @@ import asyncio
 import inspect
 import socket
 import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import httpx
 import numpy as np
 import pytest
 
+from services.classification import create_app
 from services.client import AsyncClient, Client
+from services.settings import Settings
 from services.web.errors import RemoteProblem, ServiceDown
 
 
@@ -103,22 +108,76 @@ def test_a_service_that_takes_too_long_is_said_to():
 
 
 class Stranger(BaseHTTPRequestHandler):
-    """Another program, which answers every request with a page of its own."""
+    """Another program, which answers every request with a page of its own. The first part of the path is the status."""
+
+    page = b"<h1>a page\n\nof its own</h1>"
 
     def do_GET(self) -> None:
-        self.send_response(404)
+        self.rfile.read(int(self.headers.get("content-length", 0)))
+        self.send_response(int(self.path.split("/")[1]))
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(self.page)))
         self.end_headers()
-        self.wfile.write(b"<h1>no such page</h1>")
+        self.wfile.write(self.page)
+
+    do_POST = do_GET  # noqa: N815 - the names that http.server calls
 
     def log_message(self, *_: object) -> None:
         pass
 
 
-def test_an_answer_of_another_program_is_shown():
-    with HTTPServer(("127.0.0.1", 0), Stranger) as server:
+class Lists(Stranger):
+    """A program that answers JSON of its own."""
+
+    page = b'["a list", "of its own"]'
+
+
+@contextmanager
+def stranger(kind: type[Stranger] = Stranger) -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        with Client(f"http://127.0.0.1:{server.server_port}") as client, pytest.raises(RemoteProblem) as caught:
-            client.heads()
+        yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
-    assert (caught.value.status, caught.value.code) == (404, "unexpected_answer")
-    assert "no such page" in str(caught.value)
+
+
+CALLS: dict[str, Callable[[Client], object]] = {
+    "embed": lambda client: client.embed([b"x"], encoder="lite0"),
+    "embed_texts": lambda client: client.embed_texts(["a"], encoder="lite0"),
+    "classify": lambda client: client.classify([b"x"]),
+    "classify_ids": lambda client: client.classify_ids(["a"]),
+    "heads": lambda client: client.heads(),
+    "promote": lambda client: client.promote("a", "b", "c"),
+    "search": lambda client: client.search(text="a", encoder="lite0"),
+    "ready": lambda client: client.ready(),
+}
+
+
+@pytest.mark.parametrize("kind", [Stranger, Lists])
+@pytest.mark.parametrize(("sent", "status"), [(200, 502), (302, 502), (404, 404), (503, 503)])
+@pytest.mark.parametrize("call", CALLS)
+def test_an_answer_of_another_program_is_shown_in_one_line(kind, sent, status, call):
+    with stranger(kind) as url, Client(f"{url}/{sent}") as client, pytest.raises(RemoteProblem) as caught:
+        CALLS[call](client)
+    assert (caught.value.status, caught.value.code) == (status, "unexpected_answer")
+    told = str(caught.value)
+    assert told.startswith(f"{url}/{sent}/")
+    assert f"answered {sent} " in told
+    assert "of its own" in told
+    assert "text/html" in told
+    assert "\n" not in told
+
+
+def test_every_call_is_tried_on_another_program():
+    assert set(CALLS) == set(methods(Client))
+
+
+def test_a_classification_service_beside_another_program_is_not_ready_for_files(tmp_path):
+    async def ask(embedding_url: str) -> httpx.Response:
+        app = create_app(Settings(store="", heads=tmp_path, embedding_url=embedding_url))
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://t") as http:
+            return await http.get("/health/ready?needs=media")
+
+    with stranger() as url:
+        response = asyncio.run(ask(f"{url}/200"))
+    assert response.status_code == 503
+    assert "<h1>a page of its own</h1>" in response.json()["media"]["reason"]

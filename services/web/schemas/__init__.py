@@ -17,8 +17,10 @@ from services.web.schemas.classification import (
 from services.web.schemas.common import (
     Body,
     ErrorBody,
+    NotReadyBody,
     Problem,
     ProblemOfRequest,
+    ReadyBody,
     inline_schema,
 )
 from services.web.schemas.embedding import (
@@ -53,6 +55,7 @@ __all__ = [
     "HeadInfo",
     "HeadsResponse",
     "Hit",
+    "NotReadyBody",
     "OpenAIItem",
     "OpenAIRequest",
     "OpenAIResponse",
@@ -61,6 +64,7 @@ __all__ = [
     "Problem",
     "ProblemOfRequest",
     "Ranked",
+    "ReadyBody",
     "SearchResponse",
     "StoredItem",
     "inline_schema",

@@ -1,6 +1,6 @@
 """The bodies that both services have: problems, and the base of all requests."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -28,6 +28,22 @@ class ErrorBody(BaseModel):
     """The answer to a request that failed as a whole."""
 
     error: ProblemOfRequest
+
+
+class ReadyBody(BaseModel):
+    """The answer of a service that is ready, with details that depend on the service."""
+
+    model_config = ConfigDict(extra="allow")
+
+    ready: Literal[True]
+
+
+class NotReadyBody(BaseModel):
+    """The answer of a service that is not ready: what is missing, or why it cannot start."""
+
+    ready: Literal[False]
+    reason: str | None = None
+    failure: str | None = None
 
 
 def inline_schema(body: type[BaseModel]) -> dict[str, Any]:

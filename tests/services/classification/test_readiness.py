@@ -69,8 +69,9 @@ def test_media_come_and_go_with_the_embedding_service_and_all_else_stays(home, p
             status, told = ready(url, *needs)
             assert (status, told["ready"]) == (503, False)
             assert told["reason"] == f"media: {told['media']['reason']}"
-        with pytest.raises(RemoteProblem, match=r"media: the embedding service at .* does not answer"):
+        with pytest.raises(RemoteProblem, match=r"^media: the embedding service at .* does not answer") as raised:
             client.ready(needs=["media"])
+        assert (raised.value.status, raised.value.code) == (503, "not_ready")
         assert client.ready(needs=["ids"])["ready"]
 
         with embedding_service(settings):

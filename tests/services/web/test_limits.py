@@ -13,6 +13,7 @@ import httpx
 import pytest
 from helpers.pictures import photo
 
+from services.classification import create_app
 from services.client import AsyncClient, Client
 from services.processes import PortTaken, Running, free_ports, running
 from services.settings import Settings
@@ -40,8 +41,20 @@ def code(response: httpx.Response) -> tuple[int, str]:
 
 def test_too_many_items_and_too_many_bytes_are_413(tight, photos):
     assert post(tight, photos[0], photos[1]).status_code == 200
-    assert code(post(tight, *photos[:3])) == (413, "too_large")
+    assert [code(post(tight, *[photos[0]] * count)) for count in (3, 4, 5, 40)] == [(413, "too_large")] * 4
     assert code(post(tight, b"\0" * 400_000)) == (413, "too_large")
+
+
+@pytest.mark.parametrize("service", ["embedding", "classification"])
+def test_too_many_fields_are_413_and_a_few_are_ignored(tight, photos, service):
+    url = {"embedding": f"{tight.embedding_url}/v1/embed", "classification": f"{tight.classification_url}/classify"}
+
+    def answer(fields: int) -> httpx.Response:
+        more, files = {f"field {i}": "x" for i in range(fields)}, {"images": ("a.jpg", photos[0])}
+        return httpx.post(url[service], params={"head": "gaussian"}, data=more, files=files, timeout=60)
+
+    assert answer(2).status_code == 200
+    assert [code(answer(count)) for count in (4, 5, 40)] == [(413, "too_large")] * 3
 
 
 START = b'--b\r\nContent-Disposition: form-data; name="images"; filename="x"\r\n\r\n'
@@ -184,9 +197,24 @@ def test_an_encoder_that_cannot_be_loaded_is_live_but_not_ready(home, tmp_path):
     try:
         reason = _failure(f"http://127.0.0.1:{port}/health/ready")
         assert "/no/such/file.pt" in reason
+        url = f"http://127.0.0.1:{port}"
+        with Client(url, service="embedding") as client, pytest.raises(RemoteProblem) as raised:
+            client.ready()
+        assert (raised.value.status, raised.value.code, str(raised.value)) == (503, "not_ready", reason)
+        media = told_by(home.settings.model_copy(update={"embedding_url": url}))["media"]
+        assert media == {"ready": False, "reason": f"the embedding service is not ready: {reason}"}
     finally:
         process.terminate()
         process.wait(15)
+
+
+def told_by(settings: Settings) -> dict:
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(create_app(settings))
+        async with httpx.AsyncClient(transport=transport, base_url="http://t") as http:
+            return await http.get("/health/ready")
+
+    return asyncio.run(ask()).json()
 
 
 def _failure(url: str) -> str:
