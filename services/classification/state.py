@@ -8,7 +8,7 @@ from typing import Any
 from starlette.concurrency import run_in_threadpool
 from threadpoolctl import threadpool_limits
 
-from classifiers.errors import BadArtifact, UnknownAlias
+from classifiers.errors import BadArtifact, UnknownAlias, UnknownVersion
 from classifiers.published.head import PublishedHead
 from classifiers.published.registry import Registry
 from services.classification.readiness import Capability, readiness, summary
@@ -79,7 +79,7 @@ class ClassificationService(Service):
         for name in self.registry.names():
             try:
                 head = self._head(name)
-            except (BadArtifact, UnknownAlias) as error:
+            except (BadArtifact, UnknownAlias, UnknownVersion) as error:
                 refused[name] = str(error)
                 continue
             heads.append(

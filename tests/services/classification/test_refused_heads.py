@@ -24,6 +24,8 @@ def spoil(root: Path, name: str, how: str) -> None:
         (folder / "manifest.json").write_text(text.replace('"protocol": 3', '"protocol": 99'))
     elif how == "missing":
         (folder / "head.safetensors").unlink()
+    elif how == "gone":
+        shutil.rmtree(folder)
 
 
 async def ask(root: Path, paths: list[tuple[str, str, Any]]) -> list[httpx.Response]:
@@ -31,6 +33,17 @@ async def ask(root: Path, paths: list[tuple[str, str, Any]]) -> list[httpx.Respo
     transport = httpx.ASGITransport(app)
     async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://t") as client:
         return [await client.request(method, path, json=body) for method, path, body in paths]
+
+
+def test_a_head_whose_version_was_deleted_is_refused_and_all_others_serve(home, tmp_path):
+    root = tmp_path / "heads"
+    shutil.copytree(home.settings.heads, root)
+    spoil(root, "gaussian", "gone")
+    body = {"vectors": [[0.5] * 1280], "encoder": "lite0"}
+    listed, good = asyncio.run(ask(root, [("GET", "/heads", None), ("POST", "/classify?head=linear", body)]))
+    assert set(listed.json()["refused"]) == {"gaussian"}
+    assert "linear" in [head["name"] for head in listed.json()["heads"]]
+    assert good.json()["items"][0]["answers"]
 
 
 @pytest.mark.parametrize("how", ["digest", "protocol", "missing"])
