@@ -98,7 +98,7 @@ class Media:
                 [self.uploads[i] for i in which],
                 encoder=self.names[each],
                 tokens=each.tokens,
-                modality=self.uploads[0].modality,
+                modality=self.uploads[which[0]].modality,
             )
         except RemoteProblem as problem:
             if problem.code != "unknown_encoder":

@@ -72,7 +72,7 @@ def decode_base64(text: str, name: str | None = None, modality: Modality | None 
     try:
         return Upload(name, base64.b64decode(payload, validate=True), modality=modality)
     except ValueError as error:  # binascii.Error for wrong padding and letters, ValueError for those beyond ASCII
-        return Upload(name, b"", Problem(code="bad_base64", message=f"not base64: {error}"))
+        return Upload(name, b"", Problem(code="bad_base64", message=f"not base64: {error}"), modality)
 
 
 def to_arrow(batch: VectoredBatch, dim: int) -> bytes:

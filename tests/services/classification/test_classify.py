@@ -107,6 +107,17 @@ def test_base64_images_as_json(http, photos):
     assert items[0]["name"] == "a"
 
 
+def test_files_are_read_as_the_modality_of_the_request_beside_a_broken_one(http, photos):
+    """A photo is no sound, so it must not be answered as a photo, whatever stands before it."""
+    good, broken = {"base64": base64.b64encode(photos[0]).decode()}, {"base64": "%%%"}
+    for images, codes in (
+        ([good, broken], ["wrong_modality", "bad_base64"]),
+        ([broken, good], ["bad_base64", "wrong_modality"]),
+    ):
+        items = ask(http, "head=gaussian&modality=audio", json={"images": images}).json()["items"]
+        assert [item["error"]["code"] for item in items] == codes
+
+
 def test_stored_ids_need_no_embedding(client, services, home):
     ids = home.store.missing("0" * 64)[:3]
     before = encoded(services)
