@@ -17,7 +17,7 @@ from services.classification.state import ClassificationService
 from services.web.schemas import Problem
 from services.web.wire import Vectored
 from store import Store
-from store.errors import UnknownFeatures, UnknownId
+from store.errors import AmbiguousFeatures, UnknownFeatures, UnknownId
 
 Columns = Mapping[Input, list[Vectored]]
 """For each input of the heads, all items of the request in its order."""
@@ -54,12 +54,16 @@ async def of_request(
     Raises:
         WrongFingerprint: a head reads another encoder.
         UnknownEncoder: no head reads an encoder of this name.
+        AmbiguousFeatures: the heads read several encoders of this name.
         BadVectors: a head reads tokens.
     """
     for head in heads:
         if head.head.reads_tokens:
             raise BadVectors(f"head {head.name!r} takes images or stored ids, no vectors: {NEEDS_TOKENS}")
     blocks = [block for head in heads for block in head.manifest.encoders]
+    named = dict.fromkeys(block.fingerprint for block in blocks if block.name == encoder)
+    if len(named) > 1:
+        raise AmbiguousFeatures(encoder, list(named))
     widths = {Input(b.fingerprint): b.columns[1] - b.columns[0] for b in blocks if encoder in (b.name, b.fingerprint)}
     if not widths and not re.fullmatch("[0-9a-f]{64}", encoder):
         catalogue = await run_in_threadpool(service.catalogue)
