@@ -134,6 +134,8 @@ async def add_assets(
 ) -> AssetsResponse:
     if bool(label) != bool(task):
         raise BadRequest("task and label go together: give both, or neither")
+    if split and not task:
+        raise BadRequest("a split belongs to the labels of a task: give task and label too, or leave split out")
     worker = service.worker(encoder)
     store = await run_in_threadpool(service.writable_store, worker.encoder)
     uploads = await read_uploads(request, service.settings.max_items, modality)
@@ -144,7 +146,10 @@ async def add_assets(
     "/backfills", status_code=202, summary="Start to embed every stored asset that has no vector of this encoder yet"
 )
 async def start_backfill(body: BackfillRequest, service: Service) -> BackfillStatus:
-    encoder = service.worker(body.encoder).encoder
+    worker = service.worker(body.encoder)
+    if body.tokens:
+        worker.require_tokens()
+    encoder = worker.encoder
     store = await run_in_threadpool(service.writable_store, encoder)
     options = body.model_dump(exclude={"encoder"}) | {"limits": service.settings.limits}
     return service.backfills.start(encoder.name, lambda report: backfill(store, encoder, on_progress=report, **options))

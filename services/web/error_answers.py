@@ -33,7 +33,8 @@ async def answer_error(_: Request, error: Exception) -> JSONResponse:
     """Answer an exception that an endpoint raised. Both services register this function as their handler."""
     if isinstance(error, HTTPException):
         trouble = Problem(code=HTTP_CODES.get(error.status_code, "bad_request"), message=str(error.detail))
-        return error_response(error.status_code, trouble, dict(error.headers or {}))
+        status = 422 if error.status_code == 400 else error.status_code  # FastAPI: a body that is no text, or too deep
+        return error_response(status, trouble, dict(error.headers or {}))
     if isinstance(error, RequestValidationError):
         return error_response(422, Problem(code="bad_request", message=_faults(error)))
     status = status_and_code(error)[0]

@@ -139,7 +139,9 @@ def test_what_is_sent_to_be_kept_is_stored_labelled_and_embedded(http, home, lit
     assert (row["id"], row["labels"], row["split"]) == (stored, ["palace"], "test")
     again = http.post("/v1/assets", files=files[:1]).json()
     assert (again["new"], again["known"]) == (0, 1)
-    assert http.post("/v1/assets?task=alone", files=files[:1]).status_code == 422
+    for some in ("task=alone", "label=alone", "split=train", "split=nosuch", "split=train&task=alone"):
+        refused = http.post(f"/v1/assets?{some}", files=files[:1])
+        assert (refused.status_code, refused.json()["error"]["code"]) == (422, "bad_request")
 
 
 def test_refused_labels_leave_nothing_stored(http, home):
@@ -209,6 +211,18 @@ def test_tokens_of_an_encoder_without_tokens_are_refused_whatever_is_accepted(ht
         refused = http.post(url, files={"files": china}, headers=headers)
         assert refused.status_code == 422
         assert "melstat has no tokens" in refused.json()["error"]["message"]
+
+
+def test_a_backfill_of_tokens_that_an_encoder_does_not_have_is_refused_at_once(http):
+    refused = http.post("/v1/backfills", json={"encoder": "melstat", "tokens": True})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (422, "bad_request")
+    assert "melstat has no tokens" in refused.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("content", [b'{"input": "\xff"}', b"[" * 100_000, b"{"])
+def test_a_body_that_is_no_json_is_refused(http, content):
+    refused = http.post("/v1/embeddings", content=content, headers={"Content-Type": "application/json"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (422, "bad_request")
 
 
 def test_a_backfill_by_http_fills_what_is_missing(http, home):
