@@ -194,4 +194,6 @@ def _body(schema: type[M]) -> Callable[[httpx.Response], M]:
 
 def _vectors(response: httpx.Response) -> NDArray[np.float32]:
     embedded = OpenAIResponse.model_validate_json(response.content).data
+    if error := next((item.error for item in embedded if item.error), None):  # a text that is a file as a data URI
+        raise RemoteProblem(422, error.code, error.message)
     return np.array([item.embedding for item in embedded], dtype=np.float32)

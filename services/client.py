@@ -3,7 +3,7 @@
 Neither needs torch or a model. `services.calls` describes each call; the clients differ only in how they send it.
 Every call raises
 
-- ServiceDown if nothing answers at the URL,
+- ServiceDown if nothing answers at the URL; a client raises it at once for a URL that is none,
 - RemoteProblem, with status, code and message, if the service answers with an error, or something else answers.
 """
 
@@ -37,6 +37,13 @@ def _why(error: httpx.TransportError) -> str:
             return os.strerror(cause.errno).lower()
         cause = cause.__cause__ or cause.__context__
     return "timed out" if isinstance(error, httpx.TimeoutException) else str(error) or type(error).__name__
+
+
+def _base_url(service: str, url: str) -> httpx.URL:
+    try:
+        return httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ServiceDown(service, url, f"this is no URL: {error}") from error
 
 
 _Build: TypeAlias = Callable[Concatenate[Any, P], Call[R]]
@@ -78,7 +85,8 @@ class Client(AbstractContextManager["Client"]):
     """
 
     def __init__(self, url: str, *, service: str = "classification", timeout: float = 30.0) -> None:
-        self._service, self._http = service, httpx.Client(base_url=url, timeout=timeout, mounts=_LOOPBACK)
+        self._service, base_url = service, _base_url(service, url)
+        self._http = httpx.Client(base_url=base_url, timeout=timeout, mounts=_LOOPBACK)
 
     embed = _blocking(Calls.embed)
     embed_texts = _blocking(Calls.embed_texts)
@@ -115,8 +123,8 @@ class AsyncClient(AbstractAsyncContextManager["AsyncClient"]):
     """
 
     def __init__(self, url: str, *, service: str = "classification", timeout: float = 30.0) -> None:
-        self._service = service
-        self._http = httpx.AsyncClient(base_url=url, timeout=timeout, transport=AiohttpTransport(limits=_LIMITS))
+        self._service, base_url = service, _base_url(service, url)
+        self._http = httpx.AsyncClient(base_url=base_url, timeout=timeout, transport=AiohttpTransport(limits=_LIMITS))
 
     embed = _awaitable(Calls.embed)
     embed_texts = _awaitable(Calls.embed_texts)

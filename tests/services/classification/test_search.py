@@ -56,6 +56,11 @@ def test_the_start_of_a_fingerprint_names_the_encoder_for_every_query(settings, 
         assert others == [by_name, by_name]
 
 
+def test_a_text_that_is_a_broken_file_is_refused_as_one(settings):
+    status, told = search(settings, encoder="lite0", text="data:image/png;base64,AAAA")
+    assert (status, told["error"]["code"]) == (422, "unknown_format")
+
+
 @pytest.mark.parametrize("query", [{"image": b"never embedded"}, {"text": "a palace"}, {"id": "0" * 64}])
 def test_an_encoder_without_stored_vectors_is_named_with_those_that_have_some(settings, query):
     status, told = search(settings, encoder="melstat", **query)

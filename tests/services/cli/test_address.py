@@ -21,6 +21,13 @@ def test_a_command_calls_the_address_on_which_the_service_listens(headwater, tmp
     assert f"the classification service at http://{url}:{port}" in err
 
 
+@pytest.mark.parametrize("url", ["http://[::1", "http://localhost:port"])
+def test_a_url_that_is_none_is_named_in_one_line(headwater, tmp_path, url):
+    code, out, err = headwater("search", "--text", "a palace", "--url", url)
+    assert (code, out) == (1, "")
+    assert err.startswith(f"error: the classification service at {url} does not answer (this is no URL: Invalid ")
+
+
 def test_the_classification_service_looks_for_the_embedding_service_where_that_listens():
     def url(**settings: object) -> str:
         return str(ClassificationService(Settings(store="", **settings)).embedding._http.base_url).rstrip("/")
