@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,30 @@ def test_like_a_dictionary(tmp_path_factory: pytest.TempPathFactory, given_label
         model[label.id] = (list(label.labels), split)
     if model:
         assert rows(store) == model
+
+
+@pytest.mark.parametrize(
+    ("task", "given"),
+    [
+        ("", Label("new", ["x"])),
+        ("t", Label("new", [""])),
+        ("t", Label("new", ["x"], "nosuch")),
+        ("t", Label("old", ["x"], "train")),
+        ("t", Label("old", ["y"], "test")),
+        ("t", Label("new", ["x"], "train")),
+        ("other", Label("old", ["x"], "train")),
+    ],
+)
+def test_require_refuses_what_put_refuses_and_writes_nothing(store: Store, task: str, given: Label) -> None:
+    def refusal(write: Callable[[str, list[Label]], object]) -> str | None:
+        try:
+            write(task, [Label("good", ["x"]), given])
+        except (BadLabels, BadSplit) as error:
+            return f"{type(error).__name__}: {error}"
+        return None
+
+    store.labels.put("t", [Label("old", ["x"], "test")])
+    before = store.snapshot().versions
+    required = refusal(store.labels.require)
+    assert store.snapshot().versions == before
+    assert required == refusal(store.labels.put)
