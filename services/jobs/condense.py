@@ -136,7 +136,7 @@ def _sample(store: Store, ids: Sequence[str], request: CondenseRequest) -> list[
 def _tokens(job: Job, ids: Sequence[str], threads: int) -> Iterator[NDArray[np.float32]]:
     """Yield tokens (n, P, F), a batch at a time. Unreadable images are skipped; a backfill puts them in quarantine."""
     with ThreadPoolExecutor(threads, thread_name_prefix="decode") as decoders:
-        images = (item.prepared for item in job.items(decoders, "image", ids) if item.prepared is not None)
+        images = (asset.prepared for asset in job.prepared(decoders, "image", ids) if asset.prepared is not None)
         while batch := list(islice(images, job.batch)):
             tokens = job.encoder.embed(np.stack(batch), tokens=True).tokens
             assert tokens is not None  # noqa: S101  # asked for

@@ -104,9 +104,9 @@ def _on_ray(
 ) -> Callable[..., "Progress"]:
     from services.jobs import ray
 
-    cluster = ray.Cluster(settings.ray_address, workers, cpus, gpus)
+    sized = ray.Workers(settings.ray_address, workers, cpus, gpus)
     load = ray.loader(model.name, **settings.loading)
-    return partial(ray.backfill, store, model, load, cluster, commit_rows=commit_rows)
+    return partial(ray.backfill, store, model, load, sized, commit_rows=commit_rows)
 
 
 def _with_size_of_tokens(bar: "OnProgress[JobProgress]") -> "OnProgress[Progress]":

@@ -24,9 +24,9 @@ from embedder.encoder import Encoder
 from embedder.spec import EncoderSpec
 from services.cli import demo_photos
 from services.jobs.backfill.local import Progress, backfill
-from services.jobs.errors import ClusterProblem, WorkerFailed
+from services.jobs.errors import RayProblem, WorkerFailed
 from services.jobs.ingest import ingest
-from services.jobs.ray import Cluster, loader
+from services.jobs.ray import Workers, loader
 from services.jobs.ray import backfill as ray_backfill
 from services.jobs.ray.fit import statistics
 from services.processes import free_ports
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.con
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
+def cluster() -> Iterator[Workers]:
     """A cluster of 2 CPUs that outlives the commands, reached by its address; it asks for a token."""
     address = f"127.0.0.1:{free_ports(1)[0]}"
     # Not pytest's folder: the paths of sockets, somewhere below, may have 107 characters.
@@ -50,7 +50,7 @@ def cluster() -> Iterator[Cluster]:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         assert process.stdout is not None
         assert any("Ray runtime started" in line for line in process.stdout)
-        yield Cluster(address)
+        yield Workers(address)
         for pid in [process.pid, *descendants(process.pid)]:  # its own way out takes half a minute
             os.kill(pid, signal.SIGKILL)
         process.communicate()
@@ -185,12 +185,12 @@ def test_a_worker_that_disagrees_with_the_table_may_not_write(cluster, tmp_path,
 
 def test_what_the_cluster_cannot_do_is_told(cluster, tmp_path, cache_dir, lite0: Encoder):
     store, load = fill(Store.open(tmp_path / "db"), 1), loader("lite0", cache_dir=cache_dir)
-    for wanted in (Cluster(cluster.address, gpus=1), Cluster(cluster.address, cpus=64)):
-        with pytest.raises(ClusterProblem, match="its nodes have: 2 CPUs and 0 GPUs"):
+    for wanted in (Workers(cluster.address, gpus=1), Workers(cluster.address, cpus=64)):
+        with pytest.raises(RayProblem, match="its nodes have: 2 CPUs and 0 GPUs"):
             ray_backfill(store, lite0, load, wanted)
-    for nonsense in ({"cpus": 0}, {"gpus": -1}, {"workers": 0}):
-        with pytest.raises(ClusterProblem, match="at least 1 worker"):
-            Cluster(**nonsense)
+    for nonsense in ({"cpus": 0}, {"gpus": -1}, {"count": 0}):
+        with pytest.raises(RayProblem, match="at least 1 worker"):
+            Workers(**nonsense)
 
 
 def command(store: Store, cache_dir: Path, *arguments: object) -> "subprocess.Popen[str]":
