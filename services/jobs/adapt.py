@@ -17,7 +17,7 @@ from classifiers.published.manifest import package_versions
 from embedder import probe
 from embedder.derived.adapter import Adapter
 from embedder.derived.stored import StoredAdapter
-from services.jobs.derived import fill
+from services.jobs.derived import Derivation
 from services.jobs.progress import OnProgress, Step, ignore
 from store import Features, Store
 
@@ -155,7 +155,7 @@ def _write(
     """Write the adapted form of every vector of the parent; return the table, and how many rows were new."""
     reference = adapter.change_probe(parent.probe, probe.assets(parent.spec))
     table = store.ensure_features(stored.name, stored.spec(parent.spec), reference)
-    return table, fill(parent, table, adapter, on_progress)
+    return table, Derivation.of(parent, table, adapter).write(on_progress)
 
 
 def to_markdown(stored: StoredAdapter, adapter: Adapter) -> str:

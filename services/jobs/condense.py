@@ -26,9 +26,6 @@ from services.jobs.progress import OnProgress, Step, ignore
 from store import Store
 from store.rows import strings
 
-BATCH = 32
-"""Images in a batch."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CondenseRequest:
@@ -77,6 +74,7 @@ def condense(
     request: CondenseRequest,
     adapters: Path,
     *,
+    batch: int = 32,
     threads: int | None = None,
     limits: Limits = DEFAULT_LIMITS,
     on_progress: OnProgress[Step] = ignore,
@@ -88,6 +86,7 @@ def condense(
 
     Args:
         adapters: folder of adapters; this one becomes ``<adapters>/tokens-<version>``.
+        batch: images in one pass of the encoder.
         threads: threads that decode images; None for one on each CPU that this process may use.
         limits: most pixels and bytes of an image.
 
@@ -110,7 +109,7 @@ def condense(
         rows = Unlabelled(store, store.features(spec.fingerprint), store.snapshot(), request.rows_of)
         ids = _sample(store, rows.ids, request)
         statistics = GaussianStatistics.empty(1, spec.tokens[1])
-        job = Job(store, encoder, rows.features, None, batch=BATCH, limits=limits)
+        job = Job(store, encoder, rows.features, None, batch=batch, limits=limits)
         for tokens in _tokens(job, ids, threads or cpus.usable()):
             flat = pool(tokens, request.pool).reshape(-1, spec.tokens[1])
             statistics.update(flat, np.zeros(len(flat), np.int64))

@@ -8,9 +8,9 @@ import pyarrow as pa
 from embedder.encoder import Encoder
 from embedder.media import DEFAULT_LIMITS, Limits
 from embedder.spec import Modality
-from services.jobs.backfill.local import Progress, ensure_features, missing_assets
+from services.jobs.backfill.local import ensure_features
+from services.jobs.backfill.plan import Progress, plan
 from services.jobs.backfill.stages import CHUNK_ROWS, settle
-from services.jobs.derived import from_parent
 from services.jobs.errors import RayProblem, WorkerFailed
 from services.jobs.progress import OnProgress, ignore
 from services.jobs.ray.connection import Workers, connected, quiet
@@ -47,26 +47,27 @@ def backfill(
         RayProblem: there is no cluster, it has no room for a worker, or it broke down.
         WorkerFailed: a worker gave up. The message has its reason: no store at that path, other weights, vectors that
             are not finite, or a chunk that killed every worker that tried it.
+        NoRoom: the disk of a local store is too full for the result. No row was written.
     """
     work = Work(store.uri, load, tokens, batch, workers.cpus, limits)
     with connected(workers) as count:
-        features = ensure_features(store, encoder)
-        tables = [features]
-        if tokens:  # committed first, so that an asset with a vector is complete
-            tables.insert(0, store.ensure_tokens(encoder.name, encoder.spec, features.probe))
-        fingerprint = encoder.spec.fingerprint
-        adapted = from_parent(store, encoder, features, tables[0] if tokens else None)
-        missing = missing_assets(store, encoder.spec, tokens=tokens, retry_quarantined=retry_quarantined)
+        planned = plan(
+            store,
+            encoder,
+            ensure_features(store, encoder),
+            on_progress,
+            tokens=tokens,
+            retry_quarantined=retry_quarantined,
+        )
+        missing, progress, start = planned.missing, planned.progress, time.perf_counter()
         ids = [id_ for some in missing.values() for id_ in some]
-        progress, start = Progress(total=len(ids) + adapted, done=adapted), time.perf_counter()
-        on_progress(progress)
-        appenders = [Appender(table.table, ids) for table in tables]
+        appenders = [Appender(table.table, ids) for table in planned.tables]
         chunks = [(modality, some) for modality in missing for some in cut(missing[modality], batch, commit_rows)]
         for done in embedded(chunks, work, workers, count):
             for appender, fragments in zip(appenders, done.fragments, strict=bool(done.ids)):
                 if fragments:
                     appender.append(done.ids, fragments)
-            settle(store, stage_of(fingerprint), done.ids, done.failed)
+            settle(store, stage_of(encoder.spec.fingerprint), done.ids, done.failed)
             progress.done += len(done.ids)
             progress.failures.add(done.failed)
             progress.seconds = time.perf_counter() - start

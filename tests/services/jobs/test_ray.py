@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +24,8 @@ from embedder import registry
 from embedder.encoder import Encoder
 from embedder.spec import EncoderSpec
 from services.cli import demo_photos
-from services.jobs.backfill.local import Progress, backfill
+from services.jobs.backfill.local import backfill
+from services.jobs.backfill.plan import Progress
 from services.jobs.errors import RayProblem, WorkerFailed
 from services.jobs.ingest import ingest
 from services.jobs.ray import Workers, loader
@@ -31,6 +33,7 @@ from services.jobs.ray import backfill as ray_backfill
 from services.jobs.ray.fit import statistics
 from services.processes import free_ports
 from store import Item, Label, Store
+from store.errors import NoRoom
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")  # Ray's own, of its own defaults
 
@@ -90,6 +93,7 @@ def test_the_rows_are_those_of_the_local_engine(cluster, tmp_path, cache_dir):
     )
     assert (done.total, done.done, done.quarantined) == (local.total, local.done, local.quarantined) == (152, 150, 2)
     assert (seen[0], seen[-1], len(seen)) == ((0, 0), (150, 2), 4)
+    assert str(done.tokens) == str(local.tokens) == "152 × 125 kB = 19.1 MB"
     ids = ids_of(here)
     assert sorted(ids) == sorted(ids_of(there))
     for kind in (Store.features, Store.tokens):
@@ -191,6 +195,15 @@ def test_what_the_cluster_cannot_do_is_told(cluster, tmp_path, cache_dir, lite0:
     for nonsense in ({"cpus": 0}, {"gpus": -1}, {"count": 0}):
         with pytest.raises(RayProblem, match="at least 1 worker"):
             Workers(**nonsense)
+
+
+def test_a_disk_without_room_stops_the_job_before_any_row(cluster, tmp_path, cache_dir, lite0: Encoder, monkeypatch):
+    store, load = fill(Store.open(tmp_path / "db"), 3), loader("lite0", cache_dir=cache_dir)
+    usage = shutil.disk_usage(store.uri)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=2 * 5 * 5120 - 1))
+    with pytest.raises(NoRoom, match=r"5 × 5.12 kB = 25.6 kB need 51.2 kB"):
+        ray_backfill(store, lite0, load, cluster)
+    assert store.features("lite0").rows == 0
 
 
 def command(store: Store, cache_dir: Path, *arguments: object) -> "subprocess.Popen[str]":
