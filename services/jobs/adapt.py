@@ -105,6 +105,7 @@ def adapt(
     stored = StoredAdapter(rows.features.name, rows.features.fingerprint, adapter, record)
     path = stored.save(adapters, {"report.md": to_markdown(stored, adapter).encode()})
     table, written = _write(store, rows.features, stored, adapter, on_progress)
+    store.optimize()
     return Adapted(
         name=stored.name,
         fingerprint=table.fingerprint,

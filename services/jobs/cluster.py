@@ -93,7 +93,9 @@ def cluster(store: Store, folder: Path, request: ClusterRequest, on_progress: On
     store.labels.put(name, _followed(labels, len(assigned.ids), on_progress), move_splits=True)
     store.labels.prune(name, source_of(name, made))
     files = {"report.json": to_json(browsing).encode(), "report.md": to_markdown(browsing).encode()}
-    return Clustered(made.save(folder, name, files), browsing)
+    path = made.save(folder, name, files)
+    store.optimize()
+    return Clustered(path, browsing)
 
 
 def _require_free(store: Store, folder: Path, name: str, fingerprint: str) -> None:

@@ -72,7 +72,6 @@ def adapt(
     start, opened = time.perf_counter(), options.open_store(settings)
     with terminal.progress_bar("adapt") as bar, terminal.stopping_on_sigterm():
         done = job.adapt(opened, request, settings.adapters, settings.clusters, bar)
-    opened.optimize()
     first, last = done.curve[0], done.curve[-1]
     result = {
         "encoder": done.name,

@@ -81,7 +81,6 @@ def backfill(
             limits=settings.limits,
             on_progress=_with_size_of_tokens(bar),
         )
-    opened.optimize()
     result = _summary(model, done, engine, settings) | {"skipped": _skipped(opened, model)}
     result |= _profiled(done, as_json) if profile else {}
     quarantine.finish(opened, result, done.failures, as_json=as_json)

@@ -85,6 +85,7 @@ def backfill(
             progress.failures.add(failed)
             progress.seconds = time.perf_counter() - start
             on_progress(progress)
+    store.optimize()
     return progress
 
 

@@ -72,6 +72,7 @@ def backfill(
             progress.failures.add(done.failed)
             progress.seconds = time.perf_counter() - start
             on_progress(progress)
+    store.optimize()
     return progress
 
 
