@@ -55,8 +55,8 @@ def backfill(
     An item that fails goes to quarantine, and the rest goes on. A derived encoder computes its rows from those that
     its parent has, without embedding again; these rows count as done.
 
-    Reading, decoding, encoding and writing overlap. Memory does not grow with the number of assets. Ctrl-C and
-    errors leave the store whole: written rows stay, the others are missing at the next run.
+    Reading, decoding, encoding and writing overlap. Of all assets, only the ids are in memory. Ctrl-C and errors leave
+    the store whole: written rows stay, the others are missing at the next run.
 
     Args:
         tokens: store the patch tokens of images too.

@@ -23,7 +23,7 @@ class Progress(Outcome):
     Attributes:
         total: assets without a vector when it began (with tokens: without a vector or tokens).
         done: assets whose rows are stored.
-        tokens: size of the tokens that it will write; None if it writes none.
+        tokens: size of the tokens that it will write; None for a backfill without tokens.
         profile: time of each stage.
     """
 
