@@ -142,6 +142,8 @@ def test_a_killed_worker_is_replaced_and_nothing_is_lost(cluster, tmp_path, cach
     assert (done.total, done.done, done.quarantined) == (302, 300, 2)
     assert len(ids_of(store)) == len(set(ids_of(store))) == 300
     assert [row[-1] for row in failures(store)] == [1, 1]
+    stats = store.features("lite0").table._handle().stats()["fragment_stats"]
+    assert stats["num_fragments"] == 1  # ten commits, compacted at the end
 
 
 def workers() -> list[int]:
