@@ -1,6 +1,7 @@
 """Cluster centres for stored vectors: learned from a sample, or loaded from a saved clustering."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,6 +64,21 @@ def _notes(rows: Unlabelled, sampled: int, asked: int, found: int) -> Iterator[s
         yield f"{sampled / asked:.0f} rows per cluster; with fewer than {FEW_PER_CENTRE} the centres are rough"
     if found < asked:
         yield f"{asked - found} of {asked} clusters were empty or nearly equal to another, and were removed"
+
+
+def limit_nearest(made: Clustering, asked: int, *, spared: int = 0) -> tuple[Clustering, int]:
+    """Return how many nearest centres each row can have, at most `asked`, and `made` with a note if that is fewer.
+
+    Args:
+        spared: number of centres that no row may have among its nearest.
+    """
+    count = max(1, min(asked, len(made) - spared))
+    if count == asked:
+        return made, asked
+    note = f"there are only {len(made)} clusters: the {count} nearest ones count for each row, not {asked}"
+    if spared:
+        note += f", because each row needs at least {spared} other"
+    return replace(made, record={**made.record, "notes": [*made.record["notes"], note]}), count
 
 
 def load_centres(folder: Path, name: str, features: "Features") -> Clustering:

@@ -17,21 +17,25 @@ FEW_PER_CENTRE = 39
 clusters (about four images each on ImageNet)."""
 ALIKE = 0.98
 """Centres with a greater cosine are merged. The paper does not mention duplicates; this is our choice."""
-MOST_BY_DEFAULT = 4096
-"""Maximum of `adapter_clusters`, because the time of k-means grows with rows × clusters."""
+MOST_FROM_A_QUARTER = 4096
+"""Maximum of the quarter in `adapter_clusters`, because the time of k-means grows with rows × clusters."""
 
 
 def default_clusters(rows: int, labels: int) -> int:
-    """Return the default number of clusters: rows / 50, but at least twice the number of `labels` of each row."""
+    """Return the default number of clusters: a fiftieth of the training `rows`.
+
+    It is at least twice the number of `labels` of each row, or half of the rows where that is fewer, and at least 2.
+    """
     return max(rows // 50, min(2 * labels, rows // 2), 2)
 
 
 def adapter_clusters(rows: int, labels: int) -> int:
-    """Return the default number of clusters for an adapter: rows / 4, which did best for the paper on ImageNet.
+    """Return the default number of clusters for an adapter: a quarter of the training `rows`, at most 4,096.
 
-    It is at most `MOST_BY_DEFAULT`, and at least `default_clusters`.
+    A quarter did best for the paper on ImageNet. The number is never less than `default_clusters`: above 204,800 rows,
+    it is a fiftieth of them.
     """
-    return max(min(rows // 4, MOST_BY_DEFAULT), default_clusters(rows, labels))
+    return max(min(rows // 4, MOST_FROM_A_QUARTER), default_clusters(rows, labels))
 
 
 def fit_centres(

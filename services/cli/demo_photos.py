@@ -1,4 +1,4 @@
-"""The demo: real photos of solar cells, from bytes to served answers, with figures to compare against.
+"""The photos of the demo with their labels and splits, and published figures to compare with.
 
 Data: 2,624 electroluminescence photos (package ``elpv-dataset``; CC BY-NC-SA 4.0), each with an expert's
 probability that the cell is defective. The task ``defective`` is that probability > 0.5.

@@ -108,7 +108,7 @@ HINTS: dict[type[Exception], Hint] = {
     heads.UnknownClustering: "`headwater cluster --task NAME` makes one",
     ServiceDown: "`headwater up` starts both services; --url names another address",
     RemoteProblem: _remote,
-    jobs.NoCluster: "--ray-address names a running cluster; without it, this machine is used",
+    jobs.NoRay: "--ray-address names a running cluster; without it, this machine is used",
     jobs.NoWorkerFits: "--cpus and --gpus set the size of a worker",
     PortTaken: "--embedding-port and --classification-port choose other ports",
 }

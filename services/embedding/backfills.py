@@ -7,7 +7,7 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Literal
 
-from services.jobs.backfill.local import Progress
+from services.jobs.backfill.plan import Progress
 from services.web.errors import UnknownBackfill
 from services.web.schemas import BackfillStatus
 
@@ -65,7 +65,7 @@ class Backfills:
         )
 
     def stop(self) -> None:
-        """Let the running backfill write the chunk that it works on, then end it. Those in the queue never start."""
+        """Let the running backfill write the chunk that it works on, then end it. Queued backfills never start."""
         self._stopping = True
         self._pool.shutdown(cancel_futures=True)
 

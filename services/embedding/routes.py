@@ -151,7 +151,8 @@ async def start_backfill(body: BackfillRequest, service: Service) -> BackfillSta
         worker.require_tokens()
     encoder = worker.encoder
     store = await run_in_threadpool(service.writable_store, encoder)
-    options = body.model_dump(exclude={"encoder"}) | {"limits": service.settings.limits}
+    settings = service.settings
+    options = body.model_dump(exclude={"encoder"}) | {"batch": settings.max_batch, "limits": settings.limits}
     return service.backfills.start(encoder.name, lambda report: backfill(store, encoder, on_progress=report, **options))
 
 

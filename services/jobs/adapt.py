@@ -1,14 +1,14 @@
 """The job that learns an adapter from stored vectors and writes the adapted form of all of them."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from classifiers.clustering.centres import find_centres, load_centres
+from classifiers.clustering.centres import find_centres, limit_nearest, load_centres
 from classifiers.clustering.clusters import Clustering, centred
 from classifiers.clustering.kmeans import MOST_PER_CENTRE, adapter_clusters
 from classifiers.clustering.unlabelled import Unlabelled
@@ -17,7 +17,7 @@ from classifiers.published.manifest import package_versions
 from embedder import probe
 from embedder.derived.adapter import Adapter
 from embedder.derived.stored import StoredAdapter
-from services.jobs.derived import fill
+from services.jobs.derived import Derivation
 from services.jobs.progress import OnProgress, Step, ignore
 from store import Features, Store
 
@@ -57,7 +57,7 @@ class AdaptRequest:
 
     Attributes:
         encoder: name of the encoder whose stored vectors are adapted, the parent of the derived encoder.
-        recipe: how the adapter is trained.
+        recipe: how the adapter is trained. With too few clusters for `recipe.nearest`, all but one are used.
         clusters: number of clusters to find first; None for `adapter_clusters`.
         clustering: name of a saved clustering whose centres are used; None to find centres.
         rows_of: name of a task; only assets that it labels are learned from. Its labels are not read. None: the assets
@@ -87,9 +87,10 @@ def adapt(
     """
     from classifiers.fit.discrimination.adapter import fit_adapter
 
-    recipe = request.recipe
     rows, made, ids, X = _start(store, request, clusterings, on_progress)
-    nearest, _ = made.assign(X, recipe.nearest)
+    made, count = limit_nearest(made, request.recipe.nearest, spared=1)  # a row is pushed from at least one centre
+    recipe = replace(request.recipe, nearest=count)
+    nearest, _ = made.assign(X, count)
     Z = centred(X, made.mean)
     del X
     fitted = fit_adapter(
@@ -100,10 +101,11 @@ def adapt(
         lambda done, epoch: on_progress(Step(done, recipe.epochs, f"epochs, loss {epoch.loss:.3f}")),
     )
     adapter = Adapter({"mean": made.mean, **fitted.arrays})
-    record = _record(rows, request, made, len(ids), fitted.curve)
+    record = _record(rows, recipe, request.clustering, made, len(ids), fitted.curve)
     stored = StoredAdapter(rows.features.name, rows.features.fingerprint, adapter, record)
     path = stored.save(adapters, {"report.md": to_markdown(stored, adapter).encode()})
     table, written = _write(store, rows.features, stored, adapter, on_progress)
+    store.optimize()
     return Adapted(
         name=stored.name,
         fingerprint=table.fingerprint,
@@ -134,15 +136,20 @@ def _start(
 
 
 def _record(
-    rows: Unlabelled, request: AdaptRequest, made: Clustering, learned: int, curve: "tuple[Epoch, ...]"
+    rows: Unlabelled,
+    recipe: Recipe,
+    clustering: str | None,
+    made: Clustering,
+    learned: int,
+    curve: "tuple[Epoch, ...]",
 ) -> dict[str, Any]:
     """Return the record for the adapter's manifest: recipe, rows, centres, snapshot and packages."""
     return {
-        "recipe": asdict(request.recipe),
+        "recipe": asdict(recipe),
         "rows_of": rows.task,
         "rows": learned,
         "clusters": len(made),
-        "clustering": {"name": request.clustering, **made.record},
+        "clustering": {"name": clustering, **made.record},
         "snapshot": json.loads(rows.snapshot.to_json()),
         "packages": package_versions(("headwater", "numpy", "torch", "faiss-cpu")),
         "curve": [asdict(epoch) for epoch in curve],
@@ -155,7 +162,7 @@ def _write(
     """Write the adapted form of every vector of the parent; return the table, and how many rows were new."""
     reference = adapter.change_probe(parent.probe, probe.assets(parent.spec))
     table = store.ensure_features(stored.name, stored.spec(parent.spec), reference)
-    return table, fill(parent, table, adapter, on_progress)
+    return table, Derivation.of(parent, table, adapter).write(on_progress)
 
 
 def to_markdown(stored: StoredAdapter, adapter: Adapter) -> str:

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from classifiers.clustering.agreement import Truth
 from classifiers.clustering.assignment import assign, pseudo_labels, source_of
 from classifiers.clustering.browse import Browsing, browse, to_json, to_markdown
-from classifiers.clustering.centres import find_centres
+from classifiers.clustering.centres import find_centres, limit_nearest
 from classifiers.clustering.clusters import Clustering
 from classifiers.clustering.kmeans import default_clusters
 from classifiers.clustering.unlabelled import SOURCE, Unlabelled
@@ -31,9 +31,9 @@ class ClusterRequest:
     Attributes:
         encoder: name of the encoder whose stored vectors are clustered.
         task: name of the pseudo-labels in the store, and of the clustering's folder.
-        clusters: number of clusters; None for a fiftieth of the rows that are learned from. Empty clusters and
-            duplicates are removed, so the result may have fewer.
-        nearest: most labels of an asset: its nearest centres.
+        clusters: number of clusters; None for `default_clusters` of the training rows. Empty clusters and duplicates
+            are removed, so the result may have fewer.
+        nearest: most labels of an asset: its nearest centres. With fewer clusters, all of them.
         delta: keep only centres whose cosine is at most this much below that of the nearest; None keeps all.
         rows_of: name of a task; only assets that it labels are clustered. Its labels are not read. None: all assets.
         against: name of a task whose labels are compared with the clusters. Nothing is learned from them.
@@ -78,10 +78,11 @@ def cluster(store: Store, folder: Path, request: ClusterRequest, on_progress: On
     made, _, _ = find_centres(
         rows, clusters, request.seed, lambda done, total: on_progress(Step(done, total, "iterations of k-means"))
     )
+    made, nearest = limit_nearest(made, request.nearest)
     assigned = assign(
         rows,
         made,
-        request.nearest,
+        nearest,
         request.delta,
         lambda done: on_progress(Step(done, len(rows.stored), "rows assigned")),
     )
@@ -92,7 +93,9 @@ def cluster(store: Store, folder: Path, request: ClusterRequest, on_progress: On
     store.labels.put(name, _followed(labels, len(assigned.ids), on_progress), move_splits=True)
     store.labels.prune(name, source_of(name, made))
     files = {"report.json": to_json(browsing).encode(), "report.md": to_markdown(browsing).encode()}
-    return Clustered(made.save(folder, name, files), browsing)
+    path = made.save(folder, name, files)
+    store.optimize()
+    return Clustered(path, browsing)
 
 
 def _require_free(store: Store, folder: Path, name: str, fingerprint: str) -> None:

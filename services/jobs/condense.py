@@ -26,9 +26,6 @@ from services.jobs.progress import OnProgress, Step, ignore
 from store import Store
 from store.rows import strings
 
-BATCH = 32
-"""Images in a batch."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CondenseRequest:
@@ -77,6 +74,7 @@ def condense(
     request: CondenseRequest,
     adapters: Path,
     *,
+    batch: int = 32,
     threads: int | None = None,
     limits: Limits = DEFAULT_LIMITS,
     on_progress: OnProgress[Step] = ignore,
@@ -88,6 +86,7 @@ def condense(
 
     Args:
         adapters: folder of adapters; this one becomes ``<adapters>/tokens-<version>``.
+        batch: images in one pass of the encoder.
         threads: threads that decode images; None for one on each CPU that this process may use.
         limits: most pixels and bytes of an image.
 
@@ -110,7 +109,7 @@ def condense(
         rows = Unlabelled(store, store.features(spec.fingerprint), store.snapshot(), request.rows_of)
         ids = _sample(store, rows.ids, request)
         statistics = GaussianStatistics.empty(1, spec.tokens[1])
-        job = Job(store, encoder, rows.features, None, batch=BATCH, limits=limits)
+        job = Job(store, encoder, rows.features, None, batch=batch, limits=limits)
         for tokens in _tokens(job, ids, threads or cpus.usable()):
             flat = pool(tokens, request.pool).reshape(-1, spec.tokens[1])
             statistics.update(flat, np.zeros(len(flat), np.int64))
@@ -136,7 +135,7 @@ def _sample(store: Store, ids: Sequence[str], request: CondenseRequest) -> list[
 def _tokens(job: Job, ids: Sequence[str], threads: int) -> Iterator[NDArray[np.float32]]:
     """Yield tokens (n, P, F), a batch at a time. Unreadable images are skipped; a backfill puts them in quarantine."""
     with ThreadPoolExecutor(threads, thread_name_prefix="decode") as decoders:
-        images = (item.prepared for item in job.items(decoders, "image", ids) if item.prepared is not None)
+        images = (asset.prepared for asset in job.prepared(decoders, "image", ids) if asset.prepared is not None)
         while batch := list(islice(images, job.batch)):
             tokens = job.encoder.embed(np.stack(batch), tokens=True).tokens
             assert tokens is not None  # noqa: S101  # asked for

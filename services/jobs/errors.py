@@ -4,15 +4,15 @@ from embedder.errors import LicenceNotAccepted, WeightsError
 from services.web.errors import ERRORS
 
 
-class ClusterProblem(RuntimeError):
+class RayProblem(RuntimeError):
     """A Ray cluster cannot do the job, for a reason that a user can mend."""
 
 
-class NoCluster(ClusterProblem):
-    """No cluster answers at the address."""
+class NoRay(RayProblem):
+    """No Ray cluster answers at the address."""
 
 
-class NoWorkerFits(ClusterProblem):
+class NoWorkerFits(RayProblem):
     """No node of the cluster is large enough for one worker."""
 
 
@@ -22,7 +22,7 @@ class WorkerFailed(RuntimeError):
 
 EXPECTED: tuple[type[Exception], ...] = (
     *ERRORS,
-    ClusterProblem,
+    RayProblem,
     WorkerFailed,
     LicenceNotAccepted,
     WeightsError,

@@ -91,6 +91,7 @@ def ingest(
     chunk.write(store, task, done)
     done.seconds = time.perf_counter() - start
     on_progress(done)
+    store.optimize()
     return done
 
 

@@ -26,7 +26,8 @@ AdaptClusters = Annotated[
         metavar="N",
         min=2,
         help="Find this many clusters first. Not together with --from.",
-        show_default="a quarter of the rows, at most 4096",
+        show_default="a quarter of the training rows, at most 4,096; above 204,800 rows, a fiftieth; at least the "
+        "default of cluster",
     ),
 ]
 AdaptFrom = Annotated[
@@ -71,7 +72,6 @@ def adapt(
     start, opened = time.perf_counter(), options.open_store(settings)
     with terminal.progress_bar("adapt") as bar, terminal.stopping_on_sigterm():
         done = job.adapt(opened, request, settings.adapters, settings.clusters, bar)
-    opened.optimize()
     first, last = done.curve[0], done.curve[-1]
     result = {
         "encoder": done.name,

@@ -25,7 +25,7 @@ from services.cli.options import (
 
 if TYPE_CHECKING:
     from embedder.encoder import Encoder
-    from services.jobs.backfill.local import Progress
+    from services.jobs.backfill.plan import Progress
     from services.jobs.progress import JobProgress, OnProgress
     from services.settings import Settings
     from store import Store
@@ -81,7 +81,6 @@ def backfill(
             limits=settings.limits,
             on_progress=_with_size_of_tokens(bar),
         )
-    opened.optimize()
     result = _summary(model, done, engine, settings) | {"skipped": _skipped(opened, model)}
     result |= _profiled(done, as_json) if profile else {}
     quarantine.finish(opened, result, done.failures, as_json=as_json)
@@ -104,19 +103,25 @@ def _on_ray(
 ) -> Callable[..., "Progress"]:
     from services.jobs import ray
 
-    cluster = ray.Cluster(settings.ray_address, workers, cpus, gpus)
+    sized = ray.Workers(settings.ray_address, workers, cpus, gpus)
     load = ray.loader(model.name, **settings.loading)
-    return partial(ray.backfill, store, model, load, cluster, commit_rows=commit_rows)
+    return partial(ray.backfill, store, model, load, sized, commit_rows=commit_rows)
 
 
 def _with_size_of_tokens(bar: "OnProgress[JobProgress]") -> "OnProgress[Progress]":
-    """Return a callback that moves the bar and, before the first row, prints how much space the tokens will take."""
+    """Return a callback that moves the bar. Its first call, before any row is written, prints the size of the tokens.
+
+    Nothing is printed if the job writes no tokens.
+    """
+    first = True
 
     def moved(now: "Progress") -> None:
-        if now.tokens and not now.done:
+        nonlocal first
+        if first and now.tokens and now.tokens.rows:
             terminal.err.print(
                 f"The tokens will take {now.tokens}, and twice that for a week after the table is compacted."
             )
+        first = False
         bar(now)
 
     return moved

@@ -70,6 +70,7 @@ def condense(
             parent,
             request,
             settings.adapters,
+            batch=settings.max_batch,
             limits=settings.limits,
             on_progress=bar,
         )

@@ -68,7 +68,7 @@ def _fill(settings: Settings, cells: list[demo_photos.Cell]) -> None:
     open_features(store, encoder)
     print(f"encoder   {encoder.name} on {encoder.backend}, probed in {time.perf_counter() - begun:.1f} s")
     with terminal.progress_bar("backfill") as bar:
-        filled = backfill(store, encoder, on_progress=bar)
+        filled = backfill(store, encoder, batch=settings.max_batch, on_progress=bar)
     print(f"backfill  {filled.done:,} vectors in {filled.seconds:.1f} s, {filled.items_per_second:.0f} images/s")
 
 

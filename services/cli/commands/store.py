@@ -42,7 +42,6 @@ def ingest(
         done = job.ingest(
             opened, items, task=task, modality=options.modality(modality), reference=reference, on_progress=bar
         )
-    opened.optimize()
     if not done.handled:
         raise BadSource(f"no file in {', '.join(source)}; give a folder of class folders, a Parquet file, or files")
     result = {

@@ -98,10 +98,10 @@ def _elsewhere(engine: Engine, settings: "Settings", workers: int | None, cpus: 
     if engine is Engine.LOCAL:
         yield None
         return
-    from services.jobs.ray import Cluster
+    from services.jobs.ray import Workers
     from services.jobs.ray.fit import statistics
 
-    with statistics(Cluster(settings.ray_address, workers, cpus)) as elsewhere:
+    with statistics(Workers(settings.ray_address, workers, cpus)) as elsewhere:
         yield elsewhere
 
 

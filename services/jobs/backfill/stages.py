@@ -30,17 +30,17 @@ READ_AHEAD, READ_AHEAD_BYTES = 64, 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """One asset on its way: the encoder's input made from it, or its failure."""
+class PreparedAsset:
+    """One asset after decoding: the encoder's input made from it, or its failure."""
 
     id: str
     prepared: NDArray[Any] | None
     failure: Quarantined | None = None
 
 
-def size_of(held: Item | tuple[str, bytes | Exception]) -> int:
+def size_of(held: PreparedAsset | tuple[str, bytes | Exception]) -> int:
     """Return the bytes that a backfill holds of an asset: its file's content, or the encoder's input."""
-    if isinstance(held, Item):
+    if isinstance(held, PreparedAsset):
         return 0 if held.prepared is None else held.prepared.nbytes
     return len(held[1]) if isinstance(held[1], bytes) else 0
 
@@ -97,10 +97,10 @@ class Job:
 
     def chunks(self, decoders: ThreadPoolExecutor, modality: Modality, ids: Sequence[str]) -> Iterator[Chunk]:
         """Embed `ids` in batches, the first starting with the first id, and yield chunks large enough for a commit."""
-        return self.encode(modality, self.items(decoders, modality, ids))
+        return self.encode(modality, self.prepared(decoders, modality, ids))
 
-    def items(self, decoders: ThreadPoolExecutor, modality: Modality, ids: Sequence[str]) -> Iterator[Item]:
-        """Yield the items of `ids` in order, read, decoded and prepared ahead of the caller."""
+    def prepared(self, decoders: ThreadPoolExecutor, modality: Modality, ids: Sequence[str]) -> Iterator[PreparedAsset]:
+        """Yield the assets `ids` in order, read, decoded and prepared ahead of the caller."""
         side = self.short_side if ids and modality == "image" else None
         step = Bound(READ_AHEAD, READ_AHEAD_BYTES, size_of)
         contents = read_ahead(self.store.assets.contents(ids), step, partial(self.profile.add, "read"))
@@ -116,7 +116,9 @@ class Job:
             chunk.failed += part.failed
         return chunk
 
-    def decode(self, modality: Modality, short_side: int | None, content: tuple[str, bytes | Exception]) -> Item:
+    def decode(
+        self, modality: Modality, short_side: int | None, content: tuple[str, bytes | Exception]
+    ) -> PreparedAsset:
         """Decode one asset and prepare it for the encoder. `content` is its id with its bytes or a reading error."""
         asset, data = content
         if isinstance(data, Exception):
@@ -125,20 +127,20 @@ class Job:
             with self.profile.stage("decode"):
                 media = decode(data, modality, self.limits, short_side)
             with self.profile.stage("prepare"):
-                return Item(asset, self.encoder.prepare(media))
+                return PreparedAsset(asset, self.encoder.prepare(media))
         except BadMedia as error:
             return self._failed(asset, error.reason, str(error))
 
-    def encode(self, modality: Modality, items: Iterator[Item]) -> Iterator[Chunk]:
-        """Embed items in batches, as they come, and yield chunks large enough for a commit."""
+    def encode(self, modality: Modality, assets: Iterator[PreparedAsset]) -> Iterator[Chunk]:
+        """Embed assets in batches, as they come, and yield chunks large enough for a commit."""
         chunk = Chunk()
         tokens = self.tokens is not None and modality == "image"
-        while batch := list(islice(items, self.batch)):
-            good = [item for item in batch if item.prepared is not None]
-            chunk.failed += [item.failure for item in batch if item.failure]
+        while batch := list(islice(assets, self.batch)):
+            good = [asset for asset in batch if asset.prepared is not None]
+            chunk.failed += [asset.failure for asset in batch if asset.failure]
             if good:
-                chunk.ids += [item.id for item in good]
-                inputs = np.stack([item.prepared for item in good if item.prepared is not None])
+                chunk.ids += [asset.id for asset in good]
+                inputs = np.stack([asset.prepared for asset in good if asset.prepared is not None])
                 with self.profile.stage("encode", len(good)):
                     chunk.embeddings.append(self.encoder.embed(inputs, modality=modality, tokens=tokens))
             if len(chunk.ids) + len(chunk.failed) >= CHUNK_ROWS:
@@ -163,8 +165,8 @@ class Job:
         settle(self.store, self.stage, chunk.ids, chunk.failed)
         return len(chunk.ids), chunk.failed
 
-    def _failed(self, asset: str, reason: str, message: str) -> Item:
-        return Item(asset, None, Quarantined(key=asset, stage=self.stage, reason=reason, message=message))
+    def _failed(self, asset: str, reason: str, message: str) -> PreparedAsset:
+        return PreparedAsset(asset, None, Quarantined(key=asset, stage=self.stage, reason=reason, message=message))
 
 
 def settle(store: Store, stage: str, ids: Sequence[str], failed: Sequence[Quarantined]) -> None:

@@ -8,12 +8,12 @@ import pyarrow as pa
 from embedder.encoder import Encoder
 from embedder.media import DEFAULT_LIMITS, Limits
 from embedder.spec import Modality
-from services.jobs.backfill.local import Progress, ensure_features, missing_assets
+from services.jobs.backfill.local import ensure_features
+from services.jobs.backfill.plan import Progress, plan
 from services.jobs.backfill.stages import CHUNK_ROWS, settle
-from services.jobs.derived import from_parent
-from services.jobs.errors import ClusterProblem, WorkerFailed
+from services.jobs.errors import RayProblem, WorkerFailed
 from services.jobs.progress import OnProgress, ignore
-from services.jobs.ray.cluster import Cluster, connected, quiet
+from services.jobs.ray.connection import Workers, connected, quiet
 from services.jobs.ray.worker import Attempts, Done, Load, Work, Worker
 from store import Store, stage_of
 from store.lance.fragments import Appender
@@ -23,7 +23,7 @@ def backfill(
     store: Store,
     encoder: Encoder,
     load: Load,
-    cluster: Cluster,
+    workers: Workers,
     *,
     tokens: bool = False,
     retry_quarantined: bool = False,
@@ -40,37 +40,39 @@ def backfill(
     Args:
         encoder: its spec and, for a new table, its reference vectors are used; it embeds nothing in this process.
         load: loads the same encoder in every worker.
-        cluster: the cluster and the size of its workers.
+        workers: the cluster, and the number and size of its workers.
         commit_rows: rows of a commit, rounded up to whole batches. A worker holds so many embeddings in memory.
 
     Raises:
-        ClusterProblem: there is no cluster, it has no room for a worker, or it broke down.
+        RayProblem: there is no cluster, it has no room for a worker, or it broke down.
         WorkerFailed: a worker gave up. The message has its reason: no store at that path, other weights, vectors that
             are not finite, or a chunk that killed every worker that tried it.
+        NoRoom: the disk of a local store is too full for the result. No row was written.
     """
-    work = Work(store.uri, load, tokens, batch, cluster.cpus, limits)
-    with connected(cluster) as workers:
-        features = ensure_features(store, encoder)
-        tables = [features]
-        if tokens:  # committed first, so that an asset with a vector is complete
-            tables.insert(0, store.ensure_tokens(encoder.name, encoder.spec, features.probe))
-        fingerprint = encoder.spec.fingerprint
-        adapted = from_parent(store, encoder, features, tables[0] if tokens else None)
-        missing = missing_assets(store, encoder.spec, tokens=tokens, retry_quarantined=retry_quarantined)
+    work = Work(store.uri, load, tokens, batch, workers.cpus, limits)
+    with connected(workers) as count:
+        planned = plan(
+            store,
+            encoder,
+            ensure_features(store, encoder),
+            on_progress,
+            tokens=tokens,
+            retry_quarantined=retry_quarantined,
+        )
+        missing, progress, start = planned.missing, planned.progress, time.perf_counter()
         ids = [id_ for some in missing.values() for id_ in some]
-        progress, start = Progress(total=len(ids) + adapted, done=adapted), time.perf_counter()
-        on_progress(progress)
-        appenders = [Appender(table.table, ids) for table in tables]
+        appenders = [Appender(table.table, ids) for table in planned.tables]
         chunks = [(modality, some) for modality in missing for some in cut(missing[modality], batch, commit_rows)]
-        for done in embedded(chunks, work, cluster, workers):
+        for done in embedded(chunks, work, workers, count):
             for appender, fragments in zip(appenders, done.fragments, strict=bool(done.ids)):
                 if fragments:
                     appender.append(done.ids, fragments)
-            settle(store, stage_of(fingerprint), done.ids, done.failed)
+            settle(store, stage_of(encoder.spec.fingerprint), done.ids, done.failed)
             progress.done += len(done.ids)
             progress.failures.add(done.failed)
             progress.seconds = time.perf_counter() - start
             on_progress(progress)
+    store.optimize()
     return progress
 
 
@@ -84,9 +86,9 @@ def cut(ids: Sequence[str], batch: int, rows: int) -> list[Sequence[str]]:
 
 
 def embedded(
-    chunks: Sequence[tuple[Modality, Sequence[str]]], work: Work, cluster: Cluster, workers: int
+    chunks: Sequence[tuple[Modality, Sequence[str]]], work: Work, workers: Workers, count: int
 ) -> Iterator[Done]:
-    """Yield the result of each chunk as workers finish. Raises ClusterProblem, WorkerFailed."""
+    """Yield the result of each chunk as workers finish. Raises RayProblem, WorkerFailed."""
     import ray
     import ray.data
     from ray.exceptions import RayError, UserCodeException
@@ -103,9 +105,9 @@ def embedded(
         fn_constructor_args=(work, attempts),
         batch_size=1,
         batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=workers, initial_size=workers),
-        num_cpus=cluster.cpus,
-        num_gpus=cluster.gpus,
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=count, initial_size=count),
+        num_cpus=workers.cpus,
+        num_gpus=workers.gpus,
     )
     try:
         for row in found.iter_rows():
@@ -117,6 +119,6 @@ def embedded(
         raise  # a bug of this program; the error has the worker's traceback
     except RayError as error:
         reason = str(error).strip().splitlines()[-1]
-        raise ClusterProblem(
+        raise RayProblem(
             f"the Ray cluster stopped the job: {reason}; committed rows stay: run the backfill again"
         ) from error

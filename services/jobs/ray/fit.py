@@ -11,8 +11,8 @@ from classifiers.heads.gaussian.moments import Moment
 from classifiers.heads.gaussian.statistics import GaussianStatistics
 from classifiers.heads.transform import Transform
 from classifiers.training.rows import BATCH_ROWS, Elsewhere, Rows
-from services.jobs.errors import ClusterProblem
-from services.jobs.ray.cluster import Cluster, connected
+from services.jobs.errors import RayProblem
+from services.jobs.ray.connection import Workers, connected
 from store import Snapshot, Store
 from store.lance.fragments import shares
 
@@ -21,7 +21,7 @@ SHARES = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class ShareArguments:
     """The arguments that all shares have in common."""
 
     store: str
@@ -34,50 +34,52 @@ class Task:
 
 
 @contextmanager
-def statistics(cluster: Cluster) -> Iterator[Elsewhere]:
-    """Yield the argument `elsewhere` of `classifiers.training.pipeline.train`. Raises ClusterProblem."""
-    with connected(cluster) as workers:
+def statistics(workers: Workers) -> Iterator[Elsewhere]:
+    """Yield the argument `elsewhere` of `classifiers.training.pipeline.train`. Raises RayProblem."""
+    with connected(workers) as count:
 
         def elsewhere(
             rows: Rows, classes: Sequence[str], transform: Transform, moment: Moment
         ) -> tuple[GaussianStatistics, list[str]]:
-            task = Task(
+            arguments = ShareArguments(
                 rows.store.uri, rows.task, rows.encoders, rows.snapshot.to_json(), tuple(classes), transform, moment
             )
             table = rows.features[0].table
-            parts = shares(table, rows.snapshot.of(table), SHARES * workers, BATCH_ROWS)
-            return _merged(task, parts, cluster)
+            parts = shares(table, rows.snapshot.of(table), SHARES * count, BATCH_ROWS)
+            return _merged(arguments, parts, workers)
 
         yield elsewhere
 
 
-def of_share(task: Task, share: tuple[int, int]) -> tuple[GaussianStatistics, list[str]]:
+def of_share(arguments: ShareArguments, share: tuple[int, int]) -> tuple[GaussianStatistics, list[str]]:
     """Return the statistics of the training rows in one share of the vectors, and their ids. Runs in a worker."""
-    store = Store.open(task.store, must_exist=True)
-    rows = Rows(store, task.task, task.encoders, Snapshot.from_json(task.snapshot), share=share)
+    store = Store.open(arguments.store, must_exist=True)
+    rows = Rows(store, arguments.task, arguments.encoders, Snapshot.from_json(arguments.snapshot), share=share)
     ids: list[str] = []
 
     def batches() -> Iterator[Batch]:
-        for some, X, codes in rows.batches("train", task.classes):
+        for some, X, codes in rows.batches("train", arguments.classes):
             ids.extend(some)
             yield Batch(X, codes)
 
-    return gather(batches(), len(task.classes), task.transform, task.moment), ids
+    return gather(batches(), len(arguments.classes), arguments.transform, arguments.moment), ids
 
 
-def _merged(task: Task, parts: list[tuple[int, int]], cluster: Cluster) -> tuple[GaussianStatistics, list[str]]:
+def _merged(
+    arguments: ShareArguments, parts: list[tuple[int, int]], workers: Workers
+) -> tuple[GaussianStatistics, list[str]]:
     """Merge the statistics in the order of the shares, so that the same rows always give the same head."""
     import ray
     from ray.exceptions import RayError, RayTaskError
 
-    run: Any = ray.remote(num_cpus=cluster.cpus)(of_share)
-    shared = ray.put(task)
+    run: Any = ray.remote(num_cpus=workers.cpus)(of_share)
+    shared = ray.put(arguments)
     try:
         found = ray.get([run.remote(shared, part) for part in parts])
     except RayTaskError as error:
         raise error.cause from error
     except RayError as error:
-        raise ClusterProblem(f"the Ray cluster stopped the job: {str(error).strip().splitlines()[-1]}") from error
-    empty = GaussianStatistics.empty(len(task.classes), task.transform.width, task.moment)
+        raise RayProblem(f"the Ray cluster stopped the job: {str(error).strip().splitlines()[-1]}") from error
+    empty = GaussianStatistics.empty(len(arguments.classes), arguments.transform.width, arguments.moment)
     merged = reduce(GaussianStatistics.merge, (each for each, _ in found), empty)
     return merged, [id_ for _, ids in found for id_ in ids]

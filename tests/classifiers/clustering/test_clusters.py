@@ -129,6 +129,8 @@ def test_more_nearest_than_clusters_is_an_error():
 def test_how_many_clusters_where_nobody_says():
     assert [default_clusters(rows, 8) for rows in (1_000_000, 2_000, 100, 10, 3)] == [20_000, 40, 16, 5, 2]
     assert [adapter_clusters(rows, 8) for rows in (1_000_000, 10_000, 100)] == [20_000, 2_500, 25]
+    assert [adapter_clusters(rows, 8) for rows in (100_000, 204_800, 204_850)] == [4096, 4096, 4097]
+    assert [adapter_clusters(rows, 8) for rows in (60, 10)] == [16, 5]
 
 
 def test_a_clustering_survives_its_folder(tmp_path):

@@ -31,7 +31,7 @@ from store import errors as stored
         (heads.NoTokens("lite1"), "headwater backfill --encoder lite1 --tokens`"),
         (heads.NoVectors("t", ["a", "b"], present=0, classes=2, word="classes", refused={}), "--encoder a` and `"),
         (stored.NoStore("x"), "headwater ingest"),
-        (jobs.NoCluster("none"), "--ray-address"),
+        (jobs.NoRay("none"), "--ray-address"),
         (jobs.NoWorkerFits("none"), "--cpus and --gpus"),
         (ServiceDown("classification", "http://x", "refused"), "headwater up"),
         (RemoteProblem(422, "no_texts", "it knows its own labels only"), "--labels"),

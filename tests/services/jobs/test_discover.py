@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow.compute as pc
@@ -143,6 +144,44 @@ def test_too_few_rows_are_an_error(store, tmp_path):
     store.labels.put("group", (Label(id_, ["g0"], "test") for id_ in strings(store)), move_splits=True)
     with pytest.raises(NotTrainable, match="0 of 240 stored vectors"):
         cluster(store, tmp_path / "clusters", WANTED)
+
+
+def few(folder: Path) -> Store:
+    """A store of ten rows, for which the defaults find at most five clusters."""
+    opened, rng = Store.open(folder / "few"), np.random.default_rng(0)
+    ids = [asset_id(bytes([i])) for i in range(10)]
+    opened.ensure_features("toy", SPEC, PROBE).put(ids, rng.normal(size=(10, DIM)).astype(np.float32))
+    return opened
+
+
+def test_the_defaults_of_cluster_suit_ten_rows(tmp_path):
+    store = few(tmp_path)
+    done = cluster(store, tmp_path / "clusters", ClusterRequest(encoder="toy", task="found"))
+    found = len(done.browsing.labels)
+    assert 2 <= found <= 5
+    assert {len(labels) for labels, _ in labels_of(store).values()} == {found}
+    note = f"there are only {found} clusters: the {found} nearest ones count for each row, not 8"
+    assert note in done.browsing.record["notes"]
+    assert note in (done.path / "report.md").read_text()
+    asked = cluster(store, tmp_path / "clusters", ClusterRequest(encoder="toy", task="found", nearest=found))
+    assert not any("nearest ones count" in note for note in asked.browsing.record["notes"])
+
+
+def test_the_defaults_of_adapt_suit_ten_rows(tmp_path):
+    """A row is pushed from at least one cluster, so it is pulled to all but one at most."""
+    store = few(tmp_path)
+    wanted = AdaptRequest(encoder="toy", recipe=Recipe(epochs=2))
+    done = adapt(store, wanted, tmp_path / "adapters", tmp_path / "clusters")
+    assert done.written == 10
+    positives = done.clusters - 1
+    note = f"there are only {done.clusters} clusters: the {positives} nearest ones count for each row, not 8"
+    assert any(each.startswith(note) for each in done.notes)
+    report = (done.path / "report.md").read_text()
+    assert note in report
+    assert f"nearest = {positives}," in report
+    cluster(store, tmp_path / "clusters", ClusterRequest(encoder="toy", task="found"))
+    taken = adapt(store, replace(wanted, clustering="found"), tmp_path / "adapters", tmp_path / "clusters")
+    assert (taken.fingerprint, taken.written) == (done.fingerprint, 0)
 
 
 class Killed(Exception):

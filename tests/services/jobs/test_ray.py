@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,20 +24,22 @@ from embedder import registry
 from embedder.encoder import Encoder
 from embedder.spec import EncoderSpec
 from services.cli import demo_photos
-from services.jobs.backfill.local import Progress, backfill
-from services.jobs.errors import ClusterProblem, WorkerFailed
+from services.jobs.backfill.local import backfill
+from services.jobs.backfill.plan import Progress
+from services.jobs.errors import RayProblem, WorkerFailed
 from services.jobs.ingest import ingest
-from services.jobs.ray import Cluster, loader
+from services.jobs.ray import Workers, loader
 from services.jobs.ray import backfill as ray_backfill
 from services.jobs.ray.fit import statistics
 from services.processes import free_ports
 from store import Item, Label, Store
+from store.errors import NoRoom
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")  # Ray's own, of its own defaults
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
+def cluster() -> Iterator[Workers]:
     """A cluster of 2 CPUs that outlives the commands, reached by its address; it asks for a token."""
     address = f"127.0.0.1:{free_ports(1)[0]}"
     # Not pytest's folder: the paths of sockets, somewhere below, may have 107 characters.
@@ -50,7 +53,7 @@ def cluster() -> Iterator[Cluster]:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         assert process.stdout is not None
         assert any("Ray runtime started" in line for line in process.stdout)
-        yield Cluster(address)
+        yield Workers(address)
         for pid in [process.pid, *descendants(process.pid)]:  # its own way out takes half a minute
             os.kill(pid, signal.SIGKILL)
         process.communicate()
@@ -90,6 +93,7 @@ def test_the_rows_are_those_of_the_local_engine(cluster, tmp_path, cache_dir):
     )
     assert (done.total, done.done, done.quarantined) == (local.total, local.done, local.quarantined) == (152, 150, 2)
     assert (seen[0], seen[-1], len(seen)) == ((0, 0), (150, 2), 4)
+    assert str(done.tokens) == str(local.tokens) == "152 × 125 kB = 19.1 MB"
     ids = ids_of(here)
     assert sorted(ids) == sorted(ids_of(there))
     for kind in (Store.features, Store.tokens):
@@ -138,6 +142,8 @@ def test_a_killed_worker_is_replaced_and_nothing_is_lost(cluster, tmp_path, cach
     assert (done.total, done.done, done.quarantined) == (302, 300, 2)
     assert len(ids_of(store)) == len(set(ids_of(store))) == 300
     assert [row[-1] for row in failures(store)] == [1, 1]
+    stats = store.features("lite0").table._handle().stats()["fragment_stats"]
+    assert stats["num_fragments"] == 1  # ten commits, compacted at the end
 
 
 def workers() -> list[int]:
@@ -185,12 +191,21 @@ def test_a_worker_that_disagrees_with_the_table_may_not_write(cluster, tmp_path,
 
 def test_what_the_cluster_cannot_do_is_told(cluster, tmp_path, cache_dir, lite0: Encoder):
     store, load = fill(Store.open(tmp_path / "db"), 1), loader("lite0", cache_dir=cache_dir)
-    for wanted in (Cluster(cluster.address, gpus=1), Cluster(cluster.address, cpus=64)):
-        with pytest.raises(ClusterProblem, match="its nodes have: 2 CPUs and 0 GPUs"):
+    for wanted in (Workers(cluster.address, gpus=1), Workers(cluster.address, cpus=64)):
+        with pytest.raises(RayProblem, match="its nodes have: 2 CPUs and 0 GPUs"):
             ray_backfill(store, lite0, load, wanted)
-    for nonsense in ({"cpus": 0}, {"gpus": -1}, {"workers": 0}):
-        with pytest.raises(ClusterProblem, match="at least 1 worker"):
-            Cluster(**nonsense)
+    for nonsense in ({"cpus": 0}, {"gpus": -1}, {"count": 0}):
+        with pytest.raises(RayProblem, match="at least 1 worker"):
+            Workers(**nonsense)
+
+
+def test_a_disk_without_room_stops_the_job_before_any_row(cluster, tmp_path, cache_dir, lite0: Encoder, monkeypatch):
+    store, load = fill(Store.open(tmp_path / "db"), 3), loader("lite0", cache_dir=cache_dir)
+    usage = shutil.disk_usage(store.uri)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=2 * 5 * 5120 - 1))
+    with pytest.raises(NoRoom, match=r"5 × 5.12 kB = 25.6 kB need 51.2 kB"):
+        ray_backfill(store, lite0, load, cluster)
+    assert store.features("lite0").rows == 0
 
 
 def command(store: Store, cache_dir: Path, *arguments: object) -> "subprocess.Popen[str]":

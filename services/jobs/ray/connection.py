@@ -13,55 +13,55 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from services.jobs.errors import ClusterProblem, NoCluster, NoWorkerFits
+from services.jobs.errors import NoRay, NoWorkerFits, RayProblem
 
 OBJECTS = 256 << 20
 """Bytes of the object store of a cluster started here. It carries ids only; Ray moves what exceeds it to disk."""
 
 
 @dataclass(frozen=True, slots=True)
-class Cluster:
-    """A cluster and the size of its workers.
+class Workers:
+    """The workers of a job on Ray: their cluster, their number and their size.
 
     Attributes:
         address: address of a running cluster, ``host:port`` or ``auto``; empty: start one on this machine and stop it.
-        workers: most workers at once; None: as many as fit.
+        count: most workers at once; None: as many as fit.
         cpus: CPUs of each worker. Its engine and its decoding use as many threads.
         gpus: GPUs of each worker; may be a fraction.
     """
 
     address: str = ""
-    workers: int | None = None
+    count: int | None = None
     cpus: int = 1
     gpus: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.cpus < 1 or self.gpus < 0 or (self.workers is not None and self.workers < 1):
-            raise ClusterProblem(
+        if self.cpus < 1 or self.gpus < 0 or (self.count is not None and self.count < 1):
+            raise RayProblem(
                 "a job needs at least 1 worker, and a worker at least 1 CPU and 0 or more GPUs; the request was "
-                f"{self.workers} workers, {self.cpus} CPUs, {self.gpus:g} GPUs"
+                f"{self.count} workers, {self.cpus} CPUs, {self.gpus:g} GPUs"
             )
 
 
 @contextmanager
-def connected(cluster: Cluster) -> Iterator[int]:
+def connected(workers: Workers) -> Iterator[int]:
     """Connect to Ray for the block; yields the number of workers to run at once, at least 1.
 
     A connection that this process has already is used and kept. Enter the block before anything reads the store:
     LanceDB's threads do not survive in the processes that Ray forks.
 
     Raises:
-        ClusterProblem: there is no cluster at the address, or it has no room for a worker.
+        RayProblem: there is no cluster at the address, or it has no room for a worker.
     """
-    _prepare(own=not cluster.address)
+    _prepare(own=not workers.address)
     import ray
 
     if ray.is_initialized():
-        yield workers_that_fit(cluster)
+        yield workers_that_fit(workers)
         return
     try:
-        _connect(cluster)
-        yield workers_that_fit(cluster)
+        _connect(workers)
+        yield workers_that_fit(workers)
     finally:
         ray.shutdown()
 
@@ -76,20 +76,20 @@ def _prepare(*, own: bool) -> None:
         os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
 
 
-def _connect(cluster: Cluster) -> None:
+def _connect(workers: Workers) -> None:
     import ray
 
-    options: dict[str, Any] = {"address": cluster.address or "local", "log_to_driver": False}
-    if not cluster.address:
+    options: dict[str, Any] = {"address": workers.address or "local", "log_to_driver": False}
+    if not workers.address:
         options |= {"include_dashboard": False, "object_store_memory": OBJECTS}
     try:
-        _knock(cluster.address)
+        _knock(workers.address)
         with _as_before():
             ray.init(logging_level=logging.ERROR, **options)
     except (OSError, ValueError, RuntimeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise NoCluster(
-            f"no Ray cluster at {cluster.address or 'this machine'}: {reason}; start one with `ray start --head`, or "
+        raise NoRay(
+            f"no Ray cluster at {workers.address or 'this machine'}: {reason}; start one with `ray start --head`, or "
             "give no address to use this machine alone"
         ) from error
 
@@ -119,28 +119,28 @@ def _as_before() -> Iterator[None]:
             signal.signal(signal.SIGTERM, on_term)
 
 
-def workers_that_fit(cluster: Cluster) -> int:
-    """Return the number of workers that fit on the nodes, at most `cluster.workers`. Raises NoWorkerFits."""
+def workers_that_fit(workers: Workers) -> int:
+    """Return the number of workers that fit on the nodes, at most `workers.count`. Raises NoWorkerFits."""
     import ray
 
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    fit = sum(_fit(node, cluster) for node in nodes)
+    fit = sum(_fit(node, workers) for node in nodes)
     if not fit:
         have = ", ".join(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes)
         raise NoWorkerFits(
-            f"no node of the cluster has room for a worker with {cluster.cpus} CPUs and {cluster.gpus:g} GPUs; its "
+            f"no node of the cluster has room for a worker with {workers.cpus} CPUs and {workers.gpus:g} GPUs; its "
             f"nodes have: {have}; ask for smaller workers, or add nodes"
         )
-    return fit if cluster.workers is None else min(fit, cluster.workers)
+    return fit if workers.count is None else min(fit, workers.count)
 
 
-def _fit(node: dict[str, float], cluster: Cluster) -> int:
-    by_cpu = math.floor(node.get("CPU", 0) / cluster.cpus)
-    return min(by_cpu, math.floor(node.get("GPU", 0) / cluster.gpus)) if cluster.gpus else by_cpu
+def _fit(node: dict[str, float], workers: Workers) -> int:
+    by_cpu = math.floor(node.get("CPU", 0) / workers.cpus)
+    return min(by_cpu, math.floor(node.get("GPU", 0) / workers.gpus)) if workers.gpus else by_cpu
 
 
 def quiet() -> None:
-    """Turn off the progress bars and log lines of Ray Data. Ours show the same."""
+    """Turn off the progress bars and log lines of Ray Data. The job reports its own progress."""
     from ray.data import DataContext
 
     context = DataContext.get_current()
