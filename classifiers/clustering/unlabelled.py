@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from classifiers.errors import NotTrainable
-from classifiers.training.rows import BATCH_ROWS
+from classifiers.training.rows.rows import BATCH_ROWS
 from store.join import Positions
 from store.rows import Column, strings
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from classifiers.training import rows as rows_module
-from classifiers.training.rows import RowBatch, Rows, fold_of
+from classifiers.training.rows import rows as rows_module
+from classifiers.training.rows.rows import RowBatch, Rows, fold_of
 
 if TYPE_CHECKING:
     from store import Matrix

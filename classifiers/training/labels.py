@@ -17,9 +17,9 @@ from classifiers.heads.multilabel.base import LabelsHead
 from classifiers.prompts import class_vectors
 from classifiers.training.calibrate import calibrate_labels
 from classifiers.training.kind import Calibrated, Kind
-from classifiers.training.present import require_present
-from classifiers.training.rows import LabelledRows, Rows, ids_digest
-from classifiers.training.scored import Learned, Scored, scored_labels
+from classifiers.training.rows.present import require_present
+from classifiers.training.rows.rows import LabelledRows, Rows, ids_digest
+from classifiers.training.rows.scored import Learned, Scored, scored_labels
 
 HELD_OUT = "held-out"
 """Name of the held-out training rows in reports and metrics."""

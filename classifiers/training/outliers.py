@@ -15,7 +15,7 @@ from classifiers.fit.outlier import left_out_scores
 from classifiers.heads.base import Head
 from classifiers.heads.outlier import OutlierDetector, PrecisionPair, doubt
 from classifiers.heads.transform import Transform
-from classifiers.training.rows import Rows
+from classifiers.training.rows.rows import Rows
 
 MOST_COLUMNS = 4096
 """Maximum width of vectors with a detector. Its matrix, 67 MB in float32 at this width, is larger than most heads."""

@@ -14,7 +14,7 @@ from classifiers.published.head import PublishedHead
 from classifiers.published.manifest import TrainingRecord, package_versions
 from classifiers.published.registry import Registry, check_name
 from classifiers.training.kinds import KINDS, make_estimator
-from classifiers.training.rows import Elsewhere, Texts
+from classifiers.training.rows.rows import Elsewhere, Texts
 
 if TYPE_CHECKING:
     from store import Store

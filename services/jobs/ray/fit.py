@@ -10,7 +10,7 @@ from classifiers.fit.gaussian.parallel import Batch, gather
 from classifiers.heads.gaussian.moments import Moment
 from classifiers.heads.gaussian.statistics import GaussianStatistics
 from classifiers.heads.transform import Transform
-from classifiers.training.rows import BATCH_ROWS, Elsewhere, Rows
+from classifiers.training.rows.rows import BATCH_ROWS, Elsewhere, Rows
 from services.jobs.errors import ClusterProblem
 from services.jobs.ray.cluster import Cluster, connected
 from store import Snapshot, Store

@@ -13,11 +13,11 @@ from classifiers.evaluation.calibration import fit_temperature, mean_nll
 from classifiers.evaluation.choice import MOST_ROWS
 from classifiers.evaluation.conformal import NONCONFORMITY, SETS, threshold
 from classifiers.fit.gaussian.shrinkage import CANDIDATES
-from classifiers.training import learn, linear
 from classifiers.training.calibrate import calibrate
 from classifiers.training.kinds import CLASS_KINDS, make_estimator
-from classifiers.training.scored import Scored
-from classifiers.training.zero_shot import STRENGTHS
+from classifiers.training.learning import learn, linear
+from classifiers.training.learning.zero_shot import STRENGTHS
+from classifiers.training.rows.scored import Scored
 from store import Matrix, Snapshot
 
 NAMES, DIM, TRAINING, TESTING = ("a", "b", "c"), 30, 24, 400

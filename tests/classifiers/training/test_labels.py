@@ -19,8 +19,8 @@ from classifiers.prompts import class_vectors
 from classifiers.published.registry import Registry
 from classifiers.training.kinds import KINDS
 from classifiers.training.pipeline import evaluate_head, train
-from classifiers.training.rows import fold_of
-from classifiers.training.token_rows import mapped
+from classifiers.training.rows.rows import fold_of
+from classifiers.training.rows.token_rows import mapped
 from embedder.spec import EncoderSpec
 from store import Label, Store
 from store.lance import handles
@@ -323,7 +323,7 @@ def test_a_decoder_reads_a_few_rows_of_tokens_at_a_time(tmp_path, registry, seve
         return rows
 
     monkeypatch.setattr(handles, "rows_of", noted)
-    monkeypatch.setattr("classifiers.training.token_rows.ROWS_AT_ONCE", 50)
+    monkeypatch.setattr("classifiers.training.rows.token_rows.ROWS_AT_ONCE", 50)
     done = trained(store, registry, kind="decoder", params=SMALL, texts=text_side)
     assert sum(read) >= sum(done.report.rows.values()) > 500
     assert max(read) == 50

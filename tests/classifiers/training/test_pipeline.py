@@ -22,10 +22,10 @@ from classifiers.heads.gaussian.statistics import GaussianStatistics
 from classifiers.heads.outlier import PrecisionPair
 from classifiers.heads.transform import unit_blocks
 from classifiers.published.registry import Registry
-from classifiers.training import rows as rows_module
 from classifiers.training.kinds import CLASS_KINDS
 from classifiers.training.pipeline import evaluate_head, train
-from classifiers.training.rows import fold_of
+from classifiers.training.rows import rows as rows_module
+from classifiers.training.rows.rows import fold_of
 from store import Label
 from store.errors import UnknownFeatures, UnknownTask
 

@@ -13,7 +13,7 @@ from classifiers.errors import BadClustering, NotTrainable
 from classifiers.fit.discrimination.recipe import Recipe
 from classifiers.published.registry import Registry
 from classifiers.training.pipeline import train
-from classifiers.training.rows import ids_digest
+from classifiers.training.rows.rows import ids_digest
 from embedder.derived.encoders import DerivedEncoder
 from embedder.derived.stored import StoredAdapter
 from embedder.encoder import Embedding

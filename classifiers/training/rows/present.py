@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifiers.errors import NotTrainable, NoVectors
-from classifiers.training.rows import Rows
+from classifiers.training.rows.rows import Rows
 from store.rows import strings
 
 if TYPE_CHECKING:

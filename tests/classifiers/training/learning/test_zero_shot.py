@@ -11,9 +11,9 @@ from classifiers.evaluation.calibration import fit_temperature, mean_nll
 from classifiers.fit.gaussian.estimator import GaussianClassifier
 from classifiers.prompts import PROMPTS
 from classifiers.published.registry import Registry
+from classifiers.training.learning.zero_shot import STRENGTHS, UNCHOSEN
 from classifiers.training.pipeline import train
-from classifiers.training.rows import fold_of, ids_digest
-from classifiers.training.zero_shot import STRENGTHS, UNCHOSEN
+from classifiers.training.rows.rows import fold_of, ids_digest
 from store import Label
 
 

@@ -15,10 +15,10 @@ from classifiers.heads.gaussian.head import GaussianHead
 from classifiers.heads.gaussian.moments import Moment
 from classifiers.heads.gaussian.statistics import GaussianStatistics
 from classifiers.heads.transform import Transform
-from classifiers.training.learn import AUTO
-from classifiers.training.present import require_present
-from classifiers.training.rows import Elsewhere, Rows, ids_digest
-from classifiers.training.scored import Learned, Scored
+from classifiers.training.learning.learn import AUTO
+from classifiers.training.rows.present import require_present
+from classifiers.training.rows.rows import Elsewhere, Rows, ids_digest
+from classifiers.training.rows.scored import Learned, Scored
 
 TUNING_ROWS, TUNING_CELLS = 10_000, 2_000_000
 """Maximum number of validation rows, and of their scores (rows × classes), that a parameter is chosen on. A choice

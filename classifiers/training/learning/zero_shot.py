@@ -16,10 +16,10 @@ from classifiers.heads.base import Head
 from classifiers.heads.transform import unit_blocks
 from classifiers.heads.zeroshot import Blend
 from classifiers.prompts import class_vectors
-from classifiers.training.learn import AUTO
-from classifiers.training.rows import Rows, ids_digest
-from classifiers.training.scored import Learned, Scored
-from classifiers.training.streamed import TUNING_CELLS, TUNING_ROWS, learn_streamed, without_statistics
+from classifiers.training.learning.learn import AUTO
+from classifiers.training.learning.streamed import TUNING_CELLS, TUNING_ROWS, learn_streamed, without_statistics
+from classifiers.training.rows.rows import Rows, ids_digest
+from classifiers.training.rows.scored import Learned, Scored
 
 STRENGTHS: tuple[Blend, ...] = (0.0, *(float(f"{10**power:.2g}") for power in np.linspace(-4, 2, 13)), "gaussian")
 """Values of α that are tried, from the text alone to the Gaussian alone: 1e-4 … 1e2 as in arXiv 2402.04087, two a

@@ -14,11 +14,11 @@ from classifiers.evaluation.choice import choose
 from classifiers.fit.linear import LinearClassifier
 from classifiers.heads.base import Head
 from classifiers.heads.linear import LinearHead
-from classifiers.training.learn import AUTO, learn_in_memory
-from classifiers.training.present import require_present
-from classifiers.training.rows import Rows
-from classifiers.training.scored import Learned, Scored
-from classifiers.training.streamed import tuning_rows
+from classifiers.training.learning.learn import AUTO, learn_in_memory
+from classifiers.training.learning.streamed import tuning_rows
+from classifiers.training.rows.present import require_present
+from classifiers.training.rows.rows import Rows
+from classifiers.training.rows.scored import Learned, Scored
 
 GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2)
 """Values of C that are tried, the cheapest first: the larger C, the more steps a fit takes."""

@@ -13,7 +13,7 @@ from classifiers.errors import PLURALS, TAKEN_BY, NoVectors
 from classifiers.published.registry import Registry
 from classifiers.training.kinds import CLASS_KINDS
 from classifiers.training.pipeline import train
-from classifiers.training.present import encoders_of_training_rows
+from classifiers.training.rows.present import encoders_of_training_rows
 from embedder import spec
 from embedder.errors import MODALITY_NAMES
 from embedder.registry import names

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifiers.heads.base import Head
-from classifiers.training.rows import Rows
+from classifiers.training.rows.rows import Rows
 
 H_co = TypeVar("H_co", bound=Head, covariant=True)
 

@@ -13,7 +13,7 @@ from classifiers.fit.base import HeadClassifier
 from classifiers.fit.fusion.estimator import FusionClassifier
 from classifiers.heads.fusion.head import FusionHead
 from classifiers.heads.fusion.rules import log_softmax
-from classifiers.training.rows import Rows
+from classifiers.training.rows.rows import Rows
 
 MOST_SCORES = 50_000_000
 """Maximum number of scores (rows × encoders × classes) compared in a split (200 MB); other rows are left out."""

@@ -13,9 +13,9 @@ from classifiers.fit.base import HeadClassifier
 from classifiers.fit.fusion.estimator import FusionClassifier
 from classifiers.fit.gaussian.mixture import MixtureClassifier
 from classifiers.heads.base import Head
-from classifiers.training.present import require_present
-from classifiers.training.rows import Rows, ids_digest
-from classifiers.training.scored import Learned, Scored, scored
+from classifiers.training.rows.present import require_present
+from classifiers.training.rows.rows import Rows, ids_digest
+from classifiers.training.rows.scored import Learned, Scored, scored
 
 AUTO: str = "auto"
 """Value of a parameter that training chooses on validation rows or folds. Estimators do not accept it."""
