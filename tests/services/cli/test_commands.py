@@ -96,6 +96,12 @@ def test_from_a_folder_of_photos_to_a_promoted_head(headwater, class_folders, tm
     code, out, err = headwater("evaluate", "cells@production", "--json")
     assert code == 0, err
     assert 0 < json.loads(out)["accuracy"] <= 1
+    code, out, err = headwater("evaluate", "cells@production", "--split", "ood")
+    assert (code, out, err) == (
+        1,
+        "",
+        "error: a head cannot be evaluated on the split 'ood'; choose train, val or test\n",
+    )
     code, out, _ = headwater("doctor", "--json")
     assert (code, json.loads(out)["assets"]) == (0, "160")
     shown = headwater("heads", "show", "cells")[1]
