@@ -58,7 +58,7 @@ class Rows:
     Attributes:
         encoders: names or fingerprints of stored encoders.
         fold: (i, n) if fold i of n of the training rows is held out as the split `val`; None for the task's own splits.
-        known: the table `labels`, if it has been read already.
+        table: the property `labels`, if it has been read already.
         texts: function that embeds texts with an encoder; None if the caller has none.
         share: (first, count) in stored order: the part of the one encoder's vectors that `batches` reads; None for all.
         elsewhere: gathers statistics of the training rows in other processes; None to gather them here.
@@ -69,7 +69,7 @@ class Rows:
     encoders: tuple[str, ...]
     snapshot: "Snapshot"
     fold: tuple[int, int] | None = None
-    known: pa.Table | None = field(default=None, repr=False, compare=False)
+    table: pa.Table | None = field(default=None, repr=False, compare=False)
     texts: Texts | None = None
     share: tuple[int, int] | None = None
     elsewhere: Elsewhere | None = None
@@ -103,8 +103,8 @@ class Rows:
     @cached_property
     def labels(self) -> pa.Table:
         """The task's labels without the split `ood`. Raises UnknownTask with the tasks that exist."""
-        if self.known is not None:
-            return self.known
+        if self.table is not None:
+            return self.table
         labels = self.store.labels
         table = labels.get(self.task, version=self.snapshot.of(labels.table)).select(["id", "labels", "split"])
         return table.filter(pc.not_equal(table["split"], pa.scalar("ood")))
@@ -120,7 +120,7 @@ class Rows:
     def _folded(self) -> tuple[pa.Table, NDArray[np.bool_]]:
         """All training rows, and a mask that is true for held-out rows, (n,)."""
         number, count = self.fold or (0, 1)
-        training = replace(self, fold=None, known=self.labels).labelled("train")
+        training = replace(self, fold=None, table=self.labels).labelled("train")
         ids: Any = training["id"].to_pylist()
         return training, fold_of(ids, count) == number
 
@@ -206,11 +206,28 @@ class Rows:
         if training < LEAST_CROSSED:
             return []
         count, used = (training // ENOUGH, 1) if training > MOST_CROSSED else (FOLDS, FOLDS)
-        return [replace(self, fold=(i, count), known=self.labels) for i in range(used)]
+        return [replace(self, fold=(i, count), table=self.labels) for i in range(used)]
 
     def batches(self, split: str, classes: Sequence[str]) -> Iterable[RowBatch]:
         """Return the rows of a split with one class each, as a stream; code -1 is a class outside `classes`."""
         return self.store.batches(self.task, batch_rows=BATCH_ROWS, share=self.share, **self._asked(split, classes))
+
+    def known(self, split: str, classes: Sequence[str]) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+        """Yield X (n, d) and codes (n,) of the rows of a split that have one of `classes`, batch by batch, n ≥ 1."""
+        for _, X, codes in self.batches(split, classes):
+            known = codes >= 0
+            if known.any():
+                yield X[known], codes[known]
+
+    def first(self, split: str, classes: Sequence[str], most: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return in memory X (n, d) and codes (n,) of the first rows of `known`, n ≤ `most`."""
+        parts, count = [(np.empty((0, self.dim), np.float32), np.empty(0, np.int64))], 0
+        for X, codes in self.known(split, classes):
+            parts.append((X, codes))
+            count += len(codes)
+            if count >= most:
+                break
+        return np.concatenate([X for X, _ in parts])[:most], np.concatenate([codes for _, codes in parts])[:most]
 
     def matrix(self, split: str, classes: Sequence[str]) -> "Matrix":
         """Return the rows of a split, in memory."""

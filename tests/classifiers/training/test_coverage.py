@@ -68,7 +68,7 @@ class World:
             tables.append(pa.table({"id": ids, "labels": labels, "split": [split] * len(of)}))
         texts = lambda _, names: self.text[[NAMES.index(name) for name in names]]  # noqa: E731
         store: Any = None
-        return DrawnRows(store, "toy", ("toy",), SNAPSHOT, known=pa.concat_tables(tables), texts=texts, held=held)
+        return DrawnRows(store, "toy", ("toy",), SNAPSHOT, table=pa.concat_tables(tables), texts=texts, held=held)
 
 
 def learned(kind, rows, params):
@@ -181,7 +181,7 @@ def test_a_class_without_a_training_vector_changes_nothing(kind):
         if not np.array_equal(before.scores, expected.head.scores(own.X)):
             break
     more = pa.table({"id": ["x"], "labels": pa.array([["aa"]]), "split": ["train"]})
-    found = learned(kind, replace(rows, known=pa.concat_tables([rows.labels, more])), CHOSEN.get(kind, {}))
+    found = learned(kind, replace(rows, table=pa.concat_tables([rows.labels, more])), CHOSEN.get(kind, {}))
     assert found.asked == ("a", "aa", "b", "c")
     assert found.head.classes == NAMES
     [after] = found.validated
