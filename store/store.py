@@ -18,7 +18,7 @@ from store.lance.database import Database
 from store.matrix import Matrix
 from store.rows import Column, strings
 from store.schema import Dtype, stage_of
-from store.selection import Batches, Selection, select
+from store.selection import BATCH_ROWS, Batches, Selection, select
 from store.snapshot import Snapshot
 from store.tables import features as feature_tables
 from store.tables.assets import Assets
@@ -176,7 +176,7 @@ class Store:
         snapshot: Snapshot | None = None,
         classes: Sequence[str] | None = None,
         rows: pa.Table | None = None,
-        batch_rows: int = 16384,
+        batch_rows: int = BATCH_ROWS,
         share: tuple[int, int] | None = None,
     ) -> Batches:
         """Return the rows of `matrix` as a stream with bounded memory; see `Batches`.

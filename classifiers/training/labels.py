@@ -15,10 +15,11 @@ from classifiers.fit.multilabel.bilinear import BilinearClassifier
 from classifiers.fit.multilabel.decoder import DecoderClassifier
 from classifiers.heads.multilabel.base import LabelsHead
 from classifiers.prompts import class_vectors
+from classifiers.published.manifest import ids_digest
 from classifiers.training.calibrate import calibrate_labels
 from classifiers.training.kind import Calibrated, Kind
 from classifiers.training.rows.present import require_present
-from classifiers.training.rows.rows import LabelledRows, Rows, ids_digest
+from classifiers.training.rows.rows import LabelledRows, Rows
 from classifiers.training.rows.scored import Learned, Scored, scored_labels
 
 HELD_OUT = "held-out"

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from classifiers.errors import NotTrainable
 from classifiers.evaluation.figures import Figures
 from classifiers.evaluation.reports.report import Report, to_json, to_markdown
+from classifiers.names import check_name
 from classifiers.published.artifact import outlier_file
 from classifiers.published.head import PublishedHead
 from classifiers.published.manifest import TrainingRecord, package_versions
-from classifiers.published.registry import Registry, check_name
+from classifiers.published.registry import Registry
 from classifiers.training.kinds import KINDS, make_estimator
 from classifiers.training.rows.rows import Elsewhere, Texts
 from store.errors import BadSplit

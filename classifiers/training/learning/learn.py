@@ -13,9 +13,10 @@ from classifiers.fit.base import HeadClassifier
 from classifiers.fit.fusion.estimator import FusionClassifier
 from classifiers.fit.gaussian.mixture import MixtureClassifier
 from classifiers.heads.base import Head
+from classifiers.published.manifest import ids_digest
 from classifiers.training.learning.tuning import AUTO
 from classifiers.training.rows.present import require_present
-from classifiers.training.rows.rows import Rows, ids_digest
+from classifiers.training.rows.rows import Rows
 from classifiers.training.rows.scored import Learned, Scored, scored
 
 COMPONENTS = (1, 2, 4)

@@ -14,9 +14,10 @@ from classifiers.heads.gaussian.head import GaussianHead
 from classifiers.heads.gaussian.moments import Moment
 from classifiers.heads.gaussian.statistics import GaussianStatistics
 from classifiers.heads.transform import Transform
+from classifiers.published.manifest import ids_digest
 from classifiers.training.learning.tuning import AUTO, tuning_rows
 from classifiers.training.rows.present import require_present
-from classifiers.training.rows.rows import Elsewhere, Rows, ids_digest
+from classifiers.training.rows.rows import Elsewhere, Rows
 from classifiers.training.rows.scored import Learned, Scored
 
 

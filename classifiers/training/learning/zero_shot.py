@@ -16,9 +16,10 @@ from classifiers.heads.base import Head
 from classifiers.heads.transform import unit_blocks
 from classifiers.heads.zeroshot import Blend
 from classifiers.prompts import class_vectors
+from classifiers.published.manifest import ids_digest
 from classifiers.training.learning.streamed import learn_streamed, without_statistics
 from classifiers.training.learning.tuning import AUTO, tuning_rows
-from classifiers.training.rows.rows import Rows, ids_digest
+from classifiers.training.rows.rows import Rows
 from classifiers.training.rows.scored import Learned, Scored
 
 STRENGTHS: tuple[Blend, ...] = (0.0, *(float(f"{10**power:.2g}") for power in np.linspace(-4, 2, 13)), "gaussian")
@@ -49,7 +50,7 @@ def named_classes(estimator: ZeroShotClassifier, rows: Rows) -> tuple[str, ...]:
     settled.check()
     if settled.blend != 0:
         return rows.classes()
-    known = rows.names()
+    known = rows.all_classes()
     found = known if estimator.classes is None else check_classes(estimator.classes)
     if len(found) < 2:
         raise NotTrainable(

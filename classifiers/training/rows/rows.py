@@ -1,6 +1,5 @@
 """The labelled vectors of one task at one snapshot, which training and evaluation read."""
 
-import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,8 +17,10 @@ from classifiers.heads.gaussian.moments import Moment
 from classifiers.heads.gaussian.statistics import GaussianStatistics
 from classifiers.heads.transform import Transform
 from classifiers.published.manifest import EncoderBlock
+from store.selection import BATCH_ROWS
+from store.tables.labels import distinct_labels
 
-if TYPE_CHECKING:  # for types only: importing this module must not import LanceDB
+if TYPE_CHECKING:
     from store import Features, Matrix, Snapshot, Store
 
 RowBatch = tuple[list[str], NDArray[np.float32], NDArray[np.int64]]
@@ -33,8 +34,6 @@ Elsewhere = Callable[["Rows", Sequence[str], Transform, Moment], tuple[GaussianS
 
 The function lets other processes do the work.
 """
-
-BATCH_ROWS = 16384
 
 FOLDS = 5
 LEAST_CROSSED, MOST_CROSSED, ENOUGH = 20, 20_000, 10_000
@@ -158,10 +157,10 @@ class Rows:
         sides = self.require_texts()
         return np.concatenate([sides(features.fingerprint, texts) for features in self.features], axis=1)
 
-    def names(self) -> tuple[str, ...]:
-        """Return all classes of the task, in any split except `ood`, sorted. Raises UnknownTask, NotTrainable."""
+    def all_classes(self) -> tuple[str, ...]:
+        """Return the classes of all splits except `ood`, sorted. Raises UnknownTask, NotTrainable."""
         self.require_one_label()
-        return _names(self.labels)
+        return distinct_labels(self.labels)
 
     def classes(self) -> tuple[str, ...]:
         """Return the classes of the training rows, sorted.
@@ -190,7 +189,7 @@ class Rows:
         return names
 
     def _training(self) -> tuple[tuple[str, ...], int]:
-        return _names(training := self.labelled("train")), training.num_rows
+        return distinct_labels(training := self.labelled("train")), training.num_rows
 
     def validations(self) -> list[Self]:
         """Return views of the rows whose split `val` can be used for a choice.
@@ -254,15 +253,6 @@ class Rows:
         return {"encoders": self.encoders, "rows": rows, "snapshot": self.snapshot, "classes": classes}
 
 
-def _names(labels: pa.Table) -> tuple[str, ...]:
-    return tuple(sorted(map(str, pc.unique(pc.list_flatten(labels["labels"])).to_pylist())))
-
-
 def fold_of(ids: Sequence[str], count: int = FOLDS) -> NDArray[np.int64]:
     """Return each row's fold (n,) in 0…count-1. It is a checksum of the id, so it is the same on every machine."""
     return np.fromiter((crc32(id_.encode()) for id_ in ids), np.int64, len(ids)) % count
-
-
-def ids_digest(ids: Iterable[str]) -> str:
-    """Return the sha256 over the sorted ids, each followed by a newline. The order of the rows has no influence."""
-    return hashlib.sha256("\n".join([*sorted(ids), ""]).encode()).hexdigest()
