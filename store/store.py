@@ -57,11 +57,14 @@ class Store:
         """Open the store in a folder, or at any URI that LanceDB supports.
 
         Nothing is created before the first write: a missing folder reads as an empty store. With `must_exist`, a
-        missing folder raises NoStore instead. A path that is a file raises StoreError.
+        missing folder raises NoStore instead, and so does a folder without tables. An empty `uri`, which is not the
+        current folder, raises NoStore too. A path that is a file raises StoreError.
         """
+        if uri == "":
+            raise NoStore("")
         database = Database(uri)
-        if must_exist and not database.exists():
-            raise NoStore(database.uri)
+        if must_exist and not database.names():
+            raise NoStore(database.uri, empty=database.exists())
         return cls(database)
 
     @property
