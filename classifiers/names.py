@@ -1,4 +1,4 @@
-"""Names that heads, aliases and clusterings may have: each is the name of a folder, on every system."""
+"""The names that heads, aliases and clusterings may have. Heads and clusterings are folders of that name."""
 
 import re
 

@@ -107,7 +107,12 @@ class LabelKind(Kind[LabelsHead]):
 def fit(
     estimator: Any, rows: Rows, training: LabelledRows, labels: tuple[str, ...], *, texts: bool = False
 ) -> LabelsHead:
-    """Return the head that an estimator learns from training rows; `texts`: with vectors of the labels' names."""
+    """Return the head that an estimator learns from training rows.
+
+    Args:
+        estimator: not fitted; its blocks are set to the columns of the encoders.
+        texts: True if it learns with a vector of each label's name. Raises NotTrainable if the rows have no text side.
+    """
     if "blocks" in estimator.get_params():
         estimator.set_params(blocks=rows.edges())
     text = {"text": class_vectors(rows.embed_texts, labels, estimator.prompts, rows.text_edges())} if texts else {}

@@ -29,8 +29,8 @@ class Adapter:
     Attributes:
         arrays: float32 mean (d,) and weight A (D, d). An adapter with a hidden layer also has hidden_weight U (H, d),
             hidden_bias c (H,) and hidden_out V (D, H).
-        format: number of the arrays and of what is computed from them. It is part of the digest; raise it when either
-            changes.
+        format: version of the layout of the arrays and of the computation. It is part of the digest; raise it when
+            either changes.
     """
 
     arrays: Mapping[str, NDArray[np.float32]]

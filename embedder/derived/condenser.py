@@ -1,8 +1,7 @@
 """Condensers: token reduction in NumPy. Fewer and narrower patch tokens need less space in a store.
 
 A condenser and its parent encoder make a derived encoder, ``<parent>+tokens-<version>``, with the parent's vectors
-(see `embedder.derived.encoders`). This module applies condensers; it does not
-learn them.
+(see `embedder.derived.encoders`). This module applies condensers; it does not learn them.
 """
 
 import math
@@ -28,8 +27,8 @@ class Condenser:
 
     Attributes:
         arrays: float32 pool (1,), and either both mean (F,) and components (C, F) or neither.
-        format: number of the arrays and of what is computed from them. It is part of the digest; raise it when either
-            changes.
+        format: version of the layout of the arrays and of the computation. It is part of the digest; raise it when
+            either changes.
     """
 
     arrays: Mapping[str, NDArray[np.float32]]

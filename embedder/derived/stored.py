@@ -123,12 +123,14 @@ def adapter_folders(root: Path | None) -> list[Path]:
 
 
 def _kind(manifest: Mapping[str, Any]) -> type[Adapter | Condenser]:
-    """Return the kind that a manifest names. Raises KeyError for an unknown kind, Unreadable for another format of it.
+    """Return the kind that a manifest names. Raises Unreadable for an unknown kind, and for another format of it.
 
-    The first manifests have no `kind`, and hold an adapter; others from before `kind_format` hold format 1.
+    The first manifests, all of adapters, have no `kind`. Manifests without `kind_format` describe format 1.
     """
-    kind = KINDS[manifest.get("kind", Adapter.kind)]
-    number = manifest.get("kind_format", 1)
+    name, number = manifest.get("kind", Adapter.kind), manifest.get("kind_format", 1)
+    if name not in KINDS:
+        raise Unreadable(f"kind {name!r}, this version reads {', '.join(KINDS)}: upgrade headwater")
+    kind = KINDS[name]
     if number != kind.format:
         raise Unreadable(f"{kind.kind} of format {number!r}, this version reads {kind.format}: upgrade headwater")
     return kind

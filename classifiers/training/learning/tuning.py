@@ -1,4 +1,4 @@
-"""Parameters that training chooses: the value that asks for a choice, and the number of rows it is made on."""
+"""Choice of parameters on validation rows: the value that asks for it, and the number of rows that it reads."""
 
 AUTO: str = "auto"
 """Value of a parameter that training chooses on validation rows or folds. Estimators do not accept it."""

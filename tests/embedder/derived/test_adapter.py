@@ -133,15 +133,21 @@ def future_format(path):
     (path / "manifest.json").write_text(json.dumps(manifest | {"format": 2}))
 
 
-def future_kind(path):
+def future_format_of_the_kind(path):
     manifest = json.loads((path / "manifest.json").read_bytes())
     (path / "manifest.json").write_text(json.dumps(manifest | {"kind_format": 2}))
+
+
+def future_kind(path):
+    manifest = json.loads((path / "manifest.json").read_bytes())
+    (path / "manifest.json").write_text(json.dumps(manifest | {"kind": "rotation"}))
 
 
 @pytest.mark.parametrize(
     ("harm", "reason"),
     [
-        (future_kind, "mlcd of format 2, this version reads 1: upgrade headwater"),
+        (future_format_of_the_kind, "mlcd of format 2, this version reads 1: upgrade headwater"),
+        (future_kind, "kind 'rotation', this version reads mlcd, tokens: upgrade headwater"),
         (damage_arrays, "not the file that manifest.json describes"),
         (swap_arrays, "it was renamed"),
         (future_format, "upgrade headwater"),
