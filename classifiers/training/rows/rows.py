@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 from zlib import crc32
 
 import numpy as np
@@ -17,14 +17,15 @@ from classifiers.heads.gaussian.moments import Moment
 from classifiers.heads.gaussian.statistics import GaussianStatistics
 from classifiers.heads.transform import Transform
 from classifiers.published.manifest import EncoderBlock
+from store import Features, Matrix, Snapshot, Store
 from store.selection import BATCH_ROWS
 from store.tables.labels import distinct_labels
 
-if TYPE_CHECKING:
-    from store import Features, Matrix, Snapshot, Store
-
 RowBatch = tuple[list[str], NDArray[np.float32], NDArray[np.int64]]
 """A batch of rows: ids (n), X (n, d), codes (n,)."""
+
+KnownRows = tuple[NDArray[np.float32], NDArray[np.int64]]
+"""Some rows, each of one of the classes that were asked for: X (n, d), codes (n,)."""
 
 Texts = Callable[[str, Sequence[str]], NDArray[np.float32]]
 """(fingerprint of an encoder, n texts) → their vectors (n, d), not normalised, in the space of its images."""
@@ -63,10 +64,10 @@ class Rows:
         elsewhere: gathers statistics of the training rows in other processes; None to gather them here.
     """
 
-    store: "Store"
+    store: Store
     task: str
     encoders: tuple[str, ...]
-    snapshot: "Snapshot"
+    snapshot: Snapshot
     fold: tuple[int, int] | None = None
     table: pa.Table | None = field(default=None, repr=False, compare=False)
     texts: Texts | None = None
@@ -74,7 +75,7 @@ class Rows:
     elsewhere: Elsewhere | None = None
 
     @cached_property
-    def features(self) -> "list[Features]":
+    def features(self) -> list[Features]:
         """The encoders' tables of vectors, in order. Raises UnknownFeatures with the names that exist."""
         return [self.store.features(encoder) for encoder in self.encoders]
 
@@ -211,15 +212,15 @@ class Rows:
         """Return the rows of a split with one class each, as a stream; code -1 is a class outside `classes`."""
         return self.store.batches(self.task, batch_rows=BATCH_ROWS, share=self.share, **self._asked(split, classes))
 
-    def known(self, split: str, classes: Sequence[str]) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
-        """Yield X (n, d) and codes (n,) of the rows of a split that have one of `classes`, batch by batch, n ≥ 1."""
+    def known(self, split: str, classes: Sequence[str]) -> Iterator[KnownRows]:
+        """Yield the rows of a split that have one of `classes`, batch by batch, n ≥ 1."""
         for _, X, codes in self.batches(split, classes):
             known = codes >= 0
             if known.any():
                 yield X[known], codes[known]
 
-    def first(self, split: str, classes: Sequence[str], most: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Return in memory X (n, d) and codes (n,) of the first rows of `known`, n ≤ `most`."""
+    def first(self, split: str, classes: Sequence[str], most: int) -> KnownRows:
+        """Return the first rows of `known` in memory, n ≤ `most`."""
         parts, count = [(np.empty((0, self.dim), np.float32), np.empty(0, np.int64))], 0
         for X, codes in self.known(split, classes):
             parts.append((X, codes))
@@ -228,7 +229,7 @@ class Rows:
                 break
         return np.concatenate([X for X, _ in parts])[:most], np.concatenate([codes for _, codes in parts])[:most]
 
-    def matrix(self, split: str, classes: Sequence[str]) -> "Matrix":
+    def matrix(self, split: str, classes: Sequence[str]) -> Matrix:
         """Return the rows of a split, in memory."""
         return self.store.matrix(self.task, **self._asked(split, classes))
 
@@ -244,7 +245,7 @@ class Rows:
         matrix = self.matrix(split, classes)
         return LabelledRows(matrix.ids, matrix.X, matrix.indicator)
 
-    def ood(self, classes: Sequence[str]) -> "Matrix":
+    def ood(self, classes: Sequence[str]) -> Matrix:
         """Return the out-of-distribution rows (split `ood`), in memory."""
         return self.store.matrix(self.task, self.encoders, splits=("ood",), snapshot=self.snapshot, classes=classes)
 
