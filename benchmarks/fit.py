@@ -25,9 +25,9 @@ from threadpoolctl import threadpool_info
 from benchmarks.measure import machine
 from classifiers.fit.gaussian.estimator import GaussianClassifier
 from classifiers.published.registry import Registry
+from classifiers.training.learning.streamed import learn_streamed
 from classifiers.training.pipeline import train
-from classifiers.training.rows import Rows
-from classifiers.training.streamed import learn_streamed
+from classifiers.training.rows.rows import Rows
 from embedder.spec import EncoderSpec
 from store import Label, Store
 

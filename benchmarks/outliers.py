@@ -26,7 +26,7 @@ from classifiers.heads.transform import unit_blocks
 from classifiers.published.head import PublishedHead
 from classifiers.published.registry import Registry
 from classifiers.training.pipeline import train
-from classifiers.training.rows import fold_of
+from classifiers.training.rows.rows import fold_of
 from embedder import registry
 from services.jobs.backfill.local import backfill
 from services.jobs.ingest import ingest

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from classifiers.fit.zeroshot import ZeroShotClassifier
 from classifiers.heads.zeroshot import ZeroShotHead
 from classifiers.training.kinds import make_estimator
-from classifiers.training.rows import FOLDS, LEAST_CROSSED, Rows
-from classifiers.training.zero_shot import learn_zero_shot
+from classifiers.training.learning.zero_shot import learn_zero_shot
+from classifiers.training.rows.rows import FOLDS, LEAST_CROSSED, Rows
 from services.jobs.texts import text_sides
 from services.settings import Settings
 from store import Matrix, Store

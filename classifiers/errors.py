@@ -136,7 +136,7 @@ class BadComparison(ValueError):
 
 
 class BadName(ValueError):
-    """The name of a head, version or alias cannot be a folder name."""
+    """The name of a head, alias or clustering cannot be a folder name."""
 
 
 class Unknown(LookupError):

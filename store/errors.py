@@ -1,7 +1,7 @@
 """Errors of the store. This module imports only the standard library, so that catching them costs no import.
 
 StoreError
-├── NoStore             no store at this folder
+├── NoStore             no store is there, or none was chosen
 ├── UnknownId           asset ids that are not stored
 ├── UnknownTask         a task without labels
 ├── UnknownFeatures     an encoder without stored vectors or tokens
@@ -20,6 +20,7 @@ StoreError
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 
 def _some(values: Iterable[str], most: int = 5) -> str:
@@ -34,11 +35,17 @@ class StoreError(Exception):
 
 
 class NoStore(StoreError):
-    """There is no store at `uri`."""
+    """There is no store at `uri`, which is empty if no store was chosen.
 
-    def __init__(self, uri: str) -> None:
+    Args:
+        empty: True if the folder or URI exists, but has no tables.
+    """
+
+    def __init__(self, uri: str, *, empty: bool = False) -> None:
         self.uri = uri
-        super().__init__(f"there is no store at {uri}; ingest assets there first, or open another store")
+        found = f"{uri} has no tables of a store" if empty else f"there is no store at {uri}"
+        remedy = "ingest assets there first, or open another store"
+        super().__init__(f"{found}; {remedy}" if uri else "no store is chosen")
 
 
 class UnknownId(StoreError, LookupError):
@@ -58,10 +65,15 @@ class UnknownTask(StoreError, LookupError):
 
 
 class UnknownFeatures(StoreError, LookupError):
-    """No vectors (or tokens) of the encoder `name` are stored. `known` lists the stored encoders with fingerprints."""
+    """Nothing of one form is stored for the encoder `name`.
 
-    def __init__(self, name: str, known: Sequence[str], what: str = "vectors") -> None:
-        self.name, self.known = name, list(known)
+    Attributes:
+        known: the encoders that have some, with their fingerprints.
+        what: the form, "vectors" or "tokens".
+    """
+
+    def __init__(self, name: str, known: Sequence[str], what: Literal["vectors", "tokens"] = "vectors") -> None:
+        self.name, self.known, self.what = name, list(known), what
         super().__init__(f"no {what} of encoder {name!r} are stored; stored encoders: {_some(self.known, 20)}")
 
 

@@ -16,6 +16,9 @@ from store.snapshot import Snapshot
 from store.tables.features import Features
 from store.tables.labels import Labels, classes_of
 
+BATCH_ROWS = 16384
+"""Maximum number of rows that are read at once, unless a caller asks for another number."""
+
 _Part = tuple[Column, NDArray[np.int64], NDArray[np.float32]]
 
 _SPARSE = 8
@@ -46,7 +49,7 @@ class Selection:
         positions = Positions(rows["id"])
         for name, block in self.blocks.items():
             have = np.zeros(rows.num_rows, np.bool_)
-            for _, where, part in self._vectors(self.features[name], rows["id"], positions, 16384):
+            for _, where, part in self._vectors(self.features[name], rows["id"], positions, BATCH_ROWS):
                 X[where, block] = part
                 have[where] = True
             complete &= have

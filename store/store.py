@@ -18,7 +18,7 @@ from store.lance.database import Database
 from store.matrix import Matrix
 from store.rows import Column, strings
 from store.schema import Dtype, stage_of
-from store.selection import Batches, Selection, select
+from store.selection import BATCH_ROWS, Batches, Selection, select
 from store.snapshot import Snapshot
 from store.tables import features as feature_tables
 from store.tables.assets import Assets
@@ -57,11 +57,14 @@ class Store:
         """Open the store in a folder, or at any URI that LanceDB supports.
 
         Nothing is created before the first write: a missing folder reads as an empty store. With `must_exist`, a
-        missing folder raises NoStore instead. A path that is a file raises StoreError.
+        missing folder raises NoStore instead, and so does a folder without tables. An empty `uri`, which is not the
+        current folder, raises NoStore too. A path that is a file raises StoreError.
         """
+        if uri == "":
+            raise NoStore("")
         database = Database(uri)
-        if must_exist and not database.exists():
-            raise NoStore(database.uri)
+        if must_exist and not database.names():
+            raise NoStore(database.uri, empty=database.exists())
         return cls(database)
 
     @property
@@ -176,7 +179,7 @@ class Store:
         snapshot: Snapshot | None = None,
         classes: Sequence[str] | None = None,
         rows: pa.Table | None = None,
-        batch_rows: int = 16384,
+        batch_rows: int = BATCH_ROWS,
         share: tuple[int, int] | None = None,
     ) -> Batches:
         """Return the rows of `matrix` as a stream with bounded memory; see `Batches`.

@@ -12,7 +12,7 @@ from classifiers.clustering.clusters import Clustering
 from classifiers.clustering.kmeans import FEW_PER_CENTRE, ITERATIONS, MOST_PER_CENTRE, fit_centres
 from classifiers.clustering.unlabelled import Unlabelled
 from classifiers.errors import BadClustering, NotTrainable
-from classifiers.training.rows import ids_digest
+from classifiers.published.manifest import ids_digest
 
 if TYPE_CHECKING:
     from store import Features

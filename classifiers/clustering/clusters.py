@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from classifiers.errors import BadClustering, NotTrainable, UnknownClustering
 from classifiers.heads.base import check_vectors
 from classifiers.heads.transform import unit_rows
-from classifiers.published.registry import NAME, check_name
+from classifiers.names import NAME, check_name
 from embedder import folders
 from embedder.manifests import Format
 

@@ -11,11 +11,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from classifiers.errors import NotTrainable
-from classifiers.training.rows import BATCH_ROWS
 from store.join import Positions
 from store.rows import Column, strings
+from store.selection import BATCH_ROWS
 
-if TYPE_CHECKING:  # for types only: importing this module must not import LanceDB
+if TYPE_CHECKING:
     from store import Features, Snapshot, Store
 
 SOURCE = "clustering "

@@ -13,7 +13,7 @@ from classifiers.errors import BadParameter
 from classifiers.evaluation.figures import Evaluation
 from classifiers.evaluation.outcomes import Outcomes
 from classifiers.training.classes import CROSS_VALIDATION
-from classifiers.training.rows import Rows
+from classifiers.training.rows.rows import Rows
 
 State = Literal["running", "stopped", "done"]
 

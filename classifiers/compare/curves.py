@@ -12,10 +12,10 @@ from classifiers.fit.gaussian.estimator import GaussianClassifier
 from classifiers.fit.gaussian.parallel import Batch
 from classifiers.heads.gaussian.statistics import GaussianStatistics
 from classifiers.heads.transform import Transform
-from classifiers.training.learn import validated_rows
-from classifiers.training.present import require_present
-from classifiers.training.rows import Rows
-from classifiers.training.streamed import tuned_shrinkage, without_statistics
+from classifiers.training.learning.learn import validated_rows
+from classifiers.training.learning.streamed import tuned_shrinkage, without_statistics
+from classifiers.training.rows.present import require_present
+from classifiers.training.rows.rows import Rows
 
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 """Shares of the variance for which a point is computed."""

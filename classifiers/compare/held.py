@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from classifiers.training import rows as rows_module
-from classifiers.training.rows import RowBatch, Rows, fold_of
+from classifiers.training.rows.rows import RowBatch, Rows, fold_of
+from store.selection import BATCH_ROWS
 
 if TYPE_CHECKING:
     from store import Matrix
@@ -49,9 +49,9 @@ class HeldRows(Rows):
         return replace(whole, ids=ids, X=X[keep], labels=labels, splits=whole.splits[keep], classes=tuple(classes))
 
     def batches(self, split: str, classes: Sequence[str]) -> Iterator[RowBatch]:
-        matrix, step = self.matrix(split, classes), rows_module.BATCH_ROWS
-        for start in range(0, len(matrix.ids), step):
-            piece = slice(start, start + step)
+        matrix = self.matrix(split, classes)
+        for start in range(0, len(matrix.ids), BATCH_ROWS):
+            piece = slice(start, start + BATCH_ROWS)
             yield matrix.ids[piece], matrix.X[piece], matrix.codes[piece]
 
 

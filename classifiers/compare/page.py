@@ -95,7 +95,7 @@ def opening(comparison: Comparison) -> list[str]:
 
 
 def verdict(comparison: Comparison) -> list[str]:
-    """Return the section on the winner: its accuracy, the command that trains it, and a smaller head as good."""
+    """Return the section on the winner: its accuracy, its command, and a smaller head that may be as good."""
     best, smaller = comparison.winner(), comparison.smallest_alike()
     if best is None:
         return ["<p>There is no trained head. If candidates failed, the reasons are below.</p>"]

@@ -11,7 +11,7 @@ from classifiers.compare.comparison import Command, Comparison
 from classifiers.compare.trial import Trial, load_outcomes, save_outcomes
 from classifiers.errors import BadComparison
 from classifiers.evaluation.figures import summarise
-from classifiers.training.rows import Rows, Texts
+from classifiers.training.rows.rows import Rows, Texts
 from store import Snapshot, Store
 
 FORMAT = 1

@@ -16,7 +16,7 @@ from classifiers.evaluation.figures import summarise
 from classifiers.evaluation.outcomes import Outcomes
 from classifiers.heads.base import Head
 from classifiers.training.kinds import make_estimator
-from classifiers.training.rows import Rows, Texts
+from classifiers.training.rows.rows import Rows, Texts
 from store import Store
 
 LARGE = 10**9

@@ -19,10 +19,10 @@ from classifiers.heads.linear import LinearHead
 from classifiers.heads.zeroshot import ZeroShotHead
 from classifiers.training.calibrate import calibrate, outcomes_of
 from classifiers.training.kinds import CLASS_KINDS, make_estimator
-from classifiers.training.learn import validated_rows
-from classifiers.training.present import require_present
-from classifiers.training.rows import Rows
-from classifiers.training.scored import Scored, scored
+from classifiers.training.learning.learn import validated_rows
+from classifiers.training.rows.present import require_present
+from classifiers.training.rows.rows import Rows
+from classifiers.training.rows.scored import Scored, scored
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from itertools import accumulate, pairwise
@@ -87,7 +87,7 @@ class TrainingRecord(_Strict):
         parameters: hyper-parameters of the estimator.
         encoders: the encoders that the head reads, with their columns, in order.
         snapshot: versions of the tables that the head was trained on.
-        training_ids: sha256 of the sorted asset ids of the training rows, each followed by a newline.
+        training_ids: digest of the asset ids of the training rows, see `ids_digest`.
         counts: number of training rows of every class, in the order of the classes.
         metrics: split → metric → value.
         conformal: nonconformity scores for prediction sets; empty if there were no validation rows. Before protocol 3:
@@ -122,6 +122,11 @@ class TrainingRecord(_Strict):
     def dim(self) -> int:
         """Width of the vectors: the columns of all encoders."""
         return self.encoders[-1].columns[1]
+
+
+def ids_digest(ids: Iterable[str]) -> str:
+    """Return the sha256 over the sorted ids, each followed by a newline. The order of the rows has no influence."""
+    return hashlib.sha256("\n".join([*sorted(ids), ""]).encode()).hexdigest()
 
 
 class Manifest(TrainingRecord):

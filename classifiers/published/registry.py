@@ -8,12 +8,12 @@ from typing import Any
 
 from classifiers.errors import BadArtifact, BadName, UnknownAlias, UnknownHead, UnknownVersion
 from classifiers.heads.base import Head
+from classifiers.names import NAME, check_name
 from classifiers.published.artifact import load, pack, read_manifest
 from classifiers.published.head import PublishedHead
 from classifiers.published.manifest import TrainingRecord
 from embedder import folders
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 VERSION = re.compile(r"\d{8}T\d{9}Z-[0-9a-f]{12}")
 ALIASES, LOCK = "aliases.json", ".lock"
 LATEST = "latest"
@@ -43,7 +43,7 @@ class Registry:
         manifest, contents = pack(head, record, files or {})
         with folders.lock(folder / LOCK):
             folders.remove_leftovers(folder)
-            alike = [each for each in self._versions(folder) if each.endswith(f"-{manifest.digest()}")]
+            alike = [each for each in _versions(folder) if each.endswith(f"-{manifest.digest()}")]
             intact = [each for each in alike if _loads(folder / each)]
             version = intact[-1] if intact else manifest.version()
             if not intact:
@@ -59,7 +59,7 @@ class Registry:
 
     def versions(self, name: str) -> list[str]:
         """Return the versions of a head, oldest first. Raises UnknownHead."""
-        return self._versions(self._existing(name))
+        return _versions(self._existing(name))
 
     def aliases(self, name: str) -> dict[str, str]:
         """Return alias → version. Raises UnknownHead, and BadArtifact if aliases.json cannot be read."""
@@ -73,8 +73,8 @@ class Registry:
         name, _, which = reference.partition("@")
         folder = self._existing(name)
         if VERSION.fullmatch(which):
-            if which not in self._versions(folder):
-                raise UnknownVersion(which, self._versions(folder))
+            if which not in _versions(folder):
+                raise UnknownVersion(which, _versions(folder))
             return folder / which
         aliases = _read_aliases(folder)
         alias = which or LATEST
@@ -136,15 +136,10 @@ class Registry:
             raise UnknownHead(name, self.names())
         return self.root / name
 
-    def _versions(self, folder: Path) -> list[str]:
-        return sorted(path.name for path in folder.iterdir() if VERSION.fullmatch(path.name))
 
-
-def check_name(name: str, what: str = "head") -> str:
-    """Return the name if it can be a folder name. Raises BadName, with `what` as the thing that has the name."""
-    if not NAME.fullmatch(name):
-        raise BadName(f"{what} name {name!r}: use 1 to 64 letters, digits, '_' and '-', no '_' or '-' first")
-    return name
+def _versions(folder: Path) -> list[str]:
+    """Return the versions in a head's folder, oldest first."""
+    return sorted(path.name for path in folder.iterdir() if VERSION.fullmatch(path.name))
 
 
 def _loads(folder: Path) -> bool:
@@ -159,7 +154,7 @@ def _read_aliases(folder: Path) -> dict[str, str]:
     """Return alias → version. Without aliases.json (in a folder copied by hand) the newest version is the latest."""
     path = folder / ALIASES
     if not path.exists():
-        versions = sorted(each.name for each in folder.iterdir() if VERSION.fullmatch(each.name))
+        versions = _versions(folder)
         return {LATEST: versions[-1]} if versions else {}
     try:
         aliases = json.loads(path.read_bytes())

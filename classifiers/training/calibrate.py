@@ -13,7 +13,7 @@ from classifiers.fit.multilabel.platt import fit_platt
 from classifiers.heads.base import Head, probabilities
 from classifiers.heads.multilabel.base import LabelsHead
 from classifiers.published.manifest import Conformal
-from classifiers.training.scored import Scored
+from classifiers.training.rows.scored import Scored
 
 LEAST_TUNED = 10
 """Least number of positive rows of a label that gets its own threshold. With fewer, the threshold would overfit.

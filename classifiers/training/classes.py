@@ -14,10 +14,10 @@ from classifiers.fit.base import HeadClassifier
 from classifiers.heads.base import Head
 from classifiers.training.calibrate import calibrate, outcomes_of
 from classifiers.training.kind import Calibrated, Kind
-from classifiers.training.learn import Without, validated_rows
+from classifiers.training.learning.learn import Without, validated_rows
 from classifiers.training.notes import calibration_note
-from classifiers.training.rows import Rows
-from classifiers.training.scored import Learned, scored
+from classifiers.training.rows.rows import Rows
+from classifiers.training.rows.scored import Learned, scored
 
 CROSS_VALIDATION = "cross-validation"
 """Name of the held-out training rows in reports and metrics."""

@@ -13,8 +13,8 @@ from classifiers.heads.base import Head
 from classifiers.published.manifest import Conformal
 from classifiers.training.notes import notes
 from classifiers.training.outliers import Outliers, learn_outliers, measure_ood
-from classifiers.training.rows import Elsewhere, Rows, Texts
-from classifiers.training.scored import Learned
+from classifiers.training.rows.rows import Elsewhere, Rows, Texts
+from classifiers.training.rows.scored import Learned
 
 if TYPE_CHECKING:
     from store import Snapshot, Store

@@ -14,14 +14,15 @@ from classifiers.fit.multilabel.labelwise import LabelwiseClassifier
 from classifiers.fit.zeroshot import ZeroShotClassifier
 from classifiers.prompts import PROMPTS
 from classifiers.training.classes import ClassKind
-from classifiers.training.fusion import fusion_reports
+from classifiers.training.fused_report import fusion_reports
 from classifiers.training.kind import Kind
 from classifiers.training.labels import LabelKind, fold_by_fold, rows_held_out
-from classifiers.training.learn import AUTO, learn_fusion, learn_mixture, relearned
-from classifiers.training.linear import learn_linear
-from classifiers.training.streamed import learn_streamed, without_statistics
-from classifiers.training.token_rows import TokenRows
-from classifiers.training.zero_shot import learn_zero_shot, named_classes, unlearned
+from classifiers.training.learning.learn import learn_fusion, learn_mixture, relearned
+from classifiers.training.learning.linear import learn_linear
+from classifiers.training.learning.streamed import learn_streamed, without_statistics
+from classifiers.training.learning.tuning import AUTO
+from classifiers.training.learning.zero_shot import learn_zero_shot, named_classes, unlearned
+from classifiers.training.rows.token_rows import TokenRows
 
 MOST_STEPS = 200
 """Maximum number of L-BFGS steps of `labelwise`. Tens of labels converge in fewer steps; hundreds of rare labels would

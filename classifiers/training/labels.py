@@ -15,11 +15,12 @@ from classifiers.fit.multilabel.bilinear import BilinearClassifier
 from classifiers.fit.multilabel.decoder import DecoderClassifier
 from classifiers.heads.multilabel.base import LabelsHead
 from classifiers.prompts import class_vectors
+from classifiers.published.manifest import ids_digest
 from classifiers.training.calibrate import calibrate_labels
 from classifiers.training.kind import Calibrated, Kind
-from classifiers.training.present import require_present
-from classifiers.training.rows import LabelledRows, Rows, ids_digest
-from classifiers.training.scored import Learned, Scored, scored_labels
+from classifiers.training.rows.present import require_present
+from classifiers.training.rows.rows import LabelledRows, Rows
+from classifiers.training.rows.scored import Learned, Scored, scored_labels
 
 HELD_OUT = "held-out"
 """Name of the held-out training rows in reports and metrics."""
@@ -106,7 +107,12 @@ class LabelKind(Kind[LabelsHead]):
 def fit(
     estimator: Any, rows: Rows, training: LabelledRows, labels: tuple[str, ...], *, texts: bool = False
 ) -> LabelsHead:
-    """Return the head that an estimator learns from training rows; `texts`: with vectors of the labels' names."""
+    """Return the head that an estimator learns from training rows.
+
+    Args:
+        estimator: not fitted; its blocks are set to the columns of the encoders.
+        texts: True if it learns with a vector of each label's name. Raises NotTrainable if the rows have no text side.
+    """
     if "blocks" in estimator.get_params():
         estimator.set_params(blocks=rows.edges())
     text = {"text": class_vectors(rows.embed_texts, labels, estimator.prompts, rows.text_edges())} if texts else {}

@@ -5,8 +5,8 @@ from typing import Literal
 
 from classifiers.heads.base import Head
 from classifiers.training.outliers import Outliers
-from classifiers.training.rows import Rows
-from classifiers.training.scored import Learned
+from classifiers.training.rows.rows import Rows
+from classifiers.training.rows.scored import Learned
 
 MOST_NAMED = 10
 """Maximum number of classes or labels that a note lists."""

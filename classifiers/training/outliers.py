@@ -1,6 +1,5 @@
 """The outlier detector of a training run, its percentiles on rows that it did not learn from, and how well it works."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,7 @@ from classifiers.fit.outlier import left_out_scores
 from classifiers.heads.base import Head
 from classifiers.heads.outlier import OutlierDetector, PrecisionPair, doubt
 from classifiers.heads.transform import Transform
-from classifiers.training.rows import Rows
+from classifiers.training.rows.rows import Rows
 
 MOST_COLUMNS = 4096
 """Maximum width of vectors with a detector. Its matrix, 67 MB in float32 at this width, is larger than most heads."""
@@ -43,7 +42,7 @@ def learn_outliers(rows: Rows, classes: tuple[str, ...]) -> Outliers:
         return Outliers(lacks=f"vectors of {rows.dim} columns are wider than {MOST_COLUMNS}")
     edges = rows.edges()
     unit = Transform(rows.dim, unit=edges)
-    statistics = gather((Batch(*known) for known in known_rows(rows, "train", classes)), len(classes), unit)
+    statistics = gather((Batch(*known) for known in rows.known("train", classes)), len(classes), unit)
     try:
         solved = PrecisionPair.of(statistics)
     except NotTrainable as error:
@@ -51,22 +50,12 @@ def learn_outliers(rows: Rows, classes: tuple[str, ...]) -> Outliers:
     detector = OutlierDetector.fold(statistics, solved, edges)
     scores: list[NDArray[Any]] = []
     for view in rows.validations():
-        for X, codes in known_rows(view, "val", classes):
+        for X, codes in view.known("val", classes):
             if view is rows:
                 scores.append(detector.score(X))
             elif (several := statistics.counts[codes] > 1).any():
                 scores.append(left_out_scores(statistics, solved, unit(X[several]), codes[several]))
     return Outliers(detector, score_quantiles(np.concatenate(scores))) if scores else Outliers()
-
-
-def known_rows(
-    rows: Rows, split: str, classes: tuple[str, ...]
-) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
-    """Yield X (n, d) and codes (n,) of the rows of a split that have one of `classes`, batch by batch."""
-    for _, X, codes in rows.batches(split, classes):
-        known = codes >= 0
-        if known.any():
-            yield X[known], codes[known]
 
 
 def measure_ood(rows: Rows, head: Head, outliers: Outliers) -> OutOfDistribution | None:
@@ -76,7 +65,7 @@ def measure_ood(rows: Rows, head: Head, outliers: Outliers) -> OutOfDistribution
     """
     vectors = rows.ood(head.classes).X  # not streamed: out-of-distribution rows may have any labels, which are not read
     split = next((split for split in ("test", "val") if rows.labelled(split).num_rows), "test")
-    parts = [suspicion(X, head, outliers.detector) for X, _ in known_rows(rows, split, head.classes)]
+    parts = [suspicion(X, head, outliers.detector) for X, _ in rows.known(split, head.classes)]
     if not len(vectors) or not parts:
         return None
     known, ood = np.concatenate(parts), suspicion(vectors, head, outliers.detector)

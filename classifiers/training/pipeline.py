@@ -9,15 +9,20 @@ from typing import TYPE_CHECKING, Any
 from classifiers.errors import NotTrainable
 from classifiers.evaluation.figures import Figures
 from classifiers.evaluation.reports.report import Report, to_json, to_markdown
+from classifiers.names import check_name
 from classifiers.published.artifact import outlier_file
 from classifiers.published.head import PublishedHead
 from classifiers.published.manifest import TrainingRecord, package_versions
-from classifiers.published.registry import Registry, check_name
+from classifiers.published.registry import Registry
 from classifiers.training.kinds import KINDS, make_estimator
-from classifiers.training.rows import Elsewhere, Texts
+from classifiers.training.rows.rows import Elsewhere, Texts
+from store.errors import BadSplit
 
 if TYPE_CHECKING:
     from store import Store
+
+EVALUATED = ("train", "val", "test")
+"""Splits on which a head can be evaluated. Out-of-distribution rows (`ood`) have none of its classes."""
 
 PACKAGES = ("headwater", "numpy", "scikit-learn", "scipy", "lancedb")
 """Packages whose versions the manifest records, if they are installed."""
@@ -102,11 +107,16 @@ def evaluate_head(
 
     Args:
         task: None for the head's own task.
+        split: one of `EVALUATED`.
+        seed: seed of the bootstrap intervals.
 
     Raises:
-        UnknownTask, UnknownFeatures, BadSplit: from the store, with the names that exist.
+        BadSplit: `split` is not one of `EVALUATED`.
+        UnknownTask, UnknownFeatures: from the store, with the names that exist.
         NotTrainable: no row of that split has a vector and a label that the head knows.
     """
+    if split not in EVALUATED:
+        raise BadSplit(f"a head cannot be evaluated on the split {split!r}; choose train, val or test")
     kind, task = KINDS[published.head.kind], task or published.manifest.task
     rows = kind.rows(store, task, published.fingerprints, store.snapshot())
     found = kind.evaluate(rows, published.head, split, seed)

@@ -16,9 +16,6 @@ from numpy.typing import ArrayLike, NDArray
 from embedder.encoder import Network
 from embedder.spec import EncoderSpec
 
-FORMAT = 1
-"""Version of the arrays and of what is computed from them; part of the digest. Raise it when either changes."""
-
 LINEAR = ("mean", "weight")
 HIDDEN = ("hidden_weight", "hidden_bias", "hidden_out")
 
@@ -32,10 +29,13 @@ class Adapter:
     Attributes:
         arrays: float32 mean (d,) and weight A (D, d). An adapter with a hidden layer also has hidden_weight U (H, d),
             hidden_bias c (H,) and hidden_out V (D, H).
+        format: version of the layout of the arrays and of the computation. It is part of the digest; raise it when
+            either changes.
     """
 
     arrays: Mapping[str, NDArray[np.float32]]
     kind: ClassVar[str] = "mlcd"
+    format: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         """Raises ValueError for wrong names, shapes, types or values."""
@@ -66,8 +66,8 @@ class Adapter:
 
     @cached_property
     def digest(self) -> str:
-        """The sha256 over names, shapes and values, and over `FORMAT`."""
-        return digest_of(f"adapter {FORMAT}", self.arrays)
+        """The sha256 over names, shapes and values, and over `format`."""
+        return digest_of(f"adapter {self.format}", self.arrays)
 
     def spec(self, parent: EncoderSpec) -> EncoderSpec:
         """Return the spec of the derived encoder. It takes no texts.

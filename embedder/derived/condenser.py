@@ -1,8 +1,7 @@
 """Condensers: token reduction in NumPy. Fewer and narrower patch tokens need less space in a store.
 
 A condenser and its parent encoder make a derived encoder, ``<parent>+tokens-<version>``, with the parent's vectors
-(see `embedder.derived.encoders`). This module applies condensers; it does not
-learn them.
+(see `embedder.derived.encoders`). This module applies condensers; it does not learn them.
 """
 
 import math
@@ -19,9 +18,6 @@ from embedder.encoder import Network
 from embedder.errors import ExportFailed
 from embedder.spec import EncoderSpec
 
-FORMAT = 1
-"""Version of the arrays and of what is computed from them; part of the digest. Raise it when either changes."""
-
 
 @dataclass(frozen=True, eq=False)
 class Condenser:
@@ -31,10 +27,13 @@ class Condenser:
 
     Attributes:
         arrays: float32 pool (1,), and either both mean (F,) and components (C, F) or neither.
+        format: version of the layout of the arrays and of the computation. It is part of the digest; raise it when
+            either changes.
     """
 
     arrays: Mapping[str, NDArray[np.float32]]
     kind: ClassVar[str] = "tokens"
+    format: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         """Raises ValueError for wrong names, shapes, types or values."""
@@ -58,8 +57,8 @@ class Condenser:
 
     @cached_property
     def digest(self) -> str:
-        """The sha256 over names, shapes and values, and over `FORMAT`."""
-        return digest_of(f"condenser {FORMAT}", self.arrays)
+        """The sha256 over names, shapes and values, and over `format`."""
+        return digest_of(f"condenser {self.format}", self.arrays)
 
     def spec(self, parent: EncoderSpec) -> EncoderSpec:
         """Return the spec of the derived encoder. It takes texts if its parent does.

@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any, Self
 
 from embedder import folders
-from embedder.derived.adapter import FORMAT, Adapter
+from embedder.derived.adapter import Adapter
 from embedder.derived.condenser import Condenser
 from embedder.errors import WeightsError
-from embedder.manifests import Format
+from embedder.manifests import Format, Unreadable
 from embedder.spec import EncoderSpec, Fingerprint
 
 KINDS: dict[str, type[Adapter | Condenser]] = {each.kind: each for each in (Adapter, Condenser)}
 
-_FORMAT = Format("manifest.json", "adapter.safetensors", FORMAT)
+_FORMAT = Format("manifest.json", "adapter.safetensors")
+"""Format of the folder, for all kinds. Each kind has a number of its own, `kind_format` in the manifest."""
+
 _NAME = re.compile(rf"(?P<parent>.+)\+(?P<adapter>({'|'.join(KINDS)})-[0-9a-f]{{12}})", re.DOTALL)
 
 
@@ -82,6 +84,7 @@ class StoredAdapter:
     def _files(self) -> dict[str, bytes]:
         values = {
             "kind": self.adapter.kind,
+            "kind_format": self.adapter.format,
             "parent": self.parent,
             "fingerprint": self.fingerprint,
             "record": dict(self.record),
@@ -93,7 +96,7 @@ class StoredAdapter:
         """Read what `save` wrote. Raises WeightsError for a folder that is missing, damaged or of another format."""
         try:
             manifest, arrays = _FORMAT.read(folder)
-            kind = KINDS[manifest.get("kind", Adapter.kind)]  # manifests from before condensers have no `kind`
+            kind = _kind(manifest)
             found = cls(manifest["parent"], manifest["fingerprint"], kind(arrays), manifest["record"])
         except (ValueError, KeyError, TypeError) as error:
             raise WeightsError(f"the adapter in {folder} cannot be used: {error}") from error
@@ -117,6 +120,20 @@ def stored_names(root: Path | None) -> list[str]:
 def adapter_folders(root: Path | None) -> list[Path]:
     """Return the folders in `root` that are named like an adapter's, damaged or not, sorted."""
     return sorted(folder for kind in KINDS for folder in root.glob(f"{kind}-*")) if root else []
+
+
+def _kind(manifest: Mapping[str, Any]) -> type[Adapter | Condenser]:
+    """Return the kind that a manifest names. Raises Unreadable for an unknown kind, and for another format of it.
+
+    The first manifests, all of adapters, have no `kind`. Manifests without `kind_format` describe format 1.
+    """
+    name, number = manifest.get("kind", Adapter.kind), manifest.get("kind_format", 1)
+    if name not in KINDS:
+        raise Unreadable(f"kind {name!r}, this version reads {', '.join(KINDS)}: upgrade headwater")
+    kind = KINDS[name]
+    if number != kind.format:
+        raise Unreadable(f"{kind.kind} of format {number!r}, this version reads {kind.format}: upgrade headwater")
+    return kind
 
 
 def _read(folder: Path) -> StoredAdapter | None:

@@ -8,6 +8,9 @@ from services.settings import Settings
 KINDS = ("gaussian", "fusion", "mixture", "linear", "zeroshot", "labelwise", "bilinear", "decoder")
 """The kinds of heads. Written out, because `classifiers.training`, which defines them, imports scikit-learn."""
 
+SPLITS = ("train", "val", "test")
+"""The splits on which a head can be evaluated, written out for the same reason."""
+
 
 def _starting(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
     """Return a completion: the `names` that start with the typed text; none if they cannot be read."""
@@ -55,4 +58,4 @@ def kind_names() -> Iterable[str]:
 
 @_starting
 def split_names() -> Iterable[str]:
-    return ("train", "val", "test", "ood")
+    return SPLITS

@@ -17,10 +17,6 @@ from services.web.errors import RemoteProblem, ServiceDown
 from store import errors as stored
 
 
-class NoStore(stored.StoreError):
-    """A command that reads a store was given none, or a folder without one."""
-
-
 class BadSettings(ValueError):
     """Settings have values that are not allowed. `given` has the values that options set, by setting."""
 
@@ -51,7 +47,7 @@ Hint = str | Callable[[Any], str]
 
 
 def _backfill(error: stored.UnknownFeatures) -> str:
-    tokens = " --tokens" if "tokens" in str(error).partition(" of ")[0] else ""
+    tokens = " --tokens" if error.what == "tokens" else ""
     embed = f"run `headwater backfill --encoder {error.name}{tokens}` first"
     return f"{embed}, or choose a stored encoder with --encoder" if error.known else embed
 
@@ -74,9 +70,6 @@ def _remote(error: RemoteProblem) -> str:
     return REMOTE_HINTS.get(error.code, "")
 
 
-NO_STORE = "`headwater ingest SOURCE --store URI` makes one; --store or HEADWATER_STORE names another one"
-
-
 def _compared(error: heads.NotCompared) -> str:
     return " ".join(f"--encoder {name}" for name in (*error.encoders, error.encoder)) + " compares all of them"
 
@@ -87,8 +80,7 @@ def _probe(error: encoders.ProbeMismatch) -> str:
 
 
 HINTS: dict[type[Exception], Hint] = {
-    NoStore: NO_STORE,
-    stored.NoStore: NO_STORE,
+    stored.NoStore: "`headwater ingest SOURCE --store URI` makes one; --store or HEADWATER_STORE names another one",
     encoders.LicenceNotAccepted: "if your use is not commercial, add --accept-noncommercial or set "
     "HEADWATER_ACCEPT_NONCOMMERCIAL=true",
     stored.UnknownFeatures: _backfill,

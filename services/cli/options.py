@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from embedder.spec import MODALITIES, Modality
 from services.cli.completion import encoder_names, head_names, modality_names, task_names
-from services.cli.errors import BadSettings, NoStore
+from services.cli.errors import BadSettings
 from services.settings import Settings
 
 if TYPE_CHECKING:
@@ -161,14 +161,7 @@ def open_store(chosen: Settings) -> "Store":
     """Open a store to read from it. Raises NoStore if nothing was ever stored there."""
     from store import Store
 
-    if not chosen.store:
-        raise NoStore("no store is chosen")
-    opened = Store.open(chosen.store)
-    if not opened.database.exists():
-        raise NoStore(f"the store {opened.uri} does not exist yet")
-    if not opened.database.names():
-        raise NoStore(f"{opened.uri} is a folder, but not a store")
-    return opened
+    return Store.open(chosen.store, must_exist=True)
 
 
 def modality(text: str | None) -> Modality | None:

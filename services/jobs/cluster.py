@@ -14,7 +14,7 @@ from classifiers.clustering.clusters import Clustering
 from classifiers.clustering.kmeans import default_clusters
 from classifiers.clustering.unlabelled import SOURCE, Unlabelled
 from classifiers.errors import BadClustering, NameTaken, UnknownClustering
-from classifiers.published.registry import check_name
+from classifiers.names import check_name
 from services.jobs.progress import OnProgress, Step, ignore
 from store import Label, Store
 from store.errors import UnknownTask

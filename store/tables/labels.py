@@ -117,7 +117,12 @@ def classes_of(rows: pa.Table) -> tuple[str, ...]:
     chosen = rows.filter(pc.equal(rows["split"], pa.scalar("train")))
     if not chosen.num_rows:
         chosen = rows.filter(pc.not_equal(rows["split"], pa.scalar("ood")))
-    return tuple(sorted(strings(pc.unique(pc.list_flatten(chosen["labels"])))))
+    return distinct_labels(chosen)
+
+
+def distinct_labels(rows: pa.Table) -> tuple[str, ...]:
+    """Return each label that any of the rows has once, sorted."""
+    return tuple(sorted(strings(pc.unique(pc.list_flatten(rows["labels"])))))
 
 
 def _of(task: str) -> str:

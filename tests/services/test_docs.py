@@ -14,8 +14,10 @@ import pytest
 import typer.main
 from helpers.paths import ROOT
 
+import store
 from classifiers.fit.discrimination.recipe import LOSSES, Recipe
 from classifiers.training.kinds import KINDS, make_estimator
+from classifiers.training.pipeline import EVALUATED
 from embedder import errors, registry
 from embedder.checks import CHECKS
 from embedder.encoders import mlcd
@@ -170,6 +172,12 @@ def test_every_kind_of_head_is_named_where_it_can_be_typed():
     kinds = words(told_options(sections(read("commands.md"), 3)["train"])["--kind"])
     assert set(KINDS) <= kinds
     assert tuple(KINDS) == completion.KINDS
+
+
+def test_every_split_of_an_evaluation_is_named_where_it_can_be_typed_and_no_other():
+    told = words(told_options(sections(read("commands.md"), 3)["evaluate"])["--split"])
+    assert told & set(store.SPLITS) == set(EVALUATED)
+    assert completion.SPLITS == EVALUATED
 
 
 def test_every_command_line_in_the_docs_can_be_typed():

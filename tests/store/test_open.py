@@ -25,8 +25,26 @@ def test_a_store_that_must_exist_is_named_when_it_does_not(tmp_path: Path) -> No
     with pytest.raises(NoStore, match=r"there is no store at .*absent; ingest assets there first") as caught:
         Store.open(tmp_path / "absent", must_exist=True)
     assert caught.value.uri == str(tmp_path / "absent")
-    (tmp_path / "empty").mkdir()
-    assert Store.open(tmp_path / "empty", must_exist=True).assets.count() == 0
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").write_bytes(b"x")
+    with pytest.raises(NoStore, match=r"photos has no tables of a store; ingest assets there first") as caught:
+        Store.open(tmp_path / "photos", must_exist=True)
+    assert caught.value.uri == str(tmp_path / "photos")
+    assert [path.name for path in (tmp_path / "photos").iterdir()] == ["a.png"]
+    Store.open(tmp_path / "absent").assets.add(make_assets(1))
+    assert Store.open(tmp_path / "absent", must_exist=True).assets.count() == 1
+
+
+@pytest.mark.parametrize("must_exist", [True, False])
+def test_no_name_is_no_store_and_not_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, must_exist: bool
+) -> None:
+    Store.open(tmp_path).assets.add(make_assets(1))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(NoStore, match=r"^no store is chosen$") as caught:
+        Store.open("", must_exist=must_exist)
+    assert caught.value.uri == ""
+    assert Store.open(".", must_exist=must_exist).assets.count() == 1
 
 
 def test_a_file_is_no_store(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from services.cli.options import AcceptOption, JsonOption, SeedOption, StoreOpti
 if TYPE_CHECKING:
     from classifiers.compare.candidates import Candidate
     from classifiers.compare.comparison import Comparison
-    from classifiers.training.rows import Texts
+    from classifiers.training.rows.rows import Texts
     from store import Store
 
 app = typer.Typer()
@@ -136,7 +136,7 @@ def compare(
 
 def _encoders(store: "Store", task: str) -> list[str]:
     """Return the encoders that have vectors of the task's training rows. Print which others are left out, and why."""
-    from classifiers.training.present import encoders_of_training_rows
+    from classifiers.training.rows.present import encoders_of_training_rows
 
     used, others = encoders_of_training_rows(store, task)
     if others:

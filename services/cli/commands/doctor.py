@@ -12,9 +12,9 @@ import typer
 
 from embedder import cpus
 from services.cli import options, terminal
-from services.cli.errors import NoStore
 from services.cli.options import HeadsOption, JsonOption, StoreOption
 from services.settings import Settings
+from store.errors import NoStore
 
 app = typer.Typer()
 
@@ -77,7 +77,7 @@ def _store(settings: Settings) -> Findings:
     try:
         opened = options.open_store(settings)
     except NoStore as error:
-        yield "store", f"{error}; `headwater ingest` makes it"
+        yield "store", f"none yet at {error.uri}; `headwater ingest` makes it" if error.uri else "none is chosen"
         return
     assets = opened.assets.count()
     yield "store", opened.uri if assets else f"{opened.uri} (empty: fill it with `headwater ingest`)"

@@ -36,7 +36,7 @@ def evaluate(
     ] = None,
     split: Annotated[
         str,
-        typer.Option("--split", metavar="NAME", help="The rows: train, val, test or ood.", autocompletion=split_names),
+        typer.Option("--split", metavar="NAME", help="The rows: train, val or test.", autocompletion=split_names),
     ] = "test",
     store: StoreOption = None,
     heads: HeadsOption = None,

@@ -28,7 +28,7 @@ from services.cli.options import (
 
 if TYPE_CHECKING:
     from classifiers.training.pipeline import Trained
-    from classifiers.training.rows import Elsewhere
+    from classifiers.training.rows.rows import Elsewhere
     from services.settings import Settings
 
 app = typer.Typer()

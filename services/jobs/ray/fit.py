@@ -10,11 +10,12 @@ from classifiers.fit.gaussian.parallel import Batch, gather
 from classifiers.heads.gaussian.moments import Moment
 from classifiers.heads.gaussian.statistics import GaussianStatistics
 from classifiers.heads.transform import Transform
-from classifiers.training.rows import BATCH_ROWS, Elsewhere, Rows
+from classifiers.training.rows.rows import Elsewhere, Rows
 from services.jobs.errors import RayProblem
 from services.jobs.ray.connection import Workers, connected
 from store import Snapshot, Store
 from store.lance.fragments import shares
+from store.selection import BATCH_ROWS
 
 SHARES = 4
 """Shares for each worker: with several, a slow worker does not hold up the others."""

@@ -20,7 +20,7 @@ from services.jobs.backfill.local import one_blas_thread
 from services.jobs.backfill.stages import Job
 from services.jobs.errors import EXPECTED
 from store import Features, Quarantined, Store
-from store.errors import StoreError
+from store.errors import NoStore, StoreError
 from store.lance import fragments
 
 RETRIES = 3
@@ -125,12 +125,13 @@ class Worker:
 
     def _open(self) -> Job:
         work = self._work
-        store = Store.open(work.store)
-        if not store.database.exists():
+        try:
+            store = Store.open(work.store, must_exist=True)
+        except NoStore as error:
             raise StoreError(
-                f"no store at {work.store} on {socket.gethostname()}; every node of the cluster must reach the store "
+                f"no store at {error.uri} on {socket.gethostname()}; every node of the cluster must reach the store "
                 "under this path or URI"
-            )
+            ) from error
         encoder = work.load(work.threads)
         features = store.features(encoder.spec.fingerprint)
         probe.check(encoder, features.probe)

@@ -17,7 +17,7 @@ from classifiers.compare.trial import learn, scoring_parameters
 from classifiers.errors import BadComparison, BadParameter, NotTrainable, UnknownKind, UnknownParameter
 from classifiers.published.registry import Registry
 from classifiers.training.pipeline import train
-from classifiers.training.rows import Rows
+from classifiers.training.rows.rows import Rows
 from store import Label, Store
 from store.errors import UnknownFeatures, UnknownTask
 

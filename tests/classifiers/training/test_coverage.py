@@ -13,11 +13,11 @@ from classifiers.evaluation.calibration import fit_temperature, mean_nll
 from classifiers.evaluation.choice import MOST_ROWS
 from classifiers.evaluation.conformal import NONCONFORMITY, SETS, threshold
 from classifiers.fit.gaussian.shrinkage import CANDIDATES
-from classifiers.training import learn, linear
 from classifiers.training.calibrate import calibrate
 from classifiers.training.kinds import CLASS_KINDS, make_estimator
-from classifiers.training.scored import Scored
-from classifiers.training.zero_shot import STRENGTHS
+from classifiers.training.learning import learn, linear
+from classifiers.training.learning.zero_shot import STRENGTHS
+from classifiers.training.rows.scored import Scored
 from store import Matrix, Snapshot
 
 NAMES, DIM, TRAINING, TESTING = ("a", "b", "c"), 30, 24, 400
@@ -68,7 +68,7 @@ class World:
             tables.append(pa.table({"id": ids, "labels": labels, "split": [split] * len(of)}))
         texts = lambda _, names: self.text[[NAMES.index(name) for name in names]]  # noqa: E731
         store: Any = None
-        return DrawnRows(store, "toy", ("toy",), SNAPSHOT, known=pa.concat_tables(tables), texts=texts, held=held)
+        return DrawnRows(store, "toy", ("toy",), SNAPSHOT, table=pa.concat_tables(tables), texts=texts, held=held)
 
 
 def learned(kind, rows, params):
@@ -181,7 +181,7 @@ def test_a_class_without_a_training_vector_changes_nothing(kind):
         if not np.array_equal(before.scores, expected.head.scores(own.X)):
             break
     more = pa.table({"id": ["x"], "labels": pa.array([["aa"]]), "split": ["train"]})
-    found = learned(kind, replace(rows, known=pa.concat_tables([rows.labels, more])), CHOSEN.get(kind, {}))
+    found = learned(kind, replace(rows, table=pa.concat_tables([rows.labels, more])), CHOSEN.get(kind, {}))
     assert found.asked == ("a", "aa", "b", "c")
     assert found.head.classes == NAMES
     [after] = found.validated

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
-from helpers.toys import LABEL_VARIANTS, fill_labels, fitted, ids_of, make_label_toy, spec_of, text_side
+from helpers.toys import LABEL_VARIANTS, fill, fill_labels, fitted, ids_of, make_label_toy, spec_of, text_side
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, f1_score
 
@@ -19,10 +19,11 @@ from classifiers.prompts import class_vectors
 from classifiers.published.registry import Registry
 from classifiers.training.kinds import KINDS
 from classifiers.training.pipeline import evaluate_head, train
-from classifiers.training.rows import fold_of
-from classifiers.training.token_rows import mapped
+from classifiers.training.rows.rows import fold_of
+from classifiers.training.rows.token_rows import mapped
 from embedder.spec import EncoderSpec
 from store import Label, Store
+from store.errors import BadSplit
 from store.lance import handles
 
 
@@ -143,8 +144,17 @@ def test_evaluation_later_is_that_of_the_report(stored, registry):
     for split in ("val", "test"):
         again = evaluate_head(stored, registry.load("many"), split=split)
         assert again.summary() == pytest.approx(done.report.evaluations[split].summary(), rel=1e-4)
-    with pytest.raises(NotTrainable, match="no row in split 'ood'"):
+    with pytest.raises(BadSplit, match="choose train, val or test"):
         evaluate_head(stored, registry.load("many"), split="ood")
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "labelwise"])
+def test_a_split_without_rows_of_the_head_is_named(tmp_path, registry, toy, kind):
+    store = Store.open(tmp_path / "db")
+    fill(store, toy, splits=["train"] * 500 + ["test"] * 100)
+    trained(store, registry, kind=kind)
+    with pytest.raises(NotTrainable, match="no row in split 'val' with a vector and a label of 'many'"):
+        evaluate_head(store, registry.load("many"), split="val")
 
 
 def test_tasks_with_one_label_a_row_can_be_asked_too_and_have_outlier_percentiles(filled, registry, toy):
@@ -323,7 +333,7 @@ def test_a_decoder_reads_a_few_rows_of_tokens_at_a_time(tmp_path, registry, seve
         return rows
 
     monkeypatch.setattr(handles, "rows_of", noted)
-    monkeypatch.setattr("classifiers.training.token_rows.ROWS_AT_ONCE", 50)
+    monkeypatch.setattr("classifiers.training.rows.token_rows.ROWS_AT_ONCE", 50)
     done = trained(store, registry, kind="decoder", params=SMALL, texts=text_side)
     assert sum(read) >= sum(done.report.rows.values()) > 500
     assert max(read) == 50

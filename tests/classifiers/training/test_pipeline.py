@@ -22,12 +22,12 @@ from classifiers.heads.gaussian.statistics import GaussianStatistics
 from classifiers.heads.outlier import PrecisionPair
 from classifiers.heads.transform import unit_blocks
 from classifiers.published.registry import Registry
-from classifiers.training import rows as rows_module
 from classifiers.training.kinds import CLASS_KINDS
 from classifiers.training.pipeline import evaluate_head, train
-from classifiers.training.rows import fold_of
+from classifiers.training.rows import rows as rows_module
+from classifiers.training.rows.rows import fold_of
 from store import Label
-from store.errors import UnknownFeatures, UnknownTask
+from store.errors import BadSplit, UnknownFeatures, UnknownTask
 
 
 @pytest.fixture
@@ -136,10 +136,18 @@ def test_evaluation_later_is_that_of_the_report(filled, registry):
     again = evaluate_head(filled, published)
     assert again.summary() == done.report.evaluations["test"].summary()
     assert evaluate_head(filled, published, split="val").summary() == done.report.evaluations["val"].summary()
-    with pytest.raises(NotTrainable, match="no row in split 'ood'"):
-        evaluate_head(filled, published, split="ood")
     with pytest.raises(UnknownTask, match="toy"):
         evaluate_head(filled, published, task="dogs")
+
+
+@pytest.mark.parametrize("split", ["ood", "banana", ""])
+def test_only_splits_with_classes_can_be_evaluated(store, registry, toy, split):
+    fill(store, toy)
+    store.labels.put("toy", [Label("f" * 64, ["class 0"], "ood")])  # there is a row, even of a known class
+    store.features("toy").put(["f" * 64], toy.X[:1])
+    trained(store, registry)
+    with pytest.raises(BadSplit, match=f"on the split '{split}'; choose train, val or test"):
+        evaluate_head(store, registry.load("cats"), split=split)
 
 
 @pytest.mark.parametrize("kind", sorted(CLASS_KINDS))

@@ -109,6 +109,7 @@ def test_an_adapter_of_before_there_were_condensers_is_the_same(tmp_path):
     path = made.save(tmp_path)
     manifest = json.loads((path / "manifest.json").read_bytes())
     assert manifest.pop("kind") == "mlcd"
+    assert manifest.pop("kind_format") == 1
     (path / "manifest.json").write_text(json.dumps(manifest))
     assert StoredAdapter.load(path).adapter.digest == few.digest
 
@@ -132,9 +133,21 @@ def future_format(path):
     (path / "manifest.json").write_text(json.dumps(manifest | {"format": 2}))
 
 
+def future_format_of_the_kind(path):
+    manifest = json.loads((path / "manifest.json").read_bytes())
+    (path / "manifest.json").write_text(json.dumps(manifest | {"kind_format": 2}))
+
+
+def future_kind(path):
+    manifest = json.loads((path / "manifest.json").read_bytes())
+    (path / "manifest.json").write_text(json.dumps(manifest | {"kind": "rotation"}))
+
+
 @pytest.mark.parametrize(
     ("harm", "reason"),
     [
+        (future_format_of_the_kind, "mlcd of format 2, this version reads 1: upgrade headwater"),
+        (future_kind, "kind 'rotation', this version reads mlcd, tokens: upgrade headwater"),
         (damage_arrays, "not the file that manifest.json describes"),
         (swap_arrays, "it was renamed"),
         (future_format, "upgrade headwater"),

@@ -1,10 +1,14 @@
 """Condensers are compared with loops and geometry, saved in folders, and applied after a real encoder."""
 
+import hashlib
+
 import numpy as np
 import pytest
 from helpers.pictures import photo
+from safetensors.numpy import save
 
 from embedder import registry
+from embedder.derived.adapter import Adapter
 from embedder.derived.condenser import Condenser, pool
 from embedder.derived.encoders import DerivedEncoder
 from embedder.derived.stored import StoredAdapter, split_name
@@ -102,6 +106,50 @@ def test_its_folder_gives_it_back_and_its_spec_differs_in_the_tokens_alone(tmp_p
     assert len({made.version, *(other.version for other in others)}) == 4
     with pytest.raises(WeightsError, match="it was renamed"):
         StoredAdapter.load((tmp_path / found.folder).rename(tmp_path / "tokens-0123456789ab"))
+
+
+def test_a_condenser_of_before_kinds_had_numbers_of_their_own_is_the_same(tmp_path):
+    """Digest and version are pinned; the manifest is the first one, letter by letter."""
+    few = Condenser(
+        {
+            "pool": np.array([2], np.float32),
+            "mean": np.arange(3, dtype=np.float32),
+            "components": np.eye(2, 3, dtype=np.float32),
+        }
+    )
+    assert few.digest == "4b542ebf2723073f7211cf46300fbd40dd4a40d15b3a26bd7a612e6b930eba81"
+    folder = tmp_path / "tokens-0c036d5b4fc7"
+    folder.mkdir()
+    data = save(dict(few.arrays))
+    (folder / "adapter.safetensors").write_bytes(data)
+    (folder / "manifest.json").write_text(
+        f"""{{
+  "format": 1,
+  "kind": "tokens",
+  "parent": "lite0",
+  "fingerprint": "{"f" * 64}",
+  "record": {{}},
+  "sha256": "{hashlib.sha256(data).hexdigest()}"
+}}"""
+    )
+    assert StoredAdapter.load(folder).adapter.digest == few.digest
+    assert StoredAdapter("lite0", "f" * 64, few).save(tmp_path) == folder
+
+
+def test_each_kind_checks_its_own_number(tmp_path, monkeypatch):
+    """A new format of condensers makes old ones unreadable, says so, and leaves adapters as they are."""
+    condensed = stored(size=2).save(tmp_path)
+    weights = {"mean": np.zeros(3, np.float32), "weight": np.eye(2, 3, dtype=np.float32)}
+    adapted = StoredAdapter("lite0", "f" * 64, Adapter(weights)).save(tmp_path)
+    monkeypatch.setattr(Condenser, "format", 2)
+    with pytest.raises(WeightsError, match="tokens of format 1, this version reads 2: upgrade headwater"):
+        StoredAdapter.load(condensed)
+    assert StoredAdapter.load(adapted).folder == adapted.name
+    newer = stored(size=2).save(tmp_path)
+    assert newer != condensed
+    monkeypatch.undo()
+    with pytest.raises(WeightsError, match="tokens of format 2, this version reads 1: upgrade headwater"):
+        StoredAdapter.load(newer)
 
 
 def test_a_condensed_encoder_is_its_parent_with_other_tokens(tmp_path, cache_dir):

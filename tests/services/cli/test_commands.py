@@ -96,6 +96,12 @@ def test_from_a_folder_of_photos_to_a_promoted_head(headwater, class_folders, tm
     code, out, err = headwater("evaluate", "cells@production", "--json")
     assert code == 0, err
     assert 0 < json.loads(out)["accuracy"] <= 1
+    code, out, err = headwater("evaluate", "cells@production", "--split", "ood")
+    assert (code, out, err) == (
+        1,
+        "",
+        "error: a head cannot be evaluated on the split 'ood'; choose train, val or test\n",
+    )
     code, out, _ = headwater("doctor", "--json")
     assert (code, json.loads(out)["assets"]) == (0, "160")
     shown = headwater("heads", "show", "cells")[1]
@@ -206,11 +212,11 @@ def test_compare_stopped_by_ctrl_c_can_go_on(home, tmp_path):
     assert f"continue with: headwater compare --resume {folder.relative_to(tmp_path)} --store" in err
 
 
-def test_doctor_finds_nothing_wrong_before_anything_is_stored(headwater):
+def test_doctor_finds_nothing_wrong_before_anything_is_stored(headwater, tmp_path):
     """Doctor calls a store that does not exist yet neither broken nor empty."""
     code, out, err = headwater("doctor")
     assert code == 0, err
-    assert "does not exist yet; `headwater ingest` makes it" in out
+    assert f"none yet at {tmp_path / 'headwater.db'}; `headwater ingest` makes it" in out
 
 
 def test_what_users_write_is_shown_as_it_is(headwater, tmp_path):

@@ -17,6 +17,8 @@ from services.jobs import errors as jobs
 from services.web.errors import RemoteProblem, ServiceDown
 from store import errors as stored
 
+NOT_THERE = "error: {}; ingest assets there first, or open another store"
+
 
 @pytest.mark.parametrize(
     ("error", "helps"),
@@ -79,13 +81,25 @@ def test_a_store_that_is_not_there_is_named(headwater, tmp_path):
     commands = (["backfill"], ["train", "--task", "t", "--name", "n"], ["export", "out"], ["cluster", "--task", "t"])
     for command in commands:
         code, _, err = headwater(*command, "--store", "nosuch")
-        assert (code, err.splitlines()[0]) == (1, f"error: the store {tmp_path}/nosuch does not exist yet")
+        assert (code, err.splitlines()[0]) == (1, NOT_THERE.format(f"there is no store at {tmp_path}/nosuch"))
         assert err.splitlines()[1].startswith("hint: `headwater ingest")
     code, _, err = headwater("backfill", "--store", "photos")
-    assert (code, err.splitlines()[0]) == (1, f"error: {tmp_path}/photos is a folder, but not a store")
-    code, _, err = headwater("backfill", HEADWATER_STORE="")
-    assert (code, err.splitlines()[0]) == (1, "error: no store is chosen")
+    assert (code, err.splitlines()[0]) == (1, NOT_THERE.format(f"{tmp_path}/photos has no tables of a store"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photos"]
+
+
+@pytest.mark.parametrize("command", ["backfill", "ingest photos", "import exported", "export out"])
+def test_no_command_takes_the_current_folder_if_no_store_is_chosen(headwater, tmp_path, command):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").write_bytes(photo(1))
+    assert headwater("ingest", "photos", "--store", "elsewhere")[0] == 0
+    assert headwater("export", "exported", "--store", "elsewhere")[0] == 0
+    before = sorted(path.name for path in tmp_path.iterdir())
+    for words, variables in (([], {"HEADWATER_STORE": ""}), (["--store", ""], {})):
+        code, _, err = headwater(*command.split(), *words, **variables)
+        assert (code, err.splitlines()[0]) == (1, "error: no store is chosen")
+        assert err.splitlines()[1].startswith("hint: `headwater ingest SOURCE --store URI` makes one")
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
 def test_a_setting_that_is_not_allowed_is_one_line(headwater, headwater_process):

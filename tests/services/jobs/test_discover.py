@@ -12,9 +12,9 @@ from classifiers.clustering.clusters import Clustering
 from classifiers.clustering.unlabelled import Unlabelled
 from classifiers.errors import BadClustering, NotTrainable
 from classifiers.fit.discrimination.recipe import Recipe
+from classifiers.published.manifest import ids_digest
 from classifiers.published.registry import Registry
 from classifiers.training.pipeline import train
-from classifiers.training.rows import ids_digest
 from embedder.derived.encoders import DerivedEncoder
 from embedder.derived.stored import StoredAdapter
 from embedder.encoder import Embedding

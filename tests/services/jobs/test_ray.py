@@ -22,6 +22,7 @@ from classifiers.published.registry import Registry
 from classifiers.training.pipeline import train
 from embedder import registry
 from embedder.encoder import Encoder
+from embedder.media import Limits
 from embedder.spec import EncoderSpec
 from services.cli import demo_photos
 from services.jobs.backfill.local import backfill
@@ -31,9 +32,10 @@ from services.jobs.ingest import ingest
 from services.jobs.ray import Workers, loader
 from services.jobs.ray import backfill as ray_backfill
 from services.jobs.ray.fit import statistics
+from services.jobs.ray.worker import Work, Worker
 from services.processes import free_ports
 from store import Item, Label, Store
-from store.errors import NoRoom
+from store.errors import NoRoom, StoreError
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")  # Ray's own, of its own defaults
 
@@ -187,6 +189,15 @@ def test_a_worker_that_disagrees_with_the_table_may_not_write(cluster, tmp_path,
     with pytest.raises(WorkerFailed, match=r"does not give the stored vectors: .* \(worker on "):
         ray_backfill(store, lite0, loader("lite0", cache_dir=cache_dir), cluster)
     assert store.features("lite0").rows == 0
+
+
+def test_a_node_that_has_no_store_under_that_path_is_named(tmp_path, cache_dir):
+    """Photos alone make no store: without its tables, a worker has nothing to compare its encoder with."""
+    (tmp_path / "photos").mkdir()
+    for name in ("nowhere", "photos"):
+        work = Work(str(tmp_path / name), loader("lite0", cache_dir=cache_dir), False, 1, 1, Limits())
+        with pytest.raises(StoreError, match=rf"no store at .*{name} on .*; every node of the cluster must reach"):
+            Worker(work, None)._embed("image", ["a"])
 
 
 def test_what_the_cluster_cannot_do_is_told(cluster, tmp_path, cache_dir, lite0: Encoder):

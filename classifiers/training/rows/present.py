@@ -1,5 +1,6 @@
 """The check that a task has vectors to learn from. Its error names what is missing: vectors, or a suitable encoder."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -7,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifiers.errors import NotTrainable, NoVectors
-from classifiers.training.rows import Rows
+from classifiers.training.rows.rows import Rows
 from store.rows import strings
 
 if TYPE_CHECKING:
@@ -31,20 +32,30 @@ def require_present(
 def encoders_of_training_rows(store: "Store", task: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the stored encoders that have vectors of the task's training rows, and the other encoders, both sorted.
 
+    Encoders that share a name are given by the first 12 digits of their fingerprints, as `Store.features` takes them.
+
     Raises:
         UnknownTask: of the store, with the tasks that exist.
         NotTrainable: training rows that no head can learn from, or no vectors in the store.
         NoVectors: no training row has a vector.
     """
-    names = tuple(sorted({table.name for table in store.encoders()}))
+    names = distinct_names(store)
     rows = Rows(store, task, names, store.snapshot())
     classes, ids = rows.classes(), set(strings(rows.labelled("train")["id"]))
     if not names:
         raise NotTrainable("the store holds no vectors yet; embed its assets with an encoder first")
-    used = tuple(each.name for each in rows.features if not ids.isdisjoint(strings(each.ids())))
+    each = zip(names, rows.features, strict=True)
+    used = tuple(name for name, features in each if not ids.isdisjoint(strings(features.ids())))
     if not used:
         raise no_vectors(rows, classes, 0, "classes")
     return used, tuple(name for name in names if name not in used)
+
+
+def distinct_names(store: "Store") -> tuple[str, ...]:
+    """Return the name of each stored encoder, sorted; 12 digits of its fingerprint if another one has its name."""
+    tables = store.encoders()
+    count = Counter(table.name for table in tables)
+    return tuple(sorted(table.name if count[table.name] == 1 else table.fingerprint[:12] for table in tables))
 
 
 def no_vectors(rows: Rows, classes: Sequence[str], present: int, word: str) -> NoVectors:

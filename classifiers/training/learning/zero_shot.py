@@ -16,10 +16,11 @@ from classifiers.heads.base import Head
 from classifiers.heads.transform import unit_blocks
 from classifiers.heads.zeroshot import Blend
 from classifiers.prompts import class_vectors
-from classifiers.training.learn import AUTO
-from classifiers.training.rows import Rows, ids_digest
-from classifiers.training.scored import Learned, Scored
-from classifiers.training.streamed import TUNING_CELLS, TUNING_ROWS, learn_streamed, without_statistics
+from classifiers.published.manifest import ids_digest
+from classifiers.training.learning.streamed import learn_streamed, without_statistics
+from classifiers.training.learning.tuning import AUTO, tuning_rows
+from classifiers.training.rows.rows import Rows
+from classifiers.training.rows.scored import Learned, Scored
 
 STRENGTHS: tuple[Blend, ...] = (0.0, *(float(f"{10**power:.2g}") for power in np.linspace(-4, 2, 13)), "gaussian")
 """Values of α that are tried, from the text alone to the Gaussian alone: 1e-4 … 1e2 as in arXiv 2402.04087, two a
@@ -49,7 +50,7 @@ def named_classes(estimator: ZeroShotClassifier, rows: Rows) -> tuple[str, ...]:
     settled.check()
     if settled.blend != 0:
         return rows.classes()
-    known = rows.names()
+    known = rows.all_classes()
     found = known if estimator.classes is None else check_classes(estimator.classes)
     if len(found) < 2:
         raise NotTrainable(
@@ -122,11 +123,9 @@ def ends(
             return []
         own = tested.classes
         words.settle(np.array(own), text[np.isin(known, own)], tested.statistics.centre())
-        for _, X, codes in view.batches("val", own):
-            seen = codes >= 0
-            if seen.any():
-                a, b = (Scored(h.scores(X[seen]), codes[seen]).aligned(own, known) for h in (words.head_, tested))
-                parts.append((a, b))
+        for X, codes in view.known("val", own):
+            a, b = (Scored(each.scores(X), codes).aligned(own, known) for each in (words.head_, tested))
+            parts.append((a, b))
     return parts
 
 
@@ -155,10 +154,11 @@ def measured(
 ) -> tuple[dict[Blend, dict[str, float]], NDArray[np.float32] | None]:
     """Return the NLL (at its best temperature) and accuracy of every α, and scores that are independent of the choice.
 
-    The first validation rows are used, see `TUNING_ROWS`. A Gaussian of few rows in many dimensions has scores in the
-    thousands, which need a temperature out of `fit_temperature`'s reach, so all scores are brought to one scale first.
+    The first validation rows are used, see `tuning.TUNING_ROWS`. A Gaussian of few rows in many dimensions has scores
+    in the thousands, which need a temperature out of `fit_temperature`'s reach, so all scores are brought to one scale
+    first.
     """
-    most = min(TUNING_ROWS, TUNING_CELLS // parts[0][0].scores.shape[1])
+    most = tuning_rows(parts[0][0].scores.shape[1])
     codes = np.concatenate([a.truth for a, _ in parts])[:most]
     text, gaussian = (np.concatenate([pair[end].scores for pair in parts])[:most] for end in (0, 1))
     scales: list[float] = []

@@ -10,10 +10,11 @@ from classifiers.errors import BadParameter, NotTrainable
 from classifiers.evaluation.calibration import fit_temperature, mean_nll
 from classifiers.fit.gaussian.estimator import GaussianClassifier
 from classifiers.prompts import PROMPTS
+from classifiers.published.manifest import ids_digest
 from classifiers.published.registry import Registry
+from classifiers.training.learning.zero_shot import STRENGTHS, UNCHOSEN
 from classifiers.training.pipeline import train
-from classifiers.training.rows import fold_of, ids_digest
-from classifiers.training.zero_shot import STRENGTHS, UNCHOSEN
+from classifiers.training.rows.rows import fold_of
 from store import Label
 
 

@@ -10,9 +10,9 @@ from classifiers.evaluation.calibration import fit_temperature, mean_nll
 from classifiers.fit.linear import LinearClassifier
 from classifiers.heads.linear import LinearHead
 from classifiers.published.registry import Registry
-from classifiers.training.linear import GRID, UNCHOSEN
+from classifiers.training.learning.linear import GRID, UNCHOSEN
 from classifiers.training.pipeline import train
-from classifiers.training.rows import fold_of
+from classifiers.training.rows.rows import fold_of
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifiers.heads.base import Head
-from classifiers.training.rows import Rows
+from classifiers.training.rows.rows import Rows
 
 H_co = TypeVar("H_co", bound=Head, covariant=True)
 
@@ -52,10 +52,8 @@ class Scored:
 
 def scored(rows: Rows, head: Head, split: str) -> Iterator[Scored]:
     """Score the rows of a split that have one class each, batch by batch; rows of unknown classes are left out."""
-    for _, X, codes in rows.batches(split, head.classes):
-        known = codes >= 0
-        if known.any():
-            yield Scored(head.scores(X[known]), codes[known])
+    for X, codes in rows.known(split, head.classes):
+        yield Scored(head.scores(X), codes)
 
 
 def scored_labels(rows: Rows, head: Head, split: str) -> list[Scored]:

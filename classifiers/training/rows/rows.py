@@ -1,11 +1,10 @@
 """The labelled vectors of one task at one snapshot, which training and evaluation read."""
 
-import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 from zlib import crc32
 
 import numpy as np
@@ -18,12 +17,15 @@ from classifiers.heads.gaussian.moments import Moment
 from classifiers.heads.gaussian.statistics import GaussianStatistics
 from classifiers.heads.transform import Transform
 from classifiers.published.manifest import EncoderBlock
-
-if TYPE_CHECKING:  # for types only: importing this module must not import LanceDB
-    from store import Features, Matrix, Snapshot, Store
+from store import Features, Matrix, Snapshot, Store
+from store.selection import BATCH_ROWS
+from store.tables.labels import distinct_labels
 
 RowBatch = tuple[list[str], NDArray[np.float32], NDArray[np.int64]]
 """A batch of rows: ids (n), X (n, d), codes (n,)."""
+
+KnownRows = tuple[NDArray[np.float32], NDArray[np.int64]]
+"""Some rows, each of one of the classes that were asked for: X (n, d), codes (n,)."""
 
 Texts = Callable[[str, Sequence[str]], NDArray[np.float32]]
 """(fingerprint of an encoder, n texts) → their vectors (n, d), not normalised, in the space of its images."""
@@ -33,8 +35,6 @@ Elsewhere = Callable[["Rows", Sequence[str], Transform, Moment], tuple[GaussianS
 
 The function lets other processes do the work.
 """
-
-BATCH_ROWS = 16384
 
 FOLDS = 5
 LEAST_CROSSED, MOST_CROSSED, ENOUGH = 20, 20_000, 10_000
@@ -58,24 +58,24 @@ class Rows:
     Attributes:
         encoders: names or fingerprints of stored encoders.
         fold: (i, n) if fold i of n of the training rows is held out as the split `val`; None for the task's own splits.
-        known: the table `labels`, if it has been read already.
+        table: the property `labels`, if it has been read already.
         texts: function that embeds texts with an encoder; None if the caller has none.
         share: (first, count) in stored order: the part of the one encoder's vectors that `batches` reads; None for all.
         elsewhere: gathers statistics of the training rows in other processes; None to gather them here.
     """
 
-    store: "Store"
+    store: Store
     task: str
     encoders: tuple[str, ...]
-    snapshot: "Snapshot"
+    snapshot: Snapshot
     fold: tuple[int, int] | None = None
-    known: pa.Table | None = field(default=None, repr=False, compare=False)
+    table: pa.Table | None = field(default=None, repr=False, compare=False)
     texts: Texts | None = None
     share: tuple[int, int] | None = None
     elsewhere: Elsewhere | None = None
 
     @cached_property
-    def features(self) -> "list[Features]":
+    def features(self) -> list[Features]:
         """The encoders' tables of vectors, in order. Raises UnknownFeatures with the names that exist."""
         return [self.store.features(encoder) for encoder in self.encoders]
 
@@ -103,8 +103,8 @@ class Rows:
     @cached_property
     def labels(self) -> pa.Table:
         """The task's labels without the split `ood`. Raises UnknownTask with the tasks that exist."""
-        if self.known is not None:
-            return self.known
+        if self.table is not None:
+            return self.table
         labels = self.store.labels
         table = labels.get(self.task, version=self.snapshot.of(labels.table)).select(["id", "labels", "split"])
         return table.filter(pc.not_equal(table["split"], pa.scalar("ood")))
@@ -120,7 +120,7 @@ class Rows:
     def _folded(self) -> tuple[pa.Table, NDArray[np.bool_]]:
         """All training rows, and a mask that is true for held-out rows, (n,)."""
         number, count = self.fold or (0, 1)
-        training = replace(self, fold=None, known=self.labels).labelled("train")
+        training = replace(self, fold=None, table=self.labels).labelled("train")
         ids: Any = training["id"].to_pylist()
         return training, fold_of(ids, count) == number
 
@@ -158,10 +158,10 @@ class Rows:
         sides = self.require_texts()
         return np.concatenate([sides(features.fingerprint, texts) for features in self.features], axis=1)
 
-    def names(self) -> tuple[str, ...]:
-        """Return all classes of the task, in any split except `ood`, sorted. Raises UnknownTask, NotTrainable."""
+    def all_classes(self) -> tuple[str, ...]:
+        """Return the classes of all splits except `ood`, sorted. Raises UnknownTask, NotTrainable."""
         self.require_one_label()
-        return _names(self.labels)
+        return distinct_labels(self.labels)
 
     def classes(self) -> tuple[str, ...]:
         """Return the classes of the training rows, sorted.
@@ -190,7 +190,7 @@ class Rows:
         return names
 
     def _training(self) -> tuple[tuple[str, ...], int]:
-        return _names(training := self.labelled("train")), training.num_rows
+        return distinct_labels(training := self.labelled("train")), training.num_rows
 
     def validations(self) -> list[Self]:
         """Return views of the rows whose split `val` can be used for a choice.
@@ -206,13 +206,30 @@ class Rows:
         if training < LEAST_CROSSED:
             return []
         count, used = (training // ENOUGH, 1) if training > MOST_CROSSED else (FOLDS, FOLDS)
-        return [replace(self, fold=(i, count), known=self.labels) for i in range(used)]
+        return [replace(self, fold=(i, count), table=self.labels) for i in range(used)]
 
     def batches(self, split: str, classes: Sequence[str]) -> Iterable[RowBatch]:
         """Return the rows of a split with one class each, as a stream; code -1 is a class outside `classes`."""
         return self.store.batches(self.task, batch_rows=BATCH_ROWS, share=self.share, **self._asked(split, classes))
 
-    def matrix(self, split: str, classes: Sequence[str]) -> "Matrix":
+    def known(self, split: str, classes: Sequence[str]) -> Iterator[KnownRows]:
+        """Yield the rows of a split that have one of `classes`, batch by batch, n ≥ 1."""
+        for _, X, codes in self.batches(split, classes):
+            known = codes >= 0
+            if known.any():
+                yield X[known], codes[known]
+
+    def first(self, split: str, classes: Sequence[str], most: int) -> KnownRows:
+        """Return the first rows of `known` in memory, n ≤ `most`."""
+        parts, count = [(np.empty((0, self.dim), np.float32), np.empty(0, np.int64))], 0
+        for X, codes in self.known(split, classes):
+            parts.append((X, codes))
+            count += len(codes)
+            if count >= most:
+                break
+        return np.concatenate([X for X, _ in parts])[:most], np.concatenate([codes for _, codes in parts])[:most]
+
+    def matrix(self, split: str, classes: Sequence[str]) -> Matrix:
         """Return the rows of a split, in memory."""
         return self.store.matrix(self.task, **self._asked(split, classes))
 
@@ -228,7 +245,7 @@ class Rows:
         matrix = self.matrix(split, classes)
         return LabelledRows(matrix.ids, matrix.X, matrix.indicator)
 
-    def ood(self, classes: Sequence[str]) -> "Matrix":
+    def ood(self, classes: Sequence[str]) -> Matrix:
         """Return the out-of-distribution rows (split `ood`), in memory."""
         return self.store.matrix(self.task, self.encoders, splits=("ood",), snapshot=self.snapshot, classes=classes)
 
@@ -237,15 +254,6 @@ class Rows:
         return {"encoders": self.encoders, "rows": rows, "snapshot": self.snapshot, "classes": classes}
 
 
-def _names(labels: pa.Table) -> tuple[str, ...]:
-    return tuple(sorted(map(str, pc.unique(pc.list_flatten(labels["labels"])).to_pylist())))
-
-
 def fold_of(ids: Sequence[str], count: int = FOLDS) -> NDArray[np.int64]:
     """Return each row's fold (n,) in 0…count-1. It is a checksum of the id, so it is the same on every machine."""
     return np.fromiter((crc32(id_.encode()) for id_ in ids), np.int64, len(ids)) % count
-
-
-def ids_digest(ids: Iterable[str]) -> str:
-    """Return the sha256 over the sorted ids, each followed by a newline. The order of the rows has no influence."""
-    return hashlib.sha256("\n".join([*sorted(ids), ""]).encode()).hexdigest()

@@ -14,11 +14,11 @@ from classifiers.evaluation.choice import choose
 from classifiers.fit.linear import LinearClassifier
 from classifiers.heads.base import Head
 from classifiers.heads.linear import LinearHead
-from classifiers.training.learn import AUTO, learn_in_memory
-from classifiers.training.present import require_present
-from classifiers.training.rows import Rows
-from classifiers.training.scored import Learned, Scored
-from classifiers.training.streamed import tuning_rows
+from classifiers.training.learning.learn import learn_in_memory
+from classifiers.training.learning.tuning import AUTO, tuning_rows
+from classifiers.training.rows.present import require_present
+from classifiers.training.rows.rows import Rows
+from classifiers.training.rows.scored import Learned, Scored
 
 GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2)
 """Values of C that are tried, the cheapest first: the larger C, the more steps a fit takes."""
@@ -66,15 +66,14 @@ def choose_penalty(estimator: LinearClassifier, rows: Rows, classes: tuple[str, 
 
 
 def path(estimator: LinearClassifier, view: Rows, classes: tuple[str, ...]) -> Iterator[Scored]:
-    """Yield the first validation rows (see `streamed.TUNING_ROWS`), scored by a head of each C, (n, all classes).
+    """Yield the first validation rows (see `tuning.TUNING_ROWS`), scored by a head of each C, (n, all classes).
 
     Each fit starts at the solution before. The path ends after `PATIENCE` values that are worse than the best, and it
     is empty if there is no validation row.
     """
     matrix = view.matrix("train", classes)
     present = require_present(view, classes, np.unique(matrix.codes))
-    X, codes = tuning_rows(view, present)
-    X, codes = X[codes >= 0], codes[codes >= 0]
+    X, codes = view.first("val", present, tuning_rows(len(present)))
     if not len(codes):
         return
     estimator.set_params(blocks=view.edges())

@@ -13,12 +13,11 @@ from classifiers.fit.base import HeadClassifier
 from classifiers.fit.fusion.estimator import FusionClassifier
 from classifiers.fit.gaussian.mixture import MixtureClassifier
 from classifiers.heads.base import Head
-from classifiers.training.present import require_present
-from classifiers.training.rows import Rows, ids_digest
-from classifiers.training.scored import Learned, Scored, scored
-
-AUTO: str = "auto"
-"""Value of a parameter that training chooses on validation rows or folds. Estimators do not accept it."""
+from classifiers.published.manifest import ids_digest
+from classifiers.training.learning.tuning import AUTO
+from classifiers.training.rows.present import require_present
+from classifiers.training.rows.rows import Rows
+from classifiers.training.rows.scored import Learned, Scored, scored
 
 COMPONENTS = (1, 2, 4)
 """Numbers of components of a mixture, tried in this order; the first is used if there are no rows to choose on."""

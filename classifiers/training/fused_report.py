@@ -13,7 +13,7 @@ from classifiers.fit.base import HeadClassifier
 from classifiers.fit.fusion.estimator import FusionClassifier
 from classifiers.heads.fusion.head import FusionHead
 from classifiers.heads.fusion.rules import log_softmax
-from classifiers.training.rows import Rows
+from classifiers.training.rows.rows import Rows
 
 MOST_SCORES = 50_000_000
 """Maximum number of scores (rows × encoders × classes) compared in a split (200 MB); other rows are left out."""
@@ -29,7 +29,7 @@ def fusion_reports(estimator: FusionClassifier, rows: Rows, head: FusionHead) ->
     others = fit_with_other_norm(rows, estimator, head)
     found = {}
     for split in ("val", "test"):
-        X, codes = split_rows(rows, head, split)
+        X, codes = rows.first(split, head.classes, MOST_SCORES // (len(head.members) * len(head.classes)))
         if not len(X):
             continue
         alone = zip(others.items(), columns_of(head, X), strict=False)
@@ -66,18 +66,6 @@ def fit_with_other_norm(rows: Rows, estimator: FusionClassifier, head: FusionHea
         f"{features.name}, {'as stored' if unit else 'unit norm'}": clone(member).fit(block, training.codes)
         for features, block in zip(rows.features, columns_of(head, training.X), strict=True)
     }
-
-
-def split_rows(rows: Rows, head: FusionHead, split: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Return X (n, d) and codes (n,) of the first rows of a split whose class the head knows."""
-    most = MOST_SCORES // (len(head.members) * len(head.classes))
-    X, codes = np.empty((0, head.dim), np.float32), np.empty(0, np.int64)
-    for _, some, labels in rows.batches(split, head.classes):
-        known = labels >= 0
-        X, codes = np.concatenate([X, some[known]]), np.concatenate([codes, labels[known]])
-        if len(X) >= most:
-            break
-    return X[:most], codes[:most]
 
 
 def curve(head: FusionHead, scores: NDArray[Any], codes: NDArray[np.int64]) -> list[CascadePoint]:

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.base import clone
 
 from classifiers.fit.gaussian.estimator import GaussianClassifier
@@ -15,14 +14,11 @@ from classifiers.heads.gaussian.head import GaussianHead
 from classifiers.heads.gaussian.moments import Moment
 from classifiers.heads.gaussian.statistics import GaussianStatistics
 from classifiers.heads.transform import Transform
-from classifiers.training.learn import AUTO
-from classifiers.training.present import require_present
-from classifiers.training.rows import Elsewhere, Rows, ids_digest
-from classifiers.training.scored import Learned, Scored
-
-TUNING_ROWS, TUNING_CELLS = 10_000, 2_000_000
-"""Maximum number of validation rows, and of their scores (rows × classes), that a parameter is chosen on. A choice
-among a dozen values takes seconds. The rows are held in memory (10,000 × 1280 float32 = 51 MB)."""
+from classifiers.published.manifest import ids_digest
+from classifiers.training.learning.tuning import AUTO, tuning_rows
+from classifiers.training.rows.present import require_present
+from classifiers.training.rows.rows import Elsewhere, Rows
+from classifiers.training.rows.scored import Learned, Scored
 
 
 def learn_streamed(estimator: GaussianClassifier, rows: Rows, classes: tuple[str, ...]) -> Learned[Head]:
@@ -84,17 +80,18 @@ def tuned_shrinkage(
     rows: Rows,
     classes: tuple[str, ...],
 ) -> Tuned:
-    """Choose the shrinkage with the least NLL on the first validation rows (see `TUNING_ROWS`).
+    """Choose the shrinkage with the least NLL on the first validation rows (see `tuning.TUNING_ROWS`).
 
     Without validation rows, the result is the median of the best shrinkages of the folds. The statistics of the other
     folds are `statistics` minus those of the fold.
     """
     model, chosen, validated = estimator.model(classes), [], None
     for view in rows.validations():
-        learned, X, codes = statistics, *tuning_rows(view, classes)
+        learned = statistics
+        X, codes = view.first("val", classes, tuning_rows(len(classes)))
         if view is not rows:
             learned = statistics.subtract(held_out(view, classes, transform, statistics.moment))
-        known = (codes >= 0) & learned.present[codes]
+        known = learned.present[codes]
         if known.any() and learned.covariance().any():
             shrinkage, left_out = choose_shrinkage(learned, model, transform(X[known]), codes[known])
             chosen.append(shrinkage)
@@ -120,15 +117,3 @@ def without_statistics(estimator: GaussianClassifier, head: GaussianHead, fold: 
     fresh: GaussianClassifier = clone(estimator)
     names = [head.classes[k] for k in present]
     return fresh.fit_statistics(rest.select(present), names, head.transform, used[present] if used.ndim else used).head_
-
-
-def tuning_rows(rows: Rows, classes: tuple[str, ...]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Return the first validation rows: X (n, d), codes (n,)."""
-    most = min(TUNING_ROWS, TUNING_CELLS // len(classes))
-    parts = [(np.empty((0, rows.dim), np.float32), np.empty(0, np.int64))]
-    for _, X, codes in rows.batches("val", classes):
-        parts.append((X, codes))
-        if sum(len(codes) for _, codes in parts) >= most:
-            break
-    X, codes = (np.concatenate(column)[:most] for column in zip(*parts, strict=True))
-    return X, codes

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifiers.errors import NoDiskSpace, NoTokens, NotTrainable
-from classifiers.training.rows import LabelledRows, Rows
+from classifiers.training.rows.rows import LabelledRows, Rows
 from store.errors import UnknownFeatures
 from store.matrix import indicator_of
 from store.rows import strings

@@ -13,7 +13,7 @@ from classifiers.errors import PLURALS, TAKEN_BY, NoVectors
 from classifiers.published.registry import Registry
 from classifiers.training.kinds import CLASS_KINDS
 from classifiers.training.pipeline import train
-from classifiers.training.present import encoders_of_training_rows
+from classifiers.training.rows.present import encoders_of_training_rows
 from embedder import spec
 from embedder.errors import MODALITY_NAMES
 from embedder.registry import names
@@ -87,6 +87,26 @@ def test_the_encoders_of_a_task_have_vectors_of_its_training_rows(store):
     assert encoders_of_training_rows(store, "calls") == (("sounds",), ("photos", "unused"))
     with pytest.raises(UnknownTask):
         encoders_of_training_rows(store, "nosuch")
+
+
+def test_encoders_that_share_a_name_are_named_by_their_fingerprints(store, tmp_path):
+    toy = make_toy(n=120)
+    ids = fill(store, toy, encoder="photos")
+    probe = np.eye(2, 12, dtype=np.float32)
+    newer = spec_of(12, weights="newer")
+    store.ensure_features("photos", newer, probe).put(ids, toy.X[:, ::-1])
+    store.ensure_features("photos", spec_of(12, weights="unused"), probe)
+    store.ensure_features("sounds", spec_of(12, weights="s"), probe).put(ids, toy.X)
+    used, others = encoders_of_training_rows(store, "toy")
+    prints = {spec_of(12, weights=weights).fingerprint[:12] for weights in ("photos", "newer")}
+    assert set(used) == {"sounds", *prints}
+    assert others == (spec_of(12, weights="unused").fingerprint[:12],)
+    comparison = start(
+        store, tmp_path / "it", task="toy", encoders=used, candidates=with_controls(parse_lines(["gaussian"], used))
+    )
+    run(comparison)
+    assert not comparison.failed
+    assert {(each,) for each in used} < {trial.candidate.encoders for trial in comparison.trials.values()}
 
 
 def test_a_task_of_which_no_encoder_has_vectors_is_refused(sounds):
