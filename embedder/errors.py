@@ -8,6 +8,7 @@ WeightsError                weights cannot be used
     AdapterMissing          … because the folder of a derived encoder's adapter is not there
 LicenceNotAccepted          weights may not be used commercially, and the caller has not confirmed a non-commercial use
 ExportFailed                an encoder cannot be written as ONNX
+DeviceFull                  a device has too little memory for one item
 ProbeMismatch               an encoder gives other vectors than the stored ones
 QueueFull, BatcherStopped   the batcher cannot take a submission
 
@@ -182,6 +183,20 @@ class LicenceNotAccepted(RuntimeError):
 
 class ExportFailed(RuntimeError):
     """An encoder cannot be written as ONNX, or the file does not give the encoder's numbers."""
+
+
+class DeviceFull(RuntimeError):
+    """A device has too little memory for one item of an encoder. `device` is its type, e.g. cuda."""
+
+    def __init__(self, device: str) -> None:
+        super().__init__(
+            f"the {device} device has too little free memory for one item: stop other programs that use it, choose a "
+            f"smaller encoder or a precision of 16 bits, or compute on the CPU"
+        )
+        self.device = device
+
+    def __reduce__(self) -> tuple[type["DeviceFull"], tuple[str]]:
+        return type(self), (self.device,)
 
 
 class ProbeMismatch(RuntimeError):

@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 from embedder import cpus
 from embedder.encoder import Graph, Run
 from embedder.engines.backend import missing_for_compiling
+from embedder.errors import DeviceFull
 
 if TYPE_CHECKING:
     import torch
 
 log = logging.getLogger("headwater.embedder")
 
-_CHUNK = 64  # rows a pass: enough to fill a GPU, few enough for its memory
+_CHUNK = 64
+"""Rows of one pass. A network for which the device has too little memory gets fewer, see `TorchEngine.compile`."""
 
 
 class TorchEngine:
@@ -63,18 +65,44 @@ class TorchEngine:
         )
 
     def compile(self, graph: Graph) -> Run:
+        """Return a function that runs the network, a pass of `_CHUNK` rows at a time.
+
+        When the device has too little memory for a pass, the network runs half as many rows from then on. The function
+        raises DeviceFull if one row is too many.
+        """
         import torch
 
         module = self._module(graph)
         forward = self._compiled(module) if self.mode == "compile" else module
 
+        most = _CHUNK
+
         def run(inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+            nonlocal most
+            start, parts = 0, list[tuple[torch.Tensor, ...]]()
             with torch.inference_mode():
-                starts = range(0, len(inputs[0]), _CHUNK)
-                parts = [forward(*self._tensors(graph, [x[i : i + _CHUNK] for x in inputs])) for i in starts]
+                while start < len(inputs[0]):
+                    rows = [x[start : start + most] for x in inputs]
+                    try:
+                        parts.append(forward(*self._tensors(graph, rows)))
+                    except torch.OutOfMemoryError as error:
+                        most = self._fewer(len(rows[0]), error)
+                    else:
+                        start += len(rows[0])
                 return [torch.cat(column).float().cpu().numpy() for column in zip(*parts, strict=True)]
 
         return run
+
+    def _fewer(self, rows: int, error: Exception) -> int:
+        """Return half as many rows as the device had too little memory for. Raises DeviceFull if it was one row."""
+        import torch
+
+        if rows == 1:
+            raise DeviceFull(self.device.type) from error
+        log.warning("The %s device has too little memory for %d rows; passes are halved.", self.device.type, rows)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return rows // 2
 
     def _compiled(self, module: "torch.nn.Module") -> Callable[..., tuple["torch.Tensor", ...]]:
         """Return the module compiled, which happens at its first call. If that fails, the module itself runs."""

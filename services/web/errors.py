@@ -7,7 +7,7 @@ is answered as its nearest base class that is; without one, the answer is 500 `i
     ├── BadMedia 422  (BadImage, BadSound, BadArray, BadVideo; the code is the reason that the exception carries)
     ├── UnknownEncoder 404
     ├── ProbeMismatch 409
-    └── QueueFull, BatcherStopped 503
+    └── DeviceFull, QueueFull, BatcherStopped 503
     store.errors
     └── StoreError 503
         ├── UnknownId, UnknownTask, UnknownFeatures 404
@@ -90,6 +90,7 @@ ERRORS: dict[type[Exception], tuple[int, str]] = {
     encoders.BadMedia: (422, "bad_media"),
     encoders.UnknownEncoder: (404, "unknown_encoder"),
     encoders.ProbeMismatch: (409, "probe_mismatch"),
+    encoders.DeviceFull: (503, "device_full"),
     encoders.QueueFull: (503, "queue_full"),
     encoders.BatcherStopped: (503, "stopping"),
     stored.UnknownId: (404, "unknown_id"),

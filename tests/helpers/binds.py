@@ -4,6 +4,7 @@ import importlib
 import io
 import json
 import sys
+from functools import cache
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -14,7 +15,6 @@ from PIL import Image
 from embedder.encoders.imagebind.model import HEADS, library
 from helpers.pictures import photo
 from helpers.sounds import sound
-from helpers.videos import animation, film
 
 SMALL = {"vision": 4, "text": 2, "audio": 3, "depth": 2, "thermal": 2, "imu": 4}
 """Number of attention heads of each tower, with 16 units each."""
@@ -69,11 +69,15 @@ def motion(seed):
     return "\n".join(",".join(f"{value:.4f}" for value in row) for row in walk).encode()
 
 
-FILES = {
-    "depth": {f"{seed}.png": depth(seed) for seed in range(2)},
-    "thermal": {f"{seed}.png": depth(seed + 10) for seed in range(2)},
-    "imu": {f"{seed}.csv": motion(seed) for seed in range(2)},
-    "video": {"wave.gif": animation("GIF", 25), "cut.gif": photo(9, form="GIF")},
-    None: {"voice.wav": sound(1, seconds=3.0), "walk.mp4": film("mp4", 30)},
-}
-"""Files by modality, then by name. The key None is for files whose bytes show their modality."""
+@cache
+def recordings():
+    """Return files by modality, then by name. The key None is for files whose bytes show their modality."""
+    from helpers.videos import animation, film  # needs PyAV, which the models do not
+
+    return {
+        "depth": {f"{seed}.png": depth(seed) for seed in range(2)},
+        "thermal": {f"{seed}.png": depth(seed + 10) for seed in range(2)},
+        "imu": {f"{seed}.csv": motion(seed) for seed in range(2)},
+        "video": {"wave.gif": animation("GIF", 25), "cut.gif": photo(9, form="GIF")},
+        None: {"voice.wav": sound(1, seconds=3.0), "walk.mp4": film("mp4", 30)},
+    }

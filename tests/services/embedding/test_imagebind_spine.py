@@ -5,7 +5,7 @@ import json
 import httpx
 import numpy as np
 import pytest
-from helpers.binds import DIM, FILES, build, save
+from helpers.binds import DIM, build, recordings, save
 from helpers.commands import apart, runner, settings_in
 from helpers.pictures import photo
 from scipy.special import softmax
@@ -47,7 +47,7 @@ def store(settings):
     store = Store.open(settings.store)
     photos = [Item(f"{seed}.png", photo(seed), ["ab"[seed % 2]]) for seed in range(24)]
     ingest(store, photos, task="letters")
-    for modality, files in FILES.items():
+    for modality, files in recordings().items():
         found = ingest(store, [Item(file, data) for file, data in files.items()], modality=modality)
         assert found.quarantined == (modality == "video")
     return store
@@ -92,7 +92,7 @@ def test_every_modality_is_in_one_table(done, store, encoder):
     assert store.assets.modalities() == {"image": 24, "audio": 1, "depth": 2, "thermal": 2, "imu": 2, "video": 2}
     features = store.features(encoder.spec.fingerprint)
     assert features.spec == encoder.spec
-    for modality, files in FILES.items():
+    for modality, files in recordings().items():
         for file, data in files.items():
             if file == "cut.gif":
                 continue
@@ -100,18 +100,18 @@ def test_every_modality_is_in_one_table(done, store, encoder):
             wanted = encoder.embed(encoder.prepare(item)[None], modality=media.modality_of(item)).vectors
             _, [stored] = features.get([asset_id(data)])
             np.testing.assert_allclose(stored, wanted[0], atol=1e-4)
-    [video] = store.assets.get([asset_id(FILES["video"]["wave.gif"])])
+    [video] = store.assets.get([asset_id(recordings()["video"]["wave.gif"])])
     assert (video.modality, video.media_type, video.seconds) == ("video", "image/gif", pytest.approx(2.5))
 
 
 def test_vectors_over_http_are_the_same_alone_and_together(services, encoder, name):
     with Client(services.embedding_url, service="embedding", timeout=60) as client:
-        for modality, files in FILES.items():
+        for modality, files in recordings().items():
             items = list(files.values()) * 2
             found = client.embed(items, encoder=name, modality=modality)
             assert found.fingerprint == encoder.spec.fingerprint
             for data, item in zip(items, found.items, strict=True):
-                if data == FILES["video"]["cut.gif"]:
+                if data == recordings()["video"]["cut.gif"]:
                     assert item.error.code == "unsupported"
                     continue
                 decoded = media.decode(data, modality)
@@ -127,7 +127,7 @@ def test_vectors_over_http_are_the_same_alone_and_together(services, encoder, na
     [("voice.wav", None), ("walk.mp4", None), ("0.png", "depth"), ("1.csv", "imu"), ("wave.gif", "video")],
 )
 def test_a_head_of_photos_answers_anything(services, store, settings, encoder, file, modality):
-    data = FILES[modality][file]
+    data = recordings()[modality][file]
     published = Registry(settings.heads).load("letters")
     _, stored = store.features(encoder.spec.fingerprint).get([asset_id(data)])
     assert stored.shape == (1, DIM)

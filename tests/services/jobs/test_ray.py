@@ -114,7 +114,7 @@ def test_so_they_are_of_every_modality(cluster, tmp_path, cache_dir):
     here, there = (Store.open(tmp_path / each) for each in ("here", "there"))
     broken = [Item("cut.jpg", photo(1, 640, 480, form="JPEG")[:-2000])]  # behind its header: ingest takes it
     for store in (here, there):
-        for modality, files in binds.FILES.items():
+        for modality, files in binds.recordings().items():
             ingest(store, [Item(uri, data, modality=modality) for uri, data in files.items()])
         ingest(store, [*(Item(f"{seed}.png", photo(seed)) for seed in range(40)), *broken])
     loading = {"backend": "torch-fp32", "cache_dir": cache_dir, "accept_noncommercial": True}

@@ -1,0 +1,207 @@
+"""From JPEG bytes in the store to vectors in the store, and over HTTP, each beside its slowest stage alone.
+
+`backfill ÷ slowest alone` compares the whole with the slowest of three stages that are measured alone: the forward pass
+on pixels in memory, decoding and resizing on all cores, and writing vectors.
+"""
+
+import os
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.feature_store import spec
+from benchmarks.gpu import part
+from benchmarks.gpu.part import Run
+from benchmarks.gpu.photos import photos
+from benchmarks.load import Ask, client, latencies
+from classifiers.published.registry import Registry
+from classifiers.training.pipeline import train
+from embedder import probe, registry
+from embedder.encoder import Encoder
+from embedder.media.image import decode
+from services.jobs.backfill.local import backfill, open_features
+from services.jobs.ingest import ingest
+from services.processes import free_ports, running
+from services.settings import Settings
+from store import Item, Store, asset_id
+
+
+def models(small: bool) -> dict[str, tuple[str, int]]:
+    """Return the encoders in the order of their worth: name → (open_clip's name or empty, photos)."""
+    if small:
+        return {"lite0": ("", 60)}
+    return {
+        "ViT-L/14": ("ViT-L-14", 6144),
+        "lite0": ("", 12288),
+        "ViT-B/32": ("ViT-B-32", 12288),
+        "ViT-H/14": ("ViT-H-14", 3072),
+    }
+
+
+def encoder_name(model: str, name: str, folder: Path, device: torch.device) -> str:
+    """Return the name to load. A checkpoint with random weights is made first, unless the encoder brings its own."""
+    if not model:
+        return name
+    import open_clip
+    from safetensors.torch import save_file
+
+    path = folder / f"{model}.safetensors"
+    if not path.exists():
+        with device:
+            made = open_clip.create_model(model, pretrained=None)
+        save_file({key: value.cpu().contiguous() for key, value in made.state_dict().items()}, path)
+    return f"openclip/{model}@{path}"
+
+
+def measure(run: Run) -> None:
+    with TemporaryDirectory() as folder:
+        known = photos(max(count for _, count in models(run.small).values()), "640×480")
+        for name, (model, count) in models(run.small).items():
+            if run.clock.left > (0 if run.small else 25) and not run.clock.measured(encoder=name, what="end"):
+                run.clock.forget(encoder=name)
+                one(run, name, encoder_name(model, name, Path(folder), run.device), known[:count], Path(folder))
+                run.clock.add(encoder=name, what="end")
+
+
+def one(run: Run, name: str, full_name: str, files: Sequence[bytes], folder: Path) -> None:
+    """Measure one encoder: its stages alone, a backfill, and the services."""
+    settings = Settings(
+        store=str(folder / name.replace("/", "-")),
+        heads=folder / "heads",
+        cache=folder / "cache",
+        encoders=(full_name,),
+        max_batch=32 if run.small else 256,
+        log_level="ERROR",
+    )
+    start = time.perf_counter()
+    encoder = registry.load(full_name, backend=settings.backend, cache_dir=settings.cache)
+    store = Store.open(settings.store)
+    features = open_features(store, encoder)
+    run.clock.add(encoder=name, what="load, compile and probe", value=time.perf_counter() - start, unit="s")
+    alone = {
+        "forward alone": forward_rate(encoder, settings.max_batch, run.small),
+        "decode alone": decode_rate(encoder, files[:2048]),
+        "write alone": write_rate(folder, features.spec.dim, run.small),
+    }
+    for what, rate in alone.items():
+        run.clock.add(encoder=name, what=what, value=rate, unit="images/s")
+    ingest(store, labelled(files), task="halves")
+    start = time.perf_counter()
+    done = backfill(store, encoder, batch=settings.max_batch)
+    rate = done.done / (time.perf_counter() - start)
+    stage, share = done.profile.limit(done.seconds)
+    run.clock.add(
+        encoder=name,
+        what=f"backfill ({encoder.backend})",
+        value=rate,
+        unit="images/s",
+        note=f"{stage} busy {share:.0%}",
+    )
+    run.clock.add(encoder=name, what="backfill ÷ slowest alone", value=rate / min(alone.values()), unit="")
+    del encoder
+    if run.device.type == "cuda":
+        torch.cuda.empty_cache()
+    services(run, name, settings, store, files, alone["forward alone"])
+
+
+def labelled(files: Sequence[bytes]) -> Iterator[Item]:
+    for number, data in enumerate(files):
+        yield Item(
+            uri=f"photo-{number}.jpg", data=data, labels=["ab"[number % 2]], split=("train", "val", "test")[number % 3]
+        )
+
+
+def forward_rate(encoder: Encoder, batch: int, small: bool) -> float:
+    assert encoder.spec.image is not None
+    size = encoder.spec.image.size
+    pixels = np.random.default_rng(0).integers(0, 256, (batch, size, size, 3), dtype=np.uint8)
+    encoder.embed(pixels)
+    rates, deadline = [], time.perf_counter() + (0.5 if small else 3)
+    while len(rates) < 3 or time.perf_counter() < deadline:
+        start = time.perf_counter()
+        encoder.embed(pixels)
+        rates.append(batch / (time.perf_counter() - start))
+    return statistics.median(rates)
+
+
+def decode_rate(encoder: Encoder, files: Sequence[bytes]) -> float:
+    """Return the images/s of decoding and resizing on all cores, as a backfill does it."""
+    side = probe.jpeg_side(encoder)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        start = time.perf_counter()
+        list(pool.map(lambda data: encoder.prepare(decode(data, short_side=side).image), files))
+        return len(files) / (time.perf_counter() - start)
+
+
+def write_rate(folder: Path, dim: int, small: bool) -> float:
+    """Return the rows/s of writing vectors of `dim` numbers into a new table, in commits as large as a backfill's."""
+    rows, commit = 1024 if small else 32_768, 512
+    store = Store.open(folder / f"written-{dim}")
+    features = store.ensure_features("written", spec(dim, "written"), np.eye(1, dim, dtype=np.float32))
+    ids = [asset_id(str(number).encode()) for number in range(rows)]
+    vectors = np.random.default_rng(0).standard_normal((rows, dim), np.float32)
+    start = time.perf_counter()
+    for low in range(0, rows, commit):
+        features.put(ids[low : low + commit], vectors[low : low + commit])
+    return rows / (time.perf_counter() - start)
+
+
+def services(run: Run, name: str, settings: Settings, store: Store, files: Sequence[bytes], forward: float) -> None:
+    """Measure ``POST /v1/embed`` and ``POST /classify`` with 1, 32 and 256 clients, one photo a request."""
+    train(store, Registry(settings.heads), task="halves", encoders=[settings.encoders[0]], name="halves")
+    ports = free_ports(2)
+    own = settings.model_copy(update={"embedding_port": ports[0], "classification_port": ports[1]})
+    counts = (1, 4) if run.small else (1, 32, 256)
+    with running(own) as started, load_generators() as pool:
+        urls = {
+            "/v1/embed": f"{started.embedding_url}/v1/embed",
+            "/classify": f"{started.classification_url}/classify?head=halves",
+        }
+        for path, url in urls.items():
+            ask = Ask.post(url, files={"images": ("x.jpg", files[0])})
+            milliseconds = latencies(ask, 20 if run.small else 200)
+            run.clock.add(encoder=name, what=f"{path}, 1 client, p50", value=statistics.median(milliseconds), unit="ms")
+            for clients in counts[1:]:
+                if run.clock.left > 5:
+                    rate = throughput(pool, ask, clients, 5 if run.small else 40)
+                    row: dict[str, Any] = {
+                        "value": rate,
+                        "unit": "images/s",
+                        "note": f"{rate / forward:.2f} of forward",
+                    }
+                    run.clock.add(encoder=name, what=f"{path}, {clients} clients", **row)
+
+
+@contextmanager
+def load_generators() -> Iterator[ProcessPoolExecutor]:
+    """Yield processes that send requests: one process could not keep a fast service busy."""
+    with ProcessPoolExecutor(max(1, (os.cpu_count() or 2) // 4), get_context("spawn")) as pool:
+        yield pool
+
+
+def throughput(pool: ProcessPoolExecutor, ask: Ask, clients: int, requests: int) -> float:
+    """Return the answers/s of concurrent clients, shared out among the processes."""
+    processes = min(clients, pool._max_workers)
+    shares = [clients // processes + (number < clients % processes) for number in range(processes)]
+    list(pool.map(_clients, [ask] * processes, shares, [2] * processes))
+    start = time.perf_counter()
+    done = sum(pool.map(_clients, [ask] * processes, shares, [requests] * processes))
+    return done / (time.perf_counter() - start)
+
+
+def _clients(ask: Ask, clients: int, requests: int) -> int:
+    with ThreadPoolExecutor(clients) as pool:
+        return sum(map(len, pool.map(lambda _: client(ask, requests), range(clients))))
+
+
+if __name__ == "__main__":
+    part.main("endtoend", __doc__, measure)

@@ -1,0 +1,181 @@
+"""The torch engine on a GPU: every family, precision and mode against fp32 on the CPU. Run with ``pytest -m gpu``.
+
+This module imports neither OpenVINO nor LanceDB, so that it runs where only torch is installed.
+"""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+from helpers import binds, clips
+from helpers.towers import mlcd, openclip, timm_tower
+
+from embedder import probe, registry
+from embedder.encoder import Graph, Port
+from embedder.engines.torch_engine import TorchEngine, precisions
+from embedder.errors import DeviceFull
+from embedder.spec import ImagePreprocessing
+
+pytestmark = pytest.mark.gpu
+
+SIZE = 16
+IMAGE = ImagePreprocessing(size=SIZE, resize=SIZE, interpolation="bicubic", mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
+FAMILIES = {
+    "lite0": "lite0",
+    "mlcd": "mlcd@{folder}/MLCDVision",
+    "timm, a transformer": "timm/test_vit@{folder}/vit.safetensors",
+    "timm, a convolutional network": "timm/test_resnet@{folder}/resnet.pt",
+    "openclip": "openclip/suite@{folder}/suite.safetensors",
+    "openclip, a folder": "openclip@{folder}/hub",
+    "imagebind": "imagebind/huge@{folder}/small.pth",
+}
+
+
+@pytest.fixture(scope="module")
+def load(tmp_path_factory):
+    """Return a loader (family, backend) → encoder, with weights for every family."""
+    folder, cache = tmp_path_factory.mktemp("weights"), tmp_path_factory.mktemp("cache")
+    mlcd(folder / "MLCDVision", "MLCDVision")
+    timm_tower(folder / "vit.safetensors", "test_vit")
+    timm_tower(folder / "resnet.pt", "test_resnet")
+    openclip(folder, "suite")
+    clips.register(folder)
+    clips.save_folder(clips.make("tiny"), "tiny", folder / "hub", file="open_clip_model.safetensors")
+    binds.save(binds.build(), folder / "small.pth")
+
+    def load(family, backend):
+        name = FAMILIES[family].format(folder=folder)
+        return registry.load(name, backend=backend, cache_dir=cache, accept_noncommercial=True)
+
+    return load
+
+
+class Small(torch.nn.Module):
+    def __init__(self, rows_of_ballast=0):
+        super().__init__()
+        torch.manual_seed(0)
+        self.convolution = torch.nn.Conv2d(3, 8, 3, stride=2)
+        self.ballast = rows_of_ballast
+
+    def forward(self, x):
+        if self.ballast:  # memory that grows with the rows
+            torch.empty(len(x) * self.ballast, dtype=torch.uint8, device=x.device)
+        return (self.convolution(x).relu().mean((2, 3)),)
+
+
+def compiled(precision, mode, ballast=0):
+    port = Port((SIZE, SIZE, 3), "uint8")
+    build = lambda: Small(ballast).eval().requires_grad_(False)  # noqa: E731
+    graph = Graph(key="small", libraries=("numpy",), build=build, ports=(port,), normalise=IMAGE)
+    return TorchEngine("cuda", precision, mode=mode).compile(graph)
+
+
+def pixels(rows, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (rows, SIZE, SIZE, 3), dtype=np.uint8)
+
+
+def expected(x):
+    normal = (x / 255.0 - np.array(IMAGE.mean)) / np.array(IMAGE.std)
+    with torch.inference_mode():
+        return Small().eval()(torch.from_numpy(normal).float().permute(0, 3, 1, 2))[0].numpy()
+
+
+@pytest.mark.parametrize("mode", ["eager", "compile"])
+@pytest.mark.parametrize(("precision", "atol"), [("fp32", 2e-3), ("bf16", 0.03), ("fp16", 0.02)])
+def test_a_networks_numbers(precision, atol, mode):
+    """300 rows take several passes. Each is copied while the one before is computed."""
+    run = compiled(precision, mode)
+    for rows in (1, 5, 300):
+        x = pixels(rows, seed=rows)
+        np.testing.assert_allclose(run([x])[0], expected(x), atol=atol)
+
+
+def test_networks_are_compiled_unless_told_otherwise():
+    assert TorchEngine("cuda").name == "torch-cuda-fp16-compile"
+    assert TorchEngine("cuda", mode="eager").name == "torch-cuda-fp16"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_chosen_precision_passes_the_probe(load, family):
+    encoder = load(family, "torch-cuda-eager")
+    assert probe.check(encoder, encoder.reference_probe()) >= probe.LEAST_COSINE
+    assert encoder.backend.startswith("torch-cuda-")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("precision", precisions("cuda"))
+def test_every_precision_computes_nearly_the_same(load, family, precision):
+    """16 bits may fail the strict limit of the probe, and are then not chosen; a wrong network is far below this."""
+    encoder = load(family, f"torch-cuda-{precision}-eager")
+    cosines = probe.cosines(probe.embed(encoder), encoder.reference_probe())
+    assert cosines.min() > (0.99999 if precision == "fp32" else 0.98)
+
+
+@pytest.mark.parametrize("family", ["lite0", "openclip", "imagebind"])
+def test_compiled_networks_pass_the_probe_too(load, family):
+    encoder = load(family, "torch-cuda-fp32-compile")
+    assert probe.cosines(probe.embed(encoder), encoder.reference_probe()).min() > 0.99999
+    assert encoder.backend == "torch-cuda-fp32-compile"  # no fallback to eager mode
+
+
+@pytest.mark.parametrize("family", ["lite0", "openclip"])
+def test_a_row_does_not_depend_on_its_neighbours(load, family):
+    encoder = load(family, "torch-cuda-fp16-eager")
+    rows = np.stack([encoder.prepare(image) for image in probe.images()] * 20)
+    together = encoder.embed(rows).vectors
+    alone = np.concatenate([encoder.embed(rows[i : i + 1]).vectors for i in range(5)])
+    assert probe.cosines(together[:5], alone).min() > 0.9999
+    assert probe.cosines(together[95:], alone).min() > 0.9999
+
+
+def test_threads_and_streams_do_not_mix_their_results():
+    """Two threads, each on a stream of its own, run two networks at once."""
+    runs = [compiled("fp32", "eager"), compiled("fp32", "eager")]
+    wrong = []
+
+    def work(number):
+        with torch.cuda.stream(torch.cuda.Stream()):
+            for seed in range(50):
+                x = pixels(70, seed=100 * number + seed)
+                if not np.allclose(runs[number]([x])[0], expected(x), atol=2e-3):
+                    wrong.append((number, seed))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_a_cuda_graph_gives_the_modules_numbers():
+    module = Small().eval().requires_grad_(False).cuda()
+    x = torch.randn(4, 3, SIZE, SIZE, device="cuda")
+    graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()
+    with torch.inference_mode():
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            module(x)
+        torch.cuda.current_stream().wait_stream(stream)
+        with torch.cuda.graph(graph):
+            out = module(x)[0]
+        for seed in range(3):
+            torch.manual_seed(seed)
+            x.copy_(torch.randn_like(x))
+            graph.replay()
+            torch.testing.assert_close(out, module(x)[0])
+
+
+def test_too_little_memory_halves_the_passes():
+    free, _ = torch.cuda.mem_get_info()
+    run = compiled("fp32", "eager", ballast=free // 20)  # room for fewer than 20 rows
+    x = pixels(70)
+    np.testing.assert_allclose(run([x])[0], expected(x), atol=2e-3)
+
+
+def test_too_little_memory_for_one_row_is_one_clear_error():
+    free, _ = torch.cuda.mem_get_info()
+    with pytest.raises(DeviceFull, match="cuda device has too little free memory for one item"):
+        compiled("fp32", "eager", ballast=2 * free)([pixels(3)])
+    assert len(compiled("fp32", "eager")([pixels(3)])[0]) == 3  # the device works on
