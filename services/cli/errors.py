@@ -73,7 +73,7 @@ def _compared(error: heads.NotCompared) -> str:
 
 
 def _probe(error: encoders.ProbeMismatch) -> str:
-    chosen = "HEADWATER_BACKEND or --backend without a precision lets the engine choose one that passes"
+    chosen = "HEADWATER_BACKEND or --backend without a precision lets the inference engine choose one that passes"
     return chosen if error.passing else ""
 
 
