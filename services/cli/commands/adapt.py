@@ -26,7 +26,7 @@ AdaptClusters = Annotated[
         metavar="N",
         min=2,
         help="Find this many clusters first. Not together with --from.",
-        show_default="a quarter of the rows, at most 4096",
+        show_default="a quarter of the rows, at most 4096, at least twice --nearest",
     ),
 ]
 AdaptFrom = Annotated[

@@ -30,7 +30,11 @@ ClusterTask = Annotated[
 ClusterClusters = Annotated[
     int | None,
     typer.Option(
-        "--clusters", metavar="N", min=2, help="The number of clusters.", show_default="a fiftieth of the rows"
+        "--clusters",
+        metavar="N",
+        min=2,
+        help="The number of clusters.",
+        show_default="a fiftieth of the rows, at least twice --nearest",
     ),
 ]
 ClusterDelta = Annotated[
