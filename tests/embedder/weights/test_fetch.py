@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import threading
@@ -56,6 +57,7 @@ def test_a_download_of_another_size_is_refused(place, tmp_path, monkeypatch):
             fetch("a", [source], own="a@FILE")
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_a_command_for_an_address_is_one_that_a_shell_runs(place, tmp_path):
     source = WebFile(place.as_uri(), tmp_path / "a folder" / "weights.pt", DIGEST)
     subprocess.run(["sh", "-c", source.published().command], check=True, capture_output=True)
