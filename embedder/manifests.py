@@ -27,7 +27,7 @@ class Format:
 
     Attributes:
         manifest, arrays: names of the files.
-        number: is written into the manifest. A folder with another number is refused.
+        number: number of the format, which the manifest records. A folder with another number is refused.
     """
 
     manifest: str

@@ -44,8 +44,8 @@ class Settings(BaseSettings):
     )
     backend: str = Field(
         "auto",
-        description="Engine that runs the encoders: auto, torch or openvino; optionally with a device and a precision, "
-        "as in torch-cuda-bf16",
+        description="Inference engine that runs the encoders: auto, torch or openvino; optionally with a device and a "
+        "precision, as in torch-cuda-bf16",
     )
     ray_address: str = Field(
         "", description="Ray cluster for jobs on Ray: host:port or auto; empty to start one on this machine"
@@ -105,7 +105,7 @@ class Settings(BaseSettings):
         return Limits(self.max_pixels, self.max_seconds, self.scale_jpegs)
 
     def environment(self) -> dict[str, str]:
-        """Return the environment of a child process: this process's own, with these settings in place of its."""
+        """Return this process's environment, with these settings in place of its variables."""
         values = {name: ",".join(value) if isinstance(value, tuple) else str(value) for name, value in self}
         return dict(os.environ) | {variable(name): value for name, value in values.items()}
 

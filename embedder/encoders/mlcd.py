@@ -60,7 +60,7 @@ def blueprint(name: str) -> Blueprint:
     Reads the weights, because they are part of its identity.
 
     Raises UnknownEncoder for an id that is not in `CONFIGS`, WeightsError for weights that are missing, unreadable or
-    of another architecture, ValueError for preprocessing that cannot be represented.
+    of another architecture, and for preprocessing that cannot be represented.
     """
     folder = _folder(name)
     spec = _spec(folder, _config(folder), _load(folder))

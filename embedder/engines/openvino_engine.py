@@ -1,4 +1,4 @@
-"""The CPU engine, OpenVINO. Networks are converted once, cached on disk, and compiled for one, many and any rows."""
+"""The OpenVINO engine for CPUs. A network is converted once, kept on disk, and compiled for one, many and any rows."""
 
 import hashlib
 import sys

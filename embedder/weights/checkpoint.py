@@ -1,7 +1,9 @@
 """Checkpoints: files of weights, read strictly. A network with random weights must never come out of this package."""
 
 import hashlib
+import os
 import pickle
+import textwrap
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -9,7 +11,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from embedder.errors import WeightsError
@@ -30,14 +31,20 @@ def read_state(path: Path) -> State:
 
     Raises WeightsError for a file that is missing, unreadable, of another format, or not a state dict.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):  # Path.is_file raises OSError for a name that is too long
         raise WeightsError(f"no checkpoint at {path}; give the path of a file ({', '.join(SUFFIXES)})")
     if path.suffix not in SUFFIXES:
         raise WeightsError(f"cannot read the checkpoint {path}: its suffix must be one of {', '.join(SUFFIXES)}")
     try:
         content = load_file(path) if path.suffix == ".safetensors" else _load_pickled(path)
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError, SafetensorError) as error:
-        raise WeightsError(f"the checkpoint {path} is damaged or holds more than tensors: {error}") from error
+    except pickle.UnpicklingError as error:  # its message recommends to run the file's code
+        raise WeightsError(
+            f"the checkpoint {path} is damaged or holds more than tensors; fetch it again, or save model.state_dict()"
+        ) from error
+    except Exception as error:  # torch raises many types for a damaged file
+        raise WeightsError(
+            f"the checkpoint {path} is damaged or cannot be read ({_short(error)}); fetch it again"
+        ) from error
     return _unwrap(content, path)
 
 
@@ -57,11 +64,20 @@ def _load_pickled(path: Path) -> object:
 def _unwrap(content: object, path: Path) -> State:
     if isinstance(content, Mapping) and "state_dict" in content:
         content = content["state_dict"]
-    if not isinstance(content, Mapping) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+    if not isinstance(content, Mapping) or not all(map(_is_named_tensor, content.items())):
         raise WeightsError(f"the checkpoint {path} is not a state dict (tensors by name); save model.state_dict()")
     if content and all(name.startswith("module.") for name in content):
         return {name.removeprefix("module."): tensor for name, tensor in content.items()}
     return dict(content)
+
+
+def _is_named_tensor(item: tuple[object, object]) -> bool:
+    return isinstance(item[0], str) and isinstance(item[1], torch.Tensor)
+
+
+def _short(error: Exception) -> str:
+    """Return the message of a library's error in one line."""
+    return textwrap.shorten(str(error), 400, placeholder=" …") or type(error).__name__
 
 
 def load_strictly(module: torch.nn.Module, state: Mapping[str, torch.Tensor], source: str) -> None:
@@ -69,7 +85,9 @@ def load_strictly(module: torch.nn.Module, state: Mapping[str, torch.Tensor], so
     try:
         module.load_state_dict(state, strict=True)
     except RuntimeError as error:
-        raise WeightsError(f"the weights in {source} do not fit the architecture: {error}") from error
+        raise WeightsError(
+            f"the weights in {source} do not fit the architecture; give weights of this architecture ({_short(error)})"
+        ) from error
 
 
 def digest(state: Mapping[str, torch.Tensor]) -> str:

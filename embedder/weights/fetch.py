@@ -71,8 +71,7 @@ class HubFile:
         return Path(hf_hub_download(self.repository, self.names[-1]))
 
     def published(self) -> Published:
-        others = f" (or {', '.join(self.names[1:])}, where the repository has only that)" if self.names[1:] else ""
-        command = f"hf download {self.repository} {self.names[0]}{others}"
+        command = " || ".join(f"hf download {self.repository} {name}" for name in self.names)
         return Published(self.repository, self.names, hub_place(self.repository), command)
 
 
@@ -124,17 +123,18 @@ class WebFile:
     def cached(self) -> Path | None:
         if not self.place.is_file():
             return None
-        found = self._digest()
-        if not found.startswith(self.sha256):
+        self._check()
+        return self.place
+
+    def _check(self) -> None:
+        """Raise WeightsError for a file of another size, which is not read, or of another digest."""
+        size = self.place.stat().st_size
+        if self.size not in (None, size):
+            raise WeightsError(f"{self.place} has {size} bytes, not {self.size}; delete it and fetch it again")
+        if self.sha256 and not (found := folders.digest(self.place)).startswith(self.sha256):
             raise WeightsError(
                 f"{self.place} is damaged: its sha256 is {found}, not {self.sha256}; delete it and fetch it again"
             )
-        return self.place
-
-    def _digest(self) -> str:
-        """Return the file's sha256. A file of another size is not read."""
-        is_other = self.size is not None and self.place.stat().st_size != self.size
-        return "of another size" if is_other else folders.digest(self.place)
 
     def download(self) -> Path:
         import torch
@@ -143,12 +143,12 @@ class WebFile:
             if found := self.cached():  # another process was first
                 return found
             torch.hub.download_url_to_file(self.url, str(self.place), hash_prefix=self.sha256 or None)
+            self._check()
         return self.place
 
     def published(self) -> Published:
         place = shlex.quote(str(self.place))
-        checked = "; its sha256 is checked" if self.sha256 else ""
-        command = f"curl -L --create-dirs -o {place} {self.url}{checked}"
+        command = f"curl -L --create-dirs -o {place} {shlex.quote(self.url)}"
         return Published(self.url, (self.place.name,), self.place, command)
 
 

@@ -1,6 +1,7 @@
 """The folder of a model as transformers saves it and the Hugging Face hub keeps it."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,19 @@ def _shards(folder: Path) -> list[Path]:
     index = folder / _INDEX
     if not index.is_file():
         return [folder / WEIGHTS]
-    return [folder / name for name in sorted(set(read_json(index)["weight_map"].values()))]
+    files = read_json(index).get("weight_map")
+    if not isinstance(files, dict) or not files or not all(map(_is_shard, files.values())):
+        raise WeightsError(
+            f"{index} is damaged: its entry weight_map must give the name of a file in this folder for each tensor; "
+            "fetch the folder again"
+        )
+    return [folder / name for name in sorted(set(files.values()))]
+
+
+def _is_shard(name: object) -> bool:
+    if not isinstance(name, str):
+        return False
+    return name == Path(name).name and name.isprintable() and name.endswith(".safetensors")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -49,7 +62,7 @@ def read_json(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise WeightsError(f"cannot read {path} ({error.strerror}); the folder needs {CONFIG} and {WEIGHTS}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WeightsError(f"{path} is not JSON ({error}); fetch the folder again") from error
     if not isinstance(found, dict):
         raise WeightsError(f"{path} holds a {type(found).__name__}, not an object; fetch the folder again")
@@ -60,35 +73,50 @@ def preprocessing(folder: Path, size: int) -> ImagePreprocessing:
     """Return what the CLIPImageProcessor that was saved in `folder` does to an image.
 
     Fields that the file lacks, or a missing file, mean CLIP's preprocessing for a network of image size `size`.
-    Raises ValueError for preprocessing that `ImagePreprocessing` cannot represent.
+    Raises WeightsError for a file that is damaged, or that `ImagePreprocessing` cannot represent.
     """
     path = folder / PREPROCESSOR
     fields = read_json(path) if path.is_file() else {}
-    crop = _side(fields.get("crop_size", size), "crop_size", path)
-    resize = _side(fields.get("size", size), "size", path)
+    try:
+        return _preprocessing(fields, size)
+    except (ValueError, TypeError, OverflowError) as error:  # the latter two: a field of another type, a huge number
+        raise WeightsError(
+            f"{path} cannot be used: {error}; fetch it again, or give the folder of a model that is prepared in a "
+            "supported way"
+        ) from error
+
+
+def _preprocessing(fields: Mapping[str, Any], size: int) -> ImagePreprocessing:
+    crop, resize = (_side(fields.get(name, size), name) for name in ("crop_size", "size"))
     skipped = [step for step in _STEPS if not fields.get(step, True)]
     resample, factor = fields.get("resample", 3), fields.get("rescale_factor", 1 / 255)
-    if skipped or resample not in _INTERPOLATION or abs(255 * factor - 1) > 1e-6 or crop != size:
+    if skipped or resample not in _INTERPOLATION or abs(255 * factor - 1) > 1e-6 or crop != size or resize < crop:
         raise ValueError(
-            f"{path} says resample {resample}, rescale_factor {factor}, crop_size {crop}, and leaves out {skipped}; "
-            f"supported are resample {_INTERPOLATION}, rescale_factor 1/255, crop_size {size} (the network's), and no "
-            f"step left out"
+            f"it says resample {resample}, rescale_factor {factor}, crop_size {crop}, size {resize}, and leaves out "
+            f"{skipped}; supported are resample {_INTERPOLATION}, rescale_factor 1/255, crop_size {size} (the "
+            f"network's), size {size} or more, and no step left out"
         )
+    mean, std = fields.get("image_mean", _CLIP_MEAN), fields.get("image_std", _CLIP_STD)
+    if len(mean) != 3 or len(std) != 3 or not all(map(math.isfinite, (*mean, *std))) or min(std) <= 0:
+        raise ValueError(f"it says image_mean {mean} and image_std {std}; supported are three numbers each")
     return ImagePreprocessing(
         size=size,
         resize=resize,
         interpolation=_INTERPOLATION[resample],
-        mean=tuple(fields.get("image_mean", _CLIP_MEAN)),
-        std=tuple(fields.get("image_std", _CLIP_STD)),
+        mean=tuple(mean),
+        std=tuple(std),
         crop="centre-floor",  # transformers starts at the whole pixel below the middle; torchvision rounds
     )
 
 
-def _side(size: Any, name: str, path: Path) -> int:
-    """Return the length in ``224``, ``{"shortest_edge": 224}`` or, for a crop, ``{"height": 224, "width": 224}``."""
+def _side(size: Any, name: str) -> int:
+    """Return the length in ``224``, ``{"shortest_edge": 224}`` or, for a crop, ``{"height": 224, "width": 224}``.
+
+    Raises ValueError for two lengths, TypeError for lengths of another type.
+    """
     if isinstance(size, Mapping) and (name == "crop_size" or set(size) == {"shortest_edge"}):
         lengths = set(size.values())
         size = lengths.pop() if len(lengths) == 1 else size
     if not isinstance(size, int):
-        raise ValueError(f"{path} says {name} {size}; supported is one length, which for 'size' is the shortest edge")
+        raise ValueError(f"it says {name} {size}; supported is one length, which for 'size' is the shortest edge")
     return size

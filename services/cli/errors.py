@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from classifiers import errors as heads
 from embedder import errors as encoders
+from services.cli import extras
 from services.jobs import errors as jobs
 from services.processes import NotStarted, PortTaken
 from services.settings import variable
@@ -32,16 +33,6 @@ EXPECTED: tuple[type[Exception], ...] = (
     encoders.ExportFailed,
 )
 """Errors that a user can mend. The command prints them and exits with 1. Others are bugs and keep their traceback."""
-
-EXTRAS = {
-    **dict.fromkeys(("sklearn", "scipy", "matplotlib"), "train"),
-    **dict.fromkeys(("onnxruntime", "onnxscript"), "export"),
-    **dict.fromkeys(("ray", "lance"), "ray"),
-    "faiss": "cluster",
-    "elpv_dataset": "demo",
-    **dict.fromkeys(("imagebind", "einops", "iopath"), "imagebind"),
-}
-"""The extra that installs a module that the core does not need. All other modules come with ``embedding``."""
 
 Hint = str | Callable[[Any], str]
 
@@ -75,7 +66,7 @@ def _compared(error: heads.NotCompared) -> str:
 
 
 def _probe(error: encoders.ProbeMismatch) -> str:
-    chosen = "HEADWATER_BACKEND or --backend without a precision lets the engine choose one that passes"
+    chosen = "HEADWATER_BACKEND or --backend without a precision lets the inference engine choose one that passes"
     return chosen if error.passing else ""
 
 
@@ -126,8 +117,7 @@ REASON_HINTS = {
 def message(error: Exception) -> str:
     """Return what went wrong, in one line."""
     if isinstance(error, ModuleNotFoundError):
-        extra = EXTRAS.get((error.name or "").partition(".")[0], "embedding")
-        return f"{error}; this command needs: pip install 'headwater[{extra}]'"
+        return f"{error}; this command needs: {extras.installing(error.name or '')}"
     return str(error) or type(error).__name__
 
 

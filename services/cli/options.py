@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Engine(enum.StrEnum):
-    """The engine that runs a job: this process, or a Ray cluster."""
+    """The place where a job runs: this process, or a Ray cluster."""
 
     LOCAL = "local"
     RAY = "ray"
@@ -84,8 +84,8 @@ BackendOption = Annotated[
     typer.Option(
         "--backend",
         metavar="NAME",
-        help="The engine that computes the vectors: auto, torch or openvino, optionally device and precision, "
-        "for example torch-cuda-bf16.",
+        help="The inference engine, which computes the vectors: auto, torch or openvino, optionally with device and "
+        "precision, for example torch-cuda-bf16.",
         show_default=default_of("backend"),
     ),
 ]

@@ -64,7 +64,7 @@ def backfill(
     from embedder import registry
 
     if profile and engine is Engine.RAY:
-        raise typer.BadParameter("--profile measures the local engine; leave out --engine ray")
+        raise typer.BadParameter("--profile measures work in this process only; leave out --engine ray")
     settings = options.settings(
         store=store, backend=backend, ray_address=ray_address, accept_noncommercial=accept_noncommercial
     )

@@ -11,21 +11,12 @@ from pathlib import Path
 import typer
 
 from embedder import cpus
-from services.cli import options, terminal
+from services.cli import extras, options, terminal
 from services.cli.options import HeadsOption, JsonOption, StoreOption
 from services.settings import Settings
 from store.errors import NoStore
 
 app = typer.Typer()
-
-PACKAGES = {
-    "core": ("numpy", "pyarrow", "lancedb", "fastapi", "uvicorn", "safetensors", "pillow"),
-    "train": ("scikit-learn", "scipy", "matplotlib"),
-    "cluster": ("faiss-cpu",),
-    "embedding": ("torch", "torchvision", "timm", "open_clip_torch", "openvino", "transformers"),
-    "export": ("onnxscript", "onnxruntime"),
-}
-"""The packages that each extra installs."""
 
 Findings = Iterator[tuple[str, str]]
 """Pairs: the thing that was checked, and the finding."""
@@ -65,12 +56,13 @@ def _machine(settings: Settings) -> Findings:
 
 
 def _packages(_: Settings) -> Findings:
-    for extra, names in PACKAGES.items():
-        for name in names:
+    declared = extras.declared()
+    for place in dict.fromkeys((extras.CORE, *sorted(declared.values()))):
+        for name in sorted(each for each in declared if declared[each] == place):
             try:
                 yield name, version(name)
             except PackageNotFoundError:
-                yield name, f"not installed: pip install 'headwater[{extra}]'"
+                yield name, f"not installed: {extras.command(place)}"
 
 
 def _store(settings: Settings) -> Findings:

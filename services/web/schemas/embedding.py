@@ -18,7 +18,9 @@ class EncoderInfo(BaseModel):
     )
     dim: int = Field(description="Length of a vector.")
     modalities: tuple[Modality, ...] = Field(description="What the encoder embeds, besides text.")
-    backend: str = Field(description="Engine and precision that run the encoder here, such as `openvino-fp32`.")
+    backend: str = Field(
+        description="Inference engine and precision that run the encoder here, such as `openvino-fp32`."
+    )
     text: bool = Field(description="True if the encoder embeds texts too, into the same space.")
     tokens: tuple[int, int] | None = Field(
         description="Number of tokens of an image and length of each; null if the encoder has none. Tokens are vectors "

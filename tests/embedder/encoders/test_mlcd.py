@@ -150,7 +150,7 @@ def test_without_a_preprocessor_configuration_clips_is_taken(folder):
 )
 def test_other_preprocessing_is_refused(folder, fields, said):
     rewrite(folder / "preprocessor_config.json", **fields)
-    with pytest.raises(ValueError, match=re.escape(said)):
+    with pytest.raises(WeightsError, match=re.escape(said)):
         blueprint(f"mlcd@{folder}")
 
 

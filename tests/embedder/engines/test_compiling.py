@@ -1,8 +1,12 @@
 """torch.compile where it can compile; eager mode, with one logged line, where it cannot."""
 
+import importlib.util
 import os
+import shutil
 import subprocess
 import sys
+import sysconfig
+from pathlib import Path
 
 import pytest
 
@@ -56,6 +60,15 @@ def test_a_compiler_that_fails_ends_in_eager_mode_and_one_line(tmp_path):
     assert "eager mode" in line
 
 
+def missing_on_a_cpu():
+    """Return what this machine lacks for `torch.compile` on the CPU, which builds Python modules in C++; else empty."""
+    compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
+    headers = Path(sysconfig.get_path("include"), "Python.h")
+    missing = [] if shutil.which(compiler.split()[0]) else [f"a C++ compiler ({compiler})"]
+    return " and ".join(missing if headers.is_file() else [*missing, f"Python's headers ({headers})"])
+
+
+@pytest.mark.skipif(bool(missing_on_a_cpu()), reason=f"torch.compile cannot work here without {missing_on_a_cpu()}")
 def test_a_compiler_that_works_is_used(tmp_path):
     names, told = run(tmp_path)
     assert names == ["torch-cpu-fp32-compile", "torch-cpu-fp32-compile"]
@@ -64,10 +77,14 @@ def test_a_compiler_that_works_is_used(tmp_path):
 
 @pytest.fixture
 def programs(tmp_path, monkeypatch):
-    """Return the only folder in PATH, empty, with CC not set."""
+    """Return the only folder in PATH, empty, with CC not set and triton seemingly installed."""
+    find_spec = importlib.util.find_spec
+    triton = importlib.util.spec_from_loader("triton", None)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CC", raising=False)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name, *rest: triton if name == "triton" else find_spec(name, *rest)
+    )
     return tmp_path
 
 

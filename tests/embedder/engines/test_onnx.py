@@ -27,6 +27,7 @@ from embedder.engines.onnx import export
 from embedder.engines.torch_engine import TorchEngine
 from embedder.errors import ExportFailed
 from embedder.spec import EncoderSpec, ImagePreprocessing
+from services.cli import errors
 
 TEXTS = ["a palace by the water", "two red flowers, close up, in the early light of a long day", "x"]
 SIZE, DIM = 16, 8
@@ -184,9 +185,7 @@ def test_what_cannot_be_exported_says_so(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ModuleNotFoundError) as missing:
         export(toy(tmp_path), tmp_path / "onnx")
-    from services.cli.errors import EXTRAS
-
-    assert EXTRAS[missing.value.name] == "export"
+    assert "pip install 'headwater[export]'" in errors.message(missing.value)
     assert not (tmp_path / "onnx").exists()
 
 
