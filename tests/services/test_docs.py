@@ -389,10 +389,12 @@ def test_every_build_argument_and_variable_of_the_containers_stands_in_the_docs_
 
 
 def test_every_benchmark_is_named_and_every_named_one_exists():
+    """A folder of benchmarks counts by its ``__main__``."""
+    benchmarks = ROOT / "benchmarks"
     modules = {
-        "benchmarks." + path.relative_to(ROOT / "benchmarks").with_suffix("").as_posix().removesuffix("/__main__")
-        for path in (ROOT / "benchmarks").rglob("*.py")
-        if '__name__ == "__main__"' in path.read_text() and path != ROOT / "benchmarks" / "__main__.py"
+        f"benchmarks.{(path.parent if path.name == '__main__.py' else path).stem}"
+        for path in (*benchmarks.glob("*.py"), *benchmarks.glob("*/__main__.py"))
+        if '__name__ == "__main__"' in path.read_text() and path != benchmarks / "__main__.py"
     }
     assert modules - {f"benchmarks.{name}" for name in re.findall(r"benchmarks\.(\w+)", read("benchmarks.md"))} == set()
     named = {name for page in PAGES for name in re.findall(r"python -m benchmarks\.(\w+)", page.read_text())}
