@@ -3,6 +3,7 @@
 BadMedia                    a file gives nothing to embed
     BadImage, BadSound, BadArray, BadVideo
 UnknownEncoder              no encoder has this name
+Unsupported                 a model prepares images, or gives outputs, in a way that this package cannot represent
 WeightsError                weights cannot be used
     WeightsMissing          … because they are not on this machine
     AdapterMissing          … because the folder of a derived encoder's adapter is not there
@@ -98,6 +99,10 @@ class UnknownEncoder(LookupError):
 
     def __reduce__(self) -> tuple[type["UnknownEncoder"], tuple[str, list[str]]]:
         return type(self), (self.name, self.known)
+
+
+class Unsupported(ValueError):
+    """A model prepares its images, or gives its outputs, in a way that no spec can represent."""
 
 
 class WeightsError(RuntimeError):

@@ -19,7 +19,7 @@ from timm.models import get_arch_name
 
 from embedder.encoder import Blueprint, Encoder, image_blueprint
 from embedder.engines.graph_encoder import assemble
-from embedder.errors import UnknownEncoder
+from embedder.errors import UnknownEncoder, Unsupported
 from embedder.spec import EncoderSpec, ImagePreprocessing
 from embedder.weights.checkpoint import digest, frozen, load_strictly, read_state
 
@@ -36,7 +36,7 @@ def blueprint(name: str) -> Blueprint:
     """Return the blueprint of ``timm/<model>@<file>``. Reads the weights, because they are part of its identity.
 
     Raises UnknownEncoder for a model that timm does not know, WeightsError for weights that are missing, unreadable or
-    of another architecture, ValueError for preprocessing that cannot be represented.
+    of another architecture, Unsupported for preprocessing that cannot be represented.
     """
     model, _, path = name.removeprefix("timm/").partition("@")
     if not path or not _is_known(model):
@@ -105,7 +105,7 @@ def _activation(network: torch.nn.Module) -> str:
 def _preprocessing(model: str, config: dict[str, Any]) -> ImagePreprocessing:
     channels, height, width = config["input_size"]
     if config["crop_mode"] not in _CROP or height != width or channels != 3:
-        raise ValueError(
+        raise Unsupported(
             f"timm prepares images for {model} with crop mode {config['crop_mode']!r} to {channels} channels of "
             f"{height} × {width}; only {' and '.join(_CROP)} to 3 channels of a square are supported: choose a model "
             f"with that"

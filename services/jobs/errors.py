@@ -1,6 +1,6 @@
 """The errors of jobs: what can go wrong on a Ray cluster, and which errors of any job a user can mend."""
 
-from embedder.errors import LicenceNotAccepted, WeightsError
+from embedder.errors import LicenceNotAccepted, Unsupported, WeightsError
 from services.web.errors import ERRORS
 
 
@@ -25,6 +25,7 @@ EXPECTED: tuple[type[Exception], ...] = (
     RayProblem,
     WorkerFailed,
     LicenceNotAccepted,
+    Unsupported,
     WeightsError,
     OSError,
 )

@@ -22,6 +22,7 @@ from embedder.encoders.openclip import output, source, towers
 from embedder.encoders.openclip.output import Output
 from embedder.encoders.openclip.source import Source
 from embedder.engines.graph_encoder import assemble
+from embedder.errors import Unsupported
 from embedder.spec import EncoderSpec, ImagePreprocessing
 from embedder.weights.checkpoint import digest, frozen
 
@@ -37,7 +38,7 @@ def blueprint(name: str) -> Blueprint:
     """Return the blueprint of an encoder's whole name. Reads the weights, because they are part of its identity.
 
     Raises UnknownEncoder for a model, tag or output that does not exist, WeightsError for weights that are missing,
-    unreadable or of another architecture, ValueError for preprocessing or an output that cannot be represented.
+    unreadable or of another architecture, Unsupported for preprocessing or an output that cannot be represented.
     """
     rest, wanted = output.split(name)
     found = source.find(rest)
@@ -58,7 +59,7 @@ def blueprint(name: str) -> Blueprint:
 def describe(found: Source, model: Any, wanted: Output) -> EncoderSpec:
     """Return the spec of a filled model. Changes the model's image tower.
 
-    Raises ValueError if a spec cannot represent the model.
+    Raises Unsupported if a spec cannot represent the model.
     """
     visual = model.visual
     image = _preprocessing(visual.preprocess_cfg, found.architecture)
@@ -83,19 +84,19 @@ def _shapes(visual: Any, wanted: Output, size: int, architecture: str) -> tuple[
     try:
         tower = towers.image(visual, wanted, tokens=with_tokens).to("meta")
     except ValueError as error:
-        raise ValueError(f"{architecture} cannot give this output: {error}") from error
+        raise Unsupported(f"{architecture} cannot give this output: {error}") from error
     with torch.inference_mode():
         vectors, *tokens = tower(torch.empty(1, 3, size, size, device="meta"))
     return int(vectors.shape[1]), (int(tokens[0].shape[1]), int(tokens[0].shape[2])) if tokens else None
 
 
 def _preprocessing(config: dict[str, Any], architecture: str) -> ImagePreprocessing:
-    """Convert open_clip's preprocessing. Raises ValueError for padding and for inputs that are not square."""
+    """Convert open_clip's preprocessing. Raises Unsupported for padding and for inputs that are not square."""
     crops = {"shortest": "centre", "squash": "squash"}
     size = config["size"]
     height, width = (size, size) if isinstance(size, int) else size
     if config["resize_mode"] not in crops or height != width:
-        raise ValueError(
+        raise Unsupported(
             f"images for {architecture} are prepared with resize mode {config['resize_mode']!r} to {height} × {width}; "
             f"{' and '.join(crops)} to a square are supported: choose a model with one of them"
         )

@@ -12,7 +12,7 @@ from embedder.encoders import openclip
 from embedder.encoders.openclip import output
 from embedder.encoders.openclip.output import Output
 from embedder.engines import graph_encoder
-from embedder.errors import UnknownEncoder
+from embedder.errors import UnknownEncoder, Unsupported
 
 blueprint = cache(openclip.blueprint)
 
@@ -174,7 +174,7 @@ def test_pooled_vectors_have_no_texts(home, saved):
 )
 def test_what_a_tower_does_not_have_is_an_error(saved, name, words, told):
     _, path = saved(name)
-    with pytest.raises(ValueError, match=f"open_clip:{name} cannot give this output.*{told}"):
+    with pytest.raises(Unsupported, match=f"open_clip:{name} cannot give this output.*{told}"):
         openclip.blueprint(path + words)
 
 

@@ -14,6 +14,7 @@ from embedder import probe, registry
 from embedder.encoders import openclip
 from embedder.encoders.openclip import model as clip
 from embedder.encoders.openclip.output import Output
+from embedder.errors import Unsupported
 from embedder.media.image import fit
 
 OPENAI = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
@@ -103,7 +104,7 @@ def test_every_pretrained_pair_is_prepared_as_open_clip_prepares_it():
 )
 def test_preprocessing_that_cannot_be_represented_is_an_error(change, told):
     way = {"size": 64, "mean": OPENAI[0], "std": OPENAI[1], "interpolation": "bicubic", "resize_mode": "shortest"}
-    with pytest.raises(ValueError, match=f"images for tiny are prepared with .*{told}"):
+    with pytest.raises(Unsupported, match=f"images for tiny are prepared with .*{told}"):
         openclip._preprocessing(way | change, "tiny")
 
 

@@ -13,7 +13,7 @@ from sklearn.datasets import load_sample_images
 
 from embedder import probe, registry
 from embedder.encoders.timm_tower import _tokens, blueprint
-from embedder.errors import UnknownEncoder, WeightsError
+from embedder.errors import UnknownEncoder, Unsupported, WeightsError
 
 SHAPES = {
     "test_resnet": (25, 512),  # a map (n, F, h, w); bilinear
@@ -158,7 +158,7 @@ def test_preprocessing_that_cannot_be_represented_is_an_error(folder, monkeypatc
     for name, value in fields.items():
         monkeypatch.setattr(config, name, value)
     monkeypatch.setattr("timm.models._builder.resolve_pretrained_cfg", lambda *_, **__: config)
-    with pytest.raises(ValueError, match=re.escape(said)):
+    with pytest.raises(Unsupported, match=re.escape(said)):
         blueprint(f"test_resnet@{folder / 'crop.pt'}")
 
 
