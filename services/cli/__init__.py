@@ -10,8 +10,8 @@ from types import FrameType
 STOPPED = 130
 """Exit code of a command that Ctrl-C stopped."""
 
-AGAIN = 0.05
-"""Seconds until an interrupt is tried again that fell into an import."""
+AGAIN = 0.005
+"""Seconds until an interrupt is tried again."""
 
 
 def main() -> None:
@@ -19,7 +19,7 @@ def main() -> None:
     try:
         with _on_interrupt(_end):
             from services.cli.app import run
-        with _on_interrupt(_raise_between_imports):
+        with _on_interrupt(_insist):
             run()
     except KeyboardInterrupt:
         pass
@@ -45,6 +45,8 @@ def _on_interrupt(handle: Callable[[int, FrameType | None], None]) -> Iterator[N
     try:
         yield
     finally:
+        if sys.platform != "win32":
+            signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)
 
@@ -55,12 +57,17 @@ def _end(*_: object) -> None:
     os._exit(STOPPED)
 
 
-def _raise_between_imports(_: int, frame: FrameType | None) -> None:
-    """Raise KeyboardInterrupt. While a module is imported, wait: libraries swallow exceptions at this time."""
-    if sys.platform != "win32" and _is_importing(frame):
+def _insist(number: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt again and again until it ends the command, because libraries may swallow it.
+
+    They do so while they are imported: then it is not raised. While it unwinds the command, only another Ctrl-C raises
+    it again.
+    """
+    if sys.platform != "win32":
         signal.setitimer(signal.ITIMER_REAL, AGAIN)
-    else:
-        raise KeyboardInterrupt
+        if _is_importing(frame) or (number == signal.SIGALRM and _is_unwinding(sys.exception())):
+            return
+    raise KeyboardInterrupt
 
 
 def _is_importing(frame: FrameType | None) -> bool:
@@ -68,4 +75,12 @@ def _is_importing(frame: FrameType | None) -> bool:
         if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
             return True
         frame = frame.f_back
+    return False
+
+
+def _is_unwinding(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__context__
     return False
