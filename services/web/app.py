@@ -11,6 +11,7 @@ from starlette.middleware import Middleware
 
 from services.settings import Settings, unknown_variables
 from services.web import docs_page, health
+from services.web.access.guards import guards
 from services.web.error_answers import ANSWERED, answer_error
 from services.web.metrics import Metrics
 from services.web.middleware import RequestScope
@@ -72,6 +73,7 @@ def make_app(
         lifespan=lifespan,
         middleware=[
             Middleware(RequestScope, metrics=service.metrics, max_body_bytes=service.settings.max_body_bytes),
+            *guards(service.settings),
         ],
         exception_handlers=dict.fromkeys(ANSWERED, answer_error),
         docs_url=None,  # FastAPI's own pages load their scripts from the internet

@@ -26,6 +26,7 @@ from services.classification.readiness import CAPABILITIES
 from services.cli import completion
 from services.cli.app import app
 from services.settings import Settings
+from services.web.access.errors import DENIED
 from services.web.errors import ERRORS, HTTP_CODES
 from services.web.metrics import STAGES, Metrics
 
@@ -312,8 +313,13 @@ def test_every_error_code_stands_in_the_docs_and_no_other():
     text = read("http.md")
     whole, of_items = sections(text, 2)["Error codes"], sections(text, 3)["Error codes of an item"]
     told = {int(row[0]): words(row[1]) for row in cells(whole.partition("###")[0])}
-    codes: dict[int, set[str]] = {500: {"internal"}, 422: {"bad_request"}, 502: {"unexpected_answer"}}
-    for status, code in [*ERRORS.values(), *HTTP_CODES.items()]:
+    codes: dict[int, set[str]] = {
+        500: {"internal"},
+        422: {"bad_request"},
+        502: {"unexpected_answer", "service_refused"},
+    }
+    denied = [(error.status, error.code) for error in DENIED]
+    for status, code in [*ERRORS.values(), *HTTP_CODES.items(), *denied]:
         codes.setdefault(status, set()).add(code)
     assert told == codes
     assert {row[0].strip("`") for row in cells(of_items)} == ITEM_ERRORS

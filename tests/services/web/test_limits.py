@@ -211,7 +211,7 @@ def test_an_encoder_that_cannot_be_loaded_is_live_but_not_ready(home, tmp_path):
 def told_by(settings: Settings) -> dict:
     async def ask() -> httpx.Response:
         transport = httpx.ASGITransport(create_app(settings))
-        async with httpx.AsyncClient(transport=transport, base_url="http://t") as http:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
             return await http.get("/health/ready")
 
     return asyncio.run(ask()).json()
