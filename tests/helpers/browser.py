@@ -54,7 +54,7 @@ const json = (body) => ({
 
 
 @contextmanager
-def page(script: str, photos: list[str]) -> Iterator[str]:
+def page(script: str, photos: list[str], port: int = 0) -> Iterator[str]:
     """Serve a page that runs `script`, calls of ``await attempt(name, run)``, on a port of its own. Yield its URL."""
 
     class Page(BaseHTTPRequestHandler):
@@ -67,7 +67,7 @@ def page(script: str, photos: list[str]) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+    with ThreadingHTTPServer(("127.0.0.1", port), Page) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()

@@ -34,7 +34,9 @@ Command = typer.core.TyperCommand
 Parameter = typer.core.TyperOption | typer.core.TyperArgument
 
 DOCS = ROOT / "docs"
-PAGES = sorted([ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")] + list(DOCS.glob("*.md")))
+PAGES = sorted(
+    [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")] + list(DOCS.glob("*.md"))
+)
 PACKAGES = ("embedder", "store", "classifiers", "services")
 ITEM_ERRORS = {*get_args(errors.Reason), "bad_base64", "bad_vector", "unknown_id"}
 
@@ -390,7 +392,8 @@ def test_every_build_argument_and_variable_of_the_containers_stands_in_the_docs_
     text = read("docker.md")
     told = {row[0].partition("` ")[0].strip("`") for row in cells(sections(text, 2)["The images"]) if " (" in row[0]}
     assert told == set(re.findall(r"^ARG (\w+)", (ROOT / "services" / "Dockerfile").read_text(), re.MULTILINE))
-    variables = set(re.findall(r"\$\{(\w+)", (ROOT / "docker-compose.yml").read_text()))
+    files = "".join(path.read_text() for path in ROOT.glob("docker-compose*.yml"))
+    variables = set(re.findall(r"\$\{(\w+)", files))
     assert variables == set(re.findall(r"`?(\w+)=\S+ docker compose", text))
 
 

@@ -54,7 +54,7 @@ def new(
     """
     from services.web.access import keys
 
-    secret, key = keys.make(name or role.value, keys.Role[role.value], rate)
+    secret, key = keys.make(role.value if name is None else name, keys.Role[role.value], rate)
     if not keys.LINE.fullmatch(key.line):
         raise typer.BadParameter(f"--name {name!r}: give 1 to 64 letters, digits, _, - and .")
     if as_json:
