@@ -27,6 +27,8 @@ from services.cli import completion
 from services.cli.app import app
 from services.settings import Settings
 from services.web.access.errors import DENIED
+from services.web.access.keys import Role
+from services.web.access.roles import ENDPOINTS
 from services.web.errors import ERRORS, HTTP_CODES
 from services.web.metrics import STAGES, Metrics
 
@@ -325,6 +327,16 @@ def test_every_error_code_stands_in_the_docs_and_no_other():
         codes.setdefault(status, set()).add(code)
     assert told == codes
     assert {row[0].strip("`") for row in cells(of_items)} == ITEM_ERRORS
+
+
+def test_the_roles_of_the_endpoints_stand_in_the_docs():
+    told = {row[0].strip("`"): words(row[1]) for row in cells(sections(read("http.md"), 3)["Keys"])}
+    needed = {role.name: {each for each, its in ENDPOINTS.items() if its is role} for role in Role}
+    assert told["write"] == needed["write"]
+    assert told["admin"] == needed["admin"]
+    assert told["read"] == {each for each in needed["read"] if each.startswith("POST ")}
+    open_ = {each.removeprefix("GET ") for each, role in ENDPOINTS.items() if role is None}
+    assert told["none"] == {path for path in open_ if "{" not in path}
 
 
 def test_every_capability_stands_in_the_docs_and_no_other():

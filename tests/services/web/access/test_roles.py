@@ -88,3 +88,14 @@ def test_no_spelling_of_a_path_needs_a_lower_role(app, path):
     )
     assert answer.status_code in (403, 404, 405, 422)
     assert "unknown_head" not in answer.text
+
+
+@pytest.mark.parametrize("name", CREATE)
+def test_the_openapi_document_has_the_role_of_each_endpoint(tmp_path, name):
+    document = CREATE[name](Settings(store="", heads=tmp_path)).openapi()
+    assert document["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            role = roles.ENDPOINTS[f"{method.upper()} {path}"]
+            assert ("security" in operation) is (role is not None)
+            assert role is None or f"`{role.name}`" in operation["description"]
