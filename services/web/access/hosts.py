@@ -47,7 +47,7 @@ class HostGuard:
 
 
 def allowing(bound: str, allowed: tuple[str, ...]) -> Callable[[bytes], bool]:
-    """Return a function that says whether a service which listens on `bound` answers for the value of a header Host.
+    """Return a function that returns True for each value of the header Host that a service on `bound` answers.
 
     Args:
         bound: the address or the name on which the service listens.

@@ -10,6 +10,7 @@ import secrets
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from enum import IntEnum
 from hashlib import sha256
 from pathlib import Path
@@ -23,6 +24,7 @@ KEY = re.compile(r"hw_[A-Za-z0-9_-]{43}", re.ASCII)
 LINE = re.compile(
     r"(?P<name>[\w.-]{1,64}):(?P<role>[a-z]+):(?P<digest>[0-9a-f]{64})(?::(?P<rate>\d+(?:\.\d+)?))?", re.ASCII
 )
+SECRETS = "HEADWATER_KEY or HEADWATER_EMBEDDING_KEY"
 FORM = "NAME:ROLE:SHA256, optionally with :RATE"
 
 
@@ -53,9 +55,8 @@ class Key:
     @property
     def line(self) -> str:
         """The key as a line of a file of keys."""
-        return f"{self.name}:{self.role.name}:{self.digest}" + (
-            "" if self.rate is None else f":{self.rate:f}".rstrip("0").rstrip(".")
-        )
+        rate = "" if self.rate is None else f":{Decimal(str(self.rate)):f}".removesuffix(".0")
+        return f"{self.name}:{self.role.name}:{self.digest}{rate}"
 
     def wait(self, now: float | None = None) -> float:
         """Count one request. Return 0 if the rate allows it, otherwise the seconds until it will (token bucket).
@@ -80,6 +81,7 @@ def make(name: str, role: Role, rate: float | None = None) -> tuple[str, Key]:
 
 
 def digest_of(secret: str) -> str:
+    """Return the SHA-256 of a key in hexadecimal."""
     return sha256(secret.encode()).hexdigest()
 
 
@@ -151,11 +153,11 @@ def secret_of(setting: SecretStr) -> str:
     if not text or KEY.fullmatch(text):
         return text
     if text.startswith(PREFIX):
-        raise BadKeys(f"the setting is no key: a key is {PREFIX} and 43 letters, digits, - and _")
+        raise BadKeys(f"{SECRETS} is no key: a key is {PREFIX} and 43 letters, digits, - and _")
     try:
         found = Path(text).expanduser().read_text(encoding="utf-8").strip()
     except (OSError, ValueError):
-        raise BadKeys(f"the setting is no key, which begins with {PREFIX}, and no file that can be read") from None
+        raise BadKeys(f"{SECRETS} is neither a key, which begins with {PREFIX}, nor a file that can be read") from None
     if not KEY.fullmatch(found):
         raise BadKeys(f"the file {text} holds no key: a key is {PREFIX} and 43 letters, digits, - and _")
     return found

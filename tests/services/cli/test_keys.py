@@ -74,7 +74,7 @@ def test_a_command_sends_the_key_of_its_setting(headwater, tmp_path):
             assert code == 1
             assert "name a head" in err  # the request was understood
         _, _, err = headwater(*call, HEADWATER_KEY=secret[:-1])
-        assert err.startswith("error: the setting is no key")
+        assert err.startswith("error: HEADWATER_KEY or HEADWATER_EMBEDDING_KEY is no key")
         assert secret[:20] not in err
 
 

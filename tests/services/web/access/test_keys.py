@@ -32,7 +32,7 @@ def test_a_key_is_random_and_only_its_digest_is_in_its_line():
     assert SECRET not in repr(READ)
 
 
-@given(st.sampled_from(Role), st.none() | st.integers(0, 10_000) | st.sampled_from([0.5, 2.25]))
+@given(st.sampled_from(Role), st.none() | st.integers(0, 10_000) | st.sampled_from([0.5, 2.25, 1e-7, 1e20]))
 def test_a_line_is_read_back(role, rate):
     secret, key = make("a.b-c_1", role, rate)
     [again] = read_keys([key.line], rate=7.0)
