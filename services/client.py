@@ -17,6 +17,7 @@ import httpx
 from httpx_aiohttp import AiohttpTransport
 
 from services.calls import Call, Calls, ClassifyOptions
+from services.web.access.keys import KEY
 from services.web.errors import ServiceDown
 
 __all__ = ["AsyncClient", "ClassifyOptions", "Client"]
@@ -44,6 +45,12 @@ def _base_url(service: str, url: str) -> httpx.URL:
         return httpx.URL(url)
     except httpx.InvalidURL as error:
         raise ServiceDown(service, url, f"this is no URL: {error}") from error
+
+
+def _authorization(key: str) -> dict[str, str]:
+    if key and not KEY.fullmatch(key):
+        raise ValueError("this is no key of a Headwater service; such keys begin with hw_ and have 46 characters")
+    return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 _Build: TypeAlias = Callable[Concatenate[Any, P], Call[R]]
@@ -82,11 +89,12 @@ class Client(AbstractContextManager["Client"]):
         url: URL of the service whose methods are called.
         service: name of that service in messages.
         timeout: seconds to wait for an answer.
+        key: key that is sent with each request; empty for a service without keys. ValueError if it is no key.
     """
 
-    def __init__(self, url: str, *, service: str = "classification", timeout: float = 30.0) -> None:
+    def __init__(self, url: str, *, service: str = "classification", timeout: float = 30.0, key: str = "") -> None:
         self._service, base_url = service, _base_url(service, url)
-        self._http = httpx.Client(base_url=base_url, timeout=timeout, mounts=_LOOPBACK)
+        self._http = httpx.Client(base_url=base_url, timeout=timeout, mounts=_LOOPBACK, headers=_authorization(key))
 
     embed = _blocking(Calls.embed)
     embed_texts = _blocking(Calls.embed_texts)
@@ -122,9 +130,12 @@ class AsyncClient(AbstractAsyncContextManager["AsyncClient"]):
     arguments are those of `Client`.
     """
 
-    def __init__(self, url: str, *, service: str = "classification", timeout: float = 30.0) -> None:
+    def __init__(self, url: str, *, service: str = "classification", timeout: float = 30.0, key: str = "") -> None:
         self._service, base_url = service, _base_url(service, url)
-        self._http = httpx.AsyncClient(base_url=base_url, timeout=timeout, transport=AiohttpTransport(limits=_LIMITS))
+        transport = AiohttpTransport(limits=_LIMITS)
+        self._http = httpx.AsyncClient(
+            base_url=base_url, timeout=timeout, transport=transport, headers=_authorization(key)
+        )
 
     embed = _awaitable(Calls.embed)
     embed_texts = _awaitable(Calls.embed_texts)

@@ -8,8 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+from pydantic import SecretStr
+
 from services.client import Client
 from services.settings import Settings
+from services.web.access.guards import require_guarded
+from services.web.access.keys import Role, make, secret_of
 from services.web.errors import RemoteProblem, ServiceDown
 
 STOP_SECONDS = 15.0
@@ -18,6 +22,10 @@ STOP_SECONDS = 15.0
 
 NEEDS: Mapping[str, Sequence[str]] = {"embedding": (), "classification": ("media",)}
 """Capabilities that each service must have before it counts as started."""
+
+
+BETWEEN_SERVICES = "between-services"
+"""Name of the key that is made for two services which are started together."""
 
 
 class NotStarted(RuntimeError):
@@ -55,17 +63,19 @@ def running(settings: Settings, *, seconds: float = 600.0) -> Iterator[Running]:
     Args:
         seconds: longest wait for each service to be ready.
 
-    Raises NotStarted with the reason.
+    Raises NotStarted with the reason; Unguarded; BadKeys.
     """
+    require_guarded(settings)
     ports = {"embedding": settings.embedding_port, "classification": settings.classification_port}
     urls = {name: url_of(settings.host, port) for name, port in ports.items()}
     for name, port in ports.items():
         _require_free(name, settings.host, port)
     with ExitStack() as stack:
-        together = settings.model_copy(update={"embedding_url": urls["embedding"]})
+        together = settings.model_copy(update={"embedding_url": urls["embedding"]} | _own_key(settings))
+        key = secret_of(together.embedding_key)
         processes = {name: _start(stack, name, together) for name in ports}
         for name in ports:
-            _wait_ready(name, urls[name], processes[name], seconds, NEEDS[name])
+            _wait_ready(name, urls[name], processes[name], seconds, NEEDS[name], key)
         yield Running(urls["embedding"], urls["classification"], processes)
 
 
@@ -112,9 +122,19 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
         process.wait()
 
 
-def _wait_ready(name: str, url: str, process: "subprocess.Popen[bytes]", seconds: float, needs: Sequence[str]) -> None:
+def _own_key(settings: Settings) -> dict[str, object]:
+    """Return the settings of a fresh key, by which both services know each other; none if there are no keys."""
+    if not settings.keys or settings.embedding_key.get_secret_value():
+        return {}
+    secret, key = make(BETWEEN_SERVICES, Role.read)
+    return {"keys": (*settings.keys, key.line), "embedding_key": SecretStr(secret)}
+
+
+def _wait_ready(
+    name: str, url: str, process: "subprocess.Popen[bytes]", seconds: float, needs: Sequence[str], key: str
+) -> None:
     deadline, why = time.monotonic() + seconds, "it did not answer yet"
-    with Client(url, service=name, timeout=5.0) as client:
+    with Client(url, service=name, timeout=5.0, key=key) as client:
         while time.monotonic() < deadline:
             if process.poll() is not None:
                 raise NotStarted(f"the {name} service ended with exit code {process.returncode}; see its log above")

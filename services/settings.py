@@ -2,11 +2,12 @@
 
 import difflib
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from embedder.engines.backend import Backend
@@ -20,6 +21,9 @@ PREFIX = "HEADWATER_"
 
 MAX_PIXELS_POSSIBLE = 178_956_970
 """Limit at which Pillow itself refuses an image as a decompression bomb. `max_pixels` can only be lower."""
+
+Names = Annotated[tuple[str, ...], NoDecode]
+"""Texts that are separated by commas in an environment variable."""
 
 
 class Settings(BaseSettings):
@@ -39,7 +43,7 @@ class Settings(BaseSettings):
         default_factory=default_folder,
         description="Folder of converted models and measured speeds; everything in it is made again when it is missing",
     )
-    encoders: Annotated[tuple[str, ...], NoDecode] = Field(
+    encoders: Names = Field(
         ("lite0", "melstat"), description="Encoders that the embedding service loads, separated by commas"
     )
     backend: str = Field(
@@ -51,6 +55,37 @@ class Settings(BaseSettings):
         "", description="Ray cluster for jobs on Ray: host:port or auto; empty to start one on this machine"
     )
     host: str = Field("127.0.0.1", description="Address on which the services listen; the default is loopback only")
+    insecure: bool = Field(
+        False,
+        description="True lets the services listen on other addresses than loopback without any key; only for networks "
+        "in which you trust everyone",
+    )
+    allowed_hosts: Names = Field(
+        (),
+        description="Names under which the services may be called, separated by commas; loopback names and the host "
+        "itself always may",
+    )
+    allowed_origins: Names = Field(
+        (),
+        description="Origins (https://app.example.org), separated by commas, whose pages may call the services from a "
+        "browser; pages of the services themselves always may",
+    )
+    keys: Names = Field(
+        (),
+        description="Keys that the services accept, separated by commas: each the line of a key, or a file of such "
+        "lines; empty for no keys, which works on loopback only",
+    )
+    key_rate: float = Field(
+        0.0, ge=0, description="Most requests per second of a key whose line has no rate; 0 for no limit"
+    )
+    key: SecretStr = Field(
+        SecretStr(""), description="Key that commands send to the services, or the path of a file that holds it"
+    )
+    embedding_key: SecretStr = Field(
+        SecretStr(""),
+        description="Key that the classification service sends to the embedding service, or the path of a file that "
+        "holds it",
+    )
     embedding_port: int = Field(8000, ge=1, le=65535, description="Port of the embedding service")
     classification_port: int = Field(8001, ge=1, le=65535, description="Port of the classification service")
     embedding_url: str = Field(
@@ -106,8 +141,7 @@ class Settings(BaseSettings):
 
     def environment(self) -> dict[str, str]:
         """Return this process's environment, with these settings in place of its variables."""
-        values = {name: ",".join(value) if isinstance(value, tuple) else str(value) for name, value in self}
-        return dict(os.environ) | {variable(name): value for name, value in values.items()}
+        return dict(os.environ) | {variable(name): _text(value) for name, value in self}
 
     @field_validator("log_level", mode="before")
     @classmethod
@@ -120,13 +154,26 @@ class Settings(BaseSettings):
         Backend.parse(backend)  # ValueError with the allowed values
         return backend
 
-    @model_validator(mode="before")
+    @field_validator("encoders", "allowed_hosts", "allowed_origins", "keys", mode="before")
     @classmethod
-    def _split_encoders(cls, values: dict[str, object]) -> dict[str, object]:
-        names = values.get("encoders")
-        if isinstance(names, str):
-            return values | {"encoders": tuple(name.strip() for name in names.split(",") if name.strip())}
-        return values
+    def _split(cls, names: object) -> object:
+        return tuple(name.strip() for name in names.split(",") if name.strip()) if isinstance(names, str) else names
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _only_names(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        if wrong := [host for host in hosts if not re.fullmatch(r"[\w.-]+|\[?[0-9a-fA-F:.]+\]?", host, re.ASCII)]:
+            raise ValueError(f"{wrong[0]!r} is no name of a host; write it without scheme, port or *")
+        return hosts
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _only_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        if wrong := [origin for origin in origins if not re.fullmatch(r"https?://[^/@*\sA-Z]+", origin)]:
+            raise ValueError(
+                f"{wrong[0]!r} is no origin; write scheme and host in small letters, as in https://app.example.org"
+            )
+        return origins
 
     @model_validator(mode="after")
     def _a_full_request_fits_the_queue(self) -> Self:
@@ -136,6 +183,13 @@ class Settings(BaseSettings):
                 "of that size could never be queued; raise the second or lower the first"
             )
         return self
+
+
+def _text(value: object) -> str:
+    """Return the value of a setting as its environment variable has it."""
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
 def variable(name: str) -> str:

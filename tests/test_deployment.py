@@ -15,9 +15,12 @@ from typing import Any
 import pytest
 import yaml
 from helpers.paths import ROOT
+from starlette.testclient import TestClient
 
 from services import classification, embedding
 from services.settings import Settings
+from services.web.access.errors import Unguarded
+from services.web.access.keys import Role, make
 
 DOCKERFILE = ROOT / "services" / "Dockerfile"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -61,6 +64,7 @@ def compose(*names: str) -> dict[str, Any]:
 
 
 CPU, GPU = compose("docker-compose.yml"), compose("docker-compose.yml", "docker-compose.gpu.yml")
+KEYED = compose("docker-compose.yml", "docker-compose.keys.yml")
 
 
 def image_environment() -> dict[str, str]:
@@ -73,7 +77,7 @@ def environment(services: dict[str, Any], target: str) -> dict[str, str]:
     return image_environment() | {name: re.sub(r"\$\{\w+:-(.*)\}", r"\1", value) for name, value in given.items()}
 
 
-@pytest.mark.parametrize("services", [CPU, GPU], ids=["cpu", "gpu"])
+@pytest.mark.parametrize("services", [CPU, GPU, KEYED], ids=["cpu", "gpu", "keys"])
 @pytest.mark.parametrize("target", TARGETS)
 def test_every_variable_is_a_setting(monkeypatch: pytest.MonkeyPatch, services: dict[str, Any], target: str) -> None:
     found = {name: value for name, value in environment(services, target).items() if name.startswith("HEADWATER_")}
@@ -100,7 +104,6 @@ def test_ports_health_checks_and_commands_are_those_of_the_service(target: str) 
     stage = stages()[target]
     (port,), (health,), (command,) = (stage.all(name) for name in ("EXPOSE", "HEALTHCHECK", "CMD"))
     assert int(port) == Settings.model_fields[f"{target}_port"].default
-    assert CPU[target]["ports"] == [f"127.0.0.1:{port}:{port}"]
     url = re.search(r"http://127\.0\.0\.1:(\d+)(/[\w/]+)", health)
     assert url is not None
     assert (url[1], url[2]) == (port, "/health/ready")
@@ -138,13 +141,83 @@ def test_photos_are_where_the_documented_command_looks_for_them() -> None:
     assert photos.endswith(":ro")
 
 
+@pytest.mark.parametrize("services", [CPU, GPU, KEYED], ids=["cpu", "gpu", "keys"])
+def test_only_the_classification_service_is_published_and_on_loopback_only(services: dict[str, Any]) -> None:
+    (port,) = stages()["classification"].all("EXPOSE")
+    assert services["classification"]["ports"] == [f"127.0.0.1:{port}:{port}"]
+    assert not {"ports", "network_mode"} & set(services["embedding"])
+
+
+@pytest.mark.parametrize("services", [CPU, GPU, KEYED], ids=["cpu", "gpu", "keys"])
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_container_starts_as_configured_and_answers_its_callers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, services: dict[str, Any], target: str
+) -> None:
+    """The app is made with the container's variables, and with files in the places of its secrets."""
+    secret, key = make("classification", Role.read)
+    files = {"headwater-keys": key.line, "headwater-embedding-key": secret}
+    given = environment(services, target)
+    for name in services[target].get("secrets", ()):
+        (tmp_path / name).write_text(files[name])
+        given = {each: value.replace(f"/run/secrets/{name}", str(tmp_path / name)) for each, value in given.items()}
+    assert "/run/secrets" not in str(given)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    app = CREATE[target](Settings(store="", heads=tmp_path))
+    callers = {
+        "embedding": ["127.0.0.1:8000", "embedding:8000"],
+        "classification": ["127.0.0.1:8001", "localhost:8001"],
+    }
+    with_key = {"Authorization": f"Bearer {secret}"} if services is KEYED else {}
+    http = TestClient(app)
+    for host in callers[target]:
+        assert http.get("/health/live", headers={"Host": host}).status_code == 200
+        assert http.get("/metrics", headers={"Host": host} | with_key).status_code == 200
+        assert http.get("/metrics", headers={"Host": host}).status_code == (401 if services is KEYED else 200)
+    assert http.get("/health/live", headers={"Host": "evil.example"}).status_code == 421
+
+
+def test_an_image_alone_does_not_start_without_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in image_environment().items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(Unguarded):
+        classification.create_app(Settings(store=""))
+
+
+def test_the_key_of_the_classification_service_is_a_secret_file_that_compose_declares() -> None:
+    declared = yaml.safe_load((ROOT / "docker-compose.keys.yml").read_text())["secrets"]
+    used = {name for service in KEYED.values() for name in service.get("secrets", ())}
+    assert used == set(declared)
+    ignored = (ROOT / ".gitignore").read_text().splitlines()
+    assert {f"/{Path(each['file']).parts[0]}/" for each in declared.values()} <= set(ignored)
+    assert not [value for value in map(str, KEYED.values()) if re.search(r"hw_|[0-9a-f]{64}", value)]
+
+
+@pytest.mark.parametrize("services", [CPU, GPU, KEYED], ids=["cpu", "gpu", "keys"])
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_container_has_no_more_rights_than_it_needs(services: dict[str, Any], target: str) -> None:
+    service = services[target]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert re.fullmatch(r"\$\{\w+:-\d+g\}", service["mem_limit"])
+    assert service["pids_limit"] > 0
+    assert not {"privileged", "cap_add", "devices", "pid", "ipc", "userns_mode"} & set(service)
+    assert not [volume for volume in service["volumes"] if "docker.sock" in volume]
+    (tmp,) = service["tmpfs"]
+    assert "size=" in tmp
+    assert ("exec" in tmp) is (target == "embedding")
+
+
+def test_the_classification_service_writes_nothing() -> None:
+    assert CPU["classification"]["volumes"] == ["headwater:/data:ro"]
+    assert "headwater:/data" in CPU["embedding"]["volumes"]
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_containers_write_only_to_the_volume_and_tmp(target: str) -> None:
     service = CPU[target]
     assert stages()[target].all("USER") == ["headwater"]
-    assert service["read_only"] is True
-    assert service["cap_drop"] == ["ALL"]
-    assert "headwater:/data" in service["volumes"]
     assert stages()["base"].all("VOLUME") == ["/data"]
     (tmp,) = service["tmpfs"]
     folders = ("/data", tmp.partition(":")[0])

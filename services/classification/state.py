@@ -11,11 +11,12 @@ from threadpoolctl import threadpool_limits
 from classifiers.errors import BadArtifact, UnknownAlias, UnknownVersion
 from classifiers.published.head import PublishedHead
 from classifiers.published.registry import Registry
+from services.classification.embedding import EmbeddingClient
 from services.classification.readiness import Capability, readiness, summary
 from services.classification.texts import LabelTexts
-from services.client import AsyncClient
 from services.processes import url_of
 from services.settings import Settings
+from services.web.access.keys import secret_of
 from services.web.app import Service
 from services.web.errors import BadRequest
 from services.web.schemas import HeadInfo, HeadsResponse
@@ -33,7 +34,8 @@ class ClassificationService(Service):
         super().__init__(settings)
         self.registry = Registry(settings.heads)
         url = settings.embedding_url or url_of(settings.host, settings.embedding_port)
-        self.embedding = AsyncClient(url, service="embedding", timeout=settings.embedding_timeout)
+        key = secret_of(settings.embedding_key)
+        self.embedding = EmbeddingClient(url, service="embedding", timeout=settings.embedding_timeout, key=key)
         self.texts = LabelTexts(self.embedding, at_once=settings.max_items)
         self._load = lru_cache(maxsize=LOADED_HEADS)(self._load_version)
         self._blas: threadpool_limits | None = None

@@ -21,6 +21,7 @@ from services.cli.commands import (
     doctor,
     encoders,
     heads,
+    keys,
     services,
     store,
     train,
@@ -60,6 +61,7 @@ for family in (
 ):
     _add(family.app)
 _add(heads.heads_app, "heads")
+_add(keys.keys_app, "keys")
 
 
 def _versions(wanted: bool) -> None:

@@ -14,6 +14,7 @@ from services.cli import extras
 from services.jobs import errors as jobs
 from services.processes import NotStarted, PortTaken
 from services.settings import variable
+from services.web.access.errors import BadKeys, Unguarded
 from services.web.errors import RemoteProblem, ServiceDown
 from store import errors as stored
 
@@ -27,7 +28,7 @@ class BadSettings(ValueError):
 
 EXPECTED: tuple[type[Exception], ...] = (
     *jobs.EXPECTED,
-    *(RemoteProblem, NotStarted, BadSettings, ModuleNotFoundError),
+    *(RemoteProblem, NotStarted, Unguarded, BadKeys, BadSettings, ModuleNotFoundError),
     *(heads.BadComparison, heads.BadParameter, heads.NotTrainable, heads.UnknownKind, heads.UnknownParameter),
     *(heads.BadClustering, heads.UnknownClustering),
     encoders.ExportFailed,
@@ -94,6 +95,9 @@ HINTS: dict[type[Exception], Hint] = {
     RemoteProblem: _remote,
     jobs.NoRay: "--ray-address names a running cluster; without it, this machine is used",
     jobs.NoWorkerFits: "--cpus and --gpus set the size of a worker",
+    Unguarded: "`headwater keys new` makes a key, HEADWATER_KEYS names those that count; if you trust everyone who "
+    "reaches the address, --insecure or HEADWATER_INSECURE=true does without",
+    BadKeys: "`headwater keys new` prints a key and its line",
     PortTaken: "--embedding-port and --classification-port choose other ports",
 }
 """The hint for each type of error, or a function from the error to its hint; subclasses inherit it."""
@@ -102,6 +106,9 @@ REMOTE_HINTS = {
     "unknown_head": "`headwater heads list` lists the heads of this machine; --head chooses one",
     "no_texts": "leave --labels out, or train a head of kind bilinear, or zeroshot with --set blend=0",
     "no_outlier_score": "leave --max-outlier out",
+    "missing_key": "HEADWATER_KEY has the key, or names a file that holds it",
+    "bad_key": "HEADWATER_KEY has the key, or names a file that holds it",
+    "role_too_low": "`headwater keys new --role ROLE` makes a key with another role",
     "service_down": "`headwater up` starts both services",
 }
 """The hint for the code of an error that a service answered."""

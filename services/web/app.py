@@ -11,6 +11,8 @@ from starlette.middleware import Middleware
 
 from services.settings import Settings, unknown_variables
 from services.web import docs_page, health
+from services.web.access.document import with_keys
+from services.web.access.guards import guards
 from services.web.error_answers import ANSWERED, answer_error
 from services.web.metrics import Metrics
 from services.web.middleware import RequestScope
@@ -47,6 +49,14 @@ class Service(ABC):
         return self._store
 
 
+class App(FastAPI):
+    """The app of a service, whose OpenAPI document has the keys."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI document."""
+        return with_keys(super().openapi())
+
+
 def make_app(
     service: Service, router: APIRouter, title: str, description: str, *, ready: Callable[..., Any] | None = None
 ) -> FastAPI:
@@ -66,12 +76,13 @@ def make_app(
         yield
         await service.stop()
 
-    app = FastAPI(
+    app = App(
         title=title,
         description=description,
         lifespan=lifespan,
         middleware=[
             Middleware(RequestScope, metrics=service.metrics, max_body_bytes=service.settings.max_body_bytes),
+            *guards(service.settings),
         ],
         exception_handlers=dict.fromkeys(ANSWERED, answer_error),
         docs_url=None,  # FastAPI's own pages load their scripts from the internet

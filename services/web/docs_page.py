@@ -17,7 +17,7 @@ def mount(app: FastAPI) -> None:
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
-        return get_swagger_ui_html(
+        page = get_swagger_ui_html(
             openapi_url="openapi.json",
             title=app.title,
             swagger_js_url=f"{ASSETS}/swagger-ui-bundle.js",
@@ -25,5 +25,9 @@ def mount(app: FastAPI) -> None:
             swagger_favicon_url=f"{ASSETS}/favicon-32x32.png",
             swagger_ui_parameters={"validatorUrl": None},  # would send the document to a validator on the internet
         )
+        page.headers["Content-Security-Policy"] = (
+            "frame-ancestors 'none'"  # no other page may steer clicks into this one
+        )
+        return page
 
     app.mount(f"/{ASSETS}", StaticFiles(packages=[("fastapi_swagger", "resources")]), name="docs")

@@ -174,7 +174,7 @@ def test_every_call_is_tried_on_another_program():
 def test_a_classification_service_beside_another_program_is_not_ready_for_files(tmp_path):
     async def ask(embedding_url: str) -> httpx.Response:
         app = create_app(Settings(store="", heads=tmp_path, embedding_url=embedding_url))
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://t") as http:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as http:
             return await http.get("/health/ready?needs=media")
 
     with stranger() as url:

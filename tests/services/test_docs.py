@@ -26,6 +26,9 @@ from services.classification.readiness import CAPABILITIES
 from services.cli import completion
 from services.cli.app import app
 from services.settings import Settings
+from services.web.access.errors import DENIED
+from services.web.access.keys import Role
+from services.web.access.roles import ENDPOINTS
 from services.web.errors import ERRORS, HTTP_CODES
 from services.web.metrics import STAGES, Metrics
 
@@ -33,7 +36,9 @@ Command = typer.core.TyperCommand
 Parameter = typer.core.TyperOption | typer.core.TyperArgument
 
 DOCS = ROOT / "docs"
-PAGES = sorted([ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")] + list(DOCS.glob("*.md")))
+PAGES = sorted(
+    [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")] + list(DOCS.glob("*.md"))
+)
 PACKAGES = ("embedder", "store", "classifiers", "services")
 ITEM_ERRORS = {*get_args(errors.Reason), "bad_base64", "bad_vector", "unknown_id"}
 
@@ -312,11 +317,26 @@ def test_every_error_code_stands_in_the_docs_and_no_other():
     text = read("http.md")
     whole, of_items = sections(text, 2)["Error codes"], sections(text, 3)["Error codes of an item"]
     told = {int(row[0]): words(row[1]) for row in cells(whole.partition("###")[0])}
-    codes: dict[int, set[str]] = {500: {"internal"}, 422: {"bad_request"}, 502: {"unexpected_answer"}}
-    for status, code in [*ERRORS.values(), *HTTP_CODES.items()]:
+    codes: dict[int, set[str]] = {
+        500: {"internal"},
+        422: {"bad_request"},
+        502: {"unexpected_answer", "service_refused"},
+    }
+    denied = [(error.status, error.code) for error in DENIED]
+    for status, code in [*ERRORS.values(), *HTTP_CODES.items(), *denied]:
         codes.setdefault(status, set()).add(code)
     assert told == codes
     assert {row[0].strip("`") for row in cells(of_items)} == ITEM_ERRORS
+
+
+def test_the_roles_of_the_endpoints_stand_in_the_docs():
+    told = {row[0].strip("`"): words(row[1]) for row in cells(sections(read("http.md"), 3)["Keys"])}
+    needed = {role.name: {each for each, its in ENDPOINTS.items() if its is role} for role in Role}
+    assert told["write"] == needed["write"]
+    assert told["admin"] == needed["admin"]
+    assert told["read"] == {each for each in needed["read"] if each.startswith("POST ")}
+    open_ = {each.removeprefix("GET ") for each, role in ENDPOINTS.items() if role is None}
+    assert told["none"] == {path for path in open_ if "{" not in path}
 
 
 def test_every_capability_stands_in_the_docs_and_no_other():
@@ -384,7 +404,8 @@ def test_every_build_argument_and_variable_of_the_containers_stands_in_the_docs_
     text = read("docker.md")
     told = {row[0].partition("` ")[0].strip("`") for row in cells(sections(text, 2)["The images"]) if " (" in row[0]}
     assert told == set(re.findall(r"^ARG (\w+)", (ROOT / "services" / "Dockerfile").read_text(), re.MULTILINE))
-    variables = set(re.findall(r"\$\{(\w+)", (ROOT / "docker-compose.yml").read_text()))
+    files = "".join(path.read_text() for path in ROOT.glob("docker-compose*.yml"))
+    variables = set(re.findall(r"\$\{(\w+)", files))
     assert variables == set(re.findall(r"`?(\w+)=\S+ docker compose", text))
 
 

@@ -41,7 +41,7 @@ def store(settings) -> Store:
 
 
 def test_a_backfill_over_http(blocks, settings, store):
-    with TestClient(create_app(settings)) as http:
+    with TestClient(create_app(settings), base_url="http://localhost") as http:
         while http.get("/health/ready").status_code != 200:
             time.sleep(0.02)
         status = http.post("/v1/backfills", json={"encoder": "blocks"}).json()

@@ -29,7 +29,7 @@ from services.settings import Settings
 async def ask():
     app = create_app(Settings(heads={heads!r}, store={store!r}))
     async with app.router.lifespan_context(app), httpx.AsyncClient(
-        transport=httpx.ASGITransport(app), base_url="http://test"
+        transport=httpx.ASGITransport(app), base_url="http://localhost"
     ) as client:
         vectors = await client.post("/classify?head=gaussian", json={{"vectors": [[0.5] * 1280], "encoder": "lite0"}})
         ids = await client.post("/classify?head=linear", json={{"ids": [{known!r}]}})

@@ -199,7 +199,8 @@ def search(
 def _client(url: str | None) -> "Client":
     from services.client import Client
     from services.processes import url_of
+    from services.web.access.keys import secret_of
 
     settings = options.settings()
     here = url_of(settings.host, settings.classification_port)
-    return Client(url or here, timeout=settings.embedding_timeout)
+    return Client(url or here, timeout=settings.embedding_timeout, key=secret_of(settings.key))

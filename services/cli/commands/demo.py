@@ -99,8 +99,10 @@ def _train(settings: Settings, seed: int) -> None:
 def _serve(settings: Settings, held_out: list[demo_photos.Cell], keep: bool, start: float) -> None:
     from services.client import Client
     from services.processes import running
+    from services.web.access.keys import secret_of
 
-    with running(settings) as services, Client(services.classification_url) as client:
+    key = secret_of(settings.key)
+    with running(settings) as services, Client(services.classification_url, key=key) as client:
         print(f"serving   {services.classification_url}/classify")
         answer = client.classify([cell.path for cell in held_out], heads=KINDS)
         rows = [

@@ -24,6 +24,14 @@ HostOption = Annotated[
     str | None,
     typer.Option("--host", metavar="ADDRESS", help="The address to listen on.", show_default=default_of("host")),
 ]
+InsecureOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--insecure",
+        help="Listen on another address than loopback without keys. Whoever reaches it may do everything.",
+        show_default=default_of("insecure"),
+    ),
+]
 EmbeddersOption = Annotated[
     str | None,
     typer.Option(
@@ -75,6 +83,7 @@ def serve(
         ),
     ] = None,
     host: HostOption = None,
+    insecure: InsecureOption = None,
     encoders: EmbeddersOption = None,
     backend: BackendOption = None,
     accept_noncommercial: AcceptOption = None,
@@ -98,9 +107,11 @@ def serve(
     import uvicorn
 
     from services.web import logs
+    from services.web.access.guards import require_guarded
 
     settings = options.settings(
         host=host,
+        insecure=insecure,
         encoders=encoders,
         backend=backend,
         accept_noncommercial=accept_noncommercial,
@@ -110,6 +121,7 @@ def serve(
         log_level=log_level,
         **({} if port is None else {f"{service}_port": port}),
     )
+    require_guarded(settings)  # before the imports below, which take seconds
     logs.configure(settings.log_level)
     if service is Service.embedding:
         from services.embedding import create_app
@@ -125,6 +137,7 @@ def up(
     backend: BackendOption = None,
     accept_noncommercial: AcceptOption = None,
     host: HostOption = None,
+    insecure: InsecureOption = None,
     embedding_port: EmbeddingPortOption = None,
     classification_port: ClassificationPortOption = None,
     heads: HeadsOption = None,
@@ -150,6 +163,7 @@ def up(
         backend=backend,
         accept_noncommercial=accept_noncommercial,
         host=host,
+        insecure=insecure,
         embedding_port=embedding_port,
         classification_port=classification_port,
         heads=heads,

@@ -31,7 +31,7 @@ def settings(tmp_path_factory) -> Settings:
 def classify(settings: Settings, body: dict, heads: Sequence[str]) -> httpx.Response:
     async def ask() -> httpx.Response:
         transport = httpx.ASGITransport(create_app(settings))
-        async with httpx.AsyncClient(transport=transport, base_url="http://t") as http:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
             return await http.post("/classify", params={"head": list(heads)}, json=body)
 
     return asyncio.run(ask())

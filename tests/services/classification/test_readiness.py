@@ -99,7 +99,7 @@ def told_by(settings: Settings, *needs: str) -> tuple[int, dict]:
         transport = httpx.ASGITransport(app)
         async with (
             app.router.lifespan_context(app),
-            httpx.AsyncClient(transport=transport, base_url="http://t") as http,
+            httpx.AsyncClient(transport=transport, base_url="http://localhost") as http,
         ):
             return await http.get("/health/ready", params={"needs": list(needs)})
 
@@ -143,7 +143,7 @@ def test_heads_that_cannot_be_read_make_nothing_ready(lonely, tmp_path):
     app.state.service.registry.root = Unreadable(tmp_path)
 
     async def ask() -> httpx.Response:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://t") as http:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as http:
             return await http.get("/health/ready")
 
     response = asyncio.run(ask())

@@ -31,7 +31,10 @@ def spoil(root: Path, name: str, how: str) -> None:
 async def ask(root: Path, paths: list[tuple[str, str, Any]]) -> list[httpx.Response]:
     app = create_app(Settings(store="", heads=root, log_level="ERROR"))
     transport = httpx.ASGITransport(app)
-    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://t") as client:
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://localhost") as client,
+    ):
         return [await client.request(method, path, json=body) for method, path, body in paths]
 
 

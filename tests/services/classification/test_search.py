@@ -17,7 +17,7 @@ def search(settings, **params) -> tuple[int, dict]:
 
     async def ask() -> httpx.Response:
         transport = httpx.ASGITransport(create_app(settings))
-        async with httpx.AsyncClient(transport=transport, base_url="http://t", timeout=60) as http:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=60) as http:
             if image is None:
                 return await http.get("/search", params=params)
             return await http.post("/search", params=params, files={"images": image})

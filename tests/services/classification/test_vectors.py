@@ -32,7 +32,7 @@ def heads(tmp_path_factory) -> tuple[Settings, dict[str, str]]:
 def classify(settings: Settings, heads: list[str], encoder: str) -> httpx.Response:
     async def ask() -> httpx.Response:
         transport = httpx.ASGITransport(create_app(settings))
-        async with httpx.AsyncClient(transport=transport, base_url="http://t") as http:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
             body = {"vectors": [[0.5] * 12], "encoder": encoder}
             return await http.post("/classify", params={"head": heads}, json=body)
 

@@ -81,7 +81,7 @@ def test_an_interrupted_job_ends_without_compacting(store, vectors):
 def test_over_http_a_backfill_compacts_and_a_stored_file_does_not(tmp_path, cache_dir, store, vectors, monkeypatch):
     monkeypatch.setattr(registry, "load", lambda *_, **__: Blocks())
     settings = settings_in(tmp_path, cache_dir, encoders=("blocks",))
-    with TestClient(create_app(settings)) as http:
+    with TestClient(create_app(settings), base_url="http://localhost") as http:
         while http.get("/health/ready").status_code != 200:
             time.sleep(0.02)
         answer = http.post("/v1/assets?encoder=blocks", files={"files": photo(3)})

@@ -1,14 +1,12 @@
 """`/docs` works without internet access: everything that it loads comes from the service itself."""
 
 import re
-import shutil
-import subprocess
 from urllib.parse import urljoin, urlsplit
 
 import httpx
 import pytest
+from helpers.browser import CHROMIUM, opened
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 TYPES = {".js": "javascript", ".css": "text/css", ".png": "image/png"}
 
 
@@ -42,17 +40,7 @@ def test_there_is_no_other_page(page):
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 def test_a_browser_without_internet_shows_every_endpoint(page, tmp_path):
-    options = [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        f"--user-data-dir={tmp_path}",
-        "--virtual-time-budget=20000",
-    ]
-    offline = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
-    done = subprocess.run(
-        [CHROMIUM, *options, offline, "--dump-dom", page], capture_output=True, text=True, timeout=120
-    )
-    shown = set(re.findall(r'data-path="([^"]+)"', done.stdout))
+    html, errors = opened(page, tmp_path)
+    shown = set(re.findall(r'data-path="([^"]+)"', html))
     paths = httpx.get(page.replace("/docs", "/openapi.json")).json()["paths"]
-    assert shown == set(paths), done.stderr[-2000:]
+    assert shown == set(paths), errors[-2000:]

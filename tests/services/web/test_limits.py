@@ -66,7 +66,7 @@ def test_a_body_without_a_length_is_cut_off_while_it_is_read(tight):
     piece, sent, answer = b"%x\r\n" % 10_000 + b"x" * 10_000 + b"\r\n", 0, b""
     with socket.create_connection((host, int(port)), timeout=20) as connection:
         connection.sendall(
-            b"POST /classify?head=gaussian HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+            b"POST /classify?head=gaussian HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
             b"Content-Type: multipart/form-data; boundary=b\r\n\r\n" + b"%x\r\n" % len(START) + START + b"\r\n"
         )
         while not answer and sent < 50_000_000:
@@ -80,7 +80,7 @@ def test_a_client_that_leaves_while_it_sends_is_counted_as_499(tight):
     host, port = tight.classification_url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=20) as connection:
         connection.sendall(
-            b"POST /classify?head=gaussian HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n"
+            b"POST /classify?head=gaussian HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n"
             b"Content-Type: multipart/form-data; boundary=b\r\n\r\n" + START
         )
     line = 'headwater_requests_total{method="POST",route="/classify",status="499"} 1.0'
@@ -211,7 +211,7 @@ def test_an_encoder_that_cannot_be_loaded_is_live_but_not_ready(home, tmp_path):
 def told_by(settings: Settings) -> dict:
     async def ask() -> httpx.Response:
         transport = httpx.ASGITransport(create_app(settings))
-        async with httpx.AsyncClient(transport=transport, base_url="http://t") as http:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
             return await http.get("/health/ready")
 
     return asyncio.run(ask()).json()

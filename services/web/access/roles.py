@@ -1,0 +1,45 @@
+"""The role that each endpoint of both services needs. A test compares the table with the endpoints of the apps."""
+
+from starlette.routing import compile_path
+
+from services.web.access.keys import Role
+
+ENDPOINTS: dict[str, Role | None] = {
+    # Health checks and browsers, which open a page without a key, send none. Without a key, readiness shows no details.
+    "GET /health/live": None,
+    "GET /health/ready": None,
+    "GET /docs": None,
+    "GET /docs/assets/{path:path}": None,
+    "GET /openapi.json": None,
+    # Both services.
+    "GET /metrics": Role.read,
+    # The embedding service.
+    "GET /v1/encoders": Role.read,
+    "POST /v1/embed": Role.read,
+    "POST /v1/embeddings": Role.read,
+    "POST /v1/assets": Role.write,
+    "POST /v1/backfills": Role.write,
+    "GET /v1/backfills/{job_id}": Role.read,
+    # The classification service.
+    "POST /classify": Role.read,
+    "GET /heads": Role.read,
+    "GET /heads/{name}": Role.read,
+    "POST /heads/{name}/alias": Role.admin,
+    "GET /search": Role.read,
+    "POST /search": Role.read,
+}
+"""Method and path → the lowest role that may call it; None for endpoints that need no key."""
+
+_PLAIN = {endpoint for endpoint in ENDPOINTS if "{" not in endpoint}
+_PATTERNS = [
+    (method, compile_path(path)[0], f"{method} {path}")
+    for method, _, path in (endpoint.partition(" ") for endpoint in ENDPOINTS if "{" in endpoint)
+]
+
+
+def endpoint_of(method: str, path: str) -> str | None:
+    """Return the key of `ENDPOINTS` for a request; None for one that no endpoint answers."""
+    method = "GET" if method == "HEAD" else method
+    if (plain := f"{method} {path}") in _PLAIN:
+        return plain
+    return next((found for its, pattern, found in _PATTERNS if its == method and pattern.match(path)), None)
