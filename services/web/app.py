@@ -11,6 +11,7 @@ from starlette.middleware import Middleware
 
 from services.settings import Settings, unknown_variables
 from services.web import docs_page, health
+from services.web.admission import Admission
 from services.web.error_answers import ANSWERED, answer_error
 from services.web.metrics import Metrics
 from services.web.middleware import RequestScope
@@ -24,6 +25,7 @@ class Service(ABC):
 
     def __init__(self, settings: Settings) -> None:
         self.settings, self.metrics = settings, Metrics()
+        self.admission = Admission(settings.max_bytes_under_way)
         self._store: Store | None = None
 
     @abstractmethod
@@ -37,6 +39,16 @@ class Service(ABC):
     @abstractmethod
     async def ready(self) -> tuple[bool, dict[str, Any]]:
         """Return True if requests will be answered, and the details that `/health/ready` shows."""
+
+    @property
+    def request_limits(self) -> dict[str, Any]:
+        """Arguments of the middleware `RequestScope`."""
+        return {
+            "metrics": self.metrics,
+            "admission": self.admission,
+            "max_bytes": self.settings.max_body_bytes,
+            "max_seconds": self.settings.max_receive_seconds,
+        }
 
     def store(self) -> Store:
         """Return the feature store, opened at the first call. Raises StoreError if the settings name none."""
@@ -71,7 +83,7 @@ def make_app(
         description=description,
         lifespan=lifespan,
         middleware=[
-            Middleware(RequestScope, metrics=service.metrics, max_body_bytes=service.settings.max_body_bytes),
+            Middleware(RequestScope, **service.request_limits),
         ],
         exception_handlers=dict.fromkeys(ANSWERED, answer_error),
         docs_url=None,  # FastAPI's own pages load their scripts from the internet

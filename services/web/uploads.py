@@ -11,6 +11,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from embedder.spec import Modality
 from services.web.errors import BadRequest, TooLarge
+from services.web.quoting import file_name, shortened
 from services.web.wire import Upload
 
 FORM, JSON = "multipart/form-data", "application/json"
@@ -22,6 +23,9 @@ READ_AS = (
     "Modality of the files. Needed for depth maps (`depth`), thermal images (`thermal`), motion (`imu`) and animations "
     "that are to be read as `video`; every other file shows it by its first bytes."
 )
+
+MOST_HEADER_BYTES = 8 * 2**10
+"""Largest headers of one part of a form, in bytes. They contain the name of the file."""
 
 MULTIPART_BODY = {
     FORM: {
@@ -55,13 +59,13 @@ async def read_uploads(request: Request, max_items: int, modality: Modality | No
     """
     if media_type(request) != FORM:
         raise BadRequest(
-            f"expected {FORM}, got {request.headers.get('content-type', '')!r}; "
+            f"expected {FORM}, got {shortened(request.headers.get('content-type', ''))!r}; "
             "send files as curl does with -F images=@photo.jpg"
         )
     form = await _form(request, max_items)
     try:
         files = [file for name, file in form.multi_items() if name in FILE_FIELDS and isinstance(file, UploadFile)]
-        uploads = [Upload(file.filename, await file.read(), modality=modality) for file in files]
+        uploads = [Upload(file_name(file.filename), await file.read(), modality=modality) for file in files]
     finally:
         await form.close()
     if not uploads:
@@ -82,15 +86,30 @@ class _Parser(MultiPartParser):
     def __init__(self, request: Request, stream: AsyncGenerator[bytes], max_items: int) -> None:
         super().__init__(request.headers, stream, max_files=math.inf, max_fields=math.inf, max_part_size=sys.maxsize)
         self._max_items, self._parts, self._ended = max_items, 0, False
+        self._header_bytes = 0
 
     def on_part_begin(self) -> None:
         super().on_part_begin()
         self._parts += 1
+        self._header_bytes = 0
         if self._parts > 2 * self._max_items:  # room for fields that are no files
             raise TooLarge(
                 f"more than {2 * self._max_items} parts in one form; at most {self._max_items} files are allowed: "
                 "send several requests"
             )
+
+    def on_header_field(self, data: bytes, start: int, end: int) -> None:
+        self._take_header(end - start)
+        super().on_header_field(data, start, end)
+
+    def on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._take_header(end - start)
+        super().on_header_value(data, start, end)
+
+    def _take_header(self, size: int) -> None:
+        self._header_bytes += size
+        if self._header_bytes > MOST_HEADER_BYTES:
+            raise TooLarge(f"the headers of one file are larger than {MOST_HEADER_BYTES} bytes; shorten its name")
 
     def on_end(self) -> None:
         self._ended = True

@@ -26,7 +26,7 @@ from services.classification.readiness import CAPABILITIES
 from services.cli import completion
 from services.cli.app import app
 from services.settings import Settings
-from services.web.errors import ERRORS, HTTP_CODES
+from services.web.errors import ERRORS, HEAD_CODES, HTTP_CODES, REFUSED
 from services.web.metrics import STAGES, Metrics
 
 Command = typer.core.TyperCommand
@@ -313,7 +313,8 @@ def test_every_error_code_stands_in_the_docs_and_no_other():
     whole, of_items = sections(text, 2)["Error codes"], sections(text, 3)["Error codes of an item"]
     told = {int(row[0]): words(row[1]) for row in cells(whole.partition("###")[0])}
     codes: dict[int, set[str]] = {500: {"internal"}, 422: {"bad_request"}, 502: {"unexpected_answer"}}
-    for status, code in [*ERRORS.values(), *HTTP_CODES.items()]:
+    refused = [(kind.status, kind.code) for kind in REFUSED]
+    for status, code in [*ERRORS.values(), *HTTP_CODES.items(), *HEAD_CODES.items(), *refused]:
         codes.setdefault(status, set()).add(code)
     assert told == codes
     assert {row[0].strip("`") for row in cells(of_items)} == ITEM_ERRORS
