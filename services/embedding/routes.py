@@ -32,7 +32,7 @@ from services.web.wire import ARROW_STREAM, Vectored, VectoredBatch, decode_base
 
 router = APIRouter(prefix="/v1", route_class=JsonRoute)
 
-LONGEST_TEXT = 16_384
+LONGEST_TEXT = 8192
 """Number of characters of a text that are read. No encoder reads more than 256 tokens of a text."""
 
 MOST_LABELS = 100

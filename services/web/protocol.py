@@ -28,6 +28,8 @@ UNREAD_SECONDS = 30.0
 MOST_PIPELINED = 64
 """Largest number of requests that one client sends ahead on a connection."""
 
+_MARKS = len(b": \r\n")  # what stands between the name and the value of a header, and after it
+
 
 class _HeadTooLarge(ValueError):
     """The URL and the headers of a request are larger than allowed."""
@@ -73,7 +75,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._watch()
 
     def on_headers_complete(self) -> None:
-        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        size = len(self.url) + sum(len(name) + len(value) + _MARKS for name, value in self.headers)
         if size > self.max_header_bytes or len(self.pipeline) > MOST_PIPELINED:
             raise _HeadTooLarge
         self._unparsed, self._in_body = 0, True

@@ -9,7 +9,7 @@ from services.web.admission import Reservation, factor
 from services.web.errors import TooLarge, TooSlow
 
 PATIENCE = 10.0
-"""Seconds in which a body may arrive slower than `SLOWEST`."""
+"""Longest pause of a body in seconds, and the seconds in which it may arrive slower than `SLOWEST`."""
 
 SLOWEST = 16 * 2**10
 """Bytes a second that a body has to arrive with on average, after `PATIENCE`."""
@@ -61,7 +61,7 @@ class BoundedBody:
 
     def _seconds_left(self) -> float:
         allowed = min(self._max_seconds, PATIENCE + self._read / SLOWEST)
-        return allowed - (time.monotonic() - self._start)
+        return min(PATIENCE, allowed - (time.monotonic() - self._start))
 
     def _check_size(self, size: int) -> None:
         if size > self._max_bytes:

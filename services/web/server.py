@@ -49,8 +49,8 @@ class _Server(uvicorn.Server):
         os._exit(128 + sig)
 
 
-def run(app: FastAPI, settings: Settings, port: int) -> None:
-    """Serve `app` on `port` until the process is told to stop."""
+def make_server(app: FastAPI, settings: Settings, port: int) -> uvicorn.Server:
+    """Return the server of `app` on `port`, with the limits of `settings`."""
     config = uvicorn.Config(
         app,
         host=settings.host,
@@ -59,6 +59,11 @@ def run(app: FastAPI, settings: Settings, port: int) -> None:
         access_log=False,
         http=protocol(settings),
         ws="none",
-        timeout_graceful_shutdown=max(1, int(settings.grace * (1 - CLOSING))),
+        timeout_graceful_shutdown=settings.grace * (1 - CLOSING),  # type: ignore[arg-type]  # a fraction is allowed
     )
-    _Server(config, app.state.service.admission, settings.grace).run()
+    return _Server(config, app.state.service.admission, settings.grace)
+
+
+def run(app: FastAPI, settings: Settings, port: int) -> None:
+    """Serve `app` on `port` until the process is told to stop."""
+    make_server(app, settings, port).run()

@@ -24,9 +24,6 @@ READ_AS = (
     "that are to be read as `video`; every other file shows it by its first bytes."
 )
 
-MOST_HEADER_BYTES = 8 * 2**10
-"""Largest headers of one part of a form, in bytes. They contain the name of the file."""
-
 MULTIPART_BODY = {
     FORM: {
         "schema": {
@@ -86,30 +83,15 @@ class _Parser(MultiPartParser):
     def __init__(self, request: Request, stream: AsyncGenerator[bytes], max_items: int) -> None:
         super().__init__(request.headers, stream, max_files=math.inf, max_fields=math.inf, max_part_size=sys.maxsize)
         self._max_items, self._parts, self._ended = max_items, 0, False
-        self._header_bytes = 0
 
     def on_part_begin(self) -> None:
         super().on_part_begin()
         self._parts += 1
-        self._header_bytes = 0
         if self._parts > 2 * self._max_items:  # room for fields that are no files
             raise TooLarge(
                 f"more than {2 * self._max_items} parts in one form; at most {self._max_items} files are allowed: "
                 "send several requests"
             )
-
-    def on_header_field(self, data: bytes, start: int, end: int) -> None:
-        self._take_header(end - start)
-        super().on_header_field(data, start, end)
-
-    def on_header_value(self, data: bytes, start: int, end: int) -> None:
-        self._take_header(end - start)
-        super().on_header_value(data, start, end)
-
-    def _take_header(self, size: int) -> None:
-        self._header_bytes += size
-        if self._header_bytes > MOST_HEADER_BYTES:
-            raise TooLarge(f"the headers of one file are larger than {MOST_HEADER_BYTES} bytes; shorten its name")
 
     def on_end(self) -> None:
         self._ended = True

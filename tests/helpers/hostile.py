@@ -1,12 +1,16 @@
 """Hostile requests, the answers to them, and a well-behaved client that measures how it is served meanwhile."""
 
 import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from urllib.parse import quote
 
@@ -155,7 +159,8 @@ class Target:
         return raw(self.embedding, _form("/v1/embed?encoder=lite0", 60 * 2**20 + 1000), _zeros(60 * 2**20))
 
     def body_of_one_byte_a_second(self) -> str:
-        return raw(self.classification, _form("/classify?head=gaussian", 1000), (b"-" for _ in range(40)), 1.0)
+        slow = chain(_zeros(0), (b"-" for _ in range(40)))
+        return raw(self.classification, _form("/classify?head=gaussian", 1000), slow, 1.0)
 
     def headers_of_one_byte_a_second(self) -> str:
         head = b"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: "
@@ -171,9 +176,18 @@ REPEATED = {"body_that_never_ends": 10, "headers_of_one_byte_a_second": 20, "bod
 """Attacks that need several clients at once."""
 
 
-def attack(target: Target, names: list[str]) -> Mapping[str, list[tuple[float, str]]]:
-    """Run the attacks at once. Return the seconds and the outcomes of each."""
-    found: dict[str, list[tuple[float, str]]] = {name: [] for name in names}
+def attack(target: Target, names: Sequence[str] = ATTACKS) -> Mapping[str, list[tuple[float, str]]]:
+    """Run the attacks at once in a process of their own. Return the seconds and the outcomes of each."""
+    command = [sys.executable, "-m", "helpers.hostile", target.embedding, target.classification, *names]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
+    found: Mapping[str, list[tuple[float, str]]] = json.loads(done.stdout)
+    return found
+
+
+def main(embedding: str, classification: str, *names: str) -> None:
+    """Run the attacks at once, and print the seconds and the outcomes of each as JSON."""
+    target, found = Target(embedding, classification), {name: [] for name in names}
 
     def run(name: str) -> None:
         start = time.perf_counter()
@@ -185,7 +199,7 @@ def attack(target: Target, names: list[str]) -> Mapping[str, list[tuple[float, s
         thread.start()
     for thread in threads:
         thread.join()
-    return found
+    print(json.dumps(found))
 
 
 @dataclass
@@ -229,14 +243,10 @@ class Client:
 
 
 def peak_bytes(pid: int) -> int:
-    """Return the largest resident memory of a process since it started, or since `forget_peak`."""
+    """Return the largest resident memory of a process since it started."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024
 
 
-def forget_peak(pid: int) -> None:
-    """Start to measure `peak_bytes` anew."""
-    Path(f"/proc/{pid}/clear_refs").write_text("5")
-
-
-Attack = Callable[[Target], str]
+if __name__ == "__main__":
+    main(*sys.argv[1:])
