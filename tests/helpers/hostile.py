@@ -152,10 +152,14 @@ class Target:
         body = start + b"x" * 60_000_000 + b'"\r\n\r\nx\r\n--b--\r\n'
         return _post(self.classify, body, "multipart/form-data; boundary=b")
 
-    def body_that_never_ends(self) -> str:
+    def json_that_never_ends(self) -> str:
+        head = _form("/classify?head=gaussian", 60 * 2**20 + 1000).replace(b"multipart/form-data", b"application/json")
+        return raw(self.classification, head, (b" " * 2**20 for _ in range(60)))
+
+    def form_that_never_ends(self) -> str:
         return raw(self.classification, _form("/classify?head=gaussian", 60 * 2**20 + 1000), _zeros(60 * 2**20))
 
-    def body_of_the_embedding_service_that_never_ends(self) -> str:
+    def form_of_the_embedding_service_that_never_ends(self) -> str:
         return raw(self.embedding, _form("/v1/embed?encoder=lite0", 60 * 2**20 + 1000), _zeros(60 * 2**20))
 
     def body_of_one_byte_a_second(self) -> str:
@@ -172,7 +176,7 @@ class Target:
 
 
 ATTACKS = [name for name in vars(Target) if not name.startswith("_") and name != "classify"]
-REPEATED = {"body_that_never_ends": 10, "headers_of_one_byte_a_second": 20, "body_of_one_byte_a_second": 10}
+REPEATED = {"json_that_never_ends": 10, "headers_of_one_byte_a_second": 20, "body_of_one_byte_a_second": 10}
 """Attacks that need several clients at once."""
 
 
