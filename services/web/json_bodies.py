@@ -23,6 +23,9 @@ which the parser holds the interpreter."""
 MOST_FIELDS = 100
 """Largest number of fields of a body. More are none that a service knows, and each would make a fault of its own."""
 
+MOST_KEYS = 4096
+"""Largest number of fields of all objects in a body that `read_model` reads."""
+
 VALUE_BYTES = 48
 """Memory for each value of a body: a Python number, its place in a list, and its place in an array."""
 
@@ -32,6 +35,8 @@ _PIECE = 2**20
 async def read_model(request: Request, model: type[M]) -> M:
     """Return the body as a `model`. Raises RequestValidationError, TooLarge and TooBusy."""
     data = await _admitted(request)
+    if data.count(b'":') > MOST_KEYS:
+        raise TooLarge(f"more than {MOST_KEYS} fields in one JSON body; send several requests")
     try:
         return await run_in_threadpool(model.model_validate_json, data)
     except ValidationError as error:  # as FastAPI does for the bodies that it parses itself

@@ -59,6 +59,7 @@ def test_too_many_unknown_fields_are_413(classify, embeddings):
     fields = {str(i): i for i in range(1000)}
     assert code(post(classify, {"ids": [], **fields})) == (413, "too_large")
     assert code(post(embeddings, {"input": "a", **fields})) == (413, "too_large")
+    assert code(post(classify, {"images": [{str(i): i for i in range(10_000)}]})) == (413, "too_large")
 
 
 @pytest.mark.parametrize("content", [b"{", b"[[[[", b'{"input": "\xff"}', b'{"input": "\\ud800"}', b"[" * 10_000])
