@@ -49,6 +49,7 @@ def test_all_attacks_at_once_stay_within_the_memory_and_a_good_client_is_served(
             assert {outcome for _, outcome in outcomes} <= {EXPECTED[name], "503 too_busy"}, name
         assert set(client.outcomes) == {"200 ok"}  # a photo has room, whatever the others hold
         assert client.percentile(0.5) < 1
+        assert client.percentile(0.99) < 5  # on a busy machine; the report shows the real one
         assert all(peak_bytes(process.pid) < BOUND for process in services.processes.values())
         after = Client(target.classify, photos[0])
         with after.asking():
