@@ -16,8 +16,8 @@ from services.web.access.guards import require_guarded
 from services.web.access.keys import Role, make, secret_of
 from services.web.errors import RemoteProblem, ServiceDown
 
-STOP_SECONDS = 15.0
-"""Time that a service gets to stop after SIGTERM. Then it is killed."""
+STOP_SECONDS = 5.0
+"""Time that a service gets to stop after SIGTERM, beyond its grace period. Then it is killed."""
 
 
 NEEDS: Mapping[str, Sequence[str]] = {"embedding": (), "classification": ("media",)}
@@ -109,14 +109,14 @@ def _require_free(name: str, host: str, port: int) -> None:
 def _start(stack: ExitStack, service: str, settings: Settings) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", "services.cli", "serve", service]
     process = subprocess.Popen(command, env=settings.environment())  # noqa: S603 - our own command
-    stack.callback(_stop, process)
+    stack.callback(_stop, process, settings.grace + STOP_SECONDS)
     return process
 
 
-def _stop(process: "subprocess.Popen[bytes]") -> None:
+def _stop(process: "subprocess.Popen[bytes]", seconds: float) -> None:
     process.terminate()
     try:
-        process.wait(STOP_SECONDS)
+        process.wait(seconds)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

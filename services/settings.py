@@ -25,6 +25,10 @@ MAX_PIXELS_POSSIBLE = 178_956_970
 Names = Annotated[tuple[str, ...], NoDecode]
 """Texts that are separated by commas in an environment variable."""
 
+MEMORY_FACTOR = 6
+"""Memory for each byte of the largest body that a service must be able to hold: the largest factor of
+`services.web.admission`, and the part of the budget that is kept for small requests."""
+
 
 class Settings(BaseSettings):
     """Every setting, its default and its unit. A command-line option takes precedence over the environment."""
@@ -97,6 +101,22 @@ class Settings(BaseSettings):
         30.0, gt=0, description="Seconds that the classification service waits for the embedding service"
     )
     max_body_bytes: int = Field(64 * 2**20, gt=0, description="Largest body of a request, in bytes")
+    max_bytes_under_way: int = Field(
+        512 * 2**20,
+        gt=0,
+        description="Most memory that all requests under way may take in one service, in bytes; the service answers "
+        "503 beyond it",
+    )
+    max_header_bytes: int = Field(64 * 2**10, gt=0, description="Largest URL and headers of a request, in bytes")
+    max_receive_seconds: float = Field(
+        60.0, gt=0, description="Longest time in which the body of a request arrives, in seconds"
+    )
+    grace: float = Field(
+        10.0, gt=0, description="Seconds in which a service that is told to stop finishes the requests under way"
+    )
+    max_backfill_queue: int = Field(
+        8, gt=0, description="Largest number of backfills that wait in the embedding service; it answers 503 beyond it"
+    )
     max_items: int = Field(256, gt=0, description="Largest number of images, texts, ids or vectors in one request")
     max_pixels: int = Field(
         64_000_000,
@@ -181,6 +201,16 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"{variable('max_items')}={self.max_items} exceeds {variable('max_queue')}={self.max_queue}: a request "
                 "of that size could never be queued; raise the second or lower the first"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_largest_body_fits_the_memory(self) -> Self:
+        if self.max_body_bytes * MEMORY_FACTOR > self.max_bytes_under_way:
+            raise ValueError(
+                f"{variable('max_body_bytes')}={self.max_body_bytes} needs up to {MEMORY_FACTOR} times its size, more "
+                f"than {variable('max_bytes_under_way')}={self.max_bytes_under_way} allows: a request of that size "
+                "would always be refused; raise the second or lower the first"
             )
         return self
 

@@ -4,9 +4,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from classifiers.evaluation.conformal import Sets
@@ -17,18 +15,23 @@ from services.classification.answers import Options, answer
 from services.classification.readiness import Capability
 from services.classification.state import ClassificationService
 from services.classification.texts import parse_labels
+from services.web.json_bodies import JsonRoute, read_model
+from services.web.quoting import file_name
 from services.web.schemas import (
+    MOST_NAME,
     AliasRequest,
+    Base64Image,
     ClassifyBody,
     ClassifyResponse,
     HeadsResponse,
+    Name,
     SearchResponse,
     inline_schema,
 )
 from services.web.uploads import JSON, MULTIPART_BODY, READ_AS, check_count, media_type, read_uploads
-from services.web.wire import decode_base64
+from services.web.wire import Upload, decode_base64
 
-router = APIRouter()
+router = APIRouter(route_class=JsonRoute)
 
 
 async def _service(request: Request) -> ClassificationService:
@@ -36,11 +39,17 @@ async def _service(request: Request) -> ClassificationService:
     return service
 
 
+MOST_HEADS = 64
+"""Largest number of heads of one request."""
+
 Service = Annotated[ClassificationService, Depends(_service)]
 HeadRefs = Annotated[
-    list[str] | None, Query(description="name, name@alias or name@version of a head; repeat it for several heads")
+    list[Name] | None,
+    Query(max_length=MOST_HEADS, description="name, name@alias or name@version of a head; repeat it for several heads"),
 ]
-EncoderName = Annotated[str, Query(description="name or fingerprint of an encoder with stored vectors")]
+EncoderName = Annotated[
+    str, Query(max_length=MOST_NAME, description="name or fingerprint of an encoder with stored vectors")
+]
 MAX_OUTLIER = "abstain above this outlier percentile, the percentage of calibration rows that look more ordinary"
 HowMany = Annotated[int, Query(ge=1, le=1000)]
 
@@ -106,13 +115,13 @@ async def list_heads(service: Service) -> HeadsResponse:
 
 
 @router.get("/heads/{name}", summary="The manifest of a head's latest version")
-async def show_head(name: str, service: Service) -> dict[str, Any]:
+async def show_head(name: Name, service: Service) -> dict[str, Any]:
     [head] = await service.heads([name])
     return {"name": head.name, "version": head.version, "manifest": head.manifest.model_dump(mode="json")}
 
 
 @router.post("/heads/{name}/alias", summary="Point an alias at a version")
-async def set_alias(name: str, body: AliasRequest, service: Service) -> HeadsResponse:
+async def set_alias(name: Name, body: AliasRequest, service: Service) -> HeadsResponse:
     await run_in_threadpool(service.registry.promote, name, body.alias, body.version)
     return await run_in_threadpool(service.catalogue)
 
@@ -150,10 +159,10 @@ async def _vectors(
     if media_type(request) != JSON:
         uploads = await read_uploads(request, limit, modality)
         return await media.of_media(service, uploads, heads, all_steps=all_steps)
-    body = _parse_body(await request.body())
+    body = await read_model(request, ClassifyBody)
     if body.images is not None:
         check_count(len(body.images), limit)
-        uploads = [decode_base64(image.base64, image.name, modality) for image in body.images]
+        uploads = await run_in_threadpool(_decoded, body.images, modality)
         return await media.of_media(service, uploads, heads, all_steps=all_steps)
     if body.ids is not None:
         check_count(len(body.ids), limit)
@@ -162,8 +171,5 @@ async def _vectors(
     return await vectors.of_request(service, body.vectors or (), body.encoder or "", heads)
 
 
-def _parse_body(data: bytes) -> ClassifyBody:
-    try:
-        return ClassifyBody.model_validate_json(data)
-    except ValidationError as error:  # as FastAPI does for the bodies that it parses itself
-        raise RequestValidationError(error.errors(include_url=False)) from error
+def _decoded(images: Sequence[Base64Image], modality: Modality | None) -> list[Upload]:
+    return [decode_base64(image.base64, file_name(image.name), modality) for image in images]

@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 
 from services.classification.state import ClassificationService
+from services.classification.vectors import ID
 from services.web.errors import BadRequest, EncoderNotLoaded, RemoteProblem
+from services.web.quoting import shortened
 from services.web.schemas import Hit, SearchResponse
 from services.web.wire import Upload
 from store import Features, Store
@@ -35,6 +37,8 @@ async def by_id_or_text(
     if text is not None:
         [vector] = await _by(features, service.embedding.embed_texts([text], encoder=features.fingerprint))
         return await run_in_threadpool(_nearest, store, features, vector, k)
+    if not ID.fullmatch(id_ or ""):
+        raise UnknownId([shortened(id_ or "")])
     return await run_in_threadpool(_nearest_to_id, store, features, id_ or "", k)
 
 

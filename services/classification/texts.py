@@ -12,12 +12,17 @@ from classifiers.published.head import PublishedHead
 from classifiers.published.manifest import EncoderBlock
 from services.client import AsyncClient
 from services.web.errors import BadRequest, RemoteProblem
+from services.web.quoting import shortened
 
 KEPT = 10_000
 """Maximum number of text vectors in memory, 51 MB at 1280 columns. The least recently used one is dropped first."""
 
 LONGEST = 100
 """Maximum number of characters of a label."""
+
+MOST_CHARACTERS = 2**16
+"""Maximum number of characters of all prompts of all labels of a request. They are embedded in about 5 s on one core;
+256 labels of 15 characters fit with the usual 7 prompts."""
 
 Vector = NDArray[np.float32]
 
@@ -29,12 +34,22 @@ def parse_labels(text: str, most: int) -> tuple[str, ...]:
     """
     names = tuple(name.strip() for name in text.split(","))
     if not all(names) or len(set(names)) != len(names):
-        raise BadRequest(f"labels={text[:200]!r}: give names separated by commas, none empty and each once")
+        raise BadRequest(f"labels={shortened(text)!r}: give names separated by commas, none empty and each once")
     if len(names) > most:
         raise BadRequest(f"labels: {len(names)} names, at most {most} in one request; ask in several")
     if long := [name for name in names if len(name) > LONGEST]:
         raise BadRequest(f"labels: {long[0][:50]!r}… has {len(long[0])} characters, at most {LONGEST}")
     return names
+
+
+def _check_length(labels: Sequence[str], prompts: Sequence[str]) -> None:
+    """Raise BadRequest if the texts of the labels take too long to embed."""
+    size = len(prompts) * sum(map(len, labels)) + len(labels) * sum(map(len, prompts))
+    if size > MOST_CHARACTERS:
+        raise BadRequest(
+            f"labels: {len(labels)} names in {len(prompts)} prompts have {size} characters, at most {MOST_CHARACTERS} "
+            "in one request; ask with fewer or shorter names"
+        )
 
 
 class LabelTexts:
@@ -52,12 +67,13 @@ class LabelTexts:
 
         Raises:
             NoTexts: a head knows no texts of its labels.
-            BadRequest: one label for a head that gives each row exactly one of them.
+            BadRequest: one label for a head that gives each row exactly one of them, or too many characters.
             WrongFingerprint: the embedding service does not have the encoder of the head's texts.
             ServiceDown, RemoteProblem: the embedding service does not answer, or refuses the texts.
         """
         for head in heads:  # a refusal must not cost an embedding
-            head.require_texts()
+            _, prompts = head.require_texts()
+            _check_length(labels, prompts)
             if len(labels) < 2 and head.head.link == "softmax":
                 raise BadRequest(
                     f"labels: head {head.name!r} gives each item exactly one label, so it needs at least 2 names; got 1"

@@ -14,10 +14,16 @@ from classifiers.published.head import PublishedHead
 from classifiers.published.inputs import Input
 from embedder.errors import UnknownEncoder
 from services.classification.state import ClassificationService
+from services.web.quoting import shortened
 from services.web.schemas import Problem
 from services.web.wire import Vectored
 from store import Store
 from store.errors import AmbiguousFeatures, UnknownFeatures, UnknownId
+
+ID = re.compile("[0-9a-f]{64}")
+"""The form of an id of an asset, and of the fingerprint of an encoder: a SHA-256 in hexadecimal digits."""
+
+NO_ID = "this is no id; an id has 64 hexadecimal digits in lower case: the SHA-256 of the file"
 
 Columns = Mapping[Input, list[Vectored]]
 """For each input of the heads, all items of the request in its order."""
@@ -31,10 +37,13 @@ async def of_ids(service: ClassificationService, ids: Sequence[str], heads: Sequ
         UnknownFeatures: no vectors are stored of an encoder that a head needs; a fused head can answer without some.
     """
     store = service.store()
+    good = [id_ for id_ in ids if ID.fullmatch(id_)]
+    if ids and not good:
+        raise UnknownId([shortened(id_) for id_ in ids])
     found, problems = {}, []
     for each in dict.fromkeys(each for head in heads for each in head.inputs):
         try:
-            found[each] = await run_in_threadpool(_stored, store, each, ids)
+            found[each] = await run_in_threadpool(_stored, store, each, ids, good)
         except UnknownFeatures as problem:
             problems.append(problem)
     require(heads, found, problems)
@@ -65,22 +74,33 @@ async def of_request(
     if len(named) > 1:
         raise AmbiguousFeatures(encoder, list(named))
     widths = {Input(b.fingerprint): b.columns[1] - b.columns[0] for b in blocks if encoder in (b.name, b.fingerprint)}
-    if not widths and not re.fullmatch("[0-9a-f]{64}", encoder):
+    if not widths and not ID.fullmatch(encoder):
         catalogue = await run_in_threadpool(service.catalogue)
         known = sorted({name for head in catalogue.heads for name in head.encoders})
         if encoder not in known:
             raise UnknownEncoder(encoder, known)
     require(heads, widths or {Input(encoder)})
-    return {each: [_checked(vector, width) for vector in vectors] for each, width in widths.items()}
+    return await run_in_threadpool(
+        lambda: {each: [_checked(vector, width) for vector in vectors] for each, width in widths.items()}
+    )
 
 
-def _stored(store: Store, each: Input, ids: Sequence[str]) -> list[Vectored]:
+def _stored(store: Store, each: Input, ids: Sequence[str], good: Sequence[str]) -> list[Vectored]:
+    """Return an item for each of `ids`. Only the `good` ones, which have the form of an id, are looked up."""
     table = store.tokens(each.fingerprint) if each.tokens else store.features(each.fingerprint)
-    found, X = table.get(ids)
+    found, X = table.get(good)
     X = X.reshape(len(found), math.prod(table.shape))
     row = {id_: i for i, id_ in enumerate(found)}
-    missing = Problem(code="unknown_id", message="no stored vector for this id; ingest and backfill it first")
-    return [Vectored(id_, None, X[row[id_]]) if id_ in row else Vectored(id_, None, error=missing) for id_ in ids]
+    return [
+        Vectored(id_, None, X[row[id_]]) if id_ in row else Vectored(shortened(id_), None, error=_missing(id_))
+        for id_ in ids
+    ]
+
+
+def _missing(id_: str) -> Problem:
+    known = ID.fullmatch(id_)
+    message = "no stored vector for this id; ingest and backfill it first" if known else NO_ID
+    return Problem(code="unknown_id", message=message)
 
 
 def _checked(values: Sequence[float], dim: int) -> Vectored:

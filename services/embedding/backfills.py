@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from services.jobs.backfill.plan import Progress
-from services.web.errors import UnknownBackfill
+from services.web.errors import BackfillsFull, UnknownBackfill
+from services.web.quoting import shortened
 from services.web.schemas import BackfillStatus
 
 log = logging.getLogger("headwater.backfill")
@@ -17,45 +18,68 @@ Run = Callable[[Callable[[Progress], None]], Progress]
 """A backfill that is ready to start. Its argument is the function to which it reports its progress."""
 
 
+MOST_FINISHED = 50
+"""Largest number of finished backfills that are kept; the oldest are forgotten first."""
+
+
 @dataclass(slots=True)
 class _Backfill:
+    id: str
     encoder: str
     progress: Progress = field(default_factory=Progress)
     future: "Future[Progress] | None" = None
 
 
 class Backfills:
-    """The backfills of one process and their progress. They are forgotten when the process ends."""
+    """The backfills of one process and their progress. They are forgotten when the process ends.
 
-    def __init__(self) -> None:
+    Args:
+        most_queued: largest number of backfills that wait.
+    """
+
+    def __init__(self, most_queued: int) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="backfill")
-        self._started: dict[str, _Backfill] = {}
+        self._accepted: dict[str, _Backfill] = {}
+        self._most_queued = most_queued
         self._stopping = False
 
+    def require_room(self) -> None:
+        """Raise BackfillsFull if no backfill can be queued now."""
+        waiting = len(self._queued())
+        if waiting >= self._most_queued:
+            raise BackfillsFull(waiting)
+
     def start(self, encoder: str, run: Run) -> BackfillStatus:
-        """Queue `run`. It starts when the backfills before it have ended."""
-        job_id, started = uuid.uuid4().hex[:12], _Backfill(encoder)
+        """Queue `run`. It starts when the backfills before it have ended. Raises BackfillsFull."""
+        self.require_room()
+        accepted = _Backfill(uuid.uuid4().hex[:12], encoder)
 
         def report(progress: Progress) -> None:
-            started.progress = progress
+            accepted.progress = progress
             if self._stopping:
                 raise CancelledError("the service was stopped; vectors already written stay: start the backfill again")
 
-        self._started[job_id] = started
-        started.future = self._pool.submit(run, report)
-        started.future.add_done_callback(lambda future: _log(job_id, encoder, future))
-        return self.status(job_id)
+        self._forget_oldest()
+        self._accepted[accepted.id] = accepted
+        accepted.future = self._pool.submit(run, report)
+        accepted.future.add_done_callback(lambda future: _log(accepted.id, encoder, future))
+        return self.status(accepted.id)
+
+    def all(self) -> list[BackfillStatus]:
+        """Return the progress of every backfill, the oldest first."""
+        return [self.status(job_id) for job_id in self._accepted]
 
     def status(self, job_id: str) -> BackfillStatus:
         """Return the progress of a backfill. Raises UnknownBackfill with the ids that exist."""
-        if job_id not in self._started:
-            raise UnknownBackfill(job_id, list(self._started))
-        backfill = self._started[job_id]
+        if job_id not in self._accepted:
+            raise UnknownBackfill(shortened(job_id), list(self._accepted))
+        backfill, queued = self._accepted[job_id], self._queued()
         state, error = _state(backfill.future)
         progress = backfill.progress
         return BackfillStatus(
             id=job_id,
-            state=state,
+            state="queued" if job_id in queued else state,
+            position=queued.index(job_id) + 1 if job_id in queued else None,
             encoder=backfill.encoder,
             done=progress.done,
             total=progress.total,
@@ -68,6 +92,16 @@ class Backfills:
         """Let the running backfill write the chunk that it works on, then end it. Queued backfills never start."""
         self._stopping = True
         self._pool.shutdown(cancel_futures=True)
+
+    def _queued(self) -> list[str]:
+        """Return the ids of the backfills that wait, in the order in which they start."""
+        unfinished = [each.id for each in self._accepted.values() if each.future and not each.future.done()]
+        return unfinished[1:]  # the first one runs, or starts in a moment
+
+    def _forget_oldest(self) -> None:
+        finished = [each.id for each in self._accepted.values() if each.future and each.future.done()]
+        for job_id in finished[: max(0, len(finished) - MOST_FINISHED + 1)]:
+            del self._accepted[job_id]
 
 
 def _log(job_id: str, encoder: str, future: "Future[Progress]") -> None:

@@ -12,13 +12,17 @@ from services.embedding.state import EmbeddingService
 from services.embedding.storing import Labelling, store_uploads
 from services.jobs.backfill.local import backfill
 from services.web.errors import BadRequest
+from services.web.json_bodies import JsonRoute
 from services.web.schemas import (
+    MOST_NAME,
     AssetsResponse,
     BackfillRequest,
+    BackfillsResponse,
     BackfillStatus,
     EmbeddedItem,
     EmbedResponse,
     EncoderInfo,
+    Name,
     OpenAIItem,
     OpenAIRequest,
     OpenAIResponse,
@@ -26,7 +30,13 @@ from services.web.schemas import (
 from services.web.uploads import MULTIPART_BODY, READ_AS, check_count, read_uploads
 from services.web.wire import ARROW_STREAM, Vectored, VectoredBatch, decode_base64, is_data_uri, to_arrow
 
-router = APIRouter(prefix="/v1")
+router = APIRouter(prefix="/v1", route_class=JsonRoute)
+
+LONGEST_TEXT = 8192
+"""Number of characters of a text that are read. No encoder reads more than 256 tokens of a text."""
+
+MOST_LABELS = 100
+"""Largest number of labels of one request."""
 
 
 async def _service(request: Request) -> EmbeddingService:
@@ -35,7 +45,7 @@ async def _service(request: Request) -> EmbeddingService:
 
 
 Service = Annotated[EmbeddingService, Depends(_service)]
-EncoderName = Annotated[str, Query(description="Name or fingerprint of a loaded encoder.")]
+EncoderName = Annotated[str, Query(max_length=MOST_NAME, description="Name or fingerprint of a loaded encoder.")]
 SPLIT = (
     "Split of the files: train, val, test, or ood for out-of-distribution files, which belong to none of the task's "
     "classes. Without it, a hash of each file chooses train, val or test."
@@ -109,9 +119,10 @@ async def openai_embeddings(body: OpenAIRequest, service: Service) -> OpenAIResp
     if any(files) and not all(files):
         raise BadRequest("texts and data URIs in one input; send them in separate requests")
     if files[0]:
-        items = await worker.embed_files([decode_base64(uri) for uri in inputs])
+        items = await worker.embed_files(await run_in_threadpool(lambda: [decode_base64(uri) for uri in inputs]))
     else:
-        items = [Vectored(None, None, vector) for vector in await worker.embed_texts(inputs)]
+        vectors = await worker.embed_texts([text[:LONGEST_TEXT] for text in inputs])
+        items = [Vectored(None, None, vector) for vector in vectors]
     data = [_as_openai(i, item, body.encoding_format) for i, item in enumerate(items)]
     return OpenAIResponse(model=worker.encoder.name, data=data)
 
@@ -125,11 +136,12 @@ async def add_assets(
     request: Request,
     service: Service,
     encoder: EncoderName = "lite0",
-    task: Annotated[str | None, Query(description="Task that the labels belong to.")] = None,
+    task: Annotated[str | None, Query(max_length=MOST_NAME, description="Task that the labels belong to.")] = None,
     label: Annotated[
-        list[str] | None, Query(description="Labels of every file of the request; repeat for more.")
+        list[Name] | None,
+        Query(max_length=MOST_LABELS, description="Labels of every file of the request; repeat for more."),
     ] = None,
-    split: Annotated[str | None, Query(description=SPLIT)] = None,
+    split: Annotated[str | None, Query(max_length=MOST_NAME, description=SPLIT)] = None,
     modality: ReadAs = None,
 ) -> AssetsResponse:
     if bool(label) != bool(task):
@@ -146,6 +158,7 @@ async def add_assets(
     "/backfills", status_code=202, summary="Start to embed every stored asset that has no vector of this encoder yet"
 )
 async def start_backfill(body: BackfillRequest, service: Service) -> BackfillStatus:
+    service.backfills.require_room()
     worker = service.worker(body.encoder)
     if body.tokens:
         worker.require_tokens()
@@ -154,6 +167,11 @@ async def start_backfill(body: BackfillRequest, service: Service) -> BackfillSta
     settings = service.settings
     options = body.model_dump(exclude={"encoder"}) | {"batch": settings.max_batch, "limits": settings.limits}
     return service.backfills.start(encoder.name, lambda report: backfill(store, encoder, on_progress=report, **options))
+
+
+@router.get("/backfills", summary="The backfills of this process: queued, running and finished")
+async def list_backfills(service: Service) -> BackfillsResponse:
+    return BackfillsResponse(backfills=service.backfills.all())
 
 
 @router.get("/backfills/{job_id}", summary="Progress of a backfill")

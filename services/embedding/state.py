@@ -36,7 +36,7 @@ class EmbeddingService(Service):
         super().__init__(settings)
         self.threads = ThreadPoolExecutor(cpus.usable(), thread_name_prefix="decode")
         self.workers: dict[str, EncoderWorker] = {}
-        self.backfills = Backfills()
+        self.backfills = Backfills(settings.max_backfill_queue)
         self._writable: set[str] = set()
         self._failure: str | None = None
         self._loading: asyncio.Task[None] | None = None

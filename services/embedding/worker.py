@@ -1,7 +1,7 @@
 """Runs an encoder inside a service: threads decode the files, one queue for each modality feeds the encoder."""
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -162,7 +162,23 @@ class EncoderWorker:
         return list(tokens.reshape(len(pixels), -1).astype(np.float32))
 
     def _run_texts(self, texts: list[str]) -> Sequence[Vector]:
-        return list(self.encoder.embed_texts(texts))
+        return [vector for some in _short_batches(texts) for vector in self.encoder.embed_texts(some)]
+
+
+CHARACTERS_A_PASS = 4096
+"""Characters of the texts of one pass of an encoder. A pass of many long texts keeps images waiting for seconds."""
+
+
+def _short_batches(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Yield the texts in order, in batches of at most `CHARACTERS_A_PASS`; a longer text is alone."""
+    start = size = 0
+    for i, text in enumerate(texts):
+        if i > start and size + len(text) > CHARACTERS_A_PASS:
+            yield texts[start:i]
+            start, size = i, 0
+        size += len(text)
+    if texts:
+        yield texts[start:]
 
 
 @dataclass(slots=True)

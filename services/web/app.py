@@ -13,6 +13,7 @@ from services.settings import Settings, unknown_variables
 from services.web import docs_page, health
 from services.web.access.document import with_keys
 from services.web.access.guards import guards
+from services.web.admission import Admission
 from services.web.error_answers import ANSWERED, answer_error
 from services.web.metrics import Metrics
 from services.web.middleware import RequestScope
@@ -26,6 +27,7 @@ class Service(ABC):
 
     def __init__(self, settings: Settings) -> None:
         self.settings, self.metrics = settings, Metrics()
+        self.admission = Admission(settings.max_bytes_under_way)
         self._store: Store | None = None
 
     @abstractmethod
@@ -39,6 +41,16 @@ class Service(ABC):
     @abstractmethod
     async def ready(self) -> tuple[bool, dict[str, Any]]:
         """Return True if requests will be answered, and the details that `/health/ready` shows."""
+
+    @property
+    def request_limits(self) -> dict[str, Any]:
+        """Arguments of the middleware `RequestScope`."""
+        return {
+            "metrics": self.metrics,
+            "admission": self.admission,
+            "max_bytes": self.settings.max_body_bytes,
+            "max_seconds": self.settings.max_receive_seconds,
+        }
 
     def store(self) -> Store:
         """Return the feature store, opened at the first call. Raises StoreError if the settings name none."""
@@ -81,7 +93,7 @@ def make_app(
         description=description,
         lifespan=lifespan,
         middleware=[
-            Middleware(RequestScope, metrics=service.metrics, max_body_bytes=service.settings.max_body_bytes),
+            Middleware(RequestScope, **service.request_limits),
             *guards(service.settings),
         ],
         exception_handlers=dict.fromkeys(ANSWERED, answer_error),

@@ -1,18 +1,26 @@
 """Turns exceptions into answers: every error of both services has the one shape of `ErrorBody`."""
 
 import math
+from collections.abc import Iterable
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from services.web.errors import ERRORS, HTTP_CODES, RemoteProblem, status_and_code
+from services.web.errors import ERRORS, HTTP_CODES, Refused, RemoteProblem, status_and_code
 from services.web.logs import request_id
+from services.web.quoting import shortened
 from services.web.schemas import ErrorBody, Problem
 
 RETRY_AFTER_SECONDS = 1
 """Value of the header Retry-After of a 503, unless the exception gives a time itself."""
+
+LONGEST_MESSAGE = 1000
+"""Longest message in an answer, in characters. Messages list what exists, and quote the request in short."""
+
+MOST_FAULTS = 10
+"""Largest number of faults of a body that one message lists."""
 
 ANSWERED = (*ERRORS, RemoteProblem, HTTPException, RequestValidationError)
 """The exceptions that `answer_error` handles. Every other one is a fault of the service: 500."""
@@ -20,7 +28,7 @@ ANSWERED = (*ERRORS, RemoteProblem, HTTPException, RequestValidationError)
 
 def problem(error: Exception) -> Problem:
     """Return the code and the message of `error` as a client sees them."""
-    return Problem(code=status_and_code(error)[1], message=str(error))
+    return Problem(code=status_and_code(error)[1], message=shortened(str(error), LONGEST_MESSAGE))
 
 
 def error_response(status: int, trouble: Problem, headers: dict[str, str] | None = None) -> JSONResponse:
@@ -29,10 +37,19 @@ def error_response(status: int, trouble: Problem, headers: dict[str, str] | None
     return JSONResponse(body.model_dump(), status_code=status, headers=headers)
 
 
+def refusal(error: Refused) -> JSONResponse:
+    """Return the answer to a request that was refused before its endpoint answered."""
+    trouble = Problem(code=error.code, message=shortened(error.detail, LONGEST_MESSAGE))
+    return error_response(error.status, trouble, dict(error.headers or {}))
+
+
 async def answer_error(_: Request, error: Exception) -> JSONResponse:
     """Answer an exception that an endpoint raised. Both services register this function as their handler."""
+    if isinstance(error, Refused):
+        return refusal(error)
     if isinstance(error, HTTPException):
-        trouble = Problem(code=HTTP_CODES.get(error.status_code, "bad_request"), message=str(error.detail))
+        code = HTTP_CODES.get(error.status_code, "bad_request")
+        trouble = Problem(code=code, message=shortened(str(error.detail), LONGEST_MESSAGE))
         status = 422 if error.status_code == 400 else error.status_code  # FastAPI: a body that is no text, or too deep
         return error_response(status, trouble, dict(error.headers or {}))
     if isinstance(error, RequestValidationError):
@@ -44,6 +61,13 @@ async def answer_error(_: Request, error: Exception) -> JSONResponse:
 
 
 def _faults(error: RequestValidationError) -> str:
-    """Return one "where: what" for each fault that the validation found."""
-    places = ((".".join(map(str, fault["loc"])), fault["msg"]) for fault in error.errors())
-    return "; ".join(": ".join(filter(None, place)) for place in places)
+    """Return one "where: what" for each fault that the validation found, as far as they fit a message."""
+    found = error.errors()
+    places = ((_place(fault["loc"]), fault["msg"]) for fault in found[:MOST_FAULTS])
+    listed = "; ".join(": ".join(filter(None, place)) for place in places)
+    more = f"; and {len(found) - MOST_FAULTS} more faults" if len(found) > MOST_FAULTS else ""
+    return shortened(listed, LONGEST_MESSAGE) + more
+
+
+def _place(parts: Iterable[object]) -> str:
+    return ".".join(shortened(str(part)) for part in parts)

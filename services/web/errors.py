@@ -20,12 +20,18 @@ is answered as its nearest base class that is; without one, the answer is 500 `i
     └── BadArtifact 503
     services.web.errors
     ├── UnknownBackfill 404
+    ├── BackfillsFull 503
     ├── BadRequest 422
     ├── EncoderNotLoaded 409
     ├── ServiceDown 502
     ├── RemoteProblem  (the status and the code that the other service answered)
-    └── TooLarge  (413; an HTTPException of the web framework)
+    └── Refused  (HTTPExceptions of the web framework, which carry their status)
+        ├── TooSlow 408
+        ├── TooLarge 413
+        └── TooBusy, Stopping 503
 """
+
+from typing import ClassVar
 
 from starlette.exceptions import HTTPException
 
@@ -75,15 +81,71 @@ class UnknownBackfill(LookupError):
         )
 
 
-class TooLarge(HTTPException):
-    """A request passed a limit on its size while it was still being read.
+class BackfillsFull(RuntimeError):
+    """Too many backfills wait."""
+
+    retry_after = 60.0
+
+    def __init__(self, waiting: int) -> None:
+        super().__init__(
+            f"{waiting} backfills wait, and no more are queued; GET /v1/backfills lists them. One backfill embeds "
+            "every asset that has no vector, so a second one of the same encoder finds nothing to do"
+        )
+
+
+class Refused(HTTPException):
+    """A request was refused before its endpoint answered. The class attributes are the status and the code.
 
     An HTTPException, because FastAPI and Starlette turn every other exception into another error while they read a
     body.
     """
 
-    def __init__(self, message: str) -> None:
-        super().__init__(status_code=413, detail=message)
+    status: ClassVar[int]
+    code: ClassVar[str]
+
+    def __init__(self, message: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(status_code=self.status, detail=message, headers=headers)
+
+
+class TooLarge(Refused):
+    """A request passed a limit on its size while it was still being read."""
+
+    status, code = 413, "too_large"
+
+
+class TooSlow(Refused):
+    """The body of a request did not arrive in time."""
+
+    status, code = 408, "too_slow"
+
+    def __init__(self, size: int, seconds: float) -> None:
+        super().__init__(
+            f"{size} bytes of the body arrived in {seconds:.0f} s, and no end of it; send it again, over a slow line "
+            "in smaller requests; the operator can raise HEADWATER_MAX_RECEIVE_SECONDS",
+            {"Connection": "close"},
+        )
+
+
+class TooBusy(Refused):
+    """The requests under way need all the memory that the service may use for requests."""
+
+    status, code = 503, "too_busy"
+
+    def __init__(self, used: int, more: int, room: int, retry_after: int) -> None:
+        super().__init__(
+            f"the requests under way need {used} bytes of memory, {more} more do not fit in {room}; try again in "
+            f"{retry_after} s or send smaller requests; the operator can raise HEADWATER_MAX_BYTES_UNDER_WAY",
+            {"Retry-After": str(retry_after)},
+        )
+
+
+class Stopping(Refused):
+    """The service is being stopped."""
+
+    status, code = 503, "stopping"
+
+    def __init__(self) -> None:
+        super().__init__("the service is being stopped; send the request again in a while", {"Retry-After": "5"})
 
 
 ERRORS: dict[type[Exception], tuple[int, str]] = {
@@ -114,13 +176,20 @@ ERRORS: dict[type[Exception], tuple[int, str]] = {
     heads.NoOutlierScore: (422, "no_outlier_score"),
     heads.NoTexts: (422, "no_texts"),
     UnknownBackfill: (404, "unknown_backfill"),
+    BackfillsFull: (503, "queue_full"),
     EncoderNotLoaded: (409, "wrong_fingerprint"),
     ServiceDown: (502, "service_down"),
     BadRequest: (422, "bad_request"),
 }
 """Exception class → (HTTP status, code), for every exception that a client can meet."""
 
-HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+REFUSED = (TooSlow, TooLarge, TooBusy, Stopping)
+"""The classes of `Refused`, each with its status and its code."""
+
+HEAD_CODES = {400: "bad_request", 408: "too_slow", 431: "headers_too_large"}
+"""HTTP status → code, for requests whose headers cannot be read, are too slow or too large."""
+
+HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
 """HTTP status → code, for errors that the web framework raises itself. Every other status has ``bad_request``."""
 
 

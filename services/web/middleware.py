@@ -1,5 +1,6 @@
-"""Surrounds every request with its id, the limit on its body, a log line and metrics."""
+"""Surrounds every request with its id, the limits on its body, a log line and metrics."""
 
+import asyncio
 import logging
 import re
 import time
@@ -8,10 +9,13 @@ import uuid
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.web.error_answers import error_response
-from services.web.errors import TooLarge
+from services.web.admission import KEY, Admission, Reservation
+from services.web.error_answers import error_response, refusal
+from services.web.errors import Refused, Stopping
 from services.web.logs import request_id
 from services.web.metrics import Metrics
+from services.web.quoting import shortened
+from services.web.receiving import BoundedBody
 from services.web.schemas import Problem
 
 log = logging.getLogger("headwater.http")
@@ -23,67 +27,92 @@ QUIET = ("/health", "/metrics")
 """Routes that monitoring calls every few seconds; their log lines have the level DEBUG."""
 
 
+PIECE = 256 * 2**10
+"""Bytes of an answer that are handed to the server at a time. It waits between two pieces until the client reads."""
+
+
 class RequestScope:
-    """ASGI middleware: request id, limit on the body, 500 for unexpected exceptions, one log line, metrics.
+    """ASGI middleware: request id, limits on the body, 500 for unexpected exceptions, one log line, metrics.
 
     Written as plain ASGI, because a middleware that reads bodies or wraps responses costs latency.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, max_body_bytes: int) -> None:
-        self.app, self.metrics, self.max_body_bytes = app, metrics, max_body_bytes
+    def __init__(
+        self, app: ASGIApp, *, metrics: Metrics, admission: Admission, max_bytes: int, max_seconds: float
+    ) -> None:
+        self.app, self.metrics, self.admission = app, metrics, admission
+        self._max_bytes, self._max_seconds = max_bytes, max_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        start, status = time.perf_counter(), 0
+        start = time.perf_counter()
         request_id.set(_request_id(scope))
-
-        async def send_with_id(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id.get().encode())]
-            await send(message)
-
+        reserved = scope[KEY] = Reservation(self.admission)
+        answer = _Answer(send, reserved)
         try:
-            await self.app(scope, self._limited(scope, receive), send_with_id)
+            body = BoundedBody(scope, receive, reserved, max_bytes=self._max_bytes, max_seconds=self._max_seconds)
+            await self._answer(scope, body, answer)
+        finally:
+            reserved.release()
+            self._report(scope, answer.status, time.perf_counter() - start)
+
+    async def _answer(self, scope: Scope, body: BoundedBody, answer: "_Answer") -> None:
+        """Answer the request whatever happens."""
+        try:
+            body.admit()
+            await self.app(scope, body, answer)
+        except Refused as error:
+            await refusal(error)(scope, body, answer)
         except ClientDisconnect:
-            status = CLIENT_GONE
+            answer.status = CLIENT_GONE
+        except asyncio.CancelledError:
+            if not self.admission.stopping:
+                raise
+            if not answer.status:  # the server stops, and its patience has ended
+                await refusal(Stopping())(scope, body, answer)
         except Exception:
-            log.exception("request failed", extra={"path": scope["path"]})
-            if not status:
+            log.exception("request failed", extra={"path": shortened(scope["path"])})
+            if not answer.status:
                 trouble = Problem(code="internal", message="an internal error; the service's log has the details")
-                await error_response(500, trouble)(scope, receive, send_with_id)
-        self._report(scope, status, time.perf_counter() - start)
+                await error_response(500, trouble)(scope, body, answer)
 
     def _report(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "unmatched")  # the raw path would make a metric for every URL
         self.metrics.request(scope["method"], route, status, seconds)
-        fields = {"method": scope["method"], "path": scope["path"], "status": status}
+        fields = {"method": scope["method"], "path": shortened(scope["path"]), "status": status}
         level = logging.DEBUG if route.startswith(QUIET) else logging.INFO
         log.log(level, "answered", extra=fields | {"ms": round(seconds * 1e3, 2)})
 
-    def _limited(self, scope: Scope, receive: Receive) -> Receive:
-        """Return `receive`, which now raises TooLarge as soon as the declared or the read size passes the limit."""
-        too_large = TooLarge(
-            f"the request body is larger than {self.max_body_bytes} bytes; "
-            "send fewer or smaller items; the operator can raise HEADWATER_MAX_BODY_BYTES"
-        )
-        declared = next((int(v) for k, v in scope["headers"] if k == b"content-length" and v.isdigit()), 0)
-        read = 0
 
-        async def receive_limited() -> Message:
-            nonlocal read
-            if declared > self.max_body_bytes:
-                raise too_large
-            message = await receive()
-            read += len(message.get("body", b""))
-            if read > self.max_body_bytes:
-                raise too_large
-            return message
+class _Answer:
+    """The `send` of a request. It adds the request id, and hands a large answer over in pieces.
 
-        return receive_limited
+    Attributes:
+        status: HTTP status of the answer; 0 before it began.
+    """
+
+    def __init__(self, send: Send, reserved: Reservation) -> None:
+        self._send, self._reserved, self.status = send, reserved, 0
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message["headers"], (b"x-request-id", request_id.get().encode())]
+        if len(message.get("body", b"")) > PIECE:
+            await self._in_pieces(message)
+        else:
+            await self._send(message)
+
+    async def _in_pieces(self, message: Message) -> None:
+        """Send a large answer. Until a slow client has read it, it counts as memory of the request."""
+        body, more = message["body"], message.get("more_body", False)
+        self._reserved.count(len(body))
+        for start in range(0, len(body), PIECE):
+            last = start + PIECE >= len(body)
+            piece = body[start : start + PIECE]
+            await self._send({"type": message["type"], "body": piece, "more_body": more or not last})
 
 
 def _request_id(scope: Scope) -> str:

@@ -11,6 +11,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from embedder.spec import Modality
 from services.web.errors import BadRequest, TooLarge
+from services.web.quoting import file_name, shortened
 from services.web.wire import Upload
 
 FORM, JSON = "multipart/form-data", "application/json"
@@ -55,13 +56,13 @@ async def read_uploads(request: Request, max_items: int, modality: Modality | No
     """
     if media_type(request) != FORM:
         raise BadRequest(
-            f"expected {FORM}, got {request.headers.get('content-type', '')!r}; "
+            f"expected {FORM}, got {shortened(request.headers.get('content-type', ''))!r}; "
             "send files as curl does with -F images=@photo.jpg"
         )
     form = await _form(request, max_items)
     try:
         files = [file for name, file in form.multi_items() if name in FILE_FIELDS and isinstance(file, UploadFile)]
-        uploads = [Upload(file.filename, await file.read(), modality=modality) for file in files]
+        uploads = [Upload(file_name(file.filename), await file.read(), modality=modality) for file in files]
     finally:
         await form.close()
     if not uploads:

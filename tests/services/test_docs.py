@@ -29,7 +29,7 @@ from services.settings import Settings
 from services.web.access.errors import DENIED
 from services.web.access.keys import Role
 from services.web.access.roles import ENDPOINTS
-from services.web.errors import ERRORS, HTTP_CODES
+from services.web.errors import ERRORS, HEAD_CODES, HTTP_CODES, REFUSED
 from services.web.metrics import STAGES, Metrics
 
 Command = typer.core.TyperCommand
@@ -323,7 +323,8 @@ def test_every_error_code_stands_in_the_docs_and_no_other():
         502: {"unexpected_answer", "service_refused"},
     }
     denied = [(error.status, error.code) for error in DENIED]
-    for status, code in [*ERRORS.values(), *HTTP_CODES.items(), *denied]:
+    refused = [(kind.status, kind.code) for kind in REFUSED]
+    for status, code in [*ERRORS.values(), *HTTP_CODES.items(), *HEAD_CODES.items(), *denied, *refused]:
         codes.setdefault(status, set()).add(code)
     assert told == codes
     assert {row[0].strip("`") for row in cells(of_items)} == ITEM_ERRORS

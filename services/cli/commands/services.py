@@ -50,6 +50,16 @@ LogOption = Annotated[
         show_default=default_of("log_level"),
     ),
 ]
+GraceOption = Annotated[
+    float | None,
+    typer.Option(
+        "--grace",
+        metavar="SECONDS",
+        min=0.1,
+        help="Seconds that requests under way have to finish when the service is stopped.",
+        show_default=default_of("grace"),
+    ),
+]
 
 
 def _port(service: str) -> Any:
@@ -99,14 +109,13 @@ def serve(
     heads: HeadsOption = None,
     store: StoreOption = None,
     log_level: LogOption = None,
+    grace: GraceOption = None,
 ) -> None:
     """Run one service in the foreground.
 
     Logs are JSON lines on standard error.
     """
-    import uvicorn
-
-    from services.web import logs
+    from services.web import logs, server
     from services.web.access.guards import require_guarded
 
     settings = options.settings(
@@ -119,6 +128,7 @@ def serve(
         heads=heads,
         store=store,
         log_level=log_level,
+        grace=grace,
         **({} if port is None else {f"{service}_port": port}),
     )
     require_guarded(settings)  # before the imports below, which take seconds
@@ -128,7 +138,7 @@ def serve(
     else:
         from services.classification import create_app
     listen = settings.embedding_port if service is Service.embedding else settings.classification_port
-    uvicorn.run(create_app(settings), host=settings.host, port=listen, log_config=None, access_log=False)
+    server.run(create_app(settings), settings, listen)
 
 
 @app.command()
@@ -151,6 +161,7 @@ def up(
             show_default="HEADWATER_LOG_LEVEL, or WARNING",
         ),
     ] = None,
+    grace: GraceOption = None,
 ) -> None:
     """Run both services until Ctrl-C.
 
@@ -169,6 +180,7 @@ def up(
         heads=heads,
         store=store,
         log_level=log_level,
+        grace=grace,
     )
     if "log_level" not in settings.model_fields_set:
         settings = settings.model_copy(update={"log_level": "WARNING"})

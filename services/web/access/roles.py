@@ -19,6 +19,7 @@ ENDPOINTS: dict[str, Role | None] = {
     "POST /v1/embeddings": Role.read,
     "POST /v1/assets": Role.write,
     "POST /v1/backfills": Role.write,
+    "GET /v1/backfills": Role.read,
     "GET /v1/backfills/{job_id}": Role.read,
     # The classification service.
     "POST /classify": Role.read,

@@ -15,8 +15,10 @@ from services.web.schemas.classification import (
     SearchResponse,
 )
 from services.web.schemas.common import (
+    MOST_NAME,
     Body,
     ErrorBody,
+    Name,
     NotReadyBody,
     Problem,
     ProblemOfRequest,
@@ -26,6 +28,7 @@ from services.web.schemas.common import (
 from services.web.schemas.embedding import (
     AssetsResponse,
     BackfillRequest,
+    BackfillsResponse,
     BackfillStatus,
     EmbeddedItem,
     EmbedResponse,
@@ -38,10 +41,12 @@ from services.web.schemas.embedding import (
 )
 
 __all__ = [
+    "MOST_NAME",
     "AliasRequest",
     "AssetsResponse",
     "BackfillRequest",
     "BackfillStatus",
+    "BackfillsResponse",
     "Base64Image",
     "Body",
     "ClassifiedItem",
@@ -55,6 +60,7 @@ __all__ = [
     "HeadInfo",
     "HeadsResponse",
     "Hit",
+    "Name",
     "NotReadyBody",
     "OpenAIItem",
     "OpenAIRequest",

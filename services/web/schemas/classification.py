@@ -1,10 +1,10 @@
 """The bodies of the requests and answers of the classification service."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from services.web.schemas.common import Body, Problem
+from services.web.schemas.common import Body, Name, Problem
 
 
 class Base64Image(Body):
@@ -17,10 +17,16 @@ class Base64Image(Body):
 class ClassifyBody(Body):
     """The items to classify: exactly one of `images`, `ids` and `vectors`."""
 
-    images: list[Base64Image] | None = Field(None, description="Files: images, sounds or videos.")
-    ids: list[str] | None = Field(None, description="Ids of stored assets. Their stored vectors are read.")
-    vectors: list[list[float]] | None = Field(None, description="Vectors of the encoder that `encoder` names.")
-    encoder: str | None = Field(None, description="With `vectors`: name or fingerprint of their encoder.")
+    images: Annotated[list[Base64Image], Field(fail_fast=True)] | None = Field(
+        None, description="Files: images, sounds or videos."
+    )
+    ids: Annotated[list[str], Field(fail_fast=True)] | None = Field(
+        None, description="Ids of stored assets. Their stored vectors are read."
+    )
+    vectors: Annotated[list[Annotated[list[float], Field(fail_fast=True)]], Field(fail_fast=True)] | None = Field(
+        None, description="Vectors of the encoder that `encoder` names."
+    )
+    encoder: Name | None = Field(None, description="With `vectors`: name or fingerprint of their encoder.")
 
     @model_validator(mode="after")
     def _one_source(self) -> "ClassifyBody":
@@ -138,8 +144,8 @@ class HeadsResponse(BaseModel):
 class AliasRequest(Body):
     """The version that an alias is to point at."""
 
-    alias: str
-    version: str
+    alias: Name
+    version: Name
 
 
 class Hit(BaseModel):

@@ -1,8 +1,13 @@
 """The bodies that both services have: problems, and the base of all requests."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+MOST_NAME = 300
+"""Largest number of characters of a name in a request: a head with its version, an encoder with its path, a task."""
+
+Name = Annotated[str, StringConstraints(max_length=MOST_NAME)]
 
 
 class Body(BaseModel):

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from embedder.spec import Modality
-from services.web.schemas.common import Body, Problem
+from services.web.schemas.common import Body, Name, Problem
 
 
 class EncoderInfo(BaseModel):
@@ -48,8 +48,8 @@ class EmbedResponse(BaseModel):
 class OpenAIRequest(BaseModel):
     """The embeddings request of OpenAI's API. Fields that mean nothing here (`user`, …) are accepted and ignored."""
 
-    model: str = Field("lite0", description="Name or fingerprint of a loaded encoder.")
-    input: str | Annotated[list[str], Field(min_length=1)] = Field(
+    model: Name = Field("lite0", description="Name or fingerprint of a loaded encoder.")
+    input: str | Annotated[list[str], Field(min_length=1, fail_fast=True)] = Field(
         description="One or more texts, or one or more files as data URIs (`data:image/jpeg;base64,…`)."
     )
     encoding_format: Literal["float", "base64"] = Field(
@@ -104,7 +104,7 @@ class AssetsResponse(BaseModel):
 class BackfillRequest(Body):
     """A backfill embeds every stored asset that has no vector of the encoder yet."""
 
-    encoder: str = Field("lite0", description="Name or fingerprint of a loaded encoder.")
+    encoder: Name = Field("lite0", description="Name or fingerprint of a loaded encoder.")
     tokens: bool = Field(
         False,
         description="Store the tokens of images too: the vectors of their parts, which heads like `decoder` read.",
@@ -118,10 +118,19 @@ class BackfillStatus(BaseModel):
     """The progress of a backfill."""
 
     id: str = Field(description="Id of the backfill, for `GET /v1/backfills/{id}`.")
-    state: Literal["running", "done", "failed"]
+    state: Literal["queued", "running", "done", "failed"]
+    position: int | None = Field(
+        None, description="Only for a queued backfill: its place in the queue; 1 is started next."
+    )
     encoder: str = Field(description="Name of the encoder.")
     done: int = Field(description="Number of these assets that have their vector now.")
     total: int = Field(description="Number of assets that had no vector when the backfill started.")
     quarantined: int = Field(description="Number of assets that could not be embedded, and are in quarantine now.")
     seconds: float = Field(description="Time since the backfill started.")
     error: str | None = Field(None, description="Why the backfill failed.")
+
+
+class BackfillsResponse(BaseModel):
+    """The backfills that this process has accepted. The oldest finished ones are forgotten."""
+
+    backfills: list[BackfillStatus] = Field(description="One item for each backfill, the oldest first.")

@@ -85,6 +85,7 @@ def test_a_zero_shot_head_chooses_among_other_names(client, home, lite0, china):
     ("head", "labels", "code", "told"),
     [
         ("words", ["cat"], "bad_request", "needs at least 2 names"),
+        ("words", [f"{i:0100}" for i in range(256)], "bad_request", "at most 65536"),
         ("several", ["cat"], "no_texts", "it knows bright, defective, even; leave labels out"),
         ("gaussian", ["cat"], "no_texts", "a kind that reads texts: bilinear"),
         ("named", ["cat", "cat"], "bad_request", "each once"),

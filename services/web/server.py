@@ -1,0 +1,69 @@
+"""Runs a service with uvicorn, and ends it within its grace period whatever its clients do."""
+
+import logging
+import os
+import socket
+import threading
+import time
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from services.settings import Settings
+from services.web.admission import Admission
+from services.web.protocol import protocol
+
+log = logging.getLogger("headwater.http")
+
+CLOSING = 0.2
+"""Part of the grace period that is kept for what follows the last answer: the encoders, the backfill, the store."""
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server. When it is told to stop, it ends within the grace period.
+
+    Requests under way have the first part of that time. Those that are left are answered 503 `stopping`, and their
+    connections are closed. If the service itself does not end in time, its process is ended.
+    """
+
+    def __init__(self, config: uvicorn.Config, admission: Admission, grace: float) -> None:
+        super().__init__(config)
+        self._admission, self._grace = admission, grace
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if not self.should_exit:
+            threading.Thread(target=self._end_in_time, args=(sig,), daemon=True, name="grace").start()
+        super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._admission.stopping = True
+        await super().shutdown(sockets)
+        for connection in list(self.server_state.connections):
+            connection.transport.close()
+
+    def _end_in_time(self, sig: int) -> None:
+        """End the process when the grace period is over: a thread in C code or on a dead disk cannot be cancelled."""
+        time.sleep(self._grace)
+        log.error("the service did not end within its grace period of %s s, so its process was ended", self._grace)
+        os._exit(128 + sig)
+
+
+def make_server(app: FastAPI, settings: Settings, port: int) -> uvicorn.Server:
+    """Return the server of `app` on `port`, with the limits of `settings`."""
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        http=protocol(settings),
+        ws="none",
+        timeout_graceful_shutdown=settings.grace * (1 - CLOSING),  # type: ignore[arg-type]  # a fraction is allowed
+    )
+    return _Server(config, app.state.service.admission, settings.grace)
+
+
+def run(app: FastAPI, settings: Settings, port: int) -> None:
+    """Serve `app` on `port` until the process is told to stop."""
+    make_server(app, settings, port).run()
