@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.toys import detector_of, outlier_of, record_of
+from helpers.toys import detector_of, fitted, outlier_of, record_of
 from safetensors.numpy import load_file, save
 
 from classifiers.errors import BadArtifact, VectorsOverflow
@@ -220,6 +220,14 @@ def test_any_change_of_the_settings_is_read_or_refused(folder):
         except BadArtifact:
             refused += 1
     assert refused
+
+
+def test_a_decoder_for_more_tokens_than_memory_holds_is_refused(toy):
+    """The number of tokens is in the settings alone, so a small file can ask for any amount of memory."""
+    head = fitted("decoder", toy).head_
+    arrays, meta = head.arrays(), head.meta()
+    with pytest.raises(ValueError, match="floats, at most"):
+        type(head).from_arrays(arrays, {**meta, "settings": {**meta["settings"], "tokens": [10**9, head.tokens[1]]}})
 
 
 @pytest.mark.parametrize("scale", [1e38, -1e38])
