@@ -1,6 +1,7 @@
 """The errors of training, publishing and answering. Every module can import them: they need no other package."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import ClassVar
 
 
 def listing(names: Iterable[object], most: int | None = None) -> str:
@@ -12,6 +13,21 @@ def listing(names: Iterable[object], most: int | None = None) -> str:
 
 class BadVectors(ValueError):
     """An array that no head accepts: wrong rank, width or dtype, or values that are not finite."""
+
+
+class VectorsOverflow(BadVectors):
+    """Finite vectors whose scores are beyond float32, so that they have no probabilities.
+
+    Attributes:
+        rows: numbers of these rows.
+    """
+
+    def __init__(self, rows: Sequence[int]) -> None:
+        self.rows = tuple(rows)
+        super().__init__(
+            f"the values of {len(self.rows)} vectors, the first in row {self.rows[0]}, are so large that the head's "
+            "scores overflow; send vectors as the encoder gives them"
+        )
 
 
 class NotTrainable(ValueError):
@@ -122,9 +138,12 @@ class WrongFingerprint(ValueError):
 class BadArtifact(ValueError):
     """A head folder is damaged or unknown, so it is not served. `reason` says why."""
 
+    LONGEST: ClassVar = 500
+    """Most characters of a reason: it may quote a damaged manifest."""
+
     def __init__(self, folder: object, reason: str) -> None:
-        self.reason = reason
-        super().__init__(f"head folder {str(folder)!r} refused: {reason}")
+        self.reason = reason if len(reason) <= self.LONGEST else f"{reason[: self.LONGEST - 1]}…"
+        super().__init__(f"head folder {str(folder)!r} refused: {self.reason}")
 
 
 class BadComparison(ValueError):

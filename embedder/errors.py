@@ -7,6 +7,7 @@ Unsupported                 a model prepares images, or gives outputs, in a way 
 WeightsError                weights cannot be used
     WeightsMissing          … because they are not on this machine
     AdapterMissing          … because the folder of a derived encoder's adapter is not there
+    CheckpointNotTrusted    … because reading them may run code, and the caller has not said that they are trusted
 LicenceNotAccepted          weights may not be used commercially, and the caller has not confirmed a non-commercial use
 ExportFailed                an encoder cannot be written as ONNX
 DeviceFull                  a device has too little memory for one item
@@ -168,6 +169,21 @@ class AdapterMissing(WeightsError):
 
     def __reduce__(self) -> tuple[type["AdapterMissing"], tuple[str, str, Path | None, list[str]]]:
         return type(self), (self.encoder, self.adapter, self.root, self.known)
+
+
+class CheckpointNotTrusted(WeightsError):
+    """A checkpoint is a TorchScript archive, which may run code when it is read. `path` is the file."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"the checkpoint {path} is a TorchScript archive, which may run code when it is read. It is read only "
+            "after you confirm that you trust whoever made it; a file of tensors alone (safetensors, or "
+            "model.state_dict() saved with torch.save) needs no trust"
+        )
+        self.path = path
+
+    def __reduce__(self) -> tuple[type["CheckpointNotTrusted"], tuple[Path]]:
+        return type(self), (self.path,)
 
 
 class LicenceNotAccepted(RuntimeError):

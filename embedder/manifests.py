@@ -16,6 +16,11 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from embedder import files
+
+MOST_MANIFEST, MOST_ARRAYS = 16 * 2**20, 4 * 2**30
+"""Largest manifest and largest file of arrays that are read, bytes."""
+
 
 class Unreadable(ValueError):
     """A folder is incomplete, damaged, or of another format."""
@@ -49,8 +54,8 @@ class Format:
     def read(self, folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Return the manifest's entries and the arrays. Raises Unreadable."""
         try:
-            manifest = json.loads((folder / self.manifest).read_bytes())
-            data = (folder / self.arrays).read_bytes()
+            manifest = files.read_json(folder / self.manifest, MOST_MANIFEST)
+            data = files.read_bytes(folder / self.arrays, MOST_ARRAYS)
             if manifest["format"] != self.number:
                 raise Unreadable(f"format {manifest['format']!r}, this version reads {self.number}: upgrade headwater")
             if hashlib.sha256(data).hexdigest() != manifest["sha256"]:
@@ -60,5 +65,5 @@ class Format:
             raise
         except KeyError as error:
             raise Unreadable(f"{self.manifest} has no entry {error}") from error
-        except (OSError, ValueError, TypeError, RecursionError, SafetensorError) as error:
+        except (OSError, ValueError, TypeError, MemoryError, SafetensorError) as error:
             raise Unreadable(str(error)) from error

@@ -23,7 +23,10 @@ test it."""
 
 
 class Loader(Protocol):
-    """Makes the encoders of a family. Arguments as for `load`; `name` is the whole name."""
+    """Makes the encoders of a family. Arguments as for `load`; `name` is the whole name.
+
+    Loaders of families with `checkpoints` also take `trust_checkpoint`.
+    """
 
     def __call__(self, name: str, *, backend: str, cache_dir: Path, threads: int | None) -> Encoder: ...
 
@@ -36,11 +39,13 @@ class Family:
         loader: ``module:function`` of its `Loader`.
         names: how its names look. ``<…>`` means any text.
         notice: what its licence says, if that does not allow every use.
+        checkpoints: True if its loader reads files of pickled tensors, and so takes `trust_checkpoint` too.
     """
 
     loader: str
     names: tuple[str, ...]
     notice: str | None = None
+    checkpoints: bool = False
 
     def takes(self, name: str) -> bool:
         """True if `name` is one of `names`, or begins like one that has a ``<``."""
@@ -51,12 +56,29 @@ def _fits(name: str, fixed: str, is_open: str) -> bool:
     return len(name) > len(fixed) and name.startswith(fixed) if is_open else name == fixed
 
 
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """A third-party encoder: an entry point of the group `ENTRY_POINTS`. Its module is imported when it is loaded.
+
+    Attributes:
+        name: name of the encoder, and the start of the names of its variants.
+        loader: ``module:function`` of its `Loader`.
+        distribution, version: the package that installed it.
+    """
+
+    name: str
+    loader: str
+    distribution: str
+    version: str
+
+
 FAMILIES: Mapping[str, Family] = {
     "lite": Family("embedder.encoders.lite:load", ("lite0", "lite1", "lite2")),
     "melstat": Family("embedder.encoders.melstat:load", ("melstat",)),
     "openclip": Family(
         "embedder.encoders.openclip:load",
         ("openclip/<model>/<pretrained>", "openclip/<model>@<checkpoint file>", "openclip@<folder>"),
+        checkpoints=True,
     ),
     "imagebind": Family(
         "embedder.encoders.imagebind:load",
@@ -65,9 +87,10 @@ FAMILIES: Mapping[str, Family] = {
         "(https://creativecommons.org/licenses/by-nc/4.0/; the LICENSE file beside them is CC BY-NC-SA 4.0): with "
         "credit to Girdhar et al., ImageBind, CVPR 2023, and not for commercial use. Vectors and heads made with them "
         "may be bound by it too",
+        checkpoints=True,
     ),
     "mlcd": Family("embedder.encoders.mlcd:load", ("mlcd/<id>", "mlcd@<folder>")),
-    "timm": Family("embedder.encoders.timm_tower:load", ("timm/<model>@<file>",)),
+    "timm": Family("embedder.encoders.timm_tower:load", ("timm/<model>@<file>",), checkpoints=True),
 }
 
 
@@ -79,6 +102,7 @@ def load(
     threads: int | None = None,
     adapters: Path | None = None,
     accept_noncommercial: bool = False,
+    trust_checkpoint: bool = False,
 ) -> Encoder:
     """Return the encoder of that name, ready to run.
 
@@ -92,9 +116,11 @@ def load(
         adapters: folder of the adapters of derived encoders, ``<encoder>+mlcd-<version>`` and
             ``<encoder>+tokens-<version>``; without it, no derived encoder is known.
         accept_noncommercial: True confirms that the use is not commercial, which ImageBind's licence demands.
+        trust_checkpoint: True confirms that whoever made the checkpoint is trusted, which TorchScript archives need:
+            reading them may run code.
 
-    Raises UnknownEncoder, LicenceNotAccepted, WeightsError (AdapterMissing for an adapter that is not there), and
-    ValueError for an unknown backend.
+    Raises UnknownEncoder, LicenceNotAccepted, WeightsError (AdapterMissing for an adapter that is not there,
+    CheckpointNotTrusted for a TorchScript archive), and ValueError for an unknown backend.
     """
     folder = cache_dir or default_folder()
     if derived := split_name(name):
@@ -108,19 +134,28 @@ def load(
             threads=threads,
             adapters=adapters,
             accept_noncommercial=accept_noncommercial,
+            trust_checkpoint=trust_checkpoint,
         )
         return DerivedEncoder(parent, stored)
     word, family = _family(name, adapters)
     if family.notice:
         licence.check(name, family.notice, accepted=accept_noncommercial, marker=folder / f"{word}-licence-told")
     loader: Loader = resolve_name(family.loader)
-    return loader(name, backend=backend, cache_dir=folder, threads=threads)
+    trust = {"trust_checkpoint": trust_checkpoint} if family.checkpoints else {}
+    return loader(name, backend=backend, cache_dir=folder, threads=threads, **trust)
 
 
 def names(adapters: Path | None = None) -> list[str]:
     """Return the names that `load` takes: patterns where there are too many, and the derived encoders in `adapters`."""
     built_in = [name for family in FAMILIES.values() for name in family.names]
     return [*built_in, *sorted(_plugins()), *stored_names(adapters)]
+
+
+def is_known(name: str, adapters: Path | None = None) -> bool:
+    """True if a family, a plugin or a stored adapter has the name. The weights may still be missing."""
+    if derived := split_name(name):
+        return name in stored_names(adapters) and is_known(derived[0], adapters)
+    return any(family.takes(name) for family in (*FAMILIES.values(), *_plugins().values()))
 
 
 def _family(name: str, adapters: Path | None) -> tuple[str, Family]:
@@ -139,5 +174,15 @@ def _adapter(name: str, adapter: str, adapters: Path | None) -> StoredAdapter:
 
 
 def _plugins() -> dict[str, Family]:
+    return {each.name: Family(each.loader, (each.name, f"{each.name}/<any>")) for each in plugins()}
+
+
+def plugins() -> list[Plugin]:
+    """Return the installed third-party encoders, without importing them."""
     points: list[EntryPoint] = [*entry_points(group=ENTRY_POINTS)]
-    return {each.name: Family(f"{each.module}:{each.attr}", (each.name, f"{each.name}/<any>")) for each in points}
+    return [_plugin(each) for each in points]
+
+
+def _plugin(point: EntryPoint) -> Plugin:
+    distribution = (point.dist.name, point.dist.version) if point.dist else ("unknown", "unknown")
+    return Plugin(point.name, f"{point.module}:{point.attr}", *distribution)

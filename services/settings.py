@@ -138,6 +138,11 @@ class Settings(BaseSettings):
         False,
         description="True declares that your use is not commercial, as the licence of some weights (ImageBind) asks",
     )
+    trust_checkpoint: bool = Field(
+        False,
+        description="True declares that you trust whoever made the checkpoints of your encoders: reading a TorchScript "
+        "archive may run code in it",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
         "INFO", description="Least severe level of the log lines that are written: DEBUG, INFO, WARNING or ERROR"
     )
@@ -150,6 +155,7 @@ class Settings(BaseSettings):
             "cache_dir": self.cache.absolute(),
             "adapters": self.adapters.absolute(),
             "accept_noncommercial": self.accept_noncommercial,
+            "trust_checkpoint": self.trust_checkpoint,
         }
 
     @property

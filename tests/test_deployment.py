@@ -243,10 +243,9 @@ def test_the_source_comes_after_the_dependencies(target: str) -> None:
     before, after = ([rest for i, rest in installs.items() if (i > source) is late] for late in (False, True))
     assert steps[source] == ("COPY", "--from=source / ./")
     assert len(before) == 1
-    assert "--constraint constraints.txt" in before[0]
-    assert after == ["pip install --no-deps --force-reinstall ."]
-    copied = " ".join(stages()["base"].all("COPY"))
-    assert copied == "pyproject.toml constraints.txt ./"
+    assert f"pip install --require-hashes --requirement locks/{target}.txt" in before[0]
+    assert after == ["pip install --no-deps --no-build-isolation ."]
+    assert stages()["base"].all("COPY") == ["pyproject.toml constraints.txt ./", "locks ./locks"]
 
 
 def test_the_source_is_complete_and_not_ignored() -> None:
@@ -262,22 +261,46 @@ def test_the_source_is_complete_and_not_ignored() -> None:
     assert {PROJECT["readme"], *PROJECT["license-files"]} <= sources
 
 
-def test_the_package_without_source_has_the_dependencies_of_pyproject(tmp_path: Path) -> None:
-    """The image's own commands make the files of the first layer; pip reads the same metadata from them."""
-    for name in stages()["base"].all("COPY")[0].split()[:-1]:
-        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
-    (touch,) = [run for run in stages()["base"].all("RUN") if run.startswith("touch")]
-    subprocess.run(touch, shell=True, check=True, cwd=tmp_path)
-    code = "from setuptools.build_meta import prepare_metadata_for_build_wheel as make; print(make('.'))"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, capture_output=True)
-    (metadata,) = tmp_path.glob("*.dist-info/METADATA")
-    required = re.findall(r"^Requires-Dist: (.*)$", metadata.read_text(), re.M)
-    plain = [each for each in required if "extra ==" not in each]
-    assert len(plain) == len(PROJECT["dependencies"])
-    assert {name_of(each) for each in plain} == {name_of(each) for each in PROJECT["dependencies"]}
-    for extra in ("train", "embedding", "cluster"):
-        mine = {name_of(each) for each in required if f'extra == "{extra}"' in each}
-        assert mine == {name_of(each) for each in PROJECT["optional-dependencies"][extra]}
+LOCKED = re.compile(
+    r"^([\w.-]+)==([^\s;]+)(?: ; platform_machine == \"x86_64\")?((?: \\\n    --hash=sha256:[0-9a-f]{64})+)$", re.M
+)
+
+
+def locked(name: str) -> dict[str, str]:
+    """Return package → version of a lock. Every line of the file belongs to a package with at least one digest."""
+    head, _, text = (ROOT / "locks" / f"{name}.txt").read_text().partition("\n")
+    assert head.startswith("# Written by .ci/lock.py")
+    assert LOCKED.sub("", text).strip() == ""
+    return {package: version for package, version, _ in LOCKED.findall(text)}
+
+
+def pinned() -> dict[str, str]:
+    lines = (ROOT / "constraints.txt").read_text().split()
+    return {name_of(line): line.partition("==")[2] for line in lines}
+
+
+@pytest.mark.parametrize("name", ["classification", "embedding", "torch"])
+def test_a_lock_has_the_versions_of_the_constraints(name: str) -> None:
+    """`python3.13 .ci/lock.py` writes the locks again."""
+    known = pinned()
+    theirs = {package: version for package, version in locked(name).items() if package in known}
+    assert theirs == {package: known[package] for package in theirs}
+    unpinned = set(locked(name)) - set(known)
+    assert all(package.startswith(("nvidia-", "cuda-", "triton")) for package in unpinned)
+
+
+def test_the_locks_hold_what_the_images_need() -> None:
+    extras = PROJECT["optional-dependencies"]
+    core = {name_of(each) for each in PROJECT["dependencies"]}
+    embedding = core | {name_of(each) for extra in ("train", "embedding", "cluster") for each in extras[extra]}
+    torch = {"torch", "torchvision"}
+    assert core <= set(locked("classification"))
+    assert not {"torch", "scipy", "openvino"} & set(locked("classification"))
+    assert embedding - torch <= set(locked("embedding"))
+    assert torch <= set(locked("torch"))
+    assert not set(locked("torch")) & set(locked("embedding"))
+    assert "setuptools" in locked("classification")  # builds Headwater itself, without another download
+    assert "setuptools" in locked("embedding")
 
 
 def name_of(requirement: str) -> str:
@@ -289,15 +312,19 @@ def name_of(requirement: str) -> str:
 @pytest.mark.parametrize(
     ("torch", "arguments"),
     [
-        ("cpu", ["--extra-index-url", "https://download.pytorch.org/whl/cpu"]),
-        ("cuda", []),
+        (
+            "cpu",
+            "--no-deps --constraint constraints.txt --index-url https://download.pytorch.org/whl/cpu torch torchvision",
+        ),
+        ("cuda", "--no-deps --require-hashes --requirement locks/torch.txt"),
     ],
 )
-def test_the_build_argument_chooses_the_index_of_torch(torch: str, arguments: list[str]) -> None:
+def test_the_build_argument_chooses_torch(torch: str, arguments: str) -> None:
     done = run_install(torch)
     assert done.returncode == 0
-    assert done.stdout.splitlines() == [
-        *("install", "--constraint", "constraints.txt", *arguments, ".[train,embedding,cluster]")
+    assert done.stdout.split() == [
+        *("install", *arguments.split()),
+        *("install", "--require-hashes", "--requirement", "locks/embedding.txt"),
     ]
 
 
@@ -309,7 +336,7 @@ def test_another_torch_stops_the_build() -> None:
 
 def run_install(torch: str) -> "subprocess.CompletedProcess[str]":
     """Run the image's own shell line with a `pip` that prints its arguments."""
-    (line,) = [run for run in stages()["embedding"].all("RUN") if "--constraint" in run]
+    (line,) = [run for run in stages()["embedding"].all("RUN") if "--require-hashes" in run]
     script = f'pip() {{ printf "%s\\n" "$@"; }}\n{line}'
     return subprocess.run(["sh", "-c", script], env={"TORCH": torch, "PATH": "/bin"}, capture_output=True, text=True)
 

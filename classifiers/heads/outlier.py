@@ -111,6 +111,11 @@ class OutlierDetector:
         found = {field.name: getattr(self, field.name) for field in fields(self)}
         return found | {"edges": np.array(self.edges, np.int64)}
 
+    @staticmethod
+    def nbytes(n_classes: int, dim: int) -> int:
+        """Return the largest size of the arrays without `edges`, bytes, for at most `n_classes` classes with rows."""
+        return 4 * (n_classes * (dim + 1) + dim * (dim + 1))
+
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
         """Return the detector of these `arrays`. Raises ValueError if names, shapes or edges do not fit together."""

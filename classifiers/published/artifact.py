@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,18 +13,30 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
-from classifiers.errors import BadArtifact
+from classifiers.errors import BadArtifact, listing
 from classifiers.heads import HEADS
-from classifiers.heads.base import Head
+from classifiers.heads.base import Head, Meta
 from classifiers.heads.outlier import OutlierDetector
 from classifiers.published.head import PublishedHead
 from classifiers.published.manifest import PROTOCOL, ArrayShape, Manifest, TrainingRecord
-from embedder import folders
+from classifiers.published.probe import check_answers, check_arrays
+from embedder import files, folders
+
+T = TypeVar("T")
 
 MANIFEST = "manifest.json"
 ARRAYS = "head.safetensors"
 OUTLIER = "outlier.safetensors"
 """File of the outlier detector, for heads that have one."""
+
+MOST_MANIFEST, MOST_HEADER, MOST_REPORT = 16 * 2**20, 2**20, 256 * 2**20
+"""Largest manifest, header of a safetensors file, and report file that are read, bytes."""
+
+MOST_ARRAYS = 4 * 2**30
+"""Largest size of the arrays in a file, bytes."""
+
+MAKES_NO_HEAD = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, MemoryError)
+"""Errors of a head that is made of settings of wrong types, or of arrays with wrong values."""
 
 
 def pack(head: Head, record: TrainingRecord, extra: Mapping[str, bytes]) -> tuple[Manifest, dict[str, bytes]]:
@@ -67,51 +79,69 @@ def load(folder: Path) -> PublishedHead:
     """Return the head in a version folder, whose parent folder has the head's name.
 
     Raises:
-        BadArtifact: a file is missing, was changed, is of an unknown protocol, or makes no head.
+        BadArtifact: a file is missing, is no regular file, is larger than the manifest allows, was changed, is of an
+            unknown protocol, or makes no head; or the head gives no probabilities for ordinary vectors.
     """
     manifest = read_manifest(folder)
-    contents = {name: _checked(folder, name, digest) for name, digest in manifest.files.items()}
-    if ARRAYS not in contents:
+    if ARRAYS not in manifest.files:
         raise BadArtifact(folder, f"the manifest lists no {ARRAYS}")
-    arrays = _arrays(folder, ARRAYS, contents[ARRAYS])
-    if {name: ArrayShape(shape=a.shape, dtype=str(a.dtype)) for name, a in arrays.items()} != manifest.arrays:
-        raise BadArtifact(folder, f"{ARRAYS} holds {sorted(arrays)} with other shapes than the manifest lists")
-    try:
-        head = HEADS[manifest.kind].from_arrays(
-            arrays,
-            {
-                "classes": list(manifest.classes),
-                "temperature": manifest.temperature,
-                "settings": manifest.settings,
-            },
+    for name in sorted(manifest.files.keys() - {ARRAYS, OUTLIER}):
+        _require_digest(folder, name, manifest, _attempt(folder, name, lambda path: files.digest(path, MOST_REPORT)))
+    arrays = _arrays(folder, ARRAYS, manifest, sum(shape.nbytes for shape in manifest.arrays.values()))
+    if {name: (a.shape, str(a.dtype)) for name, a in arrays.items()} != {
+        name: (each.shape, each.dtype) for name, each in manifest.arrays.items()
+    }:
+        raise BadArtifact(
+            folder, f"{ARRAYS} holds {listing(sorted(arrays), 20)} with other shapes than the manifest lists"
         )
-    except (ValueError, KeyError, TypeError) as error:
+    head = _head(folder, manifest, arrays)
+    detector = _detector(folder, manifest)
+    published = PublishedHead(folder.parent.name, folder.name, head, manifest, detector)
+    try:
+        check_answers(published)
+    except MAKES_NO_HEAD as error:
+        raise BadArtifact(folder, str(error)) from error
+    return published
+
+
+def _head(folder: Path, manifest: Manifest, arrays: Mapping[str, NDArray[Any]]) -> Head:
+    """Return the head of these arrays. Raises BadArtifact."""
+    meta: Meta = {
+        "classes": list(manifest.classes),
+        "temperature": manifest.temperature,
+        "settings": dict(manifest.settings),
+    }
+    try:
+        check_arrays(arrays)
+        head = HEADS[manifest.kind].from_arrays(arrays, meta)
+    except MAKES_NO_HEAD as error:
         raise BadArtifact(folder, f"arrays and manifest do not make a {manifest.kind} head: {error}") from error
     if head.dim != manifest.dim:
         raise BadArtifact(folder, f"the head reads {head.dim} columns, its encoders have {manifest.dim}")
-    detector = _detector(folder, contents.get(OUTLIER), head.dim)
-    if manifest.protocol > 2 and manifest.outlier and not detector:
-        raise BadArtifact(folder, f"the manifest lists outlier quantiles, but no {OUTLIER}")
-    return PublishedHead(folder.parent.name, folder.name, head, manifest, detector)
+    return head
 
 
-def _detector(folder: Path, data: bytes | None, dim: int) -> OutlierDetector | None:
-    """Return the detector of the outlier file's content; None without one. Raises BadArtifact."""
-    if data is None:
+def _detector(folder: Path, manifest: Manifest) -> OutlierDetector | None:
+    """Return the detector of the outlier file; None if the manifest lists no such file. Raises BadArtifact."""
+    if OUTLIER not in manifest.files:
+        if manifest.protocol > 2 and manifest.outlier:
+            raise BadArtifact(folder, f"the manifest lists outlier quantiles, but no {OUTLIER}")
         return None
-    arrays = _arrays(folder, OUTLIER, data)
+    most = OutlierDetector.nbytes(len(manifest.classes), manifest.dim)
+    arrays = _arrays(folder, OUTLIER, manifest, most)
     try:
+        check_arrays(arrays)
         detector = OutlierDetector.from_arrays(arrays)
     except ValueError as error:
         raise BadArtifact(folder, f"{OUTLIER} holds no outlier detector: {error}") from error
-    if detector.dim != dim:
-        raise BadArtifact(folder, f"{OUTLIER} is {detector.dim} wide, the head {dim}")
+    if detector.dim != manifest.dim:
+        raise BadArtifact(folder, f"{OUTLIER} is {detector.dim} wide, the head {manifest.dim}")
     return detector
 
 
 def read_manifest(folder: Path) -> Manifest:
     """Return the manifest of a version folder. Raises BadArtifact."""
-    raw = _json(folder)
+    raw = _attempt(folder, MANIFEST, lambda path: files.read_json(path, MOST_MANIFEST))
     if raw.get("protocol") not in range(1, PROTOCOL + 1):
         raise BadArtifact(
             folder,
@@ -120,43 +150,50 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         manifest = Manifest.model_validate(raw)
     except ValidationError as error:
-        first = error.errors()[0]
+        first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise BadArtifact(folder, f"manifest field {where!r}: {first['msg']}") from error
+        raise BadArtifact(folder, f"manifest field {where[:100]!r}: {first['msg']}") from error
     if manifest.kind not in HEADS:
-        raise BadArtifact(folder, f"kind {manifest.kind!r}; known kinds: {', '.join(HEADS)}")
+        raise BadArtifact(folder, f"kind {manifest.kind[:100]!r}; known kinds: {', '.join(HEADS)}")
     if not folder.name.endswith(f"-{manifest.digest()}"):
         raise BadArtifact(folder, f"its content has digest {manifest.digest()}, its name another: it was changed")
     return manifest
 
 
-def _json(folder: Path) -> dict[str, Any]:
+def _attempt(folder: Path, name: str, read: Callable[[Path], T]) -> T:
+    """Return the result of `read` for a file of the folder. Raises BadArtifact."""
     try:
-        raw = json.loads((folder / MANIFEST).read_bytes())
+        return read(folder / name)
     except FileNotFoundError as error:
-        raise BadArtifact(folder, f"{MANIFEST} is missing") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise BadArtifact(folder, f"{MANIFEST} cannot be read: {error}") from error
-    if not isinstance(raw, dict):
-        raise BadArtifact(folder, f"{MANIFEST} holds a {type(raw).__name__}, expected an object")
-    return raw
-
-
-def _checked(folder: Path, name: str, digest: str) -> bytes:
-    """Return the content of a file, after its digest was checked. Raises BadArtifact."""
-    try:
-        data = (folder / name).read_bytes()
+        raise BadArtifact(folder, f"{name} is missing") from error
     except OSError as error:
-        raise BadArtifact(folder, f"{name} is missing or cannot be read: {error.strerror}") from error
-    found = hashlib.sha256(data).hexdigest()
-    if found != digest:
-        raise BadArtifact(folder, f"{name} has digest {found[:12]}…, the manifest says {digest[:12]}…")
-    return data
+        raise BadArtifact(folder, f"{name} cannot be read: {error.strerror}") from error
+    except files.Refused as error:
+        raise BadArtifact(folder, f"{name} is refused: {error}") from error
+    except MemoryError as error:
+        raise BadArtifact(folder, f"{name} does not fit into the memory of this machine") from error
 
 
-def _arrays(folder: Path, name: str, data: bytes) -> dict[str, NDArray[Any]]:
+def _require_digest(folder: Path, name: str, manifest: Manifest, found: str) -> None:
+    """Raise BadArtifact unless the manifest lists this digest of a file."""
+    expected = manifest.files[name]
+    if found != expected:
+        raise BadArtifact(folder, f"{name} has digest {found[:12]}…, the manifest says {expected[:12]}…")
+
+
+def _arrays(folder: Path, name: str, manifest: Manifest, size: int) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a file, after its digest was checked. Raises BadArtifact.
+
+    Args:
+        size: largest size of all arrays together, bytes. A larger file is not read.
+    """
+    most = min(size, MOST_ARRAYS) + MOST_HEADER
+    data = _attempt(folder, name, lambda path: files.read_bytes(path, most))
+    _require_digest(folder, name, manifest, hashlib.sha256(data).hexdigest())
+    if int.from_bytes(data[:8], "little") > MOST_HEADER:
+        raise BadArtifact(folder, f"{name} is not a safetensors file: its header is larger than {MOST_HEADER} bytes")
     try:
         arrays: dict[str, NDArray[Any]] = load_arrays(data)
-    except (SafetensorError, ValueError, KeyError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError, MemoryError) as error:
         raise BadArtifact(folder, f"{name} is not a safetensors file: {error}") from error
     return arrays

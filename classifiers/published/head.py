@@ -7,7 +7,14 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from classifiers.errors import NoOutlierScore, NoTexts, UnknownCoverage, UnknownSets, WrongFingerprint
+from classifiers.errors import (
+    NoOutlierScore,
+    NoTexts,
+    UnknownCoverage,
+    UnknownSets,
+    VectorsOverflow,
+    WrongFingerprint,
+)
 from classifiers.evaluation.calibration import outlier_percentile
 from classifiers.evaluation.conformal import NONCONFORMITY, SETS, Sets, prediction_sets, threshold
 from classifiers.heads.base import Head, best, check_vectors, probabilities
@@ -50,8 +57,12 @@ class PublishedHead:
 
     @property
     def steps(self) -> tuple[Input, ...]:
-        """The inputs in the order in which a cascade uses them; empty for all other heads."""
-        return tuple(self.inputs[number] for number in self.head.steps)
+        """The inputs in the order in which a cascade uses them; empty for all other heads.
+
+        Empty too for a cascade whose members share the columns of one encoder: all steps need the same input.
+        """
+        inputs = self.inputs
+        return tuple(inputs[number] for number in self.head.steps) if len(self.head.steps) == len(inputs) else ()
 
     def can_answer(self, inputs: Collection[Input]) -> bool:
         """True if all inputs of the head are among these; for a fused head, if any of them is."""
@@ -105,7 +116,8 @@ class PublishedHead:
 
         Raises BadVectors; ValueError for heads that are no cascade.
         """
-        return self.head.unsure(X)
+        with np.errstate(over="ignore", invalid="ignore"):  # `answer` refuses rows that overflow
+            return self.head.unsure(X)
 
     def _manifest_of(self, numbers: Sequence[int]) -> Manifest:
         """Return the manifest of the head for the columns of these encoders alone, without outlier percentiles."""
@@ -166,20 +178,24 @@ class PublishedHead:
 
         Raises:
             BadVectors: wrong width, or values that are not finite.
+            VectorsOverflow: finite values that are too large for the head.
             UnknownCoverage, UnknownSets: prediction sets that the head was not calibrated for.
             NoOutlierScore: `max_outlier` for a head without outlier percentiles.
             ValueError: `top_k` below 1.
         """
         self.require_answerable(coverage=coverage, sets=sets, max_outlier=max_outlier)
         vectors = check_vectors(X, self.head.dim)
-        scores = self.head.score(vectors)
-        proba = probabilities(scores, self.head.link, self.head.temperature)
+        with np.errstate(over="ignore", invalid="ignore"):  # rows that overflow are refused below
+            scores = self.head.score(vectors)
+            proba = probabilities(scores, self.head.link, self.head.temperature)
+            percentiles = self._percentiles(vectors)
+        _require_finite(scores, proba, percentiles)
         names = np.array(self.head.classes, dtype=object)
         columns = best(proba, top_k)
         labels, values = names[columns].tolist(), np.take_along_axis(proba, columns, axis=1).tolist()
         inside = self._inside(proba, coverage, sets)
         members = [None] * len(proba) if inside is None else prediction_sets(proba, inside, names)
-        percentiles = self._percentiles(vectors)
+        outliers = [None] * len(proba) if percentiles is None else percentiles.tolist()
         given = self._given(scores, proba, names)
         return [
             Answer(
@@ -192,9 +208,7 @@ class PublishedHead:
                 outlier_percentile=percentile,
                 abstained=reasons(value[0], percentile, min_probability, max_outlier),
             )
-            for label, value, several, member, percentile in zip(
-                labels, values, given, members, percentiles, strict=True
-            )
+            for label, value, several, member, percentile in zip(labels, values, given, members, outliers, strict=True)
         ]
 
     def _given(
@@ -218,18 +232,23 @@ class PublishedHead:
             return np.asarray(NONCONFORMITY[sets](proba) <= most)
         return np.asarray(proba >= stored[f"{coverage:g}"]) if stored else None
 
-    def _percentiles(self, vectors: NDArray[np.float32]) -> Sequence[float | None]:
+    def _percentiles(self, vectors: NDArray[np.float32]) -> NDArray[np.float64] | None:
+        """Return the outlier percentiles (n,); None for a head without outlier scores."""
         quantiles = self.manifest.outlier
         if not quantiles:
-            return [None] * len(vectors)
+            return None
         if self.detector:
-            return _listed(outlier_percentile(self.detector.score(vectors), quantiles))
+            return outlier_percentile(self.detector.score(vectors), quantiles)
         density = self.head.log_density(vectors)  # protocols 1 and 2: a larger density is more ordinary
         if density is None:
-            return [None] * len(vectors)
-        return _listed(outlier_percentile(-density, [-quantile for quantile in reversed(quantiles)]))
+            return None
+        return outlier_percentile(-density, [-quantile for quantile in reversed(quantiles)])
 
 
-def _listed(percentiles: NDArray[Any]) -> list[float]:
-    found: list[float] = percentiles.tolist()
-    return found
+def _require_finite(scores: NDArray[Any], proba: NDArray[Any], percentiles: NDArray[Any] | None) -> None:
+    """Raise VectorsOverflow for rows with a score of NaN or +infinity, or without probabilities or percentile."""
+    finite = (scores < np.inf).all(axis=1) & np.isfinite(proba).all(axis=1)
+    if percentiles is not None:
+        finite &= np.isfinite(percentiles)
+    if not finite.all():
+        raise VectorsOverflow(np.flatnonzero(~finite).tolist())

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from itertools import accumulate, pairwise
 from typing import Annotated, Any, Literal, Self
 
+import numpy as np
 from pydantic import (
     AwareDatetime,
     BaseModel,
@@ -33,6 +35,16 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*\.[a-z0-9]+$", max_length=80)]
 """Name of a file in the head's own folder: no slash, no leading dot, no '..'."""
 
+Name = Annotated[str, StringConstraints(max_length=1000)]
+"""Name of a class, a task or an encoder. Answers repeat it, so its length is limited."""
+
+MOST_FILES = 64
+"""Maximum number of files of a head."""
+
+MOST_COLUMNS = 2**22
+"""Maximum width of a head's vectors, all encoders together: 16 MB a row. All tokens of an image are at most 1 M numbers
+for the encoders that come with this package."""
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -41,7 +53,7 @@ class _Strict(BaseModel):
 class EncoderBlock(_Strict):
     """One encoder of a head, and the columns [start, stop) of the head's vectors that it fills."""
 
-    name: str
+    name: Name
     fingerprint: Sha256
     columns: tuple[int, int]
 
@@ -56,8 +68,13 @@ def side_by_side(encoders: Sequence[EncoderBlock]) -> tuple[EncoderBlock, ...]:
 
 
 class ArrayShape(_Strict):
-    shape: tuple[int, ...]
-    dtype: str
+    shape: tuple[Annotated[int, Field(ge=0, le=2**40)], ...] = Field(max_length=8)
+    dtype: Literal["float32", "float64", "int64"]
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the array, bytes."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
 
 class Conformal(_Strict):
@@ -68,7 +85,7 @@ class Conformal(_Strict):
         lac, aps: the stored scores of both nonconformity scores, smallest first.
     """
 
-    rows: int = Field(ge=1)
+    rows: int = Field(ge=1, le=2**40)
     lac: tuple[float, ...]
     aps: tuple[float, ...]
 
@@ -98,7 +115,7 @@ class TrainingRecord(_Strict):
     """
 
     parameters: dict[str, JsonValue]
-    task: str
+    task: Name
     encoders: tuple[EncoderBlock, ...] = Field(min_length=1)
     snapshot: dict[str, JsonValue]
     training_ids: Sha256
@@ -116,6 +133,8 @@ class TrainingRecord(_Strict):
             if encoder.columns[0] != stop or encoder.columns[1] <= stop:
                 raise ValueError(f"columns of {encoder.name} are {encoder.columns}, expected to start at {stop}")
             stop = encoder.columns[1]
+        if stop > MOST_COLUMNS:
+            raise ValueError(f"{stop} columns, at most {MOST_COLUMNS} are read")
         return self
 
     @property
@@ -134,11 +153,11 @@ class Manifest(TrainingRecord):
 
     protocol: Literal[1, 2, 3] = 3
     kind: str
-    classes: tuple[str, ...] = Field(min_length=2)
-    temperature: float = Field(gt=0)
+    classes: tuple[Name, ...] = Field(min_length=2)
+    temperature: float = Field(ge=1e-6, le=1e6)
     settings: dict[str, JsonValue]
     arrays: dict[str, ArrayShape]
-    files: dict[FileName, Sha256]
+    files: dict[FileName, Sha256] = Field(max_length=MOST_FILES)
 
     @model_validator(mode="after")
     def _one_name_per_class(self) -> Self:
@@ -159,8 +178,12 @@ class Manifest(TrainingRecord):
 
     def version(self) -> str:
         """Return the UTC time to the millisecond and the digest, e.g. ``20260102T030405678Z-0123456789ab``."""
-        time = self.created_at.astimezone(UTC)
-        return f"{time:%Y%m%dT%H%M%S}{time.microsecond // 1000:03d}Z-{self.digest()}"
+        return f"{version_time(self.created_at.astimezone(UTC))}Z-{self.digest()}"
+
+
+def version_time(time: datetime) -> str:
+    """Return the time at the start of a version, to the millisecond, e.g. ``20260102T030405678``."""
+    return f"{time:%Y%m%dT%H%M%S}{time.microsecond // 1000:03d}"
 
 
 def package_versions(packages: Sequence[str]) -> dict[str, str]:

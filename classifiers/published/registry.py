@@ -2,19 +2,23 @@
 
 import json
 import re
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from classifiers.errors import BadArtifact, BadName, UnknownAlias, UnknownHead, UnknownVersion
+from classifiers.errors import BadArtifact, BadName, NotTrainable, UnknownAlias, UnknownHead, UnknownVersion
 from classifiers.heads.base import Head
 from classifiers.names import NAME, check_name
 from classifiers.published.artifact import load, pack, read_manifest
 from classifiers.published.head import PublishedHead
-from classifiers.published.manifest import TrainingRecord
-from embedder import folders
+from classifiers.published.manifest import TrainingRecord, version_time
+from embedder import files, folders
 
 VERSION = re.compile(r"\d{8}T\d{9}Z-[0-9a-f]{12}")
+TIME = len("20260102T030405678")
+"""Number of characters of a version before the Z."""
 ALIASES, LOCK = "aliases.json", ".lock"
 LATEST = "latest"
 
@@ -22,7 +26,8 @@ LATEST = "latest"
 class Registry:
     """The published heads in a folder: `<root>/<name>/<version>/`, with `aliases.json` beside the versions.
 
-    A version appears all at once, so readers never see a part of it. Publishers of one head take turns by a lock file,
+    The name of a version begins with a time that rises with every publication of that head, see `_next`. A version
+    appears all at once, so readers never see a part of it. Publishers of one head take turns by a lock file,
     which the operating system frees when the process that holds it ends.
     """
 
@@ -37,17 +42,18 @@ class Registry:
         Args:
             files: content of report files by name, e.g. report.json.
 
-        Raises BadName.
+        Raises BadName; NotTrainable for a head that could not be loaded again, e.g. because its numbers are not finite.
         """
         folder = self.root / check_name(name)
         manifest, contents = pack(head, record, files or {})
         with folders.lock(folder / LOCK):
             folders.remove_leftovers(folder)
             alike = [each for each in _versions(folder) if each.endswith(f"-{manifest.digest()}")]
-            intact = [each for each in alike if _loads(folder / each)]
-            version = intact[-1] if intact else manifest.version()
+            intact = [each for each in alike if _damage(folder / each) is None]
+            version = intact[-1] if intact else _next(manifest.version(), _versions(folder))
             if not intact:
                 folders.write_whole(folder / version, contents)
+                _require_loadable(folder / version)
             _write_aliases(folder, {**_read_aliases(folder), LATEST: version})
         return version
 
@@ -58,7 +64,7 @@ class Registry:
         return sorted(path.name for path in self.root.iterdir() if path.is_dir() and NAME.fullmatch(path.name))
 
     def versions(self, name: str) -> list[str]:
-        """Return the versions of a head, oldest first. Raises UnknownHead."""
+        """Return the versions of a head, in the order of publication. Raises UnknownHead, BadArtifact."""
         return _versions(self._existing(name))
 
     def aliases(self, name: str) -> dict[str, str]:
@@ -138,33 +144,65 @@ class Registry:
 
 
 def _versions(folder: Path) -> list[str]:
-    """Return the versions in a head's folder, oldest first."""
-    return sorted(path.name for path in folder.iterdir() if VERSION.fullmatch(path.name))
+    """Return the versions in a head's folder, oldest first. Raises BadArtifact if the folder cannot be read."""
+    try:
+        return sorted(path.name for path in folder.iterdir() if VERSION.fullmatch(path.name))
+    except OSError as error:
+        raise BadArtifact(folder, f"the folder cannot be read: {error.strerror}") from error
 
 
-def _loads(folder: Path) -> bool:
+def _next(version: str, before: Sequence[str]) -> str:
+    """Return the version with a time after those of all versions `before`, which are sorted.
+
+    The clock of the machine may be set back, so the time in a version's name is also a sequence number: the order of
+    the names is the order of publication. Times that are no dates, in folders named by hand, do not count.
+    """
+    for each in reversed(before):
+        try:
+            after = datetime.strptime(each[:TIME], "%Y%m%dT%H%M%S%f") + timedelta(milliseconds=1)
+        except (ValueError, OverflowError):
+            continue
+        return max(version[:TIME], version_time(after)) + version[TIME:]
+    return version
+
+
+def _damage(folder: Path) -> str | None:
+    """Return the reason why a version cannot be loaded; None if it can."""
     try:
         load(folder)
-    except BadArtifact:
-        return False
-    return True
+    except BadArtifact as error:
+        return error.reason
+    return None
+
+
+def _require_loadable(folder: Path) -> None:
+    """Remove a new version that cannot be loaded, and raise NotTrainable."""
+    if reason := _damage(folder):
+        shutil.rmtree(folder)
+        raise NotTrainable(f"the head is not published, because no service would load it: {reason}")
 
 
 def _read_aliases(folder: Path) -> dict[str, str]:
-    """Return alias → version. Without aliases.json (in a folder copied by hand) the newest version is the latest."""
-    path = folder / ALIASES
-    if not path.exists():
+    """Return alias → version. Without aliases.json, the version published last is the latest.
+
+    That file may be missing in a folder that was copied by hand.
+
+    Raises BadArtifact.
+    """
+    try:
+        aliases = files.read_json(folder / ALIASES)
+    except FileNotFoundError:
         versions = _versions(folder)
         return {LATEST: versions[-1]} if versions else {}
-    try:
-        aliases = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise BadArtifact(folder, f"{ALIASES} is not JSON: {error}") from error
-    if not isinstance(aliases, dict):
-        raise BadArtifact(folder, f"{ALIASES} holds a {type(aliases).__name__}, expected an object")
+    except OSError as error:
+        raise BadArtifact(folder, f"{ALIASES} cannot be read: {error.strerror}") from error
+    except files.Refused as error:
+        raise BadArtifact(folder, f"{ALIASES} is refused: {error}") from error
     for alias, version in aliases.items():
+        if not NAME.fullmatch(alias):
+            raise BadArtifact(folder, f"{ALIASES}: {alias[:100]!r} is not the name of an alias")
         if not isinstance(version, str) or not VERSION.fullmatch(version):
-            raise BadArtifact(folder, f"{ALIASES}: {alias!r} points to {version!r}, which is not a version")
+            raise BadArtifact(folder, f"{ALIASES}: {alias!r} points to {str(version)[:100]!r}, which is not a version")
     return aliases
 
 

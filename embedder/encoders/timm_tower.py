@@ -8,6 +8,7 @@ the configuration of those weights, no tag that of the model's default weights.
 
 import difflib
 import math
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,13 +28,16 @@ _CROP = {"center": "centre", "squash": "squash"}
 """timm's crop modes in our words. ``border`` is not supported: it fills uncovered pixels with the mean."""
 
 
-def load(name: str, *, backend: str, cache_dir: Path, threads: int | None) -> Encoder:
+def load(name: str, *, backend: str, cache_dir: Path, threads: int | None, trust_checkpoint: bool = False) -> Encoder:
     """Return the encoder of that name. Arguments and errors as for `embedder.registry.load`."""
-    return assemble(name, blueprint(name), backend, cache_dir, threads)
+    return assemble(name, blueprint(name, trusted=trust_checkpoint), backend, cache_dir, threads)
 
 
-def blueprint(name: str) -> Blueprint:
+def blueprint(name: str, *, trusted: bool = False) -> Blueprint:
     """Return the blueprint of ``timm/<model>@<file>``. Reads the weights, because they are part of its identity.
+
+    Args:
+        trusted: see `embedder.weights.checkpoint.read_state`.
 
     Raises UnknownEncoder for a model that timm does not know, WeightsError for weights that are missing, unreadable or
     of another architecture, Unsupported for preprocessing that cannot be represented.
@@ -42,8 +46,9 @@ def blueprint(name: str) -> Blueprint:
     if not path or not _is_known(model):
         raise UnknownEncoder(name, [f"timm/{known}@FILE" for known in _similar(model)])
     checkpoint = Path(path).expanduser()
-    spec = _spec(model, _load(model, checkpoint))
-    return image_blueprint(spec, ("timm",), partial(_tower, model, checkpoint))
+    filled = partial(_load, model, checkpoint, trusted)
+    spec = _spec(model, filled())
+    return image_blueprint(spec, ("timm",), partial(_tower, filled))
 
 
 def _is_known(model: str) -> bool:
@@ -63,11 +68,11 @@ def _tagged(model: str) -> list[str]:
     return list(timm.list_models(f"{get_arch_name(model)}.*", include_tags=True))
 
 
-def _load(model: str, checkpoint: Path) -> Any:
+def _load(model: str, checkpoint: Path, trusted: bool) -> Any:
     """Return timm's network without its classifier, in fp32, filled and frozen. Raises WeightsError."""
     network = timm.create_model(model, pretrained=False, num_classes=0)
     classifier = _names(model) - set(network.state_dict())
-    state = {name: tensor for name, tensor in read_state(checkpoint).items() if name not in classifier}
+    state = {name: tensor for name, tensor in read_state(checkpoint, trusted=trusted).items() if name not in classifier}
     load_strictly(network, state, str(checkpoint))
     return frozen(network)
 
@@ -150,5 +155,5 @@ class _Tower(torch.nn.Module):
         return (vectors,) if tokens is None else (vectors, tokens)
 
 
-def _tower(model: str, checkpoint: Path, tokens: bool) -> torch.nn.Module:
-    return frozen(_Tower(_load(model, checkpoint), tokens))
+def _tower(filled: Callable[[], Any], tokens: bool) -> torch.nn.Module:
+    return frozen(_Tower(filled(), tokens))

@@ -13,7 +13,7 @@ from typing import TypeVar
 import torch
 from safetensors.torch import load_file
 
-from embedder.errors import WeightsError
+from embedder.errors import CheckpointNotTrusted, WeightsError
 
 State = dict[str, torch.Tensor]
 """Tensors by name, as in `torch.nn.Module.state_dict`."""
@@ -22,21 +22,27 @@ SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 M = TypeVar("M", bound=torch.nn.Module)
 
 
-def read_state(path: Path) -> State:
+def read_state(path: Path, *, trusted: bool = False) -> State:
     """Return the tensors of a file by name, on the CPU, in the order of the file.
 
     No Python code of the file is run. A TorchScript archive is read by `torch.jit.load`, which torch itself calls
-    unsafe for untrusted archives. A training checkpoint's ``state_dict`` is unwrapped, and so is the ``module.`` of
-    DistributedDataParallel.
+    unsafe for untrusted archives, so only a trusted one is opened. A training checkpoint's ``state_dict`` is unwrapped,
+    and so is the ``module.`` of DistributedDataParallel.
 
-    Raises WeightsError for a file that is missing, unreadable, of another format, or not a state dict.
+    Args:
+        trusted: True confirms that whoever made the file is trusted, which TorchScript archives need.
+
+    Raises WeightsError for a file that is missing, unreadable, of another format, or not a state dict;
+    CheckpointNotTrusted for a TorchScript archive that is not trusted.
     """
     if not os.path.isfile(path):  # Path.is_file raises OSError for a name that is too long
         raise WeightsError(f"no checkpoint at {path}; give the path of a file ({', '.join(SUFFIXES)})")
     if path.suffix not in SUFFIXES:
         raise WeightsError(f"cannot read the checkpoint {path}: its suffix must be one of {', '.join(SUFFIXES)}")
     try:
-        content = load_file(path) if path.suffix == ".safetensors" else _load_pickled(path)
+        content = load_file(path) if path.suffix == ".safetensors" else _load_pickled(path, trusted)
+    except CheckpointNotTrusted:
+        raise
     except pickle.UnpicklingError as error:  # its message recommends to run the file's code
         raise WeightsError(
             f"the checkpoint {path} is damaged or holds more than tensors; fetch it again, or save model.state_dict()"
@@ -48,11 +54,16 @@ def read_state(path: Path) -> State:
     return _unwrap(content, path)
 
 
-def _load_pickled(path: Path) -> object:
-    """Load a ``torch.save`` file, or a TorchScript archive, the format of OpenAI's CLIP models."""
+def _load_pickled(path: Path, trusted: bool) -> object:
+    """Load a ``torch.save`` file, or a TorchScript archive, the format of OpenAI's CLIP models.
+
+    An archive that this function does not recognise as TorchScript is not run either: `torch.load` refuses it.
+    """
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             is_script = any(name.endswith("/constants.pkl") for name in archive.namelist())
+        if is_script and not trusted:
+            raise CheckpointNotTrusted(path)
         if is_script:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # torch has deprecated the one function that reads them

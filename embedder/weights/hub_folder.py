@@ -1,11 +1,11 @@
 """The folder of a model as transformers saves it and the Hugging Face hub keeps it."""
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from embedder import files
 from embedder.errors import WeightsError
 from embedder.spec import ImagePreprocessing
 from embedder.weights.checkpoint import State, read_state
@@ -13,6 +13,8 @@ from embedder.weights.fetch import HubFolder
 
 CONFIG, PREPROCESSOR, WEIGHTS = "config.json", "preprocessor_config.json", "model.safetensors"
 _INDEX = f"{WEIGHTS}.index.json"
+MOST_JSON = 16 * 2**20
+"""Largest JSON file that is read, bytes: the index of a model in shards names every tensor."""
 _FILES = (CONFIG, PREPROCESSOR, "*.safetensors", _INDEX)
 
 _CLIP_MEAN, _CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -40,14 +42,27 @@ def state(folder: Path) -> State:
 def _shards(folder: Path) -> list[Path]:
     index = folder / _INDEX
     if not index.is_file():
-        return [folder / WEIGHTS]
-    files = read_json(index).get("weight_map")
-    if not isinstance(files, dict) or not files or not all(map(_is_shard, files.values())):
+        return [_inside(folder, WEIGHTS)]
+    shards = read_json(index).get("weight_map")
+    if not isinstance(shards, dict) or not shards or not all(map(_is_shard, shards.values())):
         raise WeightsError(
             f"{index} is damaged: its entry weight_map must give the name of a file in this folder for each tensor; "
             "fetch the folder again"
         )
-    return [folder / name for name in sorted(set(files.values()))]
+    return [_inside(folder, name) for name in sorted(set(shards.values()))]
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """Return the path of a file of the folder. Raises WeightsError for a link that leads out of the folder.
+
+    Links to the files beside it in the cache of the Hugging Face hub are allowed: its folders are
+    ``<repository>/snapshots/<revision>``, and their files are links into ``<repository>/blobs``.
+    """
+    path, real = folder / name, folder.resolve()
+    allowed = [real, real.parent.parent / "blobs"] if real.parent.name == "snapshots" else [real]
+    if not any(path.resolve().is_relative_to(each) for each in allowed):
+        raise WeightsError(f"{path} is a link to a file outside the folder; copy the file there, or fetch it again")
+    return path
 
 
 def _is_shard(name: object) -> bool:
@@ -57,16 +72,13 @@ def _is_shard(name: object) -> bool:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file. Raises WeightsError if there is none."""
+    """Return the JSON object in a file, see `embedder.files.read_json`. Raises WeightsError if there is none."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        return files.read_json(path, MOST_JSON)
     except OSError as error:
         raise WeightsError(f"cannot read {path} ({error.strerror}); the folder needs {CONFIG} and {WEIGHTS}") from error
-    except (ValueError, RecursionError) as error:
-        raise WeightsError(f"{path} is not JSON ({error}); fetch the folder again") from error
-    if not isinstance(found, dict):
-        raise WeightsError(f"{path} holds a {type(found).__name__}, not an object; fetch the folder again")
-    return found
+    except files.Refused as error:
+        raise WeightsError(f"{path} cannot be used: {error}; fetch the folder again") from error
 
 
 def preprocessing(folder: Path, size: int) -> ImagePreprocessing:

@@ -1,10 +1,12 @@
 """Answers of heads as JSON: each head scores all items that have the vectors it reads in one pass."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
+from classifiers.errors import VectorsOverflow
 from classifiers.evaluation.conformal import Sets
 from classifiers.published.answer import Answer
 from classifiers.published.asking import answerable
@@ -12,7 +14,7 @@ from classifiers.published.head import PublishedHead
 from services.classification.media import OTHER_MODALITY
 from services.classification.vectors import Columns
 from services.web.metrics import Metrics
-from services.web.schemas import ClassifiedItem, HeadAnswer, PredictionSet, Ranked
+from services.web.schemas import ClassifiedItem, HeadAnswer, PredictionSet, Problem, Ranked
 from services.web.wire import Vectored
 
 
@@ -41,13 +43,15 @@ def answer(
     """
     parts = list(zip(*columns.values(), strict=True))
     items = [_named(each) for each in parts]
+    overflowed: dict[int, Problem] = {}
     with metrics.timed("head"):
         for head in heads:
-            for i, found in _answers(head, columns, options):
-                items[i].answers.append(found)
-    for item, each in zip(items, parts, strict=True):
+            for answering, vectors in answerable(head, columns):
+                for i, found in _answers(answering, vectors, options, overflowed):
+                    items[i].answers.append(found)
+    for i, (item, each) in enumerate(zip(items, parts, strict=True)):
         if len(item.answers) < len(heads):
-            problems = [part.error for part in each if part.error]
+            problems = [problem for problem in (*(part.error for part in each), overflowed.get(i)) if problem]
             real = [each for each in problems if each.code != OTHER_MODALITY]
             item.error = next(iter(real or problems), None) if real or not item.answers else None
     return items
@@ -59,11 +63,30 @@ def _named(parts: Sequence[Vectored]) -> ClassifiedItem:
     return ClassifiedItem(id=id_, name=parts[0].name)
 
 
-def _answers(head: PublishedHead, columns: Columns, options: Options) -> Iterator[tuple[int, HeadAnswer]]:
-    """Yield the number of each item that the head can answer, with the answer."""
-    for answering, vectors in answerable(head, columns):
-        answers = answering.answer(np.stack(list(vectors.values())), **asdict(options))
-        yield from ((i, _as_json(answering, found, options)) for i, found in zip(vectors, answers, strict=True))
+def _answers(
+    head: PublishedHead,
+    vectors: Mapping[int, NDArray[np.float32]],
+    options: Options,
+    overflowed: dict[int, Problem],
+) -> Iterator[tuple[int, HeadAnswer]]:
+    """Yield the number of each item with its answer. Items whose vectors overflow go into `overflowed` instead."""
+    if not vectors:
+        return
+    try:
+        answers = head.answer(np.stack(list(vectors.values())), **asdict(options))
+    except VectorsOverflow as error:
+        fitting, numbers = dict(vectors), list(vectors)
+        for i in (numbers[row] for row in error.rows):
+            overflowed[i] = _too_large(head)
+            del fitting[i]
+        yield from _answers(head, fitting, options, overflowed)
+        return
+    yield from ((i, _as_json(head, found, options)) for i, found in zip(vectors, answers, strict=True))
+
+
+def _too_large(head: PublishedHead) -> Problem:
+    message = f"the vector's values are so large that the scores of head {head.name!r} overflow; send it as the encoder"
+    return Problem(code="bad_vector", message=f"{message} gives it")
 
 
 def _as_json(head: PublishedHead, found: Answer, options: Options) -> HeadAnswer:

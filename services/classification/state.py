@@ -8,7 +8,7 @@ from typing import Any
 from starlette.concurrency import run_in_threadpool
 from threadpoolctl import threadpool_limits
 
-from classifiers.errors import BadArtifact, UnknownAlias, UnknownVersion
+from classifiers.errors import BadArtifact, UnknownAlias, UnknownHead, UnknownVersion
 from classifiers.published.head import PublishedHead
 from classifiers.published.registry import Registry
 from services.classification.embedding import EmbeddingClient
@@ -80,22 +80,22 @@ class ClassificationService(Service):
         heads, refused = [], {}
         for name in self.registry.names():
             try:
-                head = self._head(name)
-            except (BadArtifact, UnknownAlias, UnknownVersion) as error:
+                heads.append(self._info(name))
+            except (BadArtifact, UnknownHead, UnknownAlias, UnknownVersion) as error:
                 refused[name] = str(error)
-                continue
-            heads.append(
-                HeadInfo(
-                    name=name,
-                    versions=self.registry.versions(name),
-                    aliases=self.registry.aliases(name),
-                    kind=head.manifest.kind,
-                    task=head.manifest.task,
-                    classes=list(head.head.classes),
-                    encoders=[encoder.name for encoder in head.manifest.encoders],
-                )
-            )
         return HeadsResponse(heads=heads, refused=refused)
+
+    def _info(self, name: str) -> HeadInfo:
+        head = self._head(name)
+        return HeadInfo(
+            name=name,
+            versions=self.registry.versions(name),
+            aliases=self.registry.aliases(name),
+            kind=head.manifest.kind,
+            task=head.manifest.task,
+            classes=list(head.head.classes),
+            encoders=[encoder.name for encoder in head.manifest.encoders],
+        )
 
     def _head(self, ref: str) -> PublishedHead:
         path = self.registry.path(ref)

@@ -75,6 +75,8 @@ HINTS: dict[type[Exception], Hint] = {
     stored.NoStore: "`headwater ingest SOURCE --store URI` makes one; --store or HEADWATER_STORE names another one",
     encoders.LicenceNotAccepted: "if your use is not commercial, add --accept-noncommercial or set "
     "HEADWATER_ACCEPT_NONCOMMERCIAL=true",
+    encoders.CheckpointNotTrusted: "if you trust whoever made it, add --trust-checkpoint or set "
+    "HEADWATER_TRUST_CHECKPOINT=true",
     stored.UnknownFeatures: _backfill,
     stored.NoExport: "`headwater export FOLDER` writes such a folder",
     encoders.ProbeMismatch: _probe,

@@ -120,6 +120,14 @@ AcceptOption = Annotated[
         show_default=False,
     ),
 ]
+TrustOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--trust-checkpoint",
+        help="States that you trust whoever made the checkpoint: reading a TorchScript archive may run code in it.",
+        show_default=False,
+    ),
+]
 SeedOption = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Seed of the random number generator.")]
 SetOption = Annotated[
     list[str] | None,

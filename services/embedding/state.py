@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from embedder import cpus, probe, registry
 from embedder.encoder import Encoder
-from embedder.errors import AdapterMissing, LicenceNotAccepted, UnknownEncoder
+from embedder.errors import AdapterMissing, CheckpointNotTrusted, LicenceNotAccepted, UnknownEncoder
 from services.embedding.backfills import Backfills
 from services.embedding.worker import EncoderWorker
 from services.jobs.backfill.local import open_features
@@ -25,6 +25,7 @@ log = logging.getLogger("headwater.embedding")
 REMEDIES = {
     LicenceNotAccepted: "set HEADWATER_ACCEPT_NONCOMMERCIAL=true",
     AdapterMissing: "HEADWATER_ADAPTERS names the folder of adapters",
+    CheckpointNotTrusted: "if you trust whoever made it, set HEADWATER_TRUST_CHECKPOINT=true",
 }
 """What the operator can do about an encoder that cannot be loaded."""
 

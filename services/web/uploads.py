@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from fastapi import Request
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
@@ -23,6 +24,9 @@ READ_AS = (
     "Modality of the files. Needed for depth maps (`depth`), thermal images (`thermal`), motion (`imu`) and animations "
     "that are to be read as `video`; every other file shows it by its first bytes."
 )
+
+CHARSETS = (b"utf-8", b"us-ascii", b"ascii", b"iso-8859-1", b"latin-1")
+"""Character sets that the names in a form may have."""
 
 MULTIPART_BODY = {
     FORM: {
@@ -104,7 +108,20 @@ class _Parser(MultiPartParser):
         return form
 
 
+def _require_charset(request: Request) -> None:
+    """Raise BadRequest if the names of the form are in another character set than UTF-8, ASCII or Latin-1.
+
+    The parser would decode them with any codec of Python. Some give half surrogate pairs, which no answer can repeat,
+    and some take minutes.
+    """
+    charset = parse_options_header(request.headers.get("content-type", ""))[1].get(b"charset", b"utf-8").lower()
+    if charset not in CHARSETS:
+        named = charset[:40].decode("latin-1")
+        raise BadRequest(f"the form's charset is {named!r}; send it as utf-8, or leave charset out")
+
+
 async def _form(request: Request, max_items: int) -> FormData:
+    _require_charset(request)
     async with aclosing(request.stream()) as stream:
         try:
             return await _Parser(request, stream, max_items).parse()

@@ -39,12 +39,12 @@ def test_every_changed_byte_of_the_arrays_is_found(folder):
     ("text", "words"),
     [
         ("", "Expecting value"),
-        ("[]", "indices must be integers"),
-        ("null", "not subscriptable"),
+        ("[]", "holds a list, expected an object"),
+        ("null", "holds a NoneType"),
         ("{}", r"about\.json has no entry 'format'"),
         ('{"format": 3}', r"about\.json has no entry 'sha256'"),
         ('{"format": 4}', "format 4, this version reads 3: upgrade headwater"),
-        ("[" * 100_000, "(?i)recursion|stack overflow"),
+        ("[" * 100_000, "nested deeper than 32 levels"),
     ],
 )
 def test_a_manifest_that_is_none_is_refused_with_the_reason(folder, text, words):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -54,6 +55,12 @@ def test_from_photos_to_a_head(headwater):
     assert (done["embedded"], done["backend"], done["quarantined"]) == (60, "openvino-fp32", 0)
     trained = headwater("train", "--task", "mood", "--encoder", "colours", "--encoder", "textures", "--name", "mood")
     assert trained["figures"]["test"]["accuracy"] == 1.0
+
+
+def test_doctor_lists_the_package_without_importing_it(headwater):
+    found = headwater("doctor")
+    assert {name for name in found if name.startswith("plugin ")} == {"plugin colours", "plugin textures"}
+    assert re.fullmatch(r"[\w.]+:\w+, of the package headwater-\S+ \S+", found["plugin colours"])
 
 
 CHECK = """

@@ -19,6 +19,9 @@ LAYER_NORM_EPSILON = 1e-5
 CHUNK_CELLS = 2**23
 """Maximum number of floats in all arrays of one batch together (32 MB). More images are scored batch by batch."""
 
+MOST_CELLS = 2**28
+"""Maximum number of floats in all arrays of one image (1 GB), so that no head takes all memory for one image."""
+
 NEEDS_TOKENS = (
     "a decoder needs several tokens of each image: over a single vector its attention is a softmax of one number, "
     "always 1, so every label would read the same input; store tokens and train on them, or train a head of the kind "
@@ -70,6 +73,12 @@ class DecoderHead(TextHead):
         self.heads = heads
         self._arrays = dict(arrays)
         self._start, self._asked = self._prepare_queries()
+        (queries, D), hidden = self._start.shape, len(self._arrays["ffn1_W"])
+        self._cells = 3 * tokens[0] * D + queries * (heads * tokens[0] + hidden + 4 * D)
+        if self._cells > MOST_CELLS:
+            raise ValueError(
+                f"one image of {tokens[0]} tokens takes {self._cells} floats, at most {MOST_CELLS} are allowed"
+            )
 
     @property
     def dim(self) -> int:
@@ -89,9 +98,8 @@ class DecoderHead(TextHead):
 
     def score(self, X: Array) -> Array:
         """Return the scores (n, L) of flattened tokens (n, P·F), batch by batch, see `CHUNK_CELLS`."""
-        count, width = self.tokens
-        (queries, D), hidden = self._start.shape, len(self._arrays["ffn1_W"])
-        step = max(1, CHUNK_CELLS // (3 * count * D + queries * (self.heads * count + hidden + 4 * D)))
+        width = self.tokens[1]
+        step = max(1, CHUNK_CELLS // self._cells)
         scores = np.empty((len(X), len(self.classes)), np.float32)
         for first in range(0, len(X), step):
             scores[first : first + step] = self._score(X[first : first + step].reshape(-1, width))

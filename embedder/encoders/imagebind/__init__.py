@@ -8,6 +8,7 @@ some heads use them.
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -36,17 +37,18 @@ _LIBRARIES = ("imagebind-unofficial", "timm")
 _CONTEXT = 77
 
 
-def load(name: str, *, backend: str, cache_dir: Path, threads: int | None) -> Encoder:
+def load(name: str, *, backend: str, cache_dir: Path, threads: int | None, trust_checkpoint: bool = False) -> Encoder:
     """Return the encoder of that name. Arguments and errors as for `embedder.registry.load`."""
-    return assemble(name, blueprint(name, cache_dir), backend, cache_dir, threads)
+    return assemble(name, blueprint(name, cache_dir, trusted=trust_checkpoint), backend, cache_dir, threads)
 
 
-def blueprint(name: str, folder: Path) -> Blueprint:
+def blueprint(name: str, folder: Path, *, trusted: bool = False) -> Blueprint:
     """Return the blueprint of ``imagebind/huge`` or ``imagebind/huge@<file>``. Reads the weights.
 
     Args:
         folder: where the published weights are, or are downloaded to. Your own file may hold smaller dimensions
             (see `Checkpoint.of`).
+        trusted: see `embedder.weights.checkpoint.read_state`.
 
     Raises UnknownEncoder, WeightsError, and ModuleNotFoundError if the extra `imagebind` is not installed.
     """
@@ -54,7 +56,7 @@ def blueprint(name: str, folder: Path) -> Blueprint:
     if model != NAME or (at and not path):
         raise UnknownEncoder(name, [NAME, f"{NAME}@<checkpoint file>"])
     library("models.imagebind_model")  # a missing library fails here, before the download
-    checkpoint = Checkpoint.of(Path(path).expanduser() if at else _published(folder))
+    checkpoint = replace(Checkpoint.of(Path(path).expanduser() if at else _published(folder)), trusted=trusted)
     spec = _spec(checkpoint)
 
     def graph(part: str, shape: tuple[int, ...], dtype: str, build: Callable[[], torch.nn.Module]) -> Graph:

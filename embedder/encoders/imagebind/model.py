@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from embedder import files
 from embedder.errors import WeightsError
 from embedder.spec import ImagePreprocessing
 from embedder.weights.checkpoint import State, frozen, load_strictly, read_state
@@ -41,10 +42,11 @@ def library(name: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A file of weights and the number of attention heads of each of its towers."""
+    """A file of weights, the number of attention heads of each of its towers, and True if the file is trusted."""
 
     path: Path
     heads: Mapping[str, int]
+    trusted: bool = False
 
     @classmethod
     def of(cls, path: Path) -> "Checkpoint":
@@ -56,7 +58,7 @@ class Checkpoint:
         if not beside.is_file():
             return cls(path, HEADS)
         try:
-            stated = json.loads(beside.read_text())["heads"]
+            stated = files.read_json(beside)["heads"]
             heads = {tower: int(stated[tower]) for tower in HEADS}
         except (ValueError, KeyError, TypeError) as error:
             raise WeightsError(f"{beside}: {error}; expected is {json.dumps({'heads': dict(HEADS)})}") from error
@@ -64,7 +66,7 @@ class Checkpoint:
 
     def read(self) -> State:
         """Return all tensors. Raises WeightsError, also if they are not ImageBind's."""
-        state = read_state(self.path)
+        state = read_state(self.path, trusted=self.trusted)
         lacking = [tower for tower in HEADS if not _of(tower, state)]
         if lacking:
             raise WeightsError(f"{self.path} is not a checkpoint of ImageBind: it has no tower {', '.join(lacking)}")

@@ -29,19 +29,22 @@ from embedder.weights.checkpoint import digest, frozen
 _LIBRARIES = ("open_clip_torch", "timm", "transformers")
 
 
-def load(name: str, *, backend: str, cache_dir: Path, threads: int | None) -> Encoder:
+def load(name: str, *, backend: str, cache_dir: Path, threads: int | None, trust_checkpoint: bool = False) -> Encoder:
     """Return the encoder of that name. Arguments and errors as for `embedder.registry.load`."""
-    return assemble(name, blueprint(name), backend, cache_dir, threads)
+    return assemble(name, blueprint(name, trusted=trust_checkpoint), backend, cache_dir, threads)
 
 
-def blueprint(name: str) -> Blueprint:
+def blueprint(name: str, *, trusted: bool = False) -> Blueprint:
     """Return the blueprint of an encoder's whole name. Reads the weights, because they are part of its identity.
+
+    Args:
+        trusted: see `embedder.weights.checkpoint.read_state`.
 
     Raises UnknownEncoder for a model, tag or output that does not exist, WeightsError for weights that are missing,
     unreadable or of another architecture, Unsupported for preprocessing or an output that cannot be represented.
     """
     rest, wanted = output.split(name)
-    found = source.find(rest)
+    found = replace(source.find(rest), trusted=trusted)
     model = clip.load(found)
     spec = describe(found, model, wanted)
     plan = image_blueprint(spec, _LIBRARIES, partial(_image_tower, found, wanted))

@@ -29,7 +29,7 @@ _POSITION_IDS = "text.transformer.embeddings.position_ids"
 def load(source: Source) -> Any:
     """Return the whole model in fp32, filled and frozen. Raises WeightsError."""
     model = build(source)
-    state = open_clip.factory.convert_state_dict(model, read_state(source.checkpoint))
+    state = open_clip.factory.convert_state_dict(model, read_state(source.checkpoint, trusted=source.trusted))
     load_strictly(model, _fitting(state, model), str(source.checkpoint))
     return frozen(model.float())
 

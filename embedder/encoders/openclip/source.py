@@ -12,6 +12,7 @@ from open_clip.constants import HF_CONFIG_NAME, HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS
 from open_clip.model import CLIPTextCfg, CLIPVisionCfg
 from open_clip.pretrained import get_pretrained_cfg
 
+from embedder import files
 from embedder.encoders.openclip.output import ENDINGS
 from embedder.errors import UnknownEncoder, WeightsError
 from embedder.weights import fetch
@@ -36,6 +37,7 @@ class Source:
         checkpoint: the file of weights.
         quick_gelu: True builds the model with QuickGELU although the architecture's configuration does not say so.
         preprocessing: settings of the pretrained tag, which take precedence over the architecture's.
+        trusted: True if the checkpoint may be a TorchScript archive, see `embedder.weights.checkpoint.read_state`.
     """
 
     model: str
@@ -43,6 +45,7 @@ class Source:
     checkpoint: Path
     quick_gelu: bool = False
     preprocessing: dict[str, Any] = field(default_factory=dict)
+    trusted: bool = False
 
     @property
     def config(self) -> dict[str, Any]:
@@ -111,8 +114,8 @@ def _folder(model: str, folder: Path, name: str) -> Source:
     config = _config(folder)
     if model:
         _require_same(_known(model, name), config, folder)
-    files = [folder / file for file in (HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME)]
-    checkpoint = next((file for file in files if file.is_file()), None)
+    weights = [folder / file for file in (HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME)]
+    checkpoint = next((file for file in weights if file.is_file()), None)
     if checkpoint is None:
         raise WeightsError(f"{folder} has no {HF_SAFE_WEIGHTS_NAME} and no {HF_WEIGHTS_NAME}; put the weights there")
     return Source(f"local-dir:{folder}", _label(model) if model else _digest(config), checkpoint)
@@ -121,7 +124,7 @@ def _folder(model: str, folder: Path, name: str) -> Source:
 def _config(folder: Path) -> dict[str, Any]:
     path = folder / HF_CONFIG_NAME
     try:
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["model_cfg"]
+        config: dict[str, Any] = files.read_json(path)["model_cfg"]
         _facts(config)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(

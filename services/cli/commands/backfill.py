@@ -20,6 +20,7 @@ from services.cli.options import (
     JsonOption,
     RayAddressOption,
     StoreOption,
+    TrustOption,
     WorkersOption,
 )
 
@@ -53,6 +54,7 @@ def backfill(
         int, typer.Option("--commit-rows", metavar="N", min=1, help="With --engine ray: rows of one commit.")
     ] = 512,
     accept_noncommercial: AcceptOption = None,
+    trust_checkpoint: TrustOption = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -66,7 +68,11 @@ def backfill(
     if profile and engine is Engine.RAY:
         raise typer.BadParameter("--profile measures work in this process only; leave out --engine ray")
     settings = options.settings(
-        store=store, backend=backend, ray_address=ray_address, accept_noncommercial=accept_noncommercial
+        store=store,
+        backend=backend,
+        ray_address=ray_address,
+        accept_noncommercial=accept_noncommercial,
+        trust_checkpoint=trust_checkpoint,
     )
     opened = options.open_store(settings)
     model = registry.load(encoder, **settings.loading)

@@ -11,7 +11,7 @@ import typer
 
 from services.cli import comparisons, options, terminal
 from services.cli.completion import encoder_names, kind_names, task_names
-from services.cli.options import AcceptOption, JsonOption, SeedOption, StoreOption
+from services.cli.options import AcceptOption, JsonOption, SeedOption, StoreOption, TrustOption
 
 if TYPE_CHECKING:
     from classifiers.compare.candidates import Candidate
@@ -98,6 +98,7 @@ def compare(
     folder: CompareFolder = Path("compare"),
     seed: SeedOption = 0,
     accept_noncommercial: AcceptOption = None,
+    trust_checkpoint: TrustOption = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -113,7 +114,9 @@ def compare(
     from classifiers.compare.record import load, to_record
     from services.jobs.texts import text_sides
 
-    settings = options.settings(store=store, accept_noncommercial=accept_noncommercial)
+    settings = options.settings(
+        store=store, accept_noncommercial=accept_noncommercial, trust_checkpoint=trust_checkpoint
+    )
     opened = options.open_store(settings)
     texts = text_sides(opened, settings)
     if resume is not None:

@@ -15,6 +15,7 @@ from services.cli.options import (
     RowsOption,
     SeedOption,
     StoreOption,
+    TrustOption,
 )
 
 app = typer.Typer()
@@ -46,6 +47,7 @@ def condense(
     seed: SeedOption = 0,
     backend: BackendOption = None,
     accept_noncommercial: AcceptOption = None,
+    trust_checkpoint: TrustOption = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -58,7 +60,9 @@ def condense(
 
     if pool == 1 and components is None:
         raise typer.BadParameter("give --pool 2, --components 128, or both")
-    settings = options.settings(store=store, backend=backend, accept_noncommercial=accept_noncommercial)
+    settings = options.settings(
+        store=store, backend=backend, accept_noncommercial=accept_noncommercial, trust_checkpoint=trust_checkpoint
+    )
     request = job.CondenseRequest(
         pool=pool, components=_components(components), images=images, rows_of=rows_of, seed=seed
     )

@@ -7,7 +7,7 @@ import typer
 
 from services.cli import options, terminal
 from services.cli.completion import encoder_names
-from services.cli.options import JsonOption
+from services.cli.options import JsonOption, TrustOption
 
 app = typer.Typer()
 
@@ -18,6 +18,7 @@ def export_encoder(
         str, typer.Argument(help="The encoder, for example lite0.", show_default=False, autocompletion=encoder_names)
     ],
     folder: Annotated[Path, typer.Argument(help="The folder to make.", show_default=False)],
+    trust_checkpoint: TrustOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write an encoder's networks as ONNX files in fp32, for other runtimes.
@@ -27,7 +28,7 @@ def export_encoder(
     from embedder import registry
     from embedder.engines import onnx as export
 
-    settings = options.settings()
+    settings = options.settings(trust_checkpoint=trust_checkpoint)
     encoder = registry.load(name, **settings.loading | {"backend": "torch-cpu-fp32"})
     spec = export.export(encoder, folder)
     if as_json:

@@ -59,13 +59,17 @@ def evaluate(
 
 @heads_app.command("list")
 def list_(heads: HeadsOption = None, as_json: JsonOption = False) -> None:
-    """List every head with its versions and aliases."""
+    """List every head with its versions and aliases. Heads whose folders cannot be read are named in a warning."""
+    from classifiers.errors import BadArtifact
     from classifiers.published.registry import Registry
 
     registry = Registry(options.settings(heads=heads).heads)
-    found: dict[str, Any] = {
-        name: {"versions": registry.versions(name), "aliases": registry.aliases(name)} for name in registry.names()
-    }
+    found: dict[str, Any] = {}
+    for name in registry.names():
+        try:
+            found[name] = {"versions": registry.versions(name), "aliases": registry.aliases(name)}
+        except BadArtifact as error:
+            terminal.warn(str(error))
     if as_json:
         print(json.dumps(found))
         return

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from services.cli import options, terminal
-from services.cli.options import AcceptOption, BackendOption, HeadsOption, StoreOption, default_of
+from services.cli.options import AcceptOption, BackendOption, HeadsOption, StoreOption, TrustOption, default_of
 
 app = typer.Typer()
 
@@ -97,6 +97,7 @@ def serve(
     encoders: EmbeddersOption = None,
     backend: BackendOption = None,
     accept_noncommercial: AcceptOption = None,
+    trust_checkpoint: TrustOption = None,
     embedding_url: Annotated[
         str | None,
         typer.Option(
@@ -124,6 +125,7 @@ def serve(
         encoders=encoders,
         backend=backend,
         accept_noncommercial=accept_noncommercial,
+        trust_checkpoint=trust_checkpoint,
         embedding_url=embedding_url,
         heads=heads,
         store=store,
@@ -146,6 +148,7 @@ def up(
     encoders: EmbeddersOption = None,
     backend: BackendOption = None,
     accept_noncommercial: AcceptOption = None,
+    trust_checkpoint: TrustOption = None,
     host: HostOption = None,
     insecure: InsecureOption = None,
     embedding_port: EmbeddingPortOption = None,
@@ -173,6 +176,7 @@ def up(
         encoders=encoders,
         backend=backend,
         accept_noncommercial=accept_noncommercial,
+        trust_checkpoint=trust_checkpoint,
         host=host,
         insecure=insecure,
         embedding_port=embedding_port,

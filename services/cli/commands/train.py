@@ -23,6 +23,7 @@ from services.cli.options import (
     SetOption,
     StoreOption,
     TaskOption,
+    TrustOption,
     WorkersOption,
 )
 
@@ -57,6 +58,7 @@ def train(
     workers: WorkersOption = None,
     cpus: CpusOption = 1,
     accept_noncommercial: AcceptOption = None,
+    trust_checkpoint: TrustOption = None,
     store: StoreOption = None,
     heads: HeadsOption = None,
     as_json: JsonOption = False,
@@ -73,7 +75,11 @@ def train(
     from services.jobs.texts import text_sides
 
     settings = options.settings(
-        store=store, heads=heads, ray_address=ray_address, accept_noncommercial=accept_noncommercial
+        store=store,
+        heads=heads,
+        ray_address=ray_address,
+        accept_noncommercial=accept_noncommercial,
+        trust_checkpoint=trust_checkpoint,
     )
     opened = options.open_store(settings)
     with _elsewhere(engine, settings, workers, cpus) as elsewhere:

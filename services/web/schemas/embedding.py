@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
 from embedder.spec import Modality
 from services.web.schemas.common import Body, Name, Problem
@@ -58,6 +58,17 @@ class OpenAIRequest(BaseModel):
     dimensions: int | None = Field(
         None, description="Length of the vectors. An encoder has one length only; any other is refused."
     )
+
+    @field_validator("model", "input")
+    @classmethod
+    def _of_characters(cls, given: str | list[str]) -> str | list[str]:
+        """Refuse half surrogate pairs, which JSON can hold and UTF-8 cannot."""
+        try:
+            for text in [given] if isinstance(given, str) else given:
+                text.encode()
+        except UnicodeEncodeError:
+            raise ValueError("a text has half a surrogate pair, which is no character") from None
+        return given
 
 
 class OpenAIItem(BaseModel):

@@ -1,16 +1,22 @@
 """The registry: versions, aliases, refusals, and many publishers at once, some of them killed."""
 
 import json
+import os
 import re
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
+import numpy as np
 import pytest
 from helpers.paths import ROOT
 from helpers.toys import fitted, record_of
 
-from classifiers.errors import BadArtifact, BadName, UnknownAlias, UnknownHead, UnknownVersion
+from classifiers.errors import BadArtifact, BadName, NotTrainable, UnknownAlias, UnknownHead, UnknownVersion
+from classifiers.heads import LinearHead
+from classifiers.published.manifest import EncoderBlock
 from classifiers.published.registry import VERSION, Registry
 
 
@@ -195,3 +201,80 @@ def test_a_killed_publisher_leaves_a_registry_that_works(registry, toy):
     assert registry.load("shared").version == version
     left = {path.name for path in (registry.root / "shared").iterdir() if not re.fullmatch(VERSION, path.name)}
     assert left == {"aliases.json", ".lock"}
+
+
+def test_the_order_of_versions_is_that_of_publication_even_if_the_clock_is_set_back(registry, toy):
+    head = fitted("linear", toy).head_
+    published = []
+    for day in (9, 3, 8, 1):
+        clock = datetime(2030, 1, day, 23, 59, 59, tzinfo=UTC)
+        record = record_of(head, toy, parameters={"day": day}, created_at=clock)
+        published.append(registry.publish("cats", head, record))
+    assert registry.versions("cats") == published
+    assert all(VERSION.fullmatch(version) for version in published)
+    assert published[0].startswith("20300109T235959000Z-")
+    assert published[3].startswith("20300109T235959003Z-")
+    (registry.root / "cats" / "aliases.json").unlink()
+    assert registry.load("cats").manifest.parameters == {"day": 1}
+    assert registry.load("cats").manifest.created_at.day == 1  # the record keeps the clock's time
+
+
+def test_a_version_whose_time_is_no_date_does_not_stop_the_order(registry, toy):
+    (registry.root / "cats" / "99999999T999999999Z-0123456789ab").mkdir(parents=True)
+    (registry.root / "cats" / "99991231T235959999Z-0123456789ab").mkdir()
+    versions = [publish(registry, "cats", toy, C=c) for c in (0.1, 1.0)]
+    assert sorted(versions) == versions
+    assert registry.load("cats").version == versions[-1]
+
+
+def test_publishers_with_different_clocks_take_turns(registry, toy):
+    head = fitted("linear", toy).head_
+
+    def at(number):
+        created = datetime(2030, 1, 1 + number % 5, tzinfo=UTC)
+        return registry.publish("cats", head, record_of(head, toy, parameters={"n": number}, created_at=created))
+
+    with ThreadPoolExecutor(4) as pool:
+        versions = list(pool.map(at, range(12)))
+    assert sorted(versions) == registry.versions("cats")
+    assert len({version[:18] for version in versions}) == 12  # no two have the same time
+    assert registry.aliases("cats") == {"latest": max(versions)}
+
+
+def test_a_head_that_could_not_be_loaded_again_is_not_published(registry, toy):
+    good = publish(registry, "cats", toy)
+    broken = LinearHead("ab", np.full((2, 4), np.nan, "f4"), np.zeros(2, "f4"))
+    encoders = (EncoderBlock(name="toy", fingerprint="a" * 64, columns=(0, 4)),)
+    record = record_of(fitted("linear", toy).head_, toy, encoders=encoders, counts=(1, 2))
+    with pytest.raises(NotTrainable, match=r"not published, because no service would load it: .*'W' holds NaN"):
+        registry.publish("cats", broken, record)
+    assert registry.versions("cats") == [good]
+    assert registry.load("cats").version == good
+
+
+HOSTILE_ALIASES = {
+    "folder": os.mkdir,
+    "pipe": os.mkfifo,
+    "device": lambda path: path.symlink_to("/dev/zero"),
+    "large": lambda path: path.write_bytes(b" " * (2**20 + 1)),
+    "deep": lambda path: path.write_text("[" * 200_000),
+    "not UTF-8": lambda path: path.write_bytes(b"\xff\xfe{}"),
+    "surrogate": lambda path: path.write_text('{"\\ud800": "20260101T000000000Z-0123456789ab"}'),
+    "number": lambda path: path.write_text('{"latest": 1}'),
+    "long": lambda path: path.write_text(json.dumps({"latest": "x" * 10**6})),
+    "long name": lambda path: path.write_text(json.dumps({"x" * 10**6: "20260101T000000000Z-0123456789ab"})),
+}
+
+
+@pytest.mark.parametrize("make", HOSTILE_ALIASES.values(), ids=HOSTILE_ALIASES)
+def test_a_hostile_aliases_file_refuses_its_head_alone(registry, toy, make):
+    for name in ("cats", "dogs"):
+        publish(registry, name, toy)
+    path = registry.root / "dogs" / "aliases.json"
+    path.unlink()
+    make(path)
+    heads, refused = registry.load_all()
+    assert set(heads) == {"cats", "cats@latest"}
+    assert set(refused) == {"dogs"}
+    assert len(refused["dogs"]) < 600
+    refused["dogs"].encode()

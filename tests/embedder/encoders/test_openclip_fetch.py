@@ -19,7 +19,7 @@ from open_clip import pretrained
 
 from embedder import registry
 from embedder.encoders import openclip
-from embedder.errors import UnknownEncoder, WeightsError
+from embedder.errors import CheckpointNotTrusted, UnknownEncoder, WeightsError
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +152,10 @@ def test_either_file_of_a_hub_is_found_in_its_cache(home, weights, tmp_path, mon
     monkeypatch.setitem(pretrained._PRETRAINED, "tiny", {"t": {"hf_hub": "someone/clip/", "quick_gelu": True}})
     assert "|| hf download someone/clip open_clip_pytorch_model.bin" in missing("tiny/t")
     clips.save(clips.make("tiny-quickgelu"), hub_place(tmp_path) / file)
-    assert openclip.blueprint("tiny/t").spec == openclip.blueprint(f"tiny-quickgelu@{weights['archive.pt']}").spec
+    assert (
+        openclip.blueprint("tiny/t").spec
+        == openclip.blueprint(f"tiny-quickgelu@{weights['archive.pt']}", trusted=True).spec
+    )
 
 
 def test_the_command_for_an_address_puts_the_weights_where_they_are_found(home, weights, tmp_path, monkeypatch):
@@ -167,7 +170,12 @@ def test_the_command_for_an_address_puts_the_weights_where_they_are_found(home, 
     assert place.is_relative_to(tmp_path)
     place.parent.mkdir(parents=True)  # as --create-dirs
     place.write_bytes(content)
-    assert openclip.blueprint("tiny/openai").spec == openclip.blueprint(f"tiny-quickgelu@{weights['archive.pt']}").spec
+    with pytest.raises(CheckpointNotTrusted):
+        openclip.blueprint("tiny/openai")
+    assert (
+        openclip.blueprint("tiny/openai", trusted=True).spec
+        == openclip.blueprint(f"tiny-quickgelu@{weights['archive.pt']}", trusted=True).spec
+    )
     place.write_bytes(content[:-1])
     assert "delete it and fetch it again" in missing("tiny/openai")
 

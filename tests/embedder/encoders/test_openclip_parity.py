@@ -36,7 +36,7 @@ def blueprint(home, name, form):
     else:
         path.mkdir()
         path = clips.save(model, path / form)
-    return openclip.blueprint(f"{name}@{path}")
+    return openclip.blueprint(f"{name}@{path}", trusted=form == "archive.pt")
 
 
 @cache

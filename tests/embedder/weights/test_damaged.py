@@ -1,6 +1,8 @@
 """Damaged files of weights are either read or refused with WeightsError, in one sentence that says what to do."""
 
+import contextlib
 import json
+import pickle
 import random
 import warnings
 import zipfile
@@ -11,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from embedder.errors import WeightsError
+from embedder.errors import CheckpointNotTrusted, WeightsError
 from embedder.weights import hub_folder
 from embedder.weights.checkpoint import load_strictly, read_state
 
@@ -116,8 +118,8 @@ def check_sentences(refused, rounds):
 def test_a_damaged_checkpoint_is_read_or_refused(name, tmp_path):
     path = tmp_path / name
     WRITERS[name](network().state_dict(), path)
-    assert read_state(path).keys() == network().state_dict().keys()
-    check_sentences(refusals(path, lambda: read_state(path), 300), 300)
+    assert read_state(path, trusted=True).keys() == network().state_dict().keys()
+    check_sentences(refusals(path, lambda: read_state(path, trusted=True), 300), 300)
 
 
 @pytest.mark.parametrize("name", FOLDER_FILES)
@@ -150,6 +152,67 @@ def test_code_in_a_file_is_not_run_and_not_recommended(tmp_path):
     with pytest.raises(WeightsError, match="holds more than tensors") as caught:
         read_state(tmp_path / "a.pt")
     assert "weights_only" not in str(caught.value)
+
+
+def test_an_archive_with_code_is_opened_only_if_it_is_trusted(tmp_path, monkeypatch):
+    """Neither unpickled nor run before: both functions that could do so would fail the test."""
+    path = tmp_path / "archive.pt"
+    save_script(network().state_dict(), path)
+    assert read_state(path, trusted=True).keys() == network().state_dict().keys()
+
+    def opened(*_, **__):
+        raise AssertionError("the archive was opened")
+
+    monkeypatch.setattr(torch.jit, "load", opened)
+    monkeypatch.setattr(torch, "load", opened)
+    with pytest.raises(CheckpointNotTrusted, match="TorchScript archive, which may run code") as refused:
+        read_state(path)
+    assert refused.value.path == path
+    copy = pickle.loads(pickle.dumps(refused.value))
+    assert (str(copy), copy.path) == (str(refused.value), path)
+
+
+def test_an_archive_in_disguise_is_not_run(tmp_path, monkeypatch):
+    """zipfile lists the last directory of a file; torch must not run an archive that zipfile does not see."""
+    script, path = tmp_path / "script.pt", tmp_path / "disguised.pt"
+    save_script(network().state_dict(), script)
+    plain = tmp_path / "plain.pt"
+    torch.save(network().state_dict(), plain)
+    monkeypatch.setattr(torch.jit, "load", lambda *_, **__: pytest.fail("run"))
+    for content in (script.read_bytes() + plain.read_bytes(), plain.read_bytes() + script.read_bytes()):
+        path.write_bytes(content)
+        with contextlib.suppress(WeightsError):
+            read_state(path)
+
+
+def test_tensors_alone_need_no_trust(tmp_path):
+    for name in ("zipped.pt", "older.pth", "training.bin", "plain.safetensors"):
+        WRITERS[name](network().state_dict(), tmp_path / name)
+        assert read_state(tmp_path / name).keys() == network().state_dict().keys()
+
+
+@pytest.mark.parametrize("index", [True, False])
+def test_a_link_out_of_the_folder_is_refused(index, folder, tmp_path_factory):
+    outside = tmp_path_factory.mktemp("outside") / "secret.safetensors"
+    save_file(network().state_dict(), outside)
+    name = SHARDS[0] if index else hub_folder.WEIGHTS
+    if not index:
+        (folder / INDEX).unlink()
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to(outside)
+    with pytest.raises(WeightsError, match=rf"{name} is a link to a file outside the folder; .*fetch it again"):
+        hub_folder.state(folder)
+
+
+def test_links_inside_the_cache_of_a_hub_are_followed(folder, tmp_path_factory):
+    repository = tmp_path_factory.mktemp("models--a--b")
+    snapshot = repository / "snapshots" / "0123"
+    snapshot.mkdir(parents=True)
+    (repository / "blobs").mkdir()
+    for name in (INDEX, *SHARDS):
+        (repository / "blobs" / f"sha-{name}").write_bytes((folder / name).read_bytes())
+        (snapshot / name).symlink_to(f"../../blobs/sha-{name}")
+    assert hub_folder.state(snapshot).keys() == network().state_dict().keys()
 
 
 def test_a_name_that_is_too_long_for_a_file_is_refused(tmp_path):
@@ -203,5 +266,7 @@ def test_an_index_without_names_of_files_in_the_folder_is_refused(content, folde
 )
 def test_preprocessing_of_another_form_is_refused(fields, folder):
     (folder / PREPROCESSOR).write_text(json.dumps(FOLDER_FILES[PREPROCESSOR] | fields))
-    with pytest.raises(WeightsError, match=r"preprocessor_config\.json cannot be used: .*; fetch it again"):
+    with pytest.raises(
+        WeightsError, match=r"preprocessor_config\.json cannot be used: .*; fetch (it|the folder) again"
+    ):
         hub_folder.preprocessing(folder, 224)

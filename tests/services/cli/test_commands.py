@@ -115,6 +115,33 @@ def test_from_a_folder_of_photos_to_a_promoted_head(headwater, class_folders, tm
     assert "cells@production (in the folder heads)" in headwater("doctor")[1]
 
 
+def test_doctor_fails_for_what_someone_must_mend(headwater, tmp_path):
+    good, bad = tmp_path / "heads" / "good", tmp_path / "heads" / "bad"
+    for folder in (good, bad):
+        folder.mkdir(parents=True)
+    assert headwater("doctor")[0] == 0  # a head without versions cannot be asked for, but nothing is damaged
+    (bad / "aliases.json").mkdir()
+    code, out, err = headwater("doctor", "--json")
+    assert (code, err) == (1, "")
+    assert json.loads(out)["head bad"] == "refused: aliases.json is refused: it is not a regular file"
+    code, out, err = headwater("heads", "list", "--json")
+    assert (code, json.loads(out)) == (0, {"good": {"versions": [], "aliases": {}}})
+    assert "aliases.json is refused" in err
+    (bad / "aliases.json").rmdir()
+    adapter = tmp_path / "adapters" / "mlcd-0123456789ab"
+    adapter.mkdir(parents=True)
+    assert headwater("doctor")[0] == 1
+    adapter.rmdir()
+    assert headwater("doctor")[0] == 0
+    code, out, _ = headwater("doctor", "--json", HEADWATER_ENCODERS="lite0,no-such,lite0+mlcd-0123456789ab")
+    assert code == 1
+    found = json.loads(out)
+    assert {name for name in found if name.startswith("encoder ")} == {
+        "encoder no-such",
+        "encoder lite0+mlcd-0123456789ab",
+    }
+
+
 def test_from_class_names_to_a_published_head(headwater, tmp_path):
     """The store has two test photos and no training photos: the head learns from the names of the classes alone."""
     for label, pixels in zip(("Royal_palace", "flower"), load_sample_images().images, strict=True):

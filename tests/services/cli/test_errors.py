@@ -3,6 +3,7 @@
 import inspect
 import socket
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -24,6 +25,7 @@ NOT_THERE = "error: {}; ingest assets there first, or open another store"
     ("error", "helps"),
     [
         (encoders.LicenceNotAccepted("imagebind/huge", "not for commercial use"), "--accept-noncommercial"),
+        (encoders.CheckpointNotTrusted(Path("a.pt")), "--trust-checkpoint or set HEADWATER_TRUST_CHECKPOINT=true"),
         (stored.UnknownFeatures("lite1", []), "headwater backfill --encoder lite1`"),
         (stored.UnknownFeatures("lite1", [], "tokens"), "headwater backfill --encoder lite1 --tokens`"),
         (stored.UnknownTask("t", []), "headwater ingest"),

@@ -88,7 +88,8 @@ def test_a_damaged_or_missing_adapter_stops_writers_with_a_sentence(settings, he
     file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     told = headwater("backfill", "--encoder", derived, code=1)["error"]
     assert "not the file that manifest.json describes" in told
-    assert headwater("doctor")[f"adapter {file.parent.name}"].startswith("refused: ")
+    out, _ = runner(settings.environment())("doctor", "--json", code=1)
+    assert json.loads(out)[f"adapter {file.parent.name}"].startswith("refused: ")
     file.write_bytes(whole)
     told = headwater("backfill", "--encoder", "lite0+mlcd-0123456789ab", code=1)["error"]
     assert "HEADWATER_ADAPTERS" in told
