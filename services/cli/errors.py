@@ -79,6 +79,7 @@ HINTS: dict[type[Exception], Hint] = {
     encoders.ProbeMismatch: _probe,
     encoders.DeviceFull: "--backend torch-fp16 takes half the memory of torch-fp32; --backend openvino uses the CPU",
     stored.UnknownTask: "`headwater ingest SOURCE --task NAME` stores labels of a task",
+    stored.DiskFull: "--store puts the store elsewhere",
     stored.NoRoom: "--store puts the store elsewhere; without --tokens, only vectors are written",
     encoders.AdapterMissing: "HEADWATER_ADAPTERS names the folder of adapters",
     heads.NoVectors: _vectors,

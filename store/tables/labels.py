@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from store.errors import BadLabels, FrozenSplit, UnknownTask
+from store.errors import BadLabels, FrozenSplit, Unavailable, UnknownTask
 from store.lance.database import Database
 from store.lance.table import FEW, Table
 from store.rows import Column, quoted, strings
@@ -76,7 +76,7 @@ class Labels:
             changed += written
             if written == len(given):
                 return changed
-        raise RuntimeError(
+        raise Unavailable(
             f"other processes changed the labels of task {task!r} in each of {_ROUNDS} attempts; try again"
         )
 
