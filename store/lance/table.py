@@ -187,7 +187,7 @@ class Table:
     def _handle(self, version: int | None = None) -> Any:
         if version is not None:
             return self._checked(self._database.open(self.name, version)) if version != ABSENT else None
-        if self._latest is None:
+        if self._latest is None or not self._database.has_folder(self.name):
             self._latest = self._checked(self._database.open(self.name))
         return self._latest
 
