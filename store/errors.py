@@ -15,7 +15,9 @@ StoreError
 ├── SnapshotGone        a version that has been removed
 ├── ContentChanged      a referenced file that is gone or has changed
 ├── BadSource           a folder or file that cannot be ingested or imported
-│   └── NoExport        a folder without an export
+│   ├── NoExport        a folder without an export
+│   └── UntrustedReferences   an import of assets by reference that was not allowed
+├── BadFile             a path that is no regular file, too large, or outside of an allowed folder
 ├── Unavailable         the files of the store cannot be read or written now
 └── DiskFull            the disk is full
     └── NoRoom          the disk is too full for the rows that a job is about to write
@@ -158,6 +160,22 @@ class BadSource(StoreError, ValueError):
 
 class NoExport(BadSource):
     """A folder holds no export of a store."""
+
+
+class UntrustedReferences(BadSource):
+    """An import has assets by reference, and the caller does not trust its references."""
+
+
+class BadFile(StoreError, OSError):
+    """A path must not be read: it is no regular file, too large, or outside of an allowed folder.
+
+    Attributes:
+        reason: `not_a_file`, `too_large` or `outside_root`.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        self.reason = reason
+        super().__init__(message)
 
 
 class Unavailable(StoreError):

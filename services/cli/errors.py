@@ -75,6 +75,7 @@ HINTS: dict[type[Exception], Hint] = {
     encoders.LicenceNotAccepted: "if your use is not commercial, add --accept-noncommercial or set "
     "HEADWATER_ACCEPT_NONCOMMERCIAL=true",
     stored.UnknownFeatures: _backfill,
+    stored.UntrustedReferences: "--trust-references takes them, from files below FOLDER or --root",
     stored.NoExport: "`headwater export FOLDER` writes such a folder",
     encoders.ProbeMismatch: _probe,
     encoders.DeviceFull: "--backend torch-fp16 takes half the memory of torch-fp32; --backend openvino uses the CPU",
@@ -110,6 +111,7 @@ REMOTE_HINTS = {
 REASON_HINTS = {
     "too_long": "HEADWATER_MAX_SECONDS sets the limit",
     "too_many_pixels": "HEADWATER_MAX_PIXELS sets the limit",
+    "too_large": "HEADWATER_MAX_FILE_BYTES sets the limit",
     "wrong_modality": "--modality names the modality of files whose first bytes do not show it",
 }
 """The hint for the reason of a quarantined item."""

@@ -15,14 +15,19 @@ IDS = [a.id for a in ASSETS]
 
 
 @pytest.fixture
-def filled(store: Store) -> Store:
-    store.assets.add([*ASSETS, Asset("f" * 64, "far/away.wav", "audio", "audio/wav", seconds=0.5)])
+def filled(store: Store, tmp_path: Path) -> Store:
+    store.assets.add([*ASSETS, Asset("f" * 64, f"{tmp_path}/./far/away.wav", "audio", "audio/wav", seconds=0.5)])
     store.labels.put("t", [Label(id_, ["x", "y"][: i % 3], source="here") for i, id_ in enumerate(IDS)])
     store.quarantine.put([Quarantined("bad.jpg", "ingest", "truncated", "message")] * 2)
     store.ensure_features("toy", toy_spec(), make_vectors(3), dtype="float16").put(IDS, make_vectors(30))
     tokens = np.random.default_rng(0).standard_normal((5, 3, 4))
     store.ensure_tokens("toy", toy_spec()).put(IDS[:5], tokens)
     return store
+
+
+def take(store: Store, folder: Path) -> dict[str, int]:
+    """Import an export of the store `filled`, which has an asset by reference."""
+    return interchange.import_parquet(store, folder, trust_references=True, roots=[folder.parent])
 
 
 def dump(store: Store) -> dict[str, list[tuple[object, ...]]]:
@@ -37,15 +42,16 @@ def dump(store: Store) -> dict[str, list[tuple[object, ...]]]:
 def test_everything_comes_back(filled: Store, tmp_path: Path) -> None:
     written = interchange.export_parquet(filled, tmp_path / "out")
     assert sorted(written.values()) == [1, 5, 30, 30, 31]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(f"{name}.parquet" for name in written)
+    files = [path.name for path in (tmp_path / "out").iterdir()]
+    assert sorted(files) == sorted([".lock", *(f"{name}.parquet" for name in written)])
     other = Store.open(tmp_path / "other")
-    assert interchange.import_parquet(other, tmp_path / "out") == written
+    assert take(other, tmp_path / "out") == written
     assert dump(other) == dump(filled)
     assert other.features("toy").spec == toy_spec()
     assert other.features("toy").dtype == "float16"
     np.testing.assert_array_equal(other.features("toy").probe, make_vectors(3))
     # Again: nothing is new.
-    assert set(interchange.import_parquet(other, tmp_path / "out").values()) == {0}
+    assert set(take(other, tmp_path / "out").values()) == {0}
     assert dump(other) == dump(filled)
 
 
@@ -60,13 +66,13 @@ def test_parquet_is_readable_without_us(filled: Store, tmp_path: Path) -> None:
 def test_import_merges_newer_labels_and_keeps_splits(filled: Store, tmp_path: Path) -> None:
     interchange.export_parquet(filled, tmp_path / "out")
     filled.labels.put("t", [Label(IDS[0], ["later"])])
-    interchange.import_parquet(filled, tmp_path / "out")
+    take(filled, tmp_path / "out")
     labels = {row["id"]: row["labels"] for row in filled.labels.get("t").to_pylist()}
     assert labels[IDS[0]] == ["later"]
     other = Store.open(tmp_path / "other")
     other.labels.put("t", [Label(IDS[1], ["x"], "ood")])
     with pytest.raises(BadSplit, match="stored as ood, now given as"):
-        interchange.import_parquet(other, tmp_path / "out")
+        take(other, tmp_path / "out")
 
 
 def test_import_refuses_what_it_cannot_trust(filled: Store, tmp_path: Path) -> None:
