@@ -83,13 +83,12 @@ class Incoming(ABC):
             if schema.names != wanted.names:
                 raise self._bad(f"has the columns {', '.join(schema.names)}, not {', '.join(wanted.names)}")
             for chunk in _chunks(file.iter_batches(batch_rows(schema)), schema):
-                rows = chunk.cast(wanted)
-                rows.validate(full=True)
-                self._require_values(rows)
-                yield self._allowed(rows)
+                chunk.validate(full=True)
+                self._require_values(chunk, wanted)
+                yield self._allowed(chunk.cast(wanted))
 
-    def _require_values(self, rows: pa.Table) -> None:
-        for field in rows.schema:
+    def _require_values(self, rows: pa.Table, schema: pa.Schema) -> None:
+        for field in schema:
             column = rows[field.name]
             if not field.nullable and (column.null_count or _flat(column).null_count):
                 raise self._bad(f"has rows without {field.name}")
@@ -191,15 +190,12 @@ class _Features(Incoming):
 
 
 def batch_rows(schema: pa.Schema) -> int:
-    """Return the number of rows in a batch: about 16 MB of features, and few assets, whose content may be large.
-
-    A small Parquet file may repeat one large content in all rows of a batch.
-    """
+    """Return the number of rows in a batch: about 16 MB of features, and few assets, whose content may be large."""
     for field in schema:
         if pa.types.is_fixed_size_list(field.type):
             row_bytes: int = field.type.list_size * field.type.value_type.bit_width // 8
             return max(1, min(16384, (16 << 20) // max(row_bytes, 1)))
-    return 16 if "content" in schema.names else 16384
+    return 256 if "content" in schema.names else 16384
 
 
 def _flat(column: pa.ChunkedArray) -> pa.ChunkedArray:

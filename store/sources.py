@@ -25,8 +25,7 @@ SPLIT_FOLDERS = {
 }
 """Split of each accepted folder name. The same names are accepted in the `split` column of a Parquet file."""
 
-_BATCH = 16
-"""Rows that are read at once. Few, because a small Parquet file may repeat one large content in all its rows."""
+_BATCH = 256
 
 
 @dataclass(frozen=True, slots=True)
