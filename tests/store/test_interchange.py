@@ -1,5 +1,8 @@
 import shutil
+import time
+from collections.abc import Callable
 from pathlib import Path
+from subprocess import Popen
 
 import numpy as np
 import pyarrow as pa
@@ -113,3 +116,127 @@ def test_import_checks_contents_and_encoders(filled: Store, tmp_path: Path) -> N
 def test_export_of_nothing(store: Store, tmp_path: Path) -> None:
     assert interchange.export_parquet(store, tmp_path / "out") == {}
     shutil.rmtree(tmp_path / "out")
+
+
+EXPORT = """
+import sys
+from store import Store, interchange
+store = Store.open(sys.argv[1])
+store.assets.count()
+print(flush=True)
+sys.stdin.readline()
+for _ in range(int(sys.argv[3])):
+    interchange.export_parquet(store, sys.argv[2])
+"""
+
+
+def make_stores(folder: Path, count: int) -> list[Store]:
+    """Return stores of which each has rows of its own in the tables that all have."""
+    stores = [Store.open(folder / str(i)) for i in range(count)]
+    for i, store in enumerate(stores):
+        assets = make_assets(10 + i, start=100 * i)
+        store.assets.add(assets)
+        store.labels.put("t", [Label(asset.id, [str(i)]) for asset in assets])
+    return stores
+
+
+def of_one_store(out: Path) -> str:
+    """Return which store an export shows. All of its files must show the same one."""
+    labels = pq.read_table(out / "labels.parquet")
+    assert set(labels["id"].to_pylist()) == set(pq.read_table(out / "assets.parquet")["id"].to_pylist())
+    [shown] = {name for names in labels["labels"].to_pylist() for name in names}
+    return str(shown)
+
+
+def test_exports_into_one_folder_at_once_do_not_mix(tmp_path: Path, start_python: Callable[..., "Popen[str]"]) -> None:
+    out = tmp_path / "out"
+    workers = [start_python(EXPORT, store.uri, out, 15) for store in make_stores(tmp_path, 3)]
+    for worker in workers:
+        assert worker.stdout is not None
+        worker.stdout.readline()
+    for worker in workers:
+        worker.communicate("go\n", timeout=120)
+        assert worker.returncode == 0
+    assert of_one_store(out) in "012"
+    assert sorted(path.name for path in out.iterdir()) == [".lock", "assets.parquet", "labels.parquet"]
+
+
+@pytest.mark.parametrize("kills", [8, pytest.param(100, marks=pytest.mark.slow)])
+def test_a_killed_export_leaves_whole_files_and_the_next_one_removes_its_leftovers(
+    tmp_path: Path, start_python: Callable[..., "Popen[str]"], kills: int
+) -> None:
+    """Killed at random moments, beside an export that goes on."""
+    rng, out = np.random.default_rng(kills), tmp_path / "out"
+    one, two = make_stores(tmp_path, 2)
+    interchange.export_parquet(one, out)
+    (out / "assets.partial").write_text("left by an older version")
+    waiting = [start_python(EXPORT, one.uri, out, 1000) for _ in range(2)]
+    for number in range(kills):
+        worker = waiting.pop(0)
+        assert worker.stdout is not None
+        assert worker.stdin is not None
+        worker.stdout.readline()
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+        if number < kills - 2:
+            waiting.append(start_python(EXPORT, one.uri, out, 1000))
+        time.sleep(rng.uniform(0, 0.1))
+        worker.kill()
+        worker.communicate()
+        assert of_one_store(out) == "0"
+    interchange.export_parquet(two, out)
+    assert of_one_store(out) == "1"
+    assert sorted(path.name for path in out.iterdir()) == [".lock", "assets.parquet", "labels.parquet"]
+
+
+IMPORT = """
+import sys
+from store import Store, interchange
+import lancedb
+print(flush=True)
+sys.stdin.readline()
+interchange.import_parquet(Store.open(sys.argv[1]), sys.argv[2])
+print("done", flush=True)
+"""
+
+
+@pytest.mark.parametrize("kills", [6, pytest.param(150, marks=pytest.mark.slow)])
+def test_a_killed_import_is_run_again_without_loss_or_repetition(
+    filled: Store, tmp_path: Path, start_python: Callable[..., "Popen[str]"], kills: int
+) -> None:
+    rng, out, ours = np.random.default_rng(kills), tmp_path / "out", tmp_path / "ours"
+    filled.assets.table.delete(f"id = '{'f' * 64}'")  # stored by reference
+    interchange.export_parquet(filled, out)
+    seen: dict[str, set[str]] = {}
+    waiting = [start_python(IMPORT, ours, out) for _ in range(2)]
+    for number in range(kills):
+        worker = waiting.pop(0)
+        assert worker.stdout is not None
+        assert worker.stdin is not None
+        worker.stdout.readline()
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+        if number < kills - 2:
+            waiting.append(start_python(IMPORT, ours, out))
+        time.sleep(rng.uniform(0, 0.25))
+        worker.kill()
+        worker.communicate()
+        there = rows_of(Store.open(ours))
+        for name, rows in seen.items():
+            assert rows <= there[name], f"{name}: rows that were seen are gone"
+        seen = there
+        if number % 5 == 4:
+            shutil.rmtree(ours, ignore_errors=True)  # so that the next kills hit the first tables again
+            seen = {}
+    interchange.import_parquet(Store.open(ours), out)
+    assert dump(Store.open(ours)) == dump(filled)
+
+
+def rows_of(store: Store) -> dict[str, set[str]]:
+    """Return the rows of every table as text. None may be there twice."""
+    found = {}
+    for name in store.database.names():
+        rows = [repr(row) for row in store.database.open(name).search().limit(None).to_arrow().to_pylist()]
+        found[name] = set(rows)
+        assert len(found[name]) == len(rows)
+    return found
