@@ -19,7 +19,7 @@ from embedder.spec import MODALITIES
 from store import references
 from store.errors import BadSource, UntrustedReferences
 from store.lance.table import Table
-from store.rows import matrix_view
+from store.rows import Column, matrix_view, strings
 from store.schema import asset_id
 from store.sources import open_parquet
 from store.store import Store
@@ -105,11 +105,11 @@ class _Assets(Incoming):
         return self.store.assets.table
 
     def _allowed(self, rows: pa.Table) -> pa.Table:
-        if strange := set(rows["modality"].to_pylist()) - set(MODALITIES):
+        if strange := set(strings(rows["modality"])) - set(MODALITIES):
             raise self._bad(f"has assets of the modality {min(strange)!r:.100}; there are {', '.join(MODALITIES)}")
         uris = [
             self._uri(id_, uri, content)
-            for id_, uri, content in zip(rows["id"].to_pylist(), rows["uri"].to_pylist(), rows["content"], strict=True)
+            for id_, uri, content in zip(strings(rows["id"]), strings(rows["uri"]), rows["content"], strict=True)
         ]
         return rows.set_column(rows.schema.get_field_index("uri"), rows.schema.field("uri"), pa.array(uris))
 
@@ -198,7 +198,7 @@ def batch_rows(schema: pa.Schema) -> int:
     return 256 if "content" in schema.names else 16384
 
 
-def _flat(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def _flat(column: Column) -> Column:
     """Return the elements of a column of lists, or the column itself."""
     return pc.list_flatten(column) if pa.types.is_list(column.type) else column
 

@@ -236,7 +236,8 @@ def rows_of(store: Store) -> dict[str, set[str]]:
     """Return the rows of every table as text. None may be there twice."""
     found = {}
     for name in store.database.names():
-        rows = [repr(row) for row in store.database.open(name).search().limit(None).to_arrow().to_pylist()]
+        handle = store.database.open(name)  # None: killed while it made the table
+        rows = [] if handle is None else list(map(repr, handle.search().limit(None).to_arrow().to_pylist()))
         found[name] = set(rows)
         assert len(found[name]) == len(rows)
     return found
