@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from helpers.toystore import PROBE, make_assets, make_vectors, toy_spec
 
+from embedder import folders
 from store import Asset, Label, Quarantined, Store, interchange
 from store.errors import BadSource, BadSplit, FeaturesMismatch
 
@@ -150,12 +151,21 @@ def of_one_store(out: Path) -> str:
 
 def test_exports_into_one_folder_at_once_do_not_mix(tmp_path: Path, start_python: Callable[..., "Popen[str]"]) -> None:
     out = tmp_path / "out"
-    workers = [start_python(EXPORT, store.uri, out, 15) for store in make_stores(tmp_path, 3)]
+    workers = [start_python(EXPORT, store.uri, out, 30) for store in make_stores(tmp_path, 3)]
     for worker in workers:
         assert worker.stdout is not None
         worker.stdout.readline()
     for worker in workers:
-        worker.communicate("go\n", timeout=120)
+        assert worker.stdin is not None
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+    while any(worker.poll() is None for worker in workers):
+        with folders.lock(out / ".lock"):
+            if len(list(out.glob("*.parquet"))) == 2:
+                of_one_store(out)
+        time.sleep(0.005)
+    for worker in workers:
+        worker.communicate(timeout=60)
         assert worker.returncode == 0
     assert of_one_store(out) in "012"
     assert sorted(path.name for path in out.iterdir()) == [".lock", "assets.parquet", "labels.parquet"]
