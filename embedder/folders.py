@@ -9,9 +9,8 @@ import os
 import shutil
 import sys
 import tempfile
-import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -21,6 +20,40 @@ else:
     import fcntl
 
 _PREFIX = ".new-"
+"""Start of the name of every temporary folder. `remove_leftovers` removes those of killed processes."""
+
+_IN_USE = ".in-use"
+"""Lock file in a temporary folder; the process that fills the folder holds it."""
+
+
+@contextmanager
+def scratch(parent: Path) -> Iterator[Path]:
+    """Yield a new hidden folder in `parent`, which is removed when the block ends.
+
+    Leftovers of killed processes in `parent` are removed first. Missing parents are made.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(parent)
+    folder, held = _new(parent)
+    try:
+        with held:
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _new(parent: Path) -> tuple[Path, IO[str]]:
+    """Return a new hidden folder and its open lock file, which shows that the folder is in use."""
+    while True:
+        folder = Path(tempfile.mkdtemp(dir=parent, prefix=_PREFIX))
+        try:
+            held = (folder / _IN_USE).open("a")
+        except FileNotFoundError:  # another process took the folder for a leftover: it was not locked yet
+            continue
+        _wait_for(held)
+        if folder.exists():
+            return folder, held
+        held.close()
 
 
 @contextmanager
@@ -34,16 +67,15 @@ def writing(target: Path, *, replace: bool = False) -> Iterator[Path]:
 
     Raises FileExistsError if `target` exists and `replace` is false.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=_PREFIX) as temporary:
-        fresh = Path(temporary) / "fresh"
+    with scratch(target.parent) as temporary:
+        fresh = temporary / "fresh"
         fresh.mkdir()
         yield fresh
         _sync(fresh)
         if target.exists():
             if not replace:
                 raise FileExistsError(f"{target} exists")
-            target.rename(Path(temporary) / "old")
+            target.rename(temporary / "old")
         fresh.rename(target)
         _sync_names(target.parent)
 
@@ -57,26 +89,29 @@ def write_whole(target: Path, files: Mapping[str, bytes], *, replace: bool = Fal
 
 def write_file(path: Path, data: bytes) -> None:
     """Write one file whole, in the place of an older one."""
-    fresh = path.with_name(f"{_PREFIX}{uuid.uuid4().hex}")
-    try:
+    with scratch(path.parent) as temporary:
+        fresh = temporary / "fresh"
         with fresh.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)
     _sync_names(path.parent)
 
 
 def remove_leftovers(root: Path) -> None:
-    """Remove half-written folders and files that killed processes left in `root`. All its writers must share one lock,
-    and the caller must hold it."""
+    """Remove the half-written folders and files that killed processes left in `root`.
+
+    The operating system frees the lock of a process that ends, so a folder whose lock is free has no owner.
+    """
     for leftover in root.glob(f"{_PREFIX}*"):
-        if leftover.is_dir():
-            shutil.rmtree(leftover)
-        else:
-            leftover.unlink()
+        with suppress(OSError):  # another user's, or another process was faster
+            if not leftover.is_dir():  # earlier versions wrote single files, each in one step
+                leftover.unlink()
+                continue
+            with (leftover / _IN_USE).open("a") as file:
+                if _free(file):
+                    shutil.rmtree(leftover)
 
 
 def digest(path: Path) -> str:
@@ -108,6 +143,18 @@ def _wait_for(file: IO[str]) -> None:
                 continue
     else:
         fcntl.flock(file, fcntl.LOCK_EX)
+
+
+def _free(file: IO[str]) -> bool:
+    """Take the lock of `file` if no other process or thread holds it. Return True if it was taken."""
+    try:
+        if sys.platform == "win32":
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _sync(folder: Path) -> None:

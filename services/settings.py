@@ -125,6 +125,11 @@ class Settings(BaseSettings):
         description="Largest image or video frame, width × height; larger ones are refused before they are decoded",
     )
     max_seconds: float = Field(600.0, gt=0, description="Longest sound or video that is decoded, in seconds")
+    max_file_bytes: int = Field(
+        2**30,
+        gt=0,
+        description="Largest file that is ingested, or read by reference, in bytes; it is in memory whole",
+    )
     scale_jpegs: bool = Field(
         True,
         description="Decode large JPEGs at a fraction of their size, which is faster; used only for encoders whose "

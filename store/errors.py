@@ -15,11 +15,36 @@ StoreError
 ├── SnapshotGone        a version that has been removed
 ├── ContentChanged      a referenced file that is gone or has changed
 ├── BadSource           a folder or file that cannot be ingested or imported
-│   └── NoExport        a folder without an export
-└── NoRoom              the disk is too full
+│   ├── NoExport        a folder without an export
+│   └── UntrustedReferences   an import of assets by reference that was not allowed
+├── BadFile             a path that is no regular file, too large, or outside of an allowed folder
+├── Unavailable         the files of the store cannot be read or written now
+└── DiskFull            the disk is full
+    └── NoRoom          the disk is too full for the rows that a job is about to write
 """
 
+import os
 from collections.abc import Iterable, Sequence
+from errno import (
+    EACCES,
+    EBUSY,
+    EDQUOT,
+    EFBIG,
+    EIO,
+    EISDIR,
+    EMFILE,
+    ENFILE,
+    ENODEV,
+    ENOENT,
+    ENOLCK,
+    ENOSPC,
+    ENOTCONN,
+    ENOTDIR,
+    EPERM,
+    EROFS,
+    ESTALE,
+    ETIMEDOUT,
+)
 from typing import Literal
 
 
@@ -137,5 +162,53 @@ class NoExport(BadSource):
     """A folder holds no export of a store."""
 
 
-class NoRoom(StoreError):
+class UntrustedReferences(BadSource):
+    """An import has assets by reference, and the caller does not trust its references."""
+
+
+class BadFile(StoreError, OSError):
+    """A path must not be read: it is no regular file, too large, or outside of an allowed folder.
+
+    Attributes:
+        reason: `not_a_file`, `too_large` or `outside_root`.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        self.reason = reason
+        super().__init__(message)
+
+
+class Unavailable(StoreError):
+    """The files of the store cannot be read or written now: permissions, a read-only disk, a removed folder, damage."""
+
+
+class DiskFull(StoreError):
+    """The disk is full."""
+
+
+class NoRoom(DiskFull):
     """The disk is too full for the rows that a job is about to write."""
+
+
+_FULL = {ENOSPC: "make room", EDQUOT: "raise the quota, or make room", EFBIG: "raise the limit on the size of files"}
+_UNAVAILABLE = {
+    **dict.fromkeys((EACCES, EPERM), "let the user of this process read and write there"),
+    EROFS: "mount the disk writable",
+    **dict.fromkeys((ENOENT, ENOTDIR, EISDIR, ESTALE, ENODEV, ENOTCONN), "restore the folder, or mount its disk"),
+    **dict.fromkeys((EMFILE, ENFILE), "raise the limit on open files (ulimit -n)"),
+    EIO: "check the disk, and restore a backup",
+    **dict.fromkeys((EBUSY, ENOLCK, ETIMEDOUT), "try again"),
+}
+
+
+def disk_fault(number: int | None, place: str) -> StoreError | None:
+    """Return the operating system's error `number` as DiskFull or Unavailable; None if it is no fault of a disk.
+
+    Args:
+        place: path or URI that was read or written, for the message.
+    """
+    if number in _FULL:
+        return DiskFull(f"the disk of {place} is full ({os.strerror(number)}); {_FULL[number]}")
+    if number in _UNAVAILABLE:
+        return Unavailable(f"{place} cannot be used ({os.strerror(number)}); {_UNAVAILABLE[number]}")
+    return None

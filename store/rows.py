@@ -1,5 +1,6 @@
 """Pure functions on Arrow tables and columns: unique keys, row order, conversion to NumPy, SQL literals."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,14 @@ Column = Any
 def local_path(uri: str) -> Path | None:
     """Return the absolute path of `uri`, or None if it is not on a local disk (s3://, memory://, …)."""
     if "://" not in uri:
-        return Path(uri).expanduser().absolute()
+        return Path(os.path.expanduser(uri)).absolute()  # Path.expanduser raises for unknown users
     parts = urlsplit(uri)
-    return Path(unquote(parts.path)) if parts.scheme == "file" else None
+    return Path(unquote(parts.path)) if parts.scheme == "file" and parts.netloc in ("", "localhost") else None
+
+
+def encodable(text: str) -> str:
+    r"""Return `text` with each character that UTF-8 cannot hold as ``\uNNNN``: the name of a file may be any bytes."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def quoted(value: str) -> str:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from embedder.spec import MODALITIES, Modality
-from store.errors import BadSource
+from store import files
+from store.errors import BadSource, StoreError
+from store.rows import encodable
 
 SPLIT_FOLDERS = {
     "train": "train",
@@ -41,9 +44,18 @@ class Item:
     split: str | None = None
     modality: Modality | None = None
 
-    def read(self) -> bytes:
-        """Return the raw bytes. Raises OSError if the file cannot be read."""
-        return self.data if self.data is not None else Path(self.uri).read_bytes()
+    def read(self, most: int = files.MAX_BYTES) -> bytes:
+        """Return the raw bytes.
+
+        Args:
+            most: largest file that is read, in bytes.
+
+        Raises OSError if the file cannot be read, and its subclass BadFile if it is no regular file, or too large.
+        """
+        if self.data is not None:
+            return self.data
+        with files.open_regular(self.uri) as file:
+            return files.read(file, self.uri, most)
 
 
 def read_sources(sources: Sequence[str | Path]) -> Iterator[Item]:
@@ -78,7 +90,10 @@ def read_folder(folder: str | Path) -> Iterator[Item]:
     The label of a file is the name of the top folder that contains it. If all top folders have the name of a split
     (train, val, valid, validation, test, ood), they give the split, and the folders inside them the label. Files
     directly in `folder` have no label. The rows of Parquet files are read as items. Names that start with a dot are
-    skipped; every other file is an item, whatever its content. Raises BadSource if `folder` is not a folder.
+    skipped; everything else is an item, so that a FIFO, a device or a broken link is reported and not lost.
+
+    A link to a file counts as that file, wherever it leads. A link to a folder is not entered: it is an item that
+    cannot be read. Raises BadSource if `folder` is not a folder.
     """
     root = Path(folder).expanduser().absolute()
     if not root.is_dir():
@@ -87,14 +102,15 @@ def read_folder(folder: str | Path) -> Iterator[Item]:
     by_split = bool(tops) and all(path.name.lower() in SPLIT_FOLDERS for path in tops)
     for path in sorted(root.rglob("*")):
         folders = path.relative_to(root).parts[:-1]
-        lost = path.is_symlink() and not path.exists()  # a broken link: an item that can't be read
-        if not (path.is_file() or lost) or any(part.startswith(".") for part in (*folders, path.name)):
+        entered = path.is_dir() and not path.is_symlink()
+        if entered or any(part.startswith(".") for part in (*folders, path.name)):
             continue
-        if path.suffix == ".parquet":
+        if path.suffix == ".parquet" and path.is_file():
             yield from read_parquet(path)
             continue
         split = SPLIT_FOLDERS[folders[0].lower()] if by_split and folders else None
-        yield Item(uri=str(path), labels=list(folders[int(by_split) :][:1]) or None, split=split)
+        labels = [encodable(name) for name in folders[int(by_split) :][:1]]
+        yield Item(uri=str(path), labels=labels or None, split=split)
 
 
 def read_parquet(path: str | Path) -> Iterator[Item]:
@@ -108,10 +124,31 @@ def read_parquet(path: str | Path) -> Iterator[Item]:
     Raises BadSource if the file is not Parquet, its columns are others, or a row has another type or an unknown split.
     """
     path = Path(path).expanduser().absolute()
+    with open_parquet(path) as file:
+        yield from _rows(file, path)
+
+
+@contextmanager
+def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
+    """Open a Parquet file. Raises BadSource for any other file, and for one that is found damaged while it is read."""
     try:
-        file = pq.ParquetFile(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise BadSource(f"{path} is not a Parquet file: {error}") from error
+        raw = files.open_regular(path)
+    except OSError as error:
+        raise BadSource(f"{path} cannot be read: {error}") from error
+    with raw:
+        try:
+            file = pq.ParquetFile(raw)
+        except (pa.ArrowException, OSError) as error:
+            raise BadSource(f"{path} is not a Parquet file: {error}") from error
+        try:
+            yield file
+        except (pa.ArrowException, OSError) as error:
+            if isinstance(error, StoreError):
+                raise
+            raise BadSource(f"{path} is damaged: {error}") from error
+
+
+def _rows(file: pq.ParquetFile, path: Path) -> Iterator[Item]:
     names = file.schema_arrow.names
     found = [modality for modality in MODALITIES if modality in names]
     if len(found) != 1:
@@ -123,6 +160,7 @@ def read_parquet(path: str | Path) -> Iterator[Item]:
     columns = [name for name in ("id", found[0], "label", "labels", "split") if name in names]
     row = 0
     for batch in file.iter_batches(_BATCH, columns=columns):
+        batch.validate(full=True)
         for record in batch.to_pylist():
             yield _item(record, found[0], f"{path}#{record.get('id') or row}", class_names)
             row += 1

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from embedder.spec import EncoderSpec
 from store import snapshot as snapshots
 from store.errors import AmbiguousFeatures, NoStore, UnknownFeatures
+from store.files import MAX_BYTES
 from store.lance.database import Database
 from store.matrix import Matrix
 from store.rows import Column, strings
@@ -46,26 +47,29 @@ class Store:
     Threads may share it. Any number of processes may read and write the same store at once.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, max_file_bytes: int = MAX_BYTES) -> None:
         self.database = database
-        self.assets = Assets(database)
+        self.assets = Assets(database, max_file_bytes)
         self.labels = Labels(database)
         self.quarantine = Quarantine(database)
 
     @classmethod
-    def open(cls, uri: str | Path, *, must_exist: bool = False) -> Self:
+    def open(cls, uri: str | Path, *, must_exist: bool = False, max_file_bytes: int = MAX_BYTES) -> Self:
         """Open the store in a folder, or at any URI that LanceDB supports.
 
         Nothing is created before the first write: a missing folder reads as an empty store. With `must_exist`, a
         missing folder raises NoStore instead, and so does a folder without tables. An empty `uri`, which is not the
         current folder, raises NoStore too. A path that is a file raises StoreError.
+
+        Args:
+            max_file_bytes: largest file that is read where an asset refers to it.
         """
         if uri == "":
             raise NoStore("")
         database = Database(uri)
         if must_exist and not database.names():
             raise NoStore(database.uri, empty=database.exists())
-        return cls(database)
+        return cls(database, max_file_bytes)
 
     @property
     def uri(self) -> str:

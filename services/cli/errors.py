@@ -78,10 +78,12 @@ HINTS: dict[type[Exception], Hint] = {
     encoders.CheckpointNotTrusted: "if you trust whoever made it, add --trust-checkpoint or set "
     "HEADWATER_TRUST_CHECKPOINT=true",
     stored.UnknownFeatures: _backfill,
+    stored.UntrustedReferences: "--trust-references takes them, from files below FOLDER or --root",
     stored.NoExport: "`headwater export FOLDER` writes such a folder",
     encoders.ProbeMismatch: _probe,
     encoders.DeviceFull: "--backend torch-fp16 takes half the memory of torch-fp32; --backend openvino uses the CPU",
     stored.UnknownTask: "`headwater ingest SOURCE --task NAME` stores labels of a task",
+    stored.DiskFull: "--store puts the store elsewhere",
     stored.NoRoom: "--store puts the store elsewhere; without --tokens, only vectors are written",
     encoders.AdapterMissing: "HEADWATER_ADAPTERS names the folder of adapters",
     heads.NoVectors: _vectors,
@@ -118,6 +120,7 @@ REMOTE_HINTS = {
 REASON_HINTS = {
     "too_long": "HEADWATER_MAX_SECONDS sets the limit",
     "too_many_pixels": "HEADWATER_MAX_PIXELS sets the limit",
+    "too_large": "HEADWATER_MAX_FILE_BYTES sets the limit",
     "wrong_modality": "--modality names the modality of files whose first bytes do not show it",
 }
 """The hint for the reason of a quarantined item."""

@@ -169,7 +169,7 @@ def open_store(chosen: Settings) -> "Store":
     """Open a store to read from it. Raises NoStore if nothing was ever stored there."""
     from store import Store
 
-    return Store.open(chosen.store, must_exist=True)
+    return Store.open(chosen.store, must_exist=True, max_file_bytes=chosen.max_file_bytes)
 
 
 def modality(text: str | None) -> Modality | None:

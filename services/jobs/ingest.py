@@ -9,6 +9,8 @@ from embedder.media import inspect
 from embedder.spec import Modality
 from services.jobs.progress import OnProgress, Outcome, ignore
 from store import Asset, Item, Label, Quarantined, Store, asset_id
+from store.errors import BadFile
+from store.rows import encodable
 
 STAGE = "ingest"
 """Stage of a quarantined file, as the store records it."""
@@ -78,11 +80,14 @@ def ingest(
     Args:
         task: the task that the labels belong to; None: labels are ignored.
         modality: modality of the items that do not name their own; None: the first bytes of each item decide.
-        reference: store the URI only. The bytes are read from there when a job needs them.
+        reference: store the URI of each file only. The bytes are read from there when a job needs them.
+
+    Raises FrozenSplit, BadSplit or BadLabels for labels that may not be stored. Chunks before the one with these labels
+    stay, as after a kill; nothing of that chunk is stored.
     """
     done, chunk, start = Ingested(), _Chunk(), time.perf_counter()
     for item in items:
-        chunk.take(item, task, modality, inline=not reference)
+        chunk.take(item, task, modality, store.assets.max_file_bytes, inline=not reference)
         if chunk.full:
             chunk.write(store, task, done)
             chunk = _Chunk()
@@ -108,21 +113,31 @@ class _Chunk:
     def full(self) -> bool:
         return self.size >= CHUNK_BYTES or len(self.assets) + len(self.failed) >= CHUNK_ITEMS
 
-    def take(self, item: Item, task: str | None, modality: Modality | None, *, inline: bool) -> None:
+    def take(self, item: Item, task: str | None, modality: Modality | None, most: int, *, inline: bool) -> None:
+        uri = encodable(item.uri)
         try:
-            data = item.read()
-            asset = to_asset(data, item.uri, item.modality or modality, inline=inline)
-        except (BadMedia, OSError) as error:
-            reason = error.reason if isinstance(error, BadMedia) else "unreadable"
-            self.failed.append(Quarantined(key=item.uri, stage=STAGE, reason=reason, message=str(error)))
+            data = item.read(most)
+            if not inline and uri != item.uri:
+                raise BadFile("unreadable", f"the name of {uri} is not UTF-8, so no reference to it can be stored")
+            # The bytes of a row of a Parquet file are in no file of their own that could be referred to.
+            inline = inline or item.data is not None
+            asset = to_asset(data, uri, item.modality or modality, inline=inline)
+        except Exception as error:  # whatever a decoder raises concerns this item alone
+            reason = error.reason if isinstance(error, BadMedia | BadFile) else "unreadable"
+            self.failed.append(Quarantined(key=uri, stage=STAGE, reason=reason, message=encodable(str(error))))
             return
         self.assets.append(asset)
-        self.size += len(data)
+        self.size += len(data) if inline else 0
         if task is not None and item.labels is not None:
-            self.labels.append(Label(id=asset.id, labels=item.labels, split=item.split, source=item.uri))
+            self.labels.append(Label(id=asset.id, labels=item.labels, split=item.split, source=uri))
 
     def write(self, store: Store, task: str | None, done: Ingested) -> None:
-        """Write assets before labels: no reader sees a label without its asset."""
+        """Check the labels, then write assets before labels: no reader sees a label without its asset.
+
+        Raises BadLabels, BadSplit and FrozenSplit before anything of this chunk is written.
+        """
+        if task is not None and self.labels:
+            store.labels.require(task, self.labels)
         if self.assets:
             added = store.assets.add(self.assets)
             done.new += added.new

@@ -57,7 +57,7 @@ class Service(ABC):
         if not self.settings.store:
             raise StoreError("this service has no store; its operator can set HEADWATER_STORE")
         if self._store is None:
-            self._store = Store.open(self.settings.store)
+            self._store = Store.open(self.settings.store, max_file_bytes=self.settings.max_file_bytes)
         return self._store
 
 

@@ -1,5 +1,6 @@
 """Turns exceptions into answers: every error of both services has the one shape of `ErrorBody`."""
 
+import logging
 import math
 from collections.abc import Iterable
 
@@ -12,6 +13,7 @@ from services.web.errors import ERRORS, HTTP_CODES, Refused, RemoteProblem, stat
 from services.web.logs import request_id
 from services.web.quoting import shortened
 from services.web.schemas import ErrorBody, Problem
+from store.errors import StoreError, disk_fault
 
 RETRY_AFTER_SECONDS = 1
 """Value of the header Retry-After of a 503, unless the exception gives a time itself."""
@@ -22,8 +24,13 @@ LONGEST_MESSAGE = 1000
 MOST_FAULTS = 10
 """Largest number of faults of a body that one message lists."""
 
-ANSWERED = (*ERRORS, RemoteProblem, HTTPException, RequestValidationError)
+ANSWERED = (*ERRORS, RemoteProblem, HTTPException, RequestValidationError, OSError)
 """The exceptions that `answer_error` handles. Every other one is a fault of the service: 500."""
+
+REPORTED = ("store_unavailable", "disk_full")
+"""Codes whose message is logged, because the operator has to act."""
+
+log = logging.getLogger("headwater.http")
 
 
 def problem(error: Exception) -> Problem:
@@ -54,7 +61,13 @@ async def answer_error(_: Request, error: Exception) -> JSONResponse:
         return error_response(status, trouble, dict(error.headers or {}))
     if isinstance(error, RequestValidationError):
         return error_response(422, Problem(code="bad_request", message=_faults(error)))
-    status = status_and_code(error)[0]
+    if isinstance(error, OSError) and not isinstance(error, StoreError):
+        if (fault := disk_fault(error.errno, str(error.filename or "a file of this service"))) is None:
+            raise error  # a fault of the service: 500
+        error = fault
+    status, code = status_and_code(error)
+    if code in REPORTED:
+        log.error(code, extra={"reason": str(error)})
     seconds = math.ceil(getattr(error, "retry_after", RETRY_AFTER_SECONDS))
     retry = {"Retry-After": str(max(1, seconds))} if status == 503 else None
     return error_response(status, problem(error), retry)

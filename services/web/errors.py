@@ -10,6 +10,7 @@ is answered as its nearest base class that is; without one, the answer is 500 `i
     └── DeviceFull, QueueFull, BatcherStopped 503
     store.errors
     └── StoreError 503
+        ├── DiskFull 507
         ├── UnknownId, UnknownTask, UnknownFeatures 404
         ├── FeaturesMismatch 409
         └── AmbiguousFeatures, BadSplit, BadLabels, BadVectors 422
@@ -163,6 +164,7 @@ ERRORS: dict[type[Exception], tuple[int, str]] = {
     stored.BadSplit: (422, "bad_split"),
     stored.BadLabels: (422, "bad_labels"),
     stored.BadVectors: (422, "bad_vectors"),
+    stored.DiskFull: (507, "disk_full"),
     stored.StoreError: (503, "store_unavailable"),
     heads.UnknownHead: (404, "unknown_head"),
     heads.UnknownAlias: (404, "unknown_alias"),

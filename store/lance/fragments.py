@@ -23,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from store.lance import faults
 from store.lance.handles import persist
 from store.lance.table import Table
 
@@ -31,7 +32,8 @@ def write(table: Table, rows: pa.Table) -> list[str]:
     """Write rows of an existing table as uncommitted fragments. Returns the fragments as JSON, for `Appender`."""
     from lance.fragment import write_fragments
 
-    written = write_fragments(rows, table.uri, schema=table.schema, mode="append")
+    with faults.named(table.uri):
+        written = write_fragments(rows, table.uri, schema=table.schema, mode="append")
     return [json.dumps(fragment.to_json()) for fragment in written]
 
 
@@ -43,7 +45,8 @@ def shares(table: Table, version: int, count: int, batch_rows: int) -> list[tupl
     """
     import lance
 
-    lengths = [each.count_rows() for each in lance.dataset(table.uri, version=version).get_fragments()]
+    with faults.named(table.uri):
+        lengths = [each.count_rows() for each in lance.dataset(table.uri, version=version).get_fragments()]
     batches = [min(batch_rows, rows - at) for rows in lengths for at in range(0, rows, batch_rows)]
     ends = np.cumsum([0, *batches])
     cuts = np.unique(ends[np.searchsorted(ends, np.linspace(0, ends[-1], count + 1))]).tolist()
@@ -63,16 +66,18 @@ class Appender:
 
         self._table = table
         self._absent = set(ids)
-        self._dataset: Any = lance.dataset(table.uri)
         self._fragments: list[Any] = []
-        self._catch_up(self._dataset.get_fragments())
+        with faults.named(table.uri):
+            self._dataset: Any = lance.dataset(table.uri)
+            self._catch_up(self._dataset.get_fragments())
 
     def append(self, ids: Sequence[str], fragments: Sequence[str]) -> int:
         """Commit the rows `ids` that `write` wrote as `fragments`, without those already stored.
 
         Returns the number of rows added.
         """
-        return persist(lambda: self._append(ids, fragments))
+        with faults.named(self._table.uri):
+            return persist(lambda: self._append(ids, fragments))
 
     def _append(self, ids: Sequence[str], fragments: Sequence[str]) -> int:
         before = self._dataset.version

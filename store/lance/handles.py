@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from store.errors import WrongSchema
+from store.lance.faults import contended
 from store.rows import Column, in_order, quoted
 
 T = TypeVar("T")
@@ -110,7 +111,7 @@ def persist(operation: Callable[[], T]) -> T:
         try:
             return operation()
         except (RuntimeError, OSError, ValueError) as error:
-            if attempt == _ATTEMPTS - 1 or not _contended(str(error)):
+            if attempt == _ATTEMPTS - 1 or not contended(error):
                 raise
         time.sleep(random.uniform(0, 0.05 * min(attempt + 1, 20)))  # noqa: S311  # jitter, not a secret
     raise AssertionError("unreachable")
@@ -123,8 +124,3 @@ def compact(handle: Any, keep: timedelta | None) -> None:
     """
     if keep is not None or handle.stats()["fragment_stats"]["num_small_fragments"] >= SMALL_FRAGMENTS:
         persist(lambda: handle.optimize(cleanup_older_than=KEEP if keep is None else keep))
-
-
-def _contended(message: str) -> bool:
-    text = message.lower()
-    return any(word in text for word in ("conflict", "concurrent", "contention"))

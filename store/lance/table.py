@@ -9,11 +9,14 @@ Two properties of LanceDB 0.40 decide how rows are merged:
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from store.errors import StoreError
+from store.lance import faults
 from store.lance.database import Database
 from store.lance.handles import batches_of, compact, locate, persist, query, require_schema
 from store.rows import unique
@@ -60,13 +63,13 @@ class Table:
 
     def version(self) -> int | None:
         """Return the newest version, or None if there is no table yet."""
-        handle = self._handle()
-        return None if handle is None else int(handle.version)
+        with self._using() as handle:
+            return None if handle is None else int(handle.version)
 
     def count(self, where: str | None = None, version: int | None = None) -> int:
         """Return the number of rows that satisfy the SQL filter `where`."""
-        handle = self._handle(version)
-        return 0 if handle is None else int(handle.count_rows(where))
+        with self._using(version) as handle:
+            return 0 if handle is None else int(handle.count_rows(where))
 
     def insert(self, rows: pa.Table) -> int:
         """Add the rows whose key is new. If several rows have one key, the first is taken. Returns the number added."""
@@ -85,9 +88,9 @@ class Table:
 
     def delete(self, where: str) -> None:
         """Remove the rows that satisfy the SQL filter `where`."""
-        handle = self._handle()
-        if handle is not None:
-            persist(lambda: handle.delete(where))
+        with self._using() as handle:
+            if handle is not None:
+                persist(lambda: handle.delete(where))
 
     def scan(
         self,
@@ -104,20 +107,20 @@ class Table:
             version: version to read; None for the newest.
             share: (first row, number of rows) to read instead of all.
         """
-        handle = self._handle(version)
-        if handle is not None:
-            found = query(handle, columns, where)
-            if share is not None:
-                found = found.offset(share[0]).limit(share[1])
-            yield from found.to_batches(batch_rows)
+        with self._using(version) as handle:
+            if handle is not None:
+                found = query(handle, columns, where)
+                if share is not None:
+                    found = found.offset(share[0]).limit(share[1])
+                yield from found.to_batches(batch_rows)
 
     def read(self, columns: Sequence[str], *, where: str | None = None, version: int | None = None) -> pa.Table:
         """Return the rows that satisfy the SQL filter `where`, in stored order."""
-        handle = self._handle(version)
-        if handle is None:
-            return pa.schema([self.schema.field(name) for name in columns]).empty_table()
-        table: pa.Table = query(handle, columns, where).to_arrow()
-        return table
+        with self._using(version) as handle:
+            if handle is None:
+                return pa.schema([self.schema.field(name) for name in columns]).empty_table()
+            table: pa.Table = query(handle, columns, where).to_arrow()
+            return table
 
     def fetch(
         self,
@@ -134,45 +137,57 @@ class Table:
         so far, it would exceed that size.
         """
         # LanceDB's row ids are valid within one version only. Pinning a version makes a compaction meanwhile harmless.
-        handle = self._handle((self.version() or ABSENT) if version is None else version)
-        if handle is not None:
-            located = None if len(ids) <= FEW else locate(handle, ids)
-            yield from batches_of(handle, ids, columns, located, batch_rows, batch_bytes)
+        with self._using((self.version() or ABSENT) if version is None else version) as handle:
+            if handle is not None:
+                located = None if len(ids) <= FEW else locate(handle, ids)
+                yield from batches_of(handle, ids, columns, located, batch_rows, batch_bytes)
 
     def nearest(self, vector: Any, column: str, k: int, metric: str) -> pa.Table:
         """Return (id, _distance) of the k nearest rows, by brute force unless the table has a vector index."""
-        nearest = self._handle().search(vector, vector_column_name=column).distance_type(metric)
-        found: pa.Table = nearest.select(["id", "_distance"]).limit(k).to_arrow()
-        return found
+        with self._using() as handle:
+            nearest = handle.search(vector, vector_column_name=column).distance_type(metric)
+            found: pa.Table = nearest.select(["id", "_distance"]).limit(k).to_arrow()
+            return found
 
     def optimize(self, keep: timedelta | None) -> None:
         """Index the ids of a large table, then compact it (see `store.lance.handles.compact`)."""
-        handle = self._handle()
-        if handle is None:
-            return
-        if handle.count_rows() >= INDEX_FROM and not handle.list_indices():
-            from lancedb.index import BTree
+        with self._using() as handle:
+            if handle is None:
+                return
+            if handle.count_rows() >= INDEX_FROM and not handle.list_indices():
+                from lancedb.index import BTree
 
-            persist(lambda: handle.create_index(self.key[0], config=BTree()))
-        compact(handle, keep)
+                persist(lambda: handle.create_index(self.key[0], config=BTree()))
+            compact(handle, keep)
 
     def _merge(self, rows: pa.Table, matched: Callable[[Any], Any]) -> Merged:
         if not rows.num_rows:
             return Merged(0, None)
         self.create()
-        handle = self._handle()
+        with self._using() as handle:
 
-        def run() -> Any:
-            merge = handle.merge_insert(self.key).when_not_matched_insert_all().use_index(False)
-            return matched(merge).execute(rows)
+            def run() -> Any:
+                merge = handle.merge_insert(self.key).when_not_matched_insert_all().use_index(False)
+                return matched(merge).execute(rows)
 
-        result = persist(run)
-        return Merged(int(result.num_inserted_rows + result.num_updated_rows), int(result.version))
+            result = persist(run)
+            return Merged(int(result.num_inserted_rows + result.num_updated_rows), int(result.version))
+
+    @contextmanager
+    def _using(self, version: int | None = None) -> Iterator[Any]:
+        """Yield the handle of a version, and name the faults of the disk. After a fault, the next use opens anew."""
+        try:
+            with faults.named(self.uri):
+                yield self._handle(version)
+        except StoreError:
+            self._latest = None
+            self._database.names()  # raises a plainer error if the whole store has been removed
+            raise
 
     def _handle(self, version: int | None = None) -> Any:
         if version is not None:
             return self._checked(self._database.open(self.name, version)) if version != ABSENT else None
-        if self._latest is None:
+        if self._latest is None or not self._database.has_folder(self.name):
             self._latest = self._checked(self._database.open(self.name))
         return self._latest
 

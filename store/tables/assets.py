@@ -9,11 +9,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from embedder.spec import MODALITIES
-from store.errors import ContentChanged, UnknownId
+from store import files, references
+from store.errors import UnknownId
 from store.lance.database import Database
 from store.lance.table import Table
-from store.rows import Column, local_path, quoted, strings
-from store.schema import ASSETS, Added, Asset, asset_id, now
+from store.rows import Column, quoted, strings
+from store.schema import ASSETS, Added, Asset, now
 
 CHUNK_ROWS, CHUNK_BYTES = 16384, 64 << 20
 """Largest number of rows in one write, and about the largest size of its content."""
@@ -25,10 +26,15 @@ _COLUMNS = ["id", "uri", "content"]
 
 
 class Assets:
-    """The table `assets`. A stored asset never changes, because its id is the digest of its bytes."""
+    """The table `assets`. A stored asset never changes, because its id is the digest of its bytes.
 
-    def __init__(self, database: Database) -> None:
+    Attributes:
+        max_file_bytes: largest file that is read where an asset refers to it.
+    """
+
+    def __init__(self, database: Database, max_file_bytes: int = files.MAX_BYTES) -> None:
         self.table = Table(database, "assets", ASSETS)
+        self.max_file_bytes = max_file_bytes
 
     def add(self, records: Iterable[Asset]) -> Added:
         """Store the assets that are not stored yet.
@@ -75,7 +81,8 @@ class Assets:
     def contents(self, ids: Sequence[str]) -> Iterator[tuple[str, bytes | Exception]]:
         """Yield (id, bytes) in the order of `ids`, or (id, error) for an id that cannot be read.
 
-        The error is UnknownId or ContentChanged. Only a few contents are in memory at a time.
+        The error is UnknownId, or ContentChanged for bytes that cannot be read or do not have the digest `id`. Only a
+        few contents are in memory at a time.
         """
         tables = self.table.fetch(ids, _COLUMNS, batch_rows=READ_ROWS, batch_bytes=READ_BYTES)
         rows = chain.from_iterable(zip(*(table[name] for name in _COLUMNS), strict=True) for table in tables)
@@ -85,30 +92,11 @@ class Assets:
                 yield id_, UnknownId([id_])
                 continue
             content = row[2].as_py()
-            yield id_, content if content is not None else read_reference(id_, row[1].as_py())
+            if content is None:
+                yield id_, references.read(id_, row[1].as_py(), self.max_file_bytes)
+            else:
+                yield id_, references.verified(id_, content, f"the content of asset {id_} in {self.table.uri}")
             row = next(rows, None)
-
-
-def read_reference(id_: str, uri: str) -> bytes | Exception:
-    """Return the bytes at `uri`, or ContentChanged if they cannot be read or are not those of asset `id_`."""
-    path = local_path(uri)
-    try:
-        data = path.read_bytes() if path is not None else _read_remote(uri)
-    except (OSError, pa.ArrowException) as error:
-        return ContentChanged(f"asset {id_} cannot be read from {uri}: {error}; restore the file, or ingest it inline")
-    if asset_id(data) != id_:
-        return ContentChanged(
-            f"{uri} has changed: it is asset {asset_id(data)} now, not {id_}; restore the file, or ingest it again"
-        )
-    return data
-
-
-def _read_remote(uri: str) -> bytes:
-    from pyarrow.fs import FileSystem
-
-    system, path = FileSystem.from_uri(uri)
-    with system.open_input_stream(path) as stream:
-        return bytes(stream.read())
 
 
 def _chunks(records: Iterable[Asset]) -> Iterator[list[Asset]]:

@@ -81,7 +81,9 @@ class Identity:
             value = schema.field(form).type.value_type
             dtype: Dtype = "float16" if value == pa.float16() else "float32"
             identity = cls(form, record["encoder"], spec, dtype, flat.reshape(record["probe_shape"]))
-        except (KeyError, ValueError, AttributeError) as error:
+            if not (identity.probe.ndim == 2 and np.isfinite(identity.probe).all()):
+                raise ValueError("its probe is no matrix of finite numbers")
+        except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise WrongSchema(
                 f"table {table!r} does not say which encoder it holds ({error}), so Headwater did not create it: "
                 "open another folder, or move that table away"

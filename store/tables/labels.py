@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from store.errors import BadLabels, FrozenSplit, UnknownTask
+from store.errors import BadLabels, FrozenSplit, Unavailable, UnknownTask
 from store.lance.database import Database
 from store.lance.table import FEW, Table
 from store.rows import Column, quoted, strings
@@ -42,24 +42,29 @@ class Labels:
             changed += self._put_chunk(task, chunk, move_splits)
         return changed
 
-    def require(self, task: str, rows: Sequence[Label]) -> None:
+    def require(self, task: str, rows: Iterable[Label]) -> None:
         """Raise what `put` would raise for these rows: BadLabels, BadSplit or FrozenSplit. Nothing is written."""
         _check_task(task)
         given = {row.id: row for row in rows}
         for row in given.values():
             _check(row)
-        _require_same_splits(task, given, self._stored(task, list(given)))
+        for start in range(0, len(given), _CHUNK):
+            some = dict(islice(given.items(), start, start + _CHUNK))
+            _require_same_splits(task, some, self._stored(task, list(some)))
 
     def merge(self, rows: pa.Table) -> int:
         """Store complete rows (columns of LABELS, of any tasks). A row replaces a stored one if it is newer.
 
-        Returns the number of rows that were new or newer. Raises FrozenSplit if a stored split differs.
+        Returns the number of rows that were new or newer. Raises BadLabels, BadSplit and FrozenSplit as `put` does.
         """
+        self.require_all(rows)
+        return self.table.upsert(rows, where="target.at < source.at AND target.split = source.split").rows
+
+    def require_all(self, rows: pa.Table) -> None:
+        """Raise what `merge` would raise for these rows. Nothing is written."""
         for task in strings(pc.unique(rows["task"])):
             part = rows.filter(pc.equal(rows["task"], pa.scalar(task))).to_pylist()
-            given = {row["id"]: Label(row["id"], row["labels"], row["split"], row["source"]) for row in part}
-            _require_same_splits(task, given, self._stored(task, list(given)))
-        return self.table.upsert(rows, where="target.at < source.at AND target.split = source.split").rows
+            self.require(task, (Label(row["id"], row["labels"], row["split"], row["source"]) for row in part))
 
     def _put_chunk(self, task: str, waiting: dict[str, Label], move_splits: bool) -> int:
         for row in waiting.values():
@@ -76,7 +81,7 @@ class Labels:
             changed += written
             if written == len(given):
                 return changed
-        raise RuntimeError(
+        raise Unavailable(
             f"other processes changed the labels of task {task!r} in each of {_ROUNDS} attempts; try again"
         )
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 
+from store.errors import Unavailable
 from store.lance.database import Database
 from store.lance.table import FEW, Table
 from store.rows import quoted
@@ -29,7 +30,7 @@ class Quarantine:
             if not waiting:
                 return count
             waiting = self._put_once(waiting)
-        raise RuntimeError(
+        raise Unavailable(
             f"other processes kept changing {len(waiting)} rows of the quarantine during {_ROUNDS} attempts; try again"
         )
 

@@ -101,13 +101,44 @@ with folders.lock(root / "lock"), folders.writing(root / "target") as fresh:
 """
 
 
-def test_a_killed_writer_leaves_no_folder_and_no_lock(tmp_path):
-    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE)
-    assert holder.stdout.readline() == b"in\n"
+@pytest.fixture
+def holder(tmp_path):
+    """A process that is in the middle of writing a folder."""
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"in\n"
+        yield process
+        process.kill()
+
+
+def test_a_killed_writer_leaves_no_folder_and_no_lock(tmp_path, holder):
     holder.send_signal(signal.SIGKILL)
     holder.wait()
-    holder.stdout.close()
     assert not (tmp_path / "target").exists()
     with folders.lock(tmp_path / "lock"):  # would wait for ever if the dead process still held it
         folders.remove_leftovers(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+
+
+def test_the_next_writer_removes_the_leftovers_of_the_killed_and_of_no_one_else(tmp_path, holder):
+    """Also the leftovers of earlier versions, which had no lock file, and single files."""
+    [live] = tmp_path.glob(".new-*")
+    (tmp_path / ".new-old" / "fresh").mkdir(parents=True)
+    (tmp_path / ".new-file").write_text("half")
+    folders.write_whole(tmp_path / "other", {"a": b"1"})
+    assert sorted(tmp_path.iterdir()) == sorted([live, tmp_path / "lock", tmp_path / "other"])
+    assert (live / "fresh" / "half").exists()
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    folders.write_file(tmp_path / "file", b"1")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "lock", "other"]
+
+
+def test_writers_at_once_never_take_each_others_folders_for_leftovers(tmp_path):
+    def work(number):
+        folders.write_whole(tmp_path / str(number), {"a": str(number).encode()})
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(200)))
+    assert {path.name: content(path) for path in tmp_path.iterdir()} == {
+        str(number): {"a": str(number).encode()} for number in range(200)
+    }

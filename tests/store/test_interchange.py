@@ -1,5 +1,8 @@
 import shutil
+import time
+from collections.abc import Callable
 from pathlib import Path
+from subprocess import Popen
 
 import numpy as np
 import pyarrow as pa
@@ -7,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from helpers.toystore import PROBE, make_assets, make_vectors, toy_spec
 
+from embedder import folders
 from store import Asset, Label, Quarantined, Store, interchange
 from store.errors import BadSource, BadSplit, FeaturesMismatch
 
@@ -15,14 +19,19 @@ IDS = [a.id for a in ASSETS]
 
 
 @pytest.fixture
-def filled(store: Store) -> Store:
-    store.assets.add([*ASSETS, Asset("f" * 64, "far/away.wav", "audio", "audio/wav", seconds=0.5)])
+def filled(store: Store, tmp_path: Path) -> Store:
+    store.assets.add([*ASSETS, Asset("f" * 64, f"{tmp_path}/./far/away.wav", "audio", "audio/wav", seconds=0.5)])
     store.labels.put("t", [Label(id_, ["x", "y"][: i % 3], source="here") for i, id_ in enumerate(IDS)])
     store.quarantine.put([Quarantined("bad.jpg", "ingest", "truncated", "message")] * 2)
     store.ensure_features("toy", toy_spec(), make_vectors(3), dtype="float16").put(IDS, make_vectors(30))
     tokens = np.random.default_rng(0).standard_normal((5, 3, 4))
     store.ensure_tokens("toy", toy_spec()).put(IDS[:5], tokens)
     return store
+
+
+def take(store: Store, folder: Path) -> dict[str, int]:
+    """Import an export of the store `filled`, which has an asset by reference."""
+    return interchange.import_parquet(store, folder, trust_references=True, roots=[folder.parent])
 
 
 def dump(store: Store) -> dict[str, list[tuple[object, ...]]]:
@@ -37,15 +46,16 @@ def dump(store: Store) -> dict[str, list[tuple[object, ...]]]:
 def test_everything_comes_back(filled: Store, tmp_path: Path) -> None:
     written = interchange.export_parquet(filled, tmp_path / "out")
     assert sorted(written.values()) == [1, 5, 30, 30, 31]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(f"{name}.parquet" for name in written)
+    files = [path.name for path in (tmp_path / "out").iterdir()]
+    assert sorted(files) == sorted([".lock", *(f"{name}.parquet" for name in written)])
     other = Store.open(tmp_path / "other")
-    assert interchange.import_parquet(other, tmp_path / "out") == written
+    assert take(other, tmp_path / "out") == written
     assert dump(other) == dump(filled)
     assert other.features("toy").spec == toy_spec()
     assert other.features("toy").dtype == "float16"
     np.testing.assert_array_equal(other.features("toy").probe, make_vectors(3))
     # Again: nothing is new.
-    assert set(interchange.import_parquet(other, tmp_path / "out").values()) == {0}
+    assert set(take(other, tmp_path / "out").values()) == {0}
     assert dump(other) == dump(filled)
 
 
@@ -60,13 +70,13 @@ def test_parquet_is_readable_without_us(filled: Store, tmp_path: Path) -> None:
 def test_import_merges_newer_labels_and_keeps_splits(filled: Store, tmp_path: Path) -> None:
     interchange.export_parquet(filled, tmp_path / "out")
     filled.labels.put("t", [Label(IDS[0], ["later"])])
-    interchange.import_parquet(filled, tmp_path / "out")
+    take(filled, tmp_path / "out")
     labels = {row["id"]: row["labels"] for row in filled.labels.get("t").to_pylist()}
     assert labels[IDS[0]] == ["later"]
     other = Store.open(tmp_path / "other")
     other.labels.put("t", [Label(IDS[1], ["x"], "ood")])
     with pytest.raises(BadSplit, match="stored as ood, now given as"):
-        interchange.import_parquet(other, tmp_path / "out")
+        take(other, tmp_path / "out")
 
 
 def test_import_refuses_what_it_cannot_trust(filled: Store, tmp_path: Path) -> None:
@@ -107,3 +117,137 @@ def test_import_checks_contents_and_encoders(filled: Store, tmp_path: Path) -> N
 def test_export_of_nothing(store: Store, tmp_path: Path) -> None:
     assert interchange.export_parquet(store, tmp_path / "out") == {}
     shutil.rmtree(tmp_path / "out")
+
+
+EXPORT = """
+import sys
+from store import Store, interchange
+store = Store.open(sys.argv[1])
+store.assets.count()
+print(flush=True)
+sys.stdin.readline()
+for _ in range(int(sys.argv[3])):
+    interchange.export_parquet(store, sys.argv[2])
+"""
+
+
+def make_stores(folder: Path, count: int) -> list[Store]:
+    """Return stores of which each has rows of its own in the tables that all have."""
+    stores = [Store.open(folder / str(i)) for i in range(count)]
+    for i, store in enumerate(stores):
+        assets = make_assets(10 + i, start=100 * i)
+        store.assets.add(assets)
+        store.labels.put("t", [Label(asset.id, [str(i)]) for asset in assets])
+    return stores
+
+
+def of_one_store(out: Path) -> str:
+    """Return which store an export shows. All of its files must show the same one."""
+    labels = pq.read_table(out / "labels.parquet")
+    assert set(labels["id"].to_pylist()) == set(pq.read_table(out / "assets.parquet")["id"].to_pylist())
+    [shown] = {name for names in labels["labels"].to_pylist() for name in names}
+    return str(shown)
+
+
+def test_exports_into_one_folder_at_once_do_not_mix(tmp_path: Path, start_python: Callable[..., "Popen[str]"]) -> None:
+    out = tmp_path / "out"
+    workers = [start_python(EXPORT, store.uri, out, 30) for store in make_stores(tmp_path, 3)]
+    for worker in workers:
+        assert worker.stdout is not None
+        worker.stdout.readline()
+    for worker in workers:
+        assert worker.stdin is not None
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+    while any(worker.poll() is None for worker in workers):
+        with folders.lock(out / ".lock"):
+            if len(list(out.glob("*.parquet"))) == 2:
+                of_one_store(out)
+        time.sleep(0.005)
+    for worker in workers:
+        worker.communicate(timeout=60)
+        assert worker.returncode == 0
+    assert of_one_store(out) in "012"
+    assert sorted(path.name for path in out.iterdir()) == [".lock", "assets.parquet", "labels.parquet"]
+
+
+@pytest.mark.parametrize("kills", [8, pytest.param(100, marks=pytest.mark.slow)])
+def test_a_killed_export_leaves_whole_files_and_the_next_one_removes_its_leftovers(
+    tmp_path: Path, start_python: Callable[..., "Popen[str]"], kills: int
+) -> None:
+    """Killed at random moments, beside an export that goes on."""
+    rng, out = np.random.default_rng(kills), tmp_path / "out"
+    one, two = make_stores(tmp_path, 2)
+    interchange.export_parquet(one, out)
+    (out / "assets.partial").write_text("left by an older version")
+    waiting = [start_python(EXPORT, one.uri, out, 1000) for _ in range(2)]
+    for number in range(kills):
+        worker = waiting.pop(0)
+        assert worker.stdout is not None
+        assert worker.stdin is not None
+        worker.stdout.readline()
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+        if number < kills - 2:
+            waiting.append(start_python(EXPORT, one.uri, out, 1000))
+        time.sleep(rng.uniform(0, 0.1))
+        worker.kill()
+        worker.communicate()
+        assert of_one_store(out) == "0"
+    interchange.export_parquet(two, out)
+    assert of_one_store(out) == "1"
+    assert sorted(path.name for path in out.iterdir()) == [".lock", "assets.parquet", "labels.parquet"]
+
+
+IMPORT = """
+import sys
+from store import Store, interchange
+import lancedb
+print(flush=True)
+sys.stdin.readline()
+interchange.import_parquet(Store.open(sys.argv[1]), sys.argv[2])
+print("done", flush=True)
+"""
+
+
+@pytest.mark.parametrize("kills", [6, pytest.param(150, marks=pytest.mark.slow)])
+def test_a_killed_import_is_run_again_without_loss_or_repetition(
+    filled: Store, tmp_path: Path, start_python: Callable[..., "Popen[str]"], kills: int
+) -> None:
+    rng, out, ours = np.random.default_rng(kills), tmp_path / "out", tmp_path / "ours"
+    filled.assets.table.delete(f"id = '{'f' * 64}'")  # stored by reference
+    interchange.export_parquet(filled, out)
+    seen: dict[str, set[str]] = {}
+    waiting = [start_python(IMPORT, ours, out) for _ in range(2)]
+    for number in range(kills):
+        worker = waiting.pop(0)
+        assert worker.stdout is not None
+        assert worker.stdin is not None
+        worker.stdout.readline()
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+        if number < kills - 2:
+            waiting.append(start_python(IMPORT, ours, out))
+        time.sleep(rng.uniform(0, 0.25))
+        worker.kill()
+        worker.communicate()
+        there = rows_of(Store.open(ours))
+        for name, rows in seen.items():
+            assert rows <= there[name], f"{name}: rows that were seen are gone"
+        seen = there
+        if number % 5 == 4:
+            shutil.rmtree(ours, ignore_errors=True)  # so that the next kills hit the first tables again
+            seen = {}
+    interchange.import_parquet(Store.open(ours), out)
+    assert dump(Store.open(ours)) == dump(filled)
+
+
+def rows_of(store: Store) -> dict[str, set[str]]:
+    """Return the rows of every table as text. None may be there twice."""
+    found = {}
+    for name in store.database.names():
+        handle = store.database.open(name)  # None: killed while it made the table
+        rows = [] if handle is None else list(map(repr, handle.search().limit(None).to_arrow().to_pylist()))
+        found[name] = set(rows)
+        assert len(found[name]) == len(rows)
+    return found

@@ -37,7 +37,8 @@ def ingest(
     from store import Store, interchange
 
     settings = options.settings(store=store)
-    opened, items = Store.open(settings.store), interchange.read_sources(source)
+    opened = Store.open(settings.store, max_file_bytes=settings.max_file_bytes)
+    items = interchange.read_sources(source)
     with terminal.progress_bar("ingest") as bar:
         done = job.ingest(
             opened, items, task=task, modality=options.modality(modality), reference=reference, on_progress=bar
@@ -70,17 +71,35 @@ def export(
 @app.command(name="import")
 def import_(
     folder: Annotated[Path, typer.Argument(help="A folder that `headwater export` wrote.", show_default=False)],
+    trust_references: Annotated[
+        bool,
+        typer.Option(
+            "--trust-references",
+            help="Also take assets without their bytes: jobs will read them from the files that the export names.",
+        ),
+    ] = False,
+    root: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--root",
+            metavar="FOLDER",
+            help="With --trust-references, a folder that holds these files; repeat for more.",
+            show_default="FOLDER",
+        ),
+    ] = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Read the tables that `export` wrote and add them to the store.
 
-    Assets and vectors that the store has already stay as they are.
+    Assets and vectors that the store has already stay as they are. Everything is checked before anything is written.
     """
     from store import Store, interchange
 
+    if root and not trust_references:
+        raise typer.BadParameter("--root needs --trust-references")
     uri = options.settings(store=store).store
-    rows = interchange.import_parquet(Store.open(uri), folder)
+    rows = interchange.import_parquet(Store.open(uri), folder, trust_references=trust_references, roots=root or ())
     _show_tables({"store": uri, **rows}, as_json)
 
 

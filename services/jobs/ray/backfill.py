@@ -49,7 +49,7 @@ def backfill(
             are not finite, or a chunk that killed every worker that tried it.
         NoRoom: the disk of a local store is too full for the result. No row was written.
     """
-    work = Work(store.uri, load, tokens, batch, workers.cpus, limits)
+    work = Work(store.uri, load, tokens, batch, workers.cpus, limits, store.assets.max_file_bytes)
     with connected(workers) as count:
         planned = plan(
             store,

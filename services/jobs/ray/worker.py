@@ -21,6 +21,7 @@ from services.jobs.backfill.stages import Job
 from services.jobs.errors import EXPECTED
 from store import Features, Quarantined, Store
 from store.errors import NoStore, StoreError
+from store.files import MAX_BYTES
 from store.lance import fragments
 
 RETRIES = 3
@@ -49,6 +50,7 @@ class Work:
     batch: int
     threads: int
     limits: Limits
+    max_file_bytes: int = MAX_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,7 @@ class Worker:
     def _open(self) -> Job:
         work = self._work
         try:
-            store = Store.open(work.store, must_exist=True)
+            store = Store.open(work.store, must_exist=True, max_file_bytes=work.max_file_bytes)
         except NoStore as error:
             raise StoreError(
                 f"no store at {error.uri} on {socket.gethostname()}; every node of the cluster must reach the store "

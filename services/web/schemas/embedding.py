@@ -101,7 +101,11 @@ class StoredItem(BaseModel):
 
     id: str | None = Field(None, description="Id of the asset: SHA-256 of the file's bytes.")
     name: str | None = Field(None, description="Name of the file, as it was sent.")
-    error: Problem | None = Field(None, description="Why the file was not stored.")
+    status: Literal["stored", "known", "refused"] = Field(
+        description="`stored`: new in the store. `known`: it was there already; its vector and labels are stored too. "
+        "`refused`: nothing of it was stored, see `error`."
+    )
+    error: Problem | None = Field(None, description="Why the file was refused.")
 
 
 class AssetsResponse(BaseModel):

@@ -328,6 +328,6 @@ def test_search_asks_the_running_service(headwater, services, home):
     hits = json.loads(out)["hits"]
     assert (len(hits), hits[0]["uri"]) == (2, str(path))
     assert str(path) not in headwater("search", "--id", hits[0]["id"], "--url", url)[1]
-    code, out, err = headwater("search", "--text", "a cracked cell", "--url", url, "-k", "3")
+    code, out, err = headwater("search", "--text", "a cracked cell", "--url", url, "-k", "8")
     assert code == 0, err
-    assert str(path.parent) in out  # among three: other tests may have stored two pictures that are not cells
+    assert str(path.parent) in out  # among eight: other tests may have stored a few pictures that are not cells

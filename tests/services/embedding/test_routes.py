@@ -162,16 +162,28 @@ def test_labels_are_written_after_their_assets(http, home):
     assert (row["id"], row["at"] > added) == (asset.id, True)
 
 
-def test_a_split_that_is_frozen_leaves_nothing_stored_of_the_whole_request(http, home):
+def test_a_file_whose_split_is_frozen_is_refused_alone(http, home):
     known, new = photo(4713), photo(4714)
     assert http.post("/v1/assets?task=order&label=one&split=test", files={"files": known}).status_code == 200
-    refused = http.post("/v1/assets?task=order&label=two&split=train", files=[("files", known), ("files", new)])
-    assert (refused.status_code, refused.json()["error"]["code"]) == (422, "bad_split")
-    assert home.store.assets.exists([asset_id(new)]) == set()
-    assert home.store.features("lite0").get([asset_id(new)])[0] == []
-    rows = {row["id"]: row for row in home.store.labels.get("order").to_pylist()}
-    assert rows[asset_id(known)]["labels"] == ["one"]
-    assert asset_id(new) not in rows
+    files = [("files", each) for each in (known, new, known, new, b"broken")]
+    answer = http.post("/v1/assets?task=order&label=two&split=train", files=files)
+    assert (answer.status_code, answer.json()["new"], answer.json()["known"]) == (200, 1, 1)
+    items = answer.json()["items"]
+    assert [item["status"] for item in items] == ["refused", "stored", "refused", "known", "refused"]
+    assert [item["error"] and item["error"]["code"] for item in items] == ["bad_split", None] * 2 + ["unknown_format"]
+    assert "stored as test, now given as train" in items[0]["error"]["message"]
+    rows = {row["id"]: (row["labels"], row["split"]) for row in home.store.labels.get("order").to_pylist()}
+    assert rows[asset_id(known)] == (["one"], "test")
+    assert rows[asset_id(new)] == (["two"], "train")
+    assert home.store.features("lite0").get([asset_id(new)])[0] == [asset_id(new)]
+
+
+@pytest.mark.parametrize("bad", ["split=nosuch", "split=", "label="])
+def test_labels_that_no_file_may_have_are_refused_whatever_the_files_are(http, bad):
+    """Also if no file of the request can be embedded."""
+    for data in (photo(4715), b"broken"):
+        refused = http.post(f"/v1/assets?task=order&label=one&{bad}", files={"files": data})
+        assert (refused.status_code, refused.json()["error"]["code"][:4]) == (422, "bad_"), refused.text
 
 
 def test_files_of_both_fields_are_answered_in_the_order_of_the_request(http, china):

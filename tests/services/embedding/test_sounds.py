@@ -122,7 +122,7 @@ def test_stored_over_http_with_its_duration(services, settings):
         url = "/v1/assets?encoder=melstat&task=rates&label=low&split=train"
         found = http.post(url, files=[("files", ("x.wav", data))]).raise_for_status().json()
         again = http.post("/v1/embed?encoder=melstat&modality=depth", files=[("files", ("x.wav", data))]).json()
-    assert found["items"] == [{"id": asset_id(data), "name": "x.wav", "error": None}]
+    assert found["items"] == [{"id": asset_id(data), "name": "x.wav", "status": "stored", "error": None}]
     assert Store.open(settings.store).assets.get([asset_id(data)])[0].seconds == 1.25
     assert again["items"][0]["error"]["code"] == "wrong_modality"
 
