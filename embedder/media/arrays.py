@@ -121,7 +121,10 @@ def _npy(data: bytes, most: int) -> NDArray[Any]:
 
 def _csv(data: bytes) -> NDArray[Any]:
     """Read rows of numbers, with or without a header line. Raises BadArray."""
-    lines = 1 + data.count(b"\n") + data.count(b"\r")
+    ends = data.count(b"\n"), data.count(b"\r")
+    if max(ends) > 2 * MOST_SAMPLES:  # reading so many empty lines would take seconds
+        raise _too_many_rows()
+    lines = 1 + sum(ends)
     if data.count(b",") > (CHANNELS - 1) * lines:
         raise BadArray("unsupported", f"the rows of the CSV must all hold {CHANNELS} numbers")
     try:
@@ -144,13 +147,17 @@ def _blocks(rows: Iterator[list[str]]) -> Iterator[NDArray[np.float64]]:
     while block := list(islice(rows, _ROWS)):
         count += len(block)
         if count > MOST_SAMPLES:
-            raise BadArray("too_long", f"a CSV of more than {MOST_SAMPLES:,} rows of numbers; cut it")
+            raise _too_many_rows()
         try:
             yield np.array(block, np.float64)
         except ValueError as error:
             raise BadArray(
                 "unsupported", f"the rows of the CSV must all hold the same count of numbers: {error}"
             ) from error
+
+
+def _too_many_rows() -> BadArray:
+    return BadArray("too_long", f"a CSV of more than {MOST_SAMPLES:,} rows of numbers; cut it")
 
 
 def _is_number(text: str) -> bool:

@@ -27,6 +27,7 @@ RATES = (1_000, 192_000)
 _MOST_CHANNELS = 32
 _BLOCK = 65_536
 _MOST_CHUNKS = 1_000
+_LARGE_TAG = 2**20
 _NEEDED_CHUNKS = (b"fmt ", b"fact", b"ds64")
 _LEAST_DECODED = 0.98
 """A file that gives less than this share of the samples in its header is cut off. MP3 headers are estimates."""
@@ -192,10 +193,13 @@ def _opened(data: bytes) -> Iterator[_File]:
 
 
 def _without_extras(data: bytes) -> bytes:
-    """Return a WAV without the chunks that its samples do not need; other data as it is.
+    """Return a WAV without the chunks that its samples do not need, and an MP3 without a large ID3 tag.
 
-    libsndfile reads chunks through functions in Python, some bytes at a time. Raises BadSound for too many chunks.
+    libsndfile reads chunks and tags through functions in Python, some bytes at a time. Raises BadSound for too many
+    chunks.
     """
+    if data.startswith(b"ID3") and (size := _id3_size(data)) > _LARGE_TAG:
+        return data[size:]
     if not data.startswith((b"RIFF", b"RF64")):
         return data
     kept, at, is_plain = [data[:12]], 12, True
@@ -208,6 +212,11 @@ def _without_extras(data: bytes) -> bytes:
         kept += [data[at:end]] * is_needed
         is_plain, at = is_plain and is_needed, end
     raise BadSound("unsupported", f"the WAV file has more than {_MOST_CHUNKS:,} chunks; save it again")
+
+
+def _id3_size(data: bytes) -> int:
+    """Return the bytes of the ID3 tag at the start. Its header holds 28 bits of the size, 7 in each byte."""
+    return 10 + sum((byte & 127) << shift for byte, shift in zip(data[6:10], (21, 14, 7, 0), strict=False))
 
 
 def _check_whole(data: bytes) -> None:

@@ -132,7 +132,7 @@ def gif(data: bytes, *, animated: bool = False) -> bytes:
     at = 13 + _colours(data[10:11])
     # Writers fill blocks of pixels up to 255 bytes, but for the last of each image.
     left = MOST_BLOCKS + len(data) // 64
-    while at < len(data) and (kind := data[at]) != 0x3B:  # the end of the file
+    while left > 0 and at < len(data) and (kind := data[at]) != 0x3B:  # the end of the file
         if kind == 0x2C:  # an image
             if not animated:
                 return data
@@ -145,8 +145,8 @@ def gif(data: bytes, *, animated: bool = False) -> bytes:
         while left > 0 and at < len(data) and (size := data[at]):
             at, left = at + 1 + size, left - 1
         at, left = at + 1, left - 1
-        if left <= 0:
-            raise _too_many("GIF", "blocks")
+    if left <= 0:
+        raise _too_many("GIF", "blocks")
     return data
 
 

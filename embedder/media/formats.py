@@ -75,6 +75,8 @@ _SIGNATURES = (
     (b"MM\0+", _TIFF),
 )
 _MAX_SCANS = 100  # encoders write 1 or about 10
+_MAX_SCANNED = 20 * 64_000_000
+"""Most pixels of all scans of a JPEG together."""
 _BMP_HEADER_SIZES = {12, 16, 40, 52, 56, 64, 108, 124}
 _AVIF_BRANDS = {b"avif", b"avis", b"mif1", b"msf1"}
 _HEIC_BRANDS = {b"heic", b"heix", b"hevc", b"heim", b"heis"}
@@ -158,8 +160,11 @@ def _check_scans(image: ImageFile.ImageFile, data: bytes) -> None:
     begin = image.fp.tell() if image.fp else 0  # Pillow has read up to the first scan
     end = data.find(b"\xff\xd9", begin)
     scans = 1 + data.count(b"\xff\xda", begin, end if end >= 0 else len(data))
-    if scans > _MAX_SCANS:
-        raise BadImage("unsupported", f"a JPEG of {scans} scans; at most {_MAX_SCANS} are decoded; save it again")
+    if scans > _MAX_SCANS or scans * image.width * image.height > _MAX_SCANNED:
+        raise BadImage(
+            "unsupported",
+            f"a JPEG of {scans} scans; at most {_MAX_SCANS} are decoded, fewer of a large image; save it again",
+        )
 
 
 @contextmanager

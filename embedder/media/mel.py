@@ -11,9 +11,9 @@ from embedder.media.audio import Sound
 _FLOOR = 1e-10
 """Power of silence: 100 dB below full scale, less than one step of 16 bits."""
 _PRE_EMPHASIS = 0.97
-_ROWS = 256
+_ROWS = 64
 """Frames that are transformed at once, so that memory does not grow with the length of the sound."""
-_GROUPS = 16
+_GROUPS = 64
 """Groups of `_ROWS` frames whose bands are computed at once. Another number would change the rounding."""
 _MOST_BINS = 2049
 """Frequencies of a frame that are all computed: those of 96 kHz. Of more, only the ones that a band needs."""

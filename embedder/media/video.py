@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from embedder.errors import BadVideo
+from embedder.errors import BadMedia, BadVideo
 from embedder.media import animation
 from embedder.media.animation import MOST_FRAMES, USUAL_SECONDS, ReadFrames, too_many_frames
+from embedder.media.boxes import check_samples
 from embedder.media.guard import DEFAULT_MAX_DECODE_SECONDS, Effort, confined
 from embedder.media.image import DEFAULT_MAX_SIDE
 
@@ -118,6 +119,8 @@ def _film(
 ) -> Video:
     if (size := _promised(data, container)) > len(data):
         raise BadVideo("truncated", f"the video has {len(data):,} of {size:,} bytes; replace it with a whole copy")
+    if container == "mov":
+        check_samples(data)
     with _opened(data, container, max_pixels) as (file, stream):
         width, height = stream.codec_context.width, stream.codec_context.height
         _check_size(width, height, max_pixels, max_side)
@@ -177,7 +180,7 @@ def _opened(data: bytes, container: str, max_pixels: int) -> "Iterator[tuple[Inp
             stream.codec_context.options = {"max_pixels": str(max_pixels)}  # the header may state another size
             yield file, stream
     except (av.FFmpegError, ValueError, OverflowError, MemoryError) as error:
-        if isinstance(error, BadVideo):
+        if isinstance(error, BadMedia):
             raise
         raise BadVideo("truncated", "the video is cut off or damaged; replace it with a whole copy") from error
 
@@ -208,6 +211,7 @@ def _decoded(
         decoder: Iterator[Any] = iter(())
         last: Any = None
         for index, time in zip(wanted, times, strict=True):
+            effort.check()
             start = max((start for start in starts if start <= time), default=times[0])
             if last is None or start > last.pts:
                 file.seek(start, stream=stream)

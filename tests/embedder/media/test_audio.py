@@ -124,3 +124,13 @@ def test_many_threads_at_once():
     with ThreadPoolExecutor(8) as pool:
         together = pool.map(lambda data: audio.decode(data).samples, files)
     assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
+
+
+@pytest.mark.parametrize("subtype", ["GSM610", "G721_32", "NMS_ADPCM_16", "NMS_ADPCM_24", "NMS_ADPCM_32"])
+@pytest.mark.parametrize("seconds", [0.5, 10.0])
+def test_codecs_that_cannot_seek(subtype, seconds):
+    data, wrote = sound(9, subtype=subtype, rate=8_000, seconds=seconds), tone(9, rate=8_000, seconds=seconds)[:, 0]
+    found = audio.decode(data).samples
+    assert abs(len(found) - len(wrote)) <= 640  # two blocks of GSM
+    assert np.corrcoef(found[: len(wrote)], wrote[: len(found)])[0, 1] > 0.9
+    assert audio.inspect(data).seconds == pytest.approx(seconds, abs=0.05)
