@@ -26,6 +26,8 @@ RATES = (1_000, 192_000)
 """Least and greatest sampling rate, Hz: from telemetry to the best studio. Any other comes from a broken header."""
 _MOST_CHANNELS = 32
 _BLOCK = 65_536
+_LOUDEST = 1e9
+"""Largest sample, where full scale is 1. Much larger ones overflow when they are squared."""
 _MOST_CHUNKS = 1_000
 _LARGE_TAG = 2**20
 _NEEDED_CHUNKS = (b"fmt ", b"fact", b"ds64")
@@ -140,14 +142,14 @@ def decode(
     Raises BadSound, and nothing else, for bytes that give no sound. Many threads may call it at once.
     """
     kept: list[NDArray[np.float32]] = []
-    length, is_finite, effort = 0, True, Effort(max_decode_seconds)
+    length, is_sound, effort = 0, True, Effort(max_decode_seconds)
     with _opened(data) as file:
         _check_length(file, max_seconds, max_samples)
         promised, rate = file.frames, file.samplerate
         for part in _parts(file):
             effort.check()
             length += len(part)
-            is_finite = is_finite and bool(np.isfinite(part).all())
+            is_sound = is_sound and bool(np.abs(part).max() <= _LOUDEST)  # False for NaN
             kept = [*kept, part] if length <= _IN_MEMORY else []
     if length < _LEAST_DECODED * promised:
         raise BadSound(
@@ -155,8 +157,10 @@ def decode(
         )
     if not length:
         raise BadSound("empty", "the sound has no samples")
-    if not is_finite:
-        raise BadSound("unsupported", "the samples contain NaN or infinity; save the sound again")
+    if not is_sound:
+        raise BadSound(
+            "unsupported", f"the samples contain NaN, infinity or values above {_LOUDEST:g}; save the sound again"
+        )
     return Sound(np.concatenate(kept), rate) if kept else LongSound(data, rate, length)
 
 

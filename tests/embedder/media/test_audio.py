@@ -78,9 +78,10 @@ def test_no_samples():
     assert refusal(out.getvalue()).reason == "empty"
 
 
-def test_values_that_are_none():
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e10, -3e38])
+def test_values_that_are_none(value):
     out = io.BytesIO()
-    soundfile.write(out, np.array([0.0, np.nan, 0.5]), 8000, format="WAV", subtype="FLOAT")
+    soundfile.write(out, np.array([0.0, value, 0.5]), 8000, format="WAV", subtype="FLOAT")
     assert refusal(out.getvalue()).reason == "unsupported"
 
 
@@ -133,4 +134,4 @@ def test_codecs_that_cannot_seek(subtype, seconds):
     found = audio.decode(data).samples
     assert abs(len(found) - len(wrote)) <= 640  # two blocks of GSM
     assert np.corrcoef(found[: len(wrote)], wrote[: len(found)])[0, 1] > 0.9
-    assert audio.inspect(data).seconds == pytest.approx(seconds, abs=0.05)
+    assert audio.inspect(data).seconds == pytest.approx(seconds, abs=0.08)

@@ -1,10 +1,20 @@
 """Ingest stores the labels that folders, files and earlier runs imply."""
 
+import io
+import struct
+
+import numpy as np
 from helpers.pictures import photo
 
 from services.jobs.ingest import Ingested, ingest
 from store import Item, Store, asset_id
 from store.interchange import read_sources
+
+
+def npy(array: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    np.save(out, array)
+    return out.getvalue()
 
 
 def test_none_of_the_labels_is_stored_and_nothing_known_is_not(tmp_path):
@@ -41,3 +51,15 @@ def test_run_again_it_adds_new_files_and_relabels_moved_ones(tmp_path):
     assert [rows[asset_id(photo(seed))]["labels"] for seed in range(4)] == [["cat"], ["dog"], ["cat"], ["dog"]]
     assert {id_: rows[id_]["split"] for id_ in splits} == splits
     assert run().labelled == 0
+
+
+def test_a_damaged_array_leaves_the_others_of_its_ingest(tmp_path):
+    store = Store.open(tmp_path / "headwater.db")
+    good = [npy(np.full((6, 8), seed, np.float32)) for seed in range(3)]
+    bad = b"\x93NUMPY\1\0" + struct.pack("<H", 100) + 100 * b"("  # NumPy raises tokenize.TokenError
+    items = [Item(uri=f"{i}.npy", data=data) for i, data in enumerate([*good[:2], bad, good[2]])]
+    done = ingest(store, items, modality="depth")
+    assert (done.new, done.quarantined) == (3, 1)
+    [entry] = store.quarantine.get().to_pylist()
+    assert (entry["key"], entry["reason"]) == ("2.npy", "truncated")
+    assert "TokenError" in entry["message"]
