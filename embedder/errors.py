@@ -41,7 +41,8 @@ not_an_image: the file is no supported image, and the caller needs an image.
 wrong_modality: the file can be read, but this encoder does not take its modality.
 truncated: the file is cut off or damaged.
 too_many_pixels, too_long: the file is over the limit. The header is checked first where it says so.
-unsupported: the file is whole, but has no one right reading (float pixels, CIE Lab, an array of another shape, ...).
+unsupported: the file is whole, but has no one right reading (float pixels, CIE Lab, an array of another shape, ...),
+    or its structure costs too much to read (millions of empty blocks).
 """
 
 MODALITY_NAMES = {
@@ -54,7 +55,7 @@ MODALITY_NAMES = {
 }
 """What one file of a modality is called, and what several are called."""
 
-Limit = Literal["max_pixels", "max_seconds"]
+Limit = Literal["max_pixels", "max_side", "max_seconds", "max_samples", "max_decode_seconds"]
 """The field of `embedder.media.Limits` that a file exceeds."""
 
 

@@ -4,6 +4,7 @@ import difflib
 import os
 import re
 from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -124,7 +125,14 @@ class Settings(BaseSettings):
         le=MAX_PIXELS_POSSIBLE,
         description="Largest image or video frame, width × height; larger ones are refused before they are decoded",
     )
+    max_side: int = Field(65_535, gt=0, description="Longest side of an image or video frame, in pixels")
     max_seconds: float = Field(600.0, gt=0, description="Longest sound or video that is decoded, in seconds")
+    max_samples: int = Field(
+        115_200_000, gt=0, description="Most samples of a sound that is decoded, all its channels together"
+    )
+    max_decode_seconds: float = Field(
+        30.0, gt=0, description="Most processor time that the decoding of one sound or video may take, in seconds"
+    )
     max_file_bytes: int = Field(
         2**30,
         gt=0,
@@ -168,7 +176,7 @@ class Settings(BaseSettings):
         """Limits on the files that are decoded."""
         from embedder.media import Limits
 
-        return Limits(self.max_pixels, self.max_seconds, self.scale_jpegs)
+        return Limits(**self.model_dump(include={limit.name for limit in fields(Limits)}))
 
     def environment(self) -> dict[str, str]:
         """Return this process's environment, with these settings in place of its variables."""

@@ -41,9 +41,7 @@ def statistics(sound: Sound) -> NDArray[np.float32]:
     The change is absolute, from one frame to the next.
     """
     a = AUDIO
-    spectrum = log_mel(
-        sound.samples, sound.rate, bands=a.bands, low=a.low, high=a.high, window=a.window, hop=a.hop
-    ).astype(np.float64)
+    spectrum = log_mel(sound, bands=a.bands, low=a.low, high=a.high, window=a.window, hop=a.hop).astype(np.float64)
     edges = np.linspace(0, len(spectrum), a.parts + 1)
     bounds = zip(np.floor(edges[:-1]).astype(int), np.ceil(edges[1:]).astype(int), strict=True)
     parts = [spectrum[start:stop] for start, stop in bounds]  # a frame that an edge cuts belongs to both parts

@@ -10,6 +10,7 @@ from embedder.media import arrays, audio, image, video
 from embedder.media.arrays import Motion, Plane
 from embedder.media.audio import Sound
 from embedder.media.formats import READ, describe, sniff
+from embedder.media.guard import DEFAULT_MAX_DECODE_SECONDS, confined
 from embedder.media.video import Video
 from embedder.spec import Modality
 
@@ -25,13 +26,19 @@ class Limits:
 
     Attributes:
         max_pixels: most pixels of an image, plane or frame.
+        max_side: most pixels along one side of an image, plane or frame.
         max_seconds: longest sound or video, seconds.
+        max_samples: most samples of a sound, all channels together.
+        max_decode_seconds: most processor time that the decoding of one sound or video takes, seconds.
         scale_jpegs: True allows large JPEGs to be decoded at a fraction of their size, see `embedder.probe.jpeg_side`.
     """
 
     max_pixels: int = image.DEFAULT_MAX_PIXELS
     max_seconds: float = audio.DEFAULT_MAX_SECONDS
     scale_jpegs: bool = True
+    max_side: int = image.DEFAULT_MAX_SIDE
+    max_samples: int = audio.DEFAULT_MAX_SAMPLES
+    max_decode_seconds: float = DEFAULT_MAX_DECODE_SECONDS
 
 
 DEFAULT_LIMITS = Limits()
@@ -97,23 +104,40 @@ def decode(
         modality: the modality to read it as; None for `guess`.
         short_side: short side (pixels) that is enough of an image, see `embedder.media.image.decode`.
 
-    Raises BadMedia, and nothing else, for bytes that give no asset. Many threads may call it at once.
+    Raises BadMedia, and no other exception, for bytes that give no asset. Many threads may call it at once.
     """
-    modality = modality or guess(data)
+    with confined():
+        return _decode(data, modality or guess(data), limits, short_side)
+
+
+def _decode(data: bytes, modality: Modality, limits: Limits, short_side: int | None) -> Media:
+    size = {"max_pixels": limits.max_pixels, "max_side": limits.max_side}
     if modality == "image":
-        return image.decode(data, max_pixels=limits.max_pixels, short_side=short_side).image
+        return image.decode(data, **size, short_side=short_side).image
     if modality == "audio":
-        return audio.decode(data, max_seconds=limits.max_seconds)
+        return audio.decode(
+            data,
+            max_seconds=limits.max_seconds,
+            max_samples=limits.max_samples,
+            max_decode_seconds=limits.max_decode_seconds,
+        )
     if modality == "imu":
         return arrays.motion(data)
     if modality == "video":
-        return video.decode(data, max_pixels=limits.max_pixels, max_seconds=limits.max_seconds)
-    return arrays.plane(data, modality, max_pixels=limits.max_pixels)
+        return video.decode(data, **size, max_seconds=limits.max_seconds, max_decode_seconds=limits.max_decode_seconds)
+    return arrays.plane(data, modality, **size)
 
 
 def inspect(data: bytes, modality: Modality | None = None) -> MediaInfo:
-    """Return facts about a file. Images and sounds are judged by the header alone, others are read. Raises BadMedia."""
-    modality = modality or guess(data)
+    """Return facts about a file. Images and sounds are judged by the header alone, others are read.
+
+    Raises BadMedia, and no other exception, for bytes that give no asset.
+    """
+    with confined():
+        return _inspect(data, modality or guess(data))
+
+
+def _inspect(data: bytes, modality: Modality) -> MediaInfo:
     if modality == "image":
         found_image = image.inspect(data)
         return MediaInfo(modality, found_image.media_type, width=found_image.width, height=found_image.height)

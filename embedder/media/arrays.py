@@ -1,9 +1,10 @@
 """Decoding of depth maps, thermal images and motion: turns the bytes of a file into float32 measurements."""
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from io import BytesIO, StringIO
+from io import BytesIO, TextIOWrapper
+from itertools import chain, islice
 from typing import Any, Literal
 
 import numpy as np
@@ -12,12 +13,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from embedder.errors import BadArray
-from embedder.media.formats import guarded, open_header
+from embedder.media.formats import check_size, guarded, open_header
+from embedder.media.guard import confined
 
 CHANNELS = 6
 """Columns of motion: acceleration along three axes, then rotation about them."""
 MOST_SAMPLES = 1_000_000
 """Most samples of motion: more than an hour at 200 Hz."""
+_ROWS = 4_096
 _NPY = b"\x93NUMPY"
 
 
@@ -47,17 +50,22 @@ def is_npy(data: bytes) -> bool:
     return data.startswith(_NPY)
 
 
-def plane(data: bytes, modality: Literal["depth", "thermal"], *, max_pixels: int) -> Plane:
+def plane(data: bytes, modality: Literal["depth", "thermal"], *, max_pixels: int, max_side: int) -> Plane:
     """Read NPY (height, width) or (height, width, 1), or a grey image of 8 or 16 bits. Raises BadMedia."""
     if is_npy(data):
         values = _npy(data, max_pixels)
         if values.ndim == 3 and values.shape[2] == 1:
             values = values[:, :, 0]
+        if max(values.shape) > max_side:
+            raise BadArray(
+                "too_many_pixels",
+                f"an array of shape {values.shape}; a side may have {max_side:,} pixels; scale it down or cut it",
+                "max_side",
+            )
         return _plane(modality, values)
     with guarded():
-        image, _ = open_header(data)
-        if image.width * image.height > max_pixels:
-            raise _too_many_pixels(f"{image.width} × {image.height} pixels", max_pixels)
+        image, found = open_header(data)
+        check_size(image, found, max_pixels, max_side)
         image.load()
         return _grey(image, modality)
 
@@ -92,12 +100,11 @@ def motion(data: bytes) -> Motion:
 def _npy(data: bytes, most: int) -> NDArray[Any]:
     """Return the array of an NPY file, whose header is checked first. Raises BadArray. Nothing is unpickled."""
     stream = BytesIO(data)
-    try:
+    # A damaged header raises a dozen types of errors: the header is Python's text, which NumPy parses.
+    with confined(BadArray):
         version = npy.read_magic(stream)
         header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, _, dtype = header(stream)
-    except (ValueError, TypeError, SyntaxError, EOFError) as error:
-        raise BadArray("truncated", "the NPY file is cut off or damaged; replace it with a whole copy") from error
     if dtype.kind not in "iuf":
         raise BadArray("unsupported", f"an NPY array of {dtype}; only int, uint and float are supported")
     size = int(np.prod(shape, dtype=object)) if shape else 1
@@ -114,25 +121,43 @@ def _npy(data: bytes, most: int) -> NDArray[Any]:
 
 def _csv(data: bytes) -> NDArray[Any]:
     """Read rows of numbers, with or without a header line. Raises BadArray."""
+    ends = data.count(b"\n"), data.count(b"\r")
+    if max(ends) > 2 * MOST_SAMPLES:  # reading so many empty lines would take seconds
+        raise _too_many_rows()
+    lines = 1 + sum(ends)
+    if data.count(b",") > (CHANNELS - 1) * lines:
+        raise BadArray("unsupported", f"the rows of the CSV must all hold {CHANNELS} numbers")
     try:
-        rows = [row for row in csv.reader(StringIO(data.decode("utf-8-sig"))) if row]
+        with TextIOWrapper(BytesIO(data), "utf-8-sig", newline="") as text:
+            blocks = list(_blocks(row for row in csv.reader(text) if row))
     except (UnicodeDecodeError, csv.Error) as error:
         raise BadArray("unknown_format", "the file is neither NPY nor CSV") from error
-    if rows and not _is_number(rows[0][0]):
-        rows = rows[1:]
-    if not 0 < len(rows) <= MOST_SAMPLES:
-        reason: Literal["too_long", "empty"] = "too_long" if rows else "empty"
-        raise BadArray(reason, f"a CSV of {len(rows):,} rows of numbers; 1 to {MOST_SAMPLES:,} are supported")
-    try:
-        return np.array(rows, np.float64)
-    except ValueError as error:
-        raise BadArray(
-            "unsupported", f"the rows of the CSV must all hold the same count of numbers: {error}"
-        ) from error
+    if not blocks:
+        raise BadArray("empty", f"a CSV of 0 rows of numbers; 1 to {MOST_SAMPLES:,} are supported")
+    if len({block.shape[1] for block in blocks}) > 1:
+        raise BadArray("unsupported", "the rows of the CSV must all hold the same count of numbers")
+    return np.concatenate(blocks)
 
 
-def _too_many_pixels(found: str, limit: int) -> BadArray:
-    return BadArray("too_many_pixels", f"{found}; at most {limit:,} are decoded; scale it down", "max_pixels")
+def _blocks(rows: Iterator[list[str]]) -> Iterator[NDArray[np.float64]]:
+    """Yield the numbers of the rows without the header line, some thousand rows at a time. Raises BadArray."""
+    first = list(islice(rows, 1))
+    rows = chain(first if first and _is_number(first[0][0]) else [], rows)
+    count = 0
+    while block := list(islice(rows, _ROWS)):
+        count += len(block)
+        if count > MOST_SAMPLES:
+            raise _too_many_rows()
+        try:
+            yield np.array(block, np.float64)
+        except ValueError as error:
+            raise BadArray(
+                "unsupported", f"the rows of the CSV must all hold the same count of numbers: {error}"
+            ) from error
+
+
+def _too_many_rows() -> BadArray:
+    return BadArray("too_long", f"a CSV of more than {MOST_SAMPLES:,} rows of numbers; cut it")
 
 
 def _is_number(text: str) -> bool:

@@ -1,27 +1,33 @@
 """Decoding of sounds: turns the bytes of a file into samples. libsndfile runs only after the format and the header
 are checked."""
 
-import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from struct import unpack_from
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
 from embedder.errors import BadSound
+from embedder.media.guard import DEFAULT_MAX_DECODE_SECONDS, Effort, confined
+from embedder.media.sound_files import check_whole, without_extras
 
 READ = "WAV, FLAC, OGG or MP3"
 DEFAULT_MAX_SECONDS = 600.0
-"""Longest sound that is decoded, seconds: 0.1 GB of samples at 48 kHz."""
+"""Longest sound that is decoded, seconds."""
+DEFAULT_MAX_SAMPLES = 115_200_000
+"""Most samples of a sound that are decoded, all channels together: ten minutes of two channels at 96 kHz."""
+_IN_MEMORY = 2**22
+"""Most samples that are kept in memory: 17 MB, 95 s at 44.1 kHz."""
 
 RATES = (1_000, 192_000)
 """Least and greatest sampling rate, Hz: from telemetry to the best studio. Any other comes from a broken header."""
 _MOST_CHANNELS = 32
 _BLOCK = 65_536
+_LOUDEST = 1e9
+"""Largest sample, where full scale is 1. Much larger ones overflow when they are squared."""
 _LEAST_DECODED = 0.98
 """A file that gives less than this share of the samples in its header is cut off. MP3 headers are estimates."""
 
@@ -33,8 +39,6 @@ _MEDIA_TYPES = {
     "OGG": "audio/ogg",
     "MP3": "audio/mpeg",
 }
-_UNKNOWN_SIZE = (0, 0xFFFFFFFF)
-"""Sizes written by programs that stream a WAV file and do not fill in its header afterwards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,51 @@ class Sound:
 
     samples: NDArray[np.float32]
     rate: int
+
+    @property
+    def length(self) -> int:
+        """Number of samples."""
+        return len(self.samples)
+
+    def slices(self, ranges: Iterable[tuple[int, int]]) -> Iterator[NDArray[np.float32]]:
+        """Yield the samples `begin` to `end` of each range. No `begin` may be less than the one before it.
+
+        A reader of this method needs little memory for a `LongSound` too. Raises BadMedia.
+        """
+        return (self.samples[begin:end] for begin, end in ranges)
+
+
+class LongSound(Sound):
+    """A sound whose samples are not kept in memory: each call of `slices` decodes the file again."""
+
+    _data: bytes
+    _length: int
+
+    def __init__(self, data: bytes, rate: int, length: int) -> None:
+        for name, value in (("rate", rate), ("_data", data), ("_length", length)):
+            object.__setattr__(self, name, value)  # Sound is frozen
+
+    @property
+    def length(self) -> int:
+        return self._length
+
+    @property
+    def samples(self) -> NDArray[np.float32]:
+        """All samples at once; 4 bytes each."""
+        return next(self.slices([(0, self.length)]))
+
+    def slices(self, ranges: Iterable[tuple[int, int]]) -> Iterator[NDArray[np.float32]]:
+        with _opened(self._data) as file:
+            parts = _parts(file)
+            start, held = 0, np.empty(0, np.float32)
+            for begin, end in ranges:
+                pieces, stop = [held[begin - start :]], start + len(held)
+                while stop < end and (part := next(parts, None)) is not None:
+                    if stop + len(part) > begin:
+                        pieces.append(part[max(begin - stop, 0) :])
+                    stop += len(part)
+                start, held = begin, np.concatenate(pieces)
+                yield held[: end - begin]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,74 +119,83 @@ def _is_mp3_frame(data: bytes) -> bool:
 
 def inspect(data: bytes) -> SoundInfo:
     """Return media type and duration, from the header alone. Raises BadSound."""
-    with _opened(data, math.inf) as file:
+    with _opened(data) as file:
         return SoundInfo(_MEDIA_TYPES[file.format], file.frames / file.samplerate)
 
 
-def decode(data: bytes, *, max_seconds: float = DEFAULT_MAX_SECONDS) -> Sound:
+def decode(
+    data: bytes,
+    *,
+    max_seconds: float = DEFAULT_MAX_SECONDS,
+    max_samples: int = DEFAULT_MAX_SAMPLES,
+    max_decode_seconds: float = DEFAULT_MAX_DECODE_SECONDS,
+) -> Sound:
     """Return the sound in a file's bytes, its channels averaged, at its own rate.
+
+    A sound of more than `_IN_MEMORY` samples becomes a `LongSound`. It is decoded here once too, to find damage.
 
     Raises BadSound, and nothing else, for bytes that give no sound. Many threads may call it at once.
     """
-    with _opened(data, max_seconds) as file:
+    kept: list[NDArray[np.float32]] = []
+    length, is_sound, effort = 0, True, Effort(max_decode_seconds)
+    with _opened(data) as file:
+        _check_length(file, max_seconds, max_samples)
         promised, rate = file.frames, file.samplerate
-        blocks = file.blocks(_BLOCK, dtype="float32", always_2d=True)
-        parts = [block.mean(axis=1) for block in _at_most(blocks, int(max_seconds * rate))]
-    samples = np.concatenate(parts) if parts else np.empty(0, np.float32)
-    if len(samples) < _LEAST_DECODED * promised:
+        for part in _parts(file):
+            effort.check()
+            length += len(part)
+            is_sound = is_sound and bool(np.abs(part).max() <= _LOUDEST)  # False for NaN
+            kept = [*kept, part] if length <= _IN_MEMORY else []
+    if length < _LEAST_DECODED * promised:
         raise BadSound(
-            "truncated", f"only {len(samples):,} of {promised:,} samples could be read; replace it with a whole copy"
+            "truncated", f"only {length:,} of {promised:,} samples could be read; replace it with a whole copy"
         )
-    if not len(samples):
+    if not length:
         raise BadSound("empty", "the sound has no samples")
-    if not np.isfinite(samples).all():
-        raise BadSound("unsupported", "the samples contain NaN or infinity; save the sound again")
-    return Sound(samples, rate)
+    if not is_sound:
+        raise BadSound(
+            "unsupported", f"the samples contain NaN, infinity or values above {_LOUDEST:g}; save the sound again"
+        )
+    return Sound(np.concatenate(kept), rate) if kept else LongSound(data, rate, length)
 
 
-def _at_most(blocks: Iterator[NDArray[np.float32]], limit: int) -> Iterator[NDArray[np.float32]]:
-    """Yield blocks of at most `limit` samples together, whatever the header said. Raises BadSound after that."""
-    seen = 0
-    for block in blocks:
-        seen += len(block)
-        if seen > limit:
-            raise _too_long(f"more than {limit:,} samples", "at most that many")
-        yield block
+class _File(soundfile.SoundFile):  # type: ignore[misc]
+    """A sound file that is read from its start to its end.
+
+    GSM 6.10, G.721 and NMS ADPCM cannot seek, and other codecs would decode again after each block to do so. MP3 still
+    seeks: libsndfile gives slightly other samples after a seek, and stored vectors were made of these.
+    """
+
+    def seekable(self) -> bool:
+        return self.format == "MP3" and bool(super().seekable())
+
+
+def _parts(file: _File) -> Iterator[NDArray[np.float32]]:
+    """Yield the sound in blocks, its channels averaged; at most as many samples as the header promises."""
+    left = file.frames
+    while left > 0 and len(block := file.read(min(_BLOCK, left), dtype="float32", always_2d=True)):
+        left -= len(block)
+        yield block.mean(axis=1)
 
 
 @contextmanager
-def _opened(data: bytes, max_seconds: float) -> Iterator[soundfile.SoundFile]:
-    """Open the file and check its header. An error of libsndfile inside the block becomes a BadSound."""
+def _opened(data: bytes) -> Iterator[_File]:
+    """Open the file and check its header. Any error inside the block becomes a BadSound."""
     if not data:
         raise BadSound("empty", "the file is empty")
     if not is_sound(data):
         raise BadSound("unknown_format", f"not a supported sound. Supported: {READ}")
-    _check_whole(data)
-    try:
-        with soundfile.SoundFile(BytesIO(data)) as file:
-            _check_header(file, max_seconds)
-            yield file
-    except soundfile.LibsndfileError as error:
-        raise BadSound("truncated", "the sound is cut off or damaged; replace it with a whole copy") from error
+    check_whole(data)
+    with confined(BadSound):
+        try:
+            with _File(BytesIO(without_extras(data))) as file:
+                _check_header(file)
+                yield file
+        except soundfile.LibsndfileError as error:
+            raise BadSound("truncated", "the sound is cut off or damaged; replace it with a whole copy") from error
 
 
-def _check_whole(data: bytes) -> None:
-    """Raise BadSound for a WAV or OGG file that is cut off: libsndfile would silently read the part that is there."""
-    if data.startswith(b"RIFF"):
-        (size,) = unpack_from("<I", data, 4)
-        if size not in _UNKNOWN_SIZE and size + 8 > len(data) + 1:  # a last odd byte may lack its padding
-            raise BadSound(
-                "truncated", f"the WAV file has {len(data):,} of {size + 8:,} bytes; replace it with a whole copy"
-            )
-    elif data.startswith(b"OggS"):
-        last = data[data.rfind(b"OggS") :]
-        if len(last) < 27 or not last[5] & 4 or len(last) < 27 + last[26] + sum(last[27 : 27 + last[26]]):
-            raise BadSound(
-                "truncated", f"the OGG file of {len(data):,} bytes lacks its last page; replace it with a whole copy"
-            )
-
-
-def _check_header(file: soundfile.SoundFile, max_seconds: float) -> None:
+def _check_header(file: _File) -> None:
     if file.format not in _MEDIA_TYPES:
         raise BadSound("unsupported", f"a {file.format} file with an unusual beginning; save it as {READ}")
     if not RATES[0] <= file.samplerate <= RATES[1] or file.channels > _MOST_CHANNELS:
@@ -146,9 +204,16 @@ def _check_header(file: soundfile.SoundFile, max_seconds: float) -> None:
             f"{file.samplerate} Hz, {file.channels} channels; supported are {RATES[0]} to {RATES[1]} Hz and at most "
             f"{_MOST_CHANNELS} channels: save the sound again",
         )
+
+
+def _check_length(file: _File, max_seconds: float, max_samples: int) -> None:
     if file.frames > max_seconds * file.samplerate:
-        raise _too_long(f"{file.frames / file.samplerate:.1f} s", f"at most {max_seconds:g} s")
-
-
-def _too_long(found: str, limit: str) -> BadSound:
-    return BadSound("too_long", f"the sound is too long: {found}, {limit} are decoded; cut it", "max_seconds")
+        found, most = f"{file.frames / file.samplerate:.1f} s", f"{max_seconds:g} s"
+        raise BadSound("too_long", f"the sound is too long: {found}, at most {most} are decoded; cut it", "max_seconds")
+    if file.frames * file.channels > max_samples:
+        raise BadSound(
+            "too_long",
+            f"the sound is too long: {file.frames:,} samples in {file.channels} channels, at most {max_samples:,} in "
+            "all channels are decoded; cut it, or save it with a lower rate or fewer channels",
+            "max_samples",
+        )

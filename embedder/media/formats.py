@@ -1,11 +1,10 @@
 """The supported image formats, and the checks between an untrusted file and Pillow's codecs."""
 
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
-from struct import unpack_from
 
 from PIL import (
     AvifImagePlugin,
@@ -20,28 +19,50 @@ from PIL import (
 )
 
 from embedder.errors import BadImage, BadMedia
+from embedder.media import containers, tiff
+from embedder.media.containers import Check
 
+COSTLY_PIXELS = 32_000_000
+"""Pixels of a WebP or AVIF that are decoded if the limit allows; above, the limit counts half for them."""
 READ = "JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF"
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """One format: its media type and the one codec that may open it."""
+    """One format.
+
+    Attributes:
+        codec: the one codec that may open the file.
+        check: runs before the codec.
+        check_animation: runs before the codec if all frames are read; None if the format has one image.
+        is_costly: True if the codec needs twice the memory of others and copies all pixels under Python's lock.
+    """
 
     media_type: str
     codec: Callable[[BytesIO], ImageFile.ImageFile]
+    check: Check
+    check_animation: Check | None = None
+    is_costly: bool = False
 
 
 # Codecs are called by class, never through Image.open. So only these seven can run (Pillow also knows formats that
 # start other programs), and no process-wide limit of Image.open judges the size first. A JPEG that holds several images
 # (MPO) counts as its first image.
-_JPEG = Format("image/jpeg", JpegImagePlugin.JpegImageFile)
-_PNG = Format("image/png", PngImagePlugin.PngImageFile)
-_WEBP = Format("image/webp", WebPImagePlugin.WebPImageFile)
-_GIF = Format("image/gif", GifImagePlugin.GifImageFile)
-_BMP = Format("image/bmp", BmpImagePlugin.BmpImageFile)
-_TIFF = Format("image/tiff", TiffImagePlugin.TiffImageFile)
-_AVIF = Format("image/avif", AvifImagePlugin.AvifImageFile)
+_JPEG = Format("image/jpeg", JpegImagePlugin.JpegImageFile, containers.jpeg)
+_PNG = Format(
+    "image/png", PngImagePlugin.PngImageFile, containers.png, check_animation=partial(containers.png, animated=True)
+)
+_WEBP = Format(
+    "image/webp", WebPImagePlugin.WebPImageFile, containers.webp, check_animation=containers.webp, is_costly=True
+)
+_GIF = Format(
+    "image/gif", GifImagePlugin.GifImageFile, containers.gif, check_animation=partial(containers.gif, animated=True)
+)
+_BMP = Format("image/bmp", BmpImagePlugin.BmpImageFile, containers.bmp)
+_TIFF = Format("image/tiff", TiffImagePlugin.TiffImageFile, tiff.check)
+_AVIF = Format(
+    "image/avif", AvifImagePlugin.AvifImageFile, containers.avif, check_animation=containers.avif, is_costly=True
+)
 
 _SIGNATURES = (
     (b"\xff\xd8\xff", _JPEG),
@@ -54,6 +75,8 @@ _SIGNATURES = (
     (b"MM\0+", _TIFF),
 )
 _MAX_SCANS = 100  # encoders write 1 or about 10
+_MAX_SCANNED = 20 * 64_000_000
+"""Most pixels of all scans of a JPEG together."""
 _BMP_HEADER_SIZES = {12, 16, 40, 52, 56, 64, 108, 124}
 _AVIF_BRANDS = {b"avif", b"avis", b"mif1", b"msf1"}
 _HEIC_BRANDS = {b"heic", b"heix", b"hevc", b"heim", b"heis"}
@@ -100,16 +123,36 @@ def describe(data: bytes) -> str:
     return ""
 
 
-def open_header(data: bytes) -> tuple[ImageFile.ImageFile, str]:
-    """Return the image, its size and mode known and its pixels not yet decoded, and its media type.
+def open_header(data: bytes) -> tuple[ImageFile.ImageFile, Format]:
+    """Return the image, its size and mode known and its pixels not yet decoded, and its format.
 
     Call this function, and decode the image, inside `guarded`.
     """
     found = sniff(data)
-    image = found.codec(BytesIO(_sound_png(data) if found is _PNG else data))
+    checked = found.check(data)
+    image = found.codec(BytesIO(checked))
     if found is _JPEG:
-        _check_scans(image, data)
-    return image, found.media_type
+        _check_scans(image, checked)
+    return image, found
+
+
+def check_size(image: ImageFile.ImageFile, found: Format, max_pixels: int, max_side: int) -> None:
+    """Raise BadImage for an image above the limits."""
+    width, height = image.size
+    most = max(max_pixels // 2, min(max_pixels, COSTLY_PIXELS)) if found.is_costly else max_pixels
+    if max(width, height) > max_side:
+        # Pillow keeps 8 bytes a row beside the pixels.
+        raise BadImage(
+            "too_many_pixels",
+            f"{width} × {height} pixels; a side may have {max_side:,}; scale it down or cut it",
+            "max_side",
+        )
+    if width * height > most:
+        raise BadImage(
+            "too_many_pixels",
+            f"{width} × {height} = {width * height:,} pixels; at most {most:,} are decoded; scale it down",
+            "max_pixels",
+        )
 
 
 def _check_scans(image: ImageFile.ImageFile, data: bytes) -> None:
@@ -117,45 +160,11 @@ def _check_scans(image: ImageFile.ImageFile, data: bytes) -> None:
     begin = image.fp.tell() if image.fp else 0  # Pillow has read up to the first scan
     end = data.find(b"\xff\xd9", begin)
     scans = 1 + data.count(b"\xff\xda", begin, end if end >= 0 else len(data))
-    if scans > _MAX_SCANS:
-        raise BadImage("unsupported", f"a JPEG of {scans} scans; at most {_MAX_SCANS} are decoded; save it again")
-
-
-def _sound_png(data: bytes) -> bytes:
-    """Return the PNG with only the chunks that its image needs, and their check sums verified.
-
-    Pillow does not verify the check sums of pixel data, so a flipped bit would pass. It also reads text chunks, which
-    may be decompression bombs or too long for it.
-    """
-    kept = [data[:8]]
-    position = 8
-    view = memoryview(data)
-    while position + 12 <= len(data):
-        length, kind = unpack_from(">I4s", data, position)
-        end = position + 12 + length
-        if end > len(data):
-            break
-        if _needed(kind, sound=zlib.crc32(view[position + 4 : end - 4]) == unpack_from(">I", data, end - 4)[0]):
-            # Orientation may follow the pixels. Before them, it is known with the header.
-            kept.insert(2 if kind == b"eXIf" else len(kept), data[position:end])
-        if kind == b"IEND":
-            return b"".join(kept)
-        position = end
-    raise BadImage("truncated", f"the PNG file is cut off after {len(data):,} bytes; replace it with a whole copy")
-
-
-def _needed(kind: bytes, *, sound: bool) -> bool:
-    """True if the image needs a PNG chunk. Raises BadImage if the chunk is needed and cannot be used."""
-    if kind in (b"tRNS", b"eXIf") or kind[0] & 0x20:  # bit 5 of the first letter: a decoder may ignore it
-        return sound and kind in (b"tRNS", b"eXIf")
-    if kind not in (b"IHDR", b"PLTE", b"IDAT", b"IEND"):
-        raise BadImage("unsupported", f"the PNG needs its chunk {kind!r}, which is not standard; save it again")
-    if not sound:
+    if scans > _MAX_SCANS or scans * image.width * image.height > _MAX_SCANNED:
         raise BadImage(
-            "truncated",
-            f"the PNG is damaged: wrong check sum in its {kind.decode()} chunk; replace it with a whole copy",
+            "unsupported",
+            f"a JPEG of {scans} scans; at most {_MAX_SCANS} are decoded, fewer of a large image; save it again",
         )
-    return True
 
 
 @contextmanager

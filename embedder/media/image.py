@@ -11,11 +11,17 @@ from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
 from embedder.errors import BadImage
-from embedder.media.formats import guarded, open_header
+from embedder.media import tiff
+from embedder.media.formats import check_size, guarded, open_header
 from embedder.spec import ImagePreprocessing, PlanePreprocessing
 
 DEFAULT_MAX_PIXELS = 64_000_000
-"""Largest image that is decoded, pixels; most cameras make smaller ones. It takes 0.4 GB of memory, as WebP 1 GB."""
+"""Largest image that is decoded, pixels; most cameras make smaller ones. It takes 0.5 GB of memory while it is decoded.
+
+For WebP and AVIF it is half of it, because their codecs need twice the memory.
+"""
+DEFAULT_MAX_SIDE = 65_535
+"""Longest side of an image, pixels: as much as a JPEG can have."""
 
 _INTERPOLATION = {
     "nearest": Image.Resampling.NEAREST,
@@ -55,45 +61,41 @@ class DecodedImage:
     media_type: str
 
 
-def decode(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS, short_side: int | None = None) -> DecodedImage:
+def decode(
+    data: bytes,
+    *,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    max_side: int = DEFAULT_MAX_SIDE,
+    short_side: int | None = None,
+) -> DecodedImage:
     """Return the image in a file's bytes; the first image of an animation or a multi-page file.
 
     Colour profiles are not applied, because the networks were trained without them.
 
     Args:
-        max_pixels: larger images are refused before any pixel is decoded.
+        max_pixels, max_side: larger images are refused before any pixel is decoded.
         short_side: a short side (pixels) that is enough. A larger JPEG is decoded at an eighth, a quarter or a half of
             its size, the smallest that keeps this short side; the codec then skips the higher frequencies.
 
     Raises BadImage, and nothing else, for bytes that give no image. Many threads may call it at once.
     """
     with guarded():
-        image, media_type = open_header(data)
-        _check_size(image, max_pixels)
+        image, found = open_header(data)
+        check_size(image, found, max_pixels, max_side)
         if short_side:
             _scale(image, short_side)
         image.load()
-        return DecodedImage(_transpose(to_rgb(image), _orientation(image)), media_type)
+        return DecodedImage(_transpose(to_rgb(image), _orientation(image)), found.media_type)
 
 
 def inspect(data: bytes) -> ImageInfo:
     """Return media type and upright size, from the header alone. Raises BadImage."""
     with guarded():
-        image, media_type = open_header(data)
+        image, found = open_header(data)
         # Pillow already gives the upright size of a TIFF.
         turned = not isinstance(image, TiffImageFile) and _orientation(image) >= 5
         width, height = reversed(image.size) if turned else image.size
-        return ImageInfo(media_type, width, height)
-
-
-def _check_size(image: Image.Image, max_pixels: int) -> None:
-    width, height = image.size
-    if width * height > max_pixels:
-        raise BadImage(
-            "too_many_pixels",
-            f"{width} × {height} = {width * height:,} pixels; at most {max_pixels:,} are decoded; scale it down",
-            "max_pixels",
-        )
+        return ImageInfo(found.media_type, width, height)
 
 
 def _scale(image: Image.Image, short_side: int) -> None:
@@ -111,7 +113,8 @@ def _scale(image: Image.Image, short_side: int) -> None:
 
 def _orientation(image: Image.Image) -> int:
     """Return the EXIF orientation, 1 to 8; 1 if there is none or it cannot be read."""
-    if "exif" not in image.info:  # otherwise Pillow would decode a PNG's pixels to look for EXIF after them
+    # Without the first check, Pillow would decode a PNG's pixels to look for EXIF after them.
+    if "exif" not in image.info or not tiff.is_modest(image.info["exif"]):
         return 1
     try:
         found = image.getexif().get(_ORIENTATION_TAG, 1)

@@ -1,38 +1,50 @@
 """Log-mel spectra, in NumPy. Samples keep their own rate, because windows are given in seconds and bands in Hz."""
 
 from functools import lru_cache
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
+from embedder.media.audio import Sound
+
 _FLOOR = 1e-10
 """Power of silence: 100 dB below full scale, less than one step of 16 bits."""
 _PRE_EMPHASIS = 0.97
-_FRAMES = 4096
-"""Frames of one pass, so that memory does not grow with the length of the sound."""
+_ROWS = 64
+"""Frames that are transformed at once, so that memory does not grow with the length of the sound."""
+_GROUPS = 64
+"""Groups of `_ROWS` frames whose bands are computed at once. Another number would change the rounding."""
+_MOST_BINS = 2049
+"""Frequencies of a frame that are all computed: those of 96 kHz. Of more, only the ones that a band needs."""
 
 
-def log_mel(
-    samples: NDArray[np.float32], rate: int, *, bands: int, low: float, high: float, window: float, hop: float
-) -> NDArray[np.float32]:
+def log_mel(sound: Sound, *, bands: int, low: float, high: float, window: float, hop: float) -> NDArray[np.float32]:
     """Return the natural logarithm of the power in each band, (frames, bands). Less than a window gives one frame.
 
     Bands are triangles that overlap by half, evenly spaced on O'Shaughnessy's mel scale, 2595 log10(1 + f / 700). Bands
     above half the sampling rate hold silence, so the same settings work for every rate.
 
     Args:
-        samples: (n,), n ≥ 1.
         low, high: outer ends of the first and the last triangle, Hz.
         window, hop: length and distance of the Hann windows, seconds.
     """
+    rate = sound.rate
     length, step = max(round(window * rate), 2), hop * rate
-    if len(samples) < length:
-        samples = np.pad(samples, (0, length - len(samples)))
-    count = 1 + int((len(samples) - length) // step)
+    if sound.length < length:
+        sound = Sound(np.pad(sound.samples, (0, length - sound.length)), rate)
+    count = 1 + int((sound.length - length) // step)
     starts = np.round(np.arange(count) * step).astype(np.int64)
     weights = _triangles(rate, length, bands, low, high)
-    parts = [_powers(samples, starts[i : i + _FRAMES], length) @ weights for i in range(0, count, _FRAMES)]
-    return np.log(np.concatenate(parts) + np.float32(_FLOOR))
+    if len(weights) > _MOST_BINS:
+        weights = weights[: 1 + np.flatnonzero(weights.any(axis=1))[-1]]
+    groups = [starts[i : i + _ROWS] for i in range(0, count, _ROWS)]
+    slices = sound.slices((int(group[0]), int(group[-1]) + length) for group in groups)
+    powers = (_powers(part, group - group[0], length, len(weights)) for part, group in zip(slices, groups, strict=True))
+    bands_of = []
+    while some := list(islice(powers, _GROUPS)):
+        bands_of.append(np.concatenate(some) @ weights)
+    return np.log(np.concatenate(bands_of) + np.float32(_FLOOR))
 
 
 def kaldi_log_mel(
@@ -71,10 +83,10 @@ def _bins(rate: int, length: int) -> NDArray[np.float64]:
     return np.asarray(np.fft.rfftfreq(_padded(length), 1 / rate), np.float64)
 
 
-def _powers(samples: NDArray[np.float32], starts: NDArray[np.int64], length: int) -> NDArray[np.float32]:
+def _powers(samples: NDArray[np.float32], starts: NDArray[np.int64], length: int, bins: int) -> NDArray[np.float32]:
     """Return the power (frames, bins). A full-scale sine has 3/8 in all, whatever the rate and the padding."""
     frames = samples[starts[:, None] + np.arange(length)] * _hann(length)
-    spectra = np.fft.rfft(frames, _padded(length))
+    spectra = np.fft.rfft(frames, _padded(length))[:, :bins]
     return np.asarray(np.abs(spectra) ** 2 / (length / 4 * _padded(length)), np.float32)
 
 

@@ -10,6 +10,8 @@ _CROSSINGS = 6
 """Zero crossings of the sinc on each side. A Hann window ends at the last one."""
 _ROLLOFF = 0.99
 """Share of the lower Nyquist frequency that passes."""
+_AT_ONCE = 4_096
+"""New samples that are computed at once, in little memory."""
 
 
 def resampled_length(samples: int, rate: int, to: int) -> int:
@@ -17,23 +19,43 @@ def resampled_length(samples: int, rate: int, to: int) -> int:
     return -(-samples * to // rate)
 
 
-def resample(samples: NDArray[np.float32], rate: int, to: int, start: int, stop: int) -> NDArray[np.float32]:
+def needed(samples: int, rate: int, to: int, start: int, stop: int) -> tuple[int, int]:
+    """Return which of `samples` old samples (begin, end) the new samples `start` to `stop` are made of."""
+    if rate == to:
+        return start, stop
+    old, new, taps = _ratio(rate, to)
+    begin, end = (at * old // new - (taps // 2 - 1) for at in (start, stop - 1))
+    return min(max(begin, 0), samples), min(max(end + taps, 0), samples)
+
+
+def resample(
+    samples: NDArray[np.float32], rate: int, to: int, start: int, stop: int, *, offset: int = 0
+) -> NDArray[np.float32]:
     """Resample `samples` (n,) from `rate` to `to` (Hz) and return the new samples `start` to `stop`.
 
-    The sound counts as silent before its first sample and after its last. Only the returned samples are computed.
+    `samples` begin with the sound's sample number `offset` and hold those that are `needed`. The sound counts as silent
+    before its first sample and after its last. Only the returned samples are computed.
     The method is Smith's, Digital Audio Resampling, with the default lengths and window of torchaudio's `resample`.
     """
     if rate == to:
-        return samples[start:stop]
+        return samples[start - offset : stop - offset]
+    old, new, taps = _ratio(rate, to)
+    weights = _weights(old, new)
+    padded = np.pad(samples, taps)
+    found = np.empty(max(stop - start, 0), np.float32)
+    for done in range(0, len(found), _AT_ONCE):
+        at = np.arange(start + done, min(start + done + _AT_ONCE, stop))
+        first = at * old // new - (taps // 2 - 1) - offset
+        inside = np.clip(first + taps, 0, len(padded) - taps)[:, None] + np.arange(taps)
+        np.einsum("nt,nt->n", padded[inside], weights[at % new], out=found[done : done + len(at)])
+    return found
+
+
+def _ratio(rate: int, to: int) -> tuple[int, int, int]:
+    """Return how many old samples last as long as how many new ones, and how many old ones make a new one."""
     divisor = math.gcd(rate, to)
     old, new = rate // divisor, to // divisor
-    weights = _weights(old, new)
-    taps = weights.shape[1]
-    at = np.arange(start, stop)
-    first = at * old // new - (taps // 2 - 1)
-    padded = np.pad(samples, taps)
-    inside = np.clip(first + taps, 0, len(padded) - taps)[:, None] + np.arange(taps)
-    return np.asarray(np.einsum("nt,nt->n", padded[inside], weights[at % new]))
+    return old, new, _weights(old, new).shape[1]
 
 
 @lru_cache(maxsize=16)

@@ -1,32 +1,30 @@
 """Decoding of videos: turns bytes into frames. A frame is decoded when it is needed, so long videos cost no memory.
 
-Pillow's codecs read animated GIF, WebP, PNG and AVIF. PyAV (FFmpeg), which the extra `imagebind` installs, reads MP4,
-MOV and WebM.
+`embedder.media.animation` reads animated GIF, WebP, PNG and AVIF. PyAV (FFmpeg), which the extra `imagebind` installs,
+reads MP4, MOV and WebM.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from embedder.errors import BadVideo
-from embedder.media.formats import guarded, sniff
-from embedder.media.image import to_rgb
+from embedder.errors import BadMedia, BadVideo
+from embedder.media import animation
+from embedder.media.animation import MOST_FRAMES, USUAL_SECONDS, ReadFrames, too_many_frames
+from embedder.media.boxes import check_samples
+from embedder.media.guard import DEFAULT_MAX_DECODE_SECONDS, Effort, confined
+from embedder.media.image import DEFAULT_MAX_SIDE
 
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
 READ = "MP4, MOV or WebM"
-MOST_DRAWN = 2_000_000_000
-"""Most pixels of all frames of an animation together: every frame has to be drawn to show the last."""
-_LEAST_SECONDS = 0.02
-_USUAL_SECONDS = 0.1
-"""A frame whose duration is below `_LEAST_SECONDS` is shown for `_USUAL_SECONDS`, as browsers do."""
-
 _BRANDS = (b"iso", b"mp4", b"avc1", b"qt  ", b"M4V", b"MSNV", b"dash", b"3g", b"f4v", b"mmp4")
 _MATROSKA = b"\x1aE\xdf\xa3"
 
@@ -47,7 +45,7 @@ class Video:
     width: int
     height: int
     media_type: str
-    read: Callable[[Sequence[int]], dict[int, Image.Image]]
+    read: ReadFrames
 
     @property
     def seconds(self) -> float:
@@ -56,7 +54,8 @@ class Video:
 
     def frames(self, indices: Sequence[int]) -> list[Image.Image]:
         """Decode the frames of these numbers (0 ≤ i < count, in any order, repeated or not), RGB. Raises BadMedia."""
-        found = self.read(sorted(set(indices)))
+        with confined(BadVideo):
+            found = self.read(sorted(set(indices)))
         return [found[index] for index in indices]
 
 
@@ -74,14 +73,25 @@ def _container(data: bytes) -> tuple[str, str] | None:
     return None
 
 
-def decode(data: bytes, *, max_pixels: int, max_seconds: float) -> Video:
+def decode(
+    data: bytes,
+    *,
+    max_pixels: int,
+    max_seconds: float,
+    max_side: int = DEFAULT_MAX_SIDE,
+    max_decode_seconds: float = DEFAULT_MAX_DECODE_SECONDS,
+) -> Video:
     """Return the video in a file's bytes. It keeps the bytes and decodes frames later; animations decode them now too.
 
-    Raises BadMedia, and nothing else, for bytes that give no video, and for a video above `max_pixels` per frame or
-    above `max_seconds`.
+    Raises BadMedia, and nothing else, for bytes that give no video, and for a video above `max_pixels` per frame, above
+    `max_side` or above `max_seconds`.
     """
     found = _container(data)
-    video = _animation(data, max_pixels) if found is None else _film(data, *found, max_pixels)
+    with confined(BadVideo):
+        if found is None:
+            video = Video(*animation.read(data, max_pixels, max_side, max_decode_seconds))
+        else:
+            video = _film(data, *found, max_pixels, max_side, max_decode_seconds)
     if video.seconds > max_seconds:
         raise BadVideo(
             "too_long",
@@ -91,7 +101,11 @@ def decode(data: bytes, *, max_pixels: int, max_seconds: float) -> Video:
     return video
 
 
-def _check_size(width: int, height: int, max_pixels: int) -> None:
+def _check_size(width: int, height: int, max_pixels: int, max_side: int) -> None:
+    if max(width, height) > max_side:
+        raise BadVideo(
+            "too_many_pixels", f"frames of {width} × {height} pixels; a side may have {max_side:,}", "max_side"
+        )
     if width * height > max_pixels:
         raise BadVideo(
             "too_many_pixels",
@@ -100,57 +114,24 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
         )
 
 
-def _animation(data: bytes, max_pixels: int) -> Video:
-    with guarded():
-        found = sniff(data)
-        image = found.codec(BytesIO(data))
-        _check_size(image.width, image.height, max_pixels)
-        count = getattr(image, "n_frames", 1)
-        if count < 2 or found.media_type == "image/tiff":
-            raise BadVideo("unsupported", "the file holds one image, not a video; store it as an image")
-        if count * image.width * image.height > MOST_DRAWN:
-            raise BadVideo("too_many_pixels", f"{count:,} frames of {image.width} × {image.height} pixels; cut it")
-        seconds = sum(_shown(image, index) for index in range(count))
-    return Video(
-        count, count / seconds, image.width, image.height, found.media_type, lambda wanted: _drawn(data, wanted)
-    )
-
-
-def _shown(image: Image.Image, index: int) -> float:
-    """Return how long a frame of an animation is shown, seconds."""
-    image.seek(index)
-    image.load()
-    seconds = float(image.info.get("duration") or 0) / 1000
-    return seconds if seconds >= _LEAST_SECONDS else _USUAL_SECONDS
-
-
-def _drawn(data: bytes, wanted: Sequence[int]) -> dict[int, Image.Image]:
-    """Return the wanted frames of an animation. Frames overlay one another, so all up to the last one are drawn."""
-    frames = {}
-    with guarded():
-        image = sniff(data).codec(BytesIO(data))
-        for index in range(max(wanted) + 1):
-            image.seek(index)
-            image.load()
-            if index in wanted:
-                frames[index] = to_rgb(image.copy())
-    return frames
-
-
-def _film(data: bytes, container: str, media_type: str, max_pixels: int) -> Video:
+def _film(
+    data: bytes, container: str, media_type: str, max_pixels: int, max_side: int, max_decode_seconds: float
+) -> Video:
     if (size := _promised(data, container)) > len(data):
         raise BadVideo("truncated", f"the video has {len(data):,} of {size:,} bytes; replace it with a whole copy")
+    if container == "mov":
+        check_samples(data)
     with _opened(data, container, max_pixels) as (file, stream):
         width, height = stream.codec_context.width, stream.codec_context.height
-        _check_size(width, height, max_pixels)
+        _check_size(width, height, max_pixels, max_side)
         times, starts = _times(file, stream)
         if not times or width * height == 0:
             raise BadVideo("empty", "the video has no frames")
-        rate = float(stream.average_rate or 0) or 1 / _USUAL_SECONDS
+        rate = float(stream.average_rate or 0) or 1 / USUAL_SECONDS
     source = data, container, max_pixels
     return Video(
         *(len(times), rate, width, height, media_type),
-        lambda wanted: _decoded(source, [times[index] for index in wanted], starts, wanted),
+        lambda wanted: _decoded(source, [times[index] for index in wanted], starts, wanted, Effort(max_decode_seconds)),
     )
 
 
@@ -199,23 +180,30 @@ def _opened(data: bytes, container: str, max_pixels: int) -> "Iterator[tuple[Inp
             stream.codec_context.options = {"max_pixels": str(max_pixels)}  # the header may state another size
             yield file, stream
     except (av.FFmpegError, ValueError, OverflowError, MemoryError) as error:
-        if isinstance(error, BadVideo):
+        if isinstance(error, BadMedia):
             raise
         raise BadVideo("truncated", "the video is cut off or damaged; replace it with a whole copy") from error
 
 
 def _times(file: "InputContainer", stream: "VideoStream") -> tuple[list[int], list[int]]:
     """Return the times of all frames and of the frames where decoding can start, in the stream's unit, from headers."""
-    packets = [
+    shown = (
         (packet.pts, packet.is_keyframe)
         for packet in file.demux(stream)
         if packet.pts is not None and packet.size and not packet.is_discard
-    ]
+    )
+    packets = list(islice(shown, MOST_FRAMES + 1))
+    if len(packets) > MOST_FRAMES:
+        raise too_many_frames()
     return sorted(pts for pts, _ in packets), sorted(pts for pts, is_start in packets if is_start)
 
 
 def _decoded(
-    source: tuple[bytes, str, int], times: Sequence[int], starts: Sequence[int], wanted: Sequence[int]
+    source: tuple[bytes, str, int],
+    times: Sequence[int],
+    starts: Sequence[int],
+    wanted: Sequence[int],
+    effort: Effort,
 ) -> dict[int, Image.Image]:
     """Return the frames shown at `times` (ascending). Decoding restarts at the last start before each, or continues."""
     frames = {}
@@ -223,10 +211,11 @@ def _decoded(
         decoder: Iterator[Any] = iter(())
         last: Any = None
         for index, time in zip(wanted, times, strict=True):
+            effort.check()
             start = max((start for start in starts if start <= time), default=times[0])
             if last is None or start > last.pts:
                 file.seek(start, stream=stream)
-                decoder, last = file.decode(stream), None
+                decoder, last = _checked(file.decode(stream), effort), None
             if last is None or last.pts < time:
                 last = next((frame for frame in decoder if frame.pts is not None and frame.pts >= time), None)
             if last is None:
@@ -235,6 +224,13 @@ def _decoded(
                 )
             frames[index] = _upright(last.to_image(), last.rotation)
     return frames
+
+
+def _checked(frames: Iterator[Any], effort: Effort) -> Iterator[Any]:
+    """Yield the frames while there is time."""
+    for frame in frames:
+        effort.check()
+        yield frame
 
 
 def _upright(image: Image.Image, degrees: int) -> Image.Image:

@@ -118,8 +118,8 @@ REMOTE_HINTS = {
 """The hint for the code of an error that a service answered."""
 
 REASON_HINTS = {
-    "too_long": "HEADWATER_MAX_SECONDS sets the limit",
-    "too_many_pixels": "HEADWATER_MAX_PIXELS sets the limit",
+    "too_long": "HEADWATER_MAX_SECONDS, HEADWATER_MAX_SAMPLES and HEADWATER_MAX_DECODE_SECONDS set the limits",
+    "too_many_pixels": "HEADWATER_MAX_PIXELS and HEADWATER_MAX_SIDE set the limits",
     "too_large": "HEADWATER_MAX_FILE_BYTES sets the limit",
     "wrong_modality": "--modality names the modality of files whose first bytes do not show it",
 }

@@ -14,6 +14,7 @@ from embedder.batcher import Batcher
 from embedder.encoder import Encoder, require_modality
 from embedder.errors import MODALITY_NAMES, BadMedia, QueueFull
 from embedder.media import Limits, decode, guess
+from embedder.media.guard import confined
 from embedder.spec import Modality
 from services.web.error_answers import problem
 from services.web.errors import BadRequest
@@ -147,7 +148,8 @@ class EncoderWorker:
                         f"{self.encoder.name} has tokens of images only; this file is {MODALITY_NAMES[modality][0]}",
                     )
                 media = decode(upload.data, modality, self._limits, self._short_side)
-                file.prepared = self.encoder.prepare(media)
+                with confined(who="the encoder"):
+                    file.prepared = self.encoder.prepare(media)
                 file.modality = modality
         except BadMedia as error:
             file.answer = replace(file.answer, error=problem(error))

@@ -19,7 +19,7 @@ from embedder.media.arrays import Motion, Plane
 from embedder.media.audio import Sound
 from embedder.media.image import fit_plane
 from embedder.media.mel import kaldi_log_mel
-from embedder.media.resample import resample, resampled_length
+from embedder.media.resample import needed, resample, resampled_length
 from embedder.media.video import Video
 from embedder.spec import (
     AudioPreprocessing,
@@ -92,11 +92,13 @@ def clip_starts(duration: float, seconds: float, clips: int) -> list[Fraction]:
 
 def sound(media: Sound) -> NDArray[np.float32]:
     """Return log-mel spectra (clips, 1, bands, FRAMES) float32. A sound shorter than a clip is padded at its end."""
-    total = resampled_length(len(media.samples), media.rate, _RATE)
+    total = resampled_length(media.length, media.rate, _RATE)
     found = np.zeros((AUDIO.parts, 1, AUDIO.bands, FRAMES), np.float32)
-    for row, start in zip(found, clip_starts(total / _RATE, _SECONDS, AUDIO.parts), strict=True):
-        begin, end = int(start * _RATE), int((start + _SECONDS) * _RATE)
-        samples = resample(media.samples, media.rate, _RATE, begin, min(end, total))
+    starts = clip_starts(total / _RATE, _SECONDS, AUDIO.parts)
+    clips = [(int(start * _RATE), min(int((start + _SECONDS) * _RATE), total)) for start in starts]
+    sources = [needed(media.length, media.rate, _RATE, begin, end) for begin, end in clips]
+    for row, clip, source, part in zip(found, clips, sources, media.slices(sources), strict=True):
+        samples = resample(part, media.rate, _RATE, *clip, offset=source[0])
         spectra = kaldi_log_mel(
             samples,
             _RATE,

@@ -14,6 +14,7 @@ from embedder import probe
 from embedder.encoder import Embedding, Encoder
 from embedder.errors import BadMedia
 from embedder.media import Limits, decode
+from embedder.media.guard import confined
 from embedder.spec import Modality
 from services.jobs.backfill.prefetch import Bound, map_ahead, read_ahead
 from services.jobs.backfill.timing import Profile
@@ -126,7 +127,7 @@ class Job:
         try:
             with self.profile.stage("decode"):
                 media = decode(data, modality, self.limits, short_side)
-            with self.profile.stage("prepare"):
+            with self.profile.stage("prepare"), confined(who="the encoder"):
                 return PreparedAsset(asset, self.encoder.prepare(media))
         except BadMedia as error:
             return self._failed(asset, error.reason, str(error))

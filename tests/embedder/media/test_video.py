@@ -133,7 +133,7 @@ def test_what_is_cut_off_is_told(make, share):
 
 
 def test_an_animation_that_would_take_for_ever(monkeypatch):
-    monkeypatch.setattr(video, "MOST_DRAWN", 12 * 64 * 48 - 1)
+    monkeypatch.setattr("embedder.media.animation.MOST_DRAWN", 12 * 64 * 48 - 1)
     assert refusal(animation("WEBP", 12)).reason == "too_many_pixels"
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.commands import runner
+from helpers.faults import decoder_fails, preparation_fails
 from helpers.pictures import photo
 from helpers.sounds import sound
 from threadpoolctl import threadpool_limits
@@ -26,7 +27,7 @@ from services.jobs.backfill.disk_space import Size, require_room
 from services.jobs.backfill.local import backfill, open_features
 from services.jobs.backfill.prefetch import LEAST, Bound, map_ahead, read_ahead
 from services.jobs.ingest import ingest
-from store import Item, Store
+from store import Item, Store, asset_id
 from store.errors import NoRoom
 
 
@@ -54,8 +55,6 @@ def test_vectors_are_those_of_the_encoder(store, lite0: Encoder):
     put(store, *((f"{seed}.png", photo(seed)) for seed in range(40)))
     done = backfill(store, lite0)
     assert (done.total, done.done, done.quarantined) == (40, 40, 0)
-    from store import asset_id
-
     for seed in (0, 39):
         [_], X = store.features("lite0").get([asset_id(photo(seed))])
         wanted = lite0.embed(np.stack([lite0.prepare(decode(photo(seed)).image)])).vectors[0]
@@ -275,3 +274,34 @@ def test_threads_of_blas_change_no_bit(tmp_path, cache_dir):
             assert backfill(store, melstat).done == 120
         found.append(store.features("melstat").get(store.missing("0" * 64, modality="audio"))[1])
     np.testing.assert_array_equal(*found)
+
+
+def test_a_telephone_recording_is_embedded(store):
+    kinds = ("GSM610", "G721_32", "NMS_ADPCM_16")
+    recordings = [sound(seed, subtype=kind, rate=8_000) for seed, kind in enumerate(kinds)]
+    put(store, *((f"{at}.wav", data) for at, data in enumerate([sound(9), *recordings])))
+    done = backfill(store, registry.load("melstat"))
+    assert (done.done, done.quarantined) == (4, 0)
+
+
+@pytest.mark.parametrize("fault", [ValueError(), KeyError("odd"), SystemError(), RecursionError(), MemoryError()])
+@pytest.mark.parametrize("fails", [decoder_fails, preparation_fails])
+def test_a_fault_of_any_class_costs_one_asset(store, fault, fails, monkeypatch):
+    put(store, *((f"{seed}.wav", sound(seed)) for seed in range(3)), ("odd.wav", sound(4, seconds=0.77)))
+    encoder = registry.load("melstat")
+    fails(monkeypatch, round(0.77 * 16_000), fault)
+    done = backfill(store, encoder)
+    assert (done.done, done.quarantined) == (3, 1)
+    [entry] = store.quarantine.get().to_pylist()
+    assert entry["key"] == asset_id(sound(4, seconds=0.77))
+    assert type(fault).__name__ in entry["message"]
+    monkeypatch.undo()
+    assert backfill(store, encoder, retry_quarantined=True).done == 1
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
+def test_a_stop_of_the_program_ends_a_backfill(store, stop, monkeypatch):
+    put(store, ("odd.wav", sound(4)))
+    decoder_fails(monkeypatch, 8_000, stop())
+    with pytest.raises(stop):
+        backfill(store, registry.load("melstat"))

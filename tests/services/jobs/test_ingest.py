@@ -1,9 +1,12 @@
 """Ingest stores the labels that folders, files and earlier runs imply."""
 
+import io
 import os
+import struct
 import tokenize
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -14,6 +17,12 @@ from services.jobs.ingest import Ingested, ingest
 from store import Item, Label, Store, asset_id
 from store.errors import BadSplit
 from store.interchange import read_sources
+
+
+def npy(array: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    np.save(out, array)
+    return out.getvalue()
 
 
 def test_none_of_the_labels_is_stored_and_nothing_known_is_not(tmp_path):
@@ -134,3 +143,15 @@ def test_whatever_a_decoder_raises_concerns_its_file_alone(tmp_path, monkeypatch
     )
     done = ingest(store, [Item(uri=f"{seed}.png", data=photo(seed)) for seed in range(3)])
     assert (done.new, done.quarantined) == (1, 2)
+
+
+def test_a_damaged_array_leaves_the_others_of_its_ingest(tmp_path):
+    store = Store.open(tmp_path / "headwater.db")
+    good = [npy(np.full((6, 8), seed, np.float32)) for seed in range(3)]
+    bad = b"\x93NUMPY\1\0" + struct.pack("<H", 100) + 100 * b"("  # NumPy raises tokenize.TokenError
+    items = [Item(uri=f"{i}.npy", data=data) for i, data in enumerate([*good[:2], bad, good[2]])]
+    done = ingest(store, items, modality="depth")
+    assert (done.new, done.quarantined) == (3, 1)
+    [entry] = store.quarantine.get().to_pylist()
+    assert (entry["key"], entry["reason"]) == ("2.npy", "truncated")
+    assert "TokenError" in entry["message"]
