@@ -22,7 +22,7 @@ from embedder.media import audio
 
 MEGABYTE = 1_000_000
 MOST_CPU_SECONDS = 1.0
-"""Processor time for any of the files. Before they were checked, most took 5 to 60 seconds."""
+"""Processor time for any of the files, decoded and inspected. Unchecked, half of them take 1 to 12 seconds."""
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
