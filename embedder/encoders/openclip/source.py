@@ -121,6 +121,10 @@ def _folder(model: str, folder: Path, name: str) -> Source:
     return Source(f"local-dir:{folder}", _label(model) if model else _digest(config), checkpoint)
 
 
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, files.Refused) else repr(error)
+
+
 def _config(folder: Path) -> dict[str, Any]:
     path = folder / HF_CONFIG_NAME
     try:
@@ -128,8 +132,8 @@ def _config(folder: Path) -> dict[str, Any]:
         _facts(config)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(
-            f"{folder} has no usable {HF_CONFIG_NAME} ({error!r}); it describes the model under 'model_cfg', with "
-            f"embed_dim, vision_cfg and text_cfg: take the whole folder from the hub, or give the file of weights as "
+            f"{folder} has no usable {HF_CONFIG_NAME} ({_reason(error)}); it describes the model under 'model_cfg', "
+            f"with embed_dim, vision_cfg and text_cfg: take the whole folder from the hub, or give the file of weights as "
             f"openclip/<model>@FILE"
         ) from error
     return config

@@ -25,7 +25,7 @@ def service(folder: Path, cache: Path) -> Iterator[TestClient]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(registry, "load", lambda *_, **__: Blocks())
         app = create_app(settings_in(folder, cache, encoders=("blocks",)))
-        with TestClient(app, raise_server_exceptions=False) as client:
+        with TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as client:
             while client.get("/health/ready").status_code != 200:
                 time.sleep(0.02)
             yield client

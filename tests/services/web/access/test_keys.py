@@ -115,7 +115,10 @@ def test_without_keys_nothing_changes_on_loopback(app, service):
 # Rates
 
 
-@given(st.floats(0.2, 50), st.lists(st.floats(0, 3), min_size=1, max_size=200))
+@given(
+    st.integers(200, 50_000).map(lambda thousandths: thousandths / 1000),  # other floats differ by their last bit
+    st.lists(st.integers(0, 3000).map(lambda ms: ms / 1000), min_size=1, max_size=200),
+)
 def test_a_rate_admits_what_a_bucket_of_one_second_holds(rate, pauses):
     """In t seconds at most t · rate + max(1, rate) requests pass, and a refusal has the right wait."""
     key, now, passed = Key("a", Role.read, "", rate), 0.0, []
