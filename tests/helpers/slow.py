@@ -20,6 +20,7 @@ SLOW: dict[str, dict[str, str | None]] = {
     "embedder/engines/test_engine.py": {
         "test_torch_compile_gives_the_modules_numbers_without_compiling_for_every_number_of_rows": None,
     },
+    "embedder/engines/test_compiling.py": {"test_a_compiler_that_works_is_used": None},
     "embedder/engines/test_onnx.py": {
         "test_lite0_in_onnx_runtime_gives_our_engines_vectors_tokens_and_texts": None,
         "test_another_runtime_reads_the_file_too": None,

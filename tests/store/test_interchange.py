@@ -171,7 +171,7 @@ def test_exports_into_one_folder_at_once_do_not_mix(tmp_path: Path, start_python
     assert sorted(path.name for path in out.iterdir()) == [".lock", "assets.parquet", "labels.parquet"]
 
 
-@pytest.mark.parametrize("kills", [8, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [4, pytest.param(100, marks=pytest.mark.slow)])
 def test_a_killed_export_leaves_whole_files_and_the_next_one_removes_its_leftovers(
     tmp_path: Path, start_python: Callable[..., "Popen[str]"], kills: int
 ) -> None:
@@ -210,7 +210,7 @@ print("done", flush=True)
 """
 
 
-@pytest.mark.parametrize("kills", [6, pytest.param(150, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [3, pytest.param(150, marks=pytest.mark.slow)])
 def test_a_killed_import_is_run_again_without_loss_or_repetition(
     filled: Store, tmp_path: Path, start_python: Callable[..., "Popen[str]"], kills: int
 ) -> None:

@@ -133,8 +133,8 @@ def _config(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(
             f"{folder} has no usable {HF_CONFIG_NAME} ({_reason(error)}); it describes the model under 'model_cfg', "
-            f"with embed_dim, vision_cfg and text_cfg: take the whole folder from the hub, or give the file of weights as "
-            f"openclip/<model>@FILE"
+            f"with embed_dim, vision_cfg and text_cfg: take the whole folder from the hub, or give the file of weights "
+            f"as openclip/<model>@FILE"
         ) from error
     return config
 
