@@ -13,7 +13,7 @@ keys_app = typer.Typer(help=ABOUT, short_help=ABOUT, no_args_is_help=True)
 
 
 class RoleName(StrEnum):
-    """What a key may do."""
+    """The roles that a key can have."""
 
     read = "read"
     write = "write"

@@ -74,39 +74,42 @@ def _port(service: str) -> Any:
     )
 
 
+PortOption = Annotated[
+    int | None,
+    typer.Option(
+        "--port",
+        metavar="N",
+        min=1,
+        max=MAX_PORT,
+        help="The port to listen on.",
+        show_default="HEADWATER_EMBEDDING_PORT or HEADWATER_CLASSIFICATION_PORT, or 8000 or 8001",
+    ),
+]
 EmbeddingPortOption = Annotated[int | None, _port("embedding")]
 ClassificationPortOption = Annotated[int | None, _port("classification")]
+
+EmbeddingUrlOption = Annotated[
+    str | None,
+    typer.Option(
+        "--embedding-url",
+        metavar="URL",
+        help="Where the classification service finds the embedding service.",
+        show_default="HEADWATER_EMBEDDING_URL, or this machine: HEADWATER_HOST and HEADWATER_EMBEDDING_PORT",
+    ),
+]
 
 
 @app.command()
 def serve(
     service: Annotated[Service, typer.Argument(help="The service to run.", show_default=False)],
-    port: Annotated[
-        int | None,
-        typer.Option(
-            "--port",
-            metavar="N",
-            min=1,
-            max=MAX_PORT,
-            help="The port to listen on.",
-            show_default="HEADWATER_EMBEDDING_PORT or HEADWATER_CLASSIFICATION_PORT, or 8000 or 8001",
-        ),
-    ] = None,
+    port: PortOption = None,
     host: HostOption = None,
     insecure: InsecureOption = None,
     encoders: EmbeddersOption = None,
     backend: BackendOption = None,
     accept_noncommercial: AcceptOption = None,
     trust_checkpoint: TrustOption = None,
-    embedding_url: Annotated[
-        str | None,
-        typer.Option(
-            "--embedding-url",
-            metavar="URL",
-            help="Where the classification service finds the embedding service.",
-            show_default="HEADWATER_EMBEDDING_URL, or this machine: HEADWATER_HOST and HEADWATER_EMBEDDING_PORT",
-        ),
-    ] = None,
+    embedding_url: EmbeddingUrlOption = None,
     heads: HeadsOption = None,
     store: StoreOption = None,
     log_level: LogOption = None,

@@ -29,7 +29,7 @@ FORM = "NAME:ROLE:SHA256, optionally with :RATE"
 
 
 class Role(IntEnum):
-    """What a key may do. Each role may do what the roles below it may."""
+    """The role of a key. Each role may do what the roles below it may."""
 
     read = 1
     write = 2
