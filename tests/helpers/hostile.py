@@ -26,14 +26,17 @@ def _address(url: str) -> tuple[str, int]:
 
 
 def _status(answer: bytes) -> str:
-    """Return status and code of a raw HTTP answer, "closed" if the connection closed without one."""
+    """Return status and code of a raw HTTP answer, "closed" if the connection closed without one.
+
+    A client that still sends when the service closes the connection may lose the body: then the status alone.
+    """
     head, _, body = answer.partition(b"\r\n\r\n")
     if not head:
         return "closed"
     try:
         return f"{head.split()[1].decode()} {json.loads(body)['error']['code']}"
     except (ValueError, KeyError, IndexError):
-        return head.split(b"\r\n")[0].decode()
+        return head.split()[1].decode()
 
 
 def _read(connection: socket.socket) -> bytes:

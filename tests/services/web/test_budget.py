@@ -46,7 +46,9 @@ def test_all_attacks_at_once_stay_within_the_memory_and_a_good_client_is_served(
             found = attack(target)
         report(services, client, found)
         for name, outcomes in found.items():
-            assert {outcome for _, outcome in outcomes} <= {EXPECTED[name], "503 too_busy"}, name
+            allowed = {EXPECTED[name], "503 too_busy"}
+            allowed |= {each.partition(" ")[0] for each in allowed}  # the status alone, see `hostile._status`
+            assert {outcome for _, outcome in outcomes} <= allowed, name
         assert set(client.outcomes) == {"200 ok"}  # a photo has room, whatever the others hold
         assert client.percentile(0.5) < 1
         assert client.percentile(0.99) < 5  # on a busy machine; the report shows the real one
