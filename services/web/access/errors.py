@@ -6,32 +6,28 @@
     ├── WrongHost 421
     └── TooManyRequests 429
 
-The guards answer before the web framework sees the request, so these classes are not in `services.web.errors.ERRORS`.
+The guards answer before an endpoint sees the request, as the limits on requests do.
 `Unguarded` and `BadKeys` keep a service from starting.
 """
 
 import math
-from collections.abc import Mapping
-from typing import ClassVar
+
+from services.web.errors import Refused
 
 
-class Denied(Exception):
-    """A request that a guard refuses. The class attributes are its status and its code."""
-
-    status: ClassVar[int]
-    code: ClassVar[str]
-    headers: Mapping[str, str] = {}
+class Denied(Refused):
+    """A request that a guard refuses."""
 
 
 class MissingKey(Denied):
     """The endpoint needs a key, and the request has none."""
 
     status, code = 401, "missing_key"
-    headers: Mapping[str, str] = {"WWW-Authenticate": "Bearer"}
 
     def __init__(self) -> None:
         super().__init__(
-            "this service needs a key: send the header Authorization: Bearer hw_…; its operator makes keys"
+            "this service needs a key: send the header Authorization: Bearer hw_…; its operator makes keys",
+            {"WWW-Authenticate": "Bearer"},
         )
 
 
@@ -39,12 +35,12 @@ class BadKey(Denied):
     """The request has a key that the service does not accept. The message does not repeat it."""
 
     status, code = 401, "bad_key"
-    headers: Mapping[str, str] = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
 
     def __init__(self) -> None:
         super().__init__(
             "the service does not accept this key; send one header Authorization: Bearer hw_… with a key whose line is "
-            "in HEADWATER_KEYS of the service"
+            "in HEADWATER_KEYS of the service",
+            {"WWW-Authenticate": 'Bearer error="invalid_token"'},
         )
 
 
@@ -96,9 +92,10 @@ class TooManyRequests(Denied):
 
     def __init__(self, name: str, rate: float, seconds: float) -> None:
         super().__init__(
-            f"the key {name!r} may send {rate:g} requests a second; try again later, or send more items in each request"
+            f"the key {name!r} may send {rate:g} requests a second; try again later, or send more items in each "
+            "request",
+            {"Retry-After": str(max(1, math.ceil(seconds)))},
         )
-        self.headers = {"Retry-After": str(max(1, math.ceil(seconds)))}
 
 
 DENIED: tuple[type[Denied], ...] = (MissingKey, BadKey, RoleTooLow, CrossOrigin, WrongHost, TooManyRequests)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.settings import Settings
-from services.web.access.answers import answer
 from services.web.access.errors import BadKey, Denied, MissingKey, RoleTooLow, TooManyRequests
 from services.web.access.keys import Key, Role, find
 from services.web.access.paths import bare_readiness, changed, hiding
 from services.web.access.roles import ENDPOINTS, endpoint_of
+from services.web.error_answers import refusal
 
 log = logging.getLogger("headwater.access")
 
@@ -36,7 +36,7 @@ class KeyGuard:
         try:
             key = self._admitted(scope, endpoint)
         except Denied as error:
-            await answer(error, scope, receive, send)
+            await refusal(error)(scope, receive, send)
             return
         if key is None and endpoint == "GET /health/ready":
             send = changed(send, bare_readiness)

@@ -17,8 +17,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.settings import Settings
-from services.web.access.answers import answer
 from services.web.access.errors import WrongHost
+from services.web.error_answers import refusal
 
 HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::\d{1,5})?", re.ASCII)
 """A name or an address, in brackets if it is IPv6, and maybe a port (RFC 9110, 7.2; in lower case)."""
@@ -43,7 +43,7 @@ class HostGuard:
         if len(hosts) == 1 and len(hosts[0]) <= LONGEST and self._allows(hosts[0]):
             await self.app(scope, receive, send)
         else:
-            await answer(WrongHost(b", ".join(hosts).decode("latin-1")), scope, receive, send)
+            await refusal(WrongHost(b", ".join(hosts).decode("latin-1")))(scope, receive, send)
 
 
 def allowing(bound: str, allowed: tuple[str, ...]) -> Callable[[bytes], bool]:

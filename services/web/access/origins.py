@@ -9,8 +9,8 @@ from collections.abc import Collection
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.web.access.answers import answer
 from services.web.access.errors import CrossOrigin
+from services.web.error_answers import refusal
 
 READS = ("GET", "HEAD")
 """Methods that change nothing. Every other one is refused for pages of other origins."""
@@ -40,7 +40,7 @@ class OriginGuard:
                 return
             send = _readable(send, origin)
         elif scope["method"] not in READS and not _own(headers):
-            await answer(CrossOrigin((origin or b"").decode("latin-1")), scope, receive, send)
+            await refusal(CrossOrigin((origin or b"").decode("latin-1")))(scope, receive, send)
             return
         elif self.allowed:
             send = _with(send, (b"vary", b"Origin"))
