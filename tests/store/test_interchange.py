@@ -1,6 +1,6 @@
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import Popen
 
@@ -171,16 +171,12 @@ def test_exports_into_one_folder_at_once_do_not_mix(tmp_path: Path, start_python
     assert sorted(path.name for path in out.iterdir()) == [".lock", "assets.parquet", "labels.parquet"]
 
 
-@pytest.mark.parametrize("kills", [4, pytest.param(100, marks=pytest.mark.slow)])
-def test_a_killed_export_leaves_whole_files_and_the_next_one_removes_its_leftovers(
-    tmp_path: Path, start_python: Callable[..., "Popen[str]"], kills: int
-) -> None:
-    """Killed at random moments, beside an export that goes on."""
-    rng, out = np.random.default_rng(kills), tmp_path / "out"
-    one, two = make_stores(tmp_path, 2)
-    interchange.export_parquet(one, out)
-    (out / "assets.partial").write_text("left by an older version")
-    waiting = [start_python(EXPORT, one.uri, out, 1000) for _ in range(2)]
+def killed(start: Callable[[], "Popen[str]"], kills: int, seconds: float) -> Iterator[int]:
+    """Start a process, kill it at a random moment within `seconds` of its work, and yield its number.
+
+    The next process starts meanwhile, because importing takes longer than the work.
+    """
+    rng, waiting = np.random.default_rng(kills), [start() for _ in range(2)]
     for number in range(kills):
         worker = waiting.pop(0)
         assert worker.stdout is not None
@@ -189,10 +185,23 @@ def test_a_killed_export_leaves_whole_files_and_the_next_one_removes_its_leftove
         worker.stdin.write("go\n")
         worker.stdin.flush()
         if number < kills - 2:
-            waiting.append(start_python(EXPORT, one.uri, out, 1000))
-        time.sleep(rng.uniform(0, 0.1))
+            waiting.append(start())
+        time.sleep(rng.uniform(0, seconds))
         worker.kill()
         worker.communicate()
+        yield number
+
+
+@pytest.mark.parametrize("kills", [4, pytest.param(100, marks=pytest.mark.slow)])
+def test_a_killed_export_leaves_whole_files_and_the_next_one_removes_its_leftovers(
+    tmp_path: Path, start_python: Callable[..., "Popen[str]"], kills: int
+) -> None:
+    """Killed at random moments, beside an export that goes on."""
+    out = tmp_path / "out"
+    one, two = make_stores(tmp_path, 2)
+    interchange.export_parquet(one, out)
+    (out / "assets.partial").write_text("left by an older version")
+    for _ in killed(lambda: start_python(EXPORT, one.uri, out, 1000), kills, 0.1):
         assert of_one_store(out) == "0"
     interchange.export_parquet(two, out)
     assert of_one_store(out) == "1"
@@ -214,23 +223,11 @@ print("done", flush=True)
 def test_a_killed_import_is_run_again_without_loss_or_repetition(
     filled: Store, tmp_path: Path, start_python: Callable[..., "Popen[str]"], kills: int
 ) -> None:
-    rng, out, ours = np.random.default_rng(kills), tmp_path / "out", tmp_path / "ours"
+    out, ours = tmp_path / "out", tmp_path / "ours"
     filled.assets.table.delete(f"id = '{'f' * 64}'")  # stored by reference
     interchange.export_parquet(filled, out)
     seen: dict[str, set[str]] = {}
-    waiting = [start_python(IMPORT, ours, out) for _ in range(2)]
-    for number in range(kills):
-        worker = waiting.pop(0)
-        assert worker.stdout is not None
-        assert worker.stdin is not None
-        worker.stdout.readline()
-        worker.stdin.write("go\n")
-        worker.stdin.flush()
-        if number < kills - 2:
-            waiting.append(start_python(IMPORT, ours, out))
-        time.sleep(rng.uniform(0, 0.25))
-        worker.kill()
-        worker.communicate()
+    for number in killed(lambda: start_python(IMPORT, ours, out), kills, 0.25):
         there = rows_of(Store.open(ours))
         for name, rows in seen.items():
             assert rows <= there[name], f"{name}: rows that were seen are gone"
