@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from embedder import cpus
 from embedder.encoder import Graph, Run
 from embedder.engines.cache import Cache
-from embedder.engines.plan import PLAIN, ROWS, Plan, Streams, choose, load, save
+from embedder.engines.plan import PLAIN, ROWS, Plan, Streams, candidates, choose, load, save
 from embedder.spec import ImagePreprocessing
 
 # OpenVINO reports its import and every conversion to a server on the internet if it finds openvino_telemetry.
@@ -83,19 +83,23 @@ class _Compiled:
 
     def __call__(self, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
         parts, rows = [], len(inputs[0])
-        start = rows - rows % ROWS
-        if start:
-            parts.append(self._many([x[:start] for x in inputs]))
+        start = self._planned(inputs)
+        if start and self._streams:
+            parts.append(self._streams([x[:start] for x in inputs]))
         if start < rows:
             outputs = self._request(1 if rows - start == 1 else ANY).infer([x[start:] for x in inputs])
             parts.append([outputs[i] for i in range(len(outputs))])
         return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
-    def _many(self, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-        """Run a multiple of `ROWS` rows by the plan that is fastest on this machine for this network."""
-        if self._streams is None:
+    def _planned(self, inputs: Sequence[NDArray[Any]]) -> int:
+        """Return the number of rows that run by the plan. The plan is chosen at the first call with `ROWS` rows.
+
+        A single row is never among them, because all threads together answer it soonest.
+        """
+        rows = len(inputs[0])
+        if self._streams is None and rows >= ROWS:
             self._streams = self._side_by_side(self._plan([x[:ROWS] for x in inputs]))
-        return self._streams(inputs)
+        return 0 if self._streams is None or rows == 1 else rows - rows % self._streams.batch
 
     def _plan(self, sample: Sequence[NDArray[Any]]) -> Plan:
         if any(-1 in port.shape for port in self._graph.ports):
@@ -107,7 +111,8 @@ class _Compiled:
             save(plan, folder)
 
         machine = (
-            f"{self._core.get_property('CPU', 'FULL_DEVICE_NAME')}, {threads} threads, {sorted(self._config.items())}"
+            f"{self._core.get_property('CPU', 'FULL_DEVICE_NAME')}, {threads} threads, {sorted(self._config.items())}, "
+            f"one of {candidates(threads)}"
         )
         digest = hashlib.sha256(f"{self._path.parent.name} on {machine}".encode()).hexdigest()
         return load(self._cache.folder(f"plan-{digest[:32]}", measure))

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     import openvino as ov
 
 ROWS = 32
-"""Number of rows from which a plan is used. Fewer rows run as one batch on all threads, which answers soonest."""
+"""Number of rows for which plans are measured. Before a plan is chosen, fewer rows run as one batch on all threads."""
 
 _SECONDS, _LEAST_ROUNDS = 1.0, 3
 _MARGIN = 0.05
-"""Share by which a plan must be faster than the plain one. Less is noise, and the plain plan takes less memory."""
+"""Share by which a plan must be faster than one that is preferred. Less is noise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,11 @@ PLAIN = Plan(ROWS, 1)
 
 
 def candidates(threads: int) -> list[Plan]:
-    """Return the plans worth trying on a number of threads, the plain plan first."""
-    several = [Plan(batch, min(threads, ROWS // batch), threads) for batch in (16, 8)]
+    """Return the plans worth trying on a number of threads, in the order of preference.
+
+    The plain plan takes the least memory. Of the others, small batches suit a service, which seldom has many rows.
+    """
+    several = [Plan(batch, min(threads, ROWS // batch), threads) for batch in (1, 2, 4, 8, 16)]
     return list(dict.fromkeys([Plan(ROWS, 1, threads), *several, Plan(8, 1, threads)]))
 
 
@@ -56,7 +59,7 @@ def choose(threads: int, make: Callable[[Plan], Callable[[], object]]) -> Plan:
 
 
 def fastest(plans: Sequence[Plan], make: Callable[[Plan], Callable[[], object]], seconds: float = _SECONDS) -> Plan:
-    """Return the plan with the smallest best time; the first plan unless another is clearly faster.
+    """Return the first plan that no other is clearly faster than, by their best times.
 
     Plans take turns, and the best time counts, because other programs can only slow a plan down. If one turn of all
     plans would not fit into `seconds`, the network is so slow that it keeps all threads busy by itself: the first plan
@@ -82,8 +85,7 @@ def fastest(plans: Sequence[Plan], make: Callable[[Plan], Callable[[], object]],
         for plan, run in runs.items():
             best[plan] = min(best[plan], _timed(run))
         rounds += 1
-    winner = min(best, key=best.__getitem__)
-    return winner if best[winner] < (1 - _MARGIN) * best[plain] else plain
+    return next(plan for plan in plans if (1 - _MARGIN) * best[plan] <= min(best.values()))
 
 
 def _timed(run: Callable[[], object]) -> float:
@@ -103,24 +105,27 @@ def load(folder: Path) -> Plan:
 class Streams:
     """A network compiled for a plan. Takes a whole number of batches.
 
+    Attributes:
+        batch: number of rows of one batch.
+
     Requests are waited for in turn. OpenVINO's queue with callbacks would call Python from its own threads, and a
     process that is stopped meanwhile would abort.
     """
 
     def __init__(self, compiled: "ov.CompiledModel", plan: Plan) -> None:
         self._requests = [compiled.create_infer_request() for _ in range(plan.streams)]
-        self._batch, self._outputs = plan.batch, len(compiled.outputs)
+        self.batch, self._outputs = plan.batch, len(compiled.outputs)
 
     def __call__(self, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
         parts: list[list[NDArray[Any]]] = []
         running: deque[ov.InferRequest] = deque()
         try:
-            for turn, start in enumerate(range(0, len(inputs[0]), self._batch)):
+            for turn, start in enumerate(range(0, len(inputs[0]), self.batch)):
                 if len(running) == len(self._requests):
                     parts.append(self._outputs_of(running.popleft()))
                 request = self._requests[turn % len(self._requests)]
                 # Shared, not copied: `inputs` live longer than the request.
-                request.start_async([x[start : start + self._batch] for x in inputs], share_inputs=True)
+                request.start_async([x[start : start + self.batch] for x in inputs], share_inputs=True)
                 running.append(request)
             while running:
                 parts.append(self._outputs_of(running.popleft()))

@@ -192,10 +192,32 @@ def test_the_plan_is_measured_once_and_remembered(tmp_path, monkeypatch):
     run(64, 2)
     assert measured == [
         [Plan(32, 1, 2), Plan(32, 1, 1)],
-        [Plan(32, 1, 2), Plan(16, 2, 2), Plan(8, 2, 2), Plan(8, 1, 2)],
+        [Plan(32, 1, 2), *(Plan(batch, 2, 2) for batch in (1, 2, 4, 8, 16)), Plan(8, 1, 2)],
     ]
     run(64, 1)  # never more batches at once than threads
-    assert measured[2:] == [[Plan(32, 1, 1)], [Plan(32, 1, 1), Plan(16, 1, 1), Plan(8, 1, 1)]]
+    assert measured[2:] == [[Plan(32, 1, 1)], [Plan(32, 1, 1), *(Plan(batch, 1, 1) for batch in (1, 2, 4, 8, 16))]]
+
+
+def test_a_chosen_plan_counts_for_few_rows_too(tmp_path, monkeypatch):
+    """A service warms up with a full batch; after that, most of its batches are smaller."""
+    monkeypatch.setattr(streams, "choose", lambda threads, make: Plan(2, 2, 2))
+    monkeypatch.setattr("embedder.engines.openvino_engine.choose", streams.choose)
+    compiled = OpenVINOEngine(Cache(tmp_path), "fp32", 2).compile(graph())
+    compiled([pixels(32)])
+    by_plan, streamed = [], compiled._streams
+
+    class Noted:
+        batch = streamed.batch
+
+        def __call__(self, inputs):
+            by_plan.append(len(inputs[0]))
+            return streamed(inputs)
+
+    compiled._streams = Noted()
+    for rows in (1, 2, 5, 32):
+        x = pixels(rows)
+        np.testing.assert_allclose(compiled([x])[0], expected(x)[0], atol=2e-5)
+    assert by_plan == [2, 4, 32]  # one row alone is answered soonest by all threads
 
 
 @pytest.mark.parametrize(("share", "threads"), [(1, 8), (0.5, 4), (0.25, 2)])
@@ -237,6 +259,17 @@ def test_the_fastest_plan_wins_when_it_is_clearly_faster_than_the_plain_one(monk
 
     plans = [Plan(8, i) for i in range(3)]
     assert streams.fastest(plans, lambda plan: partial(run, seconds[plan.streams]), 100) == plans[winner]
+
+
+def test_of_plans_that_are_as_fast_the_preferred_one_wins(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(streams.time, "perf_counter", lambda: clock[0])
+    seconds = {Plan(32, 1): 9.0, Plan(1, 2): 2.04, Plan(2, 2): 2.0, Plan(4, 2): 2.2}
+
+    def make(plan):
+        return lambda: clock.__setitem__(0, clock[0] + seconds[plan])
+
+    assert streams.fastest([*seconds], make, 100) == Plan(1, 2)
 
 
 def test_a_slow_network_is_not_tried_in_other_ways(monkeypatch):
