@@ -24,6 +24,9 @@ from services.web.schemas import (
 )
 from services.web.wire import ARROW_STREAM, Upload, VectoredBatch, from_arrow
 
+NOT_READY = "it is still loading its encoders"
+"""Reason of an embedding service that is not ready and says nothing more."""
+
 READY_SECONDS = 3.0
 """Longest wait for the answer of `ready`. A service that takes longer is not ready."""
 
@@ -176,7 +179,7 @@ def _not_ready(response: httpx.Response) -> Problem:
     if response.status_code != 503:
         return _problem(response)
     body = NotReadyBody.model_validate_json(response.content)
-    return Problem(code="not_ready", message=body.reason or body.failure or "it is still loading its encoders")
+    return Problem(code="not_ready", message=body.reason or body.failure or NOT_READY)
 
 
 def _unexpected(response: httpx.Response) -> str:

@@ -1,4 +1,4 @@
-"""Runs both services as child processes: starts them, waits until they are ready, stops them."""
+"""Runs both services as child processes, or as one: starts them, waits until they are ready, stops them."""
 
 import socket
 import subprocess
@@ -38,7 +38,11 @@ class PortTaken(NotStarted):
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """The two processes and the URLs on which they listen."""
+    """The processes of the two services, and the URLs on which they listen.
+
+    Attributes:
+        processes: process by the name of its service; both may run in one.
+    """
 
     embedding_url: str
     classification_url: str
@@ -54,13 +58,14 @@ class Running:
 
 
 @contextmanager
-def running(settings: Settings, *, seconds: float = 600.0) -> Iterator[Running]:
+def running(settings: Settings, *, one_process: bool = False, seconds: float = 600.0) -> Iterator[Running]:
     """Run both services during the block, which begins when both are ready.
 
     The embedding service is ready when it has embedded its probe, the classification service when its heads are loaded
     and the embedding service answers. However the block ends, both are stopped.
 
     Args:
+        one_process: run both in one process, see `services.one_process`.
         seconds: longest wait for each service to be ready.
 
     Raises NotStarted with the reason; Unguarded; BadKeys.
@@ -73,7 +78,10 @@ def running(settings: Settings, *, seconds: float = 600.0) -> Iterator[Running]:
     with ExitStack() as stack:
         together = settings.model_copy(update={"embedding_url": urls["embedding"]} | _own_key(settings))
         key = secret_of(together.embedding_key)
-        processes = {name: _start(stack, name, together) for name in ports}
+        if one_process:
+            processes = dict.fromkeys(ports, _start(stack, "both", together))
+        else:
+            processes = {name: _start(stack, name, together) for name in ports}
         for name in ports:
             _wait_ready(name, urls[name], processes[name], seconds, NEEDS[name], key)
         yield Running(urls["embedding"], urls["classification"], processes)

@@ -138,7 +138,7 @@ class Registry:
         return {key: (left.get(key), right.get(key)) for key in changed}
 
     def _existing(self, name: str) -> Path:
-        if name not in self.names():
+        if not NAME.fullmatch(name) or not (self.root / name).is_dir():
             raise UnknownHead(name, self.names())
         return self.root / name
 

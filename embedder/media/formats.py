@@ -158,6 +158,8 @@ def check_size(image: ImageFile.ImageFile, found: Format, max_pixels: int, max_s
 def _check_scans(image: ImageFile.ImageFile, data: bytes) -> None:
     """Raise BadImage for a JPEG of too many scans: each scan of 95 bytes keeps a core busy for 0.1 s."""
     begin = image.fp.tell() if image.fp else 0  # Pillow has read up to the first scan
+    if data.find(b"\xff\xda", begin) < 0:
+        return  # one scan, as almost every photo has
     end = data.find(b"\xff\xd9", begin)
     scans = 1 + data.count(b"\xff\xda", begin, end if end >= 0 else len(data))
     if scans > _MAX_SCANS or scans * image.width * image.height > _MAX_SCANNED:

@@ -2,13 +2,18 @@
 
 from fastapi import FastAPI
 
+from services.classification.embedding import Embedding
 from services.classification.routes import is_ready, router
 from services.classification.state import ClassificationService
 from services.settings import Settings
 from services.web.app import make_app
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """Return the app of the classification service."""
-    service = ClassificationService(settings)
+def create_app(settings: Settings, embedding: Embedding | None = None) -> FastAPI:
+    """Return the app of the classification service.
+
+    Args:
+        embedding: the embedding service; None for the one at the address in `settings`.
+    """
+    service = ClassificationService(settings, embedding)
     return make_app(service, router, "Headwater classification", "Answers of trained heads.", ready=is_ready)

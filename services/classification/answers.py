@@ -1,7 +1,8 @@
 """Answers of heads as JSON: each head scores all items that have the vectors it reads in one pass."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,13 @@ class Options:
     @property
     def may_abstain(self) -> bool:
         return self.min_probability is not None or self.max_outlier is not None
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of `PublishedHead.answer`."""
+        return {name: getattr(self, name) for name in _OPTIONS}
+
+
+_OPTIONS = tuple(field.name for field in fields(Options))
 
 
 def answer(
@@ -73,7 +81,7 @@ def _answers(
     if not vectors:
         return
     try:
-        answers = head.answer(np.stack(list(vectors.values())), **asdict(options))
+        answers = head.answer(np.stack(list(vectors.values())), **options.arguments())
     except VectorsOverflow as error:
         fitting, numbers = dict(vectors), list(vectors)
         for i in (numbers[row] for row in error.rows):

@@ -1,15 +1,38 @@
-"""The client with which the classification service calls the embedding service."""
+"""The embedding service as the classification service sees it: behind HTTP, or in the same process."""
 
-from typing import TypeVar
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeVar
 
-from services.calls import Call
+import numpy as np
+from numpy.typing import NDArray
+
+from embedder.spec import Modality
+from services.calls import READY_SECONDS, Call
 from services.client import AsyncClient
 from services.web.errors import RemoteProblem
+from services.web.wire import Upload, VectoredBatch
 
 R = TypeVar("R")
 
 REFUSALS = (401, 403, 421)
 """Statuses with which the embedding service refuses this service, and not the request of its client."""
+
+
+class Embedding(Protocol):
+    """What the classification service asks of the embedding service. `services.calls.Calls` describes the calls.
+
+    An encoder that is not loaded is a RemoteProblem with the code `unknown_encoder`; no answer is ServiceDown.
+    """
+
+    async def embed(
+        self, files: Sequence[Upload], /, *, encoder: str, tokens: bool = False, modality: Modality | None = None
+    ) -> VectoredBatch: ...
+
+    async def embed_texts(self, texts: Sequence[str], /, *, encoder: str) -> NDArray[np.float32]: ...
+
+    async def ready(self, *, seconds: float = READY_SECONDS) -> dict[str, Any]: ...
+
+    async def aclose(self) -> None: ...
 
 
 class EmbeddingClient(AsyncClient):

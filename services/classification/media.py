@@ -79,7 +79,7 @@ class Media:
                 del self.found[each]
             column = self.found.setdefault(there, self._column())
             for i, item in zip(which, answer.items, strict=True):
-                column[i] = self._in_terms_of_heads(each, item)
+                column[i] = self._in_terms_of_heads(each, replace(item, name=self.uploads[i].name))
 
     def _in_terms_of_heads(self, each: Input, item: Vectored) -> Vectored:
         """Return the item. If its encoder does not take the file, the problem names the heads: users choose these."""

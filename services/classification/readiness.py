@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from classifiers.errors import listing
 from classifiers.published.registry import Registry
-from services.client import AsyncClient
+from services.classification.embedding import Embedding
 from services.web.app import Service
 from services.web.errors import RemoteProblem, ServiceDown
 from store import StoreError
@@ -32,7 +32,7 @@ class State:
 Readiness = Mapping[Capability, State]
 
 
-async def readiness(registry: Registry, service: Service, embedding: AsyncClient) -> Readiness:
+async def readiness(registry: Registry, service: Service, embedding: Embedding) -> Readiness:
     """Return the state of every capability.
 
     heads: the folder of heads can be read, even if it holds none yet. vectors: heads answer for vectors in the request.
@@ -74,7 +74,7 @@ def _ids(service: Service) -> State:
     return State(True, f"store: {store.uri}")
 
 
-async def _media(embedding: AsyncClient) -> State:
+async def _media(embedding: Embedding) -> State:
     try:
         await embedding.ready(seconds=EMBEDDING_SECONDS)
     except (ServiceDown, RemoteProblem) as error:

@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 from classifiers.errors import BadArtifact, UnknownAlias, UnknownHead, UnknownVersion
 from classifiers.published.head import PublishedHead
 from classifiers.published.registry import Registry
-from services.classification.embedding import EmbeddingClient
+from services.classification.embedding import Embedding, EmbeddingClient
 from services.classification.readiness import Capability, readiness, summary
 from services.classification.texts import LabelTexts
 from services.processes import url_of
@@ -30,12 +30,14 @@ LOADED_HEADS = 128
 class ClassificationService(Service):
     """Heads, and where their vectors come from: the request, the store or the embedding service."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, embedding: Embedding | None = None) -> None:
+        """
+        Args:
+            embedding: the embedding service; None for the one at the address in `settings`.
+        """
         super().__init__(settings)
         self.registry = Registry(settings.heads)
-        url = settings.embedding_url or url_of(settings.host, settings.embedding_port)
-        key = secret_of(settings.embedding_key)
-        self.embedding = EmbeddingClient(url, service="embedding", timeout=settings.embedding_timeout, key=key)
+        self.embedding = embedding or _client(settings)
         self.texts = LabelTexts(self.embedding, at_once=settings.max_items)
         self._load = lru_cache(maxsize=LOADED_HEADS)(self._load_version)
         self._blas: threadpool_limits | None = None
@@ -103,3 +105,9 @@ class ClassificationService(Service):
 
     def _load_version(self, name: str, version: str) -> PublishedHead:
         return self.registry.load(f"{name}@{version}")
+
+
+def _client(settings: Settings) -> EmbeddingClient:
+    url = settings.embedding_url or url_of(settings.host, settings.embedding_port)
+    key = secret_of(settings.embedding_key)
+    return EmbeddingClient(url, service="embedding", timeout=settings.embedding_timeout, key=key)

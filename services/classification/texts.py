@@ -10,7 +10,7 @@ from classifiers.errors import WrongFingerprint
 from classifiers.prompts import class_texts, class_vectors
 from classifiers.published.head import PublishedHead
 from classifiers.published.manifest import EncoderBlock
-from services.client import AsyncClient
+from services.classification.embedding import Embedding
 from services.web.errors import BadRequest, RemoteProblem
 from services.web.quoting import shortened
 
@@ -58,7 +58,7 @@ class LabelTexts:
     All calls are on one event loop, so nothing is locked. Two requests at the same time may fetch the same label.
     """
 
-    def __init__(self, embedding: AsyncClient, *, at_once: int) -> None:
+    def __init__(self, embedding: Embedding, *, at_once: int) -> None:
         self._embedding, self._at_once = embedding, at_once
         self._kept: OrderedDict[tuple[str, tuple[str, ...], str], Vector] = OrderedDict()
 

@@ -28,12 +28,9 @@ from services.web.schemas import (
     OpenAIResponse,
 )
 from services.web.uploads import MULTIPART_BODY, READ_AS, check_count, read_uploads
-from services.web.wire import ARROW_STREAM, Vectored, VectoredBatch, decode_base64, is_data_uri, to_arrow
+from services.web.wire import ARROW_STREAM, Vectored, decode_base64, is_data_uri, to_arrow
 
 router = APIRouter(prefix="/v1", route_class=JsonRoute)
-
-LONGEST_TEXT = 8192
-"""Number of characters of a text that are read. No encoder reads more than 256 tokens of a text."""
 
 MOST_LABELS = 100
 """Largest number of labels of one request."""
@@ -94,13 +91,12 @@ async def embed(
         raise BadRequest(
             f"the tokens of an image are {width:,} numbers, too many for JSON: send Accept: {ARROW_STREAM}"
         )
-    items = await worker.embed_files(await read_uploads(request, service.settings.max_items, modality), tokens=tokens)
-    spec = worker.encoder.spec
-    batch = VectoredBatch(worker.encoder.name, spec.fingerprint, items)
+    uploads = await read_uploads(request, service.settings.max_items, modality)
+    batch = await service.embed(uploads, encoder=encoder, tokens=tokens)
     if arrow:
         return Response(to_arrow(batch, width), media_type=ARROW_STREAM)
     answer = EmbedResponse(
-        encoder=batch.encoder, fingerprint=batch.fingerprint, items=[_as_json(item) for item in items]
+        encoder=batch.encoder, fingerprint=batch.fingerprint, items=[_as_json(item) for item in batch.items]
     )
     return Response(answer.model_dump_json(exclude_none=True), media_type="application/json")
 
@@ -121,7 +117,7 @@ async def openai_embeddings(body: OpenAIRequest, service: Service) -> OpenAIResp
     if files[0]:
         items = await worker.embed_files(await run_in_threadpool(lambda: [decode_base64(uri) for uri in inputs]))
     else:
-        vectors = await worker.embed_texts([text[:LONGEST_TEXT] for text in inputs])
+        vectors = await service.embed_texts(inputs, encoder=body.model)
         items = [Vectored(None, None, vector) for vector in vectors]
     data = [_as_openai(i, item, body.encoding_format) for i, item in enumerate(items)]
     return OpenAIResponse(model=worker.encoder.name, data=data)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,10 +14,11 @@ from embedder import cpus, probe, registry
 from embedder.encoder import Encoder
 from embedder.errors import AdapterMissing, CheckpointNotTrusted, LicenceNotAccepted, UnknownEncoder
 from services.embedding.backfills import Backfills
-from services.embedding.worker import EncoderWorker
+from services.embedding.worker import EncoderWorker, Vector
 from services.jobs.backfill.local import open_features
 from services.settings import Settings
 from services.web.app import Service
+from services.web.wire import Upload, VectoredBatch
 from store import Store
 from store.errors import StoreError, UnknownFeatures
 
@@ -28,6 +30,10 @@ REMEDIES = {
     CheckpointNotTrusted: "if you trust whoever made it, set HEADWATER_TRUST_CHECKPOINT=true",
 }
 """What the operator can do about an encoder that cannot be loaded."""
+
+
+LONGEST_TEXT = 8192
+"""Number of characters of a text that are read. No encoder reads more than 256 tokens of a text."""
 
 
 class EmbeddingService(Service):
@@ -62,6 +68,16 @@ class EmbeddingService(Service):
             if name in (worker.encoder.name, worker.encoder.spec.fingerprint):
                 return worker
         raise UnknownEncoder(name, sorted(self.workers))
+
+    async def embed(self, uploads: Sequence[Upload], *, encoder: str, tokens: bool = False) -> VectoredBatch:
+        """Return one item for each upload, in order. Raises UnknownEncoder, QueueFull, and BadRequest."""
+        worker = self.worker(encoder)
+        items = await worker.embed_files(uploads, tokens=tokens)
+        return VectoredBatch(worker.encoder.name, worker.encoder.spec.fingerprint, items)
+
+    async def embed_texts(self, texts: Sequence[str], *, encoder: str) -> list[Vector]:
+        """Return the vector of the beginning of each text. Raises UnknownEncoder, QueueFull, and BadRequest."""
+        return await self.worker(encoder).embed_texts([text[:LONGEST_TEXT] for text in texts])
 
     def writable_store(self, encoder: Encoder) -> Store:
         """Return the store, after `encoder` has passed the probe of its table. Raises ProbeMismatch, StoreError."""

@@ -1,8 +1,10 @@
 """Runs a service with uvicorn, and ends it within its grace period whatever its clients do."""
 
+import asyncio
 import logging
 import os
 import socket
+import sys
 import threading
 import time
 from types import FrameType
@@ -36,6 +38,14 @@ class _Server(uvicorn.Server):
             threading.Thread(target=self._end_in_time, args=(sig,), daemon=True, name="grace").start()
         super().handle_exit(sig, frame)
 
+    async def serve_beside(self) -> int:
+        """Serve without handling signals, which `run_both` does. Return the exit code."""
+        try:
+            await self._serve()
+        except SystemExit as ended:  # uvicorn could not start; the other server has to stop first
+            return int(ended.code or 0)
+        return 0
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._admission.stopping = True
         await super().shutdown(sockets)
@@ -49,7 +59,7 @@ class _Server(uvicorn.Server):
         os._exit(128 + sig)
 
 
-def make_server(app: FastAPI, settings: Settings, port: int) -> uvicorn.Server:
+def make_server(app: FastAPI, settings: Settings, port: int) -> "_Server":
     """Return the server of `app` on `port`, with the limits of `settings`."""
     config = uvicorn.Config(
         app,
@@ -67,3 +77,21 @@ def make_server(app: FastAPI, settings: Settings, port: int) -> uvicorn.Server:
 def run(app: FastAPI, settings: Settings, port: int) -> None:
     """Serve `app` on `port` until the process is told to stop."""
     make_server(app, settings, port).run()
+
+
+def run_both(first: "_Server", second: "_Server") -> None:
+    """Run two servers on one event loop until the process is told to stop; `second` goes on until `first` has ended."""
+    with asyncio.Runner(loop_factory=first.config.get_loop_factory()) as runner:
+        code = runner.run(_serve_both(first, second))
+    if code:
+        sys.exit(code)
+
+
+async def _serve_both(first: "_Server", second: "_Server") -> int:
+    """Return the larger exit code."""
+    with first.capture_signals():
+        servers = {asyncio.create_task(server.serve_beside()): server for server in (first, second)}
+        _, running = await asyncio.wait(servers, return_when=asyncio.FIRST_COMPLETED)
+        for task in running:
+            servers[task].should_exit = True
+        return max(await asyncio.gather(*servers))
