@@ -57,6 +57,28 @@ def verdict(name: str, figure: float, limit: float, unit: str, *, at_least: bool
     return f"{'ok  ' if holds else 'MISS'} {name}: {figure:.3g} {unit} (must be {sign} {limit:g})"
 
 
+def processor_seconds(pid: int) -> float:
+    """Return the processor time of a process so far, in seconds, from Linux's /proc."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Busy:
+    """The share of the machine's processor time that was used since this object was made, from Linux's /proc."""
+
+    def __init__(self) -> None:
+        self._idle, self._all = self._read()
+
+    def share(self) -> float:
+        idle, everything = self._read()
+        return 1 - (idle - self._idle) / (everything - self._all)
+
+    @staticmethod
+    def _read() -> tuple[int, int]:
+        ticks = [int(each) for each in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
+        return ticks[3] + ticks[4], sum(ticks)
+
+
 def photo(width: int = 640, height: int = 480) -> bytes:
     """Return a real photo (scikit-learn's china.jpg) as a JPEG of this size in pixels."""
     from sklearn.datasets import load_sample_images

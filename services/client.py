@@ -132,9 +132,9 @@ class AsyncClient(AbstractAsyncContextManager["AsyncClient"]):
 
     def __init__(self, url: str, *, service: str = "classification", timeout: float = 30.0, key: str = "") -> None:
         self._service, base_url = service, _base_url(service, url)
-        transport = AiohttpTransport(limits=_LIMITS)
+        self._transport = AiohttpTransport(limits=_LIMITS)
         self._http = httpx.AsyncClient(
-            base_url=base_url, timeout=timeout, transport=transport, headers=_authorization(key)
+            base_url=base_url, timeout=timeout, transport=self._transport, headers=_authorization(key)
         )
 
     embed = _awaitable(Calls.embed)
@@ -148,9 +148,24 @@ class AsyncClient(AbstractAsyncContextManager["AsyncClient"]):
 
     async def _send(self, call: Call[R]) -> R:
         try:
-            return call.result(await self._http.request(call.method, call.path, **call.arguments))
+            return call.result(await self._response(call))
         except httpx.TransportError as error:
             raise _down(self._service, self._http, error) from error
+
+    async def _response(self, call: Call[R]) -> httpx.Response:
+        """Return the whole response.
+
+        The transport is asked directly: no service sends cookies, redirects or challenges, and httpx would look for
+        them in every response, which takes a fifth of the time of a call.
+        """
+        request = self._http.build_request(call.method, call.path, **call.arguments)
+        response = await self._transport.handle_async_request(request)
+        response.request = request
+        try:
+            await response.aread()
+        finally:
+            await response.aclose()
+        return response
 
     async def aclose(self) -> None:
         await self._http.aclose()
