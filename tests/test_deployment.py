@@ -209,6 +209,15 @@ def test_a_container_has_no_more_rights_than_it_needs(services: dict[str, Any], 
     assert ("exec" in tmp) is (target == "embedding")
 
 
+@pytest.mark.parametrize("services", [CPU, GPU, KEYED], ids=["cpu", "gpu", "keys"])
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_container_is_not_killed_within_the_grace_period_of_its_service(
+    services: dict[str, Any], target: str
+) -> None:
+    seconds = float(services[target]["stop_grace_period"].removesuffix("s"))
+    assert seconds > Settings.model_fields["grace"].default
+
+
 def test_the_classification_service_writes_nothing() -> None:
     assert CPU["classification"]["volumes"] == ["headwater:/data:ro"]
     assert "headwater:/data" in CPU["embedding"]["volumes"]
