@@ -28,7 +28,7 @@ from services.web.schemas import (
     SearchResponse,
     inline_schema,
 )
-from services.web.uploads import JSON, MULTIPART_BODY, READ_AS, check_count, media_type, read_uploads
+from services.web.uploads import JSON, MULTIPART_BODY, ONE_FILE, READ_AS, check_count, media_type, read_uploads
 from services.web.wire import Upload, decode_base64
 
 router = APIRouter(route_class=JsonRoute)
@@ -140,11 +140,10 @@ async def search_by_id_or_text(
 @router.post(
     "/search",
     summary="Stored assets nearest to the image sent",
-    openapi_extra={"requestBody": {"content": MULTIPART_BODY, "required": True}},
+    openapi_extra={"requestBody": {"content": ONE_FILE, "required": True}},
 )
 async def search_by_image(request: Request, service: Service, encoder: EncoderName, k: HowMany = 10) -> SearchResponse:
-    [upload] = await read_uploads(request, 1)
-    return await search.by_image(service, encoder, upload, k)
+    return await search.by_image(service, encoder, await read_uploads(request, service.settings.max_items), k)
 
 
 async def _vectors(

@@ -1,6 +1,6 @@
 """Search: the stored assets with the largest cosine to a stored asset, a text or an image."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -42,14 +42,17 @@ async def by_id_or_text(
     return await run_in_threadpool(_nearest_to_id, store, features, id_ or "", k)
 
 
-async def by_image(service: ClassificationService, encoder: str, upload: Upload, k: int) -> SearchResponse:
-    """Return the `k` stored assets nearest to an image.
+async def by_image(service: ClassificationService, encoder: str, uploads: Sequence[Upload], k: int) -> SearchResponse:
+    """Return the `k` stored assets nearest to the one image in `uploads`.
 
-    Raises RemoteProblem if the file cannot be embedded, EncoderNotLoaded, ServiceDown, UnknownFeatures.
+    Raises BadRequest if there are more; RemoteProblem if the file cannot be embedded; EncoderNotLoaded, ServiceDown,
+    UnknownFeatures.
     """
+    if len(uploads) != 1:
+        raise BadRequest(f"{len(uploads)} files in one request; a search takes one")
     store = service.store()
     features = await run_in_threadpool(store.features, encoder)
-    [item] = (await _by(features, service.embedding.embed([upload], encoder=features.fingerprint))).items
+    [item] = (await _by(features, service.embedding.embed(uploads, encoder=features.fingerprint))).items
     if item.vector is None:
         problem = item.error
         raise RemoteProblem(422, problem.code if problem else "bad_image", problem.message if problem else "")

@@ -18,7 +18,7 @@ from services.processes import url_of
 from services.settings import Settings
 from services.web.access.keys import secret_of
 from services.web.app import Service
-from services.web.errors import BadRequest
+from services.web.errors import HeadNeeded
 from services.web.schemas import HeadInfo, HeadsResponse
 
 log = logging.getLogger("headwater.classification")
@@ -68,12 +68,12 @@ class ClassificationService(Service):
 
         Raises:
             UnknownHead, UnknownAlias, UnknownVersion, BadArtifact: a head that is not there or is damaged.
-            BadRequest: no name, and there is not exactly one head.
+            HeadNeeded: no name, and there is not exactly one head.
         """
         if not refs:
             names = self.registry.names()
             if len(names) != 1:
-                raise BadRequest(f"name a head with ?head=NAME; heads: {', '.join(names) or 'none yet'}")
+                raise HeadNeeded(names)
             refs = names
         return [await run_in_threadpool(self._head, ref) for ref in refs]
 

@@ -11,14 +11,12 @@ from classifiers.prompts import class_texts, class_vectors
 from classifiers.published.head import PublishedHead
 from classifiers.published.manifest import EncoderBlock
 from services.classification.embedding import Embedding
-from services.web.errors import BadRequest, RemoteProblem
+from services.web.errors import BadRequest, NotOffered, RemoteProblem
 from services.web.quoting import shortened
+from services.web.schemas import MOST_LABEL
 
 KEPT = 10_000
 """Maximum number of text vectors in memory, 51 MB at 1280 columns. The least recently used one is dropped first."""
-
-LONGEST = 100
-"""Maximum number of characters of a label."""
 
 MOST_CHARACTERS = 2**16
 """Maximum number of characters of all prompts of all labels of a request. They are embedded in about 5 s on one core;
@@ -37,16 +35,16 @@ def parse_labels(text: str, most: int) -> tuple[str, ...]:
         raise BadRequest(f"labels={shortened(text)!r}: give names separated by commas, none empty and each once")
     if len(names) > most:
         raise BadRequest(f"labels: {len(names)} names, at most {most} in one request; ask in several")
-    if long := [name for name in names if len(name) > LONGEST]:
-        raise BadRequest(f"labels: {long[0][:50]!r}… has {len(long[0])} characters, at most {LONGEST}")
+    if long := [name for name in names if len(name) > MOST_LABEL]:
+        raise BadRequest(f"labels: {long[0][:50]!r}… has {len(long[0])} characters, at most {MOST_LABEL}")
     return names
 
 
 def _check_length(labels: Sequence[str], prompts: Sequence[str]) -> None:
-    """Raise BadRequest if the texts of the labels take too long to embed."""
+    """Raise NotOffered if the texts of the labels take too long to embed."""
     size = len(prompts) * sum(map(len, labels)) + len(labels) * sum(map(len, prompts))
     if size > MOST_CHARACTERS:
-        raise BadRequest(
+        raise NotOffered(
             f"labels: {len(labels)} names in {len(prompts)} prompts have {size} characters, at most {MOST_CHARACTERS} "
             "in one request; ask with fewer or shorter names"
         )
@@ -67,7 +65,7 @@ class LabelTexts:
 
         Raises:
             NoTexts: a head knows no texts of its labels.
-            BadRequest: one label for a head that gives each row exactly one of them, or too many characters.
+            NotOffered: one label for a head that gives each row exactly one of them, or too many characters.
             WrongFingerprint: the embedding service does not have the encoder of the head's texts.
             ServiceDown, RemoteProblem: the embedding service does not answer, or refuses the texts.
         """
@@ -75,7 +73,7 @@ class LabelTexts:
             _, prompts = head.require_texts()
             _check_length(labels, prompts)
             if len(labels) < 2 and head.head.link == "softmax":
-                raise BadRequest(
+                raise NotOffered(
                     f"labels: head {head.name!r} gives each item exactly one label, so it needs at least 2 names; got 1"
                 )
         return [head.with_labels(labels, await self._vectors(head, labels)) for head in heads]

@@ -11,7 +11,7 @@ from embedder.spec import Modality
 from services.embedding.state import EmbeddingService
 from services.embedding.storing import Labelling, store_uploads
 from services.jobs.backfill.local import backfill
-from services.web.errors import BadRequest
+from services.web.errors import BadRequest, NotOffered
 from services.web.json_bodies import JsonRoute
 from services.web.schemas import (
     MOST_NAME,
@@ -49,7 +49,7 @@ SPLIT = (
 )
 TOKENS = (
     "Answer with all tokens of each image, one after the other, and not its vector. Tokens are the vectors that the "
-    "encoder has for the parts of an image. Arrow only."
+    "encoder has for the parts of an image. They are sent as Arrow, whatever Accept says."
 )
 ReadAs = Annotated[Modality | None, Query(description=READ_AS)]
 
@@ -85,12 +85,8 @@ async def embed(
     tokens: Annotated[bool, Query(description=TOKENS)] = False,
     modality: ReadAs = None,
 ) -> Response:
-    worker, arrow = service.worker(encoder), ARROW_STREAM in request.headers.get("accept", "").lower()
+    worker, arrow = service.worker(encoder), tokens or ARROW_STREAM in request.headers.get("accept", "").lower()
     width = math.prod(worker.require_tokens()) if tokens else worker.encoder.spec.dim
-    if tokens and not arrow:
-        raise BadRequest(
-            f"the tokens of an image are {width:,} numbers, too many for JSON: send Accept: {ARROW_STREAM}"
-        )
     uploads = await read_uploads(request, service.settings.max_items, modality)
     batch = await service.embed(uploads, encoder=encoder, tokens=tokens)
     if arrow:
@@ -105,7 +101,7 @@ async def embed(
 async def openai_embeddings(body: OpenAIRequest, service: Service) -> OpenAIResponse:
     worker = service.worker(body.model)
     if body.dimensions not in (None, dim := worker.encoder.spec.dim):
-        raise BadRequest(
+        raise NotOffered(
             f"vectors of {worker.encoder.name} have a fixed length of {dim} dimensions, not {body.dimensions}; leave "
             "dimensions out"
         )

@@ -17,7 +17,7 @@ from embedder.media import Limits, decode, guess
 from embedder.media.guard import confined
 from embedder.spec import Modality
 from services.web.error_answers import problem
-from services.web.errors import BadRequest
+from services.web.errors import NotOffered
 from services.web.metrics import Metrics
 from services.web.wire import Upload, Vectored
 
@@ -78,7 +78,7 @@ class EncoderWorker:
 
         Raises:
             QueueFull: there is no room for all of them.
-            BadRequest: tokens are asked of an encoder that has none.
+            NotOffered: tokens are asked of an encoder that has none.
         """
         if tokens:
             self.require_tokens()
@@ -95,15 +95,15 @@ class EncoderWorker:
             self._pending -= len(uploads)
 
     def require_tokens(self) -> tuple[int, int]:
-        """Return the number of tokens of an image and their width (P, F). Raises BadRequest if there are none."""
+        """Return the number of tokens of an image and their width (P, F). Raises NotOffered if there are none."""
         if self.encoder.spec.tokens is None:
-            raise BadRequest(f"encoder {self.encoder.name} has no tokens; leave tokens out, or name another encoder")
+            raise NotOffered(f"encoder {self.encoder.name} has no tokens; leave tokens out, or name another encoder")
         return self.encoder.spec.tokens
 
     async def embed_texts(self, texts: Sequence[str]) -> list[Vector]:
-        """Return a vector (d,) float32 for each text. Raises QueueFull, and BadRequest if the encoder takes no text."""
+        """Return a vector (d,) float32 for each text. Raises QueueFull, and NotOffered if the encoder takes no text."""
         if self.encoder.spec.text is None:
-            raise BadRequest(f"encoder {self.encoder.name} takes no text; name one that does, such as lite0")
+            raise NotOffered(f"encoder {self.encoder.name} takes no text; name one that does, such as lite0")
         vectors = await self._text_queue.submit(texts)
         for _ in texts:
             self._metrics.item("ok")

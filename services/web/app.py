@@ -11,9 +11,9 @@ from starlette.middleware import Middleware
 
 from services.settings import Settings, unknown_variables
 from services.web import docs_page, health
-from services.web.access.document import with_keys
 from services.web.access.guards import guards
 from services.web.admission import Admission
+from services.web.document import complete
 from services.web.error_answers import ANSWERED, answer_error
 from services.web.metrics import Metrics
 from services.web.middleware import RequestScope
@@ -62,11 +62,13 @@ class Service(ABC):
 
 
 class App(FastAPI):
-    """The app of a service, whose OpenAPI document has the keys."""
+    """The app of a service, whose OpenAPI document has the errors and the keys."""
 
     def openapi(self) -> dict[str, Any]:
-        """Return the OpenAPI document."""
-        return with_keys(super().openapi())
+        """Return the OpenAPI document. It is made at the first call."""
+        if self.openapi_schema is None:
+            self.openapi_schema = complete(super().openapi(), keys=bool(self.state.service.settings.keys))
+        return self.openapi_schema
 
 
 def make_app(

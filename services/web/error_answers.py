@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from services.web.access.roles import METHODS, endpoint_of
 from services.web.errors import ERRORS, HTTP_CODES, Refused, RemoteProblem, status_and_code
 from services.web.logs import request_id
 from services.web.quoting import shortened
@@ -16,7 +17,7 @@ from services.web.schemas import ErrorBody, Problem
 from store.errors import StoreError, disk_fault
 
 RETRY_AFTER_SECONDS = 1
-"""Value of the header Retry-After of a 503, unless the exception gives a time itself."""
+"""Value of the header Retry-After of a 429 or 503, unless the exception gives a time itself."""
 
 LONGEST_MESSAGE = 1000
 """Longest message in an answer, in characters. Messages list what exists, and quote the request in short."""
@@ -50,7 +51,7 @@ def refusal(error: Refused) -> JSONResponse:
     return error_response(error.status, trouble, dict(error.headers or {}))
 
 
-async def answer_error(_: Request, error: Exception) -> JSONResponse:
+async def answer_error(request: Request, error: Exception) -> JSONResponse:
     """Answer an exception that an endpoint raised. Both services register this function as their handler."""
     if isinstance(error, Refused):
         return refusal(error)
@@ -58,7 +59,8 @@ async def answer_error(_: Request, error: Exception) -> JSONResponse:
         code = HTTP_CODES.get(error.status_code, "bad_request")
         trouble = Problem(code=code, message=shortened(str(error.detail), LONGEST_MESSAGE))
         status = 422 if error.status_code == 400 else error.status_code  # FastAPI: a body that is no text, or too deep
-        return error_response(status, trouble, dict(error.headers or {}))
+        allow = {"Allow": _allowed(request.url.path)} if status == 405 else {}
+        return error_response(status, trouble, {**(error.headers or {}), **allow})
     if isinstance(error, RequestValidationError):
         return error_response(422, Problem(code="bad_request", message=_faults(error)))
     if isinstance(error, OSError) and not isinstance(error, StoreError):
@@ -69,8 +71,13 @@ async def answer_error(_: Request, error: Exception) -> JSONResponse:
     if code in REPORTED:
         log.error(code, extra={"reason": str(error)})
     seconds = math.ceil(getattr(error, "retry_after", RETRY_AFTER_SECONDS))
-    retry = {"Retry-After": str(max(1, seconds))} if status == 503 else None
+    retry = {"Retry-After": str(max(1, seconds))} if status in (429, 503) else None
     return error_response(status, problem(error), retry)
+
+
+def _allowed(path: str) -> str:
+    """Return the header Allow: every method of a path, while Starlette names those of one route only."""
+    return ", ".join(method for method in METHODS if endpoint_of(method, path))
 
 
 def _faults(error: RequestValidationError) -> str:

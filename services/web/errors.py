@@ -1,6 +1,8 @@
 """The exceptions of the services, and the one table that maps every exception to its HTTP status and code.
 
-The exceptions that a client can meet, with their statuses; `ERRORS` adds the codes. A class that is not in the table
+The exceptions that a client can meet, with their statuses; `ERRORS` adds the codes. 422: the request is wrong whatever
+this service has, and its OpenAPI document says so. 409: the request does not fit the encoders, the heads or the store.
+ A class that is not in the table
 is answered as its nearest base class that is; without one, the answer is 500 `internal` and the log has the details.
 
     embedder.errors
@@ -12,18 +14,18 @@ is answered as its nearest base class that is; without one, the answer is 500 `i
     └── StoreError 503
         ├── DiskFull 507
         ├── UnknownId, UnknownTask, UnknownFeatures 404
-        ├── FeaturesMismatch 409
-        └── AmbiguousFeatures, BadSplit, BadLabels, BadVectors 422
+        ├── FeaturesMismatch, AmbiguousFeatures 409
+        └── BadSplit, BadLabels, BadVectors 422
     classifiers.errors
     ├── UnknownHead, UnknownAlias, UnknownVersion 404
-    ├── WrongFingerprint 409
-    ├── BadName, BadVectors, UnknownCoverage, UnknownSets, NoOutlierScore, NoTexts 422
+    ├── WrongFingerprint, BadVectors, UnknownCoverage, UnknownSets, NoOutlierScore, NoTexts 409
+    ├── BadName 422
     └── BadArtifact 503
     services.web.errors
     ├── UnknownBackfill 404
-    ├── BackfillsFull 503
+    ├── BackfillsFull 429
     ├── BadRequest 422
-    ├── EncoderNotLoaded 409
+    ├── EncoderNotLoaded, NotOffered, HeadNeeded 409
     ├── ServiceDown 502
     ├── RemoteProblem  (the status and the code that the other service answered)
     └── Refused  (HTTPExceptions of the web framework, which carry their status)
@@ -70,6 +72,17 @@ class EncoderNotLoaded(LookupError):
 
 class BadRequest(ValueError):
     """The request cannot be understood. The message says which part, and what is allowed."""
+
+
+class NotOffered(ValueError):
+    """The encoder or the head of the request cannot do what is asked of it. The message says what it can do."""
+
+
+class HeadNeeded(LookupError):
+    """The request names no head, and there is not exactly one."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__(f"name a head with ?head=NAME; heads: {', '.join(names) or 'none yet'}")
 
 
 class UnknownBackfill(LookupError):
@@ -159,7 +172,7 @@ ERRORS: dict[type[Exception], tuple[int, str]] = {
     stored.UnknownId: (404, "unknown_id"),
     stored.UnknownTask: (404, "unknown_task"),
     stored.UnknownFeatures: (404, "unknown_encoder"),
-    stored.AmbiguousFeatures: (422, "ambiguous_encoder"),
+    stored.AmbiguousFeatures: (409, "ambiguous_encoder"),
     stored.FeaturesMismatch: (409, "wrong_fingerprint"),
     stored.BadSplit: (422, "bad_split"),
     stored.BadLabels: (422, "bad_labels"),
@@ -172,14 +185,16 @@ ERRORS: dict[type[Exception], tuple[int, str]] = {
     heads.BadArtifact: (503, "bad_head"),
     heads.WrongFingerprint: (409, "wrong_fingerprint"),
     heads.BadName: (422, "bad_name"),
-    heads.BadVectors: (422, "bad_vectors"),
-    heads.UnknownCoverage: (422, "unknown_coverage"),
-    heads.UnknownSets: (422, "unknown_sets"),
-    heads.NoOutlierScore: (422, "no_outlier_score"),
-    heads.NoTexts: (422, "no_texts"),
+    heads.BadVectors: (409, "bad_vectors"),
+    heads.UnknownCoverage: (409, "unknown_coverage"),
+    heads.UnknownSets: (409, "unknown_sets"),
+    heads.NoOutlierScore: (409, "no_outlier_score"),
+    heads.NoTexts: (409, "no_texts"),
     UnknownBackfill: (404, "unknown_backfill"),
-    BackfillsFull: (503, "queue_full"),
+    BackfillsFull: (429, "queue_full"),
     EncoderNotLoaded: (409, "wrong_fingerprint"),
+    NotOffered: (409, "not_offered"),
+    HeadNeeded: (409, "head_needed"),
     ServiceDown: (502, "service_down"),
     BadRequest: (422, "bad_request"),
 }
@@ -187,6 +202,13 @@ ERRORS: dict[type[Exception], tuple[int, str]] = {
 
 REFUSED = (TooSlow, TooLarge, TooBusy, Stopping)
 """The classes of `Refused`, each with its status and its code."""
+
+INTERNAL = (500, "internal")
+"""HTTP status and code of every exception that `ERRORS` does not have."""
+
+REMOTE = ((502, "service_refused"), (502, "unexpected_answer"))
+"""HTTP status and code of answers of the other service that are not passed on: it refuses this service, or answers with
+what no such service answers."""
 
 HEAD_CODES = {400: "bad_request", 408: "too_slow", 431: "headers_too_large"}
 """HTTP status → code, for requests whose headers cannot be read, are too slow or too large."""
@@ -199,5 +221,5 @@ def status_and_code(error: Exception) -> tuple[int, str]:
     """Return the HTTP status and the code of `error`, by its nearest class that `ERRORS` contains."""
     if isinstance(error, RemoteProblem):
         return error.status, error.code
-    status, code = next((ERRORS[kind] for kind in type(error).__mro__ if kind in ERRORS), (500, "internal"))
+    status, code = next((ERRORS[kind] for kind in type(error).__mro__ if kind in ERRORS), INTERNAL)
     return status, error.reason if isinstance(error, encoders.BadMedia) else code

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from services.web.metrics import CONTENT_TYPE
+from services.web.schemas import NotReadyBody, ReadyBody
 
 
 def make_router(ready: Callable[..., Any] | None = None) -> APIRouter:
@@ -17,8 +18,17 @@ def make_router(ready: Callable[..., Any] | None = None) -> APIRouter:
     """
     router = APIRouter(tags=["health"])
     router.get("/health/live", summary="200 as long as the process runs")(live)
-    router.get("/health/ready", summary="200 if requests will be answered, else 503 with the reason")(ready or is_ready)
-    router.get("/metrics", summary="Metrics in the text format of Prometheus", response_class=Response)(read_metrics)
+    router.get(
+        "/health/ready",
+        summary="200 if requests will be answered, else 503 with the reason",
+        responses={200: {"model": ReadyBody}, 503: {"model": NotReadyBody, "description": "Not ready"}},
+    )(ready or is_ready)
+    router.get(
+        "/metrics",
+        summary="Metrics in the text format of Prometheus",
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    )(read_metrics)
     return router
 
 

@@ -2,8 +2,9 @@
 
 import math
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from typing import Any
 
 from fastapi import Request
 from python_multipart.multipart import parse_options_header
@@ -28,15 +29,28 @@ READ_AS = (
 CHARSETS = (b"utf-8", b"us-ascii", b"ascii", b"iso-8859-1", b"latin-1")
 """Character sets that the names in a form may have."""
 
-MULTIPART_BODY = {
-    FORM: {
-        "schema": {
-            "type": "object",
-            "properties": {"images": {"type": "array", "items": {"type": "string", "format": "binary"}}},
-        }
-    }
-}
-"""The OpenAPI description of a request with files. FastAPI cannot derive it, because `read_uploads` parses the body."""
+MOST_OTHER_PARTS = 64
+"""Largest number of parts of a form that are no files. They are ignored."""
+
+
+def _form_of(schema: Mapping[str, Any], **encoding: Any) -> dict[str, Any]:
+    """Return the OpenAPI description of a form. FastAPI cannot derive it, because `read_uploads` parses the body."""
+    field = FILE_FIELDS[-1]
+    form = {"type": "object", "properties": {field: schema}, "required": [field]}
+    return {FORM: {"schema": form, **encoding}}
+
+
+_FILE = {"type": "string", "format": "binary"}
+_NAMED = f"with a file name. The field may be named `{FILE_FIELDS[0]}` too."
+
+MULTIPART_BODY = _form_of({"type": "array", "items": _FILE, "minItems": 1, "description": f"Files, each {_NAMED}"})
+"""The OpenAPI description of a request with files."""
+
+ONE_FILE = _form_of(
+    {**_FILE, "description": f"The file, {_NAMED}"},
+    encoding={"images": {"contentType": "image/jpeg, image/png, image/*"}},
+)
+"""The OpenAPI description of a request with one file."""
 
 
 def media_type(request: Request) -> str:
@@ -55,8 +69,8 @@ async def read_uploads(request: Request, max_items: int, modality: Modality | No
         modality: modality of all files; None to detect it from the first bytes of each file.
 
     Raises:
-        BadRequest: the body is not a form, is damaged, or contains no file.
-        TooLarge: the form contains more than `max_items` files, or more than twice as many parts.
+        BadRequest: the body is not a form, is damaged, contains no file, or has a text where a file belongs.
+        TooLarge: the form contains more than `max_items` files, or too many other parts.
     """
     if media_type(request) != FORM:
         raise BadRequest(
@@ -65,15 +79,17 @@ async def read_uploads(request: Request, max_items: int, modality: Modality | No
         )
     form = await _form(request, max_items)
     try:
-        files = [file for name, file in form.multi_items() if name in FILE_FIELDS and isinstance(file, UploadFile)]
+        parts = [part for name, part in form.multi_items() if name in FILE_FIELDS]
+        files = [part for part in parts if isinstance(part, UploadFile)]
+        if not files or len(files) < len(parts):
+            found = f"{len(parts) - len(files)} parts are no files" if files else "no file in the request"
+            raise BadRequest(
+                f"{found}; send at least one in the field {' or '.join(FILE_FIELDS)}, with a file name, as curl does "
+                "with -F images=@photo.jpg"
+            )
         uploads = [Upload(file_name(file.filename), await file.read(), modality=modality) for file in files]
     finally:
         await form.close()
-    if not uploads:
-        raise BadRequest(
-            f"no file in the request; send at least one in the field {' or '.join(FILE_FIELDS)}, with a file name, as "
-            "curl does with -F images=@photo.jpg"
-        )
     check_count(len(uploads), max_items)
     return uploads
 
@@ -86,16 +102,13 @@ class _Parser(MultiPartParser):
 
     def __init__(self, request: Request, stream: AsyncGenerator[bytes], max_items: int) -> None:
         super().__init__(request.headers, stream, max_files=math.inf, max_fields=math.inf, max_part_size=sys.maxsize)
-        self._max_items, self._parts, self._ended = max_items, 0, False
+        self._most_parts, self._parts, self._ended = max_items + MOST_OTHER_PARTS, 0, False
 
     def on_part_begin(self) -> None:
         super().on_part_begin()
         self._parts += 1
-        if self._parts > 2 * self._max_items:  # room for fields that are no files
-            raise TooLarge(
-                f"more than {2 * self._max_items} parts in one form; at most {self._max_items} files are allowed: "
-                "send several requests"
-            )
+        if self._parts > self._most_parts:
+            raise TooLarge(f"more than {self._most_parts} parts in one form; send several requests")
 
     def on_end(self) -> None:
         self._ended = True

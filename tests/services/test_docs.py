@@ -29,7 +29,7 @@ from services.settings import Settings
 from services.web.access.errors import DENIED
 from services.web.access.keys import Role
 from services.web.access.roles import ENDPOINTS
-from services.web.errors import ERRORS, HEAD_CODES, HTTP_CODES, REFUSED
+from services.web.errors import ERRORS, HEAD_CODES, HTTP_CODES, INTERNAL, REFUSED, REMOTE
 from services.web.metrics import STAGES, Metrics
 
 Command = typer.core.TyperCommand
@@ -318,13 +318,12 @@ def test_every_error_code_stands_in_the_docs_and_no_other():
     whole, of_items = sections(text, 2)["Error codes"], sections(text, 3)["Error codes of an item"]
     told = {int(row[0]): words(row[1]) for row in cells(whole.partition("###")[0])}
     codes: dict[int, set[str]] = {
-        500: {"internal"},
         422: {"bad_request"},
-        502: {"unexpected_answer", "service_refused"},
     }
     denied = [(error.status, error.code) for error in DENIED]
     refused = [(kind.status, kind.code) for kind in REFUSED]
-    for status, code in [*ERRORS.values(), *HTTP_CODES.items(), *HEAD_CODES.items(), *denied, *refused]:
+    others = [*HTTP_CODES.items(), *HEAD_CODES.items(), INTERNAL, *REMOTE]
+    for status, code in [*ERRORS.values(), *others, *denied, *refused]:
         codes.setdefault(status, set()).add(code)
     assert told == codes
     assert {row[0].strip("`") for row in cells(of_items)} == ITEM_ERRORS

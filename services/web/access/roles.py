@@ -31,6 +31,9 @@ ENDPOINTS: dict[str, Role | None] = {
 }
 """Method and path → the lowest role that may call it; None for endpoints that need no key."""
 
+METHODS = tuple(sorted({endpoint.partition(" ")[0] for endpoint in ENDPOINTS}))
+"""Every method of an endpoint."""
+
 _PLAIN = {endpoint for endpoint in ENDPOINTS if "{" not in endpoint}
 _PATTERNS = [
     (method, compile_path(path)[0], f"{method} {path}")

@@ -1,6 +1,8 @@
 """The bodies of requests and answers of both services. `/docs` shows the descriptions of their fields."""
 
 from services.web.schemas.classification import (
+    LABELS,
+    MOST_LABEL,
     AliasRequest,
     Base64Image,
     ClassifiedItem,
@@ -41,6 +43,8 @@ from services.web.schemas.embedding import (
 )
 
 __all__ = [
+    "LABELS",
+    "MOST_LABEL",
     "MOST_NAME",
     "AliasRequest",
     "AssetsResponse",

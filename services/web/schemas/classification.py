@@ -2,9 +2,40 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.config import JsonDict
 
 from services.web.schemas.common import Body, Name, Problem
+
+MOST_LABEL = 100
+"""Maximum number of characters of a label in a request."""
+
+_EDGE = r"[^,\s\x1c-\x1f\x85]"
+LABELS = {
+    "type": "array",
+    "minItems": 1,
+    "uniqueItems": True,
+    "items": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": MOST_LABEL,
+        "pattern": f"^{_EDGE}([^,]*{_EDGE})?$",
+    },
+}
+"""Schema of a list of labels in one parameter, separated by commas. Spaces around a label are not part of it."""
+
+
+def _source(**given: str) -> JsonDict:
+    """Return the JSON schema of a body with the fields `given`, by their types, and no other field of `SOURCES`."""
+    properties: JsonDict = {name: {"type": given.get(name, "null")} for name in SOURCES}
+    return {"required": list(given), "properties": properties}
+
+
+SOURCES = ("images", "ids", "vectors", "encoder")
+ONE_SOURCE: JsonDict = {
+    "oneOf": [_source(images="array"), _source(ids="array"), _source(vectors="array", encoder="string")]
+}
+"""The rule of `ClassifyBody._one_source`, as JSON schema."""
 
 
 class Base64Image(Body):
@@ -16,6 +47,8 @@ class Base64Image(Body):
 
 class ClassifyBody(Body):
     """The items to classify: exactly one of `images`, `ids` and `vectors`."""
+
+    model_config = ConfigDict(json_schema_extra=ONE_SOURCE)
 
     images: Annotated[list[Base64Image], Field(fail_fast=True)] | None = Field(
         None, description="Files: images, sounds or videos."

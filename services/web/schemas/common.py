@@ -11,9 +11,12 @@ Name = Annotated[str, StringConstraints(max_length=MOST_NAME)]
 
 
 class Body(BaseModel):
-    """The body of a request. Unknown fields are refused: a misspelt option must not be ignored in silence."""
+    """The body of a request. Unknown fields are refused: a misspelt option must not be ignored in silence.
 
-    model_config = ConfigDict(extra="forbid")
+    Values of other types are refused too: a text "true" is no boolean.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class Problem(BaseModel):
@@ -47,8 +50,8 @@ class NotReadyBody(BaseModel):
     """The answer of a service that is not ready: what is missing, or why it cannot start."""
 
     ready: Literal[False]
-    reason: str | None = None
-    failure: str | None = None
+    reason: str | None = Field(None, description="Classification service: what is missing.")
+    failure: str | None = Field(None, description="Embedding service: why an encoder could not be loaded.")
 
 
 def inline_schema(body: type[BaseModel]) -> dict[str, Any]:

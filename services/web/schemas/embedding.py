@@ -56,7 +56,7 @@ class OpenAIRequest(BaseModel):
         "float", description="Vectors as lists of numbers, or as base64 of little-endian float32."
     )
     dimensions: int | None = Field(
-        None, description="Length of the vectors. An encoder has one length only; any other is refused."
+        None, strict=True, description="Length of the vectors. An encoder has one length only; any other is refused."
     )
 
     @field_validator("model", "input")

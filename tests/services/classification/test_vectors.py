@@ -42,7 +42,7 @@ def classify(settings: Settings, heads: list[str], encoder: str) -> httpx.Respon
 def test_a_name_that_two_encoders_share_is_refused(heads):
     settings, fingerprints = heads
     refused = classify(settings, ["old", "new"], "toy")
-    assert (refused.status_code, refused.json()["error"]["code"]) == (422, "ambiguous_encoder")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "ambiguous_encoder")
     assert all(each in refused.json()["error"]["message"] for each in fingerprints.values())
 
 

@@ -113,7 +113,7 @@ def test_vectors_have_a_fixed_length(http):
     assert given.json()["data"] == http.post("/v1/embeddings", json=request).json()["data"]
     for dimensions in (256, 1281, 0):
         refused = http.post("/v1/embeddings", json=request | {"dimensions": dimensions})
-        assert (refused.status_code, refused.json()["error"]["code"]) == (422, "bad_request")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (409, "not_offered")
         assert "fixed length of 1280 dimensions" in refused.json()["error"]["message"]
 
 
@@ -221,13 +221,13 @@ def test_tokens_of_an_encoder_without_tokens_are_refused_whatever_is_accepted(ht
     for accept in ("application/json", ARROW_STREAM):
         url, headers = "/v1/embed?encoder=melstat&tokens=true", {"Accept": accept}
         refused = http.post(url, files={"files": china}, headers=headers)
-        assert refused.status_code == 422
+        assert (refused.status_code, refused.json()["error"]["code"]) == (409, "not_offered")
         assert "melstat has no tokens" in refused.json()["error"]["message"]
 
 
 def test_a_backfill_of_tokens_that_an_encoder_does_not_have_is_refused_at_once(http):
     refused = http.post("/v1/backfills", json={"encoder": "melstat", "tokens": True})
-    assert (refused.status_code, refused.json()["error"]["code"]) == (422, "bad_request")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "not_offered")
     assert "melstat has no tokens" in refused.json()["error"]["message"]
 
 

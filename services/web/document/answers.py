@@ -1,0 +1,165 @@
+"""The errors that each endpoint can answer, from the tables of exceptions, and their place in the OpenAPI document."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any, get_args
+
+import classifiers.errors as heads
+import embedder.errors as encoders
+import store.errors as stored
+from services.web.access.errors import DENIED, CrossOrigin, RoleTooLow
+from services.web.access.keys import Role
+from services.web.access.roles import ENDPOINTS
+from services.web.errors import (
+    ERRORS,
+    HEAD_CODES,
+    INTERNAL,
+    REFUSED,
+    REMOTE,
+    BackfillsFull,
+    BadRequest,
+    EncoderNotLoaded,
+    HeadNeeded,
+    NotOffered,
+    Refused,
+    ServiceDown,
+    UnknownBackfill,
+)
+
+Answer = tuple[int, str]
+"""HTTP status and code of an error."""
+
+_DISK = (stored.StoreError, stored.DiskFull)
+_ENCODER = (encoders.UnknownEncoder, NotOffered)
+_ENGINE = (encoders.QueueFull, encoders.DeviceFull, encoders.BatcherStopped)
+_WRITABLE = (*_DISK, encoders.ProbeMismatch, stored.FeaturesMismatch)
+_HEAD = (*_DISK, heads.UnknownHead, heads.UnknownAlias, heads.UnknownVersion, heads.BadArtifact)
+_HEADS = (*_HEAD, HeadNeeded, heads.UnknownCoverage, heads.UnknownSets, heads.NoOutlierScore, heads.NoTexts)
+_VECTORS = (encoders.UnknownEncoder, heads.WrongFingerprint, heads.BadVectors)
+_STORED = (*_DISK, stored.UnknownId, stored.UnknownFeatures, stored.AmbiguousFeatures)
+
+RAISED: Mapping[str, tuple[type[Exception], ...]] = {
+    "GET /health/live": (),
+    "GET /health/ready": (),
+    "GET /metrics": (),
+    "GET /v1/encoders": (),
+    "POST /v1/embed": (BadRequest, *_ENCODER, *_ENGINE),
+    "POST /v1/embeddings": (BadRequest, *_ENCODER, *_ENGINE),
+    "POST /v1/assets": (BadRequest, *_ENCODER, *_ENGINE, *_WRITABLE, stored.BadSplit, stored.BadLabels),
+    "POST /v1/backfills": (BadRequest, *_ENCODER, *_WRITABLE, BackfillsFull),
+    "GET /v1/backfills": (),
+    "GET /v1/backfills/{job_id}": (UnknownBackfill,),
+    "POST /classify": (BadRequest, *_HEADS, *_VECTORS, *_STORED),
+    "GET /heads": _DISK,
+    "GET /heads/{name}": (BadRequest, *_HEAD),
+    "POST /heads/{name}/alias": (BadRequest, *_HEAD, heads.BadName),
+    "GET /search": (BadRequest, *_STORED, EncoderNotLoaded),
+    "POST /search": (BadRequest, *_STORED, EncoderNotLoaded),
+}
+"""Endpoint → the exceptions of `services.web.errors.ERRORS` that it can raise."""
+
+CALLED: Mapping[str, tuple[str, ...]] = {
+    "POST /classify": ("POST /v1/embed", "POST /v1/embeddings"),
+    "GET /search": ("POST /v1/embeddings",),
+    "POST /search": ("POST /v1/embed",),
+}
+"""Endpoint of the classification service → the endpoints of the embedding service that it calls. It passes on their
+errors."""
+
+MEDIA: set[Answer] = {(ERRORS[encoders.BadMedia][0], code) for code in (*get_args(encoders.Reason), "bad_base64")}
+"""Errors of a request with one file, or with a text that is a file as a data URI, for a file that cannot be read."""
+
+CAPABILITIES_OF = {"GET /health/ready": "needs"}
+"""Endpoint → its parameter, for one that only some services have: with it, requests can be bad."""
+
+SCHEMA = "#/components/schemas/ErrorBody"
+
+RETRY_AFTER = {
+    "description": "Seconds after which to try again.",
+    "required": True,
+    "schema": {"type": "integer", "minimum": 1},
+}
+CHALLENGE = {
+    "description": "The scheme in which to send a key: `Bearer`.",
+    "required": True,
+    "schema": {"type": "string"},
+}
+HEADERS = {401: {"WWW-Authenticate": CHALLENGE}, 429: {"Retry-After": RETRY_AFTER}, 503: {"Retry-After": RETRY_AFTER}}
+"""Status → the headers of its answers, besides the request id that every answer has."""
+
+
+def answers_of(endpoint: str) -> set[Answer]:
+    """Return every error that an endpoint can answer, whoever answers it: the protocol, a guard, a limit, the code."""
+    return _of_every(endpoint) | _of_code(endpoint)
+
+
+def _of_every(endpoint: str) -> set[Answer]:
+    """Return the errors that need no endpoint: requests that cannot be read, guards, limits, and faults."""
+    needs_more = (ENDPOINTS[endpoint] or Role.read) > Role.read
+    applies = {CrossOrigin: not endpoint.startswith("GET "), RoleTooLow: needs_more}
+    kinds: tuple[type[Refused], ...] = (*DENIED, *REFUSED)
+    refusals = {(kind.status, kind.code) for kind in kinds if applies.get(kind, True)}
+    return {*HEAD_CODES.items(), INTERNAL, *refusals}
+
+
+def _of_code(endpoint: str) -> set[Answer]:
+    """Return the errors of the exceptions that an endpoint raises, or that the endpoints which it calls raise."""
+    found = {ERRORS[kind] for kind in RAISED[endpoint]}
+    if endpoint in CALLED:
+        passed = {answer for called in CALLED[endpoint] for answer in _of_code(called)}
+        found |= passed | MEDIA | {ERRORS[ServiceDown], *REMOTE}
+    return found
+
+
+def documented_answers(operations: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """Add its errors to each operation of a document. Return the answers that several operations share, by name."""
+    found = {
+        (endpoint, status): codes
+        for endpoint, operation in operations.items()
+        for status, codes in _by_status(endpoint, operation).items()
+    }
+    times = Counter((status, codes) for (_, status), codes in found.items())
+    shared = {}
+    for operation in operations.values():
+        operation["responses"].pop("422", None)  # FastAPI's own, of another shape
+    for (endpoint, status), codes in found.items():
+        responses, answer = operations[endpoint]["responses"], _answer(status, codes)
+        own = responses.pop(str(status), None)
+        if own is not None:
+            answer = _either(own, answer)
+        elif times[status, codes] > 1:
+            name = "-".join((str(status), *codes))
+            shared[name], answer = answer, {"$ref": f"#/components/responses/{name}"}
+        responses[str(status)] = answer
+    return shared
+
+
+def _by_status(endpoint: str, operation: Mapping[str, Any]) -> dict[int, tuple[str, ...]]:
+    answers = answers_of(endpoint)
+    if CAPABILITIES_OF.get(endpoint) in {each["name"] for each in operation.get("parameters", ())}:
+        answers |= {ERRORS[BadRequest]}
+    return {
+        status: tuple(sorted(code for its, code in answers if its == status))
+        for status in sorted({status for status, _ in answers})
+    }
+
+
+def _answer(status: int, codes: Iterable[str]) -> dict[str, Any]:
+    """Return an answer of the document: its codes are all that the field `code` can have."""
+    code = {"properties": {"error": {"properties": {"code": {"enum": list(codes)}}}}}
+    request_id = {"X-Request-ID": {"$ref": "#/components/headers/X-Request-ID"}}
+    return {
+        "description": f"{HTTPStatus(status).phrase}: {', '.join(f'`{each}`' for each in codes)}.",
+        "headers": {**request_id, **HEADERS.get(status, {})},
+        "content": {"application/json": {"schema": {"$ref": SCHEMA, **code}}},
+    }
+
+
+def _either(own: Mapping[str, Any], error: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an answer that is the endpoint's `own`, or an error. Only the error has further headers."""
+    schemas = [each["content"]["application/json"]["schema"] for each in (own, error)]
+    return {
+        "description": f"{own['description']}. {error['description']}",
+        "content": {"application/json": {"schema": {"anyOf": schemas}}},
+    }

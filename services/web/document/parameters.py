@@ -1,0 +1,103 @@
+"""Parameters and fields that FastAPI cannot describe: those that belong together, lists in one text, aliases."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from classifiers.names import NAME
+from classifiers.published.registry import LATEST, VERSION
+from services.web.schemas import LABELS, MOST_NAME
+from store import SPLITS
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Query parameters with a rule between them. The document has them as one object, which is sent as they are.
+
+    OpenAPI has no other way to say such a rule: an object with the style `form` and `explode` is one parameter for
+    each of its fields.
+
+    Attributes:
+        name: name of the object. No request contains it.
+        schema: what the object must have, beside its fields.
+        fields: parameter → what FastAPI does not know about it.
+    """
+
+    name: str
+    description: str
+    required: bool
+    schema: Mapping[str, Any]
+    fields: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+_LABEL = {"type": "string", "minLength": 1, "maxLength": MOST_NAME}
+
+JOINED: Mapping[str, Joined] = {
+    "GET /search": Joined(
+        "query",
+        "What to look for: exactly one of `id` and `text`.",
+        required=True,
+        schema={"oneOf": [{"required": ["id"]}, {"required": ["text"]}]},
+        fields={"id": {}, "text": {}},
+    ),
+    "POST /v1/assets": Joined(
+        "labels",
+        "Labels of the files: `task` and `label` together, and `split` only with them.",
+        required=False,
+        schema={"required": ["task", "label"]},
+        fields={
+            "task": {"minLength": 1},
+            "label": {"minItems": 1, "items": _LABEL},
+            "split": {"enum": list(SPLITS)},
+        },
+    ),
+}
+"""Endpoint → its parameters that belong together."""
+
+LISTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {"POST /classify": ("labels", LABELS)}
+"""Endpoint → a parameter that is a list, separated by commas, and its schema."""
+
+
+ALIAS = {
+    "pattern": f"^{NAME.pattern}$",
+    "not": {"anyOf": [{"const": LATEST}, {"pattern": f"^{VERSION.pattern}$"}]},
+    "description": "1 to 64 letters, digits, `_` and `-`. It is neither `latest` nor a version.",
+}
+"""Schema of an alias. The registry checks it, and answers a bad one with a sentence of its own."""
+
+
+def without_null(operation: dict[str, Any]) -> None:
+    """Remove null from the types of parameters: a URL cannot have it, it can only leave a parameter out."""
+    for parameter in operation.get("parameters", ()):
+        schema = parameter["schema"]
+        kept = [each for each in schema.pop("anyOf", ()) if each != {"type": "null"}]
+        if len(kept) == 1:
+            schema.update(kept[0])
+        elif kept:
+            schema["anyOf"] = kept
+
+
+def join_parameters(endpoint: str, operation: dict[str, Any]) -> None:
+    """Describe the parameters of an operation that belong together, or are lists, as OpenAPI can say it."""
+    parameters = {each["name"]: each for each in operation.get("parameters", ())}
+    if endpoint in LISTS:
+        name, schema = LISTS[endpoint]
+        parameters[name] |= {"schema": schema, "style": "form", "explode": False}
+    if endpoint in JOINED:
+        joined = JOINED[endpoint]
+        properties = {name: _property(parameters.pop(name), more) for name, more in joined.fields.items()}
+        parameters[joined.name] = {
+            "name": joined.name,
+            "in": "query",
+            "description": joined.description,
+            "required": joined.required,
+            "style": "form",
+            "explode": True,
+            "schema": {"type": "object", "properties": properties, **joined.schema},
+        }
+    if parameters:
+        operation["parameters"] = list(parameters.values())
+
+
+def _property(parameter: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    return {**parameter["schema"], "description": parameter["description"], **more}

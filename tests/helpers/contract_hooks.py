@@ -1,0 +1,38 @@
+"""Hooks of Schemathesis: requests that the document allows have real photos, and mostly real names and ids.
+
+A random name is answered 404, which says little. `REAL` in the environment has what the services know, as JSON.
+Schemathesis loads this file in its own process; no test imports it.
+"""
+
+import json
+import os
+import zlib
+
+import schemathesis
+from hypothesis import strategies as st
+from schemathesis.core.file_samples import MEDIA_TYPE_FILE_SAMPLES
+
+REAL = json.loads(os.environ["REAL"])
+RANDOM_ONE_IN = 4
+
+for media_type, sample in list(MEDIA_TYPE_FILE_SAMPLES.items()):
+    schemathesis.openapi.media_type(media_type, st.just(sample))
+
+
+@schemathesis.hook
+def before_call(context, case, kwargs):
+    """Put real names into a request that the document allows. Its other values stay as they were generated."""
+    draw = zlib.crc32(repr((case.path_parameters, case.query, case.body)).encode())
+    if not case.meta.generation.mode.is_positive or draw % RANDOM_ONE_IN == 0:
+        return
+    for values in (case.path_parameters, case.query, case.body):
+        if isinstance(values, dict):
+            values.update({name: real(name, value, draw) for name, value in values.items() if value})
+
+
+def real(name: str, value: object, draw: int) -> object:
+    """Return a real value for the field or parameter `name`, as a list if `value` is one."""
+    if name not in REAL:
+        return value
+    chosen = REAL[name][draw % len(REAL[name])]
+    return [chosen] * len(value) if isinstance(value, list) else chosen

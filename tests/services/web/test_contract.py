@@ -1,0 +1,92 @@
+"""Both services do what their OpenAPI documents say.
+
+Schemathesis sends what a document allows and what it forbids, and checks each answer against the document: no fault,
+only documented statuses, codes, headers and bodies, nothing valid refused, nothing invalid accepted.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from classifiers.published.registry import Registry
+from services.processes import Running, free_ports, running
+from services.settings import Settings
+from services.web.access.keys import Role, make
+
+pytestmark = pytest.mark.slow
+
+DOCS = Path(__file__).parents[3] / "docs"
+HOOKS = Path(__file__).parents[2] / "helpers" / "contract_hooks.py"
+SERVICES = ["embedding", "classification"]
+SEED, EXAMPLES = 20, 60
+SECRET, KEY = make("contract", Role.admin)
+
+
+@pytest.fixture(scope="module")
+def own(home, tmp_path_factory) -> Settings:
+    """Settings of a copy of the store and the heads: the requests change both."""
+    folder = tmp_path_factory.mktemp("contract") / "home"
+    shutil.copytree(Path(home.settings.store).parent, folder)
+    update = {"store": str(folder / "headwater.db"), "heads": folder / "heads", "log_level": "ERROR"}
+    return home.settings.model_copy(update=update)
+
+
+@pytest.fixture(scope="module", params=["without keys", "with keys"])
+def services(request, own) -> Iterator[tuple[Running, dict[str, str]]]:
+    """Both services, and the headers of an admin."""
+    keys = (KEY.line,) if request.param == "with keys" else ()
+    ports = dict(zip(("embedding_port", "classification_port"), free_ports(2), strict=True))
+    with running(own.model_copy(update={"keys": keys, **ports})) as started:
+        yield started, {"Authorization": f"Bearer {SECRET}"} if keys else {}
+
+
+def real(home, own) -> dict[str, list[str]]:
+    """Return what the services know, by the name of a parameter or field."""
+    heads = Registry(own.heads)
+    return {
+        "encoder": ["lite0"],
+        "model": ["lite0"],
+        "head": heads.names(),
+        "name": heads.names(),
+        "version": [version for name in heads.names() for version in heads.versions(name)],
+        "id": home.store.assets.ids().to_pylist()[:5],
+        "ids": home.store.assets.ids().to_pylist()[:5],
+    }
+
+
+def answered(url: str, headers: dict[str, str]) -> set[str]:
+    """Return the endpoints that answered a request with success, by the metrics of the service."""
+    text = httpx.get(f"{url}/metrics", headers=headers).raise_for_status().text
+    counted = re.findall(r'^headwater_requests_total\{method="(\w+)",route="([^"]+)",status="2\d\d"\}', text, re.M)
+    return {f"{method} {route}" for method, route in counted}
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_no_request_shows_a_difference_to_the_document(services, home, own, name, tmp_path):
+    started, headers = services
+    url = getattr(started, f"{name}_url")
+    document = httpx.get(f"{url}/openapi.json").json() if headers else json.loads(read(name))
+    (tmp_path / "openapi.json").write_text(json.dumps(document))
+    (tmp_path / "schemathesis.toml").write_text(f"hooks = {json.dumps(str(HOOKS))}\n")
+    command = [sys.executable, "-m", "schemathesis.cli", "--no-color", "run", "openapi.json", "--url", url]
+    command += ["--checks", "all", "--mode", "all", "--seed", str(SEED), "--max-examples", str(EXAMPLES)]
+    command += ["--continue-on-failure", "--no-shrink", "--generation-database", "none"]
+    command += [part for pair in headers.items() for part in ("--header", ": ".join(pair))]
+    environment = os.environ | {"REAL": json.dumps(real(home, own))}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout + done.stderr
+    endpoints = {f"{method.upper()} {path}" for path, methods in document["paths"].items() for method in methods}
+    assert endpoints <= answered(url, headers)
+
+
+def read(name: str) -> str:
+    return (DOCS / f"openapi-{name}.json").read_text(encoding="utf-8")
