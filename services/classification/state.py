@@ -30,12 +30,14 @@ LOADED_HEADS = 128
 class ClassificationService(Service):
     """Heads, and where their vectors come from: the request, the store or the embedding service."""
 
+    name = "headwater-classification"
+
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self.registry = Registry(settings.heads)
         url = settings.embedding_url or url_of(settings.host, settings.embedding_port)
         key = secret_of(settings.embedding_key)
-        self.embedding = EmbeddingClient(url, service="embedding", timeout=settings.embedding_timeout, key=key)
+        self.embedding = EmbeddingClient(url, timeout=settings.embedding_timeout, key=key)
         self.texts = LabelTexts(self.embedding, at_once=settings.max_items)
         self._load = lru_cache(maxsize=LOADED_HEADS)(self._load_version)
         self._blas: threadpool_limits | None = None
