@@ -30,6 +30,13 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 STAGES = ("queue", "decode", "encode", "head")
 """The steps of a request: waiting for the encoder, bytes → pixels, pixels → vectors, vectors → answers."""
 
+ALARMING = (
+    *("internal", "store_unavailable", "disk_full", "bad_head", "probe_mismatch"),
+    *("service_down", "service_refused", "unexpected_answer", "too_busy", "queue_full", "device_full"),
+)
+"""Codes of errors about which an operator has to do something. They are shown as zero before the first such error: an
+increase that begins with no value at all is none to Prometheus."""
+
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _ITEMS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
@@ -88,6 +95,10 @@ class Metrics:
         ).set(1)
         for stage in STAGES:  # shown as zero before the first request, and not missing
             self._stage_seconds.labels(stage)
+        for code in ALARMING:
+            self._errors.labels(code)
+        for state in ("done", "failed"):
+            self._backfills.labels(state)
 
     def error(self, code: str) -> None:
         """Count one request that was answered with an error."""
