@@ -14,7 +14,9 @@ from pathlib import Path
 import httpx
 import pytest
 from helpers.collector import Collector, Seen, collecting
+from starlette.testclient import TestClient
 
+from services import classification
 from services.processes import Running, free_ports, running
 from services.web import tracing
 from services.web.access.keys import Role, make
@@ -187,3 +189,47 @@ def test_a_collector_that_hangs_does_not_hold_up_the_end_of_a_service(collector_
         start = time.monotonic()
         made.stop()
         assert time.monotonic() - start < FLUSH_SECONDS + 0.5
+
+
+def test_a_call_that_fails_is_a_failed_span_without_its_message(home, collector_at, photos):
+    with collecting() as collector:
+        collector_at(collector.url)
+        [closed] = free_ports(1)
+        settings = home.settings.model_copy(update={"embedding_url": f"http://127.0.0.1:{closed}"})
+        with TestClient(classification.create_app(settings), base_url="http://localhost") as http:
+            files = {"images": ("holiday.jpg", photos[0])}
+            told = {"traceparent": f"00-{CALLER}-{PARENT}-01"}
+            assert http.post("/classify?head=linear", files=files, headers=told).status_code == 502
+        call, root = sorted(collector.wait(2, CALLER), key=lambda span: span.name != "POST /v1/embed")
+    assert (call.parent, root.parent) == (root.id, PARENT)
+    assert call.failed
+    assert call.attributes == {"error.type": "ServiceDown"}
+    assert root.failed
+    assert root.attributes["error.type"] == "502"
+    assert not any(str(closed).encode() in body for body in collector.bodies)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        [b"nonsense"],
+        [f"00-{'0' * 32}-{PARENT}-01".encode()],
+        [f"00-{CALLER}-{PARENT}-01".encode(), f"00-{CALLER}-{PARENT}-01".encode()],
+        [b"\xff" * 100],
+        [f"00-{CALLER}-{PARENT}-01".encode() * 1000],
+    ],
+    ids=["nonsense", "zeros", "twice", "bytes", "long"],
+)
+def test_a_malformed_traceparent_begins_a_new_trace(collector_at, told):
+    with collecting() as collector:
+        collector_at(collector.url)
+        made = tracing.make("any")
+        headers = [(b"traceparent", each) for each in told]
+        span = made.request({"type": "http", "method": "GET", "headers": headers})
+        trace = tracing.trace_id()
+        span.end("GET", "/heads", 200, "id")
+        assert tracing.trace_id() == ""
+        [seen] = collector.wait(1, trace)
+        made.stop()
+    assert (seen.parent, seen.name) == ("", "GET /heads")
+    assert trace != CALLER
