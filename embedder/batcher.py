@@ -12,6 +12,8 @@ from embedder.errors import BatcherStopped, QueueFull
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Observe = Callable[[str, float], None]
+"""Receives "queue" or "encode", and the seconds that it took."""
 
 # Weight of the newest batch in the running mean of seconds per item: about the last ten batches count.
 _NEWEST = 0.2
@@ -22,7 +24,8 @@ _UNTIMED_SECONDS = 1.0
 class _Submission(Generic[Result]):
     """One call of `submit`: its results so far, and the future that its caller awaits."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, watch: Observe | None) -> None:
+        self.watch = watch
         self.future: asyncio.Future[list[Result]] = asyncio.get_running_loop().create_future()
         self._results: dict[int, Result] = {}
         self._size = size
@@ -76,7 +79,7 @@ class Batcher(Generic[Item, Result]):
         *,
         max_batch: int = 32,
         max_queue: int = 256,
-        observe: Callable[[str, float], None] | None = None,
+        observe: Observe | None = None,
     ) -> None:
         if max_batch < 1 or max_queue < 1:
             raise ValueError(f"max_batch and max_queue must be at least 1, got {max_batch} and {max_queue}")
@@ -116,8 +119,11 @@ class Batcher(Generic[Item, Result]):
                 {self._worker}
             )  # unlike a plain await, this does not cancel the worker when we are cancelled
 
-    async def submit(self, items: Sequence[Item]) -> list[Result]:
+    async def submit(self, items: Sequence[Item], watch: Observe | None = None) -> list[Result]:
         """Return the results of `items`, in order: all or none. Cancel the call to give the items up.
+
+        Args:
+            watch: called as `observe` is, once for each batch that has items of this call.
 
         Raises:
             QueueFull: the queue has no room for all items now. Raised at once.
@@ -130,7 +136,7 @@ class Batcher(Generic[Item, Result]):
         if not items:
             return []
         self._make_room(len(items))
-        submission: _Submission[Result] = _Submission(len(items))
+        submission: _Submission[Result] = _Submission(len(items), watch)
         now = time.perf_counter()
         self._queue.extend(_Entry(submission, i, item, now) for i, item in enumerate(items))
         self._arrived.set()
@@ -185,8 +191,14 @@ class Batcher(Generic[Item, Result]):
                 for entry in batch:
                     self._observe("queue", begun - entry.arrived)
             items = [entry.item for entry in batch]
+            waited = {entry.submission.watch: begun - entry.arrived for entry in batch if entry.submission.watch}
+            for watch, seconds in waited.items():
+                watch("queue", seconds)
             results = await asyncio.get_running_loop().run_in_executor(thread, self._checked_run, items)
-            self._timed(time.perf_counter() - begun, len(batch))
+            seconds = time.perf_counter() - begun
+            self._timed(seconds, len(batch))
+            for watch in waited:
+                watch("encode", seconds)
         except Exception as error:
             for entry in batch:
                 entry.submission.fail(error)

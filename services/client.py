@@ -152,13 +152,16 @@ class AsyncClient(AbstractAsyncContextManager["AsyncClient"]):
         except httpx.TransportError as error:
             raise _down(self._service, self._http, error) from error
 
+    def _request(self, call: Call[R]) -> httpx.Request:
+        return self._http.build_request(call.method, call.path, **call.arguments)
+
     async def _response(self, call: Call[R]) -> httpx.Response:
         """Return the whole response.
 
         The transport is asked directly: no service sends cookies, redirects or challenges, and httpx would look for
         them in every response, which takes a fifth of the time of a call.
         """
-        request = self._http.build_request(call.method, call.path, **call.arguments)
+        request = self._request(call)
         response = await self._transport.handle_async_request(request)
         response.request = request
         try:

@@ -246,6 +246,13 @@ def variable(name: str) -> str:
     return PREFIX + name.upper()
 
 
+def collector_named() -> bool:
+    """Return True if OpenTelemetry's own variables name a collector for traces and do not switch them off."""
+    named = any(os.environ.get(f"OTEL_EXPORTER_OTLP_{name}") for name in ("ENDPOINT", "TRACES_ENDPOINT"))
+    off = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or os.environ.get("OTEL_TRACES_EXPORTER") == "none"
+    return named and not off
+
+
 def unknown_variables(names: Iterable[str] | None = None) -> list[str]:
     """Return a warning for each environment variable that has the prefix but is no setting.
 

@@ -55,6 +55,7 @@ def answer(
     with metrics.timed("head"):
         for head in heads:
             for answering, vectors in answerable(head, columns):
+                metrics.answers(answering.name, answering.version, len(vectors))
                 for i, found in _answers(answering, vectors, options, overflowed):
                     items[i].answers.append(found)
     for i, (item, each) in enumerate(zip(items, parts, strict=True)):

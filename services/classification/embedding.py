@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
 
+import httpx
 import numpy as np
 from numpy.typing import NDArray
 
 from embedder.spec import Modality
 from services.calls import READY_SECONDS, Call
 from services.client import AsyncClient
+from services.web import tracing
 from services.web.document.answers import CALLED, answers_of
 from services.web.errors import RemoteProblem
 from services.web.wire import Upload, VectoredBatch
@@ -40,11 +42,20 @@ class Embedding(Protocol):
 
 
 class EmbeddingClient(AsyncClient):
-    """An `AsyncClient` whose refusals are errors of this service: its own client cannot mend them with another key."""
+    """An `AsyncClient` whose refusals are errors of this service: its own client cannot mend them with another key.
+
+    Its calls are spans of the trace of the request for which they are made.
+    """
+
+    def _request(self, call: Call[R]) -> httpx.Request:
+        request = super()._request(call)
+        request.headers.update(tracing.headers())
+        return request
 
     async def _send(self, call: Call[R]) -> R:
         try:
-            return await super()._send(call)
+            with tracing.call(call.method, call.path):
+                return await super()._send(call)
         except RemoteProblem as error:
             if error.status not in REFUSALS:
                 if (error.status, error.code) in PASSED:

@@ -30,6 +30,8 @@ LOADED_HEADS = 128
 class ClassificationService(Service):
     """Heads, and where their vectors come from: the request, the store or the embedding service."""
 
+    name = "headwater-classification"
+
     def __init__(self, settings: Settings, embedding: Embedding | None = None) -> None:
         """
         Args:

@@ -4,7 +4,7 @@ import importlib.util
 import inspect
 import platform
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -27,6 +27,7 @@ from services.cli.commands import (
     train,
 )
 from services.settings import unknown_variables
+from services.web.release import own_version
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -68,15 +69,8 @@ def _versions(wanted: bool) -> None:
     if not wanted:
         return
     torch = f"torch {version('torch')}" if importlib.util.find_spec("torch") else "torch is not installed"
-    print(f"headwater {_own_version()}, Python {platform.python_version()}, {torch}")
+    print(f"headwater {own_version()}, Python {platform.python_version()}, {torch}")
     raise typer.Exit
-
-
-def _own_version() -> str:
-    try:
-        return version("headwater")
-    except PackageNotFoundError:
-        return "from a checkout"
 
 
 @app.callback()

@@ -15,6 +15,7 @@ PACKAGES = {
     "lance": "pylance",
     "multipart": "python-multipart",
     "open_clip": "open_clip_torch",
+    "opentelemetry": "opentelemetry-sdk",  # besides other packages
     "sklearn": "scikit-learn",
 }
 """The package that brings a module, where their names differ."""

@@ -9,6 +9,7 @@ from typing import Literal
 
 from services.jobs.backfill.plan import Progress
 from services.web.errors import BackfillsFull, UnknownBackfill
+from services.web.metrics import Metrics
 from services.web.quoting import shortened
 from services.web.schemas import BackfillStatus
 
@@ -28,6 +29,8 @@ class _Backfill:
     encoder: str
     progress: Progress = field(default_factory=Progress)
     future: "Future[Progress] | None" = None
+    counted: tuple[int, int] = (0, 0)
+    """Assets stored and quarantined that the metrics have."""
 
 
 class Backfills:
@@ -35,9 +38,12 @@ class Backfills:
 
     Args:
         most_queued: largest number of backfills that wait.
+        metrics: shows what waits, what was handled, and what has ended.
     """
 
-    def __init__(self, most_queued: int) -> None:
+    def __init__(self, most_queued: int, metrics: Metrics) -> None:
+        self._metrics = metrics
+        metrics.backfills_waiting(lambda: len(self._queued()))
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="backfill")
         self._accepted: dict[str, _Backfill] = {}
         self._most_queued = most_queued
@@ -56,13 +62,14 @@ class Backfills:
 
         def report(progress: Progress) -> None:
             accepted.progress = progress
+            self._count(accepted)
             if self._stopping:
                 raise CancelledError("the service was stopped; vectors already written stay: start the backfill again")
 
         self._forget_oldest()
         self._accepted[accepted.id] = accepted
         accepted.future = self._pool.submit(run, report)
-        accepted.future.add_done_callback(lambda future: _log(accepted.id, encoder, future))
+        accepted.future.add_done_callback(lambda future: self._ended(accepted.id, encoder, future))
         return self.status(accepted.id)
 
     def all(self) -> list[BackfillStatus]:
@@ -93,6 +100,18 @@ class Backfills:
         self._stopping = True
         self._pool.shutdown(cancel_futures=True)
 
+    def _count(self, backfill: _Backfill) -> None:
+        """Add to the metrics what was handled since the last call. `progress` is one object, whose numbers grow."""
+        stored, quarantined = now = backfill.progress.done, backfill.progress.quarantined
+        self._metrics.backfill_rows(backfill.encoder, stored - backfill.counted[0], quarantined - backfill.counted[1])
+        backfill.counted = now
+
+    def _ended(self, job_id: str, encoder: str, future: "Future[Progress]") -> None:
+        state, error = _state(future)
+        self._metrics.backfill_ended(state)
+        level = logging.INFO if error is None else logging.ERROR
+        log.log(level, f"backfill {state}", extra={"backfill": job_id, "encoder": encoder, "error": error})
+
     def _queued(self) -> list[str]:
         """Return the ids of the backfills that wait, in the order in which they start."""
         unfinished = [each.id for each in self._accepted.values() if each.future and not each.future.done()]
@@ -102,12 +121,6 @@ class Backfills:
         finished = [each.id for each in self._accepted.values() if each.future and each.future.done()]
         for job_id in finished[: max(0, len(finished) - MOST_FINISHED + 1)]:
             del self._accepted[job_id]
-
-
-def _log(job_id: str, encoder: str, future: "Future[Progress]") -> None:
-    state, error = _state(future)
-    level = logging.INFO if error is None else logging.ERROR
-    log.log(level, f"backfill {state}", extra={"backfill": job_id, "encoder": encoder, "error": error})
 
 
 def _state(

@@ -39,11 +39,14 @@ LONGEST_TEXT = 8192
 class EmbeddingService(Service):
     """The encoders, each with a queue. They load in the background; until then the service is live but not ready."""
 
+    name = "headwater-embedding"
+
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self.threads = ThreadPoolExecutor(cpus.usable(), thread_name_prefix="decode")
         self.workers: dict[str, EncoderWorker] = {}
-        self.backfills = Backfills(settings.max_backfill_queue)
+        self.backfills = Backfills(settings.max_backfill_queue, self.metrics)
+        self.metrics.encoders(len(settings.encoders), lambda: len(self.workers))
         self._writable: set[str] = set()
         self._failure: str | None = None
         self._loading: asyncio.Task[None] | None = None

@@ -16,6 +16,7 @@ from embedder.errors import MODALITY_NAMES, BadMedia, QueueFull
 from embedder.media import Limits, decode, guess
 from embedder.media.guard import confined
 from embedder.spec import Modality
+from services.web import tracing
 from services.web.error_answers import problem
 from services.web.errors import NotOffered
 from services.web.metrics import Metrics
@@ -56,11 +57,17 @@ class EncoderWorker:
         self._pending = 0
         limited = {"max_batch": max_batch, "max_queue": max_queue}
         self._file_queues: dict[Modality, Batcher[Prepared, Vector]] = {
-            modality: Batcher(partial(self._run, modality), observe=metrics.stage, **limited)
+            modality: Batcher(
+                metrics.batches(encoder.name, partial(self._run, modality)), observe=metrics.stage, **limited
+            )
             for modality in encoder.spec.modalities
         }
-        self._token_queue: Batcher[Prepared, Vector] = Batcher(self._run_tokens, observe=metrics.stage, **limited)
-        self._text_queue: Batcher[str, Vector] = Batcher(self._run_texts, observe=metrics.stage, **limited)
+        self._token_queue: Batcher[Prepared, Vector] = Batcher(
+            metrics.batches(encoder.name, self._run_tokens), observe=metrics.stage, **limited
+        )
+        self._text_queue: Batcher[str, Vector] = Batcher(
+            metrics.batches(encoder.name, self._run_texts), observe=metrics.stage, **limited
+        )
         metrics.queue_depth(encoder.name, lambda: self._pending)
 
     async def start(self) -> None:
@@ -104,7 +111,7 @@ class EncoderWorker:
         """Return a vector (d,) float32 for each text. Raises QueueFull, and NotOffered if the encoder takes no text."""
         if self.encoder.spec.text is None:
             raise NotOffered(f"encoder {self.encoder.name} takes no text; name one that does, such as lite0")
-        vectors = await self._text_queue.submit(texts)
+        vectors = await self._text_queue.submit(texts, tracing.watch())
         for _ in texts:
             self._metrics.item("ok")
         return vectors
@@ -115,7 +122,10 @@ class EncoderWorker:
         """Decode every upload, then embed the decoded files of each modality in its own queue."""
         loop = asyncio.get_running_loop()
         decoded = await asyncio.gather(
-            *(loop.run_in_executor(self._threads, self._decode, upload, queues.keys()) for upload in uploads)
+            *(
+                loop.run_in_executor(self._threads, tracing.carried(self._decode), upload, queues.keys())
+                for upload in uploads
+            )
         )
         await asyncio.gather(
             *(
@@ -130,7 +140,7 @@ class EncoderWorker:
     @staticmethod
     async def _fill(queue: Batcher[Prepared, Vector], decoded: Sequence["_Decoded"]) -> None:
         """Put the vectors of the files into their answers."""
-        vectors = await queue.submit([file.prepared for file in decoded])
+        vectors = await queue.submit([file.prepared for file in decoded], tracing.watch())
         for file, vector in zip(decoded, vectors, strict=True):
             file.answer = replace(file.answer, vector=vector)
 

@@ -4,13 +4,14 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 from fastapi import APIRouter, FastAPI
+from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 
 from services.settings import Settings, unknown_variables
-from services.web import docs_page, health
+from services.web import docs_page, health, tracing
 from services.web.access.guards import guards
 from services.web.admission import Admission
 from services.web.document import complete
@@ -23,11 +24,18 @@ log = logging.getLogger("headwater.settings")
 
 
 class Service(ABC):
-    """The state of a service. Endpoints find it as `app.state.service`."""
+    """The state of a service. Endpoints find it as `app.state.service`.
+
+    Attributes:
+        name: name of the service in traces.
+    """
+
+    name: ClassVar[str]
 
     def __init__(self, settings: Settings) -> None:
-        self.settings, self.metrics = settings, Metrics()
+        self.settings, self.metrics, self.tracing = settings, Metrics(), tracing.make(self.name)
         self.admission = Admission(settings.max_bytes_under_way)
+        self.metrics.memory(self.admission)
         self._store: Store | None = None
 
     @abstractmethod
@@ -47,6 +55,7 @@ class Service(ABC):
         """Arguments of the middleware `RequestScope`."""
         return {
             "metrics": self.metrics,
+            "tracing": self.tracing,
             "admission": self.admission,
             "max_bytes": self.settings.max_body_bytes,
             "max_seconds": self.settings.max_receive_seconds,
@@ -89,6 +98,7 @@ def make_app(
         await service.start()
         yield
         await service.stop()
+        await run_in_threadpool(service.tracing.stop)
 
     app = App(
         title=title,
@@ -99,6 +109,7 @@ def make_app(
             *guards(service.settings),
         ],
         exception_handlers=dict.fromkeys(ANSWERED, answer_error),
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # its spans have queries, `tracing` has none
         docs_url=None,  # FastAPI's own pages load their scripts from the internet
         redoc_url=None,
     )

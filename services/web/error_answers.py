@@ -8,6 +8,7 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from services.web.access.roles import METHODS, endpoint_of
 from services.web.errors import ERRORS, HTTP_CODES, Refused, RemoteProblem, status_and_code
@@ -28,6 +29,9 @@ MOST_FAULTS = 10
 ANSWERED = (*ERRORS, RemoteProblem, HTTPException, RequestValidationError, OSError)
 """The exceptions that `answer_error` handles. Every other one is a fault of the service: 500."""
 
+CODE = "headwater.code"
+"""Name under which the code of the error that answers a request is in its scope."""
+
 REPORTED = ("store_unavailable", "disk_full")
 """Codes whose message is logged, because the operator has to act."""
 
@@ -39,16 +43,23 @@ def problem(error: Exception) -> Problem:
     return Problem(code=status_and_code(error)[1], message=shortened(str(error), LONGEST_MESSAGE))
 
 
-def error_response(status: int, trouble: Problem, headers: dict[str, str] | None = None) -> JSONResponse:
-    """Return `trouble` as the answer to a whole request, with the id of the request."""
-    body = ErrorBody.model_validate({"error": {**trouble.model_dump(), "request_id": request_id.get()}})
-    return JSONResponse(body.model_dump(), status_code=status, headers=headers)
+class ErrorResponse(JSONResponse):
+    """The answer to a whole request that fails. It leaves the code of the error in the scope, for the metrics."""
+
+    def __init__(self, status: int, trouble: Problem, headers: dict[str, str] | None = None) -> None:
+        self.code = trouble.code
+        body = ErrorBody.model_validate({"error": {**trouble.model_dump(), "request_id": request_id.get()}})
+        super().__init__(body.model_dump(), status_code=status, headers=headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[CODE] = self.code
+        await super().__call__(scope, receive, send)
 
 
 def refusal(error: Refused) -> JSONResponse:
     """Return the answer to a request that was refused before its endpoint answered."""
     trouble = Problem(code=error.code, message=shortened(error.detail, LONGEST_MESSAGE))
-    return error_response(error.status, trouble, dict(error.headers or {}))
+    return ErrorResponse(error.status, trouble, dict(error.headers or {}))
 
 
 async def answer_error(request: Request, error: Exception) -> JSONResponse:
@@ -60,9 +71,9 @@ async def answer_error(request: Request, error: Exception) -> JSONResponse:
         trouble = Problem(code=code, message=shortened(str(error.detail), LONGEST_MESSAGE))
         status = 422 if error.status_code == 400 else error.status_code  # FastAPI: a body that is no text, or too deep
         allow = {"Allow": _allowed(request.url.path)} if status == 405 else {}
-        return error_response(status, trouble, {**(error.headers or {}), **allow})
+        return ErrorResponse(status, trouble, {**(error.headers or {}), **allow})
     if isinstance(error, RequestValidationError):
-        return error_response(422, Problem(code="bad_request", message=_faults(error)))
+        return ErrorResponse(422, Problem(code="bad_request", message=_faults(error)))
     if isinstance(error, OSError) and not isinstance(error, StoreError):
         if (fault := disk_fault(error.errno, str(error.filename or "a file of this service"))) is None:
             raise error  # a fault of the service: 500
@@ -72,7 +83,7 @@ async def answer_error(request: Request, error: Exception) -> JSONResponse:
         log.error(code, extra={"reason": str(error)})
     seconds = math.ceil(getattr(error, "retry_after", RETRY_AFTER_SECONDS))
     retry = {"Retry-After": str(max(1, seconds))} if status in (429, 503) else None
-    return error_response(status, problem(error), retry)
+    return ErrorResponse(status, problem(error), retry)
 
 
 def _allowed(path: str) -> str:

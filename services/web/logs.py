@@ -1,10 +1,12 @@
-"""Structured logs: each line on standard error is one JSON object, with the id of its request if it has one."""
+"""Structured logs: each line on standard error is one JSON object, with the ids of its request and its trace."""
 
 import json
 import logging
 import sys
 from contextvars import ContextVar
 from datetime import UTC, datetime
+
+from services.web import tracing
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
@@ -23,6 +25,8 @@ class JsonFormatter(logging.Formatter):
         }
         if current := request_id.get():
             line["request_id"] = current
+        if trace := tracing.trace_id():
+            line["trace_id"] = trace
         line |= {key: value for key, value in vars(record).items() if key not in _STANDARD}
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)

@@ -10,13 +10,14 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.web.admission import KEY, Admission, Reservation
-from services.web.error_answers import error_response, refusal
+from services.web.error_answers import CODE, ErrorResponse, refusal
 from services.web.errors import Refused, Stopping
 from services.web.logs import request_id
 from services.web.metrics import Metrics
 from services.web.quoting import shortened
 from services.web.receiving import BoundedBody
 from services.web.schemas import Problem
+from services.web.tracing import UNTRACED, RequestSpan, Tracing
 
 log = logging.getLogger("headwater.http")
 
@@ -32,15 +33,22 @@ PIECE = 256 * 2**10
 
 
 class RequestScope:
-    """ASGI middleware: request id, limits on the body, 500 for unexpected exceptions, one log line, metrics.
+    """ASGI middleware: request id, limits on the body, 500 for unexpected exceptions, one log line, metrics, a span.
 
     Written as plain ASGI, because a middleware that reads bodies or wraps responses costs latency.
     """
 
     def __init__(
-        self, app: ASGIApp, *, metrics: Metrics, admission: Admission, max_bytes: int, max_seconds: float
+        self,
+        app: ASGIApp,
+        *,
+        metrics: Metrics,
+        tracing: Tracing,
+        admission: Admission,
+        max_bytes: int,
+        max_seconds: float,
     ) -> None:
-        self.app, self.metrics, self.admission = app, metrics, admission
+        self.app, self.metrics, self.tracing, self.admission = app, metrics, tracing, admission
         self._max_bytes, self._max_seconds = max_bytes, max_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -49,6 +57,7 @@ class RequestScope:
             return
         start = time.perf_counter()
         request_id.set(_request_id(scope))
+        span = UNTRACED if scope["path"].startswith(QUIET) else self.tracing.request(scope)
         reserved = scope[KEY] = Reservation(self.admission)
         answer = _Answer(send, reserved)
         try:
@@ -56,7 +65,7 @@ class RequestScope:
             await self._answer(scope, body, answer)
         finally:
             reserved.release()
-            self._report(scope, answer.status, time.perf_counter() - start)
+            self._report(scope, answer.status, time.perf_counter() - start, span)
 
     async def _answer(self, scope: Scope, body: BoundedBody, answer: "_Answer") -> None:
         """Answer the request whatever happens."""
@@ -76,14 +85,17 @@ class RequestScope:
             log.exception("request failed", extra={"path": shortened(scope["path"])})
             if not answer.status:
                 trouble = Problem(code="internal", message="an internal error; the service's log has the details")
-                await error_response(500, trouble)(scope, body, answer)
+                await ErrorResponse(500, trouble)(scope, body, answer)
 
-    def _report(self, scope: Scope, status: int, seconds: float) -> None:
+    def _report(self, scope: Scope, status: int, seconds: float, span: RequestSpan) -> None:
         route = getattr(scope.get("route"), "path", "unmatched")  # the raw path would make a metric for every URL
         self.metrics.request(scope["method"], route, status, seconds)
+        if code := scope.get(CODE):
+            self.metrics.error(code)
         fields = {"method": scope["method"], "path": shortened(scope["path"]), "status": status}
         level = logging.DEBUG if route.startswith(QUIET) else logging.INFO
         log.log(level, "answered", extra=fields | {"ms": round(seconds * 1e3, 2)})
+        span.end(scope["method"], route, status, request_id.get())
 
 
 class _Answer:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from services.settings import Settings
-from services.web.error_answers import error_response
+from services.web.error_answers import ErrorResponse
 from services.web.errors import HEAD_CODES
 from services.web.logs import request_id
 from services.web.schemas import Problem
@@ -158,7 +158,7 @@ class BoundedProtocol(HttpToolsProtocol):
         request_id.set(uuid.uuid4().hex)
         log.warning("refused", extra={"status": status, "code": code})
         if self.cycle is None or self.cycle.response_complete:
-            answer = error_response(status, Problem(code=code, message=message), {"Connection": "close"})
+            answer = ErrorResponse(status, Problem(code=code, message=message), {"Connection": "close"})
             headers = [*answer.raw_headers, (b"x-request-id", request_id.get().encode())]
             lines = (name + b": " + value + b"\r\n" for name, value in headers)
             self.transport.write(b"".join([STATUS_LINE[status], *lines, b"\r\n", bytes(answer.body)]))

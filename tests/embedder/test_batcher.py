@@ -160,6 +160,24 @@ def test_waits_and_batches_are_observed() -> None:
     run(test())
 
 
+def test_a_caller_sees_the_wait_and_the_batches_of_its_own_items_only() -> None:
+    async def test() -> None:
+        mine: list[str] = []
+        others: list[str] = []
+        batcher = Batcher(Model(), max_batch=2)
+        await batcher.start()
+        await asyncio.gather(
+            batcher.submit([1, 2, 3], lambda stage, _: mine.append(stage)),
+            batcher.submit([4], lambda stage, _: others.append(stage)),
+            batcher.submit([5]),
+        )
+        assert mine == ["queue", "encode"] * 2  # three items in batches of two
+        assert others == ["queue", "encode"]
+        await batcher.stop()
+
+    run(test())
+
+
 @pytest.mark.parametrize("limits", [{"max_batch": 0}, {"max_queue": 0}])
 def test_limits_below_one_are_refused(limits: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="at least 1"):

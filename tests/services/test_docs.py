@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 import pytest
 import typer.main
+from helpers import metrics
 from helpers.paths import ROOT
 
 import store
@@ -30,7 +31,7 @@ from services.web.access.errors import DENIED
 from services.web.access.keys import Role
 from services.web.access.roles import ENDPOINTS
 from services.web.errors import ERRORS, HEAD_CODES, HTTP_CODES, INTERNAL, REFUSED, REMOTE
-from services.web.metrics import STAGES, Metrics
+from services.web.metrics import STAGES
 
 Command = typer.core.TyperCommand
 Parameter = typer.core.TyperOption | typer.core.TyperArgument
@@ -219,12 +220,19 @@ def test_every_setting_that_any_page_names_exists():
     assert [each for each in sorted(named) if each[1] not in known] == []
 
 
-def test_every_metric_stands_in_the_docs_and_no_other():
-    rows = cells(sections(read("settings.md"), 2)["Metrics"])
-    metrics = set(re.findall(r"^# TYPE (headwater_\w+) ", Metrics().render().decode(), re.MULTILINE))
-    assert {row[0].strip("`") for row in rows} == {name for name in metrics if not name.endswith("_created")}
-    stages = next(row[1] for row in rows if row[0] == "`headwater_stage_seconds`")
-    assert words(stages) == {"stage", *STAGES}
+def test_every_metric_stands_in_the_docs_with_its_labels_and_no_other():
+    rows = {row[0].strip("`"): row[1] for row in cells(sections(read("operations.md"), 2)["Metrics"])}
+    labels = {name: words(told.partition(":")[0]) for name, told in rows.items()}
+    assert labels == {name: set(found) for name, found in metrics.own().items()}
+    assert words(rows["headwater_stage_seconds"]) == {"stage", *STAGES}
+
+
+def test_the_docs_say_of_every_error_code_what_the_operator_does():
+    errors = cells(sections(read("operations.md"), 2)["Errors"])
+    told = [word for row in errors for word in re.findall(r"`(\w+)`", row[0])]
+    table = cells(sections(read("http.md"), 2)["Error codes"].partition("###")[0])
+    assert len(set(told)) == len(told)
+    assert set(told) == {word for row in table for word in words(row[1])}  # compared with the code below
 
 
 # Heads, adapters, encoders

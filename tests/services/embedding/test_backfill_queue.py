@@ -10,6 +10,7 @@ import pytest
 from services.embedding.backfills import MOST_FINISHED, Backfills
 from services.jobs.backfill.plan import Progress
 from services.web.errors import BackfillsFull, UnknownBackfill
+from services.web.metrics import Metrics
 
 
 class Gate:
@@ -26,7 +27,7 @@ class Gate:
 
 @pytest.fixture
 def backfills() -> Iterator[Backfills]:
-    made = Backfills(most_queued=2)
+    made = Backfills(most_queued=2, metrics=Metrics())
     yield made
     made.stop()
 
