@@ -66,7 +66,7 @@ class Line:
         return Answer(status, time.perf_counter() - start, float(headers.get(b"retry-after", 0)))
 
     async def _exchange(self) -> tuple[int, dict[bytes, bytes]]:
-        if self._streams is None:
+        if self._streams is None or self._streams[0].at_eof():
             self._streams = await asyncio.open_connection(self._host, self._port)
         reader, writer = self._streams
         sending = asyncio.create_task(self._write(writer))

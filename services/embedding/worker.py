@@ -19,6 +19,7 @@ from embedder.spec import Modality
 from services.web.error_answers import problem
 from services.web.errors import BadRequest
 from services.web.metrics import Metrics
+from services.web.waiting import Throughput
 from services.web.wire import Upload, Vectored
 
 Prepared = NDArray[Any]
@@ -53,7 +54,7 @@ class EncoderWorker:
         self.encoder = encoder
         self._threads, self._metrics = threads, metrics
         self._max_queue, self._limits, self._short_side = max_queue, limits, short_side
-        self._pending = 0
+        self._items = Throughput()
         limited = {"max_batch": max_batch, "max_queue": max_queue}
         self._file_queues: dict[Modality, Batcher[Prepared, Vector]] = {
             modality: Batcher(partial(self._run, modality), observe=metrics.stage, **limited)
@@ -61,7 +62,7 @@ class EncoderWorker:
         }
         self._token_queue: Batcher[Prepared, Vector] = Batcher(self._run_tokens, observe=metrics.stage, **limited)
         self._text_queue: Batcher[str, Vector] = Batcher(self._run_texts, observe=metrics.stage, **limited)
-        metrics.queue_depth(encoder.name, lambda: self._pending)
+        metrics.queue_depth(encoder.name, lambda: self._items.under_way)
 
     async def start(self) -> None:
         await asyncio.gather(*(batcher.start() for batcher in self._batchers))
@@ -82,17 +83,18 @@ class EncoderWorker:
         """
         if tokens:
             self.require_tokens()
-        if self._pending + len(uploads) > self._max_queue:
+        waiting = self._items.under_way
+        if waiting + len(uploads) > self._max_queue:
             raise QueueFull(
-                f"{self._pending} items wait for encoder {self.encoder.name}, {len(uploads)} more do not fit "
+                f"{waiting} items wait for encoder {self.encoder.name}, {len(uploads)} more do not fit "
                 f"(at most {self._max_queue}); try again later; the operator can raise HEADWATER_MAX_QUEUE",
-                retry_after=1.0,
+                retry_after=waiting / self._items.rate,
             )
-        self._pending += len(uploads)
+        self._items.begin(len(uploads))
         try:
             return await self._embed(uploads, {"image": self._token_queue} if tokens else self._file_queues)
         finally:
-            self._pending -= len(uploads)
+            self._items.end(len(uploads))
 
     def require_tokens(self) -> tuple[int, int]:
         """Return the number of tokens of an image and their width (P, F). Raises BadRequest if there are none."""

@@ -17,6 +17,7 @@ from services.web.admission import Admission
 from services.web.error_answers import ANSWERED, answer_error
 from services.web.metrics import Metrics
 from services.web.middleware import RequestScope
+from services.web.waiting import Lanes
 from store import Store, StoreError
 
 log = logging.getLogger("headwater.settings")
@@ -27,7 +28,7 @@ class Service(ABC):
 
     def __init__(self, settings: Settings) -> None:
         self.settings, self.metrics = settings, Metrics()
-        self.admission = Admission(settings.max_bytes_under_way)
+        self.admission, self.lanes = Admission(settings.max_bytes_under_way), Lanes(settings.max_wait_seconds)
         self._store: Store | None = None
 
     @abstractmethod
@@ -48,6 +49,7 @@ class Service(ABC):
         return {
             "metrics": self.metrics,
             "admission": self.admission,
+            "lanes": self.lanes,
             "max_bytes": self.settings.max_body_bytes,
             "max_seconds": self.settings.max_receive_seconds,
         }

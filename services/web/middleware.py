@@ -9,6 +9,7 @@ import uuid
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from services.web.access.roles import only_reads
 from services.web.admission import KEY, Admission, Reservation
 from services.web.error_answers import error_response, refusal
 from services.web.errors import Refused, Stopping
@@ -17,6 +18,7 @@ from services.web.metrics import Metrics
 from services.web.quoting import shortened
 from services.web.receiving import BoundedBody
 from services.web.schemas import Problem
+from services.web.waiting import Lanes, Place
 
 log = logging.getLogger("headwater.http")
 
@@ -27,8 +29,19 @@ QUIET = ("/health", "/metrics")
 """Routes that monitoring calls every few seconds; their log lines have the level DEBUG."""
 
 
+TASK = "headwater.task"
+"""Name under which the scope of a request that only reads has its task. It is None once the client has left."""
+
 PIECE = 256 * 2**10
 """Bytes of an answer that are handed to the server at a time. It waits between two pieces until the client reads."""
+
+
+def abandon(scope: Scope) -> None:
+    """Stop the work on a request whose client has left, unless the request may change something."""
+    task: asyncio.Task[None] | None = scope.get(TASK)
+    if task is not None:
+        scope[TASK] = None
+        task.cancel()
 
 
 class RequestScope:
@@ -38,9 +51,16 @@ class RequestScope:
     """
 
     def __init__(
-        self, app: ASGIApp, *, metrics: Metrics, admission: Admission, max_bytes: int, max_seconds: float
+        self,
+        app: ASGIApp,
+        *,
+        metrics: Metrics,
+        admission: Admission,
+        lanes: Lanes,
+        max_bytes: int,
+        max_seconds: float,
     ) -> None:
-        self.app, self.metrics, self.admission = app, metrics, admission
+        self.app, self.metrics, self.admission, self.lanes = app, metrics, admission, lanes
         self._max_bytes, self._max_seconds = max_bytes, max_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -50,12 +70,18 @@ class RequestScope:
         start = time.perf_counter()
         request_id.set(_request_id(scope))
         reserved = scope[KEY] = Reservation(self.admission)
+        if only_reads(scope["method"], scope["path"]):
+            scope[TASK] = asyncio.current_task()
+        place = Place(self.lanes.of(scope))
         answer = _Answer(send, reserved)
         try:
-            body = BoundedBody(scope, receive, reserved, max_bytes=self._max_bytes, max_seconds=self._max_seconds)
+            body = BoundedBody(
+                scope, receive, reserved, place, max_bytes=self._max_bytes, max_seconds=self._max_seconds
+            )
             await self._answer(scope, body, answer)
         finally:
             reserved.release()
+            place.give_back(answer.status)
             self._report(scope, answer.status, time.perf_counter() - start)
 
     async def _answer(self, scope: Scope, body: BoundedBody, answer: "_Answer") -> None:
@@ -68,6 +94,9 @@ class RequestScope:
         except ClientDisconnect:
             answer.status = CLIENT_GONE
         except asyncio.CancelledError:
+            if TASK in scope and scope[TASK] is None:
+                answer.status = CLIENT_GONE
+                return
             if not self.admission.stopping:
                 raise
             if not answer.status:  # the server stops, and its patience has ended

@@ -11,6 +11,7 @@ from services.settings import Settings
 from services.web.error_answers import error_response
 from services.web.errors import HEAD_CODES
 from services.web.logs import request_id
+from services.web.middleware import abandon
 from services.web.schemas import Problem
 
 log = logging.getLogger("headwater.http")
@@ -64,6 +65,8 @@ class BoundedProtocol(HttpToolsProtocol):
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
+        if self.cycle is not None and not self.cycle.response_complete:
+            abandon(self.cycle.scope)
 
     def data_received(self, data: bytes) -> None:
         self._unparsed += len(data)
