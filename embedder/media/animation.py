@@ -1,6 +1,6 @@
 """Decoding of animated GIF, WebP, PNG and AVIF, with Pillow."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 
 from PIL import Image
@@ -10,8 +10,8 @@ from embedder.media.formats import check_size, guarded, sniff
 from embedder.media.guard import Effort
 from embedder.media.image import to_rgb
 
-ReadFrames = Callable[[Sequence[int]], dict[int, Image.Image]]
-"""Decodes frames: sorted, distinct numbers → images by number."""
+ReadFrames = Callable[[Sequence[int]], Iterator[tuple[int, Image.Image]]]
+"""Decodes frames one after the other: sorted, distinct numbers → each number with its image."""
 
 MOST_FRAMES = 100_000
 """Most frames of a video. Their times are read one by one in Python."""
@@ -71,9 +71,9 @@ def _shown(image: Image.Image, index: int, effort: Effort) -> float:
     return seconds if seconds >= _LEAST_SECONDS else USUAL_SECONDS
 
 
-def _drawn(data: bytes, wanted: Sequence[int], max_decode_seconds: float) -> dict[int, Image.Image]:
-    """Return the wanted frames of an animation. Frames overlay one another, so all up to the last one are drawn."""
-    frames, effort = {}, Effort(max_decode_seconds)
+def _drawn(data: bytes, wanted: Sequence[int], max_decode_seconds: float) -> Iterator[tuple[int, Image.Image]]:
+    """Yield the wanted frames of an animation. Frames overlay one another, so all up to the last one are drawn."""
+    effort = Effort(max_decode_seconds)
     with guarded():
         image = sniff(data).codec(BytesIO(data))
         for index in range(max(wanted) + 1):
@@ -81,5 +81,4 @@ def _drawn(data: bytes, wanted: Sequence[int], max_decode_seconds: float) -> dic
             image.seek(index)
             image.load()
             if index in wanted:
-                frames[index] = to_rgb(image.copy())
-    return frames
+                yield index, to_rgb(image.copy())

@@ -62,13 +62,20 @@ class Sound:
 
 
 class LongSound(Sound):
-    """A sound whose samples are not kept in memory: each call of `slices` decodes the file again."""
+    """A sound whose samples are not kept in memory: each call of `slices` decodes the file again.
+
+    The time limit of `decode` holds for each call too, the work of its reader between two slices included.
+    """
 
     _data: bytes
     _length: int
+    _max_seconds: float
 
-    def __init__(self, data: bytes, rate: int, length: int) -> None:
-        for name, value in (("rate", rate), ("_data", data), ("_length", length)):
+    def __init__(
+        self, data: bytes, rate: int, length: int, max_decode_seconds: float = DEFAULT_MAX_DECODE_SECONDS
+    ) -> None:
+        values = {"rate": rate, "_data": data, "_length": length, "_max_seconds": max_decode_seconds}
+        for name, value in values.items():
             object.__setattr__(self, name, value)  # Sound is frozen
 
     @property
@@ -81,6 +88,7 @@ class LongSound(Sound):
         return next(self.slices([(0, self.length)]))
 
     def slices(self, ranges: Iterable[tuple[int, int]]) -> Iterator[NDArray[np.float32]]:
+        effort = Effort(self._max_seconds)
         with _opened(self._data) as file:
             parts = _parts(file)
             start, held = 0, np.empty(0, np.float32)
@@ -90,6 +98,7 @@ class LongSound(Sound):
                     if stop + len(part) > begin:
                         pieces.append(part[max(begin - stop, 0) :])
                     stop += len(part)
+                    effort.check()
                 start, held = begin, np.concatenate(pieces)
                 yield held[: end - begin]
 
@@ -156,7 +165,7 @@ def decode(
         raise BadSound(
             "unsupported", f"the samples contain NaN, infinity or values above {_LOUDEST:g}; save the sound again"
         )
-    return Sound(np.concatenate(kept), rate) if kept else LongSound(data, rate, length)
+    return Sound(np.concatenate(kept), rate) if kept else LongSound(data, rate, length, max_decode_seconds)
 
 
 class _File(soundfile.SoundFile):  # type: ignore[misc]

@@ -4,12 +4,13 @@
 reads MP4, MOV and WebM.
 """
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from PIL import Image
 
@@ -22,11 +23,18 @@ from embedder.media.image import DEFAULT_MAX_SIDE
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
+
+R = TypeVar("R")
 
 READ = "MP4, MOV or WebM"
 _BRANDS = (b"iso", b"mp4", b"avc1", b"qt  ", b"M4V", b"MSNV", b"dash", b"3g", b"f4v", b"mmp4")
 _MATROSKA = b"\x1aE\xdf\xa3"
+
+
+_ROWS = 128
+"""Rows of a frame that are copied at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +45,7 @@ class Video:
         count: number of frames, at least 1.
         rate: frames a second, on average.
         width, height: pixels of a frame.
-        read: decodes frames: sorted, distinct numbers → images by number.
+        read: see `embedder.media.animation.ReadFrames`.
     """
 
     count: int
@@ -52,10 +60,16 @@ class Video:
         """Duration in seconds: `count` / `rate`."""
         return self.count / self.rate
 
-    def frames(self, indices: Sequence[int]) -> list[Image.Image]:
-        """Decode the frames of these numbers (0 ≤ i < count, in any order, repeated or not), RGB. Raises BadMedia."""
+    def frames(self, indices: Sequence[int], use: Callable[[Image.Image], R]) -> list[R]:
+        """Decode the frames of these numbers (0 ≤ i < count, in any order, repeated or not), RGB.
+
+        Args:
+            use: takes a frame and returns what is kept of it. So one frame at a time is in memory.
+
+        Raises BadMedia.
+        """
         with confined(BadVideo):
-            found = self.read(sorted(set(indices)))
+            found = {index: use(image) for index, image in self.read(sorted(set(indices)))}
         return [found[index] for index in indices]
 
 
@@ -204,15 +218,15 @@ def _decoded(
     starts: Sequence[int],
     wanted: Sequence[int],
     effort: Effort,
-) -> dict[int, Image.Image]:
-    """Return the frames shown at `times` (ascending). Decoding restarts at the last start before each, or continues."""
-    frames = {}
+) -> Iterator[tuple[int, Image.Image]]:
+    """Yield the frames shown at `times` (ascending). Decoding restarts at the last start before each, or continues."""
     with _opened(*source) as (file, stream):
         decoder: Iterator[Any] = iter(())
         last: Any = None
         for index, time in zip(wanted, times, strict=True):
             effort.check()
-            start = max((start for start in starts if start <= time), default=times[0])
+            before = bisect_right(starts, time)
+            start = starts[before - 1] if before else times[0]
             if last is None or start > last.pts:
                 file.seek(start, stream=stream)
                 decoder, last = _checked(file.decode(stream), effort), None
@@ -222,8 +236,7 @@ def _decoded(
                 raise BadVideo(
                     "truncated", f"frame {index} of the video cannot be decoded; replace it with a whole copy"
                 )
-            frames[index] = _upright(last.to_image(), last.rotation)
-    return frames
+            yield index, _upright(_image(last), last.rotation)
 
 
 def _checked(frames: Iterator[Any], effort: Effort) -> Iterator[Any]:
@@ -231,6 +244,18 @@ def _checked(frames: Iterator[Any], effort: Effort) -> Iterator[Any]:
     for frame in frames:
         effort.check()
         yield frame
+
+
+def _image(frame: "VideoFrame") -> Image.Image:
+    """Return a frame as RGB. PyAV's `to_image` copies all of it at once, which holds the interpreter."""
+    plane = frame.reformat(format="rgb24").planes[0]
+    rows, stride = memoryview(plane), abs(plane.line_size)
+    image = Image.new("RGB", (plane.width, plane.height))
+    for top in range(0, plane.height, _ROWS):
+        height = min(_ROWS, plane.height - top)
+        band = rows[top * stride : (top + height) * stride]
+        image.paste(Image.frombuffer("RGB", (plane.width, height), band, "raw", "RGB", stride, 1), (0, top))
+    return image
 
 
 def _upright(image: Image.Image, degrees: int) -> Image.Image:
