@@ -167,10 +167,10 @@ async def overload(ask: Ask, clients: int, rate: float, seconds: float, idle: fl
     """Send `rate` requests a second from `clients` clients for some seconds, and see how the service recovers."""
     storm = Storm(ask, time.perf_counter() + seconds)
     period = clients / rate
-    _, recovery, *_ = await asyncio.gather(
-        asyncio.gather(*(storm.hurry(period * i / clients, period) for i in range(clients))),
+    recovery, *_ = await asyncio.gather(
         recovered(ask, idle, storm.until),
-        *(storm.wait_politely() for _ in range(POLITE)),
+        asyncio.gather(*(storm.hurry(period * i / clients, period) for i in range(clients))),
+        asyncio.gather(*(storm.wait_politely() for _ in range(POLITE))),
     )
     return Found(clients, rate, storm.answers, storm.waits, recovery)
 

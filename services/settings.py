@@ -139,6 +139,12 @@ class Settings(BaseSettings):
     max_decode_seconds: float = Field(
         30.0, gt=0, description="Most processor time that the decoding of one sound or video may take, in seconds"
     )
+    max_decode_bytes: int = Field(
+        2**30,
+        gt=0,
+        description="Most memory that all files which are decoded at once may take in the embedding service, in bytes; "
+        "others wait, and a file that needs more is decoded alone",
+    )
     max_file_bytes: int = Field(
         2**30,
         gt=0,

@@ -7,7 +7,7 @@ from PIL import Image
 
 from embedder.errors import BadVideo
 from embedder.media.formats import check_size, guarded, sniff
-from embedder.media.guard import Effort
+from embedder.media.guard import Effort, Reserve
 from embedder.media.image import to_rgb
 
 ReadFrames = Callable[[Sequence[int]], Iterator[tuple[int, Image.Image]]]
@@ -23,7 +23,7 @@ USUAL_SECONDS = 0.1
 
 
 def read(
-    data: bytes, max_pixels: int, max_side: int, max_decode_seconds: float
+    data: bytes, max_pixels: int, max_side: int, max_decode_seconds: float, reserve: Reserve
 ) -> tuple[int, float, int, int, str, ReadFrames]:
     """Return the attributes of an animation's `Video`, in order. All frames are decoded once, to find damage.
 
@@ -36,6 +36,7 @@ def read(
         data = found.check_animation(data)
         image = found.codec(BytesIO(data))
         check_size(image, found, max_pixels, max_side)
+        reserve(image.width * image.height * 2 * found.pixel_bytes)  # the frame before is kept too
         count = getattr(image, "n_frames", 1)
         if count < 2:
             raise _one_image()

@@ -11,7 +11,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from embedder.errors import BadSound
-from embedder.media.guard import DEFAULT_MAX_DECODE_SECONDS, Effort, confined
+from embedder.media.guard import DEFAULT_MAX_DECODE_SECONDS, Effort, Reserve, confined, reserve_nothing
 from embedder.media.sound_files import check_whole, without_extras
 
 READ = "WAV, FLAC, OGG or MP3"
@@ -21,6 +21,9 @@ DEFAULT_MAX_SAMPLES = 115_200_000
 """Most samples of a sound that are decoded, all channels together: ten minutes of two channels at 96 kHz."""
 _IN_MEMORY = 2**22
 """Most samples that are kept in memory: 17 MB, 95 s at 44.1 kHz."""
+
+_SAMPLE_BYTES, _SECOND_BYTES = 8, 150_000
+"""Memory for each sample in memory, held twice, and for the spectrum of each second: 100 frames of 48 bands."""
 
 RATES = (1_000, 192_000)
 """Least and greatest sampling rate, Hz: from telemetry to the best studio. Any other comes from a broken header."""
@@ -138,6 +141,7 @@ def decode(
     max_seconds: float = DEFAULT_MAX_SECONDS,
     max_samples: int = DEFAULT_MAX_SAMPLES,
     max_decode_seconds: float = DEFAULT_MAX_DECODE_SECONDS,
+    reserve: Reserve = reserve_nothing,
 ) -> Sound:
     """Return the sound in a file's bytes, its channels averaged, at its own rate.
 
@@ -150,6 +154,7 @@ def decode(
     with _opened(data) as file:
         _check_length(file, max_seconds, max_samples)
         promised, rate = file.frames, file.samplerate
+        reserve(int(promised / rate * _SECOND_BYTES) + min(promised, _IN_MEMORY) * _SAMPLE_BYTES)
         for part in _parts(file):
             effort.check()
             length += len(part)

@@ -12,13 +12,14 @@ from io import BytesIO
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 from PIL import Image
 
 from embedder.errors import BadMedia, BadVideo
 from embedder.media import animation
 from embedder.media.animation import MOST_FRAMES, USUAL_SECONDS, ReadFrames, too_many_frames
 from embedder.media.boxes import check_samples
-from embedder.media.guard import DEFAULT_MAX_DECODE_SECONDS, Effort, confined
+from embedder.media.guard import DEFAULT_MAX_DECODE_SECONDS, Effort, Reserve, confined, reserve_nothing
 from embedder.media.image import DEFAULT_MAX_SIDE
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ _BRANDS = (b"iso", b"mp4", b"avc1", b"qt  ", b"M4V", b"MSNV", b"dash", b"3g", b"
 _MATROSKA = b"\x1aE\xdf\xa3"
 
 
+_PIXEL_BYTES = 16
+"""Memory for each pixel of a frame: the frame and those that the codec refers to, and twice as RGB."""
 _ROWS = 128
 """Rows of a frame that are copied at once."""
 
@@ -94,6 +97,7 @@ def decode(
     max_seconds: float,
     max_side: int = DEFAULT_MAX_SIDE,
     max_decode_seconds: float = DEFAULT_MAX_DECODE_SECONDS,
+    reserve: Reserve = reserve_nothing,
 ) -> Video:
     """Return the video in a file's bytes. It keeps the bytes and decodes frames later; animations decode them now too.
 
@@ -103,9 +107,10 @@ def decode(
     found = _container(data)
     with confined(BadVideo):
         if found is None:
-            video = Video(*animation.read(data, max_pixels, max_side, max_decode_seconds))
+            video = Video(*animation.read(data, max_pixels, max_side, max_decode_seconds, reserve))
         else:
             video = _film(data, *found, max_pixels, max_side, max_decode_seconds)
+            reserve(video.width * video.height * _PIXEL_BYTES)
     if video.seconds > max_seconds:
         raise BadVideo(
             "too_long",
@@ -249,7 +254,7 @@ def _checked(frames: Iterator[Any], effort: Effort) -> Iterator[Any]:
 def _image(frame: "VideoFrame") -> Image.Image:
     """Return a frame as RGB. PyAV's `to_image` copies all of it at once, which holds the interpreter."""
     plane = frame.reformat(format="rgb24").planes[0]
-    rows, stride = memoryview(plane), abs(plane.line_size)
+    rows, stride = np.frombuffer(plane, np.uint8), abs(plane.line_size)
     image = Image.new("RGB", (plane.width, plane.height))
     for top in range(0, plane.height, _ROWS):
         height = min(_ROWS, plane.height - top)

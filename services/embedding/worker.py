@@ -1,6 +1,7 @@
 """Runs an encoder inside a service: threads decode the files, one queue for each modality feeds the encoder."""
 
 import asyncio
+import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -14,8 +15,9 @@ from embedder.batcher import Batcher
 from embedder.encoder import Encoder, require_modality
 from embedder.errors import MODALITY_NAMES, BadMedia, QueueFull
 from embedder.media import Limits, decode, guess
-from embedder.media.guard import confined
+from embedder.media.guard import Reserve, confined
 from embedder.spec import Modality
+from services.embedding.decode_memory import DecodeMemory, NoRoom
 from services.web.error_answers import problem
 from services.web.errors import BadRequest
 from services.web.metrics import Metrics
@@ -38,6 +40,7 @@ class EncoderWorker:
         max_queue: largest number of files that are decoded or wait.
         short_side: length in pixels of the shorter side that a large JPEG is decoded to, see
             `embedder.probe.jpeg_side`; None to decode it whole.
+        memory: memory for decoding; shared by all encoders of a service. None for no limit.
     """
 
     def __init__(
@@ -50,11 +53,12 @@ class EncoderWorker:
         max_queue: int,
         limits: Limits,
         short_side: int | None,
+        memory: DecodeMemory | None = None,
     ) -> None:
         self.encoder = encoder
         self._threads, self._metrics = threads, metrics
         self._max_queue, self._limits, self._short_side = max_queue, limits, short_side
-        self._items = Throughput()
+        self._items, self._memory = Throughput(), memory or DecodeMemory(sys.maxsize)
         limited = {"max_batch": max_batch, "max_queue": max_queue}
         self._file_queues: dict[Modality, Batcher[Prepared, Vector]] = {
             modality: Batcher(partial(self._run, modality), observe=metrics.stage, **limited)
@@ -115,10 +119,7 @@ class EncoderWorker:
         self, uploads: Sequence[Upload], queues: Mapping[Modality, Batcher[Prepared, Vector]]
     ) -> list[Vectored]:
         """Decode every upload, then embed the decoded files of each modality in its own queue."""
-        loop = asyncio.get_running_loop()
-        decoded = await asyncio.gather(
-            *(loop.run_in_executor(self._threads, self._decode, upload, queues.keys()) for upload in uploads)
-        )
+        decoded = await asyncio.gather(*(self._decode_within_memory(upload, queues.keys()) for upload in uploads))
         await asyncio.gather(
             *(
                 self._fill(queue, [file for file in decoded if file.modality == modality])
@@ -129,6 +130,20 @@ class EncoderWorker:
             self._metrics.item(file.answer.error.code if file.answer.error else "ok")
         return [file.answer for file in decoded]
 
+    async def _decode_within_memory(self, upload: Upload, takes: Collection[Modality]) -> "_Decoded":
+        """Decode on a thread. What does not fit the memory gives its thread back and waits."""
+        share = self._memory.share()
+        job = self._threads.submit(self._decode, upload, takes, share.reserve)
+        try:
+            while True:
+                try:
+                    return await asyncio.wrap_future(job)
+                except NoRoom as error:
+                    await share.wait(error.size)
+                job = self._threads.submit(self._decode, upload, takes, share.reserve)
+        finally:
+            share.close_after(job)
+
     @staticmethod
     async def _fill(queue: Batcher[Prepared, Vector], decoded: Sequence["_Decoded"]) -> None:
         """Put the vectors of the files into their answers."""
@@ -136,7 +151,7 @@ class EncoderWorker:
         for file, vector in zip(decoded, vectors, strict=True):
             file.answer = replace(file.answer, vector=vector)
 
-    def _decode(self, upload: Upload, takes: Collection[Modality]) -> "_Decoded":
+    def _decode(self, upload: Upload, takes: Collection[Modality], reserve: Reserve) -> "_Decoded":
         """Return the input of the encoder, or the problem; `takes` are the modalities that have a queue."""
         file = _Decoded(Vectored(upload.id, upload.name, error=upload.error))
         if upload.error:
@@ -149,10 +164,12 @@ class EncoderWorker:
                         "wrong_modality",
                         f"{self.encoder.name} has tokens of images only; this file is {MODALITY_NAMES[modality][0]}",
                     )
-                media = decode(upload.data, modality, self._limits, self._short_side)
+                media = decode(upload.data, modality, self._limits, self._short_side, reserve)
                 with confined(who="the encoder"):
                     file.prepared = self.encoder.prepare(media)
                 file.modality = modality
+        except NoRoom:
+            raise
         except BadMedia as error:
             file.answer = replace(file.answer, error=problem(error))
         return file

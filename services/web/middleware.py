@@ -5,6 +5,8 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import MutableMapping
+from typing import Any
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -36,7 +38,7 @@ PIECE = 256 * 2**10
 """Bytes of an answer that are handed to the server at a time. It waits between two pieces until the client reads."""
 
 
-def abandon(scope: Scope) -> None:
+def abandon(scope: MutableMapping[str, Any]) -> None:
     """Stop the work on a request whose client has left, unless the request may change something."""
     task: asyncio.Task[None] | None = scope.get(TASK)
     if task is not None:

@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import uuid
-from typing import Any, ClassVar
+from collections.abc import MutableMapping
+from typing import Any, ClassVar, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -66,7 +67,7 @@ class BoundedProtocol(HttpToolsProtocol):
                 timer.cancel()
         super().connection_lost(exc)
         if self.cycle is not None and not self.cycle.response_complete:
-            abandon(self.cycle.scope)
+            abandon(cast("MutableMapping[str, Any]", self.cycle.scope))
 
     def data_received(self, data: bytes) -> None:
         self._unparsed += len(data)
