@@ -254,7 +254,7 @@ def _checked(frames: Iterator[Any], effort: Effort) -> Iterator[Any]:
 def _image(frame: "VideoFrame") -> Image.Image:
     """Return a frame as RGB. PyAV's `to_image` copies all of it at once, which holds the interpreter."""
     plane = frame.reformat(format="rgb24").planes[0]
-    rows, stride = np.frombuffer(plane, np.uint8), abs(plane.line_size)
+    rows, stride = np.frombuffer(memoryview(plane), np.uint8), abs(plane.line_size)
     image = Image.new("RGB", (plane.width, plane.height))
     for top in range(0, plane.height, _ROWS):
         height = min(_ROWS, plane.height - top)

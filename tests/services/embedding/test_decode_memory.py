@@ -204,6 +204,18 @@ def test_decoders_take_no_more_than_they_reserve(name):
     assert sizes[0] > 2 * MEGABYTE
 
 
+def test_freed_pixels_go_back_to_the_system():
+    """Each of several threads decodes a large image after the other. Nothing of it stays with the thread."""
+    data = png(4000, 8000)
+    media.decode(data)
+    before = status("VmRSS")
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(8):
+            threads.submit(lambda: media.decode(data).size).result()
+            list(threads.map(time.sleep, [0.01] * 4))  # so that each thread has its turn
+    assert status("VmRSS") - before < 64 * MEGABYTE
+
+
 def test_a_reservation_may_refuse_a_file():
     def refuse(size: int) -> None:
         raise NoRoom(size)
