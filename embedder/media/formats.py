@@ -26,8 +26,8 @@ PIXEL_BYTES = 8
 """Memory for each pixel while an image is decoded, converted and resized: four bytes, held twice. Costly formats need
 twice as much."""
 
-# Pillow keeps pixels in blocks of at most 16 MB. glibc keeps freed memory of that size for later, apart for each thread,
-# up to all pixels of a large image times the threads. It gives blocks of more than 32 MB back to the system at once.
+# Pillow keeps pixels in blocks of up to 16 MB. glibc keeps freed memory of that size for later, for each thread apart:
+# all pixels of a large image times the threads. It gives blocks of more than 32 MB back to the system at once.
 Image.core.set_block_size(64 * 2**20)  # type: ignore[attr-defined]
 
 COSTLY_PIXELS = 32_000_000
