@@ -142,7 +142,7 @@ class Settings(BaseSettings):
     max_decode_bytes: int = Field(
         2**30,
         gt=0,
-        description="Most memory that all files which are decoded at once may take in the embedding service, in bytes; "
+        description="Most memory that the files which a service or a backfill decodes at once may take, in bytes; "
         "others wait, and a file that needs more is decoded alone",
     )
     max_file_bytes: int = Field(

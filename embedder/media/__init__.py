@@ -11,6 +11,7 @@ from embedder.media.arrays import Motion, Plane
 from embedder.media.audio import Sound
 from embedder.media.formats import READ, describe, sniff
 from embedder.media.guard import DEFAULT_MAX_DECODE_SECONDS, Reserve, confined, reserve_nothing
+from embedder.media.room import DEFAULT_MAX_DECODE_BYTES
 from embedder.media.video import Video
 from embedder.spec import Modality
 
@@ -30,6 +31,7 @@ class Limits:
         max_seconds: longest sound or video, seconds.
         max_samples: most samples of a sound, all channels together.
         max_decode_seconds: most processor time that the decoding of one sound or video takes, seconds.
+        max_decode_bytes: most memory of the files that a program decodes at once, bytes.
         scale_jpegs: True allows large JPEGs to be decoded at a fraction of their size, see `embedder.probe.jpeg_side`.
     """
 
@@ -39,6 +41,7 @@ class Limits:
     max_side: int = image.DEFAULT_MAX_SIDE
     max_samples: int = audio.DEFAULT_MAX_SAMPLES
     max_decode_seconds: float = DEFAULT_MAX_DECODE_SECONDS
+    max_decode_bytes: int = DEFAULT_MAX_DECODE_BYTES
 
 
 DEFAULT_LIMITS = Limits()
