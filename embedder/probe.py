@@ -129,7 +129,7 @@ def _video() -> Video:
     pictures = [far.crop((8 * i, 0, 8 * i + 320, 240)) for i in range(12)] + [
         near.crop((i, 9, i + 320, 249)) for i in range(4)
     ]
-    return Video(len(pictures), 4.0, 320, 240, "none", lambda wanted: {index: pictures[index] for index in wanted})
+    return Video(len(pictures), 4.0, 320, 240, "none", lambda wanted: ((index, pictures[index]) for index in wanted))
 
 
 def assets(spec: EncoderSpec) -> int:

@@ -82,7 +82,7 @@ class Call(Generic[R]):
         except ValueError:
             status = response.status_code if response.is_error else 502
             raise RemoteProblem(status, "unexpected_answer", _unexpected(response)) from None
-        raise RemoteProblem(response.status_code, problem.code, problem.message)
+        raise RemoteProblem(response.status_code, problem.code, problem.message, _retry_after(response))
 
 
 class Calls:
@@ -147,6 +147,12 @@ class Calls:
         """
         arguments = {"params": {"needs": list(needs)}, "timeout": seconds}
         return Call("GET", "/health/ready", _ready, arguments, _not_ready)
+
+
+def _retry_after(response: httpx.Response) -> float:
+    """Return the seconds of the header Retry-After; 1 if there is none, or a date."""
+    given = response.headers.get("retry-after", "")
+    return float(given) if given.isascii() and given.isdigit() else 1.0
 
 
 def _given(**params: object) -> dict[str, object]:

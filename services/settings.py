@@ -112,6 +112,12 @@ class Settings(BaseSettings):
     max_receive_seconds: float = Field(
         60.0, gt=0, description="Longest time in which the body of a request arrives, in seconds"
     )
+    max_wait_seconds: float = Field(
+        1.0,
+        gt=0,
+        description="Longest time that a request may be expected to take because of those before it, in seconds; the "
+        "service answers 503 beyond it",
+    )
     grace: float = Field(
         10.0, gt=0, description="Seconds in which a service that is told to stop finishes the requests under way"
     )
@@ -132,6 +138,12 @@ class Settings(BaseSettings):
     )
     max_decode_seconds: float = Field(
         30.0, gt=0, description="Most processor time that the decoding of one sound or video may take, in seconds"
+    )
+    max_decode_bytes: int = Field(
+        2**30,
+        gt=0,
+        description="Most memory that the files which a service or a backfill decodes at once may take, in bytes; "
+        "others wait, and a file that needs more is decoded alone",
     )
     max_file_bytes: int = Field(
         2**30,

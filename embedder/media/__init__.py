@@ -10,7 +10,8 @@ from embedder.media import arrays, audio, image, video
 from embedder.media.arrays import Motion, Plane
 from embedder.media.audio import Sound
 from embedder.media.formats import READ, describe, sniff
-from embedder.media.guard import DEFAULT_MAX_DECODE_SECONDS, confined
+from embedder.media.guard import DEFAULT_MAX_DECODE_SECONDS, Reserve, confined, reserve_nothing
+from embedder.media.room import DEFAULT_MAX_DECODE_BYTES
 from embedder.media.video import Video
 from embedder.spec import Modality
 
@@ -30,6 +31,7 @@ class Limits:
         max_seconds: longest sound or video, seconds.
         max_samples: most samples of a sound, all channels together.
         max_decode_seconds: most processor time that the decoding of one sound or video takes, seconds.
+        max_decode_bytes: most memory of the files that a program decodes at once, bytes.
         scale_jpegs: True allows large JPEGs to be decoded at a fraction of their size, see `embedder.probe.jpeg_side`.
     """
 
@@ -39,6 +41,7 @@ class Limits:
     max_side: int = image.DEFAULT_MAX_SIDE
     max_samples: int = audio.DEFAULT_MAX_SAMPLES
     max_decode_seconds: float = DEFAULT_MAX_DECODE_SECONDS
+    max_decode_bytes: int = DEFAULT_MAX_DECODE_BYTES
 
 
 DEFAULT_LIMITS = Limits()
@@ -96,36 +99,48 @@ def guess(data: bytes) -> Modality:
 
 
 def decode(
-    data: bytes, modality: Modality | None = None, limits: Limits = DEFAULT_LIMITS, short_side: int | None = None
+    data: bytes,
+    modality: Modality | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+    short_side: int | None = None,
+    reserve: Reserve = reserve_nothing,
 ) -> Media:
     """Return the asset in a file's bytes.
 
     Args:
         modality: the modality to read it as; None for `guess`.
         short_side: short side (pixels) that is enough of an image, see `embedder.media.image.decode`.
+        reserve: asked for the memory that the file needs until it is prepared.
 
     Raises BadMedia, and no other exception, for bytes that give no asset. Many threads may call it at once.
     """
     with confined():
-        return _decode(data, modality or guess(data), limits, short_side)
+        return _decode(data, modality or guess(data), limits, short_side, reserve)
 
 
-def _decode(data: bytes, modality: Modality, limits: Limits, short_side: int | None) -> Media:
+def _decode(data: bytes, modality: Modality, limits: Limits, short_side: int | None, reserve: Reserve) -> Media:
     size = {"max_pixels": limits.max_pixels, "max_side": limits.max_side}
     if modality == "image":
-        return image.decode(data, **size, short_side=short_side).image
+        return image.decode(data, **size, short_side=short_side, reserve=reserve).image
     if modality == "audio":
         return audio.decode(
             data,
             max_seconds=limits.max_seconds,
             max_samples=limits.max_samples,
             max_decode_seconds=limits.max_decode_seconds,
+            reserve=reserve,
         )
     if modality == "imu":
-        return arrays.motion(data)
+        return arrays.motion(data, reserve=reserve)
     if modality == "video":
-        return video.decode(data, **size, max_seconds=limits.max_seconds, max_decode_seconds=limits.max_decode_seconds)
-    return arrays.plane(data, modality, **size)
+        return video.decode(
+            data,
+            **size,
+            max_seconds=limits.max_seconds,
+            max_decode_seconds=limits.max_decode_seconds,
+            reserve=reserve,
+        )
+    return arrays.plane(data, modality, **size, reserve=reserve)
 
 
 def inspect(data: bytes, modality: Modality | None = None) -> MediaInfo:

@@ -1,17 +1,17 @@
 """Decoding of animated GIF, WebP, PNG and AVIF, with Pillow."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 
 from PIL import Image
 
 from embedder.errors import BadVideo
 from embedder.media.formats import check_size, guarded, sniff
-from embedder.media.guard import Effort
+from embedder.media.guard import Effort, Reserve
 from embedder.media.image import to_rgb
 
-ReadFrames = Callable[[Sequence[int]], dict[int, Image.Image]]
-"""Decodes frames: sorted, distinct numbers → images by number."""
+ReadFrames = Callable[[Sequence[int]], Iterator[tuple[int, Image.Image]]]
+"""Decodes frames one after the other: sorted, distinct numbers → each number with its image."""
 
 MOST_FRAMES = 100_000
 """Most frames of a video. Their times are read one by one in Python."""
@@ -23,7 +23,7 @@ USUAL_SECONDS = 0.1
 
 
 def read(
-    data: bytes, max_pixels: int, max_side: int, max_decode_seconds: float
+    data: bytes, max_pixels: int, max_side: int, max_decode_seconds: float, reserve: Reserve
 ) -> tuple[int, float, int, int, str, ReadFrames]:
     """Return the attributes of an animation's `Video`, in order. All frames are decoded once, to find damage.
 
@@ -36,6 +36,7 @@ def read(
         data = found.check_animation(data)
         image = found.codec(BytesIO(data))
         check_size(image, found, max_pixels, max_side)
+        reserve(image.width * image.height * 2 * found.pixel_bytes)  # the frame before is kept too
         count = getattr(image, "n_frames", 1)
         if count < 2:
             raise _one_image()
@@ -71,9 +72,9 @@ def _shown(image: Image.Image, index: int, effort: Effort) -> float:
     return seconds if seconds >= _LEAST_SECONDS else USUAL_SECONDS
 
 
-def _drawn(data: bytes, wanted: Sequence[int], max_decode_seconds: float) -> dict[int, Image.Image]:
-    """Return the wanted frames of an animation. Frames overlay one another, so all up to the last one are drawn."""
-    frames, effort = {}, Effort(max_decode_seconds)
+def _drawn(data: bytes, wanted: Sequence[int], max_decode_seconds: float) -> Iterator[tuple[int, Image.Image]]:
+    """Yield the wanted frames of an animation. Frames overlay one another, so all up to the last one are drawn."""
+    effort = Effort(max_decode_seconds)
     with guarded():
         image = sniff(data).codec(BytesIO(data))
         for index in range(max(wanted) + 1):
@@ -81,5 +82,4 @@ def _drawn(data: bytes, wanted: Sequence[int], max_decode_seconds: float) -> dic
             image.seek(index)
             image.load()
             if index in wanted:
-                frames[index] = to_rgb(image.copy())
-    return frames
+                yield index, to_rgb(image.copy())

@@ -14,13 +14,15 @@ from PIL import Image
 
 from embedder.errors import BadArray
 from embedder.media.formats import check_size, guarded, open_header
-from embedder.media.guard import confined
+from embedder.media.guard import Reserve, confined, reserve_nothing
 
 CHANNELS = 6
 """Columns of motion: acceleration along three axes, then rotation about them."""
 MOST_SAMPLES = 1_000_000
 """Most samples of motion: more than an hour at 200 Hz."""
 _ROWS = 4_096
+_VALUE_BYTES = 16
+"""Memory for each value: as it is in the file, and twice as float32."""
 _NPY = b"\x93NUMPY"
 
 
@@ -50,10 +52,17 @@ def is_npy(data: bytes) -> bool:
     return data.startswith(_NPY)
 
 
-def plane(data: bytes, modality: Literal["depth", "thermal"], *, max_pixels: int, max_side: int) -> Plane:
+def plane(
+    data: bytes,
+    modality: Literal["depth", "thermal"],
+    *,
+    max_pixels: int,
+    max_side: int,
+    reserve: Reserve = reserve_nothing,
+) -> Plane:
     """Read NPY (height, width) or (height, width, 1), or a grey image of 8 or 16 bits. Raises BadMedia."""
     if is_npy(data):
-        values = _npy(data, max_pixels)
+        values = _npy(data, max_pixels, reserve)
         if values.ndim == 3 and values.shape[2] == 1:
             values = values[:, :, 0]
         if max(values.shape) > max_side:
@@ -66,6 +75,7 @@ def plane(data: bytes, modality: Literal["depth", "thermal"], *, max_pixels: int
     with guarded():
         image, found = open_header(data)
         check_size(image, found, max_pixels, max_side)
+        reserve(image.width * image.height * _VALUE_BYTES)
         image.load()
         return _grey(image, modality)
 
@@ -85,19 +95,19 @@ def _grey(image: Image.Image, modality: Literal["depth", "thermal"]) -> Plane:
     return _plane(modality, np.asarray(image))
 
 
-def motion(data: bytes) -> Motion:
+def motion(data: bytes, *, reserve: Reserve = reserve_nothing) -> Motion:
     """Read NPY or CSV of six columns: three accelerations, three rotations. NPY (6, samples) is transposed.
 
     Raises BadArray.
     """
-    values = _npy(data, MOST_SAMPLES * CHANNELS) if is_npy(data) else _csv(data)
+    values = _npy(data, MOST_SAMPLES * CHANNELS, reserve) if is_npy(data) else _csv(data)
     if values.ndim == 2 and values.shape[0] == CHANNELS != values.shape[1]:
         values = values.T
     fits = _checked(values, lambda shape: len(shape) == 2 and shape[1] == CHANNELS, f"(samples, {CHANNELS})")
     return Motion(fits)
 
 
-def _npy(data: bytes, most: int) -> NDArray[Any]:
+def _npy(data: bytes, most: int, reserve: Reserve) -> NDArray[Any]:
     """Return the array of an NPY file, whose header is checked first. Raises BadArray. Nothing is unpickled."""
     stream = BytesIO(data)
     # A damaged header raises a dozen types of errors: the header is Python's text, which NumPy parses.
@@ -116,6 +126,7 @@ def _npy(data: bytes, most: int) -> NDArray[Any]:
             "truncated",
             f"the NPY file of shape {shape} is cut off after {len(data):,} bytes; replace it with a whole copy",
         )
+    reserve(size * _VALUE_BYTES)
     return npy.read_array(BytesIO(data), allow_pickle=False)
 
 

@@ -11,7 +11,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from embedder.errors import BadSound
-from embedder.media.guard import DEFAULT_MAX_DECODE_SECONDS, Effort, confined
+from embedder.media.guard import DEFAULT_MAX_DECODE_SECONDS, Effort, Reserve, confined, reserve_nothing
 from embedder.media.sound_files import check_whole, without_extras
 
 READ = "WAV, FLAC, OGG or MP3"
@@ -21,6 +21,9 @@ DEFAULT_MAX_SAMPLES = 115_200_000
 """Most samples of a sound that are decoded, all channels together: ten minutes of two channels at 96 kHz."""
 _IN_MEMORY = 2**22
 """Most samples that are kept in memory: 17 MB, 95 s at 44.1 kHz."""
+
+_SAMPLE_BYTES, _SECOND_BYTES = 8, 150_000
+"""Memory for each sample in memory, held twice, and for the spectrum of each second: 100 frames of 48 bands."""
 
 RATES = (1_000, 192_000)
 """Least and greatest sampling rate, Hz: from telemetry to the best studio. Any other comes from a broken header."""
@@ -62,13 +65,20 @@ class Sound:
 
 
 class LongSound(Sound):
-    """A sound whose samples are not kept in memory: each call of `slices` decodes the file again."""
+    """A sound whose samples are not kept in memory: each call of `slices` decodes the file again.
+
+    The time limit of `decode` holds for each call too, the work of its reader between two slices included.
+    """
 
     _data: bytes
     _length: int
+    _max_seconds: float
 
-    def __init__(self, data: bytes, rate: int, length: int) -> None:
-        for name, value in (("rate", rate), ("_data", data), ("_length", length)):
+    def __init__(
+        self, data: bytes, rate: int, length: int, max_decode_seconds: float = DEFAULT_MAX_DECODE_SECONDS
+    ) -> None:
+        values = {"rate": rate, "_data": data, "_length": length, "_max_seconds": max_decode_seconds}
+        for name, value in values.items():
             object.__setattr__(self, name, value)  # Sound is frozen
 
     @property
@@ -81,6 +91,7 @@ class LongSound(Sound):
         return next(self.slices([(0, self.length)]))
 
     def slices(self, ranges: Iterable[tuple[int, int]]) -> Iterator[NDArray[np.float32]]:
+        effort = Effort(self._max_seconds)
         with _opened(self._data) as file:
             parts = _parts(file)
             start, held = 0, np.empty(0, np.float32)
@@ -90,6 +101,7 @@ class LongSound(Sound):
                     if stop + len(part) > begin:
                         pieces.append(part[max(begin - stop, 0) :])
                     stop += len(part)
+                    effort.check()
                 start, held = begin, np.concatenate(pieces)
                 yield held[: end - begin]
 
@@ -129,6 +141,7 @@ def decode(
     max_seconds: float = DEFAULT_MAX_SECONDS,
     max_samples: int = DEFAULT_MAX_SAMPLES,
     max_decode_seconds: float = DEFAULT_MAX_DECODE_SECONDS,
+    reserve: Reserve = reserve_nothing,
 ) -> Sound:
     """Return the sound in a file's bytes, its channels averaged, at its own rate.
 
@@ -141,6 +154,7 @@ def decode(
     with _opened(data) as file:
         _check_length(file, max_seconds, max_samples)
         promised, rate = file.frames, file.samplerate
+        reserve(int(promised / rate * _SECOND_BYTES) + min(promised, _IN_MEMORY) * _SAMPLE_BYTES)
         for part in _parts(file):
             effort.check()
             length += len(part)
@@ -156,7 +170,7 @@ def decode(
         raise BadSound(
             "unsupported", f"the samples contain NaN, infinity or values above {_LOUDEST:g}; save the sound again"
         )
-    return Sound(np.concatenate(kept), rate) if kept else LongSound(data, rate, length)
+    return Sound(np.concatenate(kept), rate) if kept else LongSound(data, rate, length, max_decode_seconds)
 
 
 class _File(soundfile.SoundFile):  # type: ignore[misc]

@@ -22,6 +22,14 @@ from embedder.errors import BadImage, BadMedia
 from embedder.media import containers, tiff
 from embedder.media.containers import Check
 
+PIXEL_BYTES = 8
+"""Memory for each pixel while an image is decoded, converted and resized: four bytes, held twice. Costly formats need
+twice as much."""
+
+# Pillow keeps pixels in blocks of up to 16 MB. glibc keeps freed memory of that size for later, for each thread apart:
+# all pixels of a large image times the threads. It gives blocks of more than 32 MB back to the system at once.
+Image.core.set_block_size(64 * 2**20)  # type: ignore[attr-defined]
+
 COSTLY_PIXELS = 32_000_000
 """Pixels of a WebP or AVIF that are decoded if the limit allows; above, the limit counts half for them."""
 READ = "JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF"
@@ -43,6 +51,11 @@ class Format:
     check: Check
     check_animation: Check | None = None
     is_costly: bool = False
+
+    @property
+    def pixel_bytes(self) -> int:
+        """Memory for each pixel."""
+        return PIXEL_BYTES * (1 + self.is_costly)
 
 
 # Codecs are called by class, never through Image.open. So only these seven can run (Pillow also knows formats that

@@ -1,13 +1,22 @@
 """Confines the failure of one file: whatever a decoder raises becomes a BadMedia, so no caller has to know decoders."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from embedder.errors import BadMedia, Reason
 
 DEFAULT_MAX_DECODE_SECONDS = 30.0
 """Most processor time that the decoding of one sound or video takes, seconds."""
+
+
+Reserve = Callable[[int], None]
+"""Called with the bytes of memory that decoding needs, when the header is known and before they are taken. It may wait,
+or raise BadMedia."""
+
+
+def reserve_nothing(_: int) -> None:
+    """Let decoding take its memory without asking."""
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from embedder.errors import BadImage
 from embedder.media import tiff
 from embedder.media.formats import check_size, guarded, open_header
+from embedder.media.guard import Reserve, reserve_nothing
 from embedder.spec import ImagePreprocessing, PlanePreprocessing
 
 DEFAULT_MAX_PIXELS = 64_000_000
@@ -22,6 +23,10 @@ For WebP and AVIF it is half of it, because their codecs need twice the memory.
 """
 DEFAULT_MAX_SIDE = 65_535
 """Longest side of an image, pixels: as much as a JPEG can have."""
+
+_ALPHA_BYTES = 6
+"""Memory for each pixel of an image with transparency, beside that of every image: the white page, and the alpha
+channel."""
 
 _INTERPOLATION = {
     "nearest": Image.Resampling.NEAREST,
@@ -67,6 +72,7 @@ def decode(
     max_pixels: int = DEFAULT_MAX_PIXELS,
     max_side: int = DEFAULT_MAX_SIDE,
     short_side: int | None = None,
+    reserve: Reserve = reserve_nothing,
 ) -> DecodedImage:
     """Return the image in a file's bytes; the first image of an animation or a multi-page file.
 
@@ -76,6 +82,7 @@ def decode(
         max_pixels, max_side: larger images are refused before any pixel is decoded.
         short_side: a short side (pixels) that is enough. A larger JPEG is decoded at an eighth, a quarter or a half of
             its size, the smallest that keeps this short side; the codec then skips the higher frequencies.
+        reserve: asked for the memory before any pixel is decoded.
 
     Raises BadImage, and nothing else, for bytes that give no image. Many threads may call it at once.
     """
@@ -84,6 +91,7 @@ def decode(
         check_size(image, found, max_pixels, max_side)
         if short_side:
             _scale(image, short_side)
+        reserve(image.width * image.height * (found.pixel_bytes + _ALPHA_BYTES * image.has_transparency_data))
         image.load()
         return DecodedImage(_transpose(to_rgb(image), _orientation(image)), found.media_type)
 

@@ -4,29 +4,40 @@
 reads MP4, MOV and WebM.
 """
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 from PIL import Image
 
 from embedder.errors import BadMedia, BadVideo
 from embedder.media import animation
 from embedder.media.animation import MOST_FRAMES, USUAL_SECONDS, ReadFrames, too_many_frames
 from embedder.media.boxes import check_samples
-from embedder.media.guard import DEFAULT_MAX_DECODE_SECONDS, Effort, confined
+from embedder.media.guard import DEFAULT_MAX_DECODE_SECONDS, Effort, Reserve, confined, reserve_nothing
 from embedder.media.image import DEFAULT_MAX_SIDE
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
+
+R = TypeVar("R")
 
 READ = "MP4, MOV or WebM"
 _BRANDS = (b"iso", b"mp4", b"avc1", b"qt  ", b"M4V", b"MSNV", b"dash", b"3g", b"f4v", b"mmp4")
 _MATROSKA = b"\x1aE\xdf\xa3"
+
+
+_PIXEL_BYTES = 16
+"""Memory for each pixel of a frame: the frame and those that the codec refers to, and twice as RGB."""
+_ROWS = 128
+"""Rows of a frame that are copied at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +48,7 @@ class Video:
         count: number of frames, at least 1.
         rate: frames a second, on average.
         width, height: pixels of a frame.
-        read: decodes frames: sorted, distinct numbers → images by number.
+        read: see `embedder.media.animation.ReadFrames`.
     """
 
     count: int
@@ -52,10 +63,16 @@ class Video:
         """Duration in seconds: `count` / `rate`."""
         return self.count / self.rate
 
-    def frames(self, indices: Sequence[int]) -> list[Image.Image]:
-        """Decode the frames of these numbers (0 ≤ i < count, in any order, repeated or not), RGB. Raises BadMedia."""
+    def frames(self, indices: Sequence[int], use: Callable[[Image.Image], R]) -> list[R]:
+        """Decode the frames of these numbers (0 ≤ i < count, in any order, repeated or not), RGB.
+
+        Args:
+            use: takes a frame and returns what is kept of it. So one frame at a time is in memory.
+
+        Raises BadMedia.
+        """
         with confined(BadVideo):
-            found = self.read(sorted(set(indices)))
+            found = {index: use(image) for index, image in self.read(sorted(set(indices)))}
         return [found[index] for index in indices]
 
 
@@ -80,6 +97,7 @@ def decode(
     max_seconds: float,
     max_side: int = DEFAULT_MAX_SIDE,
     max_decode_seconds: float = DEFAULT_MAX_DECODE_SECONDS,
+    reserve: Reserve = reserve_nothing,
 ) -> Video:
     """Return the video in a file's bytes. It keeps the bytes and decodes frames later; animations decode them now too.
 
@@ -89,9 +107,10 @@ def decode(
     found = _container(data)
     with confined(BadVideo):
         if found is None:
-            video = Video(*animation.read(data, max_pixels, max_side, max_decode_seconds))
+            video = Video(*animation.read(data, max_pixels, max_side, max_decode_seconds, reserve))
         else:
             video = _film(data, *found, max_pixels, max_side, max_decode_seconds)
+            reserve(video.width * video.height * _PIXEL_BYTES)
     if video.seconds > max_seconds:
         raise BadVideo(
             "too_long",
@@ -204,15 +223,15 @@ def _decoded(
     starts: Sequence[int],
     wanted: Sequence[int],
     effort: Effort,
-) -> dict[int, Image.Image]:
-    """Return the frames shown at `times` (ascending). Decoding restarts at the last start before each, or continues."""
-    frames = {}
+) -> Iterator[tuple[int, Image.Image]]:
+    """Yield the frames shown at `times` (ascending). Decoding restarts at the last start before each, or continues."""
     with _opened(*source) as (file, stream):
         decoder: Iterator[Any] = iter(())
         last: Any = None
         for index, time in zip(wanted, times, strict=True):
             effort.check()
-            start = max((start for start in starts if start <= time), default=times[0])
+            before = bisect_right(starts, time)
+            start = starts[before - 1] if before else times[0]
             if last is None or start > last.pts:
                 file.seek(start, stream=stream)
                 decoder, last = _checked(file.decode(stream), effort), None
@@ -222,8 +241,7 @@ def _decoded(
                 raise BadVideo(
                     "truncated", f"frame {index} of the video cannot be decoded; replace it with a whole copy"
                 )
-            frames[index] = _upright(last.to_image(), last.rotation)
-    return frames
+            yield index, _upright(_image(last), last.rotation)
 
 
 def _checked(frames: Iterator[Any], effort: Effort) -> Iterator[Any]:
@@ -231,6 +249,18 @@ def _checked(frames: Iterator[Any], effort: Effort) -> Iterator[Any]:
     for frame in frames:
         effort.check()
         yield frame
+
+
+def _image(frame: "VideoFrame") -> Image.Image:
+    """Return a frame as RGB. PyAV's `to_image` copies all of it at once, which holds the interpreter."""
+    plane = frame.reformat(format="rgb24").planes[0]
+    rows, stride = np.frombuffer(memoryview(plane), np.uint8), abs(plane.line_size)
+    image = Image.new("RGB", (plane.width, plane.height))
+    for top in range(0, plane.height, _ROWS):
+        height = min(_ROWS, plane.height - top)
+        band = rows[top * stride : (top + height) * stride]
+        image.paste(Image.frombuffer("RGB", (plane.width, height), band, "raw", "RGB", stride, 1), (0, top))
+    return image
 
 
 def _upright(image: Image.Image, degrees: int) -> Image.Image:

@@ -14,6 +14,7 @@ from embedder import cpus, probe, registry
 from embedder.encoder import Encoder
 from embedder.errors import AdapterMissing, CheckpointNotTrusted, LicenceNotAccepted, UnknownEncoder
 from services.embedding.backfills import Backfills
+from services.embedding.decode_memory import DecodeMemory
 from services.embedding.worker import EncoderWorker, Vector
 from services.jobs.backfill.local import open_features
 from services.settings import Settings
@@ -44,6 +45,7 @@ class EmbeddingService(Service):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self.threads = ThreadPoolExecutor(cpus.usable(), thread_name_prefix="decode")
+        self.memory = DecodeMemory(settings.max_decode_bytes)
         self.workers: dict[str, EncoderWorker] = {}
         self.backfills = Backfills(settings.max_backfill_queue, self.metrics)
         self.metrics.encoders(len(settings.encoders), lambda: len(self.workers))
@@ -102,7 +104,9 @@ class EmbeddingService(Service):
         encoder = await run_in_threadpool(self._load_and_probe, name)
         limits, queue = self.settings.limits, self.settings.model_dump(include={"max_batch", "max_queue"})
         short_side = await run_in_threadpool(probe.jpeg_side, encoder, limits)
-        worker = EncoderWorker(encoder, self.threads, self.metrics, limits=limits, short_side=short_side, **queue)
+        worker = EncoderWorker(
+            *(encoder, self.threads, self.metrics), limits=limits, short_side=short_side, memory=self.memory, **queue
+        )
         await worker.start()
         self.workers[name] = worker
         log.info("encoder ready", extra={"encoder": name, "backend": encoder.backend})

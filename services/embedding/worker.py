@@ -1,6 +1,7 @@
 """Runs an encoder inside a service: threads decode the files, one queue for each modality feeds the encoder."""
 
 import asyncio
+import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -14,12 +15,14 @@ from embedder.batcher import Batcher
 from embedder.encoder import Encoder, require_modality
 from embedder.errors import MODALITY_NAMES, BadMedia, QueueFull
 from embedder.media import Limits, decode, guess
-from embedder.media.guard import confined
+from embedder.media.guard import Reserve, confined
 from embedder.spec import Modality
+from services.embedding.decode_memory import DecodeMemory, NoRoom
 from services.web import tracing
 from services.web.error_answers import problem
 from services.web.errors import NotOffered
 from services.web.metrics import Metrics
+from services.web.waiting import Throughput
 from services.web.wire import Upload, Vectored
 
 Prepared = NDArray[Any]
@@ -38,6 +41,7 @@ class EncoderWorker:
         max_queue: largest number of files that are decoded or wait.
         short_side: length in pixels of the shorter side that a large JPEG is decoded to, see
             `embedder.probe.jpeg_side`; None to decode it whole.
+        memory: memory for decoding; shared by all encoders of a service. None for no limit.
     """
 
     def __init__(
@@ -50,11 +54,12 @@ class EncoderWorker:
         max_queue: int,
         limits: Limits,
         short_side: int | None,
+        memory: DecodeMemory | None = None,
     ) -> None:
         self.encoder = encoder
         self._threads, self._metrics = threads, metrics
         self._max_queue, self._limits, self._short_side = max_queue, limits, short_side
-        self._pending = 0
+        self._items, self._memory = Throughput(), memory or DecodeMemory(sys.maxsize)
         limited = {"max_batch": max_batch, "max_queue": max_queue}
         self._file_queues: dict[Modality, Batcher[Prepared, Vector]] = {
             modality: Batcher(
@@ -68,7 +73,7 @@ class EncoderWorker:
         self._text_queue: Batcher[str, Vector] = Batcher(
             metrics.batches(encoder.name, self._run_texts), observe=metrics.stage, **limited
         )
-        metrics.queue_depth(encoder.name, lambda: self._pending)
+        metrics.queue_depth(encoder.name, lambda: self._items.under_way)
 
     async def start(self) -> None:
         await asyncio.gather(*(batcher.start() for batcher in self._batchers))
@@ -89,17 +94,18 @@ class EncoderWorker:
         """
         if tokens:
             self.require_tokens()
-        if self._pending + len(uploads) > self._max_queue:
+        waiting = self._items.under_way
+        if waiting + len(uploads) > self._max_queue:
             raise QueueFull(
-                f"{self._pending} items wait for encoder {self.encoder.name}, {len(uploads)} more do not fit "
+                f"{waiting} items wait for encoder {self.encoder.name}, {len(uploads)} more do not fit "
                 f"(at most {self._max_queue}); try again later; the operator can raise HEADWATER_MAX_QUEUE",
-                retry_after=1.0,
+                retry_after=waiting / self._items.rate,
             )
-        self._pending += len(uploads)
+        self._items.begin(len(uploads))
         try:
             return await self._embed(uploads, {"image": self._token_queue} if tokens else self._file_queues)
         finally:
-            self._pending -= len(uploads)
+            self._items.end(len(uploads))
 
     def require_tokens(self) -> tuple[int, int]:
         """Return the number of tokens of an image and their width (P, F). Raises NotOffered if there are none."""
@@ -120,13 +126,7 @@ class EncoderWorker:
         self, uploads: Sequence[Upload], queues: Mapping[Modality, Batcher[Prepared, Vector]]
     ) -> list[Vectored]:
         """Decode every upload, then embed the decoded files of each modality in its own queue."""
-        loop = asyncio.get_running_loop()
-        decoded = await asyncio.gather(
-            *(
-                loop.run_in_executor(self._threads, tracing.carried(self._decode), upload, queues.keys())
-                for upload in uploads
-            )
-        )
+        decoded = await asyncio.gather(*(self._decode_within_memory(upload, queues.keys()) for upload in uploads))
         await asyncio.gather(
             *(
                 self._fill(queue, [file for file in decoded if file.modality == modality])
@@ -137,6 +137,20 @@ class EncoderWorker:
             self._metrics.item(file.answer.error.code if file.answer.error else "ok")
         return [file.answer for file in decoded]
 
+    async def _decode_within_memory(self, upload: Upload, takes: Collection[Modality]) -> "_Decoded":
+        """Decode on a thread. What does not fit the memory gives its thread back and waits."""
+        share, run = self._memory.share(), tracing.carried(self._decode)
+        job = self._threads.submit(run, upload, takes, share.reserve)
+        try:
+            while True:
+                try:
+                    return await asyncio.wrap_future(job)
+                except NoRoom as error:
+                    await share.wait(error.size)
+                job = self._threads.submit(run, upload, takes, share.reserve)
+        finally:
+            share.close_after(job)
+
     @staticmethod
     async def _fill(queue: Batcher[Prepared, Vector], decoded: Sequence["_Decoded"]) -> None:
         """Put the vectors of the files into their answers."""
@@ -144,7 +158,7 @@ class EncoderWorker:
         for file, vector in zip(decoded, vectors, strict=True):
             file.answer = replace(file.answer, vector=vector)
 
-    def _decode(self, upload: Upload, takes: Collection[Modality]) -> "_Decoded":
+    def _decode(self, upload: Upload, takes: Collection[Modality], reserve: Reserve) -> "_Decoded":
         """Return the input of the encoder, or the problem; `takes` are the modalities that have a queue."""
         file = _Decoded(Vectored(upload.id, upload.name, error=upload.error))
         if upload.error:
@@ -157,10 +171,12 @@ class EncoderWorker:
                         "wrong_modality",
                         f"{self.encoder.name} has tokens of images only; this file is {MODALITY_NAMES[modality][0]}",
                     )
-                media = decode(upload.data, modality, self._limits, self._short_side)
+                media = decode(upload.data, modality, self._limits, self._short_side, reserve)
                 with confined(who="the encoder"):
                     file.prepared = self.encoder.prepare(media)
                 file.modality = modality
+        except NoRoom:
+            raise
         except BadMedia as error:
             file.answer = replace(file.answer, error=problem(error))
         return file

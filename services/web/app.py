@@ -18,6 +18,7 @@ from services.web.document import complete
 from services.web.error_answers import ANSWERED, answer_error
 from services.web.metrics import Metrics
 from services.web.middleware import RequestScope
+from services.web.waiting import Lanes
 from store import Store, StoreError
 
 log = logging.getLogger("headwater.settings")
@@ -34,7 +35,7 @@ class Service(ABC):
 
     def __init__(self, settings: Settings) -> None:
         self.settings, self.metrics, self.tracing = settings, Metrics(), tracing.make(self.name)
-        self.admission = Admission(settings.max_bytes_under_way)
+        self.admission, self.lanes = Admission(settings.max_bytes_under_way), Lanes(settings.max_wait_seconds)
         self.metrics.memory(self.admission)
         self._store: Store | None = None
 
@@ -57,6 +58,7 @@ class Service(ABC):
             "metrics": self.metrics,
             "tracing": self.tracing,
             "admission": self.admission,
+            "lanes": self.lanes,
             "max_bytes": self.settings.max_body_bytes,
             "max_seconds": self.settings.max_receive_seconds,
         }

@@ -31,7 +31,7 @@ is answered as its nearest base class that is; without one, the answer is 500 `i
     └── Refused  (HTTPExceptions of the web framework, which carry their status)
         ├── TooSlow 408
         ├── TooLarge 413
-        └── TooBusy, Stopping 503
+        └── TooBusy, Overloaded, Stopping 503
 """
 
 from typing import ClassVar
@@ -52,11 +52,15 @@ class ServiceDown(RuntimeError):
 
 
 class RemoteProblem(RuntimeError):
-    """The other service answered with an error. Its `status` (HTTP), `code` and message are passed on."""
+    """The other service answered with an error. Its `status` (HTTP), `code` and message are passed on.
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    Attributes:
+        retry_after: seconds after which it can be asked again, as far as it said so; otherwise 1.
+    """
+
+    def __init__(self, status: int, code: str, message: str, retry_after: float = 1.0) -> None:
         super().__init__(message)
-        self.status, self.code = status, code
+        self.status, self.code, self.retry_after = status, code, retry_after
 
 
 class EncoderNotLoaded(LookupError):
@@ -153,6 +157,19 @@ class TooBusy(Refused):
         )
 
 
+class Overloaded(Refused):
+    """More requests are under way than can be answered in a short time."""
+
+    status, code = 503, "too_busy"
+
+    def __init__(self, under_way: int, max_wait: float, retry_after: int) -> None:
+        super().__init__(
+            f"{under_way} requests are under way, and one more would wait longer than {max_wait:g} s; try again in "
+            f"{retry_after} s; the operator can raise HEADWATER_MAX_WAIT_SECONDS",
+            {"Retry-After": str(retry_after)},
+        )
+
+
 class Stopping(Refused):
     """The service is being stopped."""
 
@@ -200,7 +217,7 @@ ERRORS: dict[type[Exception], tuple[int, str]] = {
 }
 """Exception class → (HTTP status, code), for every exception that a client can meet."""
 
-REFUSED = (TooSlow, TooLarge, TooBusy, Stopping)
+REFUSED = (TooSlow, TooLarge, TooBusy, Overloaded, Stopping)
 """The classes of `Refused`, each with its status and its code."""
 
 INTERNAL = (500, "internal")

@@ -5,10 +5,13 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import MutableMapping
+from typing import Any
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from services.web.access.roles import only_reads
 from services.web.admission import KEY, Admission, Reservation
 from services.web.error_answers import CODE, ErrorResponse, refusal
 from services.web.errors import Refused, Stopping
@@ -18,6 +21,7 @@ from services.web.quoting import shortened
 from services.web.receiving import BoundedBody
 from services.web.schemas import Problem
 from services.web.tracing import UNTRACED, RequestSpan, Tracing
+from services.web.waiting import Lanes, Place
 
 log = logging.getLogger("headwater.http")
 
@@ -28,8 +32,19 @@ QUIET = ("/health", "/metrics")
 """Routes that monitoring calls every few seconds; their log lines have the level DEBUG."""
 
 
+TASK = "headwater.task"
+"""Name under which the scope of a request that only reads has its task. It is None once the client has left."""
+
 PIECE = 256 * 2**10
 """Bytes of an answer that are handed to the server at a time. It waits between two pieces until the client reads."""
+
+
+def abandon(scope: MutableMapping[str, Any]) -> None:
+    """Stop the work on a request whose client has left, unless the request may change something."""
+    task: asyncio.Task[None] | None = scope.get(TASK)
+    if task is not None:
+        scope[TASK] = None
+        task.cancel()
 
 
 class RequestScope:
@@ -45,10 +60,11 @@ class RequestScope:
         metrics: Metrics,
         tracing: Tracing,
         admission: Admission,
+        lanes: Lanes,
         max_bytes: int,
         max_seconds: float,
     ) -> None:
-        self.app, self.metrics, self.tracing, self.admission = app, metrics, tracing, admission
+        self.app, self.metrics, self.tracing, self.admission, self.lanes = app, metrics, tracing, admission, lanes
         self._max_bytes, self._max_seconds = max_bytes, max_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,12 +75,18 @@ class RequestScope:
         request_id.set(_request_id(scope))
         span = UNTRACED if scope["path"].startswith(QUIET) else self.tracing.request(scope)
         reserved = scope[KEY] = Reservation(self.admission)
+        if only_reads(scope["method"], scope["path"]):
+            scope[TASK] = asyncio.current_task()
+        place = Place(self.lanes.of(scope))
         answer = _Answer(send, reserved)
         try:
-            body = BoundedBody(scope, receive, reserved, max_bytes=self._max_bytes, max_seconds=self._max_seconds)
+            body = BoundedBody(
+                scope, receive, reserved, place, max_bytes=self._max_bytes, max_seconds=self._max_seconds
+            )
             await self._answer(scope, body, answer)
         finally:
             reserved.release()
+            place.give_back(answer.status)
             self._report(scope, answer.status, time.perf_counter() - start, span)
 
     async def _answer(self, scope: Scope, body: BoundedBody, answer: "_Answer") -> None:
@@ -77,6 +99,9 @@ class RequestScope:
         except ClientDisconnect:
             answer.status = CLIENT_GONE
         except asyncio.CancelledError:
+            if TASK in scope and scope[TASK] is None:
+                answer.status = CLIENT_GONE
+                return
             if not self.admission.stopping:
                 raise
             if not answer.status:  # the server stops, and its patience has ended

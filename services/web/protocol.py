@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import uuid
-from typing import Any, ClassVar
+from collections.abc import MutableMapping
+from typing import Any, ClassVar, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -11,6 +12,7 @@ from services.settings import Settings
 from services.web.error_answers import ErrorResponse
 from services.web.errors import HEAD_CODES
 from services.web.logs import request_id
+from services.web.middleware import abandon
 from services.web.schemas import Problem
 
 log = logging.getLogger("headwater.http")
@@ -64,6 +66,8 @@ class BoundedProtocol(HttpToolsProtocol):
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
+        if self.cycle is not None and not self.cycle.response_complete:
+            abandon(cast("MutableMapping[str, Any]", self.cycle.scope))
 
     def data_received(self, data: bytes) -> None:
         self._unparsed += len(data)

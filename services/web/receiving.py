@@ -7,6 +7,7 @@ from starlette.types import Message, Receive, Scope
 
 from services.web.admission import Reservation, factor
 from services.web.errors import TooLarge, TooSlow
+from services.web.waiting import Place
 
 PATIENCE = 10.0
 """Longest pause of a body in seconds, and the seconds in which it may arrive slower than `SLOWEST`."""
@@ -22,14 +23,23 @@ class BoundedBody:
         max_bytes: largest body.
         max_seconds: longest time for the whole body.
         reserved: receives the memory that the body needs.
+        place: taken when the body is complete.
 
-    `admit` and `__call__` raise TooLarge, TooSlow, TooBusy and Stopping.
+    `admit` and `__call__` raise TooLarge, TooSlow, TooBusy, Overloaded and Stopping.
     """
 
     def __init__(
-        self, scope: Scope, receive: Receive, reserved: Reservation, *, max_bytes: int, max_seconds: float
+        self,
+        scope: Scope,
+        receive: Receive,
+        reserved: Reservation,
+        place: Place,
+        *,
+        max_bytes: int,
+        max_seconds: float,
     ) -> None:
         self._receive, self._reserved, self._factor = receive, reserved, factor(scope)
+        self._place, self._has_body = place, _has_body(scope)
         self._max_bytes, self._max_seconds = max_bytes, max_seconds
         self._declared = _declared_length(scope)
         self._read, self._ended, self._start = 0, False, time.monotonic()
@@ -37,6 +47,10 @@ class BoundedBody:
     def admit(self) -> None:
         """Reserve the memory of the declared length. A body without one reserves as it arrives."""
         self._check_size(self._declared)
+        if self._has_body:
+            self._place.check()
+        else:
+            self._place.take()
         if self._declared:
             self._reserved.add(self._declared * self._factor)
 
@@ -58,6 +72,8 @@ class BoundedBody:
         if size and self._read > self._declared:
             self._reserved.add(size * self._factor)
         self._ended = not message.get("more_body", False)
+        if self._ended:
+            self._place.take()
 
     def _seconds_left(self) -> float:
         allowed = min(self._max_seconds, PATIENCE + self._read / SLOWEST)
@@ -69,6 +85,10 @@ class BoundedBody:
                 f"the request body is larger than {self._max_bytes} bytes; "
                 "send fewer or smaller items; the operator can raise HEADWATER_MAX_BODY_BYTES"
             )
+
+
+def _has_body(scope: Scope) -> bool:
+    return any(key in (b"content-length", b"transfer-encoding") and value != b"0" for key, value in scope["headers"])
 
 
 def _declared_length(scope: Scope) -> int:

@@ -24,15 +24,15 @@ def animation(form: str, count: int, milliseconds: int | list[int] = 100, **size
     return out.getvalue()
 
 
-def film(container: str, count: int, rate: int = 10, group: int = 8) -> bytes:
+def film(container: str, count: int, rate: int = 10, group: int = 8, width: int = 64, height: int = 48) -> bytes:
     """Return a film whose frames are stored in another order than shown, with a key frame every `group` frames."""
     out = io.BytesIO()
     with av.open(out, "w", format=container) as file:
         stream = file.add_stream(FILMS[container], rate=rate, options={"x265-params": "log-level=none"})
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.gop_size = group
         stream.codec_context.max_b_frames = 2
-        for frame in frames(count):
+        for frame in frames(count, width, height):
             file.mux(stream.encode(av.VideoFrame.from_image(frame)))
         file.mux(stream.encode())
     return out.getvalue()

@@ -156,7 +156,7 @@ def video(media: Video) -> NDArray[np.uint8]:
     for start in clip_starts(media.seconds, _SECONDS, VIDEO.clips):
         begin, end = (math.ceil(media.rate * time) for time in (start, start + _SECONDS))
         chosen += [min(begin, last), min(max(end - 1, begin), last)]
-    cut = [_crops(frame) for frame in media.frames(chosen)]
+    cut = media.frames(chosen, _crops)
     pairs = [cut[clip * VIDEO.frames : (clip + 1) * VIDEO.frames] for clip in range(VIDEO.clips)]
     views = product(pairs, range(VIDEO.crops))
     return np.stack([np.stack([squares[crop] for squares in pair]) for pair, crop in views])

@@ -15,6 +15,7 @@ from embedder.encoder import Embedding, Encoder
 from embedder.errors import BadMedia
 from embedder.media import Limits, decode
 from embedder.media.guard import confined
+from embedder.media.room import Room
 from embedder.spec import Modality
 from services.jobs.backfill.prefetch import Bound, map_ahead, read_ahead
 from services.jobs.backfill.timing import Profile
@@ -86,7 +87,7 @@ class Job:
         self.store, self.encoder, self.features, self.tokens = store, encoder, features, tokens
         self.batch, self.limits = batch, limits
         self.stage = stage_of(encoder.spec.fingerprint)
-        self.profile = Profile()
+        self.profile, self.room = Profile(), Room(limits.max_decode_bytes)
 
     @cached_property
     def short_side(self) -> int | None:
@@ -125,10 +126,11 @@ class Job:
         if isinstance(data, Exception):
             return self._failed(asset, "unreadable", str(data))
         try:
-            with self.profile.stage("decode"):
-                media = decode(data, modality, self.limits, short_side)
-            with self.profile.stage("prepare"), confined(who="the encoder"):
-                return PreparedAsset(asset, self.encoder.prepare(media))
+            with self.room.share() as reserve:
+                with self.profile.stage("decode"):
+                    media = decode(data, modality, self.limits, short_side, reserve)
+                with self.profile.stage("prepare"), confined(who="the encoder"):
+                    return PreparedAsset(asset, self.encoder.prepare(media))
         except BadMedia as error:
             return self._failed(asset, error.reason, str(error))
 

@@ -41,6 +41,12 @@ _PATTERNS = [
 ]
 
 
+def only_reads(method: str, path: str) -> bool:
+    """True if the request of this method and path changes nothing, whatever becomes of it."""
+    endpoint = endpoint_of(method, path)
+    return endpoint is not None and ENDPOINTS[endpoint] in (None, Role.read)
+
+
 def endpoint_of(method: str, path: str) -> str | None:
     """Return the key of `ENDPOINTS` for a request; None for one that no endpoint answers."""
     method = "GET" if method == "HEAD" else method

@@ -9,6 +9,7 @@ import soundfile
 import torch
 from helpers.binds import DIM, HEADS, SMALL, build, loaders, save
 from helpers.videos import animation
+from PIL import Image
 from safetensors.torch import save_file
 from torchaudio.functional import resample
 
@@ -111,7 +112,7 @@ def test_sounds(encoder, model, monkeypatch, rate, seconds, starts):
 def test_videos(encoder, model, monkeypatch, size):
     """4.5 s at 10 frames a second: clips of 20 frames begin at 0, 0.625, 1.25, 1.875, 2.5 s, or the frame after."""
     data = animation("PNG", 45, **size)
-    frames = media.decode(data, "video").frames(range(45))
+    frames = media.decode(data, "video").frames(range(45), Image.Image.copy)
     film = torch.from_numpy(np.stack([np.asarray(frame) for frame in frames])).permute(3, 0, 1, 2).float() / 255
     clips = []
     for first, last in ((0, 19), (7, 26), (13, 32), (19, 38), (25, 44)):

@@ -83,7 +83,7 @@ def test_motion_is_stretched_over_two_thousand_readings():
 def clip(count, rate, width=224, height=224):
     """Return a video whose frames hold their own number."""
     pictures = [Image.new("RGB", (width, height), (index, 0, 0)) for index in range(count)]
-    return Video(count, rate, width, height, "none", lambda wanted: {index: pictures[index] for index in wanted})
+    return Video(count, rate, width, height, "none", lambda wanted: ((index, pictures[index]) for index in wanted))
 
 
 @pytest.mark.parametrize(

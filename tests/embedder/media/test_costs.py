@@ -175,6 +175,20 @@ def test_long_sounds_give_the_numbers_of_sounds_in_memory(form, rate, short_memo
     assert np.array_equal(prepare.sound(streamed), prepare.sound(held))
 
 
+def test_the_time_of_a_reader_counts_too(short_memory):
+    streamed = audio.LongSound(sound(4, seconds=10.0), 16_000, 160_000, 0.05)
+
+    def read() -> None:
+        for _ in streamed.slices((i, i + 16_000) for i in range(0, 144_000, 16_000)):
+            end = time.thread_time() + 0.02
+            while time.thread_time() < end:
+                pass
+
+    with pytest.raises(BadMedia, match=r"more than 0\.05 s of processor time") as caught:
+        read()
+    assert (caught.value.reason, caught.value.limit) == ("too_long", "max_decode_seconds")
+
+
 def test_slices_of_a_long_sound(short_memory):
     data = sound(4, seconds=10.0)
     streamed, samples = audio.decode(data), audio.LongSound(data, 16_000, 160_000).samples
@@ -210,7 +224,7 @@ def test_the_number_of_samples_is_limited():
 def test_processor_time_is_limited(data, modality):
     def read() -> None:
         found = media.decode(data, modality, media.Limits(max_decode_seconds=1e-9))
-        found.frames([0])
+        found.frames([0], Image.Image.copy)
 
     with pytest.raises(BadMedia, match="more than 1e-09 s of processor time") as caught:
         read()

@@ -2,6 +2,7 @@
 
 import io
 import sys
+import weakref
 
 import av
 import numpy as np
@@ -11,6 +12,7 @@ from helpers.sounds import sound
 from helpers.videos import ANIMATIONS, FILMS, animation, film, frames
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from embedder import media
 from embedder.errors import BadMedia
@@ -20,7 +22,7 @@ from embedder.media.video import Video
 
 def refusal(data, **limits):
     with pytest.raises(BadMedia) as caught:
-        media.decode(data, "video", media.Limits(**limits)).frames([0])
+        media.decode(data, "video", media.Limits(**limits)).frames([0], Image.Image.copy)
     return caught.value
 
 
@@ -33,7 +35,7 @@ def test_animations(form):
     assert media.modality_of(clip) == "video"
     assert (clip.count, clip.width, clip.height) == (12, 64, 48)
     assert clip.seconds == pytest.approx(1.5)
-    for index, found in zip([11, 0, 5, 5], clip.frames([11, 0, 5, 5]), strict=True):
+    for index, found in zip([11, 0, 5, 5], clip.frames([11, 0, 5, 5], Image.Image.copy), strict=True):
         assert np.abs(np.asarray(found, int) - np.asarray(frames(12)[index])).max() <= 3 * (form == "AVIF")
     info = media.inspect(data, "video")
     assert (info.modality, info.media_type, info.width, info.height) == ("video", f"image/{form.lower()}", 64, 48)
@@ -50,7 +52,7 @@ def test_films_frame_by_frame(container):
         wanted = [np.asarray(frame.to_image()) for frame in file.decode(video=0)]
     assert len(wanted) == 30
     for indices in ([0, 29], [29, 0, 13, 13], [7, 8, 9], range(30)):
-        for index, found in zip(indices, clip.frames(indices), strict=True):
+        for index, found in zip(indices, clip.frames(indices, Image.Image.copy), strict=True):
             np.testing.assert_array_equal(np.asarray(found), wanted[index])
     kinds = {"mp4": "video/mp4", "mov": "video/quicktime", "webm": "video/webm", "matroska": "video/x-matroska"}
     info = media.inspect(data)
@@ -84,8 +86,34 @@ def test_only_what_is_needed_is_decoded(monkeypatch):
     monkeypatch.setattr(video, "_opened", opened)
     clip = media.decode(data)
     assert not decoded
-    clip.frames([199])
+    clip.frames([199], Image.Image.copy)
     assert 1 <= len(decoded) <= 15
+
+
+@pytest.mark.parametrize("size", [(64, 48), (130, 300), (322, 130), (2, 128), (34, 256)])
+def test_a_frame_is_the_one_that_pyav_gives(size):
+    """Rows of a frame have padding, and frames are copied some rows at a time."""
+    rng = np.random.default_rng(size)
+    frame = av.VideoFrame.from_ndarray(rng.integers(0, 256, (*size[::-1], 3), dtype=np.uint8)).reformat(
+        format="yuv420p"
+    )
+    np.testing.assert_array_equal(np.asarray(video._image(frame)), np.asarray(frame.to_image()))
+
+
+def test_one_frame_at_a_time_is_in_memory():
+    """The frames of a large video would take gigabytes together."""
+    kept = []
+
+    def use(image):
+        assert all(ref() is None for ref in kept[:-1])
+        kept.append(weakref.ref(image))
+        return image.size
+
+    for data in (film("mp4", 30), animation("GIF", 12)):
+        kept.clear()
+        clip = media.decode(data, "video")
+        assert clip.frames(range(10), use) == [(64, 48)] * 10
+        assert len(kept) == 10
 
 
 def test_a_film_that_was_taken_upright_stays_so():
@@ -94,7 +122,10 @@ def test_a_film_that_was_taken_upright_stays_so():
     at = data.index(b"tkhd") + 4 + 4 + 4 * 5 + 8 + 8
     turned = [0, 0x10000, 0, -0x10000 & 0xFFFFFFFF, 0, 0, 0, 0, 0x40000000]  # a quarter clockwise
     data[at : at + 36] = b"".join(value.to_bytes(4, "big") for value in turned)
-    [plain], [found] = media.decode(film("mp4", 3)).frames([2]), media.decode(bytes(data)).frames([2])
+    [plain], [found] = (
+        media.decode(film("mp4", 3)).frames([2], Image.Image.copy),
+        media.decode(bytes(data)).frames([2], Image.Image.copy),
+    )
     np.testing.assert_array_equal(np.asarray(found), np.rot90(np.asarray(plain), -1))
 
 
@@ -158,6 +189,6 @@ def test_one_wrong_byte_never_gets_out_as_another_error(position, value):
     data[position] = value
     try:
         clip = media.decode(bytes(data), "video")
-        clip.frames([0, clip.count - 1])
+        clip.frames([0, clip.count - 1], Image.Image.copy)
     except BadMedia:
         pass
