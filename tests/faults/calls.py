@@ -11,6 +11,8 @@ import os
 import platform
 import stat
 import struct
+import subprocess
+import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -159,14 +161,8 @@ def listen() -> int:
 @cache
 def possible() -> bool:
     """True if calls can be stopped here. Tried in a process of its own, because a filter stays."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            listen()
-        except (OSError, AttributeError):
-            os._exit(1)
-        os._exit(0)
-    return os.waitpid(pid, 0)[1] == 0
+    command = [sys.executable, "-c", "import calls; calls.listen()"]
+    return subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, check=False).returncode == 0
 
 
 class Listener:

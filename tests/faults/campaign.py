@@ -137,10 +137,18 @@ class Campaign:
             raise Violation(ended.how)
         if ended.hit:
             self._count(moment, ended)
-        now = self.door.state(home)
+        now = self._state(home)
         doors.between(self.door, self.before, earlier, now, self.done)
         doors.kept(ended.acknowledged, now, self.done)
         return now
+
+    def _state(self, home: Path) -> State:
+        try:
+            return self.door.state(home)
+        except Violation:
+            raise
+        except Exception as error:
+            raise Violation(f"what is left cannot be read: {type(error).__name__}: {error}") from error
 
     def _count(self, moment: Moment, ended: Ended) -> None:
         if moment.how == KILL:
@@ -154,7 +162,7 @@ class Campaign:
         ended = self.nursery.run(self.door, home)
         if ended.how != "0":
             raise Violation(f"run again, it does not end: {ended.how}")
-        now = self.door.state(home)
+        now = self._state(home)
         doors.kept(ended.acknowledged, now, self.done)
         doors.equal(now, self.done)
         self.door.write_beside(home)

@@ -62,6 +62,8 @@ class Nursery:
         return Ended.of(json.loads(answer))
 
     def __enter__(self) -> Self:
+        assert self._process.stdout is not None
+        self._process.stdout.readline()  # it is ready
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -75,14 +77,16 @@ def _fields(moment: Moment) -> dict[str, Any]:
 
 def main() -> None:
     """Answer requests until standard input ends. The argument is the module that holds the doors."""
-    doors: dict[str, Door] = importlib.import_module(sys.argv[1]).DOORS
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what libraries print must not be taken for an answer
+    importlib.import_module("lancedb")
+    doors: dict[str, Door] = importlib.import_module(sys.argv[1]).DOORS
     stops = possible()
+    answers.write("ready\n")
     for line in sys.stdin:
         request = json.loads(line)
         door = doors[request["door"]]
-        for module in ("lancedb", *door.modules):
+        for module in door.modules:
             importlib.import_module(module)
         ended = _run(door, Path(request["home"]), Moment(**request["moment"]), stops)
         answers.write(json.dumps(ended.to_json()) + "\n")

@@ -1,5 +1,6 @@
 """Heads: training and publishing one, and pointing an alias at it."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from classifiers.published.manifest import EncoderBlock, TrainingRecord
 from classifiers.published.registry import ALIASES, LOCK, VERSION, Registry
 from store import Asset, Store
 
-from ..door import Acknowledge, Door, State, Violation
+from ..door import Acknowledge, Door, State, Vector, Violation
 
 
 def of_registry(root: Path) -> State:
@@ -102,4 +103,43 @@ class Train(Publish):
             acknowledge(f"alias {kind}@latest")
 
 
-DOORS = (Publish, Train)
+class Compare(Door):
+    """A comparison of heads: each candidate that was tried is kept, and a stopped run continues."""
+
+    name = "compare"
+    modules = ("classifiers.compare.run", "sklearn.linear_model", "scipy.linalg")
+
+    def prepare(self, home: Path) -> None:
+        from helpers.toys import fill, make_toy
+
+        from classifiers.compare.candidates import parse_lines
+        from classifiers.compare.run import start
+
+        store = Store.open(home / "db")
+        fill(store, make_toy(n=200, n_classes=3))
+        candidates = parse_lines(["gaussian", "gaussian norm=unit", "linear C=0.1"], ["toy"])
+        start(store, home / "compared", task="toy", encoders=["toy"], candidates=candidates)
+
+    def run(self, home: Path, acknowledge: Acknowledge) -> None:
+        from classifiers.compare.record import load
+        from classifiers.compare.run import run
+
+        comparison = load(Store.open(home / "db"), home / "compared")
+        run(comparison, lambda *_: [acknowledge(f"tried {label}") for label in comparison.trials])
+        for label in comparison.test:
+            acknowledge(f"tested {label}")
+
+    def state(self, home: Path) -> State:
+        """Return the figures of all candidates, from the record and from their outcomes on the disk."""
+        from classifiers.compare.record import load
+
+        comparison = load(Store.open(home / "db"), home / "compared")
+        found: dict[str, Any] = {
+            f"tried {label}": (trial.evaluation.summary(), Vector(trial.outcomes.likelihood))
+            for label, trial in comparison.trials.items()
+        }
+        record = json.loads((home / "compared" / "compare.json").read_text())
+        return found | {f"tested {label}": each for label, each in record["test"].items()}
+
+
+DOORS = (Publish, Train, Compare)
