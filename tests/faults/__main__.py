@@ -11,12 +11,11 @@ import warnings
 from collections.abc import Iterable
 from itertools import cycle
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # for the helpers that tests share
 
 from tests.faults import inputs
-from tests.faults.campaign import Campaign, Tally
+from tests.faults.campaign import Campaign, Tally, fast_folder
 from tests.faults.doors import DOORS
 from tests.faults.moments import Moment
 from tests.faults.nursery import Nursery
@@ -57,9 +56,9 @@ def _decode(asked: argparse.Namespace) -> int:
 
 def _disturb(asked: argparse.Namespace) -> int:
     end = time.monotonic() + 60 * asked.minutes
-    with TemporaryDirectory(prefix="faults-") as folder, Nursery() as nursery:
+    with fast_folder() as folder, Nursery() as nursery:
         names = asked.door or list(DOORS)
-        campaigns = [Campaign(DOORS[name], nursery, Path(folder, name).resolve(), asked.seed) for name in names]
+        campaigns = [Campaign(DOORS[name], nursery, folder / name, asked.seed) for name in names]
         if asked.moments:
             for campaign in campaigns:
                 campaign.trial(map(Moment.parse, asked.moments.split(",")))

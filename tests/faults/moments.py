@@ -1,7 +1,7 @@
 """Moments at which a process is disturbed."""
 
 import re
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -45,8 +45,8 @@ class Ended:
     """The end of a process.
 
     Attributes:
-        how: ``-9`` or another signal, ``0``, ``named: …`` for an error that has a type and a reason, ``stopped`` for a
-            process that ended itself as asked, ``crashed: …`` for any other error, ``hung``.
+        how: ``0``; ``-9`` or another signal; ``stopped`` for a process that ended itself as asked; ``named: …`` for an
+            error that has a type and a reason; ``crashed: …`` for any other error; ``hung``.
         acknowledged: keys that the operation has acknowledged.
         calls: the calls below the folder, as kind and path.
         seconds: from start to end.
@@ -59,21 +59,14 @@ class Ended:
     seconds: float
     hit: bool
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
     @classmethod
     def of(cls, record: dict[str, Any]) -> Self:
-        return cls(record["how"], tuple(record["acknowledged"]), tuple(record["calls"]), *_rest(record))
+        return cls(**record | {name: tuple(record[name]) for name in ("acknowledged", "calls")})
 
     @property
     def place(self) -> str:
         """The call before which it ended, without the random parts of names."""
         return place(self.calls[-1]) if self.calls else "start"
-
-
-def _rest(record: dict[str, Any]) -> tuple[float, bool]:
-    return record["seconds"], record["hit"]
 
 
 def place(call: str) -> str:

@@ -17,8 +17,9 @@ import sys
 import time
 import traceback
 import warnings
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from .calls import FAILURES, Listener, listen, possible
 from .door import Door
@@ -53,7 +54,7 @@ class Nursery:
         """Run the operation of `door` in `home`, disturbed at `moment`, and return how it ended."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        request = {"door": door.name, "home": str(home), "moment": _fields(moment or Moment())}
+        request = {"door": door.name, "home": str(home), "moment": asdict(moment or Moment())}
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         answer = self._process.stdout.readline()
@@ -71,10 +72,6 @@ class Nursery:
             pass
 
 
-def _fields(moment: Moment) -> dict[str, Any]:
-    return {"how": moment.how, "call": moment.call, "after": moment.after}
-
-
 def main() -> None:
     """Answer requests until standard input ends. The argument is the module that holds the doors."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
@@ -89,7 +86,7 @@ def main() -> None:
         for module in door.modules:
             importlib.import_module(module)
         ended = _run(door, Path(request["home"]), Moment(**request["moment"]), stops)
-        answers.write(json.dumps(ended.to_json()) + "\n")
+        answers.write(json.dumps(asdict(ended)) + "\n")
 
 
 def _run(door: Door, home: Path, moment: Moment, stops: bool) -> Ended:
@@ -141,39 +138,40 @@ class _Watched:
         self.listener: Listener | None = None
         self.calls: list[str] = []
         self.text = b""
-        self.hit = False
+        self.hit = self.hung = False
 
     def watch(self, stops: bool) -> Ended:
+        """Disturb the child at the moment, and wait for its end."""
         process = os.pidfd_open(self.pid)
-        poll = select.poll()
-        poll.register(process, select.POLLIN)
-        poll.register(self.link, select.POLLIN)
-        hung = False
+        waiting = [process, self.link.fileno()]
         if stops and (handle := self._listener()) is not None:
             self.listener = Listener(handle, self.home)
-            poll.register(handle, select.POLLIN)
+            waiting.append(handle)
             self.start = time.monotonic()
-        while True:
-            now = time.monotonic() - self.start
-            if self.moment.after and not self.hit and now >= self.moment.after:
-                self._disturb()
-            if now > PATIENCE and not hung:
-                hung = True
-                os.kill(self.pid, signal.SIGKILL)
-            wait = self.moment.after - now if self.moment.after and not self.hit else 1.0
-            ready = {each for each, _ in poll.poll(max(0, 1000 * wait))}
+        ready: list[int] = []
+        while process not in ready:
+            ready, _, _ = select.select(waiting, (), (), self._by_time())
             if self.listener and self.listener.handle in ready:
                 self._call()
             if self.link.fileno() in ready and not self._read():
-                poll.unregister(self.link)
-            if process in ready:
-                break
+                waiting.remove(self.link.fileno())
         while self._read():
             pass
-        os.close(process)
-        if self.listener:
-            os.close(self.listener.handle)
-        return self._ended(os.waitpid(self.pid, 0)[1], hung)
+        for each in {process, *waiting} - {self.link.fileno()}:
+            os.close(each)
+        return self._ended(os.waitpid(self.pid, 0)[1])
+
+    def _by_time(self) -> float:
+        """Disturb the child if its time has come, and end it if it hangs. Return the seconds until the next look."""
+        now = time.monotonic() - self.start
+        if now > PATIENCE and not self.hung:
+            self.hung = True
+            os.kill(self.pid, signal.SIGKILL)
+        if not self.moment.after or self.hit:
+            return 1.0
+        if now >= self.moment.after:
+            self._disturb()
+        return max(0.0, self.moment.after - now)
 
     def _listener(self) -> int | None:
         text, handles, _, _ = socket.recv_fds(self.link, 9, 1)
@@ -210,11 +208,11 @@ class _Watched:
         number, fails = FAILURES.get(self.moment.how, (0, lambda _: False))
         self.listener.answer(number if self.hit and fails(call) else 0)
 
-    def _ended(self, status: int, hung: bool) -> Ended:
+    def _ended(self, status: int) -> Ended:
         lines = self.text.decode().splitlines()
         keys = tuple(line for line in lines if not line.startswith("!"))
         [how] = [line[1:] for line in lines if line.startswith("!")] or [str(os.waitstatus_to_exitcode(status))]
-        return Ended("hung" if hung else how, keys, tuple(self.calls), time.monotonic() - self.start, self.hit)
+        return Ended("hung" if self.hung else how, keys, tuple(self.calls), time.monotonic() - self.start, self.hit)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.faults.broken import DOORS
 from tests.faults.calls import possible
-from tests.faults.campaign import Campaign
+from tests.faults.campaign import Campaign, fast_folder
 from tests.faults.door import Violation
 from tests.faults.moments import Moment
 from tests.faults.nursery import Nursery
@@ -30,12 +31,18 @@ def nursery() -> Iterator[Nursery]:
         yield running
 
 
-def campaign(door: str, nursery: Nursery, tmp_path) -> Campaign:
-    return Campaign(DOORS[door], nursery, tmp_path.resolve() / "campaign", 1)
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with fast_folder() as made:
+        yield made
 
 
-def test_every_call_of_an_operation_is_reached(nursery, tmp_path):
-    found = campaign("correct", nursery, tmp_path)
+def campaign(door: str, nursery: Nursery, folder: Path) -> Campaign:
+    return Campaign(DOORS[door], nursery, folder / "campaign", 1)
+
+
+def test_every_call_of_an_operation_is_reached(nursery, folder):
+    found = campaign("correct", nursery, folder)
     assert [call.split()[0] for call in found.whole.calls] == ["open", "write", "rename"] * 3
     tally = found.until(40, 60)
     assert tally.violations == []
@@ -44,8 +51,8 @@ def test_every_call_of_an_operation_is_reached(nursery, tmp_path):
 
 
 @pytest.mark.parametrize("door", BREAKS)
-def test_a_broken_promise_is_noticed_and_shown_again(door, nursery, tmp_path):
-    found = campaign(door, nursery, tmp_path)
+def test_a_broken_promise_is_noticed_and_shown_again(door, nursery, folder):
+    found = campaign(door, nursery, folder)
     assert set(BREAKS) == set(DOORS) - {"correct"}
     for number in found.trials():
         if found.tally.violations or number > 60:

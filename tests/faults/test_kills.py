@@ -4,11 +4,12 @@ The long proof is a command: ``python -m tests.faults --kills 5000``.
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.faults.calls import possible
-from tests.faults.campaign import Campaign
+from tests.faults.campaign import Campaign, fast_folder
 from tests.faults.doors import DOORS
 from tests.faults.nursery import Nursery
 
@@ -23,8 +24,14 @@ def nursery() -> Iterator[Nursery]:
         yield running
 
 
-def disturb(door: str, nursery: Nursery, tmp_path_factory, kills: int, seconds: float) -> Campaign:
-    campaign = Campaign(DOORS[door], nursery, tmp_path_factory.mktemp("faults").resolve(), SEED)
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with fast_folder() as made:
+        yield made
+
+
+def disturb(door: str, nursery: Nursery, folder: Path, kills: int, seconds: float) -> Campaign:
+    campaign = Campaign(DOORS[door], nursery, folder / door, SEED)
     campaign.until(kills, seconds)
     assert campaign.tally.violations == []
     assert campaign.tally.kills > 0
@@ -32,14 +39,14 @@ def disturb(door: str, nursery: Nursery, tmp_path_factory, kills: int, seconds: 
 
 
 @pytest.mark.parametrize("door", FIRST)
-def test_a_kill_loses_nothing(door, nursery, tmp_path_factory):
-    disturb(door, nursery, tmp_path_factory, 3, 10)
+def test_a_kill_loses_nothing(door, nursery, folder):
+    disturb(door, nursery, folder, 2, 10)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("door", DOORS)
-def test_many_kills_and_faults_lose_nothing(door, nursery, tmp_path_factory):
-    campaign = disturb(door, nursery, tmp_path_factory, KILLS, SECONDS)
+def test_many_kills_and_faults_lose_nothing(door, nursery, folder):
+    campaign = disturb(door, nursery, folder, KILLS, SECONDS)
     print(campaign.tally)
     if possible():
         assert campaign.tally.exact > 0
