@@ -21,7 +21,7 @@ __all__ = ["Item", "export_parquet", "import_parquet", "read_files", "read_folde
 
 _LOCK = ".lock"
 _REPLACING = ".replacing"
-"""File in the temporary folder of an export, from before its first file gets its name until after its last one."""
+"""File that is there while an export replaces the files of an older one, and stays if it is interrupted."""
 
 
 def export_parquet(store: Store, folder: str | Path) -> dict[str, int]:
@@ -38,11 +38,12 @@ def export_parquet(store: Store, folder: str | Path) -> dict[str, int]:
         pinned = [(table, version) for table in _tables(store) if (version := snapshot.of(table))]
         rows = {table.name: _write(table, version, fresh / f"{table.name}.parquet") for table, version in pinned}
         with folders.lock(target / _LOCK):
-            (fresh / _REPLACING).touch()
+            (target / _REPLACING).touch()
             for name in rows:
                 os.replace(fresh / f"{name}.parquet", target / f"{name}.parquet")
             for left in filter(_known, (path.stem for path in target.glob("*.partial"))):  # of a killed older version
                 (target / f"{left}.partial").unlink()
+            (target / _REPLACING).unlink()
     return rows
 
 
@@ -96,10 +97,10 @@ def import_parquet(
 
 def _require_finished(source: Path) -> None:
     """Raise NoExport if an export into the folder was killed while it replaced files: they are of two exports."""
-    if any(source.glob(f"*/{_REPLACING}")):
+    if (source / _REPLACING).exists():
         with suppress(OSError), folders.lock(source / _LOCK):  # an export that is alive ends first
             pass
-    if any(source.glob(f"*/{_REPLACING}")):
+    if (source / _REPLACING).exists():
         raise NoExport(
             f"{source} holds files of two exports, because the last one was interrupted; export into it again"
         )

@@ -52,7 +52,7 @@ class Adapt(Door):
     """An adapter is learned, saved, and applied to all stored vectors."""
 
     name = "adapt"
-    modules = ("services.jobs.adapt", "classifiers.fit.discrimination.adapter", "faiss")
+    modules = ("services.jobs.adapt", "classifiers.fit.discrimination.adapter", "torch._dynamo", "faiss")
 
     def prepare(self, home: Path) -> None:
         from helpers.toys import fill, make_toy
