@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -19,6 +20,8 @@ from store.tables.identity import PREFIX
 __all__ = ["Item", "export_parquet", "import_parquet", "read_files", "read_folder", "read_parquet", "read_sources"]
 
 _LOCK = ".lock"
+_REPLACING = ".replacing"
+"""File that is there while an export replaces the files of an older one, and stays if it is interrupted."""
 
 
 def export_parquet(store: Store, folder: str | Path) -> dict[str, int]:
@@ -26,7 +29,8 @@ def export_parquet(store: Store, folder: str | Path) -> dict[str, int]:
 
     All files show one snapshot. Rows are streamed. The files get their names together, once all are complete: of
     several exports into one folder at once, the last one replaces the files of the others. Parquet files of other
-    tables stay in the folder. Raises DiskFull or Unavailable if the folder cannot be written.
+    tables stay in the folder. If the process is killed between two files, `import_parquet` refuses the folder until the
+    next export into it. Raises DiskFull or Unavailable if the folder cannot be written.
     """
     target = Path(folder).expanduser()
     with named(str(target)), folders.scratch(target) as fresh:
@@ -34,10 +38,12 @@ def export_parquet(store: Store, folder: str | Path) -> dict[str, int]:
         pinned = [(table, version) for table in _tables(store) if (version := snapshot.of(table))]
         rows = {table.name: _write(table, version, fresh / f"{table.name}.parquet") for table, version in pinned}
         with folders.lock(target / _LOCK):
+            (target / _REPLACING).touch()
             for name in rows:
                 os.replace(fresh / f"{name}.parquet", target / f"{name}.parquet")
             for left in filter(_known, (path.stem for path in target.glob("*.partial"))):  # of a killed older version
                 (target / f"{left}.partial").unlink()
+            (target / _REPLACING).unlink()
     return rows
 
 
@@ -67,13 +73,14 @@ def import_parquet(
         trust_references: also take assets whose bytes are not in the export but in the file at their uri.
         roots: folders in which these files must lie, now and whenever they are read; () for `folder`.
 
-    Raises NoExport for a folder that is not an export, BadSource for files that are damaged, and for assets by
-    reference that may not be taken, FrozenSplit for a row with another split than the stored one, and FeaturesMismatch
-    for features that do not match the stored ones of their encoder.
+    Raises NoExport for a folder that is not an export, or to which an export was interrupted; BadSource for files that
+    are damaged, and for assets by reference that may not be taken; FrozenSplit for a row with another split than the
+    stored one; FeaturesMismatch for features that do not match the stored ones of their encoder.
     """
     source = Path(folder).expanduser()
     if not source.is_dir():
         raise NoExport(f"{source} is not a folder; give a folder that an export wrote")
+    _require_finished(source)
     paths = {path.stem: path for path in sorted(source.glob("*.parquet"))}
     if not paths:
         raise NoExport(f"{source} has no Parquet files; give a folder that an export wrote")
@@ -86,6 +93,17 @@ def import_parquet(
     for each in incoming:
         each.check()
     return {each.name: each.write() for each in incoming}
+
+
+def _require_finished(source: Path) -> None:
+    """Raise NoExport if an export into the folder was killed while it replaced files: they are of two exports."""
+    if (source / _REPLACING).exists():
+        with suppress(OSError), folders.lock(source / _LOCK):  # an export that is alive ends first
+            pass
+    if (source / _REPLACING).exists():
+        raise NoExport(
+            f"{source} holds files of two exports, because the last one was interrupted; export into it again"
+        )
 
 
 def _known(name: str) -> bool:

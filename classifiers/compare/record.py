@@ -26,9 +26,12 @@ def save(comparison: Comparison) -> None:
 
 
 def keep(comparison: Comparison, trial: Trial) -> None:
-    """Add a trial to the comparison and to the disk."""
-    comparison.trials[trial.candidate.label] = trial
+    """Add a trial to the disk and to the comparison.
+
+    The outcomes come first: a run that is stopped here writes its record without this trial.
+    """
     save_outcomes(outcomes_path(comparison.folder, comparison.candidates.index(trial.candidate)), trial.outcomes)
+    comparison.trials[trial.candidate.label] = trial
     save(comparison)
 
 

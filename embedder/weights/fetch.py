@@ -142,7 +142,10 @@ class WebFile:
         with folders.lock(self.place.with_suffix(".lock")):
             if found := self.cached():  # another process was first
                 return found
-            torch.hub.download_url_to_file(self.url, str(self.place), hash_prefix=self.sha256 or None)
+            # torch leaves its temporary file behind when the process is killed; the next scratch folder removes it.
+            with folders.scratch(self.place.parent) as fresh:
+                torch.hub.download_url_to_file(self.url, str(fresh / "file"), hash_prefix=self.sha256 or None)
+                (fresh / "file").replace(self.place)
             self._check()
         return self.place
 

@@ -42,6 +42,21 @@ def test_nothing_appears_before_the_block_ends(tmp_path):
     assert (target / "inner" / "a").read_text() == "1"
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux exchanges two folders in one step")
+def test_a_folder_is_there_at_any_time_while_it_is_replaced(tmp_path):
+    target = tmp_path / "target"
+    folders.write_whole(target, {"a": b"0"})
+    with ThreadPoolExecutor(1) as pool:
+        work = pool.submit(
+            lambda: [folders.write_whole(target, {"a": str(i).encode()}, replace=True) for i in range(300)]
+        )
+        while not work.done():
+            assert target.exists()
+    assert work.exception() is None
+    assert content(target) == {"a": b"299"}
+    assert list(tmp_path.iterdir()) == [target]
+
+
 def test_an_error_leaves_what_was_there(tmp_path):
     target = tmp_path / "target"
     folders.write_whole(target, {"old": b"1"})

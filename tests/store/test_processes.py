@@ -1,8 +1,7 @@
-"""Several real processes on one store: they write at once, and are killed in the middle."""
+"""Several real processes on one store, which write at once. `tests/faults` kills them."""
 
 import re
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -69,54 +68,6 @@ def test_processes_that_make_the_tables_and_write_the_same_rows(start_python: St
     quarantine = store.quarantine.get()
     assert quarantine.num_rows == 15
     assert set(quarantine["tries"].to_pylist()) == {3}  # every report of every process counts
-
-
-WRITE_SLOWLY = (
-    HEAD
-    + """
-ids = store.missing(toy_spec().fingerprint)
-known = {a.id: i for i, a in enumerate(make_assets(240))}
-X = make_vectors(240)
-features = store.ensure_features("toy", toy_spec(), PROBE)
-for start in range(0, len(ids), 2):  # many small writes: more than a second of them on any machine
-    some = ids[start : start + 2]
-    features.put(some, X[[known[id_] for id_ in some]])
-    print("wrote", flush=True)
-print("done", flush=True)
-"""
-)
-
-
-def test_a_killed_writer_is_resumed_without_loss_or_repetition(start_python: Start, tmp_path: Path) -> None:
-    store = Store.open(tmp_path / "db")
-    assets = make_assets(240)
-    store.assets.add(assets)
-    rng = np.random.default_rng(0)
-    for _ in range(2):
-        worker = start_python(WRITE_SLOWLY, store.uri, 0)
-        assert worker.stdin is not None
-        assert worker.stdout is not None
-        worker.stdin.write("go\n")
-        worker.stdin.flush()
-        while worker.stdout.readline() != "wrote\n":
-            pass
-        time.sleep(rng.uniform(0.02, 0.2))  # anywhere within a write
-        worker.kill()
-        worker.communicate()
-        assert worker.returncode == -9
-    ids = [a.id for a in assets]
-    features = store.features("toy")
-    have = features.ids().to_pylist()
-    assert 0 < len(have) < 240
-    assert len(set(have)) == len(have)
-    assert set(store.missing(toy_spec().fingerprint)) == set(ids) - set(have)
-
-    last = start_python(WRITE_SLOWLY, store.uri, 0)
-    out, _ = last.communicate("go\n", timeout=120)
-    assert out.endswith("done\n")
-    assert store.missing(toy_spec().fingerprint) == []
-    assert sorted(features.ids().to_pylist()) == sorted(ids)
-    np.testing.assert_array_equal(features.get(ids)[1], make_vectors(240))
 
 
 OPTIMIZE = (

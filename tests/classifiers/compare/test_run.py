@@ -13,7 +13,7 @@ from classifiers.compare.curves import pca_curve
 from classifiers.compare.held import HeldRows, bytes_of
 from classifiers.compare.record import load, to_record
 from classifiers.compare.run import run, start
-from classifiers.compare.trial import learn, scoring_parameters
+from classifiers.compare.trial import learn, save_outcomes, scoring_parameters
 from classifiers.errors import BadComparison, BadParameter, NotTrainable, UnknownKind, UnknownParameter
 from classifiers.published.registry import Registry
 from classifiers.training.pipeline import train
@@ -226,6 +226,25 @@ def test_what_is_finished_outlives_an_interruption_and_goes_on(filled, tmp_path,
     assert steps == [(step, steps[0][1]) for step in range(steps[0][1] + 1)]
     assert without_times(to_record(again)) == without_times(to_record(done))
     assert load(filled, tmp_path / "it").state == "done"
+
+
+def test_a_stop_while_outcomes_are_written_costs_this_candidate_alone(filled, tmp_path, done, monkeypatch):
+    """Also a disk that is full at this moment: the record must not name outcomes that are not there."""
+    comparison = begun(filled, tmp_path / "it")
+
+    def stopped(path, outcomes):
+        if path.stem == "2":
+            raise KeyboardInterrupt
+        save_outcomes(path, outcomes)
+
+    monkeypatch.setattr("classifiers.compare.record.save_outcomes", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        run(comparison)
+    monkeypatch.undo()
+    again = load(filled, tmp_path / "it", train_command=recipe)
+    assert len(again.trials) == 2
+    run(again)
+    assert without_times(to_record(again)) == without_times(to_record(done))
 
 
 def test_without_validation_rows_folds_are_held_out(tmp_path):

@@ -57,6 +57,18 @@ def test_a_download_of_another_size_is_refused(place, tmp_path, monkeypatch):
             fetch("a", [source], own="a@FILE")
 
 
+def test_a_download_that_is_stopped_leaves_nothing_behind(place, tmp_path, monkeypatch):
+    def stopped(url: str, path: str, **_: object) -> None:
+        Path(f"{path}.1234.partial").write_bytes(CONTENT[:100])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("torch.hub.download_url_to_file", stopped)
+    source = WebFile(place.as_uri(), tmp_path / "cache" / "weights.pt", DIGEST)
+    with pytest.raises(KeyboardInterrupt):
+        source.download()
+    assert [path.name for path in source.place.parent.iterdir()] == ["weights.lock"]
+
+
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_a_command_for_an_address_is_one_that_a_shell_runs(place, tmp_path):
     source = WebFile(place.as_uri(), tmp_path / "a folder" / "weights.pt", DIGEST)

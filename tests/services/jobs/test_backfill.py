@@ -1,4 +1,4 @@
-"""Backfills resume after a kill, lose nothing and store nothing twice; broken items are in quarantine."""
+"""Backfills lose nothing and store nothing twice; broken items are in quarantine. `tests/faults` kills backfills."""
 
 import json
 import os
@@ -187,28 +187,6 @@ def test_broken_items_go_to_quarantine_and_come_back_when_mended(store, lite0: E
     assert (again.done, again.quarantined) == (1, 1)
     tries = {row["reason"]: row["tries"] for row in store.quarantine.get().to_pylist()}
     assert tries == {"empty": 1, "truncated": 2}
-
-
-def test_a_killed_backfill_resumes(home, cache_dir, lite0: Encoder, tmp_path):
-    """The backfill is killed after its first commit and run again: every id is stored once."""
-    store = Store.open(tmp_path / "headwater.db")
-    count = 1100
-    put(store, *((f"{seed}.png", photo(seed, 24, 16)) for seed in range(count)))
-    process = command(store, cache_dir, "backfill")
-    while process.poll() is None and rows(store, lite0) == 0:
-        time.sleep(0.02)
-    process.kill()
-    process.communicate()
-    partial = rows(store, lite0)
-    assert 0 < partial < count
-    process = command(store, cache_dir, "backfill")
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err.decode()
-    summary = json.loads(out)
-    assert summary["missing"] == summary["embedded"] == count - partial
-    ids = [id_ for batch, _ in store.features("lite0").scan() for id_ in batch.to_pylist()]
-    assert len(ids) == len(set(ids)) == count
-    assert set(ids) == set(store.missing("0" * 64))
 
 
 def rows(store: Store, encoder: Encoder) -> int:

@@ -1,0 +1,114 @@
+"""Jobs that learn without labels: cluster, adapt, condense. Each writes a folder, and rows into the store."""
+
+from pathlib import Path
+
+from helpers.blocks import Blocks
+from helpers.pictures import photo
+
+from classifiers.clustering.clusters import Clustering, names
+from classifiers.fit.discrimination.recipe import Recipe
+from embedder import folders
+from embedder.derived.stored import StoredAdapter, adapter_folders
+from services.jobs.adapt import AdaptRequest, adapt
+from services.jobs.cluster import ClusterRequest, cluster
+from services.jobs.condense import CondenseRequest, condense
+from services.jobs.ingest import ingest
+from store import Asset, Item, Store
+
+from ..door import Acknowledge, Door, State
+from . import seen
+
+
+class Cluster(Door):
+    """A clustering takes the place of an older one of the same name."""
+
+    name = "cluster"
+    modules = ("services.jobs.cluster", "faiss")
+
+    def prepare(self, home: Path) -> None:
+        from helpers.toys import fill, make_toy
+
+        toy, store = make_toy(n=60, n_classes=3), Store.open(home / "db")
+        ids = fill(store, toy)
+        store.assets.add(Asset(id_, id_, "image", "image/png") for id_ in ids)
+        cluster(store, home / "clusters", self._request(1))
+
+    @staticmethod
+    def _request(seed: int) -> ClusterRequest:
+        return ClusterRequest(encoder="toy", task="shapes", clusters=4, nearest=2, seed=seed)
+
+    def run(self, home: Path, acknowledge: Acknowledge) -> None:
+        cluster(Store.open(home / "db"), home / "clusters", self._request(2))
+        acknowledge("clustering shapes")
+
+    def state(self, home: Path) -> State:
+        """Return the clustering, and the labels: those of the job itself may be new before the clustering is."""
+        found = {name: Clustering.load(home / "clusters", name).digest for name in names(home / "clusters")}
+        rows = seen.of_store(Store.open(home / "db"))
+        return rows | {f"clustering {name}": digest for name, digest in found.items()}
+
+
+class Adapt(Door):
+    """An adapter is learned, saved, and applied to all stored vectors."""
+
+    name = "adapt"
+    modules = ("services.jobs.adapt", "classifiers.fit.discrimination.adapter", "torch._dynamo", "faiss")
+
+    def prepare(self, home: Path) -> None:
+        from helpers.toys import fill, make_toy
+
+        fill(Store.open(home / "db"), make_toy(n=60, n_classes=3))
+
+    def run(self, home: Path, acknowledge: Acknowledge) -> None:
+        import torch
+
+        torch.set_num_threads(1)
+        request = AdaptRequest(encoder="toy", recipe=Recipe(nearest=2, dim=4, epochs=2), clusters=4)
+        made = adapt(Store.open(home / "db"), request, home / "adapters", home / "clusters")
+        acknowledge(f"adapter {made.path.name}")
+        table = Store.open(home / "db").features(made.fingerprint).table.name
+        for row in Store.open(home / "db").features("toy").ids().to_pylist():
+            acknowledge(f"{table}/{row}")
+
+    def write_beside(self, home: Path) -> None:
+        with folders.scratch(home / "adapters"):
+            pass
+
+    def state(self, home: Path) -> State:
+        rows = {} if not (home / "db").exists() else _without_assets(Store.open(home / "db"))
+        found = {
+            f"adapter {path.name}": StoredAdapter.load(path).version for path in adapter_folders(home / "adapters")
+        }
+        return rows | found
+
+
+def _without_assets(store: Store) -> dict[str, object]:
+    """Return the vectors; the toys are labelled vectors without assets."""
+    return {
+        f"{each.table.name}/{id_}": seen.Vector(row)
+        for each in (store.features(found.fingerprint) for found in store.encoders())
+        for ids, X in each.scan()
+        for id_, row in zip(ids.to_pylist(), X, strict=True)
+    }
+
+
+class Condense(Adapt):
+    """Principal components of tokens are learned from images and saved."""
+
+    name = "condense"
+    modules = ("services.jobs.condense", "services.jobs.backfill.local", "PIL.Image")
+
+    def prepare(self, home: Path) -> None:
+        from services.jobs.backfill.local import backfill
+
+        store = Store.open(home / "db")
+        ingest(store, [Item(f"{at}.png", photo(at, 16, 12)) for at in range(8)])
+        backfill(store, Blocks())
+
+    def run(self, home: Path, acknowledge: Acknowledge) -> None:
+        request = CondenseRequest(pool=2, components=2)
+        made = condense(Store.open(home / "db"), Blocks(), request, home / "adapters")
+        acknowledge(f"adapter {made.path.name}")
+
+
+DOORS = (Cluster, Adapt, Condense)
