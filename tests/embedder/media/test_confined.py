@@ -9,6 +9,7 @@ import pytest
 from helpers.damage import damaged, files
 from helpers.pictures import photo
 from helpers.sounds import sound
+from PIL import Image
 
 from embedder import media
 from embedder.errors import BadMedia
