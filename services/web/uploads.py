@@ -82,7 +82,7 @@ async def read_uploads(request: Request, max_items: int, modality: Modality | No
         parts = [part for name, part in form.multi_items() if name in FILE_FIELDS]
         files = [part for part in parts if isinstance(part, UploadFile)]
         if not files or len(files) < len(parts):
-            found = f"{len(parts) - len(files)} parts are no files" if files else "no file in the request"
+            found = "a part has no file name, so it is no file" if files else "no file in the request"
             raise BadRequest(
                 f"{found}; send at least one in the field {' or '.join(FILE_FIELDS)}, with a file name, as curl does "
                 "with -F images=@photo.jpg"

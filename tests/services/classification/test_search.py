@@ -66,3 +66,11 @@ def test_an_encoder_without_stored_vectors_is_named_with_those_that_have_some(se
     status, told = search(settings, encoder="melstat", **query)
     assert (status, told["error"]["code"]) == (404, "unknown_encoder")
     assert "no vectors of encoder 'melstat' are stored; stored encoders: lite0" in told["error"]["message"]
+
+
+def test_a_search_takes_one_file(services, photos):
+    files = [("images", ("a.jpg", photos[0])), ("files", ("b.jpg", photos[1]))]
+    url = f"{services.classification_url}/search?encoder=lite0"
+    refused = httpx.post(url, files=files, timeout=60)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (422, "bad_request")
+    assert "2 files in one request" in refused.json()["error"]["message"]

@@ -261,3 +261,17 @@ def test_the_async_client_speaks_the_same(services, china):
 
     batches = asyncio.run(ask())
     assert all(cosine(batch.items[0].vector, batches[0].items[0].vector) > 0.9999 for batch in batches)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/backfills", {"tokens": "true"}),
+        ("/v1/backfills", {"retry_quarantined": 1}),
+        ("/v1/embeddings", {"input": "a text", "dimensions": "1280"}),
+        ("/v1/embeddings", {"input": "a text", "dimensions": True}),
+    ],
+)
+def test_a_value_of_another_type_is_refused(http, path, body):
+    refused = http.post(path, json=body)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (422, "bad_request")

@@ -44,3 +44,8 @@ def test_a_form_that_ends_too_early_does_not_lose_its_last_file_in_silence(url, 
 )
 def test_a_damaged_form_is_refused(url, headers, content, told):
     assert told in refusal(httpx.post(url, content=content, headers=headers, timeout=60))
+
+
+def test_a_photo_that_is_no_file_is_not_lost_beside_one_that_is(url, photos):
+    answer = httpx.post(url, data={"images": "a text"}, files={"files": ("a.jpg", photos[0])}, timeout=60)
+    assert "a part has no file name" in refusal(answer)
