@@ -31,7 +31,7 @@ class Service(ABC):
         name: name of the service in traces.
     """
 
-    name: ClassVar[str]
+    name: ClassVar[str] = "headwater"
 
     def __init__(self, settings: Settings) -> None:
         self.settings, self.metrics, self.tracing = settings, Metrics(), tracing.make(self.name)
