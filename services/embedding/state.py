@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from embedder import cpus, probe, registry
 from embedder.encoder import Encoder
+from embedder.engines.plan import ROWS
 from embedder.errors import AdapterMissing, CheckpointNotTrusted, LicenceNotAccepted, UnknownEncoder
 from services.embedding.backfills import Backfills
 from services.embedding.decode_memory import DecodeMemory
@@ -122,8 +123,8 @@ class EmbeddingService(Service):
     def _warm_up(self, encoder: Encoder) -> None:
         """Embed one full batch of images: engines compile and measure at the first batch, which takes seconds."""
         if "image" in encoder.spec.modalities:
-            pixels = encoder.prepare(probe.images()[0])
-            encoder.embed(np.broadcast_to(pixels, (self.settings.max_batch, *pixels.shape)).copy())
+            pixels, rows = encoder.prepare(probe.images()[0]), max(self.settings.max_batch, ROWS)
+            encoder.embed(np.broadcast_to(pixels, (rows, *pixels.shape)).copy())
 
     def _stored_probe(self, encoder: Encoder) -> NDArray[np.float32] | None:
         """Return the probe's vectors in the store; None if there is no store, or no table of this encoder."""
