@@ -262,9 +262,10 @@ async def measure(services: Running, options: argparse.Namespace) -> None:
 
 async def overload_beside(ask: Ask, seconds: float, idle: float) -> Found:
     """Send photos while another process sends large bodies. Return what became of the photos."""
-    storm = Storm(ask, time.perf_counter() + seconds)
     with elsewhere() as other:
-        large = asyncio.wrap_future(other.submit(send_large, ask.url, seconds))
+        await asyncio.wrap_future(other.submit(send_large, ask.url, 0.0))  # the process has started
+        storm = Storm(ask, time.perf_counter() + seconds)
+        large = asyncio.wrap_future(other.submit(send_large, ask.url, storm.until))
         _, recovery = await asyncio.gather(
             asyncio.gather(*(storm.hurry(0.1 * i, 0.1 * POLITE) for i in range(POLITE))),
             recovered(ask, idle, storm.until),
@@ -275,12 +276,12 @@ async def overload_beside(ask: Ask, seconds: float, idle: float) -> Found:
     return Found(POLITE, 10, storm.answers, storm.waits, recovery)
 
 
-def send_large(url: str, seconds: float, clients: int = 32) -> list[Answer]:
-    """Send large bodies at four times a second from each of many clients. Return the answers."""
+def send_large(url: str, until: float, clients: int = 32) -> list[Answer]:
+    """Send large bodies four times a second from each of many clients, until a time of `perf_counter`."""
 
     async def send() -> list[Answer]:
         ask = Ask.post(url, files={"images": ("x.jpg", photo() + bytes(LARGE))})
-        storm = Storm(ask, time.perf_counter() + seconds)
+        storm = Storm(ask, until)
         await asyncio.gather(*(storm.hurry(i / clients / 4, 0.25) for i in range(clients)))
         return storm.answers
 
