@@ -139,6 +139,7 @@ class _Watched:
         self.calls: list[str] = []
         self.text = b""
         self.hit = self.hung = False
+        self.waited = self.looked = 0.0
 
     def watch(self, stops: bool) -> Ended:
         """Disturb the child at the moment, and wait for its end."""
@@ -164,7 +165,10 @@ class _Watched:
     def _by_time(self) -> float:
         """Disturb the child if its time has come, and end it if it hangs. Return the seconds until the next look."""
         now = time.monotonic() - self.start
-        if now > PATIENCE and not self.hung:
+        # A machine, or this process, may be stopped for a while: such a gap between two looks does not count.
+        self.waited += min(now - self.looked, 2.0)
+        self.looked = now
+        if self.waited > PATIENCE and not self.hung:
             self.hung = True
             os.kill(self.pid, signal.SIGKILL)
         if not self.moment.after or self.hit:
