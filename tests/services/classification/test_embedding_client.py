@@ -1,13 +1,30 @@
 """The classification service passes on only the errors that its own document has."""
 
 import asyncio
+from collections.abc import Iterator
 
-import httpx
 import pytest
+from helpers.serving import served
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
 
 from services.classification.embedding import EmbeddingClient
 from services.web.document.answers import CALLED, answers_of
 from services.web.errors import RemoteProblem
+
+
+@pytest.fixture(scope="module")
+def answering() -> Iterator[tuple[str, list[Response]]]:
+    """A server that gives the answers in a list, one after the other."""
+    answers: list[Response] = []
+
+    async def answer(_: Request) -> Response:
+        return answers.pop()
+
+    with served(Starlette(routes=[Route("/v1/embeddings", answer, methods=["POST"])])) as url:
+        yield url, answers
 
 
 @pytest.mark.parametrize(
@@ -23,18 +40,14 @@ from services.web.errors import RemoteProblem
         (504, None, (502, "unexpected_answer")),
     ],
 )
-def test_an_error_of_the_embedding_service_is_one_of_the_document(sent, code, passed):
-    body = (
-        b"<html>"
-        if code is None
-        else f'{{"error": {{"code": "{code}", "message": "why", "request_id": "1"}}}}'.encode()
-    )
+def test_an_error_of_the_embedding_service_is_one_of_the_document(answering, sent, code, passed):
+    url, answers = answering
+    error = {"error": {"code": code, "message": "why", "request_id": "1"}}
+    answers.append(HTMLResponse("<html>", sent) if code is None else JSONResponse(error, sent))
 
     async def ask() -> None:
-        client = EmbeddingClient("http://localhost:1", service="embedding")
-        answer = httpx.MockTransport(lambda _: httpx.Response(sent, content=body))
-        client._http = httpx.AsyncClient(base_url="http://localhost:1", transport=answer)
-        await client.embed_texts(["a"], encoder="lite0")
+        async with EmbeddingClient(url, service="embedding") as client:
+            await client.embed_texts(["a"], encoder="lite0")
 
     with pytest.raises(RemoteProblem) as raised:
         asyncio.run(ask())

@@ -152,7 +152,7 @@ def test_up_logs_at_the_level_of_the_setting_and_otherwise_only_warnings(monkeyp
     levels = []
 
     @contextmanager
-    def noted(settings):
+    def noted(settings, *, one_process):
         levels.append(settings.log_level)
         raise KeyboardInterrupt
         yield

@@ -79,7 +79,7 @@ def test_store_backfill_and_service_give_one_vector(settings, headwater, derived
         assert one["label"] == two["label"]
         assert one["probability"] == pytest.approx(two["probability"], abs=0.02)
         text = http.post(f"{services.embedding_url}/v1/embeddings", json={"model": derived, "input": "a cell"})
-        assert (text.status_code, text.json()["error"]["code"]) == (422, "bad_request")
+        assert (text.status_code, text.json()["error"]["code"]) == (409, "not_offered")
 
 
 def test_a_damaged_or_missing_adapter_stops_writers_with_a_sentence(settings, headwater, derived):
