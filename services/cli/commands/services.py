@@ -184,7 +184,7 @@ def up(
         bool,
         typer.Option(
             "--one-process",
-            help="Run both in one process: about a fifth less processor time for a photo. For machines with few cores.",
+            help="Run both in one process: less processor time for each photo. For machines with few cores.",
         ),
     ] = False,
 ) -> None:
