@@ -56,6 +56,11 @@ SLOW: dict[str, dict[str, str | None]] = {
         "test_compare_stopped_by_ctrl_c_can_go_on": None,
         "test_compare_refuses_what_cannot_be": None,
     },
+    "services/test_one_process.py": {
+        "test_a_request_under_way_is_answered_before_both_stop": r"^15$",
+        "test_a_taken_port_ends_both": "embedding",
+        "test_a_head_of_an_encoder_that_is_not_loaded": None,
+    },
     "services/web/test_limits.py": {"test_services_stop_cleanly": r"^15$"},
     "services/web/test_server.py": {"test_a_body_that_never_ends_does_not_keep_a_service_from_stopping": r"^15$"},
     "services/jobs/test_backfill.py": {"test_two_backfills_at_once_store_every_vector_once": None},
