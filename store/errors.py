@@ -3,7 +3,10 @@
 StoreError
 ├── NoStore             no store is there, or none was chosen
 ├── UnknownId           asset ids that are not stored
+├── AmbiguousId         text that matches several assets
 ├── UnknownTask         a task without labels
+├── TaskExists          a new name that another task has
+├── NothingToUndo       no change of labels is left to take back
 ├── UnknownFeatures     an encoder without stored vectors or tokens
 ├── AmbiguousFeatures   a name that several stored encoders share
 ├── FeaturesMismatch    a stored table of another probe, spec, dtype or format
@@ -87,6 +90,31 @@ class UnknownTask(StoreError, LookupError):
     def __init__(self, task: str, known: Sequence[str]) -> None:
         self.task, self.known = task, list(known)
         super().__init__(f"no labels for task {task!r}; tasks in this store: {_some(self.known, 20)}")
+
+
+class AmbiguousId(StoreError, LookupError):
+    """Several assets match the text `asked`. `ids` lists them."""
+
+    def __init__(self, asked: str, ids: Sequence[str]) -> None:
+        self.asked, self.ids = asked, list(ids)
+        super().__init__(f"{asked!r} matches several assets: {_some(self.ids)}; give a whole id")
+
+
+class TaskExists(StoreError, ValueError):
+    """The new name `task` is the name of another task."""
+
+    def __init__(self, task: str) -> None:
+        self.task = task
+        super().__init__(f"there is a task {task!r} already; choose another name, or remove that task first")
+
+
+class NothingToUndo(StoreError, LookupError):
+    """There is no change of labels to take back, in the whole store or in `task`."""
+
+    def __init__(self, task: str | None) -> None:
+        self.task = task
+        where = "in this store" if task is None else f"of task {task!r}"
+        super().__init__(f"no change of labels {where} is left to take back")
 
 
 class UnknownFeatures(StoreError, LookupError):
