@@ -12,6 +12,7 @@ StoreError
 ├── FeaturesMismatch    a stored table of another probe, spec, dtype or format
 ├── BadVectors          wrong shape, or not finite
 ├── BadLabels           labels that the task does not allow
+│   └── NotOneLabel     a row that needs exactly one label
 ├── BadSplit            no such split
 │   └── FrozenSplit     a row already has another split
 ├── WrongSchema         a table that Headwater did not create
@@ -28,6 +29,7 @@ StoreError
 
 import os
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from errno import (
     EACCES,
     EBUSY,
@@ -109,12 +111,17 @@ class TaskExists(StoreError, ValueError):
 
 
 class NothingToUndo(StoreError, LookupError):
-    """There is no change of labels to take back, in the whole store or in `task`."""
+    """There is no change of labels to take back, in the whole store or in `task`; or the last one, of the time `last`,
+    is not the one that the caller wants to take back."""
 
-    def __init__(self, task: str | None) -> None:
-        self.task = task
+    def __init__(self, task: str | None, last: datetime | None = None) -> None:
+        self.task, self.last = task, last
         where = "in this store" if task is None else f"of task {task!r}"
-        super().__init__(f"no change of labels {where} is left to take back")
+        super().__init__(
+            f"the last change of labels {where} is another one, of {last.isoformat()}; look at it before you undo it"
+            if last
+            else f"no change of labels {where} is left to take back"
+        )
 
 
 class UnknownFeatures(StoreError, LookupError):
@@ -148,6 +155,23 @@ class BadVectors(StoreError, ValueError):
 
 class BadLabels(StoreError, ValueError):
     """Labels are not allowed here, e.g. two labels on a row of a task that needs one class a row."""
+
+
+class NotOneLabel(BadLabels):
+    """A row has no label or several, where exactly one is needed.
+
+    Attributes:
+        id: asset id of the first such row.
+        labels: its labels.
+        rows: number of such rows.
+    """
+
+    def __init__(self, task: str, id_: str, labels: Sequence[str], rows: int) -> None:
+        self.task, self.id, self.labels, self.rows = task, id_, list(labels), rows
+        super().__init__(
+            f"task {task!r} has rows with {len(labels)} labels; classes need exactly one per row. The first of {rows} "
+            f"such rows is asset {id_}, with {_some(map(repr, labels))}"
+        )
 
 
 class BadSplit(StoreError, ValueError):

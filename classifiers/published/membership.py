@@ -49,7 +49,7 @@ def saw(folder: Path, ids: Iterable[str]) -> dict[str, Seen]:
     return {id_: "yes" if _has(stored, id_) else "no" for id_ in ids}
 
 
-def _has(stored: np.memmap, id_: str) -> bool:  # type: ignore[type-arg]
+def _has(stored: np.memmap, id_: str) -> bool:
     try:
         wanted = bytes.fromhex(id_)
     except ValueError:

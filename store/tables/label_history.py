@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from store.lance.database import Database
 from store.lance.table import FEW, Table
-from store.rows import among, instant, quoted
+from store.rows import among, instant, quoted, strings
 from store.schema import LABEL_HISTORY, LabelRow
 
 
@@ -41,7 +41,7 @@ class LabelHistory:
         where = f"task = {quoted(task)}" + (f" AND {among('id', ids)}" if len(ids) <= FEW else "")
         rows = self.table.read(["id", "split", "until"], where=where)
         rows = rows.filter(pc.is_in(rows["id"], value_set=pa.array(ids, pa.string()))).sort_by("until")
-        return dict(zip(rows["id"].to_pylist(), rows["split"].to_pylist(), strict=True))
+        return dict(zip(strings(rows["id"]), strings(rows["split"]), strict=True))
 
     def of(self, id_: str, task: str | None = None) -> list[LabelRow]:
         """Return the former labels of an asset, of one task or of all, the oldest change first."""

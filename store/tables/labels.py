@@ -1,6 +1,6 @@
 """The table of labels: the labels and the split of each asset in each task."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from itertools import islice
@@ -9,11 +9,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from store.errors import BadLabels, FrozenSplit, TaskExists, Unavailable, UnknownTask
+from store.errors import TaskExists, Unavailable, UnknownTask
 from store.lance.database import Database
 from store.lance.table import FEW, Table
 from store.rows import Column, among, quoted, strings
-from store.schema import LABELS, Label, LabelRow, check_split, now, split_of
+from store.schema import LABELS, Label, LabelRow, check_split, now
+from store.tables import label_rows
 from store.tables.label_history import LabelHistory
 
 _CHUNK = 65536
@@ -51,12 +52,12 @@ class Labels:
         Args:
             at: time of the change; None for now. Several calls with one time are one change.
         """
-        _check_task(task)
+        label_rows.check_task(task)
         rows = iter(rows)
         changed = 0
         while chunk := {row.id: row for row in islice(rows, _CHUNK)}:
             for row in chunk.values():
-                _check(row)
+                label_rows.check(row)
             with self.turn():
                 at = at or now()  # in its turn, so that the order of times is the order of changes
                 changed += self._put_chunk(task, chunk, move_splits, at)
@@ -64,13 +65,13 @@ class Labels:
 
     def require(self, task: str, rows: Iterable[Label]) -> None:
         """Raise what `put` would raise for these rows: BadLabels, BadSplit or FrozenSplit. Nothing is written."""
-        _check_task(task)
+        label_rows.check_task(task)
         given = {row.id: row for row in rows}
         for row in given.values():
-            _check(row)
+            label_rows.check(row)
         for start in range(0, len(given), _CHUNK):
             some = dict(islice(given.items(), start, start + _CHUNK))
-            _require_same_splits(task, some, self._stored(task, list(some)))
+            label_rows.require_same_splits(task, some, self._stored(task, list(some)))
 
     def merge(self, rows: pa.Table) -> int:
         """Store complete rows (columns of LABELS, of any tasks). A row replaces a stored one if it is newer.
@@ -105,9 +106,11 @@ class Labels:
         for _ in range(_ROUNDS):
             stored = self._stored(task, list(waiting))
             if not move_splits:
-                _require_same_splits(task, waiting, stored)
+                label_rows.require_same_splits(task, waiting, stored)
             before = self.history.splits(task, [id_ for id_ in waiting if id_ not in stored])
-            given = [row for row in map(_filled(task, stored, before, at), waiting.values()) if row is not None]
+            given = [
+                row for row in map(label_rows.filled(task, stored, before, at), waiting.values()) if row is not None
+            ]
             self.history.keep(
                 {**stored[row["id"]], "task": task, "until": at, "by": row["source"]}
                 for row in given
@@ -154,7 +157,7 @@ class Labels:
 
         Raises BadLabels for an empty name, UnknownTask, and TaskExists if `new` has labels.
         """
-        _check_task(new)
+        label_rows.check_task(new)
         with self.turn():
             self._require_task(task)
             if self.table.count(_of(new)):
@@ -209,6 +212,16 @@ class Labels:
         counts: Column = pc.value_counts(self.table.read(["task"], version=version)["task"].combine_chunks())
         return dict(sorted((pair["values"], pair["counts"]) for pair in counts.to_pylist()))
 
+    def summary(self, task: str) -> dict[str, Any]:
+        """Return {"rows": number of rows, "classes": number of labels, "splits": {split: rows}} of a task.
+
+        Raises UnknownTask.
+        """
+        rows = self.get(task)
+        counts: Column = pc.value_counts(rows["split"].combine_chunks())
+        splits = {pair["values"]: pair["counts"] for pair in counts.to_pylist()}
+        return {"rows": rows.num_rows, "classes": len(distinct_labels(rows)), "splits": splits}
+
     def classes(self, task: str, *, version: int | None = None) -> tuple[str, ...]:
         """Return the classes of a task: the labels of its training rows, sorted. Raises UnknownTask.
 
@@ -233,43 +246,3 @@ def distinct_labels(rows: pa.Table) -> tuple[str, ...]:
 
 def _of(task: str) -> str:
     return f"task = {quoted(task)}"
-
-
-def _check_task(task: str) -> None:
-    if not task:
-        raise BadLabels("the name of a task must not be empty")
-
-
-def _check(row: Label) -> None:
-    if isinstance(row.labels, str) or not all(isinstance(label, str) and label for label in row.labels):
-        raise BadLabels(f"labels of {row.id} must be a list of non-empty strings, not {row.labels!r}")
-    if row.split is not None:
-        check_split(row.split)
-
-
-def _require_same_splits(task: str, rows: dict[str, Label], stored: dict[str, dict[str, Any]]) -> None:
-    moves = [
-        (id_, stored[id_]["split"], row.split)
-        for id_, row in rows.items()
-        if row.split is not None and id_ in stored and stored[id_]["split"] != row.split
-    ]
-    if moves:
-        raise FrozenSplit(task, moves)
-
-
-def _filled(
-    task: str, stored: dict[str, dict[str, Any]], before: dict[str, str], at: datetime
-) -> Callable[[Label], dict[str, Any] | None]:
-    """Return a function that turns a Label into the row to write, with its split; None if that row is stored.
-
-    Args:
-        before: splits of assets whose labels were removed.
-    """
-
-    def fill(row: Label) -> dict[str, Any] | None:
-        old = stored.get(row.id)
-        split = row.split or (old["split"] if old else before.get(row.id) or split_of(row.id))
-        new = {"id": row.id, "labels": list(row.labels), "split": split, "source": row.source}
-        return None if old and new == {name: old[name] for name in new} else new | {"task": task, "at": at}
-
-    return fill

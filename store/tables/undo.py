@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from store.errors import NothingToUndo
 from store.lance.table import FEW
-from store.rows import Column, among, instant, quoted
+from store.rows import Column, among, instant, quoted, strings
 from store.schema import LABELS, now
 from store.tables.label_history import LabelHistory
 from store.tables.labels import Labels
@@ -42,20 +42,22 @@ class Undone:
     removed: int
 
 
-def undo(labels: Labels, task: str | None = None) -> Undone:
+def undo(labels: Labels, task: str | None = None, *, at: datetime | None = None) -> Undone:
     """Take the last change of labels back: former labels return as they were, and new ones go.
 
     Undo again to take back the change before it. If the process is killed, undo again to finish.
 
     Args:
         task: take back the last change of this task, and only what it changed there; None for all tasks.
+        at: time that the last change must have; None for any.
 
-    Raises NothingToUndo.
+    Raises NothingToUndo if there is no change, or the last one has another time than `at`.
     """
     with labels.turn():
-        at = _last_change(labels, task)
-        if at is None:
-            raise NothingToUndo(task)
+        last, wanted = _last_change(labels, task), at
+        if last is None or wanted not in (None, last):
+            raise NothingToUndo(task, last)
+        at = last
         made = _read(labels, _where(f"at = {instant(at)}", task))
         former = {(row["id"], row["task"]): row for row in labels.history.ended_at(at, task)}
         present = _present(labels, former.keys() - {(row["id"], row["task"]) for row in made})
@@ -93,7 +95,9 @@ def _last_removal(history: LabelHistory, current: pa.Table, where: str | None) -
     past = history.table.read(["id", "task", "at", "until", "undone"], where=where)
     if not past.num_rows:
         return None
-    past = past.filter(pc.invert(pc.is_in(_keys(past), value_set=_keys(current))))
+    present: Column = pc.is_in(_keys(past), value_set=_keys(current))
+    removed: Column = pc.invert(present)
+    past = past.filter(removed)
     newest: datetime | None = None
     bounds: dict[_Key, datetime] = {}
     for row in past.sort_by([("until", "descending")]).to_pylist():
@@ -113,8 +117,8 @@ _FOREVER, _NEVER = datetime.max.replace(tzinfo=now().tzinfo), datetime.min.repla
 
 def _keys(rows: pa.Table) -> Column:
     """Return id and task of each row as one text."""
-    joined: Column = pc.binary_join_element_wise(rows["id"], rows["task"], "\0")
-    return joined.combine_chunks()
+    columns: list[Column] = [rows["id"].combine_chunks(), rows["task"].combine_chunks()]
+    return pc.binary_join_element_wise(*columns, pa.scalar("\0"))
 
 
 def _where(condition: str, task: str | None) -> str:
@@ -128,10 +132,10 @@ def _read(labels: Labels, where: str) -> list[dict[str, Any]]:
 def _present(labels: Labels, keys: Iterable[_Key]) -> set[_Key]:
     """Return those of `keys` that have labels now."""
     rows = [{"id": id_, "task": task} for id_, task in keys]
-    found = set()
+    found: set[_Key] = set()
     for task, ids in _by_task(rows):
         stored = labels.table.read(["id"], where=f"task = {quoted(task)} AND {among('id', ids)}")
-        found |= {(id_, task) for id_ in stored["id"].to_pylist()}
+        found |= {(id_, task) for id_ in strings(stored["id"])}
     return found
 
 
