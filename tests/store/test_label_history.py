@@ -1,6 +1,7 @@
 """Changes of labels, the history that they leave, and undo, checked against a model that copies the whole store."""
 
 import shutil
+import signal
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -215,3 +216,62 @@ def test_a_change_that_was_killed_before_its_labels_is_no_change(store: Store) -
 
 def test_ids_of_the_fixture_are_those_of_the_toy_assets() -> None:
     assert make_assets(1)[0].id == asset_id(b"image 0")
+
+
+KILLED = """
+import os, signal, sys
+from store import Label, Store
+from store.lance.table import Table
+from store.tables.undo import undo
+left = int(sys.argv[2])
+def killing(whole):
+    def write(self, *arguments, **options):
+        global left
+        if not left:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left -= 1
+        return whole(self, *arguments, **options)
+    return write
+for name in ("upsert", "delete", "update"):
+    setattr(Table, name, killing(getattr(Table, name)))
+labels = Store.open(sys.argv[1]).labels
+if sys.argv[3] == "put":
+    labels.put("t", [Label(id_, ["new"]) for id_ in "abcx"])
+elif sys.argv[3] == "remove":
+    labels.remove("t", "abc", source="hand")
+elif sys.argv[3] == "rename":
+    labels.rename_task("t", "new")
+else:
+    undo(labels)
+"""
+
+
+@pytest.mark.parametrize(("what", "writes"), [("put", 1), ("remove", 1), ("undo", 1), ("undo", 2), ("rename", 1)])
+def test_a_change_that_was_killed_is_finished_by_the_next(
+    start_python: Callable[..., "Popen[str]"], store: Store, what: str, writes: int
+) -> None:
+    """Killed before its first write, and between any two: repeated, it gives what a whole one gives."""
+    store.labels.put("t", [Label(id_, ["old"], "test") for id_ in "abcd"])
+    first = current(store)
+    store.labels.put("t", [Label(id_, ["wrong"], "test") for id_ in "abe"])
+    before = current(store)
+    for allowed in range(writes + 1):
+        process = start_python(KILLED, store.uri, allowed, what)
+        process.communicate(timeout=60)
+        assert process.returncode == -signal.SIGKILL
+    if what == "put":
+        assert current(store) == before
+        store.labels.put("t", [Label(id_, ["new"]) for id_ in "abcx"])
+    elif what == "remove":
+        store.labels.remove("t", "abc")
+        assert {key[0] for key in current(store)} == {"d", "e"}
+    elif what == "rename":
+        assert store.labels.rename_task("t", "new") == 5
+        assert set(store.labels.tasks()) == {"new"}
+        undo(store.labels)
+        assert {row[0][0] for row in current(store).values()} == {"old"}
+        return
+    while current(store) != before and what != "undo":
+        undo(store.labels)
+    undo(store.labels)
+    assert current(store) == first

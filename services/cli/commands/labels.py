@@ -141,7 +141,7 @@ def import_(
     file: Annotated[
         Path,
         typer.Argument(
-            help="A table, .csv, .jsonl or .parquet, with the columns id (or path, file, …), label and split, "
+            help="A table, .csv, .jsonl or .parquet, with the columns id (or path, or file), label and split, "
             "which may be left out.",
             show_default=False,
         ),
