@@ -34,6 +34,24 @@ class NotTrainable(ValueError):
     """No head can be trained on these rows. The message says what is missing and what to do."""
 
 
+class SeveralLabels(NotTrainable):
+    """Rows have several labels or none, and the kind of head needs exactly one.
+
+    Attributes:
+        id: asset id of the first such row.
+        labels: its labels.
+    """
+
+    def __init__(self, task: str, id_: str, labels: Sequence[str], wrong: int, rows: int) -> None:
+        self.task, self.id, self.labels = task, id_, list(labels)
+        has = f"the labels {listing(self.labels, 5)}" if labels else "none"
+        super().__init__(
+            f"task {task!r} has {wrong} of {rows} rows with several labels or none, and this kind of head gives each "
+            f"row exactly one class. The first is asset {id_}, which has {has}. Correct these rows, or use a kind for "
+            "any number of labels: labelwise, bilinear or decoder"
+        )
+
+
 PLURALS = {
     "image": "images",
     "audio": "sounds",
@@ -179,6 +197,17 @@ class UnknownVersion(Unknown):
 
 class UnknownAlias(Unknown):
     what = "alias"
+
+
+class AliasInUse(ValueError):
+    """A version cannot be removed, because aliases point to it. `aliases` lists them."""
+
+    def __init__(self, name: str, version: str, aliases: Sequence[str]) -> None:
+        self.name, self.version, self.aliases = name, version, list(aliases)
+        super().__init__(
+            f"version {version} of head {name!r} is {listing(self.aliases, 20)}, and services may use it; point the "
+            "alias at another version first"
+        )
 
 
 class UnknownKind(Unknown):

@@ -1,7 +1,8 @@
 """The calls of both services as data: which request to send, and how to read its answer."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack
 
@@ -16,11 +17,15 @@ from services.web.schemas import (
     ClassifyResponse,
     ErrorBody,
     HeadsResponse,
+    HistoryResponse,
+    LabelsChanged,
+    LabelsResponse,
     NotReadyBody,
     OpenAIResponse,
     Problem,
     ReadyBody,
     SearchResponse,
+    UndoResponse,
 )
 from services.web.wire import ARROW_STREAM, Upload, VectoredBatch, from_arrow
 
@@ -135,6 +140,44 @@ class Calls:
         if image is not None:
             arguments["files"] = _form("images", [image])
         return Call("GET" if image is None else "POST", "/search", _body(SearchResponse), arguments)
+
+    def labels(
+        self, task: str, *, label: str | None = None, split: str | None = None, start: int = 0, limit: int = 100
+    ) -> Call[LabelsResponse]:
+        """Embedding service: return a page of the labels of a task, and the number of all that match."""
+        params = _given(task=task, label=label, split=split, start=start, limit=limit)
+        return Call("GET", "/v1/labels", _body(LabelsResponse), {"params": params})
+
+    def set_labels(
+        self, task: str, labels: Mapping[str, Sequence[str]], *, split: str | None = None, source: str = ""
+    ) -> Call[LabelsChanged]:
+        """Embedding service: give stored assets their labels, by asset id. All are set, or none.
+
+        Args:
+            split: split of assets that have none in this task yet.
+            source: who or what made the labels.
+        """
+        rows = [{"id": id_, "labels": list(some), "split": split} for id_, some in labels.items()]
+        body = {"task": task, "labels": rows, "source": source}
+        return Call("POST", "/v1/labels", _body(LabelsChanged), {"json": body})
+
+    def remove_labels(self, task: str, ids: Sequence[str]) -> Call[LabelsChanged]:
+        """Embedding service: remove the labels of at most 100 assets in a task."""
+        return Call("DELETE", "/v1/labels", _body(LabelsChanged), {"params": {"task": task, "id": list(ids)}})
+
+    def label_history(self, id: str, *, task: str | None = None) -> Call[HistoryResponse]:
+        """Embedding service: return all labels that an asset has and had."""
+        return Call("GET", "/v1/labels/history", _body(HistoryResponse), {"params": _given(id=id, task=task)})
+
+    def undo(self, *, task: str | None = None, at: datetime | None = None) -> Call[UndoResponse]:
+        """Embedding service: take the last change of labels back.
+
+        Args:
+            task: only of this task.
+            at: time of the change; the service refuses if another one came after it.
+        """
+        body = {"task": task, "at": at.isoformat() if at else None}
+        return Call("POST", "/v1/labels/undo", _body(UndoResponse), {"json": body})
 
     def ready(self, *, needs: Sequence[str] = (), seconds: float = READY_SECONDS) -> Call[dict[str, Any]]:
         """Both services: return the details of a service that is ready.

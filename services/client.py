@@ -104,6 +104,11 @@ class Client(AbstractContextManager["Client"]):
     promote = _blocking(Calls.promote)
     search = _blocking(Calls.search)
     ready = _blocking(Calls.ready)
+    labels = _blocking(Calls.labels)
+    set_labels = _blocking(Calls.set_labels)
+    remove_labels = _blocking(Calls.remove_labels)
+    label_history = _blocking(Calls.label_history)
+    undo = _blocking(Calls.undo)
 
     def _send(self, call: Call[R]) -> R:
         try:
@@ -145,6 +150,11 @@ class AsyncClient(AbstractAsyncContextManager["AsyncClient"]):
     promote = _awaitable(Calls.promote)
     search = _awaitable(Calls.search)
     ready = _awaitable(Calls.ready)
+    labels = _awaitable(Calls.labels)
+    set_labels = _awaitable(Calls.set_labels)
+    remove_labels = _awaitable(Calls.remove_labels)
+    label_history = _awaitable(Calls.label_history)
+    undo = _awaitable(Calls.undo)
 
     async def _send(self, call: Call[R]) -> R:
         try:

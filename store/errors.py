@@ -3,12 +3,16 @@
 StoreError
 ├── NoStore             no store is there, or none was chosen
 ├── UnknownId           asset ids that are not stored
+├── AmbiguousId         text that matches several assets
 ├── UnknownTask         a task without labels
+├── TaskExists          a new name that another task has
+├── NothingToUndo       no change of labels is left to take back
 ├── UnknownFeatures     an encoder without stored vectors or tokens
 ├── AmbiguousFeatures   a name that several stored encoders share
 ├── FeaturesMismatch    a stored table of another probe, spec, dtype or format
 ├── BadVectors          wrong shape, or not finite
 ├── BadLabels           labels that the task does not allow
+│   └── NotOneLabel     a row that needs exactly one label
 ├── BadSplit            no such split
 │   └── FrozenSplit     a row already has another split
 ├── WrongSchema         a table that Headwater did not create
@@ -25,6 +29,7 @@ StoreError
 
 import os
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from errno import (
     EACCES,
     EBUSY,
@@ -89,6 +94,36 @@ class UnknownTask(StoreError, LookupError):
         super().__init__(f"no labels for task {task!r}; tasks in this store: {_some(self.known, 20)}")
 
 
+class AmbiguousId(StoreError, LookupError):
+    """Several assets match the text `asked`. `ids` lists them."""
+
+    def __init__(self, asked: str, ids: Sequence[str]) -> None:
+        self.asked, self.ids = asked, list(ids)
+        super().__init__(f"{asked!r} matches several assets: {_some(self.ids)}; give a whole id")
+
+
+class TaskExists(StoreError, ValueError):
+    """The new name `task` is the name of another task."""
+
+    def __init__(self, task: str) -> None:
+        self.task = task
+        super().__init__(f"there is a task {task!r} already; choose another name, or remove that task first")
+
+
+class NothingToUndo(StoreError, LookupError):
+    """There is no change of labels to take back, in the whole store or in `task`; or the last one, of the time `last`,
+    is not the one that the caller wants to take back."""
+
+    def __init__(self, task: str | None, last: datetime | None = None) -> None:
+        self.task, self.last = task, last
+        where = "in this store" if task is None else f"of task {task!r}"
+        super().__init__(
+            f"the last change of labels {where} is another one, of {last.isoformat()}; look at it before you undo it"
+            if last
+            else f"no change of labels {where} is left to take back"
+        )
+
+
 class UnknownFeatures(StoreError, LookupError):
     """Nothing of one form is stored for the encoder `name`.
 
@@ -120,6 +155,23 @@ class BadVectors(StoreError, ValueError):
 
 class BadLabels(StoreError, ValueError):
     """Labels are not allowed here, e.g. two labels on a row of a task that needs one class a row."""
+
+
+class NotOneLabel(BadLabels):
+    """A row has no label or several, where exactly one is needed.
+
+    Attributes:
+        id: asset id of the first such row.
+        labels: its labels.
+        rows: number of such rows.
+    """
+
+    def __init__(self, task: str, id_: str, labels: Sequence[str], rows: int) -> None:
+        self.task, self.id, self.labels, self.rows = task, id_, list(labels), rows
+        super().__init__(
+            f"task {task!r} has rows with {len(labels)} labels; classes need exactly one per row. The first of {rows} "
+            f"such rows is asset {id_}, with {_some(map(repr, labels))}"
+        )
 
 
 class BadSplit(StoreError, ValueError):

@@ -47,7 +47,11 @@ class Incoming(ABC):
     @staticmethod
     def of(store: Store, path: Path, roots: Sequence[Path]) -> "Incoming":
         """Return the file with the rules of its table, which its name tells."""
-        kind = next(each for each in (_Assets, _Labels, _Quarantine, _Features) if path.stem.startswith(each.prefixes))
+        kind = next(
+            each
+            for each in (_Assets, _LabelHistory, _Labels, _Quarantine, _Features)
+            if path.stem.startswith(each.prefixes)
+        )
         return kind(store, path, roots)
 
     @property
@@ -145,6 +149,14 @@ class _Labels(Incoming):
 
     def _put(self, rows: pa.Table) -> int:
         return self.store.labels.merge(rows)
+
+
+class _LabelHistory(Incoming):
+    prefixes = ("label_history",)
+
+    @property
+    def _table(self) -> Table:
+        return self.store.labels.history.table
 
 
 class _Quarantine(Incoming):

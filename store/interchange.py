@@ -49,7 +49,7 @@ def export_parquet(store: Store, folder: str | Path) -> dict[str, int]:
 
 def _tables(store: Store) -> list[Table]:
     stored = [features.table for kind in PREFIX for features in feature_tables.stored(store.database, kind)]
-    return [store.assets.table, store.labels.table, store.quarantine.table, *stored]
+    return [store.assets.table, store.labels.table, store.labels.history.table, store.quarantine.table, *stored]
 
 
 def _write(table: Table, version: int, path: Path) -> int:
@@ -107,4 +107,4 @@ def _require_finished(source: Path) -> None:
 
 
 def _known(name: str) -> bool:
-    return name in ("assets", "labels", "quarantine") or name.startswith(tuple(PREFIX.values()))
+    return name in ("assets", "labels", "label_history", "quarantine") or name.startswith(tuple(PREFIX.values()))

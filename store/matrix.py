@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from store.errors import BadLabels
+from store.errors import NotOneLabel
 from store.rows import Column
 from store.schema import check_split
 from store.snapshot import Snapshot
@@ -54,7 +54,7 @@ class Matrix:
 
         Raises BadLabels unless every row has exactly one label.
         """
-        return codes_of(self.labels, self.classes, self.task)
+        return codes_of(self.ids, self.labels, self.classes, self.task)
 
     @cached_property
     def indicator(self) -> NDArray[np.bool_]:
@@ -87,19 +87,20 @@ def indicator_of(labels: Column, classes: Sequence[str]) -> NDArray[np.bool_]:
     return table
 
 
-def codes_of(labels: Column, classes: Sequence[str], task: str) -> NDArray[np.int64]:
+def codes_of(ids: Sequence[str] | Column, labels: Column, classes: Sequence[str], task: str) -> NDArray[np.int64]:
     """Return the index of each row's label in `classes`, shape (n,); -1 for a label that is not a class.
 
     Args:
+        ids: asset id of each row (n), for the message.
         labels: labels of each row, list<string> (n).
         task: the task's name, for the message.
 
-    Raises BadLabels unless every row has exactly one label.
+    Raises NotOneLabel unless every row has exactly one label.
     """
     several: Column = pc.not_equal(pc.list_value_length(labels), pa.scalar(1, pa.int32()))
     if pc.any(several).as_py():
-        row = labels.filter(several)[0].as_py()
-        raise BadLabels(f"task {task!r} has rows with {len(row)} labels ({row!r}); classes need exactly one per row")
+        rows = np.flatnonzero(several.to_numpy(zero_copy_only=False))
+        raise NotOneLabel(task, str(ids[rows[0]]), labels[rows[0]].as_py(), len(rows))
     found: Column = pc.index_in(labels.flatten(), value_set=pa.array(classes, pa.string()))
     codes: NDArray[np.int64] = pc.fill_null(found, -1).to_numpy().astype(np.int64)
     return codes

@@ -1,7 +1,8 @@
 """Pure functions on Arrow tables and columns: unique keys, row order, conversion to NumPy, SQL literals."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -31,6 +32,16 @@ def encodable(text: str) -> str:
 def quoted(value: str) -> str:
     """Return `value` as an SQL string literal."""
     return "'" + value.replace("'", "''") + "'"
+
+
+def instant(time: datetime) -> str:
+    """Return a time as an SQL literal."""
+    return f"timestamp '{time.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}+00:00'"
+
+
+def among(name: str, values: Iterable[str]) -> str:
+    """Return the SQL condition that the text column `name` has one of `values`."""
+    return f"{name} IN ({', '.join(map(quoted, values))})"
 
 
 def strings(column: Column) -> list[str]:

@@ -28,8 +28,9 @@ TIME = pa.timestamp("us", tz="UTC")
 _KEY = "lance-schema:unenforced-primary-key"
 
 
-def _key(name: str, position: int) -> Any:
-    return pa.field(name, pa.string(), nullable=False, metadata={_KEY: "true", f"{_KEY}:position": str(position)})
+def _key(name: str, position: int, kind: pa.DataType | None = None) -> Any:
+    marks: dict[bytes | str, bytes | str] = {_KEY: "true", f"{_KEY}:position": str(position)}
+    return pa.field(name, kind or pa.string(), nullable=False, metadata=marks)
 
 
 def _need(name: str, kind: pa.DataType) -> Any:
@@ -57,6 +58,16 @@ LABELS = pa.schema(
         _need("split", pa.string()),
         _need("source", pa.string()),
         _need("at", TIME),
+    ]
+)
+LABEL_HISTORY = pa.schema(
+    [
+        _key("id", 1),
+        _key("task", 2),
+        _key("until", 3, TIME),
+        *(LABELS.field(name) for name in ("labels", "split", "source", "at")),
+        _need("by", pa.string()),
+        _need("undone", pa.bool_()),
     ]
 )
 QUARANTINE = pa.schema(
@@ -151,6 +162,29 @@ class Label:
     labels: Sequence[str]
     split: str | None = None
     source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelRow:
+    """The labels that an asset had in a task from one change to the next.
+
+    Attributes:
+        source: free text that says where the labels come from.
+        at: time of the change that set them.
+        until: time of the change that replaced or removed them; None for the current labels.
+        by: source of that change.
+        undone: True if that change took an earlier one back.
+    """
+
+    id: str
+    task: str
+    labels: Sequence[str]
+    split: str
+    source: str
+    at: datetime
+    until: datetime | None = None
+    by: str = ""
+    undone: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,7 +144,9 @@ class Batches:
 
     def __iter__(self) -> Iterator[tuple[list[str], NDArray[np.float32], NDArray[np.int64]]]:
         rows = self._selection.rows
-        codes = codes_of(rows["labels"].combine_chunks(), self.classes, self._selection.task)
+        codes = codes_of(
+            rows["id"].combine_chunks(), rows["labels"].combine_chunks(), self.classes, self._selection.task
+        )
         seen = 0
         for ids, where, X in self._selection.stream(self._batch_rows, self._share):
             seen += len(where)

@@ -202,7 +202,8 @@ class Store:
         `keep` are removed.
         """
         feature_list = [f for form in PREFIX for f in feature_tables.stored(self.database, form)]
-        for table in (self.assets.table, self.labels.table, self.quarantine.table, *(f.table for f in feature_list)):
+        own = (self.assets.table, self.labels.table, self.labels.history.table, self.quarantine.table)
+        for table in (*own, *(f.table for f in feature_list)):
             table.optimize(keep)
 
     def _select(

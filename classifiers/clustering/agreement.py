@@ -96,7 +96,7 @@ class Truth:
         rows = store.labels.get(task)
         rows = rows.filter(pc.is_in(rows["split"], value_set=pa.array(["train", "val"])))
         classes = classes_of(rows)
-        codes = codes_of(rows["labels"].combine_chunks(), classes, task).tolist()
+        codes = codes_of(rows["id"].combine_chunks(), rows["labels"].combine_chunks(), classes, task).tolist()
         known = {id_: code for id_, code in zip(strings(rows["id"]), codes, strict=True) if code >= 0}
         return cls(task, known, classes)
 

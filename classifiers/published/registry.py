@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
-from classifiers.errors import BadArtifact, BadName, NotTrainable, UnknownAlias, UnknownHead, UnknownVersion
+from classifiers.errors import AliasInUse, BadArtifact, BadName, NotTrainable, UnknownAlias, UnknownHead, UnknownVersion
 from classifiers.heads.base import Head
 from classifiers.names import NAME, check_name
 from classifiers.published.artifact import load, pack, read_manifest
@@ -131,6 +132,32 @@ class Registry:
         with folders.lock(path.parent / LOCK):
             _write_aliases(path.parent, {**_read_aliases(path.parent), alias: path.name})
 
+    def remove(self, reference: str) -> str:
+        """Remove the version of a reference, see `path`, and return it. `latest` then is the version before it.
+
+        Raises AliasInUse if an alias other than `latest` points to it; UnknownHead, UnknownAlias, UnknownVersion.
+        """
+        path = self.path(reference)
+        folder = path.parent
+        with folders.lock(folder / LOCK):
+            aliases = _read_aliases(folder)
+            if using := sorted(alias for alias, to in aliases.items() if to == path.name and alias != LATEST):
+                raise AliasInUse(folder.name, path.name, using)
+            left = [version for version in _versions(folder) if version != path.name]
+            if left:
+                latest = left[-1] if aliases.get(LATEST) == path.name else aliases.get(LATEST, left[-1])
+                _write_aliases(folder, {**aliases, LATEST: latest})
+            _discard(path if left else folder)
+        return path.name
+
+    def remove_all(self, name: str) -> list[str]:
+        """Remove a head with all versions and aliases, and return the versions. Raises UnknownHead."""
+        folder = self._existing(name)
+        with folders.lock(folder / LOCK):
+            versions = _versions(folder)
+            _discard(folder)
+        return versions
+
     def diff(self, name: str, a: str, b: str) -> dict[str, tuple[Any, Any]]:
         """Return the manifest entries that differ between two versions or aliases: dotted name → (in a, in b)."""
         left, right = (_flat(read_manifest(self.path(f"{name}@{each}")).model_dump(mode="json")) for each in (a, b))
@@ -149,6 +176,13 @@ def _versions(folder: Path) -> list[str]:
         return sorted(path.name for path in folder.iterdir() if VERSION.fullmatch(path.name))
     except OSError as error:
         raise BadArtifact(folder, f"the folder cannot be read: {error.strerror}") from error
+
+
+def _discard(path: Path) -> None:
+    """Remove a folder. It is renamed first, so that no reader sees a part of it; a kill leaves a hidden folder."""
+    hidden = path.with_name(f".removed-{path.name}-{uuid4().hex[:8]}")
+    path.rename(hidden)
+    shutil.rmtree(hidden)
 
 
 def _next(version: str, before: Sequence[str]) -> str:

@@ -15,7 +15,6 @@ from classifiers.fit.multilabel.bilinear import BilinearClassifier
 from classifiers.fit.multilabel.decoder import DecoderClassifier
 from classifiers.heads.multilabel.base import LabelsHead
 from classifiers.prompts import class_vectors
-from classifiers.published.manifest import ids_digest
 from classifiers.training.calibrate import calibrate_labels
 from classifiers.training.kind import Calibrated, Kind
 from classifiers.training.rows.present import require_present
@@ -74,7 +73,7 @@ class LabelKind(Kind[LabelsHead]):
         else:
             validated = self.hold(estimator, rows, known, head)
         counts = tuple(np.count_nonzero(known.Y, axis=0).tolist())
-        return Learned(head, counts, len(known.ids), ids_digest(known.ids), labels, validated)
+        return Learned(head, counts, len(known.ids), known.ids, labels, validated)
 
     def calibrated(
         self,

@@ -12,7 +12,8 @@ from classifiers.evaluation.reports.report import Report, to_json, to_markdown
 from classifiers.names import check_name
 from classifiers.published.artifact import outlier_file
 from classifiers.published.head import PublishedHead
-from classifiers.published.manifest import TrainingRecord, package_versions
+from classifiers.published.manifest import TrainingRecord, ids_digest, package_versions
+from classifiers.published.membership import ids_file
 from classifiers.published.registry import Registry
 from classifiers.training.kinds import KINDS, make_estimator
 from classifiers.training.rows.rows import Elsewhere, Texts
@@ -87,7 +88,7 @@ def train(
         task=task,
         encoders=rows.blocks(),
         snapshot=json.loads(rows.snapshot.to_json()),
-        training_ids=made.learned.training_ids,
+        training_ids=ids_digest(made.learned.ids),
         counts=made.learned.counts,
         metrics=made.report.summaries(),
         conformal=made.conformal or {},
@@ -95,7 +96,7 @@ def train(
         packages=package_versions(PACKAGES),
     )
     files = {"report.json": to_json(made.report).encode(), "report.md": to_markdown(made.report).encode()}
-    files |= outlier_file(made.outliers.detector)
+    files |= outlier_file(made.outliers.detector) | ids_file(made.learned.ids)
     published = registry.publish(name, made.head, record, files)
     return Trained(name, published, registry.path(f"{name}@{published}"), made.report)
 

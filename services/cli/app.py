@@ -12,6 +12,7 @@ import typer
 from services.cli import errors, terminal
 from services.cli.commands import (
     adapt,
+    assets,
     backfill,
     classify,
     cluster,
@@ -22,8 +23,11 @@ from services.cli.commands import (
     encoders,
     heads,
     keys,
+    labels,
+    quarantine,
     services,
     store,
+    tasks,
     train,
 )
 from services.settings import unknown_variables
@@ -48,6 +52,7 @@ def _add(commands: typer.Typer, name: str | None = None) -> None:
 for family in (
     store,
     backfill,
+    labels,
     train,
     compare,
     heads,
@@ -61,6 +66,10 @@ for family in (
     doctor,
 ):
     _add(family.app)
+_add(labels.labels_app, "labels")
+_add(tasks.tasks_app, "tasks")
+_add(assets.assets_app, "assets")
+_add(quarantine.quarantine_app, "quarantine")
 _add(heads.heads_app, "heads")
 _add(keys.keys_app, "keys")
 

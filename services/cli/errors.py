@@ -3,6 +3,7 @@
 Lower layers raise typed errors that name no command, option or variable. `HINTS` adds them.
 """
 
+import shlex
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -29,7 +30,14 @@ class BadSettings(ValueError):
 EXPECTED: tuple[type[Exception], ...] = (
     *jobs.EXPECTED,
     *(RemoteProblem, NotStarted, Unguarded, BadKeys, BadSettings, ModuleNotFoundError),
-    *(heads.BadComparison, heads.BadParameter, heads.NotTrainable, heads.UnknownKind, heads.UnknownParameter),
+    *(
+        heads.BadComparison,
+        heads.AliasInUse,
+        heads.BadParameter,
+        heads.NotTrainable,
+        heads.UnknownKind,
+        heads.UnknownParameter,
+    ),
     *(heads.BadClustering, heads.UnknownClustering),
     encoders.ExportFailed,
 )
@@ -58,6 +66,16 @@ def _head(error: heads.Unknown) -> str:
     return "`headwater heads list` lists heads, versions and aliases" if error.known else "`headwater train` makes one"
 
 
+def _one_label(error: stored.NotOneLabel | heads.SeveralLabels) -> str:
+    return f"`headwater labels set {error.id} --task {shlex.quote(error.task)} --label NAME` gives a row one label"
+
+
+def _frozen(error: stored.FrozenSplit) -> str:
+    id_, _, split = error.moves[0]
+    move = f"`headwater labels set {id_} --task {shlex.quote(error.task)} --split {split} --move-split --label NAME`"
+    return f"{move} moves one asset"
+
+
 def _remote(error: RemoteProblem) -> str:
     return REMOTE_HINTS.get(error.code, "")
 
@@ -82,6 +100,16 @@ HINTS: dict[type[Exception], Hint] = {
     stored.NoExport: "`headwater export FOLDER` writes such a folder",
     encoders.ProbeMismatch: _probe,
     encoders.DeviceFull: "--backend torch-fp16 takes half the memory of torch-fp32; --backend openvino uses the CPU",
+    stored.UnknownId: "`headwater assets list` lists ids and names; `headwater ingest FILE` stores a file",
+    stored.AmbiguousId: "`headwater assets show ID` describes one of them",
+    stored.NotOneLabel: _one_label,
+    heads.SeveralLabels: _one_label,
+    stored.FrozenSplit: _frozen,
+    stored.TaskExists: lambda error: f"`headwater tasks remove {shlex.quote(error.task)}` removes its labels",
+    stored.NothingToUndo: "`headwater labels history ASSET` lists the changes of one asset",
+    heads.AliasInUse: lambda error: (
+        f"`headwater heads promote {error.name} {error.aliases[0]} VERSION` moves the alias"
+    ),
     stored.UnknownTask: "`headwater ingest SOURCE --task NAME` stores labels of a task",
     stored.DiskFull: "--store puts the store elsewhere",
     stored.NoRoom: "--store puts the store elsewhere; without --tokens, only vectors are written",

@@ -2,10 +2,13 @@
 
 from fastapi import FastAPI
 
+from services.embedding import labels
 from services.embedding.routes import router
 from services.embedding.state import EmbeddingService
 from services.settings import Settings
 from services.web.app import make_app
+
+router.include_router(labels.router)
 
 DESCRIPTION = "Turns images, sounds, videos and texts into vectors. The encoders are frozen: they never change."
 

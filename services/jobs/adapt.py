@@ -14,6 +14,7 @@ from classifiers.clustering.kmeans import MOST_PER_CENTRE, adapter_clusters
 from classifiers.clustering.unlabelled import Unlabelled
 from classifiers.fit.discrimination.recipe import Recipe
 from classifiers.published.manifest import package_versions
+from classifiers.published.membership import ids_file
 from embedder import probe
 from embedder.derived.adapter import Adapter
 from embedder.derived.stored import StoredAdapter
@@ -103,7 +104,7 @@ def adapt(
     adapter = Adapter({"mean": made.mean, **fitted.arrays})
     record = _record(rows, recipe, request.clustering, made, len(ids), fitted.curve)
     stored = StoredAdapter(rows.features.name, rows.features.fingerprint, adapter, record)
-    path = stored.save(adapters, {"report.md": to_markdown(stored, adapter).encode()})
+    path = stored.save(adapters, {"report.md": to_markdown(stored, adapter).encode(), **ids_file(ids)})
     table, written = _write(store, rows.features, stored, adapter, on_progress)
     store.optimize()
     return Adapted(

@@ -15,10 +15,12 @@ from classifiers.clustering.kmeans import default_clusters
 from classifiers.clustering.unlabelled import SOURCE, Unlabelled
 from classifiers.errors import BadClustering, NameTaken, UnknownClustering
 from classifiers.names import check_name
+from classifiers.published.membership import ids_file
 from services.jobs.progress import OnProgress, Step, ignore
 from store import Label, Store
 from store.errors import UnknownTask
 from store.rows import strings
+from store.schema import now
 
 TELL_EVERY = 1000
 """Labels between two reports of progress."""
@@ -75,7 +77,7 @@ def cluster(store: Store, folder: Path, request: ClusterRequest, on_progress: On
     _require_free(store, folder, name, rows.features.fingerprint)
     truth = Truth.read(store, request.against) if request.against else None
     clusters = request.clusters or default_clusters(len(rows.ids), request.nearest)
-    made, _, _ = find_centres(
+    made, sampled, _ = find_centres(
         rows, clusters, request.seed, lambda done, total: on_progress(Step(done, total, "iterations of k-means"))
     )
     made, nearest = limit_nearest(made, request.nearest)
@@ -90,9 +92,11 @@ def cluster(store: Store, folder: Path, request: ClusterRequest, on_progress: On
     if truth:
         browsing = replace(browsing, comparison=truth.compare(assigned, len(made)))
     labels = pseudo_labels(name, made, assigned, set(rows.ids))
-    store.labels.put(name, _followed(labels, len(assigned.ids), on_progress), move_splits=True)
-    store.labels.prune(name, source_of(name, made))
+    at = now()  # new labels and the removal of old ones are one change
+    store.labels.put(name, _followed(labels, len(assigned.ids), on_progress), move_splits=True, at=at)
+    store.labels.prune(name, source_of(name, made), at=at)
     files = {"report.json": to_json(browsing).encode(), "report.md": to_markdown(browsing).encode()}
+    files |= ids_file(sampled)
     path = made.save(folder, name, files)
     store.optimize()
     return Clustered(path, browsing)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from embedder.errors import BadMedia
 from embedder.media import inspect
@@ -11,6 +12,7 @@ from services.jobs.progress import OnProgress, Outcome, ignore
 from store import Asset, Item, Label, Quarantined, Store, asset_id
 from store.errors import BadFile
 from store.rows import encodable
+from store.schema import now
 
 STAGE = "ingest"
 """Stage of a quarantined file, as the store records it."""
@@ -85,12 +87,12 @@ def ingest(
     Raises FrozenSplit, BadSplit or BadLabels for labels that may not be stored. Chunks before the one with these labels
     stay, as after a kill; nothing of that chunk is stored.
     """
-    done, chunk, start = Ingested(), _Chunk(), time.perf_counter()
+    done, chunk, start = Ingested(), _Chunk(now()), time.perf_counter()
     for item in items:
         chunk.take(item, task, modality, store.assets.max_file_bytes, inline=not reference)
         if chunk.full:
             chunk.write(store, task, done)
-            chunk = _Chunk()
+            chunk = _Chunk(chunk.at)
             done.seconds = time.perf_counter() - start
             on_progress(done)
     chunk.write(store, task, done)
@@ -102,8 +104,9 @@ def ingest(
 
 @dataclass(slots=True)
 class _Chunk:
-    """The items of one round of commits."""
+    """The items of one round of commits. All labels of an ingest have one time, `at`: they are one change."""
 
+    at: datetime
     assets: list[Asset] = field(default_factory=list)
     labels: list[Label] = field(default_factory=list)
     failed: list[Quarantined] = field(default_factory=list)
@@ -144,7 +147,7 @@ class _Chunk:
             done.known += added.known
             store.quarantine.clear([asset.uri for asset in self.assets], STAGE)
         if task is not None and self.labels:
-            done.labelled += store.labels.put(task, self.labels)
+            done.labelled += store.labels.put(task, self.labels, at=self.at)
         if self.failed:
             store.quarantine.put(self.failed)
             done.failures.add(self.failed)

@@ -14,7 +14,7 @@ is answered as its nearest base class that is; without one, the answer is 500 `i
     └── StoreError 503
         ├── DiskFull 507
         ├── UnknownId, UnknownTask, UnknownFeatures 404
-        ├── FeaturesMismatch, AmbiguousFeatures 409
+        ├── FeaturesMismatch, AmbiguousFeatures, NothingToUndo 409
         └── BadSplit, BadLabels, BadVectors 422
     classifiers.errors
     ├── UnknownHead, UnknownAlias, UnknownVersion 404
@@ -188,6 +188,7 @@ ERRORS: dict[type[Exception], tuple[int, str]] = {
     encoders.BatcherStopped: (503, "stopping"),
     stored.UnknownId: (404, "unknown_id"),
     stored.UnknownTask: (404, "unknown_task"),
+    stored.NothingToUndo: (409, "nothing_to_undo"),
     stored.UnknownFeatures: (404, "unknown_encoder"),
     stored.AmbiguousFeatures: (409, "ambiguous_encoder"),
     stored.FeaturesMismatch: (409, "wrong_fingerprint"),

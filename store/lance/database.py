@@ -6,7 +6,7 @@ Connecting creates a local folder, and importing LanceDB takes two seconds, so b
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -102,6 +102,15 @@ class Database:
             raise Unavailable(
                 f"table {name!r} in {self.uri} has rows, but its folder _versions is damaged: restore a backup"
             )
+
+    @contextmanager
+    def turn(self, name: str) -> Iterator[None]:
+        """Let one process or thread at a time run blocks of this `name`. Object storage has no lock for it."""
+        if self._held_tables:
+            self.names()  # a store that was removed must not be made again
+        lock = nullcontext() if self._path is None else folders.lock(self._path / f".{name}.lock")
+        with named(self.uri), lock:
+            yield
 
     def schema(self, name: str) -> pa.Schema | None:
         handle = self.open(name)

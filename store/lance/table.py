@@ -86,11 +86,21 @@ class Table:
         rows = unique(rows, self.key, keep_last=True)
         return self._merge(rows, lambda merge: merge.when_matched_update_all(where=where))
 
-    def delete(self, where: str) -> None:
-        """Remove the rows that satisfy the SQL filter `where`."""
+    def delete(self, where: str) -> int:
+        """Remove the rows that satisfy the SQL filter `where`, and return their number."""
         with self._using() as handle:
-            if handle is not None:
+            found = 0 if handle is None else int(handle.count_rows(where))
+            if found:  # a delete makes a version even if it removes nothing
                 persist(lambda: handle.delete(where))
+            return found
+
+    def update(self, where: str, values: dict[str, str]) -> int:
+        """Set columns of the rows that satisfy the SQL filter `where`, in one commit, and return their number."""
+        with self._using() as handle:
+            found = 0 if handle is None else int(handle.count_rows(where))
+            if found:
+                persist(lambda: handle.update(where=where, values=values))
+            return found
 
     def scan(
         self,

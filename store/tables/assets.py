@@ -1,5 +1,7 @@
 """The table of assets: images, sounds and other files, whose bytes are stored inline or by reference."""
 
+import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import chain
@@ -10,10 +12,10 @@ import pyarrow.compute as pc
 
 from embedder.spec import MODALITIES
 from store import files, references
-from store.errors import UnknownId
+from store.errors import AmbiguousId, UnknownId
 from store.lance.database import Database
 from store.lance.table import Table
-from store.rows import Column, quoted, strings
+from store.rows import Column, local_path, quoted, strings
 from store.schema import ASSETS, Added, Asset, now
 
 CHUNK_ROWS, CHUNK_BYTES = 16384, 64 << 20
@@ -23,6 +25,8 @@ READ_ROWS, READ_BYTES = 256, 64 << 20
 """Largest number of contents in one read, and about its largest size."""
 
 _COLUMNS = ["id", "uri", "content"]
+_DESCRIPTION = [name for name in ASSETS.names if name not in ("content", "added_at")]
+_PREFIX = re.compile("[0-9a-f]{6,64}")
 
 
 class Assets:
@@ -57,10 +61,34 @@ class Assets:
         found = self.table.fetch(ids, ["id"])
         return set(chain.from_iterable(strings(table["id"]) for table in found))
 
+    def find(self, text: str) -> str:
+        """Return the id of the asset that `text` names: an id, its first 6 or more digits, or a path or a file name.
+
+        Raises UnknownId, and AmbiguousId if several assets match.
+        """
+        rows = self.table.read(["id", "uri"])
+        path = str(local_path(text) or text) if "/" in text or os.path.exists(text) else text
+        named: Column = pc.is_in(rows["uri"], value_set=pa.array([text, path]))
+        if not (pc.any(named).as_py()):
+            named = pc.ends_with(rows["uri"], pattern=f"/{text}")
+        if _PREFIX.fullmatch(text):
+            named = pc.or_(named, pc.starts_with(rows["id"], pattern=text))
+        found = strings(rows["id"].filter(named))
+        if len(found) > 1:
+            raise AmbiguousId(text, found)
+        if not found:
+            raise UnknownId([text])
+        return found[0]
+
+    def page(self, modality: str | None = None, *, start: int = 0, rows: int = 100) -> list[Asset]:
+        """Return assets of one modality, or of all, in stored order, without their content."""
+        where = None if modality is None else f"modality = {quoted(modality)}"
+        found = self.table.scan(_DESCRIPTION, where=where, share=(start, rows))
+        return [Asset(**row) for batch in found for row in batch.to_pylist()]
+
     def get(self, ids: Sequence[str]) -> list[Asset]:
         """Return the assets in the order of `ids`, without their content. Raises UnknownId."""
-        columns = [name for name in ASSETS.names if name not in ("content", "added_at")]
-        rows = [row for table in self.table.fetch(ids, columns) for row in table.to_pylist()]
+        rows = [row for table in self.table.fetch(ids, _DESCRIPTION) for row in table.to_pylist()]
         if missing := set(ids) - {row["id"] for row in rows}:
             raise UnknownId(sorted(missing))
         return [Asset(**row) for row in rows]

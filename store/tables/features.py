@@ -12,7 +12,7 @@ from embedder.spec import EncoderSpec
 from store.errors import BadVectors
 from store.lance.database import Database
 from store.lance.table import Table
-from store.rows import Column, fixed_size, matrix_view, strings
+from store.rows import Column, among, fixed_size, matrix_view, strings
 from store.schema import Dtype
 from store.tables.identity import PREFIX, Form, Identity
 
@@ -81,6 +81,10 @@ class Features:
             raise BadVectors(f"not finite as {self.dtype}: {self.identity.form} of {len(bad)} assets, first {bad[0]}")
         column = fixed_size(flat, self.table.schema.field(self.identity.form).type)
         return pa.table([pa.array(ids, pa.string()), column], schema=self.table.schema)
+
+    def has(self, id_: str) -> bool:
+        """Return True if the asset has a row."""
+        return bool(self.table.count(among("id", [id_])))
 
     def ids(self, *, version: int | None = None) -> Column:
         return self.table.read(["id"], version=version)["id"]

@@ -8,7 +8,7 @@ from helpers.toystore import PROBE, make_assets, make_vectors, toy_spec
 
 import store.tables.assets as assets_module
 from store import Added, Asset, Quarantined, Store, asset_id
-from store.errors import ContentChanged, UnknownId
+from store.errors import AmbiguousId, ContentChanged, UnknownId
 from store.lance import handles
 
 
@@ -154,3 +154,20 @@ def test_quarantine_counts_tries_and_forgets(store: Store) -> None:
     store.quarantine.clear(["a'b", "c", "unknown"], "ingest")
     assert get()["key"].to_pylist() == ["c"]
     assert put([]) == 0
+
+
+def test_an_asset_is_found_by_id_prefix_path_and_name(store: Store, tmp_path: Path) -> None:
+    one, two = (
+        Asset(asset_id(bytes([i])), str(tmp_path / f"{name}/it's.jpg"), "image", "image/jpeg", content=bytes([i]))
+        for i, name in enumerate("ab")
+    )
+    store.assets.add([one, two])
+    for text in (one.id, one.id[:6], one.uri, "a/it's.jpg"):
+        assert store.assets.find(text) == one.id
+    for text in (one.id[:5], "other.jpg", "t's.jpg", "", "%", "0" * 64):
+        with pytest.raises(UnknownId):
+            store.assets.find(text)
+    with pytest.raises(AmbiguousId, match=f"{one.id}, {two.id}"):
+        store.assets.find("it's.jpg")
+    assert store.assets.page("image", start=1, rows=5) == [Asset(**{**dataclasses.asdict(two), "content": None})]
+    assert store.assets.page("audio") == []

@@ -43,8 +43,8 @@ READS: dict[str, Callable[[Store], object]] = {
 }
 WRITES: dict[str, Callable[[Store], object]] = {
     "assets": lambda store: store.assets.add(make_assets(20, start=10)),
+    "delete": lambda store: store.labels.table.delete(f"id = '{IDS[0]}'"),
     "labels": lambda store: store.labels.put("t", [Label(id_, ["y"]) for id_ in IDS]),
-    "delete": lambda store: store.labels.table.delete("id = 'none'"),
     "quarantine": lambda store: store.quarantine.put([Quarantined("a", "ingest", "r")]),  # makes a table
     "vectors": lambda store: store.features("toy").put(IDS[10:], X[10:]),
     "table": lambda store: store.ensure_tokens("toy", toy_spec(), PROBE),

@@ -13,7 +13,6 @@ from classifiers.fit.base import HeadClassifier
 from classifiers.fit.fusion.estimator import FusionClassifier
 from classifiers.fit.gaussian.mixture import MixtureClassifier
 from classifiers.heads.base import Head
-from classifiers.published.manifest import ids_digest
 from classifiers.training.learning.tuning import AUTO
 from classifiers.training.rows.present import require_present
 from classifiers.training.rows.rows import Rows
@@ -33,7 +32,7 @@ def learn_in_memory(estimator: HeadClassifier, rows: Rows, classes: tuple[str, .
     require_present(rows, classes, present)
     estimator.set_params(blocks=rows.edges())
     estimator.fit(matrix.X, np.array(classes)[matrix.codes])
-    return Learned(estimator.head_, tuple(counts.tolist()), len(matrix.ids), ids_digest(matrix.ids), classes)
+    return Learned(estimator.head_, tuple(counts.tolist()), len(matrix.ids), matrix.ids, classes)
 
 
 def relearned(estimator: HeadClassifier, head: Head, fold: Rows) -> Head:

@@ -14,7 +14,6 @@ from classifiers.heads.gaussian.head import GaussianHead
 from classifiers.heads.gaussian.moments import Moment
 from classifiers.heads.gaussian.statistics import GaussianStatistics
 from classifiers.heads.transform import Transform
-from classifiers.published.manifest import ids_digest
 from classifiers.training.learning.tuning import AUTO, tuning_rows
 from classifiers.training.rows.present import require_present
 from classifiers.training.rows.rows import Elsewhere, Rows
@@ -48,7 +47,7 @@ def learn_streamed(estimator: GaussianClassifier, rows: Rows, classes: tuple[str
     settled = settled[present] if isinstance(settled, np.ndarray) and len(settled) > 1 else settled
     estimator.fit_statistics(statistics, names, transform, settled)
     counts = statistics.counts.astype(int).tolist()
-    return Learned(estimator.head_, tuple(counts), sum(counts), ids_digest(ids), classes, validated)
+    return Learned(estimator.head_, tuple(counts), sum(counts), ids, classes, validated)
 
 
 def _by_others(elsewhere: Elsewhere, rows: Rows, classes: tuple[str, ...], ids: list[str]) -> Gathering:

@@ -16,7 +16,6 @@ from classifiers.heads.base import Head
 from classifiers.heads.transform import unit_blocks
 from classifiers.heads.zeroshot import Blend
 from classifiers.prompts import class_vectors
-from classifiers.published.manifest import ids_digest
 from classifiers.training.learning.streamed import learn_streamed, without_statistics
 from classifiers.training.learning.tuning import AUTO, tuning_rows
 from classifiers.training.rows.rows import Rows
@@ -74,7 +73,7 @@ def learn_text(estimator: ZeroShotClassifier, rows: Rows, classes: tuple[str, ..
     note = "The head learned from no label: it knows its classes only by their names."
     if estimator.centre:
         note += f" Vectors are centred on the mean of {len(ids)} training rows, whatever their labels."
-    return Learned(estimator.head_, (0,) * len(classes), 0, ids_digest(ids), classes, notes=(note,))
+    return Learned(estimator.head_, (0,) * len(classes), 0, ids, classes, notes=(note,))
 
 
 def mean_direction(rows: Rows) -> tuple[list[str], NDArray[np.float64]]:

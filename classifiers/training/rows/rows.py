@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from classifiers.errors import NotTrainable
+from classifiers.errors import NotTrainable, SeveralLabels
 from classifiers.heads.gaussian.moments import Moment
 from classifiers.heads.gaussian.statistics import GaussianStatistics
 from classifiers.heads.transform import Transform
@@ -127,11 +127,14 @@ class Rows:
     def require_one_label(self) -> None:
         """Raise NotTrainable for rows with several labels or none."""
         sizes = self._sizes()
-        if wrong := int(np.count_nonzero(sizes != 1)):
-            raise NotTrainable(
-                f"task {self.task!r} has {wrong} of {len(sizes)} rows with several labels or none, and this kind of "
-                "head gives each row exactly one class; use a kind for any number of labels: labelwise, bilinear or "
-                "decoder"
+        if len(wrong := np.flatnonzero(sizes != 1)):
+            first = int(wrong[0])
+            raise SeveralLabels(
+                self.task,
+                self.labels["id"][first].as_py(),
+                self.labels["labels"][first].as_py(),
+                len(wrong),
+                len(sizes),
             )
 
     @property

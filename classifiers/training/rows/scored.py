@@ -69,7 +69,7 @@ class Learned(Generic[H_co]):
         head: not calibrated.
         counts: training rows of each of its classes or labels; zeros for a head that learned from no row.
         rows: number of training rows that it learned from.
-        training_ids: digest of their ids.
+        ids: their asset ids.
         asked: classes or labels that the head was asked to learn; it knows those that have training rows.
         validated: scored validation rows, or held-out training rows scored by heads that were learned like this one. If
             a parameter was chosen on a few validation rows, their scores are independent of the choice. Empty if there
@@ -82,7 +82,7 @@ class Learned(Generic[H_co]):
     head: H_co
     counts: tuple[int, ...]
     rows: int
-    training_ids: str
+    ids: Sequence[str]
     asked: tuple[str, ...]
     validated: Sequence[Scored] | None = None
     unseen: bool = True

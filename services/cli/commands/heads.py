@@ -1,4 +1,4 @@
-"""Commands about published heads: evaluate, and heads list, show, promote, diff."""
+"""Commands about published heads: evaluate, and heads list, show, promote, remove, diff."""
 
 import json
 from typing import Annotated, Any
@@ -11,7 +11,7 @@ from services.cli.figures import show_figures
 from services.cli.options import HeadArgument, HeadsOption, JsonOption, StoreOption
 
 app = typer.Typer()
-ABOUT = "List published heads, show them, give them aliases, and compare their versions."
+ABOUT = "List published heads, show them, give them aliases, remove and compare their versions."
 heads_app = typer.Typer(help=ABOUT, short_help=ABOUT, no_args_is_help=True)
 
 NUMBERS_SHOWN = 10
@@ -126,6 +126,26 @@ def promote(
     registry = Registry(options.settings(heads=heads).heads)
     registry.promote(name, alias, version)
     print(f"{name}@{alias} is now {registry.aliases(name)[alias]}")
+
+
+@heads_app.command()
+def remove(
+    name: HeadArgument,
+    every: Annotated[bool, typer.Option("--all", help="Remove the head with all its versions and aliases.")] = False,
+    heads: HeadsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove one version of a head, NAME@VERSION, or with --all the whole head.
+
+    This cannot be undone. A version that an alias points to, other than latest, is kept: move the alias first.
+    """
+    from classifiers.published.registry import Registry
+
+    if every == ("@" in name):
+        raise typer.BadParameter(f"{name!r}: give NAME@VERSION to remove one version, or NAME and --all")
+    registry = Registry(options.settings(heads=heads).heads)
+    removed = registry.remove_all(name) if every else [registry.remove(name)]
+    terminal.show({"head": name.partition("@")[0], "removed": ", ".join(removed)}, as_json=as_json)
 
 
 @heads_app.command()

@@ -13,7 +13,7 @@ from services.settings import Settings
 Change = Callable[[bytes], bytes]
 """A function from the body of an answer to the body that is sent instead of it."""
 
-FIELDS = {"message", "reason", "failure", "error", "refused"}
+FIELDS = {"message", "reason", "failure", "error", "refused", "source", "sources", "by"}
 """Fields of JSON answers whose texts can name paths. Labels stay: some data sets have labels like ``/m/01g317``."""
 
 _PART = r"[^\s\"'\\/<>|:;,()\[\]{}]+"

@@ -21,6 +21,11 @@ ENDPOINTS: dict[str, Role | None] = {
     "POST /v1/backfills": Role.write,
     "GET /v1/backfills": Role.read,
     "GET /v1/backfills/{job_id}": Role.read,
+    "GET /v1/labels": Role.read,
+    "POST /v1/labels": Role.write,
+    "DELETE /v1/labels": Role.write,
+    "GET /v1/labels/history": Role.read,
+    "POST /v1/labels/undo": Role.write,
     # The classification service.
     "POST /classify": Role.read,
     "GET /heads": Role.read,

@@ -41,6 +41,16 @@ from services.web.schemas.embedding import (
     OpenAIUsage,
     StoredItem,
 )
+from services.web.schemas.labels import (
+    HistoryResponse,
+    LabelledAsset,
+    LabelsChanged,
+    LabelsRequest,
+    LabelsResponse,
+    NewLabels,
+    UndoRequest,
+    UndoResponse,
+)
 
 __all__ = [
     "LABELS",
@@ -63,8 +73,14 @@ __all__ = [
     "HeadAnswer",
     "HeadInfo",
     "HeadsResponse",
+    "HistoryResponse",
     "Hit",
+    "LabelledAsset",
+    "LabelsChanged",
+    "LabelsRequest",
+    "LabelsResponse",
     "Name",
+    "NewLabels",
     "NotReadyBody",
     "OpenAIItem",
     "OpenAIRequest",
@@ -77,5 +93,7 @@ __all__ = [
     "ReadyBody",
     "SearchResponse",
     "StoredItem",
+    "UndoRequest",
+    "UndoResponse",
     "inline_schema",
 ]

@@ -41,7 +41,9 @@ def answers(service: ModuleType, settings: Settings, role: str, home) -> dict[st
     app = service.create_app(settings)
     if service is embedding:
         job = app.state.service.backfills.start("lite0", lambda _: _fail(settings)).id
+        [known] = home.store.missing("0" * 64)[:1]
         urls = ["/v1/encoders", "/v1/backfills", f"/v1/backfills/{job}", "/v1/backfills/none"]
+        urls += [f"/v1/labels?task={next(iter(home.store.labels.tasks()))}", f"/v1/labels/history?id={known}"]
     else:
         [known] = home.store.missing("0" * 64)[:1]
         urls = ["/heads", "/heads/good", "/heads/bad", "/heads/none", "/classify", f"/search?encoder=lite0&id={known}"]

@@ -20,8 +20,8 @@ from services.web.errors import ERRORS, HEAD_CODES, INTERNAL, REFUSED, REMOTE
 
 SERVICES = {"embedding": embedding, "classification": classification}
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-NEVER = {embedder.errors.BadMedia, store.errors.UnknownTask, store.errors.BadVectors}
-"""BadMedia has the code of its reason. No endpoint reads the labels of a task, or stores vectors of a request."""
+NEVER = {embedder.errors.BadMedia, store.errors.BadVectors}
+"""BadMedia has the code of its reason. No endpoint stores vectors of a request."""
 
 Errors = set[tuple[int, str]]
 

@@ -1,0 +1,64 @@
+"""Which assets a head, an adapter or a clustering learned from: a file of their ids in its folder, searched in place.
+
+The file is a NumPy array, uint8 (n, 32): the sha256 of each asset, sorted. A row takes 32 bytes, a million rows 32 MB.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+FILE = "training-ids.npy"
+
+MOST_IDS = 8_000_000
+"""Most ids that are recorded: 256 MB, the largest file of a head that is read."""
+
+_WIDTH = 32
+_HEADER = 128
+"""Bytes before the ids: NumPy's header, which has this length for such an array."""
+
+Seen = Literal["yes", "no", "not recorded"]
+
+
+def ids_file(ids: Sequence[str]) -> dict[str, bytes]:
+    """Return the file of these ids, content by name; empty if there are too many, or one is no sha256 in hex."""
+    if len(ids) > MOST_IDS:
+        return {}
+    try:
+        raw = b"".join(sorted(map(bytes.fromhex, set(ids))))
+    except ValueError:
+        return {}
+    if len(raw) != _WIDTH * len(set(ids)):
+        return {}
+    return {FILE: _header(len(raw) // _WIDTH) + raw}
+
+
+def saw(folder: Path, ids: Iterable[str]) -> dict[str, Seen]:
+    """Return for each of `ids` whether what is in `folder` learned from it: about 20 short reads an id.
+
+    "not recorded" stands for all ids if the folder has no file of ids, as those of earlier versions, or a damaged one.
+    """
+    try:
+        stored = np.load(folder / FILE, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return dict.fromkeys(ids, "not recorded")
+    if stored.ndim != 2 or stored.shape[1] != _WIDTH or stored.dtype != np.uint8:
+        return dict.fromkeys(ids, "not recorded")
+    return {id_: "yes" if _has(stored, id_) else "no" for id_ in ids}
+
+
+def _has(stored: np.memmap, id_: str) -> bool:
+    try:
+        wanted = bytes.fromhex(id_)
+    except ValueError:
+        return False
+    place = bisect_left(range(len(stored)), wanted, key=lambda row: stored[row].tobytes())
+    return place < len(stored) and stored[place].tobytes() == wanted
+
+
+def _header(rows: int) -> bytes:
+    """Return the header of format 1.0, padded with spaces to `_HEADER` bytes."""
+    text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({rows}, {_WIDTH}), }}"
+    return b"\x93NUMPY\x01\x00" + (_HEADER - 10).to_bytes(2, "little") + f"{text:<{_HEADER - 11}}\n".encode()
