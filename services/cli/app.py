@@ -21,6 +21,7 @@ from services.cli.commands import (
     doctor,
     encoders,
     heads,
+    ingest,
     keys,
     services,
     store,
@@ -46,8 +47,9 @@ def _add(commands: typer.Typer, name: str | None = None) -> None:
 
 
 for family in (
-    store,
+    ingest,
     backfill,
+    store,
     train,
     compare,
     heads,

@@ -1,5 +1,6 @@
 """The table of labels: the labels and the split of each asset in each task."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Any
@@ -107,6 +108,14 @@ class Labels:
         """Return {task: number of labelled assets}, sorted by name."""
         counts: Column = pc.value_counts(self.table.read(["task"], version=version)["task"].combine_chunks())
         return dict(sorted((pair["values"], pair["counts"]) for pair in counts.to_pylist()))
+
+    def counts(self, task: str) -> dict[tuple[str, str], int]:
+        """Return {(label, split): number of rows} of a task. A row without labels counts for the label ""."""
+        counts: Counter[tuple[str, str]] = Counter()
+        for batch in self.table.scan(["labels", "split"], where=_of(task)):
+            for labels, split in zip(batch["labels"].to_pylist(), strings(batch["split"]), strict=True):
+                counts.update((label, split) for label in labels or [""])
+        return dict(counts)
 
     def classes(self, task: str, *, version: int | None = None) -> tuple[str, ...]:
         """Return the classes of a task: the labels of its training rows, sorted. Raises UnknownTask.
