@@ -42,7 +42,7 @@ class Sources:
             yield from (item for item in self._read(path) if item.uri not in self._left_out)
 
     def _read(self, path: Path) -> Iterator[Item]:
-        return read_folder(path, self.junk) if path.is_dir() else _contents(Item(str(path)))
+        return read_folder(path, self.junk) if path.is_dir() else contents(Item(str(path)))
 
 
 def read_sources(sources: Sequence[str | Path], left_out: Collection[Path] = ()) -> Sources:
@@ -59,7 +59,7 @@ def read_sources(sources: Sequence[str | Path], left_out: Collection[Path] = ())
     return Sources(paths, left_out)
 
 
-def _contents(item: Item) -> Iterator[Item]:
+def contents(item: Item) -> Iterator[Item]:
     """Yield the items inside a Parquet or tar file, or else the item itself."""
     path = Path(item.uri)
     if path.suffix not in CONTAINERS or not path.is_file():
@@ -76,7 +76,7 @@ def read_files(paths: Sequence[str | Path]) -> Iterator[Item]:
 def read_folder(folder: str | Path, junk: Counter[str] | None = None) -> Iterator[Item]:
     """Yield the files in and below `folder`, sorted by path (see `listed`), and what Parquet and tar files hold."""
     for item in listed(folder, junk):
-        yield from _contents(item)
+        yield from contents(item)
 
 
 def listed(folder: str | Path, junk: Counter[str] | None = None) -> Iterator[Item]:

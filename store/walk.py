@@ -3,23 +3,14 @@
 import os
 from collections import Counter
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
 
-JUNK = [
-    "thumbs.db",
-    "ehthumbs.db",
-    "desktop.ini",
-    ".ds_store",
-    "._*",
-    "__macosx",
-    "readme",
-    "readme.md",
-    "readme.txt",
-    "readme.rst",
-    "readme.html",
-    "readme.pdf",
-]
+_SYSTEMS = ("thumbs.db", "ehthumbs.db", "desktop.ini", ".ds_store", "__macosx")
+_PEOPLE = ("readme", "readme.md", "readme.txt", "readme.rst", "readme.html", "readme.pdf")
+JUNK = frozenset(_SYSTEMS + _PEOPLE)
 """Names, in lower case, of files and folders that systems and people put beside photos: none of them is one."""
+
+FORK = "._"
+"""Start of the names under which macOS keeps the attributes of a file on other disks: junk too."""
 
 Found = tuple[str, tuple[str, ...], OSError | None]
 """A path, the names of the folders between the root and it, and the error of a folder that cannot be read."""
@@ -28,7 +19,7 @@ Found = tuple[str, tuple[str, ...], OSError | None]
 def walk(root: str, junk: Counter[str]) -> Iterator[Found]:
     """Yield all that is in and below the folder `root`, but for the folders that are entered.
 
-    Names that start with a dot are skipped. Names in JUNK are skipped and counted in `junk`. A link to a folder is not
+    Names that start with a dot are skipped. Junk is skipped and counted in `junk`. A link to a folder is not
     entered. Raises OSError if `root` itself cannot be read.
     """
     return _inside(_entries(root), (), junk)
@@ -36,8 +27,8 @@ def walk(root: str, junk: Counter[str]) -> Iterator[Found]:
 
 def _inside(entries: list[os.DirEntry[str]], folders: tuple[str, ...], junk: Counter[str]) -> Iterator[Found]:
     for entry in entries:
-        if any(fnmatchcase(entry.name.lower(), each) for each in JUNK):
-            junk[entry.name if not entry.name.startswith("._") else "._*"] += 1
+        if entry.name.startswith(FORK) or entry.name.lower() in JUNK:
+            junk[f"{FORK}*" if entry.name.startswith(FORK) else entry.name] += 1
         elif entry.name.startswith("."):
             continue
         elif entry.is_dir(follow_symlinks=False):

@@ -26,6 +26,7 @@ from services.cli.commands import (
     services,
     store,
     train,
+    watch,
 )
 from services.settings import unknown_variables
 from services.web.release import own_version
@@ -48,6 +49,7 @@ def _add(commands: typer.Typer, name: str | None = None) -> None:
 
 for family in (
     ingest,
+    watch,
     backfill,
     store,
     train,

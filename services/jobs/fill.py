@@ -78,14 +78,25 @@ class Filled:
     warnings: list[Warned] = field(default_factory=list)
 
 
-def fill(store: Store, request: Request, on_progress: OnProgress[JobProgress] = ignore) -> Filled:
+def fill(
+    store: Store,
+    request: Request,
+    on_progress: OnProgress[JobProgress] = ignore,
+    *,
+    sources: Sources | None = None,
+) -> Filled:
     """Store files and labels. Everything is checked before anything is stored. Run it again after an interruption.
+
+    Args:
+        sources: items to store instead of those of `request.sources`.
 
     Raises BadSource and its subclasses BadAnnotations and NothingMatched, Conflicts, BadSplit, FrozenSplit, BadLabels.
     """
     start = time.perf_counter()
     sheets = list(_sheets(request))
-    items = read_sources(request.sources, [sheet.reader.path for sheet in sheets]) if request.sources else None
+    items = sources
+    if items is None and request.sources:
+        items = read_sources(request.sources, [sheet.reader.path for sheet in sheets])
     if request.task is None:
         done = Filled(
             ingest(store, items or (), modality=request.modality, reference=request.reference, on_progress=on_progress)

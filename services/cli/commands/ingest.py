@@ -1,4 +1,4 @@
-"""Commands that fill the store from files: ingest, watch."""
+"""The command that fills the store from files: ingest."""
 
 import enum
 from collections.abc import Iterator
