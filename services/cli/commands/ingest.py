@@ -182,7 +182,7 @@ def _show_matching(done: "Filled") -> None:
         for line in _lines(done.matching):
             print(line)
     if done.conflicts:
-        print(f"{done.conflicts:,} files have the same content under different labels or splits:")
+        print(f"the same content is under different labels or splits {done.conflicts:,} times:")
         for example in done.examples:
             print(f"  {example}")
 
@@ -192,8 +192,7 @@ def _lines(found: "Matching") -> list[str]:
 
     by = f"{found.matched:,} of {found.rows:,} rows matched by {found.by}"
     first = f"{Path(found.source).name}: {found.understood}; {by}"
-    left = [f"  {some.count:,} {LEFT[reason][0]}, e.g. {some.example}" for reason, some in found.left.items()]
-    return [first, *left]
+    return [first, *(f"  {LEFT[reason].said(some)}" for reason, some in found.left.items())]
 
 
 def _show_classes(task: str, done: "Filled") -> None:

@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from services.jobs.annotations.errors import BadAnnotations, NothingMatched
 from services.jobs.annotations.reading import Reader
@@ -51,23 +51,36 @@ class Matching:
     left: dict[str, Some] = field(default_factory=dict)
 
 
+class Left(NamedTuple):
+    """A reason to leave rows or files out: how a user reads it for one and for several, and which ones they are."""
+
+    one: str
+    several: str
+    rest: str
+
+    def said(self, some: Some) -> str:
+        """Return the reason with the number and the example."""
+        return f"{some.count:,} {self.one if some.count == 1 else self.several}, e.g. {some.example}"
+
+
 LEFT = {
-    "rows_without_file": (
-        "rows name no file",
-        "FROM rows WHERE key != '' AND n NOT IN (SELECT row FROM pairs)",
+    "rows_without_file": Left(
+        "row names no file", "rows name no file", "FROM rows WHERE key != '' AND n NOT IN (SELECT row FROM pairs)"
     ),
-    "rows_with_several_files": (
+    "rows_with_several_files": Left(
+        "row names several files",
         "rows name several files",
         "FROM rows WHERE n IN (SELECT row FROM pairs WHERE rank < 0)",
     ),
-    "rows_without_name": ("rows have an empty cell where the file should be", "FROM rows WHERE key = ''"),
-    "rows_without_label": ("rows have no label", "FROM rows WHERE labels IS NULL"),
-    "files_without_row": (
+    "rows_without_name": Left("row names nothing", "rows name nothing", "FROM rows WHERE key = ''"),
+    "rows_without_label": Left("row has no label", "rows have no label", "FROM rows WHERE labels IS NULL"),
+    "files_without_row": Left(
+        "file has no row",
         "files have no row",
         "FROM files WHERE id IS NOT NULL AND n NOT IN (SELECT file FROM pairs WHERE rank >= 0)",
     ),
 }
-"""For each reason to leave a row or file out: how a user reads it, and the rows of the database."""
+"""The reasons to leave a row or a file out."""
 
 
 def load(database: sqlite3.Connection, reader: Reader, folder: str = "") -> int:
@@ -115,7 +128,7 @@ def match(database: sqlite3.Connection, roots: Sequence[str], about: Matching) -
             "(SELECT key FROM rows GROUP BY key HAVING COUNT(DISTINCT given) > 1))"
         )
     about.matched = _one(database, "SELECT COUNT(DISTINCT row) FROM pairs WHERE rank >= 0")
-    about.left = {reason: some for reason, (_, rest) in LEFT.items() if (some := _some(database, rest)).count}
+    about.left = {reason: some for reason, left in LEFT.items() if (some := _some(database, left.rest)).count}
     if not about.matched:
         row, file = (about.left.get(each, Some()) for each in ("rows_without_file", "files_without_row"))
         raise NothingMatched(

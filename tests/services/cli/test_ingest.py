@@ -30,8 +30,8 @@ def test_ingest_says_what_it_understood(headwater, photos, tmp_path):
     lines = out.splitlines()
     assert lines[:3] == [
         "labels.csv: path column file, label column class, split column split; 2 of 3 rows matched by path",
-        "  1 rows name no file, e.g. line 4: 9.png",
-        f"  1 files have no row, e.g. {photos}/2020/3.png",
+        "  1 row names no file, e.g. line 4: 9.png",
+        f"  1 file has no row, e.g. {photos}/2020/3.png",
     ]
     assert [line.split() for line in lines[-3:]] == [
         ["task", "t:", "1", "class"],
