@@ -25,6 +25,9 @@ from store.sources import Sources, read_sources
 METADATA = ("metadata.csv", "metadata.jsonl")
 """Names of the file of labels in an image folder of Hugging Face."""
 
+TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
+"""Endings of files that may be a table of labels, among the files of a folder."""
+
 _YEAR = re.compile(r"(19|20)\d\d")
 _FILE_NAME = "file_name"
 
@@ -110,7 +113,7 @@ def fill(
     done.junk = Counter(items.junk) if items is not None else Counter()
     done.ingested.seconds = time.perf_counter() - start
     done.classes = classes_of(store, request.task)
-    done.warnings = list(_warnings(request.task, done.classes, sheets))
+    done.warnings = [*_warnings(request.task, done.classes, sheets), *_unread(request, sheets)]
     return done
 
 
@@ -201,3 +204,10 @@ def _warnings(task: str, classes: Mapping[str, Mapping[str, int]], sheets: Seque
         )
     if len(named) == 1:
         yield Warned("one_class", f"task {task} has one class, {named[0]}: a head needs two or more")
+
+
+def _unread(request: Request, sheets: Sequence[Sheet]) -> Iterator[Warned]:
+    """Yield each table that lies in a source, if no file of labels was read."""
+    folders = [Path(source).expanduser() for source in request.sources] if not sheets else []
+    for path in (path for folder in folders for path in sorted(folder.glob("*")) if path.suffix.lower() in TABLES):
+        yield Warned("table", f"{path} was not read: if it has the labels, give it as the file of labels")

@@ -22,7 +22,7 @@ MOST = 20
 """Largest number of classes that the table shows."""
 
 
-WARNING_HINTS = {"no_label": ["--labels FILE names it"], "years": ["--labels FILE names it"]}
+WARNING_HINTS = dict.fromkeys(("no_label", "years", "table"), ("--labels FILE names it",))
 """The option that helps, for the code of a warning."""
 
 

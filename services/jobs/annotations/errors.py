@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from difflib import get_close_matches
 
-from store.errors import BadLabels, BadSource
+from store.errors import BadLabels, BadSource, FrozenSplit
 
 
 class BadAnnotations(BadSource):
@@ -52,6 +52,21 @@ class Conflicts(BadLabels):
             f"{contents} the same content under different labels or splits, e.g. {self.examples[0]}; nothing was "
             "stored. Correct the labels, or decide which one counts"
         )
+
+
+class MovedSplit(FrozenSplit):
+    """Files or rows give assets another split than the stored one.
+
+    Attributes:
+        place: the first of them.
+    """
+
+    def __init__(self, error: FrozenSplit, place: str) -> None:
+        super().__init__(error.task, error.moves)
+        self.place = place
+
+    def __str__(self) -> str:
+        return f"{self.place}: {super().__str__()}"
 
 
 def _short(text: str, most: int = 80) -> str:

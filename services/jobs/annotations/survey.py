@@ -14,12 +14,13 @@ from itertools import groupby, islice
 from operator import attrgetter
 from typing import Literal, NamedTuple
 
-from services.jobs.annotations.errors import Conflicts
+from services.jobs.annotations.errors import Conflicts, MovedSplit
 from services.jobs.annotations.matching import TABLES, Matching, load, match
 from services.jobs.annotations.reading import Reader
 from services.jobs.annotations.scratch import scratch
 from services.jobs.progress import OnProgress, Step, ignore
 from store import Item, Label, Store
+from store.errors import FrozenSplit
 from store.rows import encodable
 
 OnConflict = Literal["error", "first", "last", "both"]
@@ -226,4 +227,9 @@ def _groups(database: sqlite3.Connection, where: str = "") -> Iterator[list[Give
 def _require(store: Store, task: str, found: Survey) -> None:
     labels = found.labels("")
     while chunk := list(islice(labels, CHUNK)):
-        store.labels.require(task, chunk)
+        try:
+            store.labels.require(task, chunk)
+        except FrozenSplit as error:
+            query = "SELECT place FROM given WHERE id = ? AND split IS NOT NULL ORDER BY n LIMIT 1"
+            [place] = found.database.execute(query, (error.moves[0][0],)).fetchone()
+            raise MovedSplit(error, place) from error

@@ -80,6 +80,15 @@ def test_file_names_count_alone_only_if_no_path_fits_and_never_if_they_are_ambig
     assert labels_in(store, "u") == {0: ["one"]}
 
 
+def test_a_row_that_may_not_move_is_named(store, tmp_path):
+    root = photos(tmp_path / "p", "1.jpg", "2.jpg")
+    fill(store, Request([root], "t", table(tmp_path / "x.csv", "file,label,split", "1.jpg,cat,val", "2.jpg,cat,val")))
+    moved = table(tmp_path / "x.csv", "file,label,split", "1.jpg,cat,val", "2.jpg,dog,test")
+    with pytest.raises(FrozenSplit, match=rf"^{root}/2.jpg, line 3: 1 assets .* stored as val, now given as test"):
+        fill(store, Request([root], "t", moved))
+    assert labels_in(store) == {0: ["cat"], 1: ["cat"]}
+
+
 def test_whatever_is_left_out_is_counted_with_an_example(store, tmp_path):
     root = photos(tmp_path / "p", "1.jpg", "2.jpg", "3.jpg", "a/same.jpg", "b/same.jpg", "Thumbs.db", "x/._1.jpg")
     (root / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")
@@ -238,6 +247,7 @@ def test_parquet_with_paths_alone_is_a_file_of_labels(store, tmp_path):
         (["a.jpg"], ["no_label"]),
         (["cat/a.jpg"], ["one_class"]),
         (["cat/a.jpg", "dog/b.jpg"], []),
+        (["cat/a.jpg", "dog/b.jpg", "labels.csv", "cat/x.csv"], ["table"]),
     ],
 )
 def test_what_is_probably_not_meant_is_said(store, tmp_path, names, codes):
