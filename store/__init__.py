@@ -4,11 +4,11 @@ Importing this package is cheap: the first read or write imports LanceDB (see `s
 """
 
 from store.errors import StoreError
+from store.items import Item
 from store.matrix import Matrix
 from store.schema import SPLITS, Added, Asset, Label, Quarantined, asset_id, split_of, stage_of
 from store.selection import Batches
 from store.snapshot import Snapshot
-from store.sources import Item
 from store.store import FeatureTable, Store
 from store.tables.features import Features
 

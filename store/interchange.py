@@ -10,9 +10,10 @@ import pyarrow.parquet as pq
 from embedder import folders
 from store.errors import NoExport
 from store.incoming import Incoming, batch_rows
+from store.items import Item
 from store.lance.faults import named
 from store.lance.table import Table
-from store.sources import Item, read_files, read_folder, read_parquet, read_sources
+from store.sources import read_files, read_folder, read_parquet, read_sources
 from store.store import Store
 from store.tables import features as feature_tables
 from store.tables.identity import PREFIX

@@ -1,9 +1,9 @@
-"""Sources of assets: folders of class folders, Parquet files that hold the bytes of files, and single files."""
+"""Sources of assets: folders of class folders, Parquet and tar files that hold the bytes of files, and single files."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,53 +13,40 @@ import pyarrow.parquet as pq
 from embedder.spec import MODALITIES, Modality
 from store import files
 from store.errors import BadSource, StoreError
+from store.items import SPLIT_FOLDERS, Item
 from store.rows import encodable
+from store.walk import walk
+from store.webdataset import read_tar
 
-SPLIT_FOLDERS = {
-    "train": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "ood": "ood",
-}
-"""Split of each accepted folder name. The same names are accepted in the `split` column of a Parquet file."""
+CONTAINERS = (".parquet", ".tar")
+"""Endings of files that hold several items."""
 
 _BATCH = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One file to ingest.
+class Sources:
+    """The items of folders, Parquet and tar files, and other files, in the given order. It may be iterated over again.
 
     Attributes:
-        data: the bytes; None if they are in the file `uri`.
-        labels: [] if the item has none of the task's labels; None if its labels are unknown.
-        modality: None to recognise the modality by the first bytes.
+        paths: the sources, absolute.
+        junk: number of files that the last iteration skipped by their name, by that name.
     """
 
-    uri: str
-    data: bytes | None = None
-    labels: list[str] | None = None
-    split: str | None = None
-    modality: Modality | None = None
+    def __init__(self, paths: Sequence[Path], left_out: Collection[Path] = ()) -> None:
+        self.paths, self.junk = list(paths), Counter[str]()
+        self._left_out = set(map(str, left_out))
 
-    def read(self, most: int = files.MAX_BYTES) -> bytes:
-        """Return the raw bytes.
+    def __iter__(self) -> Iterator[Item]:
+        self.junk.clear()
+        for path in self.paths:
+            yield from (item for item in self._read(path) if item.uri not in self._left_out)
 
-        Args:
-            most: largest file that is read, in bytes.
-
-        Raises OSError if the file cannot be read, and its subclass BadFile if it is no regular file, or too large.
-        """
-        if self.data is not None:
-            return self.data
-        with files.open_regular(self.uri) as file:
-            return files.read(file, self.uri, most)
+    def _read(self, path: Path) -> Iterator[Item]:
+        return read_folder(path, self.junk) if path.is_dir() else contents(Item(str(path)))
 
 
-def read_sources(sources: Sequence[str | Path]) -> Iterator[Item]:
-    """Return an iterator over the items of folders, Parquet files and other files, in the given order.
+def read_sources(sources: Sequence[str | Path], left_out: Collection[Path] = ()) -> Sources:
+    """Return the items of folders, Parquet files, tar files and other files, but for the files `left_out`.
 
     Raises BadSource before anything is read if one of the sources does not exist.
     """
@@ -69,13 +56,15 @@ def read_sources(sources: Sequence[str | Path]) -> Iterator[Item]:
             raise BadSource(
                 f"{path} does not exist; give a folder of class folders, a Parquet file, or images, sounds or videos"
             )
-    return (item for path in paths for item in _read(path))
+    return Sources(paths, left_out)
 
 
-def _read(path: Path) -> Iterator[Item]:
-    if path.is_dir():
-        return read_folder(path)
-    return read_parquet(path) if path.suffix == ".parquet" else read_files([path])
+def contents(item: Item) -> Iterator[Item]:
+    """Yield the items inside a Parquet or tar file, or else the item itself."""
+    path = Path(item.uri)
+    if path.suffix not in CONTAINERS or not path.is_file():
+        return iter([item])
+    return read_parquet(path) if path.suffix == ".parquet" else read_tar(path)
 
 
 def read_files(paths: Sequence[str | Path]) -> Iterator[Item]:
@@ -84,13 +73,20 @@ def read_files(paths: Sequence[str | Path]) -> Iterator[Item]:
         yield Item(uri=str(Path(path).expanduser().absolute()))
 
 
-def read_folder(folder: str | Path) -> Iterator[Item]:
-    """Yield the files in and below `folder`, sorted by path.
+def read_folder(folder: str | Path, junk: Counter[str] | None = None) -> Iterator[Item]:
+    """Yield the files in and below `folder`, sorted by path (see `listed`), and what Parquet and tar files hold."""
+    for item in listed(folder, junk):
+        yield from contents(item)
+
+
+def listed(folder: str | Path, junk: Counter[str] | None = None) -> Iterator[Item]:
+    """Yield the files in and below `folder`, sorted by path. No file is opened.
 
     The label of a file is the name of the top folder that contains it. If all top folders have the name of a split
     (train, val, valid, validation, test, ood), they give the split, and the folders inside them the label. Files
-    directly in `folder` have no label. The rows of Parquet files are read as items. Names that start with a dot are
-    skipped; everything else is an item, so that a FIFO, a device or a broken link is reported and not lost.
+    directly in `folder` have no label. Names that start with a dot are skipped, and so is what operating systems and
+    people leave beside photos (see `store.walk`), which is counted in `junk`. Everything else is an item, so that a
+    FIFO, a device, a broken link or a folder that may not be read is reported and not lost.
 
     A link to a file counts as that file, wherever it leads. A link to a folder is not entered: it is an item that
     cannot be read. Raises BadSource if `folder` is not a folder.
@@ -98,19 +94,12 @@ def read_folder(folder: str | Path) -> Iterator[Item]:
     root = Path(folder).expanduser().absolute()
     if not root.is_dir():
         raise BadSource(f"{root} is not a folder; give a folder of class folders")
-    tops = [path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")]
-    by_split = bool(tops) and all(path.name.lower() in SPLIT_FOLDERS for path in tops)
-    for path in sorted(root.rglob("*")):
-        folders = path.relative_to(root).parts[:-1]
-        entered = path.is_dir() and not path.is_symlink()
-        if entered or any(part.startswith(".") for part in (*folders, path.name)):
-            continue
-        if path.suffix == ".parquet" and path.is_file():
-            yield from read_parquet(path)
-            continue
+    tops = [path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    by_split = bool(tops) and all(name.lower() in SPLIT_FOLDERS for name in tops)
+    for path, folders, fault in walk(str(root), Counter() if junk is None else junk):
         split = SPLIT_FOLDERS[folders[0].lower()] if by_split and folders else None
         labels = [encodable(name) for name in folders[int(by_split) :][:1]]
-        yield Item(uri=str(path), labels=labels or None, split=split)
+        yield Item(path, labels=labels or None, split=split, fault=fault)
 
 
 def read_parquet(path: str | Path) -> Iterator[Item]:
@@ -156,13 +145,13 @@ def _rows(file: pq.ParquetFile, path: Path) -> Iterator[Item]:
             f"{path} needs exactly one column named {', '.join(MODALITIES[:-1])} or {MODALITIES[-1]}, which holds the "
             f"bytes of one file in each row; its columns are {', '.join(names)}"
         )
-    class_names = _class_names(file.schema_arrow)
+    names_of_classes = class_names(file.schema_arrow)
     columns = [name for name in ("id", found[0], "label", "labels", "split") if name in names]
     row = 0
     for batch in file.iter_batches(_BATCH, columns=columns):
         batch.validate(full=True)
         for record in batch.to_pylist():
-            yield _item(record, found[0], f"{path}#{record.get('id') or row}", class_names)
+            yield _item(record, found[0], f"{path}#{record.get('id') or row}", names_of_classes)
             row += 1
 
 
@@ -192,7 +181,7 @@ def _labels(record: dict[str, Any], class_names: Sequence[str]) -> list[str] | N
     return [class_names[value] if class_names and isinstance(value, int) else str(value) for value in values]
 
 
-def _class_names(schema: pa.Schema) -> list[str]:
+def class_names(schema: pa.Schema) -> list[str]:
     """Return the names of Hugging Face's ClassLabel `label`, or none."""
     try:
         record = json.loads((schema.metadata or {})[b"huggingface"])

@@ -22,6 +22,7 @@ from services.cli.commands import (
     doctor,
     encoders,
     heads,
+    ingest,
     keys,
     labels,
     quarantine,
@@ -29,6 +30,7 @@ from services.cli.commands import (
     store,
     tasks,
     train,
+    watch,
 )
 from services.settings import unknown_variables
 from services.web.release import own_version
@@ -50,9 +52,11 @@ def _add(commands: typer.Typer, name: str | None = None) -> None:
 
 
 for family in (
-    store,
+    ingest,
+    watch,
     backfill,
     labels,
+    store,
     train,
     compare,
     heads,

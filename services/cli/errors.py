@@ -13,6 +13,7 @@ from classifiers import errors as heads
 from embedder import errors as encoders
 from services.cli import extras
 from services.jobs import errors as jobs
+from services.jobs.annotations import errors as annotations
 from services.processes import NotStarted, PortTaken
 from services.settings import variable
 from services.web.access.errors import BadKeys, Unguarded
@@ -76,6 +77,10 @@ def _frozen(error: stored.FrozenSplit) -> str:
     return f"{move} moves one asset"
 
 
+def _column(error: annotations.NoColumn) -> str:
+    return f"--{error.role}-column NAME" + (", or --id-column NAME" if error.role == "path" else "")
+
+
 def _remote(error: RemoteProblem) -> str:
     return REMOTE_HINTS.get(error.code, "")
 
@@ -95,6 +100,10 @@ HINTS: dict[type[Exception], Hint] = {
     "HEADWATER_ACCEPT_NONCOMMERCIAL=true",
     encoders.CheckpointNotTrusted: "if you trust whoever made it, add --trust-checkpoint or set "
     "HEADWATER_TRUST_CHECKPOINT=true",
+    annotations.NoColumn: _column,
+    annotations.NothingMatched: "--path-column NAME or --id-column NAME",
+    annotations.UnknownSplit: "--split-column NAME names another column; --split-column none reads no split",
+    annotations.Conflicts: "--on-conflict first, last or both",
     stored.UnknownFeatures: _backfill,
     stored.UntrustedReferences: "--trust-references takes them, from files below FOLDER or --root",
     stored.NoExport: "`headwater export FOLDER` writes such a folder",

@@ -13,7 +13,13 @@ if TYPE_CHECKING:
 
 
 def finish(store: "Store", result: dict[str, Any], failures: "Failures", *, as_json: bool) -> None:
-    """Print the result and, for every reason, the number of items with one example. Raises typer.Exit."""
+    """Print what `show` prints. Raises typer.Exit with the code of the command."""
+    show(store, result, failures, as_json=as_json)
+    raise typer.Exit(terminal.PARTIAL if failures.total else 0)
+
+
+def show(store: "Store", result: dict[str, Any], failures: "Failures", *, as_json: bool) -> None:
+    """Print the result and, for every reason, the number of items with one example."""
     result["quarantined"] = failures.total
     if as_json:
         terminal.show(result | {"reasons": dict(failures.counts)}, as_json=True)
@@ -21,7 +27,6 @@ def finish(store: "Store", result: dict[str, Any], failures: "Failures", *, as_j
         terminal.show(result, as_json=False)
         for line in _reasons(store, failures):
             print(line)
-    raise typer.Exit(terminal.PARTIAL if failures.total else 0)
 
 
 def _reasons(store: "Store", failures: "Failures") -> list[str]:

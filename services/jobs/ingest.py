@@ -151,3 +151,15 @@ class _Chunk:
         if self.failed:
             store.quarantine.put(self.failed)
             done.failures.add(self.failed)
+
+
+def read_id(item: Item, modality: Modality | None, most: int) -> str | None:
+    """Return the asset id of an item, or None if `ingest` would put it into quarantine.
+
+    Args:
+        most: largest file that is read, in bytes.
+    """
+    try:
+        return to_asset(item.read(most), item.uri, item.modality or modality, inline=False).id
+    except Exception:  # `ingest` reads it again, and records why it failed
+        return None

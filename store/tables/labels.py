@@ -1,6 +1,7 @@
 """The table of labels: the labels and the split of each asset in each task."""
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from itertools import islice
@@ -221,6 +222,14 @@ class Labels:
         counts: Column = pc.value_counts(rows["split"].combine_chunks())
         splits = {pair["values"]: pair["counts"] for pair in counts.to_pylist()}
         return {"rows": rows.num_rows, "classes": len(distinct_labels(rows)), "splits": splits}
+
+    def counts(self, task: str) -> dict[tuple[str, str], int]:
+        """Return {(label, split): number of rows} of a task. A row without labels counts for the label ""."""
+        counts: Counter[tuple[str, str]] = Counter()
+        for batch in self.table.scan(["labels", "split"], where=_of(task)):
+            for labels, split in zip(batch["labels"].to_pylist(), strings(batch["split"]), strict=True):
+                counts.update((label, split) for label in labels or [""])
+        return dict(counts)
 
     def classes(self, task: str, *, version: int | None = None) -> tuple[str, ...]:
         """Return the classes of a task: the labels of its training rows, sorted. Raises UnknownTask.

@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -127,3 +129,43 @@ def test_sources_of_every_kind(tmp_path: Path) -> None:
         read_sources([tmp_path / "gone"])
     with pytest.raises(BadSource, match="is not a folder"):
         list(read_folder(tmp_path / "2.jpg"))
+
+
+def test_junk_is_skipped_and_counted_but_not_if_it_is_named(tmp_path: Path) -> None:
+    make(tmp_path, "cat/1.jpg", "Thumbs.db", "cat/THUMBS.DB", "cat/._1.jpg", ".DS_Store", "readme.txt", "readme.jpg")
+    make(tmp_path, "__MACOSX/cat/1.jpg", ".git/x", "desktop.ini/2.jpg")
+    sources = read_sources([tmp_path])
+    for _ in range(2):  # the counts are those of one iteration
+        assert [Path(item.uri).name for item in sources] == ["1.jpg", "readme.jpg"]
+        assert sources.junk == {
+            "Thumbs.db": 1,
+            "THUMBS.DB": 1,
+            "._*": 1,
+            ".DS_Store": 1,
+            "readme.txt": 1,
+            "__MACOSX": 1,
+            "desktop.ini": 1,
+        }
+    assert [Path(item.uri).name for item in read_sources([tmp_path / "readme.txt"])] == ["readme.txt"]
+    left_out = read_sources([tmp_path], [tmp_path / "readme.jpg"])
+    assert [Path(item.uri).name for item in left_out] == ["1.jpg"]
+
+
+def test_a_folder_that_may_not_be_read_is_an_item_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path, "cat/1.jpg", "cat/secret/2.jpg", "dog/3.jpg")
+    scandir = os.scandir
+
+    def refusing(path: str) -> object:
+        if str(path).endswith("secret"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr("store.walk.os.scandir", refusing)
+    items = list(read_folder(tmp_path))
+    assert seen(items, tmp_path) == [
+        ("cat/1.jpg", ["cat"], None),
+        ("cat/secret", ["cat"], None),
+        ("dog/3.jpg", ["dog"], None),
+    ]
+    with pytest.raises(PermissionError, match="secret"):
+        items[1].read()

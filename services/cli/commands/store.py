@@ -1,58 +1,14 @@
-"""Commands that fill the store and copy it: ingest, export, import."""
+"""Commands that copy the store: export, import."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from services.cli import options, quarantine, terminal
-from services.cli.options import JsonOption, ModalityOption, StoreOption
-from store.errors import BadSource
+from services.cli import options, terminal
+from services.cli.options import JsonOption, StoreOption
 
 app = typer.Typer()
-
-
-@app.command()
-def ingest(
-    source: Annotated[
-        list[str],
-        typer.Argument(help="A folder of class folders, a Parquet file, or files.", show_default=False),
-    ],
-    task: Annotated[
-        str | None,
-        typer.Option(
-            "--task", "-t", metavar="NAME", help="The task that the labels belong to. Without it, no label is stored."
-        ),
-    ] = None,
-    modality: ModalityOption = None,
-    reference: Annotated[bool, typer.Option("--reference", help="Store the path of each file, not its bytes.")] = False,
-    store: StoreOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Store files, and their labels under a task.
-
-    Run it again to add new files; a file moved to another class folder is relabelled.
-    """
-    from services.jobs import ingest as job
-    from store import Store, interchange
-
-    settings = options.settings(store=store)
-    opened = Store.open(settings.store, max_file_bytes=settings.max_file_bytes)
-    items = interchange.read_sources(source)
-    with terminal.progress_bar("ingest") as bar:
-        done = job.ingest(
-            opened, items, task=task, modality=options.modality(modality), reference=reference, on_progress=bar
-        )
-    if not done.handled:
-        raise BadSource(f"no file in {', '.join(source)}; give a folder of class folders, a Parquet file, or files")
-    result = {
-        "store": settings.store,
-        "new_assets": done.new,
-        "known_assets": done.known,
-        "labelled": done.labelled,
-        "seconds": round(done.seconds, 2),
-    }
-    quarantine.finish(opened, result, done.failures, as_json=as_json)
 
 
 @app.command()

@@ -283,7 +283,7 @@ def test_errors_are_one_helpful_line_and_exit_code_1(headwater, tmp_path, argume
 
 def test_unknown_names_are_told_with_those_that_exist(headwater, tmp_path):
     (tmp_path / "a.png").write_bytes(photo(1))
-    assert headwater("ingest", "a.png", "--task", "t")[0] == 0
+    assert headwater("ingest", "a.png", "--task", "t")[0] == 3  # the task has no label
     code, _, err = headwater("backfill", "--encoder", "nosuch")
     assert (code, "lite0" in err) == (1, True)
     assert headwater("backfill")[0] == 0

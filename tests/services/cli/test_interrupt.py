@@ -55,6 +55,7 @@ def folder(tmp_path_factory) -> Path:
     [
         ("pydantic_core", "doctor"),  # while modules are imported
         ("lancedb", "ingest photos --store new.db"),
+        ("_sqlite3", "ingest photos --task t --store checked.db"),
         ("sklearn", "train --task t --name n --encoder toy --kind linear --set C=1000"),
         ("faiss", "cluster --task c --encoder toy --clusters 2000"),
         ("faiss", "adapt --encoder toy --clusters 2000"),

@@ -1,0 +1,216 @@
+"""The command that fills the store from files: ingest."""
+
+import enum
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from services.cli import options, quarantine, terminal
+from services.cli.options import JsonOption, ModalityOption, StoreOption
+from store.errors import BadSource
+
+if TYPE_CHECKING:
+    from services.jobs.annotations.matching import Matching
+    from services.jobs.fill import Filled
+
+app = typer.Typer()
+
+MOST = 20
+"""Largest number of classes that the table shows."""
+
+
+WARNING_HINTS = dict.fromkeys(("no_label", "years", "table"), ("--labels FILE names it",))
+"""The option that helps, for the code of a warning."""
+
+
+class OnConflict(enum.StrEnum):
+    """Which labels the same content gets if it is given several."""
+
+    ERROR = "error"
+    FIRST = "first"
+    LAST = "last"
+    BOTH = "both"
+
+
+OnConflictOption = Annotated[
+    OnConflict,
+    typer.Option(
+        "--on-conflict",
+        help="What to do if the same content has different labels or splits: stop (error), take the first or the last, "
+        "or store all labels (both).",
+    ),
+]
+
+
+def _column(name: str, what: str) -> Any:
+    return typer.Option(f"--{name}-column", metavar="NAME", help=what, show_default="guessed from its name")
+
+
+@app.command()
+def ingest(
+    source: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="A folder of class folders, a Parquet or WebDataset file, or files. May be left out with --labels.",
+            show_default="the stored assets",
+        ),
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            "--task", "-t", metavar="NAME", help="The task that the labels belong to. Without it, no label is stored."
+        ),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            "--labels",
+            metavar="FILE",
+            help="A table of labels (CSV, JSON, JSON lines, Parquet), or an export of COCO, Label Studio or CVAT.",
+            show_default="the names of the class folders",
+        ),
+    ] = None,
+    path_column: Annotated[str | None, _column("path", "With --labels: the column with the path or name.")] = None,
+    label_column: Annotated[str | None, _column("label", "With --labels: the column with the label or labels.")] = None,
+    split_column: Annotated[
+        str | None, _column("split", "With --labels: the column with the split; none reads no split.")
+    ] = None,
+    id_column: Annotated[str | None, _column("id", "With --labels: the column with the asset id.")] = None,
+    on_conflict: OnConflictOption = OnConflict.ERROR,
+    modality: ModalityOption = None,
+    reference: Annotated[bool, typer.Option("--reference", help="Store the path of each file, not its bytes.")] = False,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Store files, and their labels under a task.
+
+    Everything is checked before anything is stored. Run it again to add new files; a file moved to another class folder
+    is relabelled.
+    """
+    columns = {"path": path_column, "label": label_column, "split": split_column, "id": id_column}
+    if labels is None and any(columns.values()):
+        raise typer.BadParameter("a column needs --labels, which names the table")
+    if labels is not None and task is None:
+        raise typer.BadParameter("--labels needs --task, to which the labels belong")
+    if not source and labels is None:
+        raise typer.BadParameter("give a SOURCE, or --labels for assets that are stored")
+    from services.jobs.annotations.tables import Columns
+    from services.jobs.fill import Request, fill
+    from store import Store
+
+    settings = options.settings(store=store)
+    opened = Store.open(settings.store, must_exist=not source, max_file_bytes=settings.max_file_bytes)
+    request = Request(
+        sources=source or (),
+        task=task,
+        labels=labels,
+        columns=Columns(**columns),
+        on_conflict=on_conflict.value,
+        modality=options.modality(modality),
+        reference=reference,
+    )
+    with _listing_conflicts(), terminal.progress_bar("ingest") as bar:
+        done = fill(opened, request, bar)
+    if source and not done.ingested.handled:
+        raise BadSource(f"no file in {', '.join(source)}; give a folder of class folders, a Parquet file, or files")
+    result = {
+        "store": settings.store,
+        "new_assets": done.ingested.new,
+        "known_assets": done.ingested.known,
+        "labelled": done.ingested.labelled,
+        "seconds": round(done.ingested.seconds, 2),
+    }
+    if as_json:
+        result |= _as_json(done)
+    else:
+        _show_matching(done)
+        result |= {"skipped": _counts(done.junk)} if done.junk else {}
+    quarantine.show(opened, result, done.ingested.failures, as_json=as_json)
+    if not as_json and task is not None:
+        _show_classes(task, done)
+    for warning in done.warnings:
+        terminal.warn("; ".join([warning.text, *WARNING_HINTS.get(warning.code, ())]))
+    raise typer.Exit(terminal.PARTIAL if _left_out(done, task) else 0)
+
+
+@contextmanager
+def _listing_conflicts() -> Iterator[None]:
+    """Print the contents with several labels before the error about them, which names the first one only."""
+    from services.jobs.annotations.errors import Conflicts
+
+    try:
+        yield
+    except Conflicts as error:
+        for example in error.examples:
+            terminal.err.print(f"  {example}")
+        raise
+
+
+def _left_out(done: "Filled", task: str | None) -> bool:
+    lost = [reason for reason in (done.matching.left if done.matching else ()) if reason.startswith("rows")]
+    return bool(done.ingested.quarantined or lost or (task is not None and not any(done.classes)))
+
+
+def _counts(junk: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in sorted(junk.items()))
+
+
+def _as_json(done: "Filled") -> dict[str, Any]:
+    matching = done.matching and {
+        "file": done.matching.source,
+        "understood": done.matching.understood,
+        "rows": done.matching.rows,
+        "matched": done.matching.matched,
+        "by": done.matching.by,
+        **{reason: {"count": some.count, "example": some.example} for reason, some in done.matching.left.items()},
+    }
+    return {
+        "labels": matching,
+        "classes": done.classes,
+        "conflicts": {"count": done.conflicts, "examples": done.examples},
+        "skipped": dict(done.junk),
+        "warnings": [warning._asdict() for warning in done.warnings],
+    }
+
+
+def _show_matching(done: "Filled") -> None:
+    """Print how the file of labels was read, what was left out of it, and the contents with several labels."""
+    if done.matching is not None:
+        for line in _lines(done.matching):
+            print(line)
+    if done.conflicts:
+        print(f"the same content is under different labels or splits {done.conflicts:,} times:")
+        for example in done.examples:
+            print(f"  {example}")
+
+
+def _lines(found: "Matching") -> list[str]:
+    from services.jobs.annotations.matching import LEFT
+
+    by = f"{found.matched:,} of {found.rows:,} rows matched by {found.by}"
+    first = f"{Path(found.source).name}: {found.understood}; {by}"
+    return [first, *(f"  {LEFT[reason].said(some)}" for reason, some in found.left.items())]
+
+
+def _show_classes(task: str, done: "Filled") -> None:
+    """Print the number of rows of each class in each split."""
+    from store.schema import SPLITS
+
+    splits = [split for split in SPLITS if any(split in counts for counts in done.classes.values())]
+    rows = [
+        (
+            label or "(none of the labels)",
+            *(f"{counts.get(split, 0):,}" for split in splits),
+            f"{sum(counts.values()):,}",
+        )
+        for label, counts in done.classes.items()
+    ]
+    classes = [label for label in done.classes if label]
+    title = f"task {task}: {len(classes):,} {'class' if len(classes) == 1 else 'classes'}"
+    if rows:
+        terminal.table(["class", *splits, "all"], rows[:MOST], title)
+    if len(rows) > MOST:
+        print(f"and {len(rows) - MOST:,} smaller classes; the smallest is {rows[-1][0]} with {rows[-1][-1]}")

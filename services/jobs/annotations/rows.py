@@ -1,0 +1,119 @@
+"""One row of a file of labels, and how the values of its cells are read."""
+
+import json
+import math
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from urllib.parse import unquote
+
+from services.jobs.annotations.errors import BadAnnotations, UnknownSplit
+from store.items import SPLIT_FOLDERS
+from store.rows import encodable
+
+MAX_LABEL = 256
+"""Longest label, in characters. A longer one is a text from another column, and would be cut in every table."""
+
+MAX_LABELS = 1_000
+"""Largest number of labels of one row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """What a file of labels says about one file.
+
+    Attributes:
+        place: where it is said, e.g. "line 17".
+        key: path, name or asset id of the file, as it is written; "" if the row names none.
+        labels: [] if none of the labels applies; None if the labels are unknown.
+        split: None if the row has none.
+    """
+
+    place: str
+    key: str
+    labels: list[str] | None
+    split: str | None = None
+
+
+def key_of(value: object) -> str:
+    """Return the text of a cell that names a file; "" for an empty one."""
+    text = _text(value)
+    if isinstance(value, Mapping):  # Hugging Face's struct of bytes and path
+        text = _text(value.get("path"))
+    return encodable(text)
+
+
+def normal(key: str) -> str:
+    """Return a path in one spelling: "/" as separator, no "./", composed characters (macOS decomposes them)."""
+    if key.startswith("file://"):
+        key = unquote(key.removeprefix("file://"))
+    key = key if key.isascii() else unicodedata.normalize("NFC", key)
+    if "\\" not in key and "./" not in key and "//" not in key:
+        return key
+    key = str(PurePosixPath(key.replace("\\", "/")))
+    return key.removeprefix("//") if key.startswith("//") else key
+
+
+def labels_of(value: object, place: str, names: Sequence[str] = ()) -> list[str] | None:
+    """Return the labels in a cell: one, several as ``a|b|c``, or a list. An empty cell is None, an empty list [].
+
+    Args:
+        names: the names that whole numbers stand for, as in a ClassLabel of Hugging Face; () if numbers are labels.
+
+    Raises BadAnnotations for a label longer than MAX_LABEL, and for more than MAX_LABELS.
+    """
+    values = _listed(value)
+    if values is None:
+        return None
+    found = [encodable(text) for each in values if (text := _label(each, names))]
+    if len(found) > MAX_LABELS:
+        raise BadAnnotations(f"{place}: {len(found):,} labels; at most {MAX_LABELS:,} are possible")
+    for label in found:
+        if len(label) > MAX_LABEL:
+            raise BadAnnotations(
+                f"{place}: a label of {len(label):,} characters ({label[:40]}…); at most {MAX_LABEL} are possible. "
+                "Is this the column of the labels?"
+            )
+    return list(dict.fromkeys(found)) if found or not values else None
+
+
+def split_of(value: object, place: str) -> str | None:
+    """Return the split in a cell, or None for an empty one. Raises UnknownSplit."""
+    text = _text(value)
+    if text and text.lower() not in SPLIT_FOLDERS:
+        raise UnknownSplit(f"{place}: there is no split {text[:40]!r}; the splits are {', '.join(SPLIT_FOLDERS)}")
+    return SPLIT_FOLDERS[text.lower()] if text else None
+
+
+def _listed(value: object) -> list[object] | None:
+    if isinstance(value, Mapping):  # Label Studio: {"choices": [...]}
+        value = value.get("choices")
+    if isinstance(value, list | tuple):
+        return list(value)
+    text = _text(value)
+    if text.startswith("[") and text.endswith("]"):
+        try:
+            return list(json.loads(text))
+        except ValueError:
+            pass
+    if not text:
+        return None
+    return list(text.split("|")) if isinstance(value, str) else [value]
+
+
+def _label(value: object, names: Sequence[str]) -> str:
+    if names and isinstance(value, int) and 0 <= value < len(names):
+        return names[value]
+    return _text(value)
+
+
+def _text(value: object) -> str:
+    """Return a cell as text: whole numbers without a point, nothing for null and NaN."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        if math.isnan(value):
+            return ""
+        return str(int(value)) if value.is_integer() else str(value)
+    return "" if value is None else str(value).strip()
