@@ -21,6 +21,7 @@ from services.cli.commands import (
     doctor,
     encoders,
     heads,
+    import_vectors,
     keys,
     services,
     store,
@@ -47,6 +48,7 @@ def _add(commands: typer.Typer, name: str | None = None) -> None:
 
 for family in (
     store,
+    import_vectors,
     backfill,
     train,
     compare,

@@ -20,10 +20,28 @@ class WorkerFailed(RuntimeError):
     """A worker on a Ray cluster could not do its part, for a reason that a user can mend."""
 
 
+class VectorsRefused(ValueError):
+    """Vectors cannot be imported under this name."""
+
+
+class NameInUse(VectorsRefused):
+    """The name belongs to other vectors, or to an encoder with a network."""
+
+
+class NothingInCommon(VectorsRefused):
+    """Vectors are stored under the name, and none of them is in the file, so nothing shows that both belong together."""
+
+
+class OutputExists(ValueError):
+    """The file of predictions exists, or another run writes it."""
+
+
 EXPECTED: tuple[type[Exception], ...] = (
     *ERRORS,
     RayProblem,
     WorkerFailed,
+    VectorsRefused,
+    OutputExists,
     LicenceNotAccepted,
     Unsupported,
     WeightsError,
