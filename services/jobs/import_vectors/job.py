@@ -28,6 +28,7 @@ from services.jobs.progress import OnProgress, Step, ignore
 from store import Features, Label, Store
 from store.bulk import Bulk
 from store.errors import BadSource, BadVectors, UnknownFeatures
+from store.join import Positions
 from store.rows import Column, encodable, local_path
 from store.schema import ASSETS, NO_FILE, Dtype, now
 
@@ -35,6 +36,9 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 LONGEST_SOURCE = 500
 """Most characters of the declared source."""
+
+COMPARED_ROWS = 16384
+"""Stored vectors that are read at a time to compare them with those of the file."""
 
 ASSET_ROWS = 65536
 """Rows of a batch of new assets."""
@@ -95,12 +99,13 @@ class _Found:
     """All that the first pass remembers: ids and names, no vectors.
 
     Attributes:
-        ids: ids of the rows without a stored vector, a column for each chunk.
-        fresh: number of the first row of each chunk → its rows without a stored vector.
+        ids, known: ids of the rows without and with a stored vector.
+        fresh: number of the first row of each chunk → True for its rows without a stored vector.
         names: name by id of rows that are no stored file.
     """
 
     ids: list[str] = field(default_factory=list)
+    known: list[str] = field(default_factory=list)
     fresh: dict[int, NDArray[np.bool_]] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
 
@@ -189,6 +194,7 @@ def _check(
 ) -> _Found:
     """Read and check every row, and return what has to be stored. Nothing is written."""
     found, names, seen = _Found(), Names(store, source.path.parent), dict[str, int]()
+    have = Positions(stored.ids() if stored else pa.array([], pa.string()))
     for chunk in source.chunks():
         _require_finite(chunk, source.path, done.dtype)
         ids = []
@@ -200,17 +206,19 @@ def _check(
             done.stored_files += is_file
             if not is_file and text != id_:
                 found.names[id_] = encodable(text)
-        fresh = _fresh(stored, ids, chunk, source.path)
+        fresh = have.of(pa.array(ids, pa.string())) < 0
         if request.task is not None:
             _check_labels(store, request, chunk, ids, source.path, done)
         done.rows += len(ids)
-        done.known += len(ids) - int(fresh.sum())
-        if fresh.any():
-            found.fresh[chunk.first] = fresh
-            found.ids += [id_ for id_, new in zip(ids, fresh.tolist(), strict=True) if new]
+        found.fresh[chunk.first] = fresh
+        for id_, new in zip(ids, fresh.tolist(), strict=True):
+            (found.ids if new else found.known).append(id_)
         on_progress(Step(done.rows, source.rows, "rows checked"))
     if not done.rows:
         raise BadSource(f"{source.path} has no rows")
+    done.known = len(found.known)
+    if stored and found.known:
+        _require_same(stored, source, found)
     return found
 
 
@@ -227,25 +235,24 @@ def _require_finite(chunk: Chunk, path: Path, dtype: Dtype) -> None:
         )
 
 
-def _fresh(stored: Features | None, ids: Sequence[str], chunk: Chunk, path: Path) -> NDArray[np.bool_]:
-    """Return True for the rows without a stored vector, (n,). Raises VectorsRefused if a stored one is different."""
-    fresh = np.ones(len(ids), np.bool_)
-    if stored is None or not stored.rows:
-        return fresh
-    have, X = stored.get(ids)
-    row_of = {id_: row for row, id_ in enumerate(ids)}
-    rows = np.array([row_of[id_] for id_ in have], np.int64)
-    given = chunk.vectors[rows].astype(stored.dtype, copy=False).astype(np.float32, copy=False)
-    other = np.flatnonzero((given != X).any(axis=1))
-    if other.size:
-        row = int(rows[other[0]])
-        raise VectorsRefused(
-            f"{path}: row {chunk.first + row:,} ({chunk.ids[row][:200]}) has another vector than the one that is stored "
-            f"as {stored.name!r}; the file has changed, or another network made it. Stored vectors never change, "
-            "because heads were trained on them: import the file under another name"
-        )
-    fresh[rows] = False
-    return fresh
+def _require_same(stored: Features, source: Source, found: _Found) -> None:
+    """Raise VectorsRefused if a row has another vector than the stored one of its id. Both are streamed."""
+    rest = np.empty((0, source.dim), np.float32)
+    stream = (X for _, X in stored.stream(found.known, COMPARED_ROWS))
+    for chunk in source.chunks():
+        rows = np.flatnonzero(~found.fresh[chunk.first])
+        while len(rest) < len(rows):
+            rest = np.concatenate([rest, next(stream)])
+        given = chunk.vectors[rows].astype(stored.dtype, copy=False).astype(np.float32, copy=False)
+        other = np.flatnonzero((given != rest[: len(rows)]).any(axis=1))
+        if other.size:
+            row = int(rows[other[0]])
+            raise VectorsRefused(
+                f"{source.path}: row {chunk.first + row:,} ({chunk.ids[row][:200]}) has another vector than the one "
+                f"that is stored as {stored.name!r}; the file has changed, or another network made it. Stored vectors "
+                "never change, because heads were trained on them: import the file under another name"
+            )
+        rest = rest[len(rows) :]
 
 
 def _labelled(request: ImportRequest, chunk: Chunk, path: Path) -> Iterator[labelling.Labelled]:
@@ -323,9 +330,9 @@ def _vector_batches(
     written = 0
     for chunk in source.chunks():
         fresh = found.fresh.get(chunk.first)
-        if fresh is None:
+        if fresh is not None and not fresh.any():
             continue
-        if len(fresh) != len(chunk.vectors):
+        if fresh is None or len(fresh) != len(chunk.vectors):
             raise BadSource(f"{source.path} was changed while it was read; import it again")
         X = chunk.vectors if fresh.all() else chunk.vectors[fresh]
         table = features.arrow(found.ids[written : written + len(X)], X)
