@@ -29,7 +29,11 @@ class NameInUse(VectorsRefused):
 
 
 class NothingInCommon(VectorsRefused):
-    """Vectors are stored under the name, and none of them is in the file, so nothing shows that both belong together."""
+    """A file has none of the vectors that are stored under the name: nothing shows that both belong together."""
+
+
+class BadCondition(ValueError):
+    """A condition that chooses rows is no SQL, or names a column that does not exist."""
 
 
 class OutputExists(ValueError):
@@ -41,6 +45,7 @@ EXPECTED: tuple[type[Exception], ...] = (
     RayProblem,
     WorkerFailed,
     VectorsRefused,
+    BadCondition,
     OutputExists,
     LicenceNotAccepted,
     Unsupported,

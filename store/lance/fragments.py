@@ -44,7 +44,9 @@ def write(table: Table, rows: pa.Table | pa.RecordBatchReader) -> list[str]:
 def discard(table: Table, fragments: Sequence[str]) -> None:
     """Remove the files of uncommitted fragments of a local table. `Store.optimize` removes those of a remote one."""
     folder = local_path(table.uri)
-    for each in fragments if folder else ():
+    if folder is None:
+        return
+    for each in fragments:
         for file in json.loads(each)["files"]:
             (folder / "data" / file["path"]).unlink(missing_ok=True)
 

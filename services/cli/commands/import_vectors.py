@@ -32,8 +32,8 @@ ImportRows = Annotated[
     typer.Option(
         "--rows",
         metavar="FILE",
-        help="With an NPY file: a table (Parquet, CSV or JSON lines) with the id, and if known label and split, of each "
-        "vector, in the same order.",
+        help="With an NPY file: a table (Parquet, CSV or JSON lines) with the id of each vector, and label and split "
+        "if known, in the same order.",
     ),
 ]
 ImportLabels = Annotated[
@@ -91,9 +91,7 @@ def import_vectors(
     ] = None,
     id_column: Annotated[
         str | None,
-        typer.Option(
-            "--id-column", metavar="NAME", help="The column of ids, paths or names.", show_default="guessed"
-        ),
+        typer.Option("--id-column", metavar="NAME", help="The column of ids, paths or names.", show_default="guessed"),
     ] = None,
     label_column: Annotated[
         str | None,

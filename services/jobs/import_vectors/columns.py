@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pyarrow as pa
 
@@ -82,7 +83,9 @@ def vector_columns(columns: Columns, types: Mapping[str, pa.DataType], file: obj
 
 def numbered(names: Iterable[str], start: str) -> list[str]:
     """Return the names ``<start><number>`` by number; empty unless the numbers are consecutive."""
-    ends = {int(name[len(start) :]): name for name in names if name.startswith(start) and _is_number(name[len(start) :])}
+    ends = {
+        int(name[len(start) :]): name for name in names if name.startswith(start) and _is_number(name[len(start) :])
+    }
     numbers = sorted(ends)
     whole = bool(numbers) and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
     return [ends[number] for number in numbers] if whole else []
@@ -92,10 +95,10 @@ def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit()
 
 
-def is_vector(kind: pa.DataType) -> bool:
+def is_vector(kind: Any) -> bool:
     """True for lists of floats."""
     lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    return lists and pa.types.is_floating(kind.value_type)
+    return bool(lists and pa.types.is_floating(kind.value_type))
 
 
 def listed(names: Iterable[str], most: int = 20) -> str:

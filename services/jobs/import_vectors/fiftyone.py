@@ -131,7 +131,9 @@ def _is_vector(value: Any) -> bool:
 
 
 def _label_field(sample: Mapping[str, Any]) -> str | None:
-    named = [name for name, value in sample.items() if isinstance(value, dict) and "Classification" in str(value.get("_cls"))]
+    named = [
+        name for name, value in sample.items() if isinstance(value, dict) and "Classification" in str(value.get("_cls"))
+    ]
     return "ground_truth" if "ground_truth" in named else next(iter(named), None)
 
 

@@ -17,7 +17,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from embedder import folders, registry
-from embedder.errors import NoNetwork
 from embedder.spec import EncoderSpec, imported_spec
 from services.jobs.errors import NameInUse, NothingInCommon, VectorsRefused
 from services.jobs.import_vectors import labels as labelling
@@ -143,13 +142,6 @@ def import_vectors(
     return done
 
 
-def require_network(store: Store, name: str) -> None:
-    """Raise NoNetwork if the store's vectors of this name or fingerprint were imported."""
-    found = [each for each in store.encoders() if name in (each.name, each.fingerprint)]
-    if found and not any(each.spec.has_network for each in found):
-        raise NoNetwork(found[0].name)
-
-
 def _require_name(request: ImportRequest) -> None:
     if not NAME.fullmatch(request.name):
         raise VectorsRefused(
@@ -197,7 +189,7 @@ def _check(
     have = Positions(stored.ids() if stored else pa.array([], pa.string()))
     for chunk in source.chunks():
         _require_finite(chunk, source.path, done.dtype)
-        ids = []
+        ids: list[str] = []
         for text, (id_, is_file) in zip(chunk.ids, names.ids(chunk.ids), strict=True):
             row = chunk.first + len(ids)
             if (before := seen.setdefault(id_, row)) != row:
@@ -283,7 +275,10 @@ def _write(
 ) -> None:
     """Store the new rows: assets before vectors, so that no reader sees a vector without its asset."""
     missing = _without_asset(store, found)
-    done.without_file, done.example = len(missing), next((found.names[id_] for id_ in missing if id_ in found.names), None)
+    done.without_file, done.example = (
+        len(missing),
+        next((found.names[id_] for id_ in missing if id_ in found.names), None),
+    )
     probe = np.empty((0, spec.dim), np.float32)  # no network can repeat it
     assets = Bulk(store.assets.table)
     try:
@@ -292,7 +287,7 @@ def _write(
         vectors = Bulk(features.table)
         try:
             if found.ids:
-                vectors.write(_vector_batches(source, features, found, done, on_progress))
+                vectors.write(_vector_batches(source, features, found, on_progress))
             assets.commit(missing)
             done.new = vectors.commit(found.ids)
         finally:
@@ -325,7 +320,7 @@ def _asset_batches(ids: Sequence[str], names: dict[str, str]) -> Iterator[pa.Rec
 
 
 def _vector_batches(
-    source: Source, features: Features, found: _Found, done: Imported, on_progress: OnProgress[Step]
+    source: Source, features: Features, found: _Found, on_progress: OnProgress[Step]
 ) -> Iterator[pa.RecordBatch]:
     written = 0
     for chunk in source.chunks():

@@ -30,7 +30,9 @@ def labels_of(value: Any, where: str) -> list[str] | None:
     several = value if isinstance(value, list) else str(value).split("|")
     labels = [text for each in several if each is not None and (text := encodable(str(each)).strip())]
     if long := next((each for each in labels if len(each) > LONGEST), None):
-        raise BadSource(f"{where} has a label of {len(long):,} characters, {long[:30]!r}…; at most {LONGEST:,} are taken")
+        raise BadSource(
+            f"{where} has a label of {len(long):,} characters, {long[:30]!r}…; at most {LONGEST:,} are taken"
+        )
     return list(dict.fromkeys(labels)) if labels or isinstance(value, list) else None
 
 

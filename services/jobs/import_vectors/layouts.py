@@ -10,7 +10,8 @@ from services.jobs.import_vectors.tables import KINDS, open_table
 from store.errors import BadSource
 
 ARRAYS, ROWS = "img_emb", "metadata"
-"""Folders of clip-retrieval: ``img_emb/img_emb_0.npy`` has the vectors of the rows of ``metadata/metadata_0.parquet``."""
+"""Folders of clip-retrieval. Row i of ``metadata/metadata_0.parquet`` describes vector i of ``img_emb/img_emb_0.npy``.
+"""
 
 PICKLED = {".pt", ".pth", ".pkl", ".pickle", ".npz"}
 

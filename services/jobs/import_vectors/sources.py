@@ -139,8 +139,7 @@ class NpySource(Source):
     def chunks(self) -> Iterator[Chunk]:
         first = 0
         for array, rows in self._parts:
-            for chunk in self._with_rows(array, rows, first) if rows else self._numbered(array, first):
-                yield chunk
+            yield from self._with_rows(array, rows, first) if rows else self._numbered(array, first)
             first += array.shape[0]
 
     def _numbered(self, array: Npy, first: int) -> Iterator[Chunk]:

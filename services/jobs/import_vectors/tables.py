@@ -18,6 +18,9 @@ from store.sources import open_parquet
 BLOCK = 16 << 20
 """Bytes of a CSV or JSON file that are parsed at a time. A row must fit into it."""
 
+PARQUET_ROWS = 16384
+"""Rows of a Parquet file that are read at a time."""
+
 MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 """Byte order marks of UTF-16. Arrow skips that of UTF-8 by itself."""
 
@@ -34,8 +37,8 @@ class TableFile(ABC):
         """Return the type of each column, as far as the file says it."""
 
     @abstractmethod
-    def batches(self, texts: Sequence[str], vectors: Sequence[str] = (), rows: int = 16384) -> Iterator[pa.RecordBatch]:
-        """Yield the columns in the order of the rows, Parquet at most `rows` at a time.
+    def batches(self, texts: Sequence[str], vectors: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
+        """Yield the columns in the order of the rows.
 
         Args:
             texts: columns that are read as text where the file leaves the type open.
@@ -67,9 +70,9 @@ class Parquet(TableFile):
         with open_parquet(self.path) as file:
             return {field.name: field.type for field in file.schema_arrow}
 
-    def batches(self, texts: Sequence[str], vectors: Sequence[str] = (), rows: int = 16384) -> Iterator[pa.RecordBatch]:
+    def batches(self, texts: Sequence[str], vectors: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
         with open_parquet(self.path) as file:
-            yield from file.iter_batches(rows, columns=[*texts, *vectors])
+            yield from file.iter_batches(PARQUET_ROWS, columns=[*texts, *vectors])
 
 
 class Csv(TableFile):
@@ -79,7 +82,7 @@ class Csv(TableFile):
         with self._reader({}) as reader:
             return dict(zip(reader.schema.names, reader.schema.types, strict=True))
 
-    def batches(self, texts: Sequence[str], vectors: Sequence[str] = (), rows: int = 16384) -> Iterator[pa.RecordBatch]:
+    def batches(self, texts: Sequence[str], vectors: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
         types = dict.fromkeys(vectors, pa.float64()) | dict.fromkeys(texts, pa.string())
         with self._reader(types, [*texts, *vectors]) as reader:
             yield from reader
@@ -94,7 +97,7 @@ class Csv(TableFile):
                 read_options=pa_csv.ReadOptions(block_size=BLOCK, encoding=encoding),
                 parse_options=pa_csv.ParseOptions(newlines_in_values=True),
                 convert_options=pa_csv.ConvertOptions(
-                    column_types=types, include_columns=only, strings_can_be_null=True, null_values=[""]
+                    column_types=dict(types), include_columns=only, strings_can_be_null=True, null_values=[""]
                 ),
             ) as reader:
                 yield reader
@@ -105,7 +108,7 @@ class JsonLines(TableFile):
         with self._reader({}) as reader:
             return dict(zip(reader.schema.names, reader.schema.types, strict=True))
 
-    def batches(self, texts: Sequence[str], vectors: Sequence[str] = (), rows: int = 16384) -> Iterator[pa.RecordBatch]:
+    def batches(self, texts: Sequence[str], vectors: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
         types = {name: pa.list_(pa.float64()) if is_vector(self.types[name]) else pa.float64() for name in vectors}
         with self._reader(types) as reader:
             for batch in reader:
@@ -137,5 +140,3 @@ def open_table(path: Path) -> TableFile:
     if kind is None:
         raise BadSource(f"{path} is no table: give a file that ends with {', '.join(KINDS)}")
     return kind(path)
-
-
