@@ -36,11 +36,10 @@ class Journal:
         """Write the finished parts of an earlier start into the new file, and yield them."""
         while (path := self._path(self._parts)).exists():
             with pa.ipc.open_file(str(path)) as file:
-                for number in range(file.num_record_batches):
-                    batch = file.get_batch(number)
-                    self._sink.write(batch)
-                    self.rows += batch.num_rows
-                    yield batch
+                rows = file.read_all()
+                self._sink.write(rows)
+                self.rows += rows.num_rows
+                yield from rows.to_batches()
                 self.done += int(file.schema.metadata[b"source_rows"])
             self._parts += 1
 
@@ -53,8 +52,8 @@ class Journal:
             for batch in batches:
                 writer.write_batch(batch)
         fresh.replace(part)
-        for batch in batches:
-            self._sink.write(batch)
+        if batches:
+            self._sink.write(pa.Table.from_batches(batches))
         self.done += source_rows
         self.rows += sum(batch.num_rows for batch in batches)
         self._parts += 1

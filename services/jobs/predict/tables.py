@@ -96,7 +96,7 @@ class Sink(ABC):
     def __init__(self, path: Path, schema: pa.Schema) -> None: ...
 
     @abstractmethod
-    def write(self, batch: pa.RecordBatch) -> None: ...
+    def write(self, rows: pa.Table) -> None: ...
 
     @abstractmethod
     def close(self) -> None: ...
@@ -117,8 +117,8 @@ class _Parquet(Sink):
         columns: Any = [*classes, *nested]
         self._writer = pq.ParquetWriter(path, schema, store_schema=False, use_dictionary=columns)
 
-    def write(self, batch: pa.RecordBatch) -> None:
-        self._writer.write_table(pa.Table.from_batches([batch]))
+    def write(self, rows: pa.Table) -> None:
+        self._writer.write_table(rows)
 
     def close(self) -> None:
         self._writer.close()
@@ -131,9 +131,8 @@ class _Csv(Sink):
         plain = pa.schema([pa.field(each.name, _plain(each.type)) for each in schema])
         self._writer = pa_csv.CSVWriter(path, plain)
 
-    def write(self, batch: pa.RecordBatch) -> None:
-        flat = [_joined(column) for column in batch.columns]
-        self._writer.write_batch(pa.RecordBatch.from_arrays(flat, names=batch.schema.names))
+    def write(self, rows: pa.Table) -> None:
+        self._writer.write_table(pa.table([_joined(column) for column in rows.columns], names=rows.schema.names))
 
     def close(self) -> None:
         self._writer.close()
@@ -153,8 +152,9 @@ class _JsonLines(Sink):
     def __init__(self, path: Path, schema: pa.Schema) -> None:  # noqa: ARG002 - the rows have the names
         self._file = path.open("w", encoding="utf-8", newline="\n")
 
-    def write(self, batch: pa.RecordBatch) -> None:
-        self._file.writelines(json.dumps(_rounded(row), ensure_ascii=False) + "\n" for row in batch.to_pylist())
+    def write(self, rows: pa.Table) -> None:
+        for batch in rows.to_batches():
+            self._file.writelines(json.dumps(_rounded(row), ensure_ascii=False) + "\n" for row in batch.to_pylist())
 
     def close(self) -> None:
         self._file.close()
