@@ -1,6 +1,6 @@
 """Bulk loading: many rows of one table that are written as a stream, and that readers see all at once."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 
@@ -22,10 +22,17 @@ class Bulk:
     def write(self, batches: Iterable[pa.RecordBatch]) -> None:
         """Write the rows in the order of the batches, which have the table's schema. Memory does not grow with them.
 
-        The table is created if there is none, because fragments need one.
+        The table is created if there is none, because fragments need one. Raises what `batches` raises.
         """
+        raised: list[BaseException] = []
+        reader = pa.RecordBatchReader.from_batches(self.table.schema, _watched(batches, raised))
         self.table.create()
-        self._fragments += fragments.write(self.table, pa.RecordBatchReader.from_batches(self.table.schema, batches))
+        try:
+            self._fragments += fragments.write(self.table, reader)
+        except Exception:
+            if raised:  # Lance makes an OSError of it, even of an interrupt
+                raise raised[0] from None
+            raise
 
     def commit(self, ids: list[str]) -> int:
         """Show the rows to readers, without those that are stored already. Return the number of new rows.
@@ -45,3 +52,14 @@ class Bulk:
         """Remove the rows that were not committed."""
         fragments.discard(self.table, self._fragments)
         self._fragments = []
+
+
+def _watched(batches: Iterable[pa.RecordBatch], raised: list[BaseException]) -> Iterator[pa.RecordBatch]:
+    """Yield the batches, and keep what they raise."""
+    try:
+        yield from batches
+    except GeneratorExit:
+        raise
+    except BaseException as error:
+        raised.append(error)
+        raise

@@ -163,6 +163,9 @@ def _stored(store: Store, name: str, spec: EncoderSpec) -> Features | None:
     """Return the table of the encoder; None if there is none. Raises NameInUse for another one of this name."""
     for each in store.encoders():
         if each.name == name and each.fingerprint != spec.fingerprint:
+            if not each.rows and not each.spec.has_network:  # a killed import left it
+                store.drop_empty(store.features(each.fingerprint))
+                continue
             if each.spec.has_network:
                 raise NameInUse(f"{name!r} is the name of an encoder with a network; choose another name")
             raise NameInUse(
@@ -292,6 +295,7 @@ def _write(
             done.new = vectors.commit(found.ids)
         finally:
             vectors.discard()
+            store.drop_empty(features)
     finally:
         assets.discard()
     store.optimize()
