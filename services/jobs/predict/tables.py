@@ -73,8 +73,9 @@ def _named(codes: NDArray[np.int32], classes: Column, bad: NDArray[np.bool_]) ->
 
 
 def _lists(codes: NDArray[np.int32] | None, ends: NDArray[np.int64], classes: Column) -> Column:
-    if codes is None:
-        return pa.nulls(len(ends), pa.list_(_CLASS))
+    if codes is None:  # with the same dictionary as other batches, because an Arrow file has one for each column
+        none = pa.DictionaryArray.from_arrays(pa.array([], pa.int32()), classes)
+        return pa.ListArray.from_arrays(_offsets(0 * ends), none, mask=pa.array(np.ones(len(ends), np.bool_)))
     return pa.ListArray.from_arrays(_offsets(ends), pa.DictionaryArray.from_arrays(pa.array(codes), classes))
 
 
