@@ -69,14 +69,16 @@ def batch_of(
 
 
 def _named(codes: NDArray[np.int32], classes: Column, bad: NDArray[np.bool_]) -> Column:
-    return pa.DictionaryArray.from_arrays(pa.array(np.ascontiguousarray(codes), mask=bad), classes)
+    numbers: Any = pa.array(np.ascontiguousarray(codes), mask=bad)
+    return pa.DictionaryArray.from_arrays(numbers, classes)
 
 
 def _lists(codes: NDArray[np.int32] | None, ends: NDArray[np.int64], classes: Column) -> Column:
     if codes is None:  # with the same dictionary as other batches, because an Arrow file has one for each column
         none = pa.DictionaryArray.from_arrays(pa.array([], pa.int32()), classes)
         return pa.ListArray.from_arrays(_offsets(0 * ends), none, mask=pa.array(np.ones(len(ends), np.bool_)))
-    return pa.ListArray.from_arrays(_offsets(ends), pa.DictionaryArray.from_arrays(pa.array(codes), classes))
+    numbers: Any = pa.array(codes)
+    return pa.ListArray.from_arrays(_offsets(ends), pa.DictionaryArray.from_arrays(numbers, classes))
 
 
 def _offsets(ends: NDArray[np.int64]) -> Column:
