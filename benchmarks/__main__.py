@@ -5,7 +5,20 @@ import subprocess
 import sys
 from pathlib import Path
 
-OWN = ("encode", "fit", "heads", "scoring", "imagenet_shape", "feature_store", "resume", "memory", "serve", "overload")
+OWN = (
+    "encode",
+    "fit",
+    "heads",
+    "scoring",
+    "imagenet_shape",
+    "feature_store",
+    "import_vectors",
+    "predict",
+    "resume",
+    "memory",
+    "serve",
+    "overload",
+)
 PICTURES = ("accuracy", "backfill", "cascade", "jpeg", "lite", "outliers", "ray_backfill", "textmap", "tokens")
 WITH_DATA = (*PICTURES, "sounds", "thresholds", "quality")
 

@@ -3,6 +3,7 @@
 BadMedia                    a file gives nothing to embed
     BadImage, BadSound, BadArray, BadVideo
 UnknownEncoder              no encoder has this name
+    NoNetwork               … but imported vectors have it, so nothing can be embedded
 Unsupported                 a model prepares images, or gives outputs, in a way that this package cannot represent
 WeightsError                weights cannot be used
     WeightsMissing          … because they are not on this machine
@@ -101,6 +102,21 @@ class UnknownEncoder(LookupError):
 
     def __reduce__(self) -> tuple[type["UnknownEncoder"], tuple[str, list[str]]]:
         return type(self), (self.name, self.known)
+
+
+class NoNetwork(UnknownEncoder):
+    """The vectors of the encoder `name` were imported. No network is known, so it cannot embed anything."""
+
+    def __init__(self, name: str) -> None:
+        LookupError.__init__(
+            self,
+            f"encoder {name!r} cannot embed: its vectors were imported, and no network is known. Ask with stored ids "
+            "or with vectors, or import the vectors of these files too",
+        )
+        self.name, self.known = name, []
+
+    def __reduce__(self) -> tuple[type["NoNetwork"], tuple[str]]:  # type: ignore[override]  # fewer arguments
+        return type(self), (self.name,)
 
 
 class Unsupported(ValueError):

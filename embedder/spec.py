@@ -110,6 +110,9 @@ class VideoPreprocessing:
     std: tuple[float, float, float]
 
 
+IMPORTED = "imported:"
+"""Start of the architecture of encoders without a network: their vectors were imported."""
+
 _PREPROCESSING: dict[Modality, Callable[..., Any]] = {
     "image": ImagePreprocessing,
     "audio": AudioPreprocessing,
@@ -176,6 +179,11 @@ class EncoderSpec:
         """Modalities that the encoder takes, not counting text."""
         return tuple(each for each in MODALITIES if getattr(self, each) is not None)
 
+    @property
+    def has_network(self) -> bool:
+        """False for imported vectors, and for encoders derived from them: nothing can be embedded."""
+        return not self.architecture.startswith(IMPORTED)
+
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Parse what `canonical_json` returned. Raises ValueError for JSON that is not a spec."""
@@ -191,6 +199,18 @@ class EncoderSpec:
             return cls(**fields)
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"not an encoder spec: {error}; got {text[:200]!r}") from error
+
+
+def imported_spec(name: str, dim: int, *, source: str, schema: str) -> EncoderSpec:
+    """Return the spec of imported vectors: what was declared about them, because no network is known.
+
+    Args:
+        name: name of the encoder.
+        source: what made the vectors, as the user declares it.
+        schema: description of the vectors in the imported file, e.g. ``embedding: 512 floats``.
+    """
+    digest = hashlib.sha256(json.dumps([source, schema]).encode()).hexdigest()
+    return EncoderSpec(architecture=IMPORTED + name, weights=digest, activation="unknown", output=source, dim=dim)
 
 
 def _present(fields: dict[str, Any]) -> dict[str, Any]:

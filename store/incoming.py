@@ -20,7 +20,7 @@ from store import references
 from store.errors import BadSource, UntrustedReferences
 from store.lance.table import Table
 from store.rows import Column, matrix_view, strings
-from store.schema import asset_id
+from store.schema import NO_FILE, asset_id
 from store.sources import open_parquet
 from store.store import Store
 from store.tables import features as feature_tables
@@ -109,11 +109,14 @@ class _Assets(Incoming):
         return self.store.assets.table
 
     def _allowed(self, rows: pa.Table) -> pa.Table:
-        if strange := set(strings(rows["modality"])) - set(MODALITIES):
+        if strange := set(strings(rows["modality"])) - {*MODALITIES, NO_FILE}:
             raise self._bad(f"has assets of the modality {min(strange)!r:.100}; there are {', '.join(MODALITIES)}")
         uris = [
-            self._uri(id_, uri, content)
-            for id_, uri, content in zip(strings(rows["id"]), strings(rows["uri"]), rows["content"], strict=True)
+            # Nothing reads the uri of an asset without a file.
+            uri if modality == NO_FILE and not content.is_valid else self._uri(id_, uri, content)
+            for id_, uri, content, modality in zip(
+                strings(rows["id"]), strings(rows["uri"]), rows["content"], strings(rows["modality"]), strict=True
+            )
         ]
         return rows.set_column(rows.schema.get_field_index("uri"), rows.schema.field("uri"), pa.array(uris))
 

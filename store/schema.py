@@ -19,6 +19,9 @@ SPLITS = ("train", "val", "test", "ood")
 Heads are never trained on `ood` rows, and `split_of` never draws it.
 """
 
+NO_FILE = "vector"
+"""In the column `modality`: the asset stands for an imported vector, and its file is not stored. Nothing embeds it."""
+
 Dtype = Literal["float32", "float16"]
 TIME = pa.timestamp("us", tz="UTC")
 

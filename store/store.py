@@ -118,6 +118,11 @@ class Store:
         identity = Identity("tokens", name, spec, "float16", np.asarray(probe, np.float32))
         return feature_tables.ensure(self.database, identity, any_dtype=False)
 
+    def drop_empty(self, features: Features) -> None:
+        """Remove the table of an encoder if it has no rows. Nothing may write to it meanwhile."""
+        if not features.rows:
+            self.database.drop(features.table.name)
+
     def missing(
         self,
         fingerprint: str,

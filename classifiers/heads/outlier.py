@@ -19,6 +19,7 @@ garments, five other kinds have an AUROC of 0.48, which is chance; the largest p
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -30,6 +31,9 @@ from classifiers.heads.gaussian.covariance import oas_shrinkage, shrunk
 from classifiers.heads.gaussian.statistics import GaussianStatistics
 from classifiers.heads.gaussian.triangle import inverse_of_covariance
 from classifiers.heads.transform import unit_blocks
+
+MANY_ROWS, BLOCKS = 256, 4
+"""From this many rows on, a quadratic form is computed in this many blocks of columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +108,7 @@ class OutlierDetector:
         """Return outlier scores (n,) of finite float32 X (n, d). Larger means less like the training rows."""
         z = unit_blocks(X, self.edges) - self.centre
         nearest = (self.b - 2 * (z @ self.W.T)).min(axis=1)
-        return np.asarray(nearest + np.einsum("ij,ij->i", z @ self.Q, z))
+        return np.asarray(nearest + quadratic_form(z, self.Q))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return all fields by name; the edges as int64."""
@@ -128,6 +132,24 @@ class OutlierDetector:
         if n_classes == 0 or (ends and (ends[0] != 0 or ends[-1] != dim or (np.diff(ends) <= 0).any())):
             raise ValueError(f"{n_classes} classes, and blocks {ends} of {dim} columns")
         return cls(ends, *(arrays[name] for name in shapes))
+
+
+def quadratic_form(z: NDArray[np.float32], Q: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return zᵀ Q z (n,) for rows z (n, d) and a symmetric Q (d, d).
+
+    For many rows, blocks below the diagonal are left out, because they equal those above it: 5/8 of the products.
+    """
+    if len(z) < MANY_ROWS:
+        return np.asarray(np.einsum("ij,ij->i", z @ Q, z))
+    total = np.zeros(len(z), np.float32)
+    edges = np.linspace(0, z.shape[1], BLOCKS + 1).astype(int).tolist()
+    for start, stop in pairwise(edges):
+        part = z[:, start:stop]
+        product = part @ Q[start:stop, start:stop]
+        if start:
+            product += 2 * (z[:, :start] @ Q[:start, start:stop])
+        total += np.einsum("ij,ij->i", product, part)
+    return total
 
 
 def inverse(covariance: NDArray[np.float64], shrinkage: float) -> NDArray[np.float64]:

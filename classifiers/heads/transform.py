@@ -105,6 +105,8 @@ def unit_blocks(X: NDArray[Any], edges: Sequence[int]) -> NDArray[Any]:
     """Return X (n, d) with each block of columns [edges[i], edges[i + 1]) at unit norm; X itself without edges."""
     if not edges:
         return X
+    if len(edges) == 2:
+        return unit_rows(X)
     return np.concatenate([unit_rows(X[:, start:stop]) for start, stop in pairwise(edges)], axis=1)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,6 +22,22 @@ from classifiers.heads.outlier import OutlierDetector
 from classifiers.published.answer import Answer, reasons
 from classifiers.published.inputs import Input
 from classifiers.published.manifest import Conformal, EncoderBlock, Manifest, side_by_side
+
+
+class Scored(NamedTuple):
+    """What a head computes for n rows.
+
+    Attributes:
+        scores, proba: before and after temperature and link, (n, K).
+        percentiles: outlier percentiles (n,); None for a head without outlier scores.
+        finite: False for rows whose vectors are too large for the head, (n,): a score of NaN or +infinity, no
+            probabilities, or no percentile.
+    """
+
+    scores: NDArray[np.float32]
+    proba: NDArray[np.float32]
+    percentiles: NDArray[np.float64] | None
+    finite: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,16 +200,13 @@ class PublishedHead:
             ValueError: `top_k` below 1.
         """
         self.require_answerable(coverage=coverage, sets=sets, max_outlier=max_outlier)
-        vectors = check_vectors(X, self.head.dim)
-        with np.errstate(over="ignore", invalid="ignore"):  # rows that overflow are refused below
-            scores = self.head.score(vectors)
-            proba = probabilities(scores, self.head.link, self.head.temperature)
-            percentiles = self._percentiles(vectors)
-        _require_finite(scores, proba, percentiles)
+        scores, proba, percentiles, finite = self.scored(X)
+        if not finite.all():
+            raise VectorsOverflow(np.flatnonzero(~finite).tolist())
         names = np.array(self.head.classes, dtype=object)
         columns = best(proba, top_k)
         labels, values = names[columns].tolist(), np.take_along_axis(proba, columns, axis=1).tolist()
-        inside = self._inside(proba, coverage, sets)
+        inside = self.inside(proba, coverage, sets)
         members = [None] * len(proba) if inside is None else prediction_sets(proba, inside, names)
         outliers = [None] * len(proba) if percentiles is None else percentiles.tolist()
         given = self._given(scores, proba, names)
@@ -211,6 +224,18 @@ class PublishedHead:
             for label, value, several, member, percentile in zip(labels, values, given, members, outliers, strict=True)
         ]
 
+    def scored(self, X: ArrayLike) -> Scored:
+        """Return scores, probabilities and outlier percentiles of the rows of X (n, d), n ≥ 0. Raises BadVectors."""
+        vectors = check_vectors(X, self.head.dim)
+        with np.errstate(over="ignore", invalid="ignore"):  # `finite` says which rows overflow
+            scores = self.head.score(vectors)
+            proba = probabilities(scores, self.head.link, self.head.temperature)
+            percentiles = self._percentiles(vectors)
+        finite = (scores < np.inf).all(axis=1) & np.isfinite(proba).all(axis=1)
+        if percentiles is not None:
+            finite &= np.isfinite(percentiles)
+        return Scored(scores, proba, percentiles, finite)
+
     def _given(
         self, scores: NDArray[np.float32], proba: NDArray[np.float32], names: NDArray[Any]
     ) -> Sequence[tuple[tuple[str, float], ...] | None]:
@@ -224,7 +249,7 @@ class PublishedHead:
             for row, some in ((p, ranked[r[ranked]]) for p, r, ranked in zip(proba, given, order, strict=True))
         ]
 
-    def _inside(self, proba: NDArray[np.float32], coverage: float, sets: Sets) -> NDArray[np.bool_] | None:
+    def inside(self, proba: NDArray[np.float32], coverage: float, sets: Sets) -> NDArray[np.bool_] | None:
         """True for the classes in each row's prediction set, (n, K); None if the head had no validation rows."""
         stored = self.manifest.conformal
         if isinstance(stored, Conformal):
@@ -243,12 +268,3 @@ class PublishedHead:
         if density is None:
             return None
         return outlier_percentile(-density, [-quantile for quantile in reversed(quantiles)])
-
-
-def _require_finite(scores: NDArray[Any], proba: NDArray[Any], percentiles: NDArray[Any] | None) -> None:
-    """Raise VectorsOverflow for rows with a score of NaN or +infinity, or without probabilities or percentile."""
-    finite = (scores < np.inf).all(axis=1) & np.isfinite(proba).all(axis=1)
-    if percentiles is not None:
-        finite &= np.isfinite(percentiles)
-    if not finite.all():
-        raise VectorsOverflow(np.flatnonzero(~finite).tolist())

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 
+from embedder.errors import NoNetwork
 from services.classification.state import ClassificationService
 from services.classification.vectors import ID
 from services.web.errors import BadRequest, EncoderNotLoaded, RemoteProblem
@@ -35,6 +36,7 @@ async def by_id_or_text(
     store = service.store()
     features = await run_in_threadpool(store.features, encoder)
     if text is not None:
+        _require_network(features)
         [vector] = await _by(features, service.embedding.embed_texts([text], encoder=features.fingerprint))
         return await run_in_threadpool(_nearest, store, features, vector, k)
     if not ID.fullmatch(id_ or ""):
@@ -52,11 +54,18 @@ async def by_image(service: ClassificationService, encoder: str, uploads: Sequen
         raise BadRequest(f"{len(uploads)} files in one request; a search takes one")
     store = service.store()
     features = await run_in_threadpool(store.features, encoder)
+    _require_network(features)
     [item] = (await _by(features, service.embedding.embed(uploads, encoder=features.fingerprint))).items
     if item.vector is None:
         problem = item.error
         raise RemoteProblem(422, problem.code if problem else "bad_image", problem.message if problem else "")
     return await run_in_threadpool(_nearest, store, features, item.vector, k)
+
+
+def _require_network(features: Features) -> None:
+    """Raise NoNetwork for imported vectors: neither a text nor an image can be embedded beside them."""
+    if not features.spec.has_network:
+        raise NoNetwork(features.name)
 
 
 async def _by(features: Features, answer: Awaitable[R]) -> R:

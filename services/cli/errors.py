@@ -134,6 +134,11 @@ HINTS: dict[type[Exception], Hint] = {
     heads.UnknownClustering: "`headwater cluster --task NAME` makes one",
     ServiceDown: "`headwater up` starts both services; --url names another address",
     RemoteProblem: _remote,
+    jobs.NameInUse: "--name gives these vectors another name; --source states what made them",
+    jobs.NothingInCommon: "--add states that the same network made both; --name gives these vectors another name",
+    jobs.VectorsRefused: "--name gives these vectors another name",
+    jobs.OutputExists: "--overwrite replaces it; --out names another file",
+    encoders.NoNetwork: "`headwater import-vectors FILE --name NAME` adds vectors to it",
     jobs.NoRay: "--ray-address names a running cluster; without it, this machine is used",
     jobs.NoWorkerFits: "--cpus and --gpus set the size of a worker",
     Unguarded: "`headwater keys new` makes a key, HEADWATER_KEYS names those that count; if you trust everyone who "

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from services.embedding.backfills import Backfills
 from services.embedding.decode_memory import DecodeMemory
 from services.embedding.worker import EncoderWorker, Vector
 from services.jobs.backfill.local import open_features
+from services.jobs.network import require_network
 from services.settings import Settings
 from services.web.app import Service
 from services.web.wire import Upload, VectoredBatch
@@ -69,10 +71,15 @@ class EmbeddingService(Service):
         return loaded, {"encoders": sorted(self.workers), "failure": self._failure}
 
     def worker(self, name: str) -> EncoderWorker:
-        """Return the worker of an encoder, by name or fingerprint. Raises UnknownEncoder with the loaded names."""
+        """Return the worker of an encoder, by name or fingerprint.
+
+        Raises UnknownEncoder with the loaded names; NoNetwork for imported vectors.
+        """
         for worker in self.workers.values():
             if name in (worker.encoder.name, worker.encoder.spec.fingerprint):
                 return worker
+        with suppress(StoreError):
+            require_network(self.store(), name)
         raise UnknownEncoder(name, sorted(self.workers))
 
     async def embed(self, uploads: Sequence[Upload], *, encoder: str, tokens: bool = False) -> VectoredBatch:

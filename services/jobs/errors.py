@@ -20,10 +20,33 @@ class WorkerFailed(RuntimeError):
     """A worker on a Ray cluster could not do its part, for a reason that a user can mend."""
 
 
+class VectorsRefused(ValueError):
+    """Vectors cannot be imported under this name."""
+
+
+class NameInUse(VectorsRefused):
+    """The name belongs to other vectors, or to an encoder with a network."""
+
+
+class NothingInCommon(VectorsRefused):
+    """A file has none of the vectors that are stored under the name: nothing shows that both belong together."""
+
+
+class BadCondition(ValueError):
+    """A condition that chooses rows is no SQL, or names a column that does not exist."""
+
+
+class OutputExists(ValueError):
+    """The file of predictions exists, or another run writes it."""
+
+
 EXPECTED: tuple[type[Exception], ...] = (
     *ERRORS,
     RayProblem,
     WorkerFailed,
+    VectorsRefused,
+    BadCondition,
+    OutputExists,
     LicenceNotAccepted,
     Unsupported,
     WeightsError,

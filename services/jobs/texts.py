@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from embedder import probe, registry
 from embedder.encoder import Encoder
 from embedder.errors import ProbeMismatch
+from services.jobs.network import require_network
 from services.settings import Settings
 from store import Store
 
@@ -21,6 +22,7 @@ def text_sides(store: Store, settings: Settings) -> Callable[[str, Sequence[str]
 
     Raises (the returned function):
         UnknownFeatures: the store has no vectors with this fingerprint.
+        NoNetwork: the vectors were imported.
         UnknownEncoder, LicenceNotAccepted, WeightsError: the encoder cannot be loaded.
         ProbeMismatch: the encoder is another one, or does not reproduce its probe.
     """
@@ -28,6 +30,7 @@ def text_sides(store: Store, settings: Settings) -> Callable[[str, Sequence[str]
     @cache
     def encoder(fingerprint: str) -> Encoder:
         features = store.features(fingerprint)
+        require_network(store, fingerprint)
         found = registry.load(features.name, **settings.loading)
         if found.spec.fingerprint != fingerprint:
             raise ProbeMismatch(

@@ -129,6 +129,11 @@ class Database:
             handle = self.open(name)
             return self._connect().create_table(name, schema=schema) if handle is None else handle
 
+    def drop(self, name: str) -> None:
+        """Remove a table with all its files."""
+        with named(self.uri):
+            self._connect().drop_table(name, ignore_missing=True)
+
     def _connect(self) -> Any:
         with self._lock:
             if self._connection is None:

@@ -26,15 +26,29 @@ import pyarrow.compute as pc
 from store.lance import faults
 from store.lance.handles import persist
 from store.lance.table import Table
+from store.rows import local_path
 
 
-def write(table: Table, rows: pa.Table) -> list[str]:
-    """Write rows of an existing table as uncommitted fragments. Returns the fragments as JSON, for `Appender`."""
+def write(table: Table, rows: pa.Table | pa.RecordBatchReader) -> list[str]:
+    """Write rows of an existing table as uncommitted fragments. Returns the fragments as JSON, for `Appender`.
+
+    A reader's rows are streamed into as few fragments as possible.
+    """
     from lance.fragment import write_fragments
 
     with faults.named(table.uri):
         written = write_fragments(rows, table.uri, schema=table.schema, mode="append")
     return [json.dumps(fragment.to_json()) for fragment in written]
+
+
+def discard(table: Table, fragments: Sequence[str]) -> None:
+    """Remove the files of uncommitted fragments of a local table. `Store.optimize` removes those of a remote one."""
+    folder = local_path(table.uri)
+    if folder is None:
+        return
+    for each in fragments:
+        for file in json.loads(each)["files"]:
+            (folder / "data" / file["path"]).unlink(missing_ok=True)
 
 
 def shares(table: Table, version: int, count: int, batch_rows: int) -> list[tuple[int, int]]:
@@ -88,7 +102,8 @@ class Appender:
         if not new:
             return 0
         if len(new) < len(ids):
-            fragments = write(self._table, self._read(fragments, new))
+            kept = (self._read([each], new) for each in fragments)  # one at a time, because they may be large
+            fragments = [each for rows in kept if rows.num_rows for each in write(self._table, rows)]
         self._commit(fragments)
         self._absent.difference_update(new)
         return len(new)

@@ -12,11 +12,11 @@ import pyarrow.compute as pc
 
 from embedder.spec import MODALITIES
 from store import files, references
-from store.errors import AmbiguousId, UnknownId
+from store.errors import AmbiguousId, ContentChanged, UnknownId
 from store.lance.database import Database
 from store.lance.table import Table
 from store.rows import Column, local_path, quoted, strings
-from store.schema import ASSETS, Added, Asset, now
+from store.schema import ASSETS, NO_FILE, Added, Asset, now
 
 CHUNK_ROWS, CHUNK_BYTES = 16384, 64 << 20
 """Largest number of rows in one write, and about the largest size of its content."""
@@ -24,13 +24,16 @@ CHUNK_ROWS, CHUNK_BYTES = 16384, 64 << 20
 READ_ROWS, READ_BYTES = 256, 64 << 20
 """Largest number of contents in one read, and about its largest size."""
 
-_COLUMNS = ["id", "uri", "content"]
+_COLUMNS = ["id", "uri", "content", "modality"]
 _DESCRIPTION = [name for name in ASSETS.names if name not in ("content", "added_at")]
 _PREFIX = re.compile("[0-9a-f]{6,64}")
+_WITHOUT_FILE = f"modality = {quoted(NO_FILE)}"
 
 
 class Assets:
     """The table `assets`. A stored asset never changes, because its id is the digest of its bytes.
+
+    Only an asset of the modality NO_FILE, which stands for an imported vector, gives way to its file when that comes.
 
     Attributes:
         max_file_bytes: largest file that is read where an asset refers to it.
@@ -48,9 +51,28 @@ class Assets:
         """
         new = total = 0
         for chunk in _chunks(records):
-            new += self.table.insert(pa.Table.from_pylist(_rows(chunk, now()), schema=ASSETS))
+            rows = pa.Table.from_pylist(_rows(chunk, now()), schema=ASSETS)
+            added = self.table.insert(rows)
+            if added < len(chunk) and self._give_way(chunk):
+                added += self.table.insert(rows)
+            new += added
             total += len(chunk)
         return Added(new=new, known=total - new)
+
+    def _give_way(self, chunk: Sequence[Asset]) -> bool:
+        """Remove the assets without a file that have the ids of `chunk`. Return True if there were some."""
+        if not self.table.count(_WITHOUT_FILE):
+            return False
+        given = pa.array([asset.id for asset in chunk if asset.modality != NO_FILE], pa.string())
+        stored = self.table.read(["id"], where=_WITHOUT_FILE)["id"]
+        ids = strings(stored.filter(pc.is_in(stored, value_set=given)))
+        if ids:
+            self.table.delete(f"{_WITHOUT_FILE} AND id IN ({', '.join(map(quoted, ids))})")
+        return bool(ids)
+
+    def without_file(self) -> int:
+        """Return the number of assets that stand for an imported vector."""
+        return self.table.count(_WITHOUT_FILE)
 
     def count(self) -> int:
         """Return the number of assets."""
@@ -120,7 +142,9 @@ class Assets:
                 yield id_, UnknownId([id_])
                 continue
             content = row[2].as_py()
-            if content is None:
+            if row[3].as_py() == NO_FILE:
+                yield id_, ContentChanged(f"asset {id_} has no file, because only its vector was imported; ingest it")
+            elif content is None:
                 yield id_, references.read(id_, row[1].as_py(), self.max_file_bytes)
             else:
                 yield id_, references.verified(id_, content, f"the content of asset {id_} in {self.table.uri}")

@@ -64,6 +64,7 @@ def backfill(
     stored is not computed again.
     """
     from embedder import registry
+    from services.jobs.network import require_network
 
     if profile and engine is Engine.RAY:
         raise typer.BadParameter("--profile measures work in this process only; leave out --engine ray")
@@ -75,6 +76,7 @@ def backfill(
         trust_checkpoint=trust_checkpoint,
     )
     opened = options.open_store(settings)
+    require_network(opened, encoder)
     model = registry.load(encoder, **settings.loading)
     run = _local(opened, model)
     if engine is Engine.RAY:

@@ -57,6 +57,7 @@ def condense(
     """
     from embedder import registry
     from services.jobs import condense as job
+    from services.jobs.network import require_network
 
     if pool == 1 and components is None:
         raise typer.BadParameter("give --pool 2, --components 128, or both")
@@ -67,6 +68,7 @@ def condense(
         pool=pool, components=_components(components), images=images, rows_of=rows_of, seed=seed
     )
     start, opened = time.perf_counter(), options.open_store(settings)
+    require_network(opened, encoder)
     parent = registry.load(encoder, **settings.loading)
     with terminal.progress_bar("condense") as bar, terminal.stopping_on_sigterm():
         done = job.condense(

@@ -1,0 +1,113 @@
+"""The journal of a run: predictions of finished parts, so that a run that was stopped goes on, and one file at the end.
+
+Beside the file to write lies a folder ``<name>.partial``: `run.json` says which run it belongs to, and each finished
+part is an Arrow file. The file itself appears whole, when the last part is done.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from embedder import folders
+from services.jobs.errors import OutputExists
+from services.jobs.predict.tables import SINKS, Sink
+
+RUN, LOCK = "run.json", ".lock"
+
+
+class Journal:
+    """Finished parts of one run. Use `open_journal`."""
+
+    def __init__(self, out: Path, folder: Path, schema: pa.Schema, sink: Sink) -> None:
+        self.out, self.folder, self.schema, self._sink = out, folder, schema, sink
+        self.done = 0
+        """Source rows of the finished parts, in the order of the source."""
+        self.rows = 0
+        """Predictions of the finished parts."""
+        self._parts = 0
+
+    def replay(self) -> Iterator[pa.RecordBatch]:
+        """Write the finished parts of an earlier start into the new file, and yield them."""
+        while (path := self._path(self._parts)).exists():
+            with pa.ipc.open_file(str(path)) as file:
+                rows = file.read_all()
+                self._sink.write(rows)
+                self.rows += rows.num_rows
+                yield from rows.to_batches()
+                self.done += int(file.schema.metadata[b"source_rows"])
+            self._parts += 1
+
+    def add(self, batches: list[pa.RecordBatch], source_rows: int) -> None:
+        """Keep the predictions of the next part, which took `source_rows` rows of the source."""
+        part = self._path(self._parts)
+        fresh = part.with_suffix(".new")
+        schema = self.schema.with_metadata({"source_rows": str(source_rows)})
+        with pa.OSFile(str(fresh), "wb") as file, pa.ipc.new_file(file, schema) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+        fresh.replace(part)
+        if batches:
+            self._sink.write(pa.Table.from_batches(batches))
+        self.done += source_rows
+        self.rows += sum(batch.num_rows for batch in batches)
+        self._parts += 1
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{number:06d}.arrow"
+
+
+@contextmanager
+def open_journal(out: Path, schema: pa.Schema, run: Mapping[str, Any], *, overwrite: bool) -> Iterator[Journal]:
+    """Yield the journal of a run that writes `out`, which appears when the block ends. An error keeps the parts.
+
+    Args:
+        run: what identifies the run, JSON-able. Parts of another run are not continued.
+        overwrite: replace an existing file, and drop the parts of another run.
+
+    Raises OutputExists for an existing file, and for parts of another run, unless `overwrite`.
+    """
+    folder = out.with_name(f"{out.name}.partial")
+    wanted = json.loads(json.dumps(run))
+    _require_free(out, overwrite)
+    with folders.lock(folder / LOCK):
+        _require_free(out, overwrite)  # another run may have written it meanwhile
+        folder.mkdir(exist_ok=True)  # and removed this folder
+        if _read(folder / RUN) != wanted:
+            if any(folder.glob("*.arrow")) and not overwrite:
+                raise OutputExists(f"{folder} has the parts of another run that writes {out.name} and was stopped")
+            for part in folder.glob("*.arrow"):
+                part.unlink()
+            (folder / RUN).write_text(json.dumps(wanted))
+        fresh = folder / f"fresh{out.suffix}"
+        with SINKS[out.suffix.lower()](fresh, schema) as sink:
+            yield Journal(out, folder, schema, sink)
+        with fresh.open("rb+") as file:
+            os.fsync(file.fileno())
+        fresh.replace(out)
+        shutil.rmtree(folder)
+
+
+def pinned(out: Path) -> dict[str, Any]:
+    """Return what identifies the run whose parts lie beside `out`; empty if there are none."""
+    return _read(out.with_name(f"{out.name}.partial") / RUN)
+
+
+def _require_free(out: Path, overwrite: bool) -> None:
+    if out.is_dir():
+        raise OutputExists(f"{out} is a folder; name a file in it")
+    if out.exists() and not overwrite:
+        raise OutputExists(f"{out} exists")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,221 @@
+"""Predictions in a file are those that the head gives row by row, whatever stopped the run on the way."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+import pytest
+from helpers.pictures import photo
+
+from classifiers.published.head import PublishedHead
+from classifiers.published.many import most_probable
+from classifiers.published.registry import Registry
+from classifiers.training.pipeline import train
+from embedder.spec import imported_spec
+from services.jobs.errors import BadCondition, OutputExists
+from services.jobs.predict import job, stored
+from services.jobs.predict.job import Predicted, PredictRequest, predict_files, predict_stored
+from store import Asset, Label, Store, asset_id
+from store.errors import UnknownTask
+from store.schema import NO_FILE
+
+N, DIM = 600, 8
+IDS = [asset_id(str(i).encode()) for i in range(N)]
+CODES = np.random.default_rng(1).integers(0, 3, N)
+PATHS = [f"photos/{2015 + i % 3}/{i}.jpg" for i in range(N)]
+
+
+def vectors(seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return (rng.standard_normal((3, DIM))[CODES] + rng.standard_normal((N, DIM))).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> tuple[Store, Registry]:
+    """Two encoders, the second without every fifth row, and heads with one class or several labels a row."""
+    folder = tmp_path_factory.mktemp("predict")
+    store, registry = Store.open(folder / "headwater.db"), Registry(folder / "heads")
+    store.assets.add(Asset(id_, path, NO_FILE, "image/jpeg") for id_, path in zip(IDS, PATHS, strict=True))
+    for name, seed, step in (("one", 2, 1), ("two", 3, 5)):
+        spec = imported_spec(name, DIM, source="test", schema="test")
+        table = store.ensure_features(name, spec, np.empty((0, DIM), np.float32))
+        rows = [i for i in range(N) if step == 1 or i % step]
+        table.put([IDS[i] for i in rows], vectors(seed)[rows])
+    labelled = range(N - 100)
+    store.labels.put("t", [Label(IDS[i], [f"class {CODES[i]}"]) for i in labelled])
+    store.labels.put("several", [Label(IDS[i], ["a", "b", "c"][: CODES[i]]) for i in labelled])
+    train(store, registry, task="t", encoders=["one"], kind="gaussian", name="g")
+    train(store, registry, task="several", encoders=["one"], kind="labelwise", name="s")
+    train(store, registry, task="t", encoders=["one", "two"], kind="fusion", name="f")
+    return store, registry
+
+
+def expected(head: PublishedHead, X: np.ndarray) -> list[dict[str, object]]:
+    """The columns of an answer, by the way of `PublishedHead.answer`."""
+    rows = []
+    for each in head.answer(X):
+        row = {"label": each.label, "probability": each.probability, "outlier": each.outlier_percentile}
+        row |= {"set": None if each.prediction_set is None else list(each.prediction_set)}
+        row |= {"top_k": [name for name, _ in each.top_k], "top_k_probability": [p for _, p in each.top_k]}
+        rows.append(row | ({} if each.labels is None else {"labels": [name for name, _ in each.labels]}))
+    return rows
+
+
+def agree(found: list[dict], wanted: list[dict]) -> None:
+    assert len(found) == len(wanted)
+    for one, two in zip(found, wanted, strict=True):
+        for name, value in two.items():
+            if isinstance(value, str | None) or name in ("set", "top_k", "labels"):
+                assert one[name] == value, name
+            else:
+                assert one[name] == pytest.approx(value, rel=1e-4, abs=1e-4), name
+
+
+@pytest.mark.parametrize("name", ["g", "s"])
+def test_every_row_has_the_answer_of_the_head(made, tmp_path, name):
+    store, registry = made
+    head = registry.load(name)
+    done = predict_stored(store, head, PredictRequest(), tmp_path / "p.parquet")
+    rows = pq.read_table(tmp_path / "p.parquet").to_pylist()
+    assert (done.rows, done.with_truth, done.without_vector, done.resumed) == (N, N - 100, 0, 0)
+    assert {row["id"]: row["path"] for row in rows} == dict(zip(IDS, PATHS, strict=True))
+    X = vectors(2)
+    agree(rows, expected(head, X[[IDS.index(row["id"]) for row in rows]]))
+    truth = {IDS[i]: f"class {CODES[i]}" if name == "g" else ["a", "b", "c"][: CODES[i]] for i in range(N - 100)}
+    assert [row["truth"] for row in rows] == [truth.get(row["id"]) for row in rows]
+    given = "label" if name == "g" else "labels"
+    right = [set(row[given]) == set(row["truth"]) for row in rows if row["truth"] is not None]
+    assert done.right == sum(right)
+
+
+def test_csv_and_json_lines_say_what_parquet_says(made, tmp_path):
+    store, registry = made
+    for ending in ("parquet", "csv", "jsonl"):
+        predict_stored(store, registry.load("g"), PredictRequest(top_k=2), tmp_path / f"p.{ending}")
+    rows = pq.read_table(tmp_path / "p.parquet").to_pylist()
+    lines = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
+    agree(lines, rows)
+    flat = pa_csv.read_csv(tmp_path / "p.csv").to_pylist()
+    assert [row["set"].split("|") for row in flat] == [row["set"] for row in rows]
+    assert [row["top_k"].split("|") for row in flat] == [row["top_k"] for row in rows]
+    assert [row["truth"] or None for row in flat] == [row["truth"] for row in rows]
+
+
+def test_a_fused_head_answers_from_the_encoders_that_a_row_has(made, tmp_path):
+    store, registry = made
+    head = registry.load("f")
+    predict_stored(store, head, PredictRequest(), tmp_path / "p.parquet")
+    rows = {row["id"]: row for row in pq.read_table(tmp_path / "p.parquet").to_pylist()}
+    both = [i for i in range(N) if i % 5]
+    agree([rows[IDS[i]] for i in both], expected(head, np.hstack([vectors(2), vectors(3)])[both]))
+    alone, one = head.from_some(head.inputs[:1]), [i for i in range(N) if i % 5 == 0]
+    agree([rows[IDS[i]] for i in one], expected(alone, vectors(2)[one]))
+
+
+def test_a_task_and_a_condition_choose_rows(made, tmp_path):
+    store, registry = made
+    head = registry.load("g")
+    request = PredictRequest(task="t", where="uri LIKE '%/2016/%'")
+    predict_stored(store, head, request, tmp_path / "p.parquet")
+    wanted = {IDS[i] for i in range(N - 100) if i % 3 == 1}
+    assert set(pq.read_table(tmp_path / "p.parquet")["id"].to_pylist()) == wanted
+    none = predict_stored(store, head, PredictRequest(where="uri = 'nobody'"), tmp_path / "none.parquet")
+    assert none.rows == 0
+    assert pq.read_table(tmp_path / "none.parquet").num_rows == 0
+    for where in ("nothing = 3", "uri LIKE", "'"):
+        with pytest.raises(BadCondition, match="cannot be used"):
+            predict_stored(store, head, PredictRequest(where=where), tmp_path / "bad.parquet")
+    with pytest.raises(UnknownTask):
+        predict_stored(store, head, PredictRequest(task="nobody"), tmp_path / "bad.parquet")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["none.parquet", "p.parquet"]
+
+
+def test_a_stopped_run_goes_on_with_the_rows_of_its_snapshot(made, tmp_path, monkeypatch):
+    store, registry = made
+    head, out = registry.load("g"), tmp_path / "p.parquet"
+    monkeypatch.setattr(job, "PART_ROWS", 100)
+    monkeypatch.setattr(stored, "BATCH_ROWS", 50)
+    predict_stored(store, head, PredictRequest(), tmp_path / "whole.parquet")
+
+    def stop(progress: Predicted) -> None:
+        if progress.source_rows >= 300:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict_stored(store, head, PredictRequest(), out, stop)
+    assert not out.exists()
+    with pytest.raises(OutputExists, match="parts of another run"):
+        predict_stored(store, head, PredictRequest(top_k=1), out)
+    later = asset_id(b"later")
+    store.features("one").put([later], np.zeros((1, DIM), np.float32))
+    try:
+        done = predict_stored(store, head, PredictRequest(), out)
+    finally:
+        store.features("one").table.delete(f"id = '{later}'")
+    assert (done.resumed, done.rows, done.with_truth) == (300, N, N - 100)
+    assert pq.read_table(out).equals(pq.read_table(tmp_path / "whole.parquet"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["p.parquet", "whole.parquet"]
+    with pytest.raises(OutputExists, match=r"p\.parquet exists"):
+        predict_stored(store, head, PredictRequest(), out)
+    assert predict_stored(store, head, PredictRequest(overwrite=True, top_k=1), out).rows == N
+    assert len(pq.read_table(out)["top_k"][0]) == 1
+
+
+def test_ties_rank_by_class():
+    proba = np.array([[0, 1, 0, 0], [0.25, 0.25, 0.25, 0.25]], np.float32)
+    assert most_probable(proba, 9).tolist() == [[1, 0, 2, 3], [0, 1, 2, 3]]
+
+
+def test_files_of_folders_use_stored_vectors_and_embed_the_others(home, tmp_path, monkeypatch):
+    head = Registry(home.settings.heads).load("gaussian")
+    cells = [cell for cell in home.cells if cell.split == "test"][:6]
+    for number, cell in enumerate(cells):
+        path = tmp_path / "photos" / cell.label / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(cell.path.read_bytes())
+    request, settings, folder = PredictRequest(), home.settings, [tmp_path / "photos"]
+
+    def refuse(name: str, **_: object) -> None:
+        raise AssertionError(f"{name} was loaded, although all vectors are stored")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("embedder.registry.load", refuse)
+        by_id = predict_files(folder, home.store, head, request, tmp_path / "a.parquet", settings)
+    assert (by_id.rows, by_id.with_truth, by_id.quarantined) == (6, 6, 0)
+    (tmp_path / "photos" / "new.png").write_bytes(photo(123))
+    (tmp_path / "photos" / "notes.txt").write_text("no photo")
+    stored_too = predict_files(folder, home.store, head, request, tmp_path / "b.parquet", settings)
+    assert (stored_too.rows, stored_too.failures.counts) == (7, {"unknown_format": 1})
+    empty = Store.open(tmp_path / "empty.db")
+    embedded = predict_files(folder, empty, head, request, tmp_path / "c.parquet", settings)
+    assert embedded.rows == 7
+    one, two = (pq.read_table(tmp_path / name).to_pylist() for name in ("b.parquet", "c.parquet"))
+    assert [(row["path"], row["label"], row["truth"]) for row in one] == [
+        (row["path"], row["label"], row["truth"]) for row in two
+    ]
+    for a, b in zip(one, two, strict=True):
+        assert a["probability"] == pytest.approx(b["probability"], abs=0.02)
+    assert not (tmp_path / "empty.db").exists()  # nothing is stored
+
+
+def test_stored_vectors_need_no_torch(made, tmp_path):
+    store, registry = made
+    script = f"""
+import sys
+heads = {str(registry.root)!r}
+sys.argv = ["headwater", "predict", "--head", "g", "--store", {store.uri!r}, "--heads", heads, "--json"]
+from services.cli import main
+try:
+    main()
+finally:
+    assert "torch" not in sys.modules and "sklearn" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert done.returncode == 0, done.stderr
+    printed = json.loads(done.stdout)
+    assert (printed["predicted"], len(printed["predictions"])) == (N, 50)
+    assert list(Path(tmp_path).iterdir()) == []
