@@ -4,7 +4,7 @@ A parameter of a form or a JSON body is put into the query before FastAPI reads 
 rules wherever it was. Unknown parameters are refused by name: a misspelt one must not be ignored in silence.
 """
 
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -27,12 +27,13 @@ LONGEST_PARAMETER = 2**16
 Given = Mapping[str, Sequence[str]]
 
 
-BODIES: Mapping[str, type[ClassifyBody | InferRequest]] = {
-    "/classify": ClassifyBody,
-    "/v2/models/{name}/infer": InferRequest,
-    "/v2/models/{name}/versions/{version}/infer": InferRequest,
+_INFER = (InferRequest, (JSON, ""))  # tritonclient names no media type
+BODIES: Mapping[str, tuple[type[ClassifyBody | InferRequest], Collection[str]]] = {
+    "/classify": (ClassifyBody, (JSON,)),
+    "/v2/models/{name}/infer": _INFER,
+    "/v2/models/{name}/versions/{version}/infer": _INFER,
 }
-"""Path → the JSON body that this module reads, because parameters may be in it, or because it may be large."""
+"""Path → the JSON body that this module reads, because it has parameters or may be large, and its media types."""
 
 
 class ParameterRoute(JsonRoute):
@@ -43,7 +44,7 @@ class ParameterRoute(JsonRoute):
         parameters = {each.alias for each in self.dependant.query_params}
         content = (self.openapi_extra or {}).get("requestBody", {}).get("content", {})
         names = tuple(sorted({*parameters, *fields_of(content), *self._body_fields()}))
-        body = BODIES.get(self.path)
+        body, kinds = BODIES.get(self.path, (None, ()))
 
         async def handle_request(request: Request) -> Response:
             remember(request.scope, names)
@@ -54,7 +55,7 @@ class ParameterRoute(JsonRoute):
                 require_known(form.fields, (*parameters, *FILE_FIELDS), "form")
                 request.scope[UPLOADS] = form.uploads
                 put_into_query(request, form.fields, "form")
-            elif kind == JSON and body:
+            elif body and kind in kinds:
                 request.scope[BODY] = given = await read_model(request, body)
                 put_into_query(request, given.query(), "JSON body")
             return await handle(request)
