@@ -73,15 +73,15 @@ class Plugin:
 
 
 FAMILIES: Mapping[str, Family] = {
-    "lite": Family("embedder.encoders.lite:load", ("lite0", "lite1", "lite2")),
-    "melstat": Family("embedder.encoders.melstat:load", ("melstat",)),
+    "lite": Family(f"{__package__}.encoders.lite:load", ("lite0", "lite1", "lite2")),
+    "melstat": Family(f"{__package__}.encoders.melstat:load", ("melstat",)),
     "openclip": Family(
-        "embedder.encoders.openclip:load",
+        f"{__package__}.encoders.openclip:load",
         ("openclip/<model>/<pretrained>", "openclip/<model>@<checkpoint file>", "openclip@<folder>"),
         checkpoints=True,
     ),
     "imagebind": Family(
-        "embedder.encoders.imagebind:load",
+        f"{__package__}.encoders.imagebind:load",
         ("imagebind/huge", "imagebind/huge@<checkpoint file>"),
         notice="ImageBind's code and weights are Meta's, under CC BY-NC 4.0 "
         "(https://creativecommons.org/licenses/by-nc/4.0/; the LICENSE file beside them is CC BY-NC-SA 4.0): with "
@@ -89,8 +89,8 @@ FAMILIES: Mapping[str, Family] = {
         "may be bound by it too",
         checkpoints=True,
     ),
-    "mlcd": Family("embedder.encoders.mlcd:load", ("mlcd/<id>", "mlcd@<folder>")),
-    "timm": Family("embedder.encoders.timm_tower:load", ("timm/<model>@<file>",), checkpoints=True),
+    "mlcd": Family(f"{__package__}.encoders.mlcd:load", ("mlcd/<id>", "mlcd@<folder>")),
+    "timm": Family(f"{__package__}.encoders.timm_tower:load", ("timm/<model>@<file>",), checkpoints=True),
 }
 
 

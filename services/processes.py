@@ -115,7 +115,7 @@ def _require_free(name: str, host: str, port: int) -> None:
 
 
 def _start(stack: ExitStack, service: str, settings: Settings) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "services.cli", "serve", service]
+    command = [sys.executable, "-m", f"{__package__}.cli", "serve", service]
     process = subprocess.Popen(command, env=settings.environment())  # noqa: S603 - our own command
     stack.callback(_stop, process, settings.grace + STOP_SECONDS)
     return process

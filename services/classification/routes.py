@@ -10,12 +10,13 @@ from starlette.concurrency import run_in_threadpool
 from classifiers.evaluation.conformal import Sets
 from classifiers.published.head import PublishedHead
 from embedder.spec import Modality
-from services.classification import media, search, vectors
+from services.classification import inference, media, search, vectors
 from services.classification.answers import Options, answer
 from services.classification.readiness import Capability
 from services.classification.state import ClassificationService
 from services.classification.texts import parse_labels
-from services.web.json_bodies import JsonRoute, read_model
+from services.web.media_types import JSON
+from services.web.parameters import BODY, ParameterRoute
 from services.web.quoting import file_name
 from services.web.schemas import (
     MOST_NAME,
@@ -28,10 +29,10 @@ from services.web.schemas import (
     SearchResponse,
     inline_schema,
 )
-from services.web.uploads import JSON, MULTIPART_BODY, ONE_FILE, READ_AS, check_count, media_type, read_uploads
+from services.web.uploads import FILES_BODY, IMAGE_BODY, READ_AS, check_count, read_uploads
 from services.web.wire import Upload, decode_base64
 
-router = APIRouter(route_class=JsonRoute)
+router = APIRouter(route_class=ParameterRoute)
 
 
 async def _service(request: Request) -> ClassificationService:
@@ -56,10 +57,10 @@ HowMany = Annotated[int, Query(ge=1, le=1000)]
 
 @router.post(
     "/classify",
-    summary="Answers of one or more heads for images or sounds (multipart), or for images, ids or vectors as JSON",
+    summary="Answers of one or more heads for files (a form, or one file), or for files, ids or vectors as JSON",
     openapi_extra={
         "requestBody": {
-            "content": MULTIPART_BODY | {"application/json": {"schema": inline_schema(ClassifyBody)}},
+            "content": FILES_BODY | {JSON: {"schema": inline_schema(ClassifyBody)}},
             "required": True,
         }
     },
@@ -140,7 +141,7 @@ async def search_by_id_or_text(
 @router.post(
     "/search",
     summary="Stored assets nearest to the image sent",
-    openapi_extra={"requestBody": {"content": ONE_FILE, "required": True}},
+    openapi_extra={"requestBody": {"content": IMAGE_BODY, "required": True}},
 )
 async def search_by_image(request: Request, service: Service, encoder: EncoderName, k: HowMany = 10) -> SearchResponse:
     return await search.by_image(service, encoder, await read_uploads(request, service.settings.max_items), k)
@@ -155,19 +156,20 @@ async def _vectors(
     all_steps: bool,
 ) -> vectors.Columns:
     limit = service.settings.max_items
-    if media_type(request) != JSON:
+    body: ClassifyBody | None = request.scope.get(BODY)
+    if body is None:
         uploads = await read_uploads(request, limit, modality)
         return await media.of_media(service, uploads, heads, all_steps=all_steps)
-    body = await read_model(request, ClassifyBody)
-    if body.images is not None:
-        check_count(len(body.images), limit)
-        uploads = await run_in_threadpool(_decoded, body.images, modality)
+    check_count(body.count, limit)
+    if body.files is not None:
+        uploads = await run_in_threadpool(_decoded, body.files, modality)
         return await media.of_media(service, uploads, heads, all_steps=all_steps)
     if body.ids is not None:
-        check_count(len(body.ids), limit)
         return await vectors.of_ids(service, body.ids, heads)
-    check_count(len(body.vectors or ()), limit)
     return await vectors.of_request(service, body.vectors or (), body.encoder or "", heads)
+
+
+router.include_router(inference.router)
 
 
 def _decoded(images: Sequence[Base64Image], modality: Modality | None) -> list[Upload]:

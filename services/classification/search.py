@@ -13,7 +13,7 @@ from services.classification.vectors import ID
 from services.web.errors import BadRequest, EncoderNotLoaded, RemoteProblem
 from services.web.quoting import shortened
 from services.web.schemas import Hit, SearchResponse
-from services.web.wire import Upload
+from services.web.wire import Upload, require_no_url
 from store import Features, Store
 from store.errors import UnknownId
 
@@ -28,11 +28,13 @@ async def by_id_or_text(
     Args:
         encoder: name or fingerprint, or the start of a fingerprint, of an encoder with stored vectors.
 
-    Raises BadRequest unless exactly one of `id_` and `text` is given; UnknownId; UnknownFeatures; for texts also
-    EncoderNotLoaded, ServiceDown and RemoteProblem.
+    Raises BadRequest unless exactly one of `id_` and `text` is given, and for a URL as text; UnknownId;
+    UnknownFeatures; for texts also EncoderNotLoaded, ServiceDown and RemoteProblem.
     """
     if (id_ is None) == (text is None):
         raise BadRequest("give exactly one of id and text")
+    if text is not None:
+        require_no_url([text])
     store = service.store()
     features = await run_in_threadpool(store.features, encoder)
     if text is not None:

@@ -12,7 +12,7 @@ from services.embedding.state import EmbeddingService
 from services.embedding.storing import Labelling, store_uploads
 from services.jobs.backfill.local import backfill
 from services.web.errors import BadRequest, NotOffered
-from services.web.json_bodies import JsonRoute
+from services.web.parameters import ParameterRoute
 from services.web.schemas import (
     MOST_NAME,
     AssetsResponse,
@@ -24,13 +24,15 @@ from services.web.schemas import (
     EncoderInfo,
     Name,
     OpenAIItem,
+    OpenAIModel,
+    OpenAIModels,
     OpenAIRequest,
     OpenAIResponse,
 )
-from services.web.uploads import MULTIPART_BODY, READ_AS, check_count, read_uploads
-from services.web.wire import ARROW_STREAM, Vectored, decode_base64, is_data_uri, to_arrow
+from services.web.uploads import FILES_BODY, READ_AS, check_count, read_uploads
+from services.web.wire import ARROW_STREAM, Vectored, decode_base64, is_data_uri, require_no_url, to_arrow
 
-router = APIRouter(prefix="/v1", route_class=JsonRoute)
+router = APIRouter(prefix="/v1", route_class=ParameterRoute)
 
 MOST_LABELS = 100
 """Largest number of labels of one request."""
@@ -73,9 +75,9 @@ async def list_encoders(service: Service) -> list[EncoderInfo]:
 
 @router.post(
     "/embed",
-    summary="Embed the files of a multipart request; the answer is JSON, or Arrow if Accept asks for it",
+    summary="Embed the files of a form, or one file; the answer is JSON, or Arrow if Accept asks for it",
     response_model=EmbedResponse,
-    openapi_extra={"requestBody": {"content": MULTIPART_BODY, "required": True}},
+    openapi_extra={"requestBody": {"content": FILES_BODY, "required": True}},
     responses={200: {"content": {ARROW_STREAM: {}}}},
 )
 async def embed(
@@ -97,12 +99,23 @@ async def embed(
     return Response(answer.model_dump_json(exclude_none=True), media_type="application/json")
 
 
+@router.get("/models", summary="The encoders that are loaded, as OpenAI's API lists models")
+async def list_models(service: Service) -> OpenAIModels:
+    return OpenAIModels(data=[OpenAIModel(id=worker.encoder.name) for worker in service.workers.values()])
+
+
+@router.get("/models/{name:path}", summary="One encoder that is loaded, as OpenAI's API shows a model")
+async def show_model(name: Name, service: Service) -> OpenAIModel:
+    return OpenAIModel(id=service.worker(name).encoder.name)
+
+
 @router.post("/embeddings", summary="Embed texts, or files as data URIs; request and answer as in OpenAI's API")
 async def openai_embeddings(body: OpenAIRequest, service: Service) -> OpenAIResponse:
     worker = service.worker(body.model)
     if body.dimensions not in (None, dim := worker.encoder.spec.dim):
         raise NotOffered(
-            f"vectors of {worker.encoder.name} have a fixed length of {dim} dimensions, not {body.dimensions}; leave "
+            f"vectors of {worker.encoder.name} have a fixed length of {dim} dimensions, not {body.dimensions}: the "
+            "encoder was not trained so that a beginning of its vectors can stand for them (Matryoshka); leave "
             "dimensions out"
         )
     inputs = [body.input] if isinstance(body.input, str) else body.input
@@ -113,6 +126,7 @@ async def openai_embeddings(body: OpenAIRequest, service: Service) -> OpenAIResp
     if files[0]:
         items = await worker.embed_files(await run_in_threadpool(lambda: [decode_base64(uri) for uri in inputs]))
     else:
+        require_no_url(inputs)
         vectors = await service.embed_texts(inputs, encoder=body.model)
         items = [Vectored(None, None, vector) for vector in vectors]
     data = [_as_openai(i, item, body.encoding_format) for i, item in enumerate(items)]
@@ -121,8 +135,8 @@ async def openai_embeddings(body: OpenAIRequest, service: Service) -> OpenAIResp
 
 @router.post(
     "/assets",
-    summary="Store the files of a multipart request with their labels, and embed them",
-    openapi_extra={"requestBody": {"content": MULTIPART_BODY, "required": True}},
+    summary="Store the files of a form, or the one that is the body, with their labels, and embed them",
+    openapi_extra={"requestBody": {"content": FILES_BODY, "required": True}},
 )
 async def add_assets(
     request: Request,

@@ -16,6 +16,7 @@ from services.web.access.guards import guards
 from services.web.admission import Admission
 from services.web.document import complete
 from services.web.error_answers import ANSWERED, answer_error
+from services.web.head_requests import HeadAsGet
 from services.web.metrics import Metrics
 from services.web.middleware import RequestScope
 from services.web.waiting import Lanes
@@ -109,6 +110,7 @@ def make_app(
         middleware=[
             Middleware(RequestScope, **service.request_limits),
             *guards(service.settings),
+            Middleware(HeadAsGet),
         ],
         exception_handlers=dict.fromkeys(ANSWERED, answer_error),
         telemetry={"tracing": False, "metrics": False, "logs": False},  # its spans have queries, `tracing` has none

@@ -1,4 +1,4 @@
-"""The page `/docs`: Swagger UI, served from an installed package, so that it works without internet access.
+"""The page `/`, and the page `/docs`: Swagger UI from an installed package, so that it works without internet access.
 
 The package `fastapi-swagger` contains the files of Swagger UI. Only these files are used, none of its code is imported.
 """
@@ -11,9 +11,26 @@ from fastapi.staticfiles import StaticFiles
 ASSETS = "docs/assets"
 """Path of the files of Swagger UI. All URLs in the page are relative: it works behind a proxy that adds a prefix."""
 
+SAFE = {"Content-Security-Policy": "frame-ancestors 'none'"}
+"""Headers of a page: no other page may steer clicks into it."""
+
+ROOT = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>{title}</title>
+<h1>{title}</h1>
+<p>The service is running. <a href="docs">Its endpoints</a>, <a href="health/ready">is it ready?</a></p>
+</html>
+"""
+"""The page at the address of the service itself."""
+
 
 def mount(app: FastAPI) -> None:
     """Add the page and its files to `app`."""
+
+    @app.get("/", include_in_schema=False)
+    async def root() -> HTMLResponse:
+        return HTMLResponse(ROOT.format(title=app.title), headers=SAFE)
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
@@ -25,9 +42,7 @@ def mount(app: FastAPI) -> None:
             swagger_favicon_url=f"{ASSETS}/favicon-32x32.png",
             swagger_ui_parameters={"validatorUrl": None},  # would send the document to a validator on the internet
         )
-        page.headers["Content-Security-Policy"] = (
-            "frame-ancestors 'none'"  # no other page may steer clicks into this one
-        )
+        page.headers.update(SAFE)
         return page
 
     app.mount(f"/{ASSETS}", StaticFiles(packages=[("fastapi_swagger", "resources")]), name="docs")

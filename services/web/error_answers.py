@@ -2,7 +2,8 @@
 
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
@@ -12,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from services.web.access.roles import METHODS, endpoint_of
 from services.web.errors import ERRORS, HTTP_CODES, Refused, RemoteProblem, status_and_code
+from services.web.known_names import known_names, suggestion
 from services.web.logs import request_id
 from services.web.quoting import shortened
 from services.web.schemas import ErrorBody, Problem
@@ -73,7 +75,7 @@ async def answer_error(request: Request, error: Exception) -> JSONResponse:
         allow = {"Allow": _allowed(request.url.path)} if status == 405 else {}
         return ErrorResponse(status, trouble, {**(error.headers or {}), **allow})
     if isinstance(error, RequestValidationError):
-        return ErrorResponse(422, Problem(code="bad_request", message=_faults(error)))
+        return ErrorResponse(422, Problem(code="bad_request", message=_faults(error, known_names(request.scope))))
     if isinstance(error, OSError) and not isinstance(error, StoreError):
         if (fault := disk_fault(error.errno, str(error.filename or "a file of this service"))) is None:
             raise error  # a fault of the service: 500
@@ -91,13 +93,19 @@ def _allowed(path: str) -> str:
     return ", ".join(method for method in METHODS if endpoint_of(method, path))
 
 
-def _faults(error: RequestValidationError) -> str:
+def _faults(error: RequestValidationError, known: Collection[str]) -> str:
     """Return one "where: what" for each fault that the validation found, as far as they fit a message."""
     found = error.errors()
-    places = ((_place(fault["loc"]), fault["msg"]) for fault in found[:MOST_FAULTS])
+    places = ((_place(fault["loc"]), _said(fault, known)) for fault in found[:MOST_FAULTS])
     listed = "; ".join(": ".join(filter(None, place)) for place in places)
     more = f"; and {len(found) - MOST_FAULTS} more faults" if len(found) > MOST_FAULTS else ""
     return shortened(listed, LONGEST_MESSAGE) + more
+
+
+def _said(fault: Mapping[str, Any], known: Collection[str]) -> str:
+    """Return what is wrong: for a field that is unknown, with the name that is probably meant."""
+    unknown = fault["type"] == "extra_forbidden" and known
+    return f"unknown field; {suggestion(str(fault['loc'][-1]), known)}" if unknown else str(fault["msg"])
 
 
 def _place(parts: Iterable[object]) -> str:

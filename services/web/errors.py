@@ -25,7 +25,7 @@ is answered as its nearest base class that is; without one, the answer is 500 `i
     ├── UnknownBackfill 404
     ├── BackfillsFull 429
     ├── BadRequest 422
-    ├── EncoderNotLoaded, NotOffered, HeadNeeded 409
+    ├── EncoderNotLoaded, NotOffered, TwoValues, HeadNeeded 409
     ├── ServiceDown 502
     ├── RemoteProblem  (the status and the code that the other service answered)
     └── Refused  (HTTPExceptions of the web framework, which carry their status)
@@ -34,6 +34,7 @@ is answered as its nearest base class that is; without one, the answer is 500 `i
         └── TooBusy, Overloaded, Stopping 503
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from starlette.exceptions import HTTPException
@@ -41,6 +42,7 @@ from starlette.exceptions import HTTPException
 import classifiers.errors as heads
 import embedder.errors as encoders
 import store.errors as stored
+from services.web.quoting import shortened
 
 
 class ServiceDown(RuntimeError):
@@ -76,6 +78,14 @@ class EncoderNotLoaded(LookupError):
 
 class BadRequest(ValueError):
     """The request cannot be understood. The message says which part, and what is allowed."""
+
+
+class TwoValues(ValueError):
+    """A request has a parameter in two places, with different values."""
+
+    def __init__(self, name: str, query: Sequence[str], other: Sequence[str], where: str) -> None:
+        said = [shortened(", ".join(values)) for values in (query, other)]
+        super().__init__(f"{name} is {said[0]!r} in the query and {said[1]!r} in the {where}; give it once")
 
 
 class NotOffered(ValueError):
@@ -212,6 +222,7 @@ ERRORS: dict[type[Exception], tuple[int, str]] = {
     BackfillsFull: (429, "queue_full"),
     EncoderNotLoaded: (409, "wrong_fingerprint"),
     NotOffered: (409, "not_offered"),
+    TwoValues: (409, "two_values"),
     HeadNeeded: (409, "head_needed"),
     ServiceDown: (502, "service_down"),
     BadRequest: (422, "bad_request"),

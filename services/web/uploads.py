@@ -1,10 +1,11 @@
-"""Reads the files of a multipart request, within limits."""
+"""Reads the files of a request, which is a form or one file, within limits."""
 
 import math
 import sys
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from fastapi import Request
 from python_multipart.multipart import parse_options_header
@@ -13,13 +14,15 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from embedder.spec import Modality
 from services.web.errors import BadRequest, TooLarge
+from services.web.media_types import FORM, ONE_FILE_TYPES, media_type
 from services.web.quoting import file_name, shortened
 from services.web.wire import Upload
 
-FORM, JSON = "multipart/form-data", "application/json"
+FILE_FIELDS = ("file", "files", "image", "images")
+"""Names of the form fields that carry files. Every endpoint accepts all of them."""
 
-FILE_FIELDS = ("files", "images")
-"""Names of the form fields that carry files. Every endpoint accepts both."""
+UPLOADS = "headwater.uploads"
+"""Name under which the scope of a request has the files of its form, once that was read."""
 
 READ_AS = (
     "Modality of the files. Needed for depth maps (`depth`), thermal images (`thermal`), motion (`imu`) and animations "
@@ -30,68 +33,104 @@ CHARSETS = (b"utf-8", b"us-ascii", b"ascii", b"iso-8859-1", b"latin-1")
 """Character sets that the names in a form may have."""
 
 MOST_OTHER_PARTS = 64
-"""Largest number of parts of a form that are no files. They are ignored."""
-
-
-def _form_of(schema: Mapping[str, Any], **encoding: Any) -> dict[str, Any]:
-    """Return the OpenAPI description of a form. FastAPI cannot derive it, because `read_uploads` parses the body."""
-    field = FILE_FIELDS[-1]
-    form = {"type": "object", "properties": {field: schema}, "required": [field]}
-    return {FORM: {"schema": form, **encoding}}
-
+"""Largest number of parts of a form that are no files."""
 
 _FILE = {"type": "string", "format": "binary"}
-_NAMED = f"with a file name. The field may be named `{FILE_FIELDS[0]}` too."
+_NAMED = f"with a file name. The field may be named {', '.join(f'`{each}`' for each in FILE_FIELDS[:-1])} too."
+_FIELD = f"send one in the field {' or '.join(FILE_FIELDS)}, with a file name, as curl does with -F image=@photo.jpg"
+_HOW = "send files as curl does with -F image=@photo.jpg, or one file as the body with its media type as Content-Type"
 
-MULTIPART_BODY = _form_of({"type": "array", "items": _FILE, "minItems": 1, "description": f"Files, each {_NAMED}"})
+
+def _files_of(schema: Mapping[str, Any], types: Sequence[str], **encoding: Any) -> dict[str, Any]:
+    """Return the OpenAPI description of a body with files: a form, or one file of one of the media `types`.
+
+    FastAPI cannot derive it, because this module parses the body.
+    """
+    field = FILE_FIELDS[-1]
+    form = {"type": "object", "properties": {field: schema}, "required": [field], "additionalProperties": False}
+    one = {each + "*" if each.endswith("/") else each: {"schema": _FILE} for each in types}
+    return {FORM: {"schema": form, **encoding}, **one}
+
+
+FILES_BODY = _files_of(
+    {"type": "array", "items": _FILE, "minItems": 1, "description": f"Files, each {_NAMED}"}, ONE_FILE_TYPES
+)
 """The OpenAPI description of a request with files."""
 
-ONE_FILE = _form_of(
+IMAGE_BODY = _files_of(
     {**_FILE, "description": f"The file, {_NAMED}"},
+    ("image/", "application/octet-stream"),
     encoding={"images": {"contentType": "image/jpeg, image/png, image/*"}},
 )
-"""The OpenAPI description of a request with one file."""
+"""The OpenAPI description of a request with one image."""
 
 
-def media_type(request: Request) -> str:
-    """Return the media type of the body, in lower case and without parameters; "" if the request names none.
+class Form(NamedTuple):
+    """The files of a form in its order, and the values of its other fields by name."""
 
-    Media types are compared without regard to case (RFC 9110, section 8.3.1).
-    """
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    uploads: list[Upload]
+    fields: dict[str, list[str]]
 
 
 async def read_uploads(request: Request, max_items: int, modality: Modality | None = None) -> list[Upload]:
-    """Return the files of a multipart request, in the order of the request.
+    """Return the files of a request: those of its form in their order, or the one that is its body.
 
     Args:
         max_items: largest number of files.
         modality: modality of all files; None to detect it from the first bytes of each file.
 
     Raises:
-        BadRequest: the body is not a form, is damaged, contains no file, or has a text where a file belongs.
+        BadRequest: the body is neither a form nor a file; or see `read_form`.
+        TooLarge: see `read_form`.
+    """
+    kind = media_type(request)
+    if UPLOADS in request.scope:
+        uploads: list[Upload] = request.scope[UPLOADS]
+    elif kind.startswith(ONE_FILE_TYPES):
+        uploads = [Upload(None, await request.body())]
+    elif kind == FORM:
+        uploads = (await read_form(request, max_items)).uploads
+    else:
+        given = shortened(request.headers.get("content-type", ""))
+        raise BadRequest(f"expected {FORM} or a file (image/jpeg, audio/wav, …), got {given!r}; {_HOW}")
+    return [replace(each, modality=modality) for each in uploads]
+
+
+async def read_form(request: Request, max_items: int) -> Form:
+    """Return the files and the other fields of a form.
+
+    Raises:
+        BadRequest: the form is damaged, contains no file, or has a text where a file belongs, or a file where a text
+            belongs.
         TooLarge: the form contains more than `max_items` files, or too many other parts.
     """
-    if media_type(request) != FORM:
-        raise BadRequest(
-            f"expected {FORM}, got {shortened(request.headers.get('content-type', ''))!r}; "
-            "send files as curl does with -F images=@photo.jpg"
-        )
     form = await _form(request, max_items)
     try:
-        parts = [part for name, part in form.multi_items() if name in FILE_FIELDS]
-        files = [part for part in parts if isinstance(part, UploadFile)]
-        if not files or len(files) < len(parts):
-            found = "a part has no file name, so it is no file" if files else "no file in the request"
-            raise BadRequest(
-                f"{found}; send at least one in the field {' or '.join(FILE_FIELDS)}, with a file name, as curl does "
-                "with -F images=@photo.jpg"
-            )
-        uploads = [Upload(file_name(file.filename), await file.read(), modality=modality) for file in files]
+        uploads: list[Upload] = []
+        fields: dict[str, list[str]] = {}
+        for name, part in form.multi_items():
+            if name in FILE_FIELDS:
+                uploads.append(await _upload(part))
+            else:
+                fields.setdefault(name, []).append(_text(name, part))
     finally:
         await form.close()
+    if not uploads:
+        raise BadRequest(f"no file in the request; {_FIELD}")
     check_count(len(uploads), max_items)
-    return uploads
+    return Form(uploads, fields)
+
+
+async def _upload(part: UploadFile | str) -> Upload:
+    if isinstance(part, str):
+        raise BadRequest(f"a part has no file name, so it is no file; {_FIELD}")
+    return Upload(file_name(part.filename), await part.read())
+
+
+def _text(name: str, part: UploadFile | str) -> str:
+    if isinstance(part, str):
+        return part
+    raise BadRequest(f"the form has a file in the field {shortened(name)!r}; {_FIELD}")
 
 
 class _Parser(MultiPartParser):

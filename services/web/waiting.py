@@ -9,6 +9,7 @@ import time
 from starlette.types import Scope
 
 from services.web.errors import Overloaded
+from services.web.media_types import carries_files
 
 LEAST = 32
 """Requests that may always be under way: a full batch of an encoder, however slow it is."""
@@ -19,7 +20,6 @@ LONGEST_RETRY = 10.0
 HTTP_ERROR = 400
 """Least HTTP status of a request that failed."""
 
-FORM = b"multipart/form-data"
 _MEMORY = 5.0
 """Seconds of work after which what was measured counts 1/e."""
 
@@ -104,7 +104,7 @@ class Lanes:
         if scope["path"].startswith(self.EXEMPT):
             return None
         kind = next((value for key, value in scope["headers"] if key == b"content-type"), b"")
-        return self._files if kind[: len(FORM)].lower() == FORM else self._others
+        return self._files if carries_files(kind) else self._others
 
 
 class Place:

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,12 +13,19 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from embedder.spec import Modality
+from services.web.errors import BadRequest
+from services.web.quoting import shortened
 from services.web.schemas import Problem
 
 ARROW_STREAM = "application/vnd.apache.arrow.stream"
 
 _DATA_URI = re.compile(r"data:([\w.+-]+/[\w.+-]+[;,]|[^,\s]*;base64,)", re.IGNORECASE)
 """Start of a data URI (RFC 2397) that names a media type or base64. Other texts may begin with "data:" too."""
+
+LONGEST_URL = 4096
+"""Number of characters in which a URL is looked for."""
+
+_URL = re.compile(r"\s*[a-z][a-z0-9+.-]*://\S+\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,16 @@ def is_data_uri(text: str) -> bool:
     return _DATA_URI.match(text) is not None
 
 
+def require_no_url(texts: Iterable[str]) -> None:
+    """Raise BadRequest if a text is a URL and nothing else: its vector would say nothing about what is there."""
+    for i, text in enumerate(texts):
+        if _URL.fullmatch(text, 0, LONGEST_URL):
+            raise BadRequest(
+                f"text {i} is the URL {shortened(text.strip())!r}: a service fetches nothing, and the vector of a URL "
+                "says nothing about what is there; send the file itself, as a data URI (data:image/jpeg;base64,…)"
+            )
+
+
 def decode_base64(text: str, name: str | None = None, modality: Modality | None = None) -> Upload:
     """Return the file in `text`, which is base64 or a data URI with base64.
 
@@ -72,7 +90,8 @@ def decode_base64(text: str, name: str | None = None, modality: Modality | None 
     try:
         return Upload(name, _decoded(text, start), modality=modality)
     except ValueError as error:  # binascii.Error for wrong padding and letters, ValueError for those beyond ASCII
-        return Upload(name, b"", Problem(code="bad_base64", message=f"not base64: {error}"), modality)
+        url = "a service fetches no URL; send the file itself as base64" if _URL.match(text, 0, LONGEST_URL) else ""
+        return Upload(name, b"", Problem(code="bad_base64", message=f"not base64: {url or error}"), modality)
 
 
 _BASE64_PIECE = 2**20

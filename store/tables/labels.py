@@ -1,7 +1,7 @@
 """The table of labels: the labels and the split of each asset in each task."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from itertools import islice

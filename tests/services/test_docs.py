@@ -40,7 +40,7 @@ DOCS = ROOT / "docs"
 PAGES = sorted(
     [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")] + list(DOCS.glob("*.md"))
 )
-PACKAGES = ("embedder", "store", "classifiers", "services")
+PACKAGES = ("headwater", "embedder", "store", "classifiers", "services")
 ITEM_ERRORS = {*get_args(errors.Reason), "bad_base64", "bad_vector", "unknown_id"}
 
 

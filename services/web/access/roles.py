@@ -8,6 +8,7 @@ ENDPOINTS: dict[str, Role | None] = {
     # Health checks and browsers, which open a page without a key, send none. Without a key, readiness shows no details.
     "GET /health/live": None,
     "GET /health/ready": None,
+    "GET /": None,
     "GET /docs": None,
     "GET /docs/assets/{path:path}": None,
     "GET /openapi.json": None,
@@ -17,6 +18,8 @@ ENDPOINTS: dict[str, Role | None] = {
     "GET /v1/encoders": Role.read,
     "POST /v1/embed": Role.read,
     "POST /v1/embeddings": Role.read,
+    "GET /v1/models": Role.read,
+    "GET /v1/models/{name}": Role.read,
     "POST /v1/assets": Role.write,
     "POST /v1/backfills": Role.write,
     "GET /v1/backfills": Role.read,
@@ -33,11 +36,20 @@ ENDPOINTS: dict[str, Role | None] = {
     "POST /heads/{name}/alias": Role.admin,
     "GET /search": Role.read,
     "POST /search": Role.read,
+    "GET /v2": Role.read,
+    "GET /v2/health/live": Role.read,
+    "GET /v2/health/ready": Role.read,
+    "GET /v2/models/{name}": Role.read,
+    "GET /v2/models/{name}/ready": Role.read,
+    "POST /v2/models/{name}/infer": Role.read,
+    "GET /v2/models/{name}/versions/{version}": Role.read,
+    "GET /v2/models/{name}/versions/{version}/ready": Role.read,
+    "POST /v2/models/{name}/versions/{version}/infer": Role.read,
 }
 """Method and path → the lowest role that may call it; None for endpoints that need no key."""
 
-METHODS = tuple(sorted({endpoint.partition(" ")[0] for endpoint in ENDPOINTS}))
-"""Every method of an endpoint."""
+METHODS = tuple(sorted({"HEAD", *(endpoint.partition(" ")[0] for endpoint in ENDPOINTS)}))
+"""Every method of an endpoint. HEAD answers where GET does."""
 
 _PLAIN = {endpoint for endpoint in ENDPOINTS if "{" not in endpoint}
 _PATTERNS = [

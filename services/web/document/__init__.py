@@ -8,7 +8,7 @@ from typing import Any
 
 from services.web.access.roles import ENDPOINTS
 from services.web.document.answers import documented_answers
-from services.web.document.parameters import ALIAS, join_parameters, without_null
+from services.web.document.parameters import ALIAS, describe_bodies, join_parameters, without_null
 from services.web.schemas import ErrorBody, ProblemOfRequest
 
 KEY = {
@@ -53,6 +53,8 @@ def complete(document: dict[str, Any], *, keys: bool) -> dict[str, Any]:
     for endpoint, operation in operations.items():
         _add_role(endpoint, operation, keys)
         without_null(operation)
+        if "requestBody" in operation:
+            describe_bodies(endpoint, operation)
         join_parameters(endpoint, operation)
     components["responses"] = documented_answers(operations)
     for operation in operations.values():

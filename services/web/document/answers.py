@@ -24,6 +24,7 @@ from services.web.errors import (
     NotOffered,
     Refused,
     ServiceDown,
+    TwoValues,
     UnknownBackfill,
 )
 
@@ -38,34 +39,45 @@ _HEAD = (*_DISK, heads.UnknownHead, heads.UnknownAlias, heads.UnknownVersion, he
 _HEADS = (*_HEAD, HeadNeeded, heads.UnknownCoverage, heads.UnknownSets, heads.NoOutlierScore, heads.NoTexts)
 _VECTORS = (encoders.UnknownEncoder, heads.WrongFingerprint, heads.BadVectors)
 _STORED = (*_DISK, stored.UnknownId, stored.UnknownFeatures, stored.AmbiguousFeatures)
+_NAMED = ("{name}", "{name}/versions/{version}")
+_PROTOCOL = (*_NAMED, *(f"{each}/ready" for each in _NAMED))
+_INFER = tuple(f"POST /v2/models/{each}/infer" for each in _NAMED)
 
 RAISED: Mapping[str, tuple[type[Exception], ...]] = {
     "GET /health/live": (),
     "GET /health/ready": (),
     "GET /metrics": (),
-    "GET /v1/encoders": (),
-    "POST /v1/embed": (BadRequest, *_ENCODER, *_ENGINE),
+    "GET /v1/encoders": (BadRequest,),
+    "POST /v1/embed": (BadRequest, TwoValues, *_ENCODER, *_ENGINE),
     "POST /v1/embeddings": (BadRequest, *_ENCODER, *_ENGINE),
-    "POST /v1/assets": (BadRequest, *_ENCODER, *_ENGINE, *_WRITABLE, stored.BadSplit, stored.BadLabels),
+    "GET /v1/models": (BadRequest,),
+    "GET /v1/models/{name}": (BadRequest, encoders.UnknownEncoder),
+    "POST /v1/assets": (BadRequest, TwoValues, *_ENCODER, *_ENGINE, *_WRITABLE, stored.BadSplit, stored.BadLabels),
     "POST /v1/backfills": (BadRequest, *_ENCODER, *_WRITABLE, BackfillsFull),
-    "GET /v1/backfills": (),
-    "GET /v1/backfills/{job_id}": (UnknownBackfill,),
+    "GET /v1/backfills": (BadRequest,),
+    "GET /v1/backfills/{job_id}": (BadRequest, UnknownBackfill),
     "GET /v1/labels": (BadRequest, *_DISK, stored.UnknownTask, stored.BadSplit),
     "POST /v1/labels": (BadRequest, *_DISK, stored.UnknownId, stored.BadSplit, stored.BadLabels),
     "DELETE /v1/labels": (BadRequest, *_DISK),
     "GET /v1/labels/history": (BadRequest, *_DISK, stored.UnknownId),
     "POST /v1/labels/undo": (BadRequest, *_DISK, stored.NothingToUndo),
-    "POST /classify": (BadRequest, *_HEADS, *_VECTORS, *_STORED),
-    "GET /heads": _DISK,
+    "POST /classify": (BadRequest, TwoValues, *_HEADS, *_VECTORS, *_STORED),
+    "GET /heads": (BadRequest, *_DISK),
     "GET /heads/{name}": (BadRequest, *_HEAD),
     "POST /heads/{name}/alias": (BadRequest, *_HEAD, heads.BadName),
     "GET /search": (BadRequest, *_STORED, EncoderNotLoaded),
-    "POST /search": (BadRequest, *_STORED, EncoderNotLoaded),
+    "POST /search": (BadRequest, TwoValues, *_STORED, EncoderNotLoaded),
+    "GET /v2": (BadRequest,),
+    "GET /v2/health/live": (BadRequest,),
+    "GET /v2/health/ready": (BadRequest,),
+    **dict.fromkeys((f"GET /v2/models/{each}" for each in _PROTOCOL), (BadRequest, *_HEAD)),
+    **dict.fromkeys(_INFER, (BadRequest, *_HEAD, *_VECTORS, *_STORED)),
 }
 """Endpoint → the exceptions of `services.web.errors.ERRORS` that it can raise."""
 
 CALLED: Mapping[str, tuple[str, ...]] = {
     "POST /classify": ("POST /v1/embed", "POST /v1/embeddings"),
+    **dict.fromkeys(_INFER, ("POST /v1/embed",)),
     "GET /search": ("POST /v1/embeddings",),
     "POST /search": ("POST /v1/embed",),
 }

@@ -1,11 +1,13 @@
 """Parameters and fields that FastAPI cannot describe: those that belong together, lists in one text, aliases."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
 from classifiers.names import NAME
 from classifiers.published.registry import LATEST, VERSION
+from services.web.media_types import FORM
 from services.web.schemas import LABELS, MOST_NAME
 from store import SPLITS
 
@@ -21,6 +23,7 @@ class Joined:
         name: name of the object. No request contains it.
         schema: what the object must have, beside its fields.
         fields: parameter → what FastAPI does not know about it.
+        in_form: the same rule as `schema`, for the fields of a form that has others too.
     """
 
     name: str
@@ -28,6 +31,7 @@ class Joined:
     required: bool
     schema: Mapping[str, Any]
     fields: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    in_form: Mapping[str, Any] = field(default_factory=dict)
 
 
 _LABEL = {"type": "string", "minLength": 1, "maxLength": MOST_NAME}
@@ -50,6 +54,7 @@ JOINED: Mapping[str, Joined] = {
             "label": {"minItems": 1, "items": _LABEL},
             "split": {"enum": list(SPLITS)},
         },
+        in_form={"dependentRequired": {"task": ["label"], "label": ["task"], "split": ["task", "label"]}},
     ),
 }
 """Endpoint → its parameters that belong together."""
@@ -75,6 +80,35 @@ def without_null(operation: dict[str, Any]) -> None:
             schema.update(kept[0])
         elif kept:
             schema["anyOf"] = kept
+
+
+def describe_bodies(endpoint: str, operation: dict[str, Any]) -> None:
+    """Add the parameters of an operation to its form and to its JSON body, where they may be instead of the query."""
+    joined = JOINED.get(endpoint)
+    more = joined.fields if joined else {}
+    schemas = {
+        each["name"]: {**each["schema"], **more.get(each["name"], {})}
+        for each in operation.get("parameters", ())
+        if each["in"] == "query"
+    }
+    if endpoint in LISTS:
+        name, schema = LISTS[endpoint]
+        schemas[name] = dict(schema)
+    operation["requestBody"] = body = deepcopy(operation["requestBody"])
+    for kind, content in body["content"].items():
+        properties = content["schema"].get("properties", {})
+        if kind == FORM:
+            properties |= schemas
+            content["schema"] |= joined.in_form if joined else {}
+        else:
+            for name in properties.keys() & schemas.keys():
+                properties[name] = {"description": properties[name]["description"], **_in_json(name, schemas[name])}
+
+
+def _in_json(name: str, schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the schema of a parameter in JSON: one text may stand for a list of one, null for what is left out."""
+    one = [schema["items"]] if schema.get("type") == "array" and name != "labels" else []
+    return {"anyOf": [schema, *one, {"type": "null"}]}
 
 
 def join_parameters(endpoint: str, operation: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic.config import JsonDict
 
 from services.web.schemas.common import Body, Name, Problem
@@ -25,15 +25,27 @@ LABELS = {
 """Schema of a list of labels in one parameter, separated by commas. Spaces around a label are not part of it."""
 
 
+def _null(*names: str) -> JsonDict:
+    return {name: {"type": "null"} for name in names}
+
+
 def _source(**given: str) -> JsonDict:
     """Return the JSON schema of a body with the fields `given`, by their types, and no other field of `SOURCES`."""
     properties: JsonDict = {name: {"type": given.get(name, "null")} for name in SOURCES}
     return {"required": list(given), "properties": properties}
 
 
-SOURCES = ("images", "ids", "vectors", "encoder")
+SOURCES = ("image", "images", "ids", "vectors", "encoder")
 ONE_SOURCE: JsonDict = {
-    "oneOf": [_source(images="array"), _source(ids="array"), _source(vectors="array", encoder="string")]
+    "oneOf": [
+        {
+            "required": ["image"],
+            "properties": {"image": {"type": ["object", "string"]}, **_null("images", "ids", "vectors", "encoder")},
+        },
+        _source(images="array"),
+        _source(ids="array"),
+        _source(vectors="array", encoder="string"),
+    ]
 }
 """The rule of `ClassifyBody._one_source`, as JSON schema."""
 
@@ -45,13 +57,25 @@ class Base64Image(Body):
     name: str | None = Field(None, description="Name of the file, which the answer repeats.")
 
 
+File = Base64Image | str
+"""A file in JSON: an object, or its bytes as base64 or as a data URI."""
+
+
+_PARAMETER = "The parameter of the query of this name."
+
+
 class ClassifyBody(Body):
-    """The items to classify: exactly one of `images`, `ids` and `vectors`."""
+    """The items to classify: exactly one of `image`, `images`, `ids` and `vectors`.
+
+    The parameters of the query may be here instead.
+    """
 
     model_config = ConfigDict(json_schema_extra=ONE_SOURCE)
 
-    images: Annotated[list[Base64Image], Field(fail_fast=True)] | None = Field(
-        None, description="Files: images, sounds or videos."
+    image: File | None = Field(None, description="One file, as in `images`.")
+    images: Annotated[list[File], Field(fail_fast=True)] | None = Field(
+        None,
+        description="Files: images, sounds or videos, each as base64, as a data URI, or as an object with `base64`.",
     )
     ids: Annotated[list[str], Field(fail_fast=True)] | None = Field(
         None, description="Ids of stored assets. Their stored vectors are read."
@@ -61,14 +85,51 @@ class ClassifyBody(Body):
     )
     encoder: Name | None = Field(None, description="With `vectors`: name or fingerprint of their encoder.")
 
+    # Parameters. Their rules are those of the query.
+    head: Name | list[Name] | None = Field(None, description=_PARAMETER)
+    top_k: int | None = Field(None, description=_PARAMETER)
+    coverage: float | None = Field(None, description=_PARAMETER)
+    sets: str | None = Field(None, description=_PARAMETER)
+    min_probability: float | None = Field(None, description=_PARAMETER)
+    max_outlier: float | None = Field(None, description=_PARAMETER)
+    labels: list[Annotated[str, StringConstraints(pattern="^[^,]*$")]] | None = Field(None, description=_PARAMETER)
+    modality: str | None = Field(None, description=_PARAMETER)
+
     @model_validator(mode="after")
     def _one_source(self) -> "ClassifyBody":
-        given = [name for name in ("images", "ids", "vectors") if getattr(self, name) is not None]
+        given = [name for name in ("image", "images", "ids", "vectors") if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(f"give exactly one of images, ids, vectors; got {' and '.join(given) or 'none'}")
+            raise ValueError(f"give exactly one of image, images, ids, vectors; got {' and '.join(given) or 'none'}")
         if (self.encoder is None) == (self.vectors is not None):
             raise ValueError("encoder and vectors go together: give both, or neither")
         return self
+
+    @property
+    def files(self) -> list[Base64Image] | None:
+        """The files of `image` or `images`; None if there is neither."""
+        given = [self.image] if self.image is not None else self.images
+        if given is None:
+            return None
+        return [Base64Image.model_construct(base64=each) if isinstance(each, str) else each for each in given]
+
+    @property
+    def count(self) -> int:
+        """Number of items."""
+        return len(self.files or self.ids or self.vectors or ())
+
+    def query(self) -> dict[str, list[str]]:
+        """Return each parameter that the body gives, as the values that a query would have."""
+        given = {name: getattr(self, name) for name in PARAMETERS}
+        texts = {name: _texts(value) for name, value in given.items() if value is not None}
+        return {name: [",".join(values)] if name == "labels" else values for name, values in texts.items() if values}
+
+
+PARAMETERS = tuple(name for name in ClassifyBody.model_fields if name not in SOURCES)
+"""The parameters that a body may have."""
+
+
+def _texts(value: object) -> list[str]:
+    return [str(each) for each in (value if isinstance(value, list) else [value])]
 
 
 class Ranked(BaseModel):

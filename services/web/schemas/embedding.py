@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from embedder.spec import Modality
 from services.web.schemas.common import Body, Name, Problem
@@ -45,8 +45,16 @@ class EmbedResponse(BaseModel):
     items: list[EmbeddedItem] = Field(description="One item for each file, in the order of the request.")
 
 
+NO_TEXTS = (
+    "these are token ids of another model's tokenizer, and the encoders here read texts; with LangChain, set "
+    "OpenAIEmbeddings(check_embedding_ctx_length=False), which sends texts"
+)
+
+
 class OpenAIRequest(BaseModel):
-    """The embeddings request of OpenAI's API. Fields that mean nothing here (`user`, …) are accepted and ignored."""
+    """The embeddings request of OpenAI's API."""
+
+    model_config = ConfigDict(extra="forbid")
 
     model: Name = Field("lite0", description="Name or fingerprint of a loaded encoder.")
     input: str | Annotated[list[str], Field(min_length=1, fail_fast=True)] = Field(
@@ -56,8 +64,22 @@ class OpenAIRequest(BaseModel):
         "float", description="Vectors as lists of numbers, or as base64 of little-endian float32."
     )
     dimensions: int | None = Field(
-        None, strict=True, description="Length of the vectors. An encoder has one length only; any other is refused."
+        None,
+        strict=True,
+        description="Length of the vectors. An encoder has one length only; any other is refused, because a shortened "
+        "vector has a meaning only for encoders that were trained for it (Matryoshka).",
     )
+
+    user: str | None = Field(None, description="Ignored. OpenAI's clients may send it.")
+
+    @field_validator("input", mode="before")
+    @classmethod
+    def _no_token_ids(cls, given: object) -> object:
+        """Refuse the token ids that some clients send instead of texts."""
+        first = next(iter(given), None) if isinstance(given, list) else None
+        if isinstance(first, int | list):
+            raise ValueError(NO_TEXTS)
+        return given
 
     @field_validator("model", "input")
     @classmethod
@@ -94,6 +116,22 @@ class OpenAIResponse(BaseModel):
     model: str = Field(description="Name of the encoder.")
     data: list[OpenAIItem] = Field(description="One item for each text or file, in the order of `input`.")
     usage: OpenAIUsage = OpenAIUsage()
+
+
+class OpenAIModel(BaseModel):
+    """An encoder, as OpenAI's API lists a model."""
+
+    id: str = Field(description="Name of the encoder.")
+    object: Literal["model"] = "model"
+    created: int = Field(0, description="Always 0. OpenAI's clients expect the field.")
+    owned_by: str = Field("headwater", description="Always `headwater`.")
+
+
+class OpenAIModels(BaseModel):
+    """The encoders that are loaded, as OpenAI's API lists models."""
+
+    object: Literal["list"] = "list"
+    data: list[OpenAIModel] = Field(description="One item for each encoder.")
 
 
 class StoredItem(BaseModel):

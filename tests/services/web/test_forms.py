@@ -11,9 +11,9 @@ START = b'--b\r\nContent-Disposition: form-data; name="images"; filename="x.jpg"
 def url(request, services) -> str:
     paths = {
         "embedding": f"{services.embedding_url}/v1/embed",
-        "classification": f"{services.classification_url}/classify",
+        "classification": f"{services.classification_url}/classify?head=gaussian",
     }
-    return f"{paths[request.param]}?head=gaussian"
+    return paths[request.param]
 
 
 def refusal(response: httpx.Response) -> str:
