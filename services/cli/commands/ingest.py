@@ -1,7 +1,7 @@
 """The command that fills the store from files: ingest."""
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +15,7 @@ from store.errors import BadSource
 if TYPE_CHECKING:
     from services.jobs.annotations.matching import Matching
     from services.jobs.fill import Filled
+    from store import Store
 
 app = typer.Typer()
 
@@ -35,6 +36,22 @@ class OnConflict(enum.StrEnum):
     BOTH = "both"
 
 
+SourceArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="A folder of class folders, a Parquet or WebDataset file, or files. May be left out with --labels.",
+        show_default="the stored assets",
+    ),
+]
+LabelsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--labels",
+        metavar="FILE",
+        help="A table of labels (CSV, JSON, JSON lines, Parquet), or an export of COCO, Label Studio or CVAT.",
+        show_default="the names of the class folders",
+    ),
+]
 OnConflictOption = Annotated[
     OnConflict,
     typer.Option(
@@ -51,28 +68,14 @@ def _column(name: str, what: str) -> Any:
 
 @app.command()
 def ingest(
-    source: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="A folder of class folders, a Parquet or WebDataset file, or files. May be left out with --labels.",
-            show_default="the stored assets",
-        ),
-    ] = None,
+    source: SourceArgument = None,
     task: Annotated[
         str | None,
         typer.Option(
             "--task", "-t", metavar="NAME", help="The task that the labels belong to. Without it, no label is stored."
         ),
     ] = None,
-    labels: Annotated[
-        Path | None,
-        typer.Option(
-            "--labels",
-            metavar="FILE",
-            help="A table of labels (CSV, JSON, JSON lines, Parquet), or an export of COCO, Label Studio or CVAT.",
-            show_default="the names of the class folders",
-        ),
-    ] = None,
+    labels: LabelsOption = None,
     path_column: Annotated[str | None, _column("path", "With --labels: the column with the path or name.")] = None,
     label_column: Annotated[str | None, _column("label", "With --labels: the column with the label or labels.")] = None,
     split_column: Annotated[
@@ -91,12 +94,7 @@ def ingest(
     is relabelled.
     """
     columns = {"path": path_column, "label": label_column, "split": split_column, "id": id_column}
-    if labels is None and any(columns.values()):
-        raise typer.BadParameter("a column needs --labels, which names the table")
-    if labels is not None and task is None:
-        raise typer.BadParameter("--labels needs --task, to which the labels belong")
-    if not source and labels is None:
-        raise typer.BadParameter("give a SOURCE, or --labels for assets that are stored")
+    _require_together(source, task, labels, columns)
     from services.jobs.annotations.tables import Columns
     from services.jobs.fill import Request, fill
     from store import Store
@@ -116,8 +114,26 @@ def ingest(
         done = fill(opened, request, bar)
     if source and not done.ingested.handled:
         raise BadSource(f"no file in {', '.join(source)}; give a folder of class folders, a Parquet file, or files")
+    _show(opened, settings.store, done, task, as_json)
+    raise typer.Exit(terminal.PARTIAL if _left_out(done, task) else 0)
+
+
+def _require_together(
+    source: list[str] | None, task: str | None, labels: Path | None, columns: Mapping[str, str | None]
+) -> None:
+    """Raise typer.BadParameter for an option without another one that it needs."""
+    if labels is None and any(columns.values()):
+        raise typer.BadParameter("a column needs --labels, which names the table")
+    if labels is not None and task is None:
+        raise typer.BadParameter("--labels needs --task, to which the labels belong")
+    if not source and labels is None:
+        raise typer.BadParameter("give a SOURCE, or --labels for assets that are stored")
+
+
+def _show(store: "Store", uri: str, done: "Filled", task: str | None, as_json: bool) -> None:
+    """Print how everything was understood, what was stored, and the classes; or JSON. Warnings go to standard error."""
     result = {
-        "store": settings.store,
+        "store": uri,
         "new_assets": done.ingested.new,
         "known_assets": done.ingested.known,
         "labelled": done.ingested.labelled,
@@ -128,12 +144,11 @@ def ingest(
     else:
         _show_matching(done)
         result |= {"skipped": _counts(done.junk)} if done.junk else {}
-    quarantine.show(opened, result, done.ingested.failures, as_json=as_json)
+    quarantine.show(store, result, done.ingested.failures, as_json=as_json)
     if not as_json and task is not None:
         _show_classes(task, done)
     for warning in done.warnings:
         terminal.warn("; ".join([warning.text, *WARNING_HINTS.get(warning.code, ())]))
-    raise typer.Exit(terminal.PARTIAL if _left_out(done, task) else 0)
 
 
 @contextmanager

@@ -26,7 +26,7 @@ class NoColumn(BadAnnotations):
         else:
             near = get_close_matches(wanted, self.columns, 1)
             said = f"{path} has no column {_short(wanted)!r}" + (f"; did you mean {near[0]!r}?" if near else "")
-        super().__init__(f"{said}; its columns are {listed}; name the column with the {role}")
+        super().__init__(f"{said}; its columns are {listed}. Name the column with the {role}")
 
 
 class UnknownSplit(BadAnnotations):

@@ -187,8 +187,8 @@ def _counted(rows: Iterable[_FilesRow], on_progress: OnProgress[Step]) -> Iterat
     for count, row in enumerate(rows, 1):
         yield row
         if count % _EVERY == 0:
-            on_progress(Step(count, None, ""))
-    on_progress(Step(count, count, ""))
+            on_progress(Step(count, None, "checked"))
+    on_progress(Step(count, count, "checked"))
 
 
 @lru_cache(10_000)
