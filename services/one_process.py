@@ -1,8 +1,8 @@
 """Both services in one process, on one event loop, each on its port.
 
 The classification service calls the embedding service without HTTP between them. That saves processor time for each
-photo (`python -m benchmarks.serve`), which counts on a machine with few cores. In exchange the classification service needs torch
-where the encoders do, shares the interpreter with them, and ends when they do.
+photo (`python -m benchmarks.serve`), which counts on a machine with few cores. In exchange the classification service
+needs torch where the encoders do, shares the interpreter with them, and ends when they do.
 """
 
 import asyncio

@@ -16,7 +16,7 @@ from services.jobs.import_vectors.columns import Columns, listed
 from services.jobs.import_vectors.sources import Chunk, Source
 from store import files
 from store.errors import BadSource, BadVectors, StoreError
-from store.sources import SPLIT_FOLDERS
+from store.items import SPLIT_FOLDERS
 
 SAMPLES = "samples.json"
 

@@ -9,8 +9,8 @@ from services.jobs.import_vectors.columns import Columns
 from services.jobs.import_vectors.sources import Chunk
 from services.jobs.import_vectors.tables import open_table
 from store.errors import BadSource
+from store.items import SPLIT_FOLDERS
 from store.rows import encodable
-from store.sources import SPLIT_FOLDERS
 
 LONGEST = 1000
 """Most characters of a label. A head's manifest takes no longer name."""
