@@ -200,6 +200,8 @@ def _text(value: str | list[str] | None) -> str:
 def _notes(done: "Predicted", shown: int) -> Iterator[str]:
     if shown and shown < done.rows:
         yield f"the first {shown} of {done.rows:,} rows; --out FILE writes all"
+    if done.with_truth:
+        yield "the agreement counts rows that the head learned from; `headwater evaluate` measures it on held-out rows"
     if done.without_vector:
         yield f"{done.without_vector:,} assets have no vector that the head reads; `headwater backfill` embeds them"
     if done.too_large:

@@ -130,7 +130,7 @@ def import_vectors(
         dtype: Dtype = stored.dtype if stored else ("float16" if source.dtype == "float16" else "float32")
         done = Imported(request.name, spec.fingerprint, source.dim, dtype)
         found = _check(store, source, request, stored, done, on_progress)
-        if stored and stored.rows and not done.known and not request.add:
+        if stored and not done.known and not request.add:
             raise NothingInCommon(
                 f"{stored.rows:,} vectors are stored as {request.name!r}, and none of them is in {source.path}, so "
                 "nothing shows that the same network made both. If it did, say so; otherwise choose another name"
@@ -160,7 +160,7 @@ def _one_at_a_time(store: Store) -> AbstractContextManager[None]:
 
 
 def _stored(store: Store, name: str, spec: EncoderSpec) -> Features | None:
-    """Return the table of the encoder; None if there is none. Raises NameInUse for another one of this name."""
+    """Return the table of the encoder; None if it has no rows. Raises NameInUse for another one of this name."""
     for each in store.encoders():
         if each.name == name and each.fingerprint != spec.fingerprint:
             if not each.rows and not each.spec.has_network:  # a killed import left it
@@ -174,9 +174,13 @@ def _stored(store: Store, name: str, spec: EncoderSpec) -> Features | None:
                 "under another name, or declare them as before"
             )
     try:
-        return store.features(spec.fingerprint)
+        found = store.features(spec.fingerprint)
     except UnknownFeatures:
         return None
+    if found.rows:
+        return found
+    store.drop_empty(found)  # a killed import left it, with files that nothing else removes soon
+    return None
 
 
 def _check(

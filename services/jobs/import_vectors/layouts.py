@@ -27,14 +27,14 @@ def open_source(path: Path, rows: Path | None, columns: Columns) -> Source:
     """
     path = path.expanduser()
     rows = rows.expanduser() if rows else None
+    if not path.exists():
+        raise BadSource(f"{path} does not exist; give a file or a folder of vectors")
     if path.suffix.lower() == ".npy" and not path.is_dir():
         return NpySource(path, [(path, rows)], columns)
     if rows is not None:
         raise BadSource(f"{path} is no NPY file, so it names its rows itself; leave out {rows}")
     if path.is_dir():
         return _folder(path, columns)
-    if not path.exists():
-        raise BadSource(f"{path} does not exist; give a file or a folder of vectors")
     if path.name == SAMPLES:
         return FiftyOneSource(path, columns)
     if path.suffix.lower() in KINDS:

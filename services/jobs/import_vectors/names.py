@@ -7,7 +7,7 @@ from pathlib import Path
 
 from store import Store, asset_id
 from store.errors import BadSource
-from store.rows import encodable, strings
+from store.rows import strings
 from store.schema import NO_FILE
 from store.tables.assets import Assets
 
@@ -39,14 +39,12 @@ class Names:
             if ID.fullmatch(text):
                 yield text, False
                 continue
-            uri = self._uri(text)
-            yield (asset_id(encodable(text).encode()), False) if uri is None else (self._uris[uri], True)
+            uri = self._uri(text) if self._uris else None
+            yield (_id_of(text), False) if uri is None else (self._uris[uri], True)
 
     def _uri(self, text: str) -> str | None:
         """Return the uri of the stored file that `text` means; None if there is none."""
         uris = self._uris
-        if not uris:
-            return None
         for path in (text, os.path.abspath(text), os.path.normpath(self._folder / text)):
             if path in uris:
                 return path
@@ -71,6 +69,11 @@ class Names:
                     self._by_uri[uri] = id_
                     self._by_name.setdefault(os.path.basename(uri), []).append(uri)
         return self._by_uri
+
+
+def _id_of(text: str) -> str:
+    """Return the sha256 of `encodable(text)` in UTF-8."""
+    return asset_id(text.encode(errors="backslashreplace"))
 
 
 def _ends_with(uri: str, short: str) -> bool:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from helpers.pictures import photo
 
+from embedder.spec import imported_spec
 from services.jobs.errors import NameInUse, NothingInCommon, VectorsRefused
 from services.jobs.import_vectors.columns import Columns
 from services.jobs.import_vectors.job import Imported, ImportRequest, import_vectors
@@ -22,6 +23,7 @@ from services.jobs.import_vectors.labels import SecondFile
 from services.jobs.import_vectors.layouts import open_source
 from services.jobs.ingest import ingest
 from store import Item, Store, asset_id
+from store.bulk import Bulk
 from store.errors import BadSource, BadVectors, ContentChanged, FrozenSplit
 
 N, DIM = 40, 6
@@ -324,8 +326,12 @@ def test_a_stopped_import_leaves_no_vector_and_no_file_and_the_next_one_is_compl
         import_vectors(store, source, ImportRequest(name="clip"), stop)
     assert (store.encoders(), store.assets.count()) == ([], 0)
     assert [path.name for path in Path(store.uri).rglob("*.lance") if path.is_file()] == []
+    spec = imported_spec("clip", DIM, source="not stated", schema=source.schema)
+    killed = store.ensure_features("clip", spec, np.empty((0, DIM), np.float32), dtype="float16")
+    Bulk(killed.table).write(killed.arrow(["x"], X[:1]).to_batches())  # not committed
     load(store, tmp_path / "v.parquet")
     holds(store)
+    assert len([*Path(store.features("clip").table.uri).glob("data/*")]) == 1
 
 
 def test_two_imports_at_once_store_every_row_once(store, tmp_path):
