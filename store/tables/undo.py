@@ -57,7 +57,7 @@ def undo(labels: Labels, task: str | None = None, *, at: datetime | None = None)
         made_at = _where(f"at = {instant(last)}", task)
         made = labels.table.read(LABELS.names, where=made_at)
         former = labels.history.ended_at(last, task)
-        kept = _without(current, made)  # also labels that a killed change was about to replace
+        kept = _without(_with_ids(current, former), made)  # also labels that a killed change was about to replace
         back = _without(former, kept)
         until = now()
         # In this order a kill leaves a store in which this change is still the last one, and is taken back again.
@@ -107,9 +107,15 @@ _FOREVER, _NEVER = datetime.max.replace(tzinfo=now().tzinfo), datetime.min.repla
 
 def _without(rows: pa.Table, others: pa.Table) -> pa.Table:
     """Return those of `rows` whose asset and task none of `others` has."""
-    known: Column = pc.is_in(_keys(rows), value_set=_keys(others))
+    known: Column = pc.is_in(_keys(rows), value_set=_keys(_with_ids(others, rows)))
     other: Column = pc.invert(known)
     return rows.filter(other)
+
+
+def _with_ids(rows: pa.Table, others: pa.Table) -> pa.Table:
+    """Return those of `rows` whose asset any of `others` has: texts are joined for few rows only."""
+    known: Column = pc.is_in(rows["id"], value_set=others["id"].combine_chunks())
+    return rows.filter(known)
 
 
 def _keys(rows: pa.Table) -> Column:
