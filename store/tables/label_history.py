@@ -7,9 +7,8 @@ whose change never happened: their labels are still the current ones, and the ne
 All rows of one change have one time: `at` of the rows that it set is `until` of the rows that it ended.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -29,10 +28,18 @@ class LabelHistory:
     def __init__(self, database: Database) -> None:
         self.table = Table(database, "label_history", LABEL_HISTORY)
 
-    def keep(self, rows: Iterable[Mapping[str, Any]], undone: bool = False) -> None:
-        """Store rows (columns of LABELS, `until` and `by`) that a change is about to replace or remove."""
-        found = [{"undone": undone, **row} for row in rows]
-        self.table.upsert(pa.Table.from_pylist(found, schema=LABEL_HISTORY))
+    def keep(self, rows: pa.Table, *, until: datetime, by: str, undone: bool = False) -> None:
+        """Store rows (columns of LABELS) that a change is about to replace or remove.
+
+        Args:
+            until: time of that change.
+            by: its source.
+            undone: True if that change takes an earlier one back.
+        """
+        for name, value in {"until": until, "by": by, "undone": undone}.items():
+            field = LABEL_HISTORY.field(name)
+            rows = rows.append_column(field, pa.repeat(pa.scalar(value, field.type), rows.num_rows))
+        self.table.upsert(rows.select(LABEL_HISTORY.names).cast(LABEL_HISTORY))
 
     def splits(self, task: str, ids: Sequence[str]) -> dict[str, str]:
         """Return the last split of those of `ids` that had labels of the task."""
@@ -49,7 +56,7 @@ class LabelHistory:
         rows = self.table.read(LABEL_HISTORY.names, where=where).sort_by("until").to_pylist()
         return [LabelRow(**row) for row in rows]
 
-    def ended_at(self, time: datetime, task: str | None = None) -> list[dict[str, Any]]:
+    def ended_at(self, time: datetime, task: str | None = None) -> pa.Table:
         """Return the rows that the change of this time ended."""
         where = f"until = {instant(time)} AND NOT undone" + ("" if task is None else f" AND task = {quoted(task)}")
-        return self.table.read(LABEL_HISTORY.names, where=where).to_pylist()
+        return self.table.read(LABEL_HISTORY.names, where=where)

@@ -14,7 +14,7 @@ from store.errors import TaskExists, Unavailable, UnknownTask
 from store.lance.database import Database
 from store.lance.table import FEW, Table
 from store.rows import Column, among, quoted, strings
-from store.schema import LABELS, Label, LabelRow, check_split, now
+from store.schema import LABEL_HISTORY, LABELS, Label, LabelRow, check_split, now
 from store.tables import label_rows
 from store.tables.label_history import LabelHistory
 
@@ -88,11 +88,17 @@ class Labels:
         """Keep the stored rows that newer ones among `rows` are about to replace."""
         for task in strings(pc.unique(rows["task"])):
             given = {row["id"]: row for row in rows.filter(pc.equal(rows["task"], pa.scalar(task))).to_pylist()}
-            self.history.keep(
+            olds = [
                 {**old, "task": task, "until": given[id_]["at"], "by": given[id_]["source"]}
                 for id_, old in self._stored(task, list(given)).items()
                 if old["at"] < given[id_]["at"]
-            )
+            ]
+            self._keep(olds)
+
+    def _keep(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Keep rows of labels with the time and the source of the change that ends them."""
+        table = pa.Table.from_pylist([{"undone": False, **row} for row in rows], schema=LABEL_HISTORY)
+        self.history.table.upsert(table)
 
     def require_all(self, rows: pa.Table) -> None:
         """Raise what `merge` would raise for these rows. Nothing is written."""
@@ -112,10 +118,12 @@ class Labels:
             given = [
                 row for row in map(label_rows.filled(task, stored, before, at), waiting.values()) if row is not None
             ]
-            self.history.keep(
-                {**stored[row["id"]], "task": task, "until": at, "by": row["source"]}
-                for row in given
-                if row["id"] in stored and stored[row["id"]]["at"] != at
+            self._keep(
+                [
+                    {**stored[row["id"]], "task": task, "until": at, "by": row["source"]}
+                    for row in given
+                    if row["id"] in stored and stored[row["id"]]["at"] != at
+                ]
             )
             written = self.table.upsert(pa.Table.from_pylist(given, schema=LABELS), where=where).rows
             changed += written
@@ -194,7 +202,7 @@ class Labels:
         with self.turn():
             at = at or now()
             for batch in self.table.scan(LABELS.names, where=where):
-                self.history.keep({**row, "until": at, "by": source} for row in batch.to_pylist())
+                self.history.keep(pa.Table.from_batches([batch]), until=at, by=source)
             return self.table.delete(where)
 
     def _require_task(self, task: str) -> None:

@@ -120,7 +120,7 @@ class Stranger(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(self.page)
 
-    do_POST = do_GET  # noqa: N815 - the names that http.server calls
+    do_POST = do_DELETE = do_GET  # noqa: N815 - the names that http.server calls
 
     def log_message(self, *_: object) -> None:
         pass
@@ -149,6 +149,11 @@ CALLS: dict[str, Callable[[Client], object]] = {
     "promote": lambda client: client.promote("a", "b", "c"),
     "search": lambda client: client.search(text="a", encoder="lite0"),
     "ready": lambda client: client.ready(),
+    "labels": lambda client: client.labels("t"),
+    "set_labels": lambda client: client.set_labels("t", {"a": ["x"]}),
+    "remove_labels": lambda client: client.remove_labels("t", ["a"]),
+    "label_history": lambda client: client.label_history("a"),
+    "undo": lambda client: client.undo(),
 }
 
 

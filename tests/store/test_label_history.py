@@ -4,7 +4,6 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 from subprocess import Popen
 
@@ -204,8 +203,8 @@ def test_two_writers_at_once_leave_one_unbroken_history(
 def test_a_change_that_was_killed_before_its_labels_is_no_change(store: Store) -> None:
     """The history is written first; the next change and its undo are those of the labels that are there."""
     store.labels.put("t", [Label("a", ["x"], "test")])
-    before, row = current(store), store.labels.table.read(["id", "task", "labels", "split", "source", "at"]).to_pylist()
-    store.labels.history.keep({**each, "until": now() + timedelta(0), "by": "killed"} for each in row)
+    before, rows = current(store), store.labels.table.read(["id", "task", "labels", "split", "source", "at"])
+    store.labels.history.keep(rows, until=now(), by="killed")
     time.sleep(0.001)
     store.labels.put("t", [Label("a", ["y"])])
     undo(store.labels)
