@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from classifiers.fit.multilabel.labelwise import LabelwiseClassifier
     from classifiers.fit.zeroshot import ZeroShotClassifier
     from headwater.heads import load_head
+    from headwater.tables import to_arrow
     from services.client import AsyncClient, Client
     from store import Store
 
@@ -39,6 +40,7 @@ __all__ = [
     "ZeroShotClassifier",
     "__version__",
     "load_head",
+    "to_arrow",
 ]
 
 _HOMES = {
@@ -54,6 +56,7 @@ _HOMES = {
     "Store": "store",
     "ZeroShotClassifier": "classifiers.fit.zeroshot",
     "load_head": "heads",
+    "to_arrow": "tables",
 }
 """Name → the module below `headwater` that has it."""
 

@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from headwater.embedder import probe
+from headwater.embedder.encoder import Embedding, require_modality
+from headwater.embedder.media import Media, modality_of
+from headwater.embedder.media.image import fit
+from headwater.embedder.spec import EncoderSpec, ImagePreprocessing, Modality
 from numpy.typing import NDArray
 from PIL import Image
-
-from embedder import probe
-from embedder.encoder import Embedding, require_modality
-from embedder.media import Media, modality_of
-from embedder.media.image import fit
-from embedder.spec import EncoderSpec, ImagePreprocessing, Modality
 
 LEVELS = 5  # levels of red, of green and of blue
 SIZE = 64

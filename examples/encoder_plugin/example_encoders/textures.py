@@ -8,11 +8,10 @@ import math
 from pathlib import Path
 
 import torch
-
-from embedder.encoder import Encoder, image_blueprint
-from embedder.engines.graph_encoder import assemble
-from embedder.spec import EncoderSpec, ImagePreprocessing
-from embedder.weights.checkpoint import digest, frozen
+from headwater.embedder.encoder import Encoder, image_blueprint
+from headwater.embedder.engines.graph_encoder import assemble
+from headwater.embedder.spec import EncoderSpec, ImagePreprocessing
+from headwater.embedder.weights.checkpoint import digest, frozen
 
 SIZE, STRIDE, WINDOW = 128, 8, 21
 IMAGE = ImagePreprocessing(

@@ -127,7 +127,12 @@ def join_parameters(endpoint: str, operation: dict[str, Any]) -> None:
             "required": joined.required,
             "style": "form",
             "explode": True,
-            "schema": {"type": "object", "properties": properties, **joined.schema},
+            "schema": {
+                "type": "object",
+                "properties": properties,
+                "additionalProperties": False,
+                **joined.schema,
+            },
         }
     if parameters:
         operation["parameters"] = list(parameters.values())
