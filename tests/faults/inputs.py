@@ -70,6 +70,8 @@ def _files() -> dict[str, tuple[bytes, str]]:
 
 def outcome(data: bytes, modality: str) -> str:
     """Return "asset", or the reason of the refusal. Raises what is no BadMedia."""
+    from PIL import Image
+
     from embedder import media
     from embedder.errors import BadMedia
 
@@ -78,7 +80,7 @@ def outcome(data: bytes, modality: str) -> str:
     try:
         decoded = media.decode(data, modality, limits)
         if isinstance(decoded, media.Video):
-            decoded.frames([0, decoded.count - 1])
+            decoded.frames([0, decoded.count - 1], Image.Image.copy)
     except BadMedia as error:
         found = error.reason
         str(error).encode()  # a message that cannot be sent would fail later

@@ -20,7 +20,7 @@ EXPECTED = {
     "half_a_million_unknown_fields": "413 too_large",
     "field_name_of_60_mb": "422 bad_request",
     "base64_of_60_mb": "200 unknown_format",
-    "labels_of_256_times_100_characters": "422 bad_request",
+    "labels_of_256_times_100_characters": "409 not_offered",
     "header_of_150_mb": "431 headers_too_large",
     "a_million_headers": "431 headers_too_large",
     "part_header_of_60_mb": "422 bad_request",
