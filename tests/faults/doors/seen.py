@@ -12,13 +12,19 @@ from ..door import State, Vector, Violation
 
 _PASSING = {"at", "added_at", "tries"}
 """Columns that depend on when, and how often, an operation was run."""
+_LEFT_OUT = {"label_history"}
+"""Tables whose rows are about times: a change that is run again is one more change. `tests/store/test_label_history.py`
+kills changes of labels too, and compares with a model."""
 _KEYS = {"labels": ("task", "id"), "quarantine": ("stage", "key")}
 
 
 def of_store(store: Store) -> State:
-    """Return every row of every table. Raises Violation for a row that is there twice, and for a changed content."""
+    """Return every row of every table that is compared.
+
+    Raises Violation for a row that is there twice, and for a changed content.
+    """
     found: dict[str, Any] = {}
-    for name in store.database.names():
+    for name in set(store.database.names()) - _LEFT_OUT:
         handle = store.database.open(name)  # None: killed while it made the table
         rows = [] if handle is None else handle.search().limit(None).to_arrow().to_pylist()
         for row in rows:
