@@ -5,16 +5,17 @@ vectors (`vector`, FP32), and answers with its labels and probabilities. All ten
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from classifiers.published.head import PublishedHead
 from services.classification import media, vectors
 from services.classification.answers import Options, answer
+from services.classification.routes import Service
 from services.classification.state import ClassificationService
 from services.web.errors import BadRequest, RemoteProblem
 from services.web.parameters import BODY, ParameterRoute
@@ -39,12 +40,6 @@ from services.web.wire import decode_base64
 router = APIRouter(prefix="/v2", route_class=ParameterRoute)
 
 
-async def _service(request: Request) -> ClassificationService:
-    service: ClassificationService = request.app.state.service
-    return service
-
-
-Service = Annotated[ClassificationService, Depends(_service)]
 INFER: dict[str, Any] = {
     "openapi_extra": {
         "requestBody": {"content": {"application/json": {"schema": inline_schema(InferRequest)}}, "required": True}

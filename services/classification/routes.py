@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from classifiers.evaluation.conformal import Sets
 from classifiers.published.head import PublishedHead
 from embedder.spec import Modality
-from services.classification import inference, media, search, vectors
+from services.classification import media, search, vectors
 from services.classification.answers import Options, answer
 from services.classification.readiness import Capability
 from services.classification.state import ClassificationService
@@ -167,9 +167,6 @@ async def _vectors(
     if body.ids is not None:
         return await vectors.of_ids(service, body.ids, heads)
     return await vectors.of_request(service, body.vectors or (), body.encoder or "", heads)
-
-
-router.include_router(inference.router)
 
 
 def _decoded(images: Sequence[Base64Image], modality: Modality | None) -> list[Upload]:

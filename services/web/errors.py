@@ -2,8 +2,8 @@
 
 The exceptions that a client can meet, with their statuses; `ERRORS` adds the codes. 422: the request is wrong whatever
 this service has, and its OpenAPI document says so. 409: the request does not fit the encoders, the heads or the store.
- A class that is not in the table
-is answered as its nearest base class that is; without one, the answer is 500 `internal` and the log has the details.
+A class that is not in the table is answered as its nearest base class that is; without one, the answer is 500
+`internal` and the log has the details.
 
     embedder.errors
     ├── BadMedia 422  (BadImage, BadSound, BadArray, BadVideo; the code is the reason that the exception carries)

@@ -155,4 +155,4 @@ class _Answer:
 def _request_id(scope: Scope) -> str:
     """Return the id that the client sent, if it is well-formed, otherwise a new one."""
     given = next((value.decode("latin-1") for key, value in scope["headers"] if key == b"x-request-id"), "")
-    return given if given and re.fullmatch(r"[\w.:-]{1,64}", given, re.ASCII) else f"{random.getrandbits(128):032x}"
+    return given if re.fullmatch(r"[\w.:-]{1,64}", given, re.ASCII) else f"{random.getrandbits(128):032x}"
