@@ -41,7 +41,11 @@ class _Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if not self.should_exit:
             threading.Thread(target=self._end_in_time, args=(sig,), daemon=True, name="grace").start()
+        again = sig in self._captured_signals
         super().handle_exit(sig, frame)
+        # Ctrl-C in a terminal reaches a service of `up` twice: itself, and as the SIGTERM that `up` sends. The order is
+        # open, so only a second Ctrl-C means that the user does not want to wait.
+        self.force_exit = self.force_exit and again
 
     async def serve_beside(self) -> int:
         """Serve without handling signals, which `run_both` does. Return the exit code."""

@@ -32,11 +32,11 @@ server.run(make_app(Stuck(settings), APIRouter(), "t", "t"), settings, int(sys.a
 
 
 @contextmanager
-def started(port: int, *arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
+def started(port: int, *arguments: str, stderr: int = subprocess.DEVNULL) -> Iterator["subprocess.Popen[bytes]"]:
     process = subprocess.Popen(
         [sys.executable, *arguments],
         env=os.environ | {"HEADWATER_STORE": ""},
-        stderr=subprocess.DEVNULL,
+        stderr=stderr,
     )
     try:
         deadline = time.monotonic() + 60
@@ -71,6 +71,18 @@ def test_a_body_that_never_ends_does_not_keep_a_service_from_stopping(stop, tmp_
         answer = client.recv(4096)
         assert b" 503 " in answer.splitlines()[0]
         assert b'"stopping"' in answer
+
+
+def test_ctrl_c_beside_the_signal_of_up_ends_a_service_in_peace(tmp_path):
+    [port] = free_ports(1)
+    command = ["-m", "services.cli", "serve", "classification", "--port", str(port), "--heads", str(tmp_path)]
+    with started(port, *command, stderr=subprocess.PIPE) as process:
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.02)  # one after the other; sent at once, either may be handled first
+        process.send_signal(signal.SIGINT)
+        log = process.communicate(timeout=20)[1]
+    assert b"Application shutdown complete" in log
+    assert b"Traceback" not in log
 
 
 def test_a_service_that_cannot_end_is_ended(tmp_path):
