@@ -39,7 +39,8 @@ def scratch(parent: Path) -> Iterator[Path]:
         with held:
             yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
+            _remove(folder)
 
 
 def _new(parent: Path) -> tuple[Path, IO[str]]:
@@ -47,8 +48,8 @@ def _new(parent: Path) -> tuple[Path, IO[str]]:
     while True:
         folder = Path(tempfile.mkdtemp(dir=parent, prefix=_PREFIX))
         try:
-            held = (folder / _IN_USE).open("a")
-        except FileNotFoundError:  # another process took the folder for a leftover: it was not locked yet
+            held = (folder / _IN_USE).open("x")
+        except FileNotFoundError:  # another process removed the folder as a leftover: it had no lock file yet
             continue
         _wait_for(held)
         if folder.exists():
@@ -124,16 +125,33 @@ def write_file(path: Path, data: bytes) -> None:
 def remove_leftovers(root: Path) -> None:
     """Remove the half-written folders and files that killed processes left in `root`.
 
-    The operating system frees the lock of a process that ends, so a folder whose lock is free has no owner.
+    The operating system frees the lock of a process that ends, so a folder whose lock is free has no owner. A folder
+    without a lock file is new, or its owner was killed at once; it is removed if it is empty.
     """
     for leftover in root.glob(f"{_PREFIX}*"):
         with suppress(OSError):  # another user's, or another process was faster
             if not leftover.is_dir():  # earlier versions wrote single files, each in one step
                 leftover.unlink()
                 continue
-            with (leftover / _IN_USE).open("a") as file:
+            try:
+                file = (leftover / _IN_USE).open("r+")
+            except FileNotFoundError:
+                leftover.rmdir()
+                continue
+            with file:
                 if _free(file):
-                    shutil.rmtree(leftover)
+                    _remove(leftover)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a temporary folder: its lock file after everything else, so a folder without one is always empty."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != _IN_USE:
+            path.unlink()
+    (folder / _IN_USE).unlink()
+    folder.rmdir()
 
 
 def digest(path: Path) -> str:
