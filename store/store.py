@@ -204,7 +204,7 @@ class Store:
 
         Other processes may read and write meanwhile. Compacting a table also removes its versions that are older than
         a week; snapshots of them can no longer be read. With `keep`, every table is compacted, and versions older than
-        `keep` are removed.
+        `keep` are removed. An age of zero leaves only the newest version; whatever reads or writes an older one fails.
         """
         feature_list = [f for form in PREFIX for f in feature_tables.stored(self.database, form)]
         own = (self.assets.table, self.labels.table, self.labels.history.table, self.quarantine.table)

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -67,6 +68,7 @@ def _insist(number: int, frame: FrameType | None) -> None:
         signal.setitimer(signal.ITIMER_REAL, AGAIN)
         if _is_importing(frame) or (number == signal.SIGALRM and _is_unwinding(sys.exception())):
             return
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)  # a call that is cut off here
     raise KeyboardInterrupt
 
 

@@ -2,6 +2,7 @@
 
 import random
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -123,4 +124,6 @@ def compact(handle: Any, keep: timedelta | None) -> None:
     With `keep` None, this happens only from `SMALL_FRAGMENTS` small fragments on, and the age is `KEEP`.
     """
     if keep is not None or handle.stats()["fragment_stats"]["num_small_fragments"] >= SMALL_FRAGMENTS:
-        persist(lambda: handle.optimize(cleanup_older_than=KEEP if keep is None else keep))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"optimize\(cleanup_older_than=0\)", UserWarning)  # as asked
+            persist(lambda: handle.optimize(cleanup_older_than=KEEP if keep is None else keep))
