@@ -1,13 +1,14 @@
 """A collector of OpenTelemetry that keeps the spans which services send to it, by OTLP over HTTP."""
 
 import gzip
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from helpers.serving import answering
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,9 @@ def collecting() -> Iterator[Collector]:
 
         def log_message(self, *_: object) -> None: ...
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        collector = Collector(f"http://127.0.0.1:{server.server_address[1]}")
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with answering(Handler) as url:
+        collector = Collector(url)
         yield collector
-        server.shutdown()
 
 
 def _spans(body: bytes) -> Iterator[Seen]:

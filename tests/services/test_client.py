@@ -3,14 +3,13 @@
 import asyncio
 import inspect
 import socket
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
 
 import httpx
 import numpy as np
 import pytest
+from helpers.serving import answering
 
 from services.classification import create_app
 from services.client import AsyncClient, Client
@@ -132,14 +131,6 @@ class Lists(Stranger):
     page = b'["a list", "of its own"]'
 
 
-@contextmanager
-def stranger(kind: type[Stranger] = Stranger) -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
 CALLS: dict[str, Callable[[Client], object]] = {
     "embed": lambda client: client.embed([b"x"], encoder="lite0"),
     "embed_texts": lambda client: client.embed_texts(["a"], encoder="lite0"),
@@ -161,7 +152,7 @@ CALLS: dict[str, Callable[[Client], object]] = {
 @pytest.mark.parametrize(("sent", "status"), [(200, 502), (302, 502), (404, 404), (503, 503)])
 @pytest.mark.parametrize("call", CALLS)
 def test_an_answer_of_another_program_is_shown_in_one_line(kind, sent, status, call):
-    with stranger(kind) as url, Client(f"{url}/{sent}") as client, pytest.raises(RemoteProblem) as caught:
+    with answering(kind) as url, Client(f"{url}/{sent}") as client, pytest.raises(RemoteProblem) as caught:
         CALLS[call](client)
     assert (caught.value.status, caught.value.code) == (status, "unexpected_answer")
     told = str(caught.value)
@@ -182,7 +173,7 @@ def test_a_classification_service_beside_another_program_is_not_ready_for_files(
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as http:
             return await http.get("/health/ready?needs=media")
 
-    with stranger() as url:
+    with answering(Stranger) as url:
         response = asyncio.run(ask(f"{url}/200"))
     assert response.status_code == 503
     assert "<h1>a page of its own</h1>" in response.json()["media"]["reason"]

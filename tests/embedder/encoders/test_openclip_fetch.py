@@ -7,14 +7,14 @@ import shlex
 import socket
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import huggingface_hub
 import open_clip
 import pytest
 from helpers import clips
+from helpers.serving import answering
 from open_clip import pretrained
 
 from embedder import registry
@@ -78,11 +78,8 @@ class Hub(BaseHTTPRequestHandler):
 @pytest.fixture
 def hub(weights):
     handler = type("Handler", (Hub,), {"content": weights["tiny.safetensors"].read_bytes()})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with answering(handler) as url:
+        yield url
 
 
 def missing(name):

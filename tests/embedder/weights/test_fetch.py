@@ -6,11 +6,11 @@ import shlex
 import shutil
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
+from helpers.serving import answering
 from huggingface_hub import constants
 
 from embedder.errors import WeightsError, WeightsMissing
@@ -100,11 +100,8 @@ class Hub(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hub():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with answering(Hub) as url:
+        yield url
 
 
 def test_the_command_for_a_hub_fetches_the_name_that_the_repository_has(hub, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """One table has the role of each endpoint, and an endpoint answers keys with that role or a higher one only."""
 
 import re
+from functools import cache
 
 import pytest
 from starlette.routing import Mount
@@ -16,9 +17,10 @@ LINES = tuple(key.line for _, key in MADE.values())
 RANK = {"": 0, "read": 1, "write": 2, "admin": 3}
 
 
-def endpoints(name: str, folder) -> set[str]:
-    """Every endpoint of a service: those of the OpenAPI document, and the pages that are not in it."""
-    app = CREATE[name](Settings(store="", heads=folder))
+@cache
+def endpoints(name: str) -> set[str]:
+    """Return every endpoint of a service: those of the OpenAPI document, and the pages that are not in it."""
+    app = CREATE[name](Settings(store="", heads="heads"))
     found = {f"{method.upper()} {path}" for path, each in app.openapi()["paths"].items() for method in each}
     for route in app.routes:
         if isinstance(route, Mount):
@@ -28,8 +30,8 @@ def endpoints(name: str, folder) -> set[str]:
     return found
 
 
-def test_the_table_has_every_endpoint_and_no_other(tmp_path):
-    found = {name: endpoints(name, tmp_path) for name in CREATE}
+def test_the_table_has_every_endpoint_and_no_other():
+    found = {name: endpoints(name) for name in CREATE}
     assert set(roles.ENDPOINTS) == found["embedding"] | found["classification"]
     assert {"GET /docs", "GET /openapi.json", "GET /metrics"} <= found["embedding"] & found["classification"]
 
@@ -51,9 +53,9 @@ def test_every_endpoint_that_changes_something_needs_more_than_reading():
 
 @pytest.mark.parametrize("role", RANK)
 @pytest.mark.parametrize("endpoint", roles.ENDPOINTS)
-def test_an_endpoint_answers_its_role_and_those_above(app, tmp_path, endpoint, role):
+def test_an_endpoint_answers_its_role_and_those_above(app, endpoint, role):
     method, path = endpoint.split(" ")
-    name = next(name for name in CREATE if endpoint in endpoints(name, tmp_path))
+    name = next(name for name in CREATE if endpoint in endpoints(name))
     client = app({"embedding": embedding, "classification": classification}[name], keys=LINES)
     headers = {"Authorization": f"Bearer {MADE[role][0]}"} if role else {}
     answer = client.request(method, re.sub(r"\{.*?\}", "x", path), headers=headers)
