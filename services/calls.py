@@ -13,6 +13,8 @@ from pydantic import BaseModel
 
 from embedder.spec import Modality
 from services.web.errors import RemoteProblem
+from services.web.media_types import PACKED
+from services.web.packed import pack_files, unpack_batch
 from services.web.schemas import (
     ClassifyResponse,
     ErrorBody,
@@ -27,7 +29,7 @@ from services.web.schemas import (
     SearchResponse,
     UndoResponse,
 )
-from services.web.wire import ARROW_STREAM, Upload, VectoredBatch, from_arrow
+from services.web.wire import Upload, VectoredBatch
 
 NOT_READY = "it is still loading its encoders"
 """Reason of an embedding service that is not ready and says nothing more."""
@@ -103,9 +105,9 @@ class Calls:
             tokens: return all tokens of an image, one after the other as (P · F,), instead of its vector.
             modality: modality of the files; None to detect it from the first bytes of each file.
         """
-        params = _given(encoder=encoder, tokens=tokens or None, modality=modality)
-        arguments = {"params": params, "files": _form("files", files), "headers": {"Accept": ARROW_STREAM}}
-        return Call("POST", "/v1/embed", lambda response: from_arrow(response.content), arguments)
+        body = pack_files(list(map(_name_and_data, files)), encoder=encoder, tokens=tokens, modality=modality)
+        arguments = {"content": body, "headers": {"Content-Type": PACKED}}
+        return Call("POST", "/v1/embed", lambda response: unpack_batch(response.content), arguments)
 
     def embed_texts(self, texts: Sequence[str], *, encoder: str) -> Call[NDArray[np.float32]]:
         """Embedding service: return the vectors of the texts, (n, d) float32."""

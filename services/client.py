@@ -10,7 +10,7 @@ Every call raises
 import os
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from functools import wraps
+from functools import lru_cache, wraps
 from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
 import httpx
@@ -141,6 +141,7 @@ class AsyncClient(AbstractAsyncContextManager["AsyncClient"]):
         self._http = httpx.AsyncClient(
             base_url=base_url, timeout=timeout, transport=self._transport, headers=_authorization(key)
         )
+        self._url = lru_cache(maxsize=64)(self._absolute)  # httpx parses a URL for every request
 
     embed = _awaitable(Calls.embed)
     embed_texts = _awaitable(Calls.embed_texts)
@@ -163,7 +164,10 @@ class AsyncClient(AbstractAsyncContextManager["AsyncClient"]):
             raise _down(self._service, self._http, error) from error
 
     def _request(self, call: Call[R]) -> httpx.Request:
-        return self._http.build_request(call.method, call.path, **call.arguments)
+        return self._http.build_request(call.method, self._url(call.path), **call.arguments)
+
+    def _absolute(self, path: str) -> httpx.URL:
+        return self._http.build_request("GET", path).url
 
     async def _response(self, call: Call[R]) -> httpx.Response:
         """Return the whole response.

@@ -45,7 +45,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_PLAIN_MODES = {"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr"}
+_PLAIN_MODES = {"1", "L", "P", "RGBX", "CMYK", "YCbCr"}
 _WHITE_IS_ZERO = 0
 
 
@@ -141,6 +141,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
         return Image.fromarray(_grey_to_8_bit(image)).convert("RGB")
     if image.has_transparency_data:
         return _over_white(image)
+    if image.mode == "RGB":
+        return image  # `convert` would copy it
     if image.mode in _PLAIN_MODES:
         return image.convert("RGB")
     raise BadImage(

@@ -2,7 +2,7 @@
 
 from fastapi import FastAPI
 
-from services.embedding import labels
+from services.embedding import labels, packed
 from services.embedding.routes import router
 from services.embedding.state import EmbeddingService
 from services.settings import Settings
@@ -15,4 +15,6 @@ DESCRIPTION = "Turns images, sounds, videos and texts into vectors. The encoders
 
 def create_app(settings: Settings) -> FastAPI:
     """Return the app of the embedding service."""
-    return make_app(EmbeddingService(settings), router, "Headwater embedding", DESCRIPTION)
+    app = make_app(EmbeddingService(settings), router, "Headwater embedding", DESCRIPTION)
+    app.router.routes.insert(0, packed.route)
+    return app

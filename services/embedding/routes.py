@@ -1,7 +1,6 @@
 """The endpoints of the embedding service. They catch no errors: `services.web.errors` has one table of all answers."""
 
 import base64
-import math
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -88,7 +87,7 @@ async def embed(
     modality: ReadAs = None,
 ) -> Response:
     worker, arrow = service.worker(encoder), tokens or ARROW_STREAM in request.headers.get("accept", "").lower()
-    width = math.prod(worker.require_tokens()) if tokens else worker.encoder.spec.dim
+    width = worker.width(tokens=tokens)
     uploads = await read_uploads(request, service.settings.max_items, modality)
     batch = await service.embed(uploads, encoder=encoder, tokens=tokens)
     if arrow:

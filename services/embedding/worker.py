@@ -1,6 +1,7 @@
 """Runs an encoder inside a service: threads decode the files, one queue for each modality feeds the encoder."""
 
 import asyncio
+import math
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -112,6 +113,10 @@ class EncoderWorker:
         if self.encoder.spec.tokens is None:
             raise NotOffered(f"encoder {self.encoder.name} has no tokens; leave tokens out, or name another encoder")
         return self.encoder.spec.tokens
+
+    def width(self, *, tokens: bool) -> int:
+        """Return how many numbers `embed_files` gives for a file. Raises NotOffered if there are no tokens."""
+        return math.prod(self.require_tokens()) if tokens else self.encoder.spec.dim
 
     async def embed_texts(self, texts: Sequence[str]) -> list[Vector]:
         """Return a vector (d,) float32 for each text. Raises QueueFull, and NotOffered if the encoder takes no text."""

@@ -10,10 +10,12 @@ import time
 from starlette.types import Scope
 
 from services.web.errors import Stopping, TooBusy
+from services.web.media_types import FORM, JSON, PACKED
 
-FACTORS = {b"multipart/form-data": 2, b"application/json": 4}
-"""Media type → memory for each byte of a body. A file of a form is held as it is, and once more while it is sent on.
-JSON is held as bytes, as the objects that are parsed from it, and as the files or numbers that these contain."""
+FACTORS = {FORM.encode(): 2, PACKED.encode(): 2, JSON.encode(): 4}
+"""Media type → memory for each byte of a body. A file of a form, or of a packed body, is held as it is, and once more
+while it is sent on. JSON is held as bytes, as the objects that are parsed from it, and as the files or numbers that
+these contain."""
 
 OTHER = max(FACTORS.values())
 """Memory for each byte of a body of another media type."""

@@ -4,10 +4,13 @@ from fastapi import Request
 
 FORM, JSON = "multipart/form-data", "application/json"
 
+PACKED = "application/vnd.headwater.packed"
+"""Media type of the bodies of `services.web.packed`."""
+
 ONE_FILE_TYPES = ("image/", "audio/", "video/", "application/octet-stream")
 """Starts of the media types of a body that is one file."""
 
-_FILES = tuple(each.encode() for each in (FORM, *ONE_FILE_TYPES))
+_FILES = tuple(each.encode() for each in (FORM, PACKED, *ONE_FILE_TYPES))
 
 
 def media_type(request: Request) -> str:
@@ -20,4 +23,4 @@ def media_type(request: Request) -> str:
 
 def carries_files(header: bytes) -> bool:
     """Return True if a body with this header Content-Type contains files that an encoder has to read."""
-    return header[: len(FORM)].lower().startswith(_FILES)
+    return header[: len(PACKED)].lower().startswith(_FILES)

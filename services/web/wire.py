@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -136,29 +135,3 @@ def to_arrow(batch: VectoredBatch, dim: int) -> bytes:
     with pa.ipc.new_stream(sink, schema) as writer:
         writer.write_batch(pa.record_batch(columns, schema=schema))
     return sink.getvalue().to_pybytes()
-
-
-def from_arrow(data: bytes) -> VectoredBatch:
-    """Return the batch that `to_arrow` wrote. Raises ValueError for other bytes."""
-    try:
-        table = pa.ipc.open_stream(data).read_all()
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"not a stream of vectors: {error}") from error
-    metadata = table.schema.metadata or {}
-    if not {b"encoder", b"fingerprint"} <= metadata.keys():
-        raise ValueError("an Arrow stream without an encoder and its fingerprint")
-    vectors: Any = table["vector"].combine_chunks()  # a FixedSizeListArray
-    dim = vectors.type.list_size
-    X = np.asarray(vectors.values).reshape(-1, dim)
-    columns = {name: table[name].to_pylist() for name in ("id", "name", "code", "message")}
-    present = np.asarray(vectors.is_valid())
-    items = [
-        Vectored(
-            columns["id"][i],
-            columns["name"][i],
-            X[i] if present[i] else None,
-            None if present[i] else Problem(code=columns["code"][i], message=columns["message"][i]),
-        )
-        for i in range(table.num_rows)
-    ]
-    return VectoredBatch(metadata[b"encoder"].decode(), metadata[b"fingerprint"].decode(), items)

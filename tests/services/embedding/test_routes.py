@@ -5,6 +5,7 @@ import time
 
 import httpx
 import numpy as np
+import pyarrow as pa
 import pytest
 from helpers.pictures import photo
 
@@ -34,21 +35,25 @@ def cosine(a, b) -> float:
     return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
 
 
-def test_json_arrow_and_openai_give_the_vector_of_the_encoder(http, services, lite0, china):
+def test_every_form_of_the_answer_has_the_vector_of_the_encoder(http, services, lite0, china):
     wanted = direct(lite0, china)
     as_json = http.post("/v1/embed", files={"files": ("china.jpg", china)}).json()
     with Client(services.embedding_url, service="embedding") as client:
-        as_arrow = client.embed([china], encoder="lite0")
+        as_packed = client.embed([china], encoder="lite0")
+    arrow = http.post("/v1/embed", files={"files": ("china.jpg", china)}, headers={"Accept": ARROW_STREAM}).content
+    as_arrow = pa.ipc.open_stream(arrow).read_all()
     uri = "data:image/jpeg;base64," + base64.b64encode(china).decode()
     floats, packed = (
         http.post("/v1/embeddings", json={"model": "lite0", "input": uri, "encoding_format": encoding}).json()
         for encoding in ("float", "base64")
     )
-    assert as_json["fingerprint"] == as_arrow.fingerprint == lite0.spec.fingerprint
+    assert as_json["fingerprint"] == as_packed.fingerprint == lite0.spec.fingerprint
+    assert as_arrow.schema.metadata[b"fingerprint"].decode() == lite0.spec.fingerprint
     assert as_json["items"][0]["name"] == "china.jpg"
     vectors = [
         as_json["items"][0]["vector"],
-        as_arrow.items[0].vector,
+        as_packed.items[0].vector,
+        as_arrow["vector"][0].as_py(),
         floats["data"][0]["embedding"],
         np.frombuffer(base64.b64decode(packed["data"][0]["embedding"]), "<f4"),
     ]
