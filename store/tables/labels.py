@@ -189,6 +189,8 @@ class Labels:
         count = self.table.count(where)
         if not count:
             self._require_task(task)
+        if start >= count:  # LanceDB takes no offset above 2**32
+            return count, []
         found = self.table.scan(LABELS.names, where=where, share=(start, rows))
         return count, [LabelRow(**row) for batch in found for row in batch.to_pylist()]
 

@@ -4,10 +4,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from store import SPLITS
+
 MOST_NAME = 300
 """Largest number of characters of a name in a request: a head with its version, an encoder with its path, a task."""
 
 Name = Annotated[str, StringConstraints(max_length=MOST_NAME)]
+
+SplitName = Annotated[Name, Field(json_schema_extra={"enum": list(SPLITS)})]
+"""The name of a split. The store refuses every other name, with the code `bad_split`."""
 
 
 class Body(BaseModel):
