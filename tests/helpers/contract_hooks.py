@@ -64,10 +64,9 @@ def after_call(context, case, response):
     content_type = response.request.headers.get("Content-Type", "")
     if not content_type.startswith(FORM):
         return
-    others = [component for place, component in case.meta.components.items() if place != BODY]
-    if all(each.mode.is_positive for each in others) and is_allowed(
-        case.operation, content_type, response.request.body
-    ):
+    others = [each for place, each in case.meta.components.items() if place != BODY]
+    alone = all(each.mode.is_positive for each in others)
+    if alone and is_allowed(case.operation, content_type, response.request.body):
         case.meta.generation.mode = GenerationMode.POSITIVE
 
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from store import SPLITS
 
@@ -13,6 +13,14 @@ Name = Annotated[str, StringConstraints(max_length=MOST_NAME)]
 
 SplitName = Annotated[Name, Field(json_schema_extra={"enum": list(SPLITS)})]
 """The name of a split. The store refuses every other name, with the code `bad_split`."""
+
+
+def _whole(given: object) -> object:
+    return int(given) if isinstance(given, float) and given.is_integer() else given
+
+
+Whole = Annotated[int, Field(strict=True), BeforeValidator(_whole)]
+"""A whole number. JSON has one type of numbers: `5.0` is the integer 5 in JSON Schema, and in JavaScript."""
 
 
 class Body(BaseModel):

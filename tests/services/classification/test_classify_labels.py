@@ -75,12 +75,8 @@ def test_a_zero_shot_head_chooses_among_other_names(client, services, home, lite
     text = class_vectors(lite0.embed_texts, names, PROMPTS, (0, 1280))
     unit = (vectors / np.linalg.norm(vectors) - published.head.centre) @ text.T
     assert answer.label == names[int(unit.argmax())] == "palace"
-    repeated = httpx.post(
-        f"{services.classification_url}/classify?head=words",
-        files={"images": china},
-        data={"labels": names},
-        timeout=60,
-    )
+    form = {"head": "words", "labels": names}
+    repeated = httpx.post(f"{services.classification_url}/classify", files={"images": china}, data=form, timeout=60)
     assert repeated.json()["items"][0]["answers"][0]["label"] == "palace"
     assert sum(each.probability for each in answer.top_k) == pytest.approx(1, abs=1e-5)
     assert answer.prediction_set is None

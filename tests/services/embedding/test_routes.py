@@ -109,7 +109,7 @@ def test_mixed_input_is_refused(http):
 
 def test_vectors_have_a_fixed_length(http):
     request = {"model": "lite0", "input": "a text"}
-    given = http.post("/v1/embeddings", json=request | {"dimensions": 1280})
+    given = http.post("/v1/embeddings", json=request | {"dimensions": 1280.0})
     assert given.json()["data"] == http.post("/v1/embeddings", json=request).json()["data"]
     for dimensions in (256, 1281, 0):
         refused = http.post("/v1/embeddings", json=request | {"dimensions": dimensions})
