@@ -19,8 +19,10 @@ def _whole(given: object) -> object:
     return int(given) if isinstance(given, float) and given.is_integer() else given
 
 
-Whole = Annotated[int, Field(strict=True), BeforeValidator(_whole)]
-"""A whole number. JSON has one type of numbers: `5.0` is the integer 5 in JSON Schema, and in JavaScript."""
+WHOLE = BeforeValidator(_whole)
+"""Takes `5.0` as 5. JSON has one type of numbers: both are the same integer in JSON Schema, and in JavaScript."""
+
+Whole = Annotated[int, Field(strict=True), WHOLE]
 
 
 class Body(BaseModel):
