@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 DOCS = Path(__file__).parents[3] / "docs"
 HOOKS = Path(__file__).parents[2] / "helpers" / "contract_hooks.py"
 SERVICES = ["embedding", "classification"]
-SEED, EXAMPLES = 20, 60
+SEED, EXAMPLES, SECONDS = 20, 60, "120"
 SECRET, KEY = make("contract", Role.admin)
 
 
@@ -79,6 +79,7 @@ def test_no_request_shows_a_difference_to_the_document(services, home, own, name
     command = [sys.executable, "-m", "schemathesis.cli", "--no-color", "run", "openapi.json", "--url", url]
     command += ["--checks", "all", "--mode", "all", "--seed", str(SEED), "--max-examples", str(EXAMPLES)]
     command += ["--continue-on-failure", "--no-shrink", "--generation-database", "none"]
+    command += ["--request-timeout", SECONDS, "--max-response-time", SECONDS]
     command += [part for pair in headers.items() for part in ("--header", ": ".join(pair))]
     environment = os.environ | {"REAL": json.dumps(real(home, own))}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
