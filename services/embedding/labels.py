@@ -26,7 +26,7 @@ from store.errors import UnknownId
 from store.schema import LabelRow, now
 from store.tables.undo import undo
 
-router = APIRouter(prefix="/labels", route_class=JsonRoute)
+router = APIRouter(prefix="/v1/labels", route_class=JsonRoute)
 
 MOST_ROWS = 1000
 """Largest number of rows of one answer."""

@@ -46,6 +46,7 @@ def test_a_label_is_set_listed_removed_and_taken_back(url, store):
         assert client.labels("t", start=3, limit=1).count == 5
         last = client.labels("t", start=2**40)
         assert (last.count, last.labels) == (5, [])
+        assert 'route="/v1/labels"' in httpx.get(f"{url}/metrics").text
         change = client.remove_labels("t", [IDS[0], "none"])
         assert (change.changed, client.labels("t").count) == (1, 4)
         history = client.label_history(IDS[0], task="t").history
