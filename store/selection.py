@@ -14,7 +14,8 @@ from store.rows import Column, strings
 from store.schema import check_split
 from store.snapshot import Snapshot
 from store.tables.features import Features
-from store.tables.labels import Labels, classes_of
+from store.tables.label_queries import classes_of
+from store.tables.labels import Labels
 
 BATCH_ROWS = 16384
 """Maximum number of rows that are read at once, unless a caller asks for another number."""

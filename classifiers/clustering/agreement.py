@@ -13,7 +13,7 @@ from classifiers.clustering.assignment import Assignment
 from store.errors import BadLabels
 from store.matrix import codes_of
 from store.rows import strings
-from store.tables.labels import classes_of
+from store.tables.label_queries import classes_of
 
 if TYPE_CHECKING:
     from store import Store

@@ -83,7 +83,7 @@ async def classify(
     ] = None,
     max_outlier: Annotated[float | None, Query(ge=0, le=100, description=MAX_OUTLIER)] = None,
     labels: Annotated[
-        str | None, Query(description="labels separated by commas, instead of those of a head that knows texts")
+        list[str] | None, Query(description="labels separated by commas, instead of those of a head that knows texts")
     ] = None,
     modality: Annotated[Modality | None, Query(description=READ_AS)] = None,
 ) -> ClassifyResponse:
@@ -91,7 +91,7 @@ async def classify(
     for published in heads:  # a refusal must not cost an embedding
         published.require_answerable(coverage=coverage, sets=sets, max_outlier=max_outlier)
     if labels is not None:
-        heads = await service.texts.asked_for(heads, parse_labels(labels, service.settings.max_items))
+        heads = await service.texts.asked_for(heads, parse_labels(",".join(labels), service.settings.max_items))
     columns = await _vectors(request, service, heads, modality, all_steps=max_outlier is not None)
     options = Options(top_k, coverage, sets, min_probability, max_outlier)
     items = await run_in_threadpool(answer, columns, heads, options, service.metrics)

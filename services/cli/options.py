@@ -192,3 +192,27 @@ def parameters(texts: list[str] | None) -> dict[str, Any]:
             raise typer.BadParameter(f"--set {text!r}: write NAME=VALUE, for example --set shrinkage=0.1") from None
 
     return dict(map(assignment, texts or ()))
+
+
+class OnConflict(enum.StrEnum):
+    """Which labels the same content gets if it is given several."""
+
+    ERROR = "error"
+    FIRST = "first"
+    LAST = "last"
+    BOTH = "both"
+
+
+OnConflictOption = Annotated[
+    OnConflict,
+    typer.Option(
+        "--on-conflict",
+        help="What to do if the same content has different labels or splits: stop (error), take the first or the last, "
+        "or store all labels (both).",
+    ),
+]
+
+
+def column(name: str, what: str) -> Any:
+    """Return the option for the column `name` of a table of labels."""
+    return typer.Option(f"--{name}-column", metavar="NAME", help=what, show_default="guessed from its name")

@@ -1,13 +1,14 @@
 """The embedding service (with torch): turns images, sounds, videos and texts into frozen vectors, and stores them."""
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
-from services.embedding import labels, packed
-from services.embedding.routes import router
+from services.embedding import labels, packed, routes
 from services.embedding.state import EmbeddingService
 from services.settings import Settings
 from services.web.app import make_app
 
+router = APIRouter()  # without a prefix: a route has the prefix of its own router only, in metrics and logs
+router.include_router(routes.router)
 router.include_router(labels.router)
 
 DESCRIPTION = "Turns images, sounds, videos and texts into vectors. The encoders are frozen: they never change."

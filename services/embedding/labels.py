@@ -17,6 +17,7 @@ from services.web.schemas import (
     LabelsRequest,
     LabelsResponse,
     Name,
+    SplitName,
     UndoRequest,
     UndoResponse,
 )
@@ -25,7 +26,7 @@ from store.errors import UnknownId
 from store.schema import LabelRow, now
 from store.tables.undo import undo
 
-router = APIRouter(prefix="/labels", route_class=JsonRoute)
+router = APIRouter(prefix="/v1/labels", route_class=JsonRoute)
 
 MOST_ROWS = 1000
 """Largest number of rows of one answer."""
@@ -48,7 +49,7 @@ async def list_labels(
     service: Service,
     task: Task,
     label: Annotated[str | None, Query(max_length=MOST_NAME, description="Only assets with this label.")] = None,
-    split: Annotated[str | None, Query(max_length=MOST_NAME, description="Only assets in this split.")] = None,
+    split: Annotated[SplitName | None, Query(description="Only assets in this split.")] = None,
     start: Annotated[int, Query(ge=0, le=2**40, description="Number of matching rows to skip.")] = 0,
     limit: Annotated[int, Query(ge=1, le=MOST_ROWS, description="Largest number of rows of the answer.")] = 100,
 ) -> LabelsResponse:

@@ -27,6 +27,7 @@ from services.web.schemas import (
     OpenAIModels,
     OpenAIRequest,
     OpenAIResponse,
+    SplitName,
 )
 from services.web.uploads import FILES_BODY, READ_AS, check_count, read_uploads
 from services.web.wire import ARROW_STREAM, Vectored, decode_base64, is_data_uri, require_no_url, to_arrow
@@ -146,7 +147,7 @@ async def add_assets(
         list[Name] | None,
         Query(max_length=MOST_LABELS, description="Labels of every file of the request; repeat for more."),
     ] = None,
-    split: Annotated[str | None, Query(max_length=MOST_NAME, description=SPLIT)] = None,
+    split: Annotated[SplitName | None, Query(description=SPLIT)] = None,
     modality: ReadAs = None,
 ) -> AssetsResponse:
     if bool(label) != bool(task):

@@ -14,7 +14,7 @@ A class that is not in the table is answered as its nearest base class that is; 
     └── StoreError 503
         ├── DiskFull 507
         ├── UnknownId, UnknownTask, UnknownFeatures 404
-        ├── FeaturesMismatch, AmbiguousFeatures, NothingToUndo 409
+        ├── FeaturesMismatch, AmbiguousFeatures, NothingToUndo, FrozenSplit 409
         └── BadSplit, BadLabels, BadVectors 422
     classifiers.errors
     ├── UnknownHead, UnknownAlias, UnknownVersion 404
@@ -202,6 +202,7 @@ ERRORS: dict[type[Exception], tuple[int, str]] = {
     stored.UnknownFeatures: (404, "unknown_encoder"),
     stored.AmbiguousFeatures: (409, "ambiguous_encoder"),
     stored.FeaturesMismatch: (409, "wrong_fingerprint"),
+    stored.FrozenSplit: (409, "frozen_split"),
     stored.BadSplit: (422, "bad_split"),
     stored.BadLabels: (422, "bad_labels"),
     stored.BadVectors: (422, "bad_vectors"),

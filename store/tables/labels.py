@@ -1,6 +1,5 @@
-"""The table of labels: the labels and the split of each asset in each task."""
+"""The table of labels: the labels and the split of each asset in each task, and how they change."""
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
@@ -10,20 +9,19 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from store.errors import TaskExists, Unavailable, UnknownTask
+from store.errors import TaskExists, Unavailable
 from store.lance.database import Database
-from store.lance.table import FEW, Table
-from store.rows import Column, among, quoted, strings
-from store.schema import LABEL_HISTORY, LABELS, Label, LabelRow, check_split, now
+from store.lance.table import FEW
+from store.rows import among, quoted, strings
+from store.schema import LABEL_HISTORY, LABELS, Label, now
 from store.tables import label_rows
-from store.tables.label_history import LabelHistory
+from store.tables.label_queries import COLUMNS, LabelQueries, of_task
 
 _CHUNK = 65536
 _ROUNDS = 100
-_COLUMNS = ["id", "labels", "split", "source", "at"]
 
 
-class Labels:
+class Labels(LabelQueries):
     """The table `labels`. One row for each (id, task) holds the latest labels, and a split that stays the same.
 
     The first `put` sets an asset's split in a task: the given split, or one by hash of the id. Later rows without a
@@ -36,8 +34,7 @@ class Labels:
     """
 
     def __init__(self, database: Database) -> None:
-        self.table = Table(database, "labels", LABELS)
-        self.history = LabelHistory(database)
+        super().__init__(database)
         self._database = database
 
     def turn(self) -> AbstractContextManager[None]:
@@ -134,15 +131,15 @@ class Labels:
         )
 
     def _stored(self, task: str, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-        where = _of(task) + (f" AND {among('id', ids)}" if len(ids) <= FEW else "")
-        rows = self.table.read(_COLUMNS, where=where)
+        where = of_task(task) + (f" AND {among('id', ids)}" if len(ids) <= FEW else "")
+        rows = self.table.read(COLUMNS, where=where)
         if len(ids) > FEW:
             rows = rows.filter(pc.is_in(rows["id"], value_set=pa.array(ids, pa.string())))
         return {row["id"]: row for row in rows.to_pylist()}
 
     def prune(self, task: str, source: str, *, at: datetime | None = None) -> None:
         """Remove the task's rows of every source but `source`, after a program has rewritten the whole task."""
-        self._remove(f"{_of(task)} AND source != {quoted(source)}", source, at)
+        self._remove(f"{of_task(task)} AND source != {quoted(source)}", source, at)
 
     def remove(self, task: str, ids: Iterable[str], *, source: str = "", at: datetime | None = None) -> int:
         """Remove the labels of assets in a task, and return the number of rows removed. Ids without labels are ignored.
@@ -154,12 +151,12 @@ class Labels:
         listed = list(dict.fromkeys(ids))
         at = (at or now()) if len(listed) > FEW else at
         parts = (listed[start : start + FEW] for start in range(0, len(listed), FEW))
-        return sum(self._remove(f"{_of(task)} AND {among('id', some)}", source, at) for some in parts)
+        return sum(self._remove(f"{of_task(task)} AND {among('id', some)}", source, at) for some in parts)
 
     def remove_task(self, task: str, *, source: str = "") -> int:
         """Remove all labels of a task, and return the number of rows removed. Raises UnknownTask."""
-        self._require_task(task)
-        return self._remove(_of(task), source, None)
+        self.require_task(task)
+        return self._remove(of_task(task), source, None)
 
     def rename_task(self, task: str, new: str) -> int:
         """Give a task another name, with its history, and return the number of its rows. Run it again after a kill.
@@ -168,35 +165,11 @@ class Labels:
         """
         label_rows.check_task(new)
         with self.turn():
-            self._require_task(task)
-            if self.table.count(_of(new)):
+            self.require_task(task)
+            if self.table.count(of_task(new)):
                 raise TaskExists(new)
-            self.history.table.update(_of(task), {"task": new})
-            return self.table.update(_of(task), {"task": new})
-
-    def page(
-        self, task: str, *, label: str | None = None, split: str | None = None, start: int = 0, rows: int = 100
-    ) -> tuple[int, list[LabelRow]]:
-        """Return the number of matching rows of a task, and some of them in stored order. Raises UnknownTask.
-
-        Args:
-            label, split: rows with this label and in this split only; None for all.
-            start, rows: number of matching rows to skip, and most rows to return.
-        """
-        where = _of(task)
-        where += f" AND array_has(labels, {quoted(label)})" if label is not None else ""
-        where += f" AND split = {quoted(check_split(split))}" if split is not None else ""
-        count = self.table.count(where)
-        if not count:
-            self._require_task(task)
-        found = self.table.scan(LABELS.names, where=where, share=(start, rows))
-        return count, [LabelRow(**row) for batch in found for row in batch.to_pylist()]
-
-    def of(self, id_: str, task: str | None = None) -> list[LabelRow]:
-        """Return the current and all former labels of an asset, of one task or of all, the oldest first."""
-        where = f"id = {quoted(id_)}" + ("" if task is None else f" AND {_of(task)}")
-        rows = [LabelRow(**row) for row in self.table.read(LABELS.names, where=where).to_pylist()]
-        return [*self.history.of(id_, task), *rows]
+            self.history.table.update(of_task(task), {"task": new})
+            return self.table.update(of_task(task), {"task": new})
 
     def _remove(self, where: str, source: str, at: datetime | None) -> int:
         with self.turn():
@@ -204,62 +177,3 @@ class Labels:
             for batch in self.table.scan(LABELS.names, where=where):
                 self.history.keep(pa.Table.from_batches([batch]), until=at, by=source)
             return self.table.delete(where)
-
-    def _require_task(self, task: str) -> None:
-        if not self.table.count(_of(task)):
-            raise UnknownTask(task, sorted(self.tasks()))
-
-    def get(self, task: str, *, version: int | None = None) -> pa.Table:
-        """Return all rows of a task: id, labels list<string>, split, source, at (UTC). Raises UnknownTask."""
-        rows = self.table.read(_COLUMNS, where=_of(task), version=version)
-        if not rows.num_rows:
-            raise UnknownTask(task, sorted(self.tasks(version=version)))
-        return rows
-
-    def tasks(self, *, version: int | None = None) -> dict[str, int]:
-        """Return {task: number of labelled assets}, sorted by name."""
-        counts: Column = pc.value_counts(self.table.read(["task"], version=version)["task"].combine_chunks())
-        return dict(sorted((pair["values"], pair["counts"]) for pair in counts.to_pylist()))
-
-    def summary(self, task: str) -> dict[str, Any]:
-        """Return {"rows": number of rows, "classes": number of labels, "splits": {split: rows}} of a task.
-
-        Raises UnknownTask.
-        """
-        rows = self.get(task)
-        counts: Column = pc.value_counts(rows["split"].combine_chunks())
-        splits = {pair["values"]: pair["counts"] for pair in counts.to_pylist()}
-        return {"rows": rows.num_rows, "classes": len(distinct_labels(rows)), "splits": splits}
-
-    def counts(self, task: str) -> dict[tuple[str, str], int]:
-        """Return {(label, split): number of rows} of a task. A row without labels counts for the label ""."""
-        counts: Counter[tuple[str, str]] = Counter()
-        for batch in self.table.scan(["labels", "split"], where=_of(task)):
-            for labels, split in zip(batch["labels"].to_pylist(), strings(batch["split"]), strict=True):
-                counts.update((label, split) for label in labels or [""])
-        return dict(counts)
-
-    def classes(self, task: str, *, version: int | None = None) -> tuple[str, ...]:
-        """Return the classes of a task: the labels of its training rows, sorted. Raises UnknownTask.
-
-        A label without training rows cannot be learnt, so it is not a class. A task without training rows has the
-        labels of all its rows except `ood`.
-        """
-        return classes_of(self.get(task, version=version))
-
-
-def classes_of(rows: pa.Table) -> tuple[str, ...]:
-    """Return what `Labels.classes` returns, from rows (labels, split) that were already read."""
-    chosen = rows.filter(pc.equal(rows["split"], pa.scalar("train")))
-    if not chosen.num_rows:
-        chosen = rows.filter(pc.not_equal(rows["split"], pa.scalar("ood")))
-    return distinct_labels(chosen)
-
-
-def distinct_labels(rows: pa.Table) -> tuple[str, ...]:
-    """Return each label that any of the rows has once, sorted."""
-    return tuple(sorted(strings(pc.unique(pc.list_flatten(rows["labels"])))))
-
-
-def _of(task: str) -> str:
-    return f"task = {quoted(task)}"

@@ -19,7 +19,7 @@ from classifiers.heads.transform import Transform
 from classifiers.published.manifest import EncoderBlock
 from store import Features, Matrix, Snapshot, Store
 from store.selection import BATCH_ROWS
-from store.tables.labels import distinct_labels
+from store.tables.label_queries import distinct_labels
 
 RowBatch = tuple[list[str], NDArray[np.float32], NDArray[np.int64]]
 """A batch of rows: ids (n), X (n, d), codes (n,)."""

@@ -1,6 +1,5 @@
 """The command that fills the store from files: ingest."""
 
-import enum
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from services.cli import options, quarantine, terminal
-from services.cli.options import JsonOption, ModalityOption, StoreOption
+from services.cli.options import JsonOption, ModalityOption, OnConflict, OnConflictOption, StoreOption, column
 from store.errors import BadSource
 
 if TYPE_CHECKING:
@@ -25,15 +24,6 @@ MOST = 20
 
 WARNING_HINTS = dict.fromkeys(("no_label", "years", "table"), ("--labels FILE names it",))
 """The option that helps, for the code of a warning."""
-
-
-class OnConflict(enum.StrEnum):
-    """Which labels the same content gets if it is given several."""
-
-    ERROR = "error"
-    FIRST = "first"
-    LAST = "last"
-    BOTH = "both"
 
 
 SourceArgument = Annotated[
@@ -52,18 +42,6 @@ LabelsOption = Annotated[
         show_default="the names of the class folders",
     ),
 ]
-OnConflictOption = Annotated[
-    OnConflict,
-    typer.Option(
-        "--on-conflict",
-        help="What to do if the same content has different labels or splits: stop (error), take the first or the last, "
-        "or store all labels (both).",
-    ),
-]
-
-
-def _column(name: str, what: str) -> Any:
-    return typer.Option(f"--{name}-column", metavar="NAME", help=what, show_default="guessed from its name")
 
 
 @app.command()
@@ -76,12 +54,12 @@ def ingest(
         ),
     ] = None,
     labels: LabelsOption = None,
-    path_column: Annotated[str | None, _column("path", "With --labels: the column with the path or name.")] = None,
-    label_column: Annotated[str | None, _column("label", "With --labels: the column with the label or labels.")] = None,
+    path_column: Annotated[str | None, column("path", "With --labels: the column with the path or name.")] = None,
+    label_column: Annotated[str | None, column("label", "With --labels: the column with the label or labels.")] = None,
     split_column: Annotated[
-        str | None, _column("split", "With --labels: the column with the split; none reads no split.")
+        str | None, column("split", "With --labels: the column with the split; none reads no split.")
     ] = None,
-    id_column: Annotated[str | None, _column("id", "With --labels: the column with the asset id.")] = None,
+    id_column: Annotated[str | None, column("id", "With --labels: the column with the asset id.")] = None,
     on_conflict: OnConflictOption = OnConflict.ERROR,
     modality: ModalityOption = None,
     reference: Annotated[bool, typer.Option("--reference", help="Store the path of each file, not its bytes.")] = False,

@@ -141,25 +141,34 @@ def import_(
     file: Annotated[
         Path,
         typer.Argument(
-            help="A table, .csv, .jsonl or .parquet, with the columns id (or path, or file), label and split, "
-            "which may be left out.",
+            help="A table of labels (CSV, JSON, JSON lines, Parquet), or an export of COCO, Label Studio or CVAT.",
             show_default=False,
         ),
     ],
     task: LabelsTask,
+    path_column: Annotated[str | None, options.column("path", "The column with the path or name.")] = None,
+    label_column: Annotated[str | None, options.column("label", "The column with the label or labels.")] = None,
+    split_column: Annotated[
+        str | None, options.column("split", "The column with the split; none reads no split.")
+    ] = None,
+    id_column: Annotated[str | None, options.column("id", "The column with the asset id.")] = None,
+    on_conflict: options.OnConflictOption = options.OnConflict.ERROR,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Label stored assets by a table.
+    """Label stored assets by a file of labels.
 
     Every row is checked before anything is written. It is one change, which `headwater undo` takes back.
     """
+    from services.jobs.annotations.tables import Columns
     from services.jobs.labelling import import_labels
 
-    done = import_labels(options.open_store(options.settings(store=store)), file, task)
-    result: dict[str, Any] = {"task": task, "rows": done.rows, "changed": done.changed}
-    result |= {f"{what}_column": name for what, name in done.columns.items()}
-    terminal.show(result, as_json=as_json)
+    opened = options.open_store(options.settings(store=store))
+    columns = Columns(path_column, label_column, split_column, id_column)
+    done = import_labels(opened, file, task, columns, on_conflict=on_conflict.value)
+    matching = done.matching
+    result = {"task": task, "read": matching.understood, "rows": matching.rows, "matched_by": matching.by}
+    terminal.show({**result, "changed": done.changed}, as_json=as_json)
 
 
 @labels_app.command()

@@ -21,7 +21,7 @@ from store.sources import class_names, open_parquet
 
 KNOWN = {
     "path": "file_name filename file_path filepath file image_path image_file image_name path image img photo audio "
-    "video name uri url image_id id",
+    "video name uri url image_id id asset",
     "label": "label labels class class_name classname category categories tag tags target species choice",
     "split": "split subset partition",
     "id": "asset_id sha256",

@@ -14,6 +14,7 @@ from services.web.access.roles import ENDPOINTS
 from services.web.errors import (
     ERRORS,
     HEAD_CODES,
+    HTTP_CODES,
     INTERNAL,
     REFUSED,
     REMOTE,
@@ -57,7 +58,7 @@ RAISED: Mapping[str, tuple[type[Exception], ...]] = {
     "GET /v1/backfills": (BadRequest,),
     "GET /v1/backfills/{job_id}": (BadRequest, UnknownBackfill),
     "GET /v1/labels": (BadRequest, *_DISK, stored.UnknownTask, stored.BadSplit),
-    "POST /v1/labels": (BadRequest, *_DISK, stored.UnknownId, stored.BadSplit, stored.BadLabels),
+    "POST /v1/labels": (BadRequest, *_DISK, stored.UnknownId, stored.FrozenSplit, stored.BadSplit, stored.BadLabels),
     "DELETE /v1/labels": (BadRequest, *_DISK),
     "GET /v1/labels/history": (BadRequest, *_DISK, stored.UnknownId),
     "POST /v1/labels/undo": (BadRequest, *_DISK, stored.NothingToUndo),
@@ -86,6 +87,9 @@ errors."""
 
 MEDIA: set[Answer] = {(ERRORS[encoders.BadMedia][0], code) for code in (*get_args(encoders.Reason), "bad_base64")}
 """Errors of a request with one file, or with a text that is a file as a data URI, for a file that cannot be read."""
+
+UNROUTED = {"GET /v1/models/{name}": (404, HTTP_CODES[404])}
+"""Endpoint → the error for a name that the pattern of its path does not match: one with a line break."""
 
 CAPABILITIES_OF = {"GET /health/ready": "needs"}
 """Endpoint → its parameter, for one that only some services have: with it, requests can be bad."""
@@ -123,6 +127,8 @@ def _of_every(endpoint: str) -> set[Answer]:
 def _of_code(endpoint: str) -> set[Answer]:
     """Return the errors of the exceptions that an endpoint raises, or that the endpoints which it calls raise."""
     found = {ERRORS[kind] for kind in RAISED[endpoint]}
+    if endpoint in UNROUTED:
+        found.add(UNROUTED[endpoint])
     if endpoint in CALLED:
         passed = {answer for called in CALLED[endpoint] for answer in _of_code(called)}
         found |= passed | MEDIA | {ERRORS[ServiceDown], *REMOTE}

@@ -9,7 +9,6 @@ from classifiers.names import NAME
 from classifiers.published.registry import LATEST, VERSION
 from services.web.media_types import FORM
 from services.web.schemas import LABELS, MOST_NAME
-from store import SPLITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +51,7 @@ JOINED: Mapping[str, Joined] = {
         fields={
             "task": {"minLength": 1},
             "label": {"minItems": 1, "items": _LABEL},
-            "split": {"enum": list(SPLITS)},
+            "split": {},
         },
         in_form={"dependentRequired": {"task": ["label"], "label": ["task"], "split": ["task", "label"]}},
     ),

@@ -25,6 +25,7 @@ from services.web.schemas.common import (
     Problem,
     ProblemOfRequest,
     ReadyBody,
+    SplitName,
     inline_schema,
 )
 from services.web.schemas.embedding import (
@@ -115,6 +116,7 @@ __all__ = [
     "ReadyBody",
     "SearchResponse",
     "ServerMetadata",
+    "SplitName",
     "StoredItem",
     "TensorMetadata",
     "UndoRequest",

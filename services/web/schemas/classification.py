@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic.config import JsonDict
 
-from services.web.schemas.common import Body, Name, Problem
+from services.web.schemas.common import Body, Name, Problem, Whole
 
 MOST_LABEL = 100
 """Maximum number of characters of a label in a request."""
@@ -87,7 +87,7 @@ class ClassifyBody(Body):
 
     # Parameters. Their rules are those of the query.
     head: Name | list[Name] | None = Field(None, description=_PARAMETER)
-    top_k: int | None = Field(None, description=_PARAMETER)
+    top_k: Whole | None = Field(None, description=_PARAMETER)
     coverage: float | None = Field(None, description=_PARAMETER)
     sets: str | None = Field(None, description=_PARAMETER)
     min_probability: float | None = Field(None, description=_PARAMETER)

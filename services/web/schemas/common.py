@@ -2,12 +2,27 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+from store import SPLITS
 
 MOST_NAME = 300
 """Largest number of characters of a name in a request: a head with its version, an encoder with its path, a task."""
 
 Name = Annotated[str, StringConstraints(max_length=MOST_NAME)]
+
+SplitName = Annotated[Name, Field(json_schema_extra={"enum": list(SPLITS)})]
+"""The name of a split. The store refuses every other name, with the code `bad_split`."""
+
+
+def _whole(given: object) -> object:
+    return int(given) if isinstance(given, float) and given.is_integer() else given
+
+
+WHOLE = BeforeValidator(_whole)
+"""Takes `5.0` as 5. JSON has one type of numbers: both are the same integer in JSON Schema, and in JavaScript."""
+
+Whole = Annotated[int, Field(strict=True), WHOLE]
 
 
 class Body(BaseModel):

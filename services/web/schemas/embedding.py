@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from embedder.spec import Modality
-from services.web.schemas.common import Body, Name, Problem
+from services.web.schemas.common import Body, Name, Problem, Whole
 
 
 class EncoderInfo(BaseModel):
@@ -63,9 +63,8 @@ class OpenAIRequest(BaseModel):
     encoding_format: Literal["float", "base64"] = Field(
         "float", description="Vectors as lists of numbers, or as base64 of little-endian float32."
     )
-    dimensions: int | None = Field(
+    dimensions: Whole | None = Field(
         None,
-        strict=True,
         description="Length of the vectors. An encoder has one length only; any other is refused, because a shortened "
         "vector has a meaning only for encoders that were trained for it (Matryoshka).",
     )

@@ -4,11 +4,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from services.web.schemas.common import Body, Name
+from services.web.schemas.common import WHOLE, Body, Name
 
 Parameters = dict[str, str | bool | int | float]
 Datatype = Literal["FP32", "FP64", "BYTES"]
-Size = Annotated[int, Field(ge=0)]
+Size = Annotated[int, Field(strict=True, ge=0), WHOLE]
 OUTPUTS = ("label", "probability", "probabilities")
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field, StringConstraints
 
-from services.web.schemas.common import MOST_NAME, Body, Name
+from services.web.schemas.common import MOST_NAME, Body, Name, SplitName
 
 MOST_LABELLED = 10_000
 """Largest number of assets that one request labels."""
@@ -13,7 +13,14 @@ MOST_LABELLED = 10_000
 MOST_LABELS_EACH = 100
 """Largest number of labels of one asset in a request."""
 
-LabelName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MOST_NAME)]
+NOT_BLANK = r"[^\s\x1c-\x1f\x85]"
+"""Pattern of a text with at least one character that is no space. Languages differ in which characters `\\s` has."""
+
+LabelName = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=MOST_NAME),
+    Field(json_schema_extra={"pattern": NOT_BLANK}),
+]
 TaskName = Annotated[str, StringConstraints(min_length=1, max_length=MOST_NAME)]
 
 
@@ -24,7 +31,7 @@ class NewLabels(Body):
     labels: list[LabelName] = Field(
         max_length=MOST_LABELS_EACH, description="Its labels; an empty list if none of the task's labels applies."
     )
-    split: Name | None = Field(
+    split: SplitName | None = Field(
         None,
         description="Split of an asset that has none in this task yet: train, val, test or ood. Without it, an asset "
         "keeps its split, or a hash of the asset chooses train, val or test.",

@@ -67,7 +67,7 @@ def test_labels_that_were_never_trained_are_asked_by_name(client, services, home
     assert embedded(services) == before + 2 + 4 * len(PROMPTS)  # a text is fetched once
 
 
-def test_a_zero_shot_head_chooses_among_other_names(client, home, lite0, china):
+def test_a_zero_shot_head_chooses_among_other_names(client, services, home, lite0, china):
     names = ["tennis ball", "palace", "volcano"]
     [item] = client.classify([china], heads=["words"], labels=names).items
     [answer] = item.answers
@@ -76,6 +76,9 @@ def test_a_zero_shot_head_chooses_among_other_names(client, home, lite0, china):
     text = class_vectors(lite0.embed_texts, names, PROMPTS, (0, 1280))
     unit = (vectors / np.linalg.norm(vectors) - published.head.centre) @ text.T
     assert answer.label == names[int(unit.argmax())] == "palace"
+    form = {"head": "words", "labels": names}
+    repeated = httpx.post(f"{services.classification_url}/classify", files={"images": china}, data=form, timeout=60)
+    assert repeated.json()["items"][0]["answers"][0]["label"] == "palace"
     assert sum(each.probability for each in answer.top_k) == pytest.approx(1, abs=1e-5)
     assert answer.prediction_set is None
     [own] = client.classify([china], heads=["words"]).items[0].answers

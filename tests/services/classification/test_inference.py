@@ -49,7 +49,7 @@ def test_images_and_their_vectors_have_the_answers_of_classify(v2, services, pho
     classes = v2.get("/models/gaussian").json()["parameters"]["classes"]
     for given in (
         images(photos[:3]),
-        {"name": "vector", "datatype": "FP32", "shape": [3, 1280], "data": rows},
+        {"name": "vector", "datatype": "FP32", "shape": [3.0, 1280], "data": rows},
         {"name": "vector", "datatype": "FP64", "shape": [3, 1280], "data": flat, "parameters": {"encoder": "lite0"}},
     ):
         answer = v2.post("/models/gaussian/infer", json={"id": "7", "inputs": [given], "outputs": outputs})

@@ -105,23 +105,31 @@ def test_tasks_are_renamed_and_removed_and_come_back(headwater, pets):
 TABLES = {
     "by name": ("t.csv", b"file,label,split\n00.png,x,\n01.png,y|z,\n"),
     "by path, with a byte order mark": ("t.csv", b"\xef\xbb\xbfpath,label\r\ncat/00.png,x\r\ndog/01.png,y|z\r\n"),
+    "UTF-16": ("t.csv", "file;label\n00.png;x\n01.png;y|z\n".encode("utf-16")),
+    "JSON": ("t.json", b'[{"image": "00.png", "tags": ["x"]}, {"image": "01.png", "tags": ["y", "z"]}]'),
+    "COCO": (
+        "t.json",
+        b"""{"images": [{"id": 1, "file_name": "00.png"}, {"id": 2, "file_name": "01.png"}],
+        "categories": [{"id": 1, "name": "x"}, {"id": 2, "name": "y"}, {"id": 3, "name": "z"}], "annotations":
+        [{"image_id": 1, "category_id": 1}, {"image_id": 2, "category_id": 2}, {"image_id": 2, "category_id": 3}]}""",
+    ),
     "JSON lines": ("t.jsonl", b'{"file": "00.png", "label": "x"}\n\n{"file": "01.png", "label": ["y", "z"]}\n'),
 }
 BAD = {
-    "UTF-16": ("t.csv", "file,label\n00.png,x\n".encode("utf-16"), "is not UTF-8"),
-    "other columns": ("t.csv", b"a,b\n1,2\n", r"name one of its columns \(a, b\) id or"),
+    "other columns": ("t.csv", b"a,b\n1,2\n", r"hold the path; its columns are a, b.*--path-column NAME"),
+    "a column that is not there": ("t.csv", b"file,label\n00.png,x\n", r"has no column 'x'"),
     "no row": ("t.csv", b"file,label\n", "has no rows"),
-    "an unknown file": ("t.csv", b"file,label\n00.png,x\nnone.png,x\n", "row 2: no such asset: none.png"),
-    "spaces": ("t.csv", b"file,label\n00.png,x\n01.png,   \n", "row 2: a label is empty"),
+    "an unknown file": ("t.csv", b"file,label\n00.png,x\nnone.png,x\n", "1 row names no file, e.g. line 3: none.png"),
+    "spaces": ("t.csv", b"file,label\n00.png,x\n01.png,   \n", "1 row has no label, e.g. line 3: 01.png"),
     "a long label": ("t.csv", b"file,label\n00.png," + b"x" * 10_000, "10,000 characters"),
-    "two labels for one": ("t.csv", b"file,label\n00.png,x\ncat/00.png,y\n", "rows 1 and 2 give asset"),
-    "another number of cells": ("t.csv", b"file,label\n00.png,x,y\n", "another number of cells"),
-    "no JSON": ("t.jsonl", b"{", "no JSON"),
-    "no object": ("t.jsonl", b"[1]\n", "line 1 is no JSON object"),
+    "two labels for one": ("t.csv", b"file,label\n00.png,x\n00.png,y\n", "same content under different labels"),
+    "another number of cells": ("t.csv", b"file,label\n00.png,x,y\n", "line 2 has 3 fields"),
+    "no JSON": ("t.jsonl", b"{", "line 1 is not JSON"),
+    "no object": ("t.jsonl", b"[1]\n", "line 1 is not a JSON object"),
     "no Parquet": ("t.parquet", b"PAR1", "not a Parquet file"),
-    "another format": ("t.xlsx", b"", "none of .csv, .jsonl, .parquet"),
-    "no split": ("t.csv", b"file,label,split\n00.png,x,dev\n", "row 1: there is no split 'dev'"),
-    "a missing file": ("", b"", "No such file|none of"),
+    "another format": ("t.xlsx", b"", "no file of labels that can be read"),
+    "no split": ("t.csv", b"file,label,split\n00.png,x,fold1\n", "line 2: there is no split 'fold1'"),
+    "a missing file": ("", b"", "none.csv does not exist"),
 }
 
 
@@ -139,9 +147,10 @@ def test_bad_tables_are_refused_in_one_line_and_nothing_is_written(headwater, pe
     for what, (name, content, message) in BAD.items():
         if name:
             (pets / name).write_bytes(content)
-        code, _, err = headwater("labels", "import", pets / (name or "none.csv"), "-t", "new")
+        column = ("--label-column", "x") if "that is not there" in what else ()
+        code, _, err = headwater("labels", "import", pets / (name or "none.csv"), "-t", "new", *column)
         assert (code, err.count("error: ")) == (1, 1), (what, err)
-        assert re.search(message, err), (what, err)
+        assert re.search(message, err, re.S), (what, err)
     assert list(of(headwater, "tasks", "list")["tasks"]) == ["pets"]
 
 

@@ -44,6 +44,9 @@ def test_a_label_is_set_listed_removed_and_taken_back(url, store):
             "page",
         )
         assert client.labels("t", start=3, limit=1).count == 5
+        last = client.labels("t", start=2**40)
+        assert (last.count, last.labels) == (5, [])
+        assert 'route="/v1/labels"' in httpx.get(f"{url}/metrics").text
         change = client.remove_labels("t", [IDS[0], "none"])
         assert (change.changed, client.labels("t").count) == (1, 4)
         history = client.label_history(IDS[0], task="t").history
@@ -67,7 +70,7 @@ def test_a_label_is_set_listed_removed_and_taken_back(url, store):
 
 BAD = [
     ({"labels": [{"id": "f" * 64, "labels": ["x"]}]}, 404, "unknown_id"),
-    ({"labels": [{"id": IDS[0], "labels": ["x"], "split": "test"}]}, 422, "bad_split"),
+    ({"labels": [{"id": IDS[0], "labels": ["x"], "split": "test"}]}, 409, "frozen_split"),
     ({"labels": [{"id": IDS[0], "labels": ["x"], "split": "dev"}]}, 422, "bad_split"),
     ({"labels": [{"id": IDS[0], "labels": ["   "]}]}, 422, "bad_request"),
     ({"labels": [{"id": IDS[0], "labels": ["x" * 10_000]}]}, 422, "bad_request"),

@@ -114,7 +114,7 @@ def test_mixed_input_is_refused(http):
 
 def test_vectors_have_a_fixed_length(http):
     request = {"model": "lite0", "input": "a text"}
-    given = http.post("/v1/embeddings", json=request | {"dimensions": 1280})
+    given = http.post("/v1/embeddings", json=request | {"dimensions": 1280.0})
     assert given.json()["data"] == http.post("/v1/embeddings", json=request).json()["data"]
     for dimensions in (256, 1281, 0):
         refused = http.post("/v1/embeddings", json=request | {"dimensions": dimensions})
@@ -175,7 +175,8 @@ def test_a_file_whose_split_is_frozen_is_refused_alone(http, home):
     assert (answer.status_code, answer.json()["new"], answer.json()["known"]) == (200, 1, 1)
     items = answer.json()["items"]
     assert [item["status"] for item in items] == ["refused", "stored", "refused", "known", "refused"]
-    assert [item["error"] and item["error"]["code"] for item in items] == ["bad_split", None] * 2 + ["unknown_format"]
+    codes = [item["error"] and item["error"]["code"] for item in items]
+    assert codes == ["frozen_split", None, "frozen_split", None, "unknown_format"]
     assert "stored as test, now given as train" in items[0]["error"]["message"]
     rows = {row["id"]: (row["labels"], row["split"]) for row in home.store.labels.get("order").to_pylist()}
     assert rows[asset_id(known)] == (["one"], "test")

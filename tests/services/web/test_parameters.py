@@ -44,7 +44,7 @@ def forms(photo: bytes) -> dict[str, dict[str, Any]]:
         "the same head twice": {"query": "head=gaussian", "files": {"image": ("x", photo)}, "data": options},
         **{f"image as {str(each)[:12]}": {"json": {"image": each, **options}} for each in one},
         **{f"images as {str(each)[:12]}": {"json": {"images": [each], **options}} for each in one},
-        "a list of heads": {"json": {"images": [text], "head": ["gaussian"], "top_k": 1}},
+        "a list of heads": {"json": {"images": [text], "head": ["gaussian"], "top_k": 1.0}},
         "parameters in the query": {"query": query, "json": {"image": text}},
     }
 

@@ -16,7 +16,7 @@ from services.web.access import roles
 from services.web.access.errors import DENIED
 from services.web.access.keys import Role, make
 from services.web.document.answers import MEDIA, RAISED
-from services.web.errors import ERRORS, HEAD_CODES, INTERNAL, REFUSED, REMOTE
+from services.web.errors import ERRORS, HEAD_CODES, HTTP_CODES, INTERNAL, REFUSED, REMOTE
 
 SERVICES = {"embedding": embedding, "classification": classification}
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
@@ -67,6 +67,7 @@ def test_every_error_of_the_tables_is_documented_and_no_other(tmp_path):
     found = {error for each in documents for operation in operations(each).values() for error in told(each, operation)}
     tables = {answer for kind, answer in ERRORS.items() if kind not in NEVER} | MEDIA
     tables |= {(kind.status, kind.code) for kind in (*DENIED, *REFUSED)} | {*HEAD_CODES.items(), INTERNAL, *REMOTE}
+    tables.add((404, HTTP_CODES[404]))  # a name with a line break, in the path of an encoder
     assert found == tables
 
 
