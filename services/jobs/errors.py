@@ -40,6 +40,22 @@ class OutputExists(ValueError):
     """The file of predictions exists, or another run writes it."""
 
 
+class NothingToReview(ValueError):
+    """An encoder has too few vectors to look for near-duplicates, or for assets to label next.
+
+    Attributes:
+        encoder: name of the encoder.
+    """
+
+    def __init__(self, encoder: str, task: str | None, vectors: int, what: str = "near-duplicates") -> None:
+        self.encoder = encoder
+        of_task = "" if task is None else f" of task {task!r}"
+        super().__init__(
+            f"{vectors} assets{of_task} have a vector of encoder {encoder!r} that can be used to look for {what}; "
+            "embed the assets with that encoder first"
+        )
+
+
 EXPECTED: tuple[type[Exception], ...] = (
     *ERRORS,
     RayProblem,
@@ -47,6 +63,7 @@ EXPECTED: tuple[type[Exception], ...] = (
     VectorsRefused,
     BadCondition,
     OutputExists,
+    NothingToReview,
     LicenceNotAccepted,
     Unsupported,
     WeightsError,

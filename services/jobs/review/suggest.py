@@ -1,0 +1,220 @@
+"""The job `suggest`: which of the unlabelled assets to label next."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from classifiers.heads.transform import unit_blocks
+from classifiers.published.head import PublishedHead
+from classifiers.review import near
+from classifiers.review.suggest import label_uncertainty, suggested, uncertainty
+from services.jobs.errors import NothingToReview
+from services.jobs.progress import OnProgress, Step, ignore
+from services.jobs.review.lookups import paths_of
+from store import Features, Snapshot, Store
+from store.errors import UnknownTask
+from store.join import Positions
+from store.rows import Column, strings
+
+CANDIDATE_BYTES = 192 << 20
+"""Bytes of candidates' vectors that are looked at: 50,000 vectors of 960 numbers. More are drawn at random."""
+
+MOST_CANDIDATES = 50_000
+MOST_LABELLED = 10_000
+"""Maximum numbers of candidates and of labelled rows that are looked at; more are drawn at random."""
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("path", pa.string()),
+        ("head_labels", pa.list_(pa.string())),
+        ("probability", pa.float32()),
+        ("uncertainty", pa.float32()),
+        ("typicality", pa.float32()),
+    ]
+)
+"""Columns of the result, the most useful asset first. The head's answer is null without a head."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestions:
+    """The assets to label next.
+
+    Attributes:
+        task: the task that lacks their labels.
+        table: see `SCHEMA`.
+        unlabelled: number of assets with vectors and without a label in the task.
+        looked_at: number of these that were looked at.
+        labelled: number of labelled assets with vectors that were looked at.
+    """
+
+    task: str
+    table: pa.Table
+    unlabelled: int
+    looked_at: int
+    labelled: int
+
+    def summary(self) -> dict[str, Any]:
+        """Return all but the table; JSON-serialisable."""
+        return {
+            "task": self.task,
+            "suggested": self.table.num_rows,
+            "unlabelled": self.unlabelled,
+            "looked_at": self.looked_at,
+            "labelled": self.labelled,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Weighed:
+    """The head's view of n candidates: their weights (n,), labels, and the probability of the first label (n,)."""
+
+    uncertain: NDArray[np.float32]
+    labels: list[list[str]] | None = None
+    probability: NDArray[np.float32] | None = None
+
+
+def suggest_for_head(
+    store: Store,
+    published: PublishedHead,
+    count: int,
+    task: str | None = None,
+    seed: int = 0,
+    on_progress: OnProgress[Step] = ignore,
+) -> Suggestions:
+    """Return assets that the head is uncertain about, typical and far apart, see `classifiers.review.suggest`.
+
+    Args:
+        task: the task that lacks labels; None for the head's own.
+
+    Raises UnknownFeatures, NothingToReview.
+    """
+    name = task or published.manifest.task
+    tables = [
+        store.tokens(each.fingerprint) if each.tokens else store.features(each.fingerprint) for each in published.inputs
+    ]
+
+    def weigh(X: NDArray[np.float32]) -> _Weighed:
+        return _weighed(published, X, on_progress)
+
+    return _suggest(store, tables, name, count, seed, weigh, on_progress)
+
+
+def suggest_first(
+    store: Store, encoder: str, task: str, count: int, seed: int = 0, on_progress: OnProgress[Step] = ignore
+) -> Suggestions:
+    """Return assets that are typical and far apart, for a task with no head yet, or no label.
+
+    Raises UnknownFeatures, NothingToReview.
+    """
+    return _suggest(store, [store.features(encoder)], task, count, seed, _alike, on_progress)
+
+
+def _alike(X: NDArray[np.float32]) -> _Weighed:
+    return _Weighed(np.ones(len(X), np.float32))
+
+
+def _weighed(published: PublishedHead, X: NDArray[np.float32], on_progress: OnProgress[Step]) -> _Weighed:
+    """Return the head's answers for vectors X (n, d), batch by batch."""
+    measure = uncertainty if published.head.link == "softmax" else label_uncertainty
+    classes = published.head.classes
+    uncertain, best = [np.empty(0, np.float32)], [np.empty(0, np.float32)]
+    labels: list[list[str]] = []
+    for start in range(0, len(X), near.BLOCK):
+        scored = published.scored(X[start : start + near.BLOCK])
+        proba = np.where(scored.finite[:, None], scored.proba, 0)
+        uncertain.append(np.where(scored.finite, measure(proba), 0).astype(np.float32))
+        best.append(proba.max(axis=1))
+        given = published.head.labels_of(scored.scores)
+        chosen = proba == proba.max(axis=1, keepdims=True) if given is None else given
+        most = 1 if given is None else len(classes)
+        labels += [[classes[code] for code in np.flatnonzero(row)[:most].tolist()] for row in chosen]
+        on_progress(Step(min(start + near.BLOCK, len(X)), len(X), "candidates weighed"))
+    return _Weighed(np.concatenate(uncertain), labels, np.concatenate(best))
+
+
+def _suggest(
+    store: Store,
+    tables: list[Features],
+    task: str,
+    count: int,
+    seed: int,
+    weigh: Any,
+    on_progress: OnProgress[Step],
+) -> Suggestions:
+    snapshot = store.snapshot()
+    known = _labelled(store, task, snapshot)
+    common = _common(tables, snapshot)
+    has_label = Positions(known).of(common) >= 0
+    free, used = common.filter(pa.array(~has_label)), common.filter(pa.array(has_label))
+    width = sum(int(np.prod(table.shape)) for table in tables)
+    most = max(count, min(MOST_CANDIDATES, CANDIDATE_BYTES // (4 * width)))
+    ids, X = _vectors(tables, snapshot, free, most, seed)
+    _, L = _vectors(tables, snapshot, used, min(most, MOST_LABELLED), seed)
+    if not len(ids):
+        raise NothingToReview(tables[0].name, None, 0, f"assets without a label in task {task!r}")
+    edges = (0, *np.cumsum([int(np.prod(table.shape)) for table in tables]).tolist())
+    weighed = weigh(X)
+    Z, labelled = (np.asarray(unit_blocks(each, edges) / len(tables) ** 0.5, np.float32) for each in (X, L))
+    on_progress(Step(0, count, "rows chosen"))
+    threshold = near.proposed_threshold(near.neighbours(Z, near.sample_of(len(Z)), near.RANK)) if len(Z) > 1 else 1.0
+    chosen, dense = suggested(Z, labelled, weighed.uncertain, count, threshold, seed=seed)
+    on_progress(Step(count, count, "rows chosen"))
+    some = pa.array([ids[row] for row in chosen.tolist()], pa.string())
+    no_answer = pa.nulls(len(chosen), pa.list_(pa.string()))
+    columns: dict[str, Any] = {
+        "id": some,
+        "path": paths_of(store, some, snapshot),
+        "head_labels": no_answer
+        if weighed.labels is None
+        else pa.array([weighed.labels[row] for row in chosen.tolist()], pa.list_(pa.string())),
+        "probability": pa.nulls(len(chosen), pa.float32())
+        if weighed.probability is None
+        else pa.array(weighed.probability[chosen]),
+        "uncertainty": pa.nulls(len(chosen), pa.float32())
+        if weighed.labels is None
+        else pa.array(weighed.uncertain[chosen]),
+        "typicality": pa.array(dense[chosen]),
+    }
+    table = pa.table([columns[name] for name in SCHEMA.names], schema=SCHEMA)
+    return Suggestions(task, table, len(free), len(ids), len(L))
+
+
+def _labelled(store: Store, task: str, snapshot: Snapshot) -> Column:
+    """Return the ids that the task labels, in any split; empty for a task without a label."""
+    try:
+        return store.labels.get(task, version=snapshot.of(store.labels.table))["id"].combine_chunks()
+    except UnknownTask:
+        return pa.array([], pa.string())
+
+
+def _common(tables: list[Features], snapshot: Snapshot) -> Column:
+    """Return the ids that have a row in every table, in the order of the first."""
+    first, *others = (table.ids(version=snapshot.of(table.table)) for table in tables)
+    found: Column = first.combine_chunks()
+    for other in others:
+        found = found.filter(pa.array(Positions(other.combine_chunks()).of(found) >= 0))
+    return found
+
+
+def _vectors(
+    tables: list[Features], snapshot: Snapshot, ids: Column, most: int, seed: int
+) -> tuple[list[str], NDArray[np.float32]]:
+    """Return at most `most` of `ids`, drawn at random, and their vectors of all tables side by side, (n, d)."""
+    chosen = ids.take(pa.array(near.sample_of(len(ids), seed, most)))
+    blocks = list(_blocks(tables, snapshot, chosen))
+    return strings(chosen), np.concatenate(blocks, axis=1)
+
+
+def _blocks(tables: list[Features], snapshot: Snapshot, ids: Column) -> Iterator[NDArray[np.float32]]:
+    place = Positions(ids)
+    for table in tables:
+        block = np.empty((len(ids), int(np.prod(table.shape))), np.float32)
+        for some, X in table.scan(version=snapshot.of(table.table)):
+            where = place.of(some)
+            block[where[where >= 0]] = X[where >= 0].reshape(-1, block.shape[1])
+        yield block
