@@ -41,18 +41,27 @@ class OutputExists(ValueError):
 
 
 class NothingToReview(ValueError):
-    """An encoder has too few vectors to look for near-duplicates, or for assets to label next.
+    """An encoder has too few vectors to look for near-duplicates, or none to suggest assets from.
 
     Attributes:
         encoder: name of the encoder.
     """
 
-    def __init__(self, encoder: str, task: str | None, vectors: int, what: str = "near-duplicates") -> None:
+    def __init__(self, encoder: str, task: str | None, vectors: int) -> None:
         self.encoder = encoder
         of_task = "" if task is None else f" of task {task!r}"
         super().__init__(
-            f"{vectors} assets{of_task} have a vector of encoder {encoder!r} that can be used to look for {what}; "
-            "embed the assets with that encoder first"
+            f"{vectors} assets{of_task} have a vector of encoder {encoder!r}; embed the assets with that encoder first"
+        )
+
+
+class AllLabelled(ValueError):
+    """No asset is left to suggest: all that have a vector have a label in the task."""
+
+    def __init__(self, task: str, vectors: int) -> None:
+        super().__init__(
+            f"all {vectors:,} assets with a vector have a label in task {task!r}; store and embed more assets, or name "
+            "another task"
         )
 
 
@@ -64,6 +73,7 @@ EXPECTED: tuple[type[Exception], ...] = (
     BadCondition,
     OutputExists,
     NothingToReview,
+    AllLabelled,
     LicenceNotAccepted,
     Unsupported,
     WeightsError,

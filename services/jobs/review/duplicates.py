@@ -126,21 +126,23 @@ def _counting(on_progress: OnProgress[Step], total: int, note: str) -> Callable[
     return lambda done: on_progress(Step(done, total, note))
 
 
-SCHEMA = pa.schema(
-    [
-        pa.field("kind", pa.string()),
-        pa.field("group", pa.int64()),
-        pa.field("cosine", pa.float32()),
-        pa.field("id_a", pa.string()),
-        pa.field("path_a", pa.string()),
-        pa.field("id_b", pa.string()),
-        pa.field("path_b", pa.string()),
-        pa.field("labels_a", pa.list_(pa.string())),
-        pa.field("split_a", pa.string()),
-        pa.field("labels_b", pa.list_(pa.string())),
-        pa.field("split_b", pa.string()),
-    ]
-)
+_TEXTS = pa.list_(pa.string())
+
+_COLUMNS: dict[str, pa.DataType] = {
+    "kind": pa.string(),
+    "group": pa.int64(),
+    "cosine": pa.float32(),
+    "id_a": pa.string(),
+    "path_a": pa.string(),
+    "id_b": pa.string(),
+    "path_b": pa.string(),
+    "labels_a": _TEXTS,
+    "split_a": pa.string(),
+    "labels_b": _TEXTS,
+    "split_b": pa.string(),
+}
+
+SCHEMA = pa.schema(_COLUMNS)
 """Columns of the pairs: the two assets are a and b. Labels and splits are null without a task."""
 
 

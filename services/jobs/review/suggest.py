@@ -12,7 +12,7 @@ from classifiers.heads.transform import unit_blocks
 from classifiers.published.head import PublishedHead
 from classifiers.review import near
 from classifiers.review.suggest import label_uncertainty, suggested, uncertainty
-from services.jobs.errors import NothingToReview
+from services.jobs.errors import AllLabelled, NothingToReview
 from services.jobs.progress import OnProgress, Step, ignore
 from services.jobs.review.lookups import paths_of
 from store import Features, Snapshot, Store
@@ -91,7 +91,7 @@ def suggest_for_head(
     Args:
         task: the task that lacks labels; None for the head's own.
 
-    Raises UnknownFeatures, NothingToReview.
+    Raises UnknownFeatures, NothingToReview, AllLabelled.
     """
     name = task or published.manifest.task
     tables = [
@@ -109,7 +109,7 @@ def suggest_first(
 ) -> Suggestions:
     """Return assets that are typical and far apart, for a task with no head yet, or no label.
 
-    Raises UnknownFeatures, NothingToReview.
+    Raises UnknownFeatures, NothingToReview, AllLabelled.
     """
     return _suggest(store, [store.features(encoder)], task, count, seed, _alike, on_progress)
 
@@ -156,7 +156,7 @@ def _suggest(
     ids, X = _vectors(tables, snapshot, free, most, seed)
     _, L = _vectors(tables, snapshot, used, min(most, MOST_LABELLED), seed)
     if not len(ids):
-        raise NothingToReview(tables[0].name, None, 0, f"assets without a label in task {task!r}")
+        raise AllLabelled(task, len(common)) if len(common) else NothingToReview(tables[0].name, None, 0)
     edges = (0, *np.cumsum([int(np.prod(table.shape)) for table in tables]).tolist())
     weighed = weigh(X)
     Z, labelled = (np.asarray(unit_blocks(each, edges) / len(tables) ** 0.5, np.float32) for each in (X, L))
