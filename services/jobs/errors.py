@@ -56,12 +56,13 @@ class NothingToReview(ValueError):
 
 
 class AllLabelled(ValueError):
-    """No asset is left to suggest: all that have a vector have a label in the task."""
+    """No asset is left to suggest: those that have a vector and were asked for have a label in the task."""
 
-    def __init__(self, task: str, vectors: int) -> None:
+    def __init__(self, task: str, vectors: int, where: str | None) -> None:
+        condition = "" if where is None else f" and satisfies the condition {where[:200]!r}"
         super().__init__(
-            f"all {vectors:,} assets with a vector have a label in task {task!r}; store and embed more assets, or name "
-            "another task"
+            f"none of the {vectors:,} assets with a vector lacks a label in task {task!r}{condition}; store and embed "
+            "more assets, or name another task"
         )
 
 

@@ -222,7 +222,7 @@ def _mistake_notes(summary: dict[str, Any]) -> Iterator[str]:
             f"{summary['not_judged']:,} labelled rows were not judged: they have no vector or a class that the head "
             "does not know, or no head could be learned without them"
         )
-    if not summary["at_the_head_s_snapshot"]:
+    if not summary["at_snapshot"]:
         yield "the rows that the head learned from cannot be read any more, so heads learned from the rows of today"
 
 
@@ -302,6 +302,14 @@ def suggest(
             autocompletion=task_names,
         ),
     ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(
+            "--where",
+            metavar="SQL",
+            help="Suggest only assets that satisfy this condition, for example \"uri LIKE '%/2019/%'\".",
+        ),
+    ] = None,
     seed: SeedOption = 0,
     out: ReviewOut = None,
     overwrite: OverwriteOption = False,
@@ -325,9 +333,9 @@ def suggest(
     with terminal.progress_bar("suggest") as bar, terminal.stopping_on_sigterm():
         if head is not None:
             published = Registry(settings.heads).load(head)
-            found = suggest_for_head(opened, published, count, task, seed, bar)
+            found = suggest_for_head(opened, published, count, task, where, seed, bar)
         else:
-            found = suggest_first(opened, encoder, task or "", count, seed, bar)
+            found = suggest_first(opened, encoder, task or "", count, where, seed, bar)
     first = found.table.slice(0, 1).to_pylist()
     _finish(
         found.table,

@@ -155,12 +155,13 @@ def _tabulated(
 ) -> tuple[pa.Table, int]:
     """Return the table of the pairs, and the number of held-out rows with a near-duplicate among the training rows."""
     columns: dict[str, Column] = {"group": pa.array(group), "cosine": pa.array(pairs.cosine)}
-    for side, rows in (("a", pairs.a), ("b", pairs.b)):
-        ids = found.ids.take(pa.array(rows))
-        columns |= {f"id_{side}": ids, f"path_{side}": paths(ids)}
-        for name in ("labels", "split"):
-            empty = pa.nulls(len(rows), SCHEMA.field(f"{name}_{side}").type)
-            columns[f"{name}_{side}"] = empty if labels is None else column_of(labels, name, ids)
+    both = found.ids.take(pa.array(np.concatenate([pairs.a, pairs.b])))
+    looked_up = {"id": both, "path": paths(both)}
+    for name in ("labels", "split"):
+        kind = SCHEMA.field(f"{name}_a").type
+        looked_up[name] = pa.nulls(len(both), kind) if labels is None else column_of(labels, name, both)
+    for side, start in (("a", 0), ("b", len(group))):
+        columns |= {f"{name}_{side}": column.slice(start, len(group)) for name, column in looked_up.items()}
     kinds = np.full(len(group), KINDS.index("same"))
     leaked: set[str] = set()
     if labels is not None:

@@ -76,7 +76,7 @@ class Mistakes:
             "likely_wrong": self.likely,
             "not_judged": self.unjudged,
             "removed_since": self.removed,
-            "at_the_head_s_snapshot": self.at_snapshot,
+            "at_snapshot": self.at_snapshot,
         }
 
 

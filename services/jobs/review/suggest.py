@@ -1,11 +1,12 @@
 """The job `suggest`: which of the unlabelled assets to label next."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from classifiers.heads.transform import unit_blocks
@@ -13,6 +14,7 @@ from classifiers.published.head import PublishedHead
 from classifiers.review import near
 from classifiers.review.suggest import label_uncertainty, suggested, uncertainty
 from services.jobs.errors import AllLabelled, NothingToReview
+from services.jobs.predict.stored import chosen_assets
 from services.jobs.progress import OnProgress, Step, ignore
 from services.jobs.review.lookups import paths_of
 from store import Features, Snapshot, Store
@@ -70,6 +72,16 @@ class Suggestions:
 
 
 @dataclass(frozen=True, slots=True)
+class _Wanted:
+    """The arguments of `suggest_for_head` that choose assets."""
+
+    task: str
+    count: int
+    where: str | None
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Weighed:
     """The head's view of n candidates: their weights (n,), labels, and the probability of the first label (n,)."""
 
@@ -77,12 +89,21 @@ class _Weighed:
     labels: list[list[str]] | None = None
     probability: NDArray[np.float32] | None = None
 
+    def columns(self, rows: NDArray[np.int64]) -> dict[str, Column]:
+        """Return the columns of `SCHEMA` that a head fills, for some of the candidates; nulls without a head."""
+        names = ("head_labels", "probability", "uncertainty")
+        if self.labels is None or self.probability is None:
+            return {name: pa.nulls(len(rows), SCHEMA.field(name).type) for name in names}
+        labels = pa.array([self.labels[row] for row in rows.tolist()], pa.list_(pa.string()))
+        return dict(zip(names, (labels, pa.array(self.probability[rows]), pa.array(self.uncertain[rows])), strict=True))
+
 
 def suggest_for_head(
     store: Store,
     published: PublishedHead,
     count: int,
     task: str | None = None,
+    where: str | None = None,
     seed: int = 0,
     on_progress: OnProgress[Step] = ignore,
 ) -> Suggestions:
@@ -90,8 +111,10 @@ def suggest_for_head(
 
     Args:
         task: the task that lacks labels; None for the head's own.
+        where: SQL condition on the columns of assets, for the candidates; None for all.
+        seed: seed of k-means, and of the choice of candidates that are looked at.
 
-    Raises UnknownFeatures, NothingToReview, AllLabelled.
+    Raises UnknownFeatures, BadCondition, NothingToReview, AllLabelled.
     """
     name = task or published.manifest.task
     tables = [
@@ -101,17 +124,23 @@ def suggest_for_head(
     def weigh(X: NDArray[np.float32]) -> _Weighed:
         return _weighed(published, X, on_progress)
 
-    return _suggest(store, tables, name, count, seed, weigh, on_progress)
+    return _suggest(store, tables, _Wanted(name, count, where, seed), weigh, on_progress)
 
 
 def suggest_first(
-    store: Store, encoder: str, task: str, count: int, seed: int = 0, on_progress: OnProgress[Step] = ignore
+    store: Store,
+    encoder: str,
+    task: str,
+    count: int,
+    where: str | None = None,
+    seed: int = 0,
+    on_progress: OnProgress[Step] = ignore,
 ) -> Suggestions:
     """Return assets that are typical and far apart, for a task with no head yet, or no label.
 
-    Raises UnknownFeatures, NothingToReview, AllLabelled.
+    The arguments are those of `suggest_for_head`. Raises BadCondition, UnknownFeatures, NothingToReview, AllLabelled.
     """
-    return _suggest(store, [store.features(encoder)], task, count, seed, _alike, on_progress)
+    return _suggest(store, [store.features(encoder)], _Wanted(task, count, where, seed), _alike, on_progress)
 
 
 def _alike(X: NDArray[np.float32]) -> _Weighed:
@@ -140,23 +169,24 @@ def _weighed(published: PublishedHead, X: NDArray[np.float32], on_progress: OnPr
 def _suggest(
     store: Store,
     tables: list[Features],
-    task: str,
-    count: int,
-    seed: int,
-    weigh: Any,
+    wanted: _Wanted,
+    weigh: Callable[[NDArray[np.float32]], _Weighed],
     on_progress: OnProgress[Step],
 ) -> Suggestions:
+    task, count, seed = wanted.task, wanted.count, wanted.seed
     snapshot = store.snapshot()
     known = _labelled(store, task, snapshot)
     common = _common(tables, snapshot)
     has_label = Positions(known).of(common) >= 0
     free, used = common.filter(pa.array(~has_label)), common.filter(pa.array(has_label))
+    if (satisfying := chosen_assets(store, snapshot, None, wanted.where)) is not None:
+        free = free.filter(pc.is_in(free, value_set=satisfying))
     width = sum(int(np.prod(table.shape)) for table in tables)
     most = max(count, min(MOST_CANDIDATES, CANDIDATE_BYTES // (4 * width)))
     ids, X = _vectors(tables, snapshot, free, most, seed)
     _, L = _vectors(tables, snapshot, used, min(most, MOST_LABELLED), seed)
     if not len(ids):
-        raise AllLabelled(task, len(common)) if len(common) else NothingToReview(tables[0].name, None, 0)
+        raise AllLabelled(task, len(common), wanted.where) if len(common) else NothingToReview(tables[0].name, None, 0)
     edges = (0, *np.cumsum([int(np.prod(table.shape)) for table in tables]).tolist())
     weighed = weigh(X)
     Z, labelled = (np.asarray(unit_blocks(each, edges) / len(tables) ** 0.5, np.float32) for each in (X, L))
@@ -165,21 +195,8 @@ def _suggest(
     chosen, dense = suggested(Z, labelled, weighed.uncertain, count, threshold, seed=seed)
     on_progress(Step(count, count, "rows chosen"))
     some = pa.array([ids[row] for row in chosen.tolist()], pa.string())
-    no_answer = pa.nulls(len(chosen), pa.list_(pa.string()))
-    columns: dict[str, Any] = {
-        "id": some,
-        "path": paths_of(store, some, snapshot),
-        "head_labels": no_answer
-        if weighed.labels is None
-        else pa.array([weighed.labels[row] for row in chosen.tolist()], pa.list_(pa.string())),
-        "probability": pa.nulls(len(chosen), pa.float32())
-        if weighed.probability is None
-        else pa.array(weighed.probability[chosen]),
-        "uncertainty": pa.nulls(len(chosen), pa.float32())
-        if weighed.labels is None
-        else pa.array(weighed.uncertain[chosen]),
-        "typicality": pa.array(dense[chosen]),
-    }
+    columns = {"id": some, "path": paths_of(store, some, snapshot), "typicality": pa.array(dense[chosen])}
+    columns |= weighed.columns(chosen)
     table = pa.table([columns[name] for name in SCHEMA.names], schema=SCHEMA)
     return Suggestions(task, table, len(free), len(ids), len(L))
 

@@ -79,9 +79,13 @@ def test_suggestions_before_and_after_the_first_head(headwater, toy):
     assert headwater("train", "-t", "toy", "-n", "h", "-e", "toy")[0] == 0
     code, _, err = headwater("suggest", "--head", "h")
     assert code == 1
-    assert err.startswith("error: all 300 assets with a vector have a label in task 'toy'")
+    assert err.startswith("error: none of the 300 assets with a vector lacks a label in task 'toy'")
     found = of(headwater, "suggest", "--head", "h", "-t", "a new task", "--count", "5")
     assert all(0 <= row["uncertainty"] <= 1 and row["head_labels"] for row in found["suggestions"])
+    where = ("--where", "uri LIKE 'photos/29%'")
+    chosen = of(headwater, "suggest", "--head", "h", "-t", "a new task", *where)
+    assert chosen["unlabelled"] == 11
+    assert {row["path"][:9] for row in chosen["suggestions"]} == {"photos/29"}
     code, out, _ = headwater("suggest", "--head", "h", "-t", "a new task", "--count", "3")
     assert code == 0
     assert next_command(out)[:2] == ["labels", "set"]
@@ -97,6 +101,12 @@ def test_suggestions_before_and_after_the_first_head(headwater, toy):
         (("duplicates", "-e", "nobody"), 1, "hint: run `headwater backfill --encoder nobody` first"),
         (("duplicates", "-e", "toy", "-t", "nobody"), 1, "error: no labels for task 'nobody'"),
         (("mistakes", "--head", "nobody"), 1, "unknown head 'nobody'"),
+        (
+            ("suggest", "-t", "x", "-e", "toy", "--where", "nothing = 1"),
+            1,
+            "the condition 'nothing = 1' cannot be used",
+        ),
+        (("suggest", "-t", "x", "-e", "toy", "--where", "uri = ''"), 1, "and satisfies the condition"),
         (("suggest",), 2, "give --head NAME, or --task NAME and --encoder NAME"),
         (("suggest", "-t", "x", "-e", "nobody"), 1, "hint: run `headwater backfill --encoder nobody` first"),
     ],

@@ -190,7 +190,7 @@ def test_suggestions_are_unlabelled_and_the_head_says_how_sure_it_is(store, regi
     store.labels.put("full", [Label(id_, ["x"]) for id_ in IDS])
     with pytest.raises(UnknownFeatures):
         suggest_first(store, "nobody", "full", 10)
-    with pytest.raises(AllLabelled, match="all 500 assets with a vector have a label in task 'full'"):
+    with pytest.raises(AllLabelled, match="none of the 500 assets with a vector lacks a label in task 'full'"):
         suggest_first(store, "toy", "full", 10)
 
 
