@@ -257,3 +257,13 @@ class BadClustering(ValueError):
 
 class NameTaken(BadClustering):
     """The name of a new clustering is the name of a task, or of a clustering of another encoder."""
+
+
+class TooManyPairs(ValueError):
+    """More pairs of vectors reach a threshold than are kept, so it shows no near-duplicates."""
+
+    def __init__(self, threshold: float, most: int, rows: int, of: int) -> None:
+        super().__init__(
+            f"more than {most:,} pairs have a cosine of at least {threshold:g}, found in the first {rows:,} of {of:,} "
+            "rows; near-duplicates are rarer: choose a higher threshold"
+        )

@@ -1,17 +1,19 @@
 """Training of the kinds of heads that give each row exactly one class."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
+from classifiers.evaluation.calibration import fit_temperature
 from classifiers.evaluation.chance import doubt_of_classes, too_few_rows
 from classifiers.evaluation.figures import Evaluation, summarise
 from classifiers.evaluation.outcomes import Outcomes
 from classifiers.evaluation.reports.fusion import FusionReport
 from classifiers.fit.base import HeadClassifier
-from classifiers.heads.base import Head
+from classifiers.heads.base import Head, probabilities
 from classifiers.training.calibrate import calibrate, outcomes_of
 from classifiers.training.kind import Calibrated, Kind
 from classifiers.training.learning.learn import Without, validated_rows
@@ -70,6 +72,26 @@ class ClassKind(Kind[Head]):
         majority, named = int(seen.argmax()), "validation rows" if rows.labelled("val").num_rows else "training rows"
         doubt, few = doubt_of_classes(figures, majority), too_few_rows(figures, majority, named)
         return Calibrated(head, figures, conformal, (doubt,) if doubt else (), (few, *note) if few else note)
+
+    def learn_again(self, estimator: Any, rows: Rows, classes: tuple[str, ...]) -> Head:
+        return self.learn(estimator, rows, classes).head
+
+    def probabilities(
+        self, rows: Rows, head: Head, split: str, classes: tuple[str, ...]
+    ) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
+        columns, temperature = np.searchsorted(np.array(classes), np.array(head.classes)), None
+        for ids, X, codes in rows.batches(split, classes):
+            scores = np.full((len(X), len(classes)), -np.inf, np.float32)
+            scores[:, columns] = head.scores(X)
+            if temperature is None:
+                temperature = fit_temperature(scores[codes >= 0], codes[codes >= 0])
+            yield ids, probabilities(scores, head.link, temperature)
+
+    def batches(
+        self, rows: Rows, split: str, classes: tuple[str, ...]
+    ) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
+        for ids, X, _ in rows.batches(split, classes):
+            yield ids, X
 
     def evaluate(self, rows: Rows, head: Head, split: str, seed: int) -> Evaluation | None:
         parts = [outcomes_of(head, part) for part in scored(rows, head, split)]

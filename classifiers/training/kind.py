@@ -1,9 +1,12 @@
 """The steps that training takes for every kind of head: learn, calibrate on validation rows, report on test."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from classifiers.errors import NotTrainable
 from classifiers.evaluation.figures import Figures
@@ -141,6 +144,32 @@ class Kind(ABC, Generic[H]):
     @abstractmethod
     def calibrated(self, rows: Rows, learned: Learned[H], seed: int) -> Calibrated[H]:
         """Calibrate a head on `learned.validated`, and measure it on the same rows."""
+
+    @abstractmethod
+    def learn_again(self, estimator: Any, rows: Rows, classes: tuple[str, ...]) -> H:
+        """Learn a head from the training rows of a view with a fold held out, and choose nothing on the fold.
+
+        Args:
+            estimator: not fitted, with the parameters that training chose for the head of all rows.
+            classes: classes or labels of that head; the new one may lack those whose rows are all held out.
+
+        Raises NotTrainable.
+        """
+
+    @abstractmethod
+    def probabilities(
+        self, rows: Rows, head: H, split: str, classes: tuple[str, ...]
+    ) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
+        """Yield the rows of a split as (ids, probabilities (n, K) of `classes`), calibrated on the first batch.
+
+        A class that the head does not know has probability 0.
+        """
+
+    @abstractmethod
+    def batches(
+        self, rows: Rows, split: str, classes: tuple[str, ...]
+    ) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
+        """Yield the rows of a split as (ids, X), batch by batch."""
 
     @abstractmethod
     def evaluate(self, rows: Rows, head: H, split: str, seed: int) -> Figures | None:

@@ -1,10 +1,11 @@
 """Training of the kinds of heads that give a row any number of labels."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import clone
 
 from classifiers.errors import NotTrainable
@@ -13,6 +14,8 @@ from classifiers.evaluation.reports.labels import LabelFigures
 from classifiers.fit.multilabel.base import LabelsEstimator, hold_out
 from classifiers.fit.multilabel.bilinear import BilinearClassifier
 from classifiers.fit.multilabel.decoder import DecoderClassifier
+from classifiers.fit.multilabel.platt import fit_platt
+from classifiers.heads.base import probabilities
 from classifiers.heads.multilabel.base import LabelsHead
 from classifiers.prompts import class_vectors
 from classifiers.training.calibrate import calibrate_labels
@@ -88,6 +91,24 @@ class LabelKind(Kind[LabelsHead]):
         doubt = doubt_of_labels(whole.scores, whole.truth)
         held = () if rows.labelled("val").num_rows else (CALIBRATED_ON_HELD_OUT,)
         return Calibrated(head, figures, None, (doubt,) if doubt else (), (note, *held))
+
+    def learn_again(self, estimator: Any, rows: Rows, classes: tuple[str, ...]) -> LabelsHead:
+        return fit(estimator, rows, rows.labelled_rows("train", classes), classes, texts=self.texts(estimator))
+
+    def probabilities(
+        self, rows: Rows, head: LabelsHead, split: str, classes: tuple[str, ...]
+    ) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
+        platt = None
+        for part in rows.parts(split, classes):
+            scores = head.scores(part.X)
+            platt = platt or fit_platt(scores, part.Y)
+            yield part.ids, probabilities(scores + np.float32(platt.shift), head.link, platt.temperature)
+
+    def batches(
+        self, rows: Rows, split: str, classes: tuple[str, ...]
+    ) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
+        for part in rows.parts(split, classes):
+            yield part.ids, part.X
 
     def evaluate(
         self,

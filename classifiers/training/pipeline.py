@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from classifiers.published.manifest import TrainingRecord, ids_digest, package_v
 from classifiers.published.membership import ids_file
 from classifiers.published.registry import Registry
 from classifiers.training.kinds import KINDS, make_estimator
+from classifiers.training.leakage import HowToList, find_leakage
 from classifiers.training.rows.rows import Elsewhere, Texts
 from store.errors import BadSplit
 
@@ -56,6 +57,7 @@ def train(
     seed: int = 0,
     texts: Texts | None = None,
     elsewhere: Elsewhere | None = None,
+    how_to_list: HowToList = lambda _: "",
 ) -> Trained:
     """Learn a head from the split `train`, calibrate it on `val`, read `test` once for the report, and publish it.
 
@@ -70,6 +72,7 @@ def train(
         seed: seed of the bootstrap intervals. The fits themselves are deterministic.
         texts: function that embeds texts with an encoder, for kinds that need vectors of texts; others do not call it.
         elsewhere: gathers the statistics of the training rows in other processes; for kind gaussian and one encoder.
+        how_to_list: returns a sentence for the report that says how to list near-duplicates of held-out rows.
 
     Raises:
         UnknownKind, UnknownParameter, BadName, BadParameter: with the names and values that are allowed.
@@ -83,6 +86,8 @@ def train(
     parameters = estimator.get_params()  # as the user gave them; choices of training are in the head's settings
     rows = KINDS[kind].rows(store, task, encoders, store.snapshot(), texts=texts, elsewhere=elsewhere)
     made = KINDS[kind].train(estimator, rows, parameters, seed)
+    leakage = find_leakage(rows)
+    report = replace(made.report, leakage=leakage and replace(leakage, how=how_to_list(leakage)))
     record = TrainingRecord(
         parameters=dict(made.report.parameters),
         task=task,
@@ -95,10 +100,10 @@ def train(
         outlier=made.outliers.quantiles,
         packages=package_versions(PACKAGES),
     )
-    files = {"report.json": to_json(made.report).encode(), "report.md": to_markdown(made.report).encode()}
+    files = {"report.json": to_json(report).encode(), "report.md": to_markdown(report).encode()}
     files |= outlier_file(made.outliers.detector) | ids_file(made.learned.ids)
     published = registry.publish(name, made.head, record, files)
-    return Trained(name, published, registry.path(f"{name}@{published}"), made.report)
+    return Trained(name, published, registry.path(f"{name}@{published}"), report)
 
 
 def evaluate_head(

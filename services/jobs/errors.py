@@ -40,6 +40,32 @@ class OutputExists(ValueError):
     """The file of predictions exists, or another run writes it."""
 
 
+class NothingToReview(ValueError):
+    """An encoder has too few vectors to look for near-duplicates, or none to suggest assets from.
+
+    Attributes:
+        encoder: name of the encoder.
+    """
+
+    def __init__(self, encoder: str, task: str | None, vectors: int) -> None:
+        self.encoder = encoder
+        of_task = "" if task is None else f" of task {task!r}"
+        super().__init__(
+            f"{vectors} assets{of_task} have a vector of encoder {encoder!r}; embed the assets with that encoder first"
+        )
+
+
+class AllLabelled(ValueError):
+    """No asset is left to suggest: those that have a vector and were asked for have a label in the task."""
+
+    def __init__(self, task: str, vectors: int, where: str | None) -> None:
+        condition = "" if where is None else f" and satisfies the condition {where[:200]!r}"
+        super().__init__(
+            f"none of the {vectors:,} assets with a vector lacks a label in task {task!r}{condition}; store and embed "
+            "more assets, or name another task"
+        )
+
+
 EXPECTED: tuple[type[Exception], ...] = (
     *ERRORS,
     RayProblem,
@@ -47,6 +73,8 @@ EXPECTED: tuple[type[Exception], ...] = (
     VectorsRefused,
     BadCondition,
     OutputExists,
+    NothingToReview,
+    AllLabelled,
     LicenceNotAccepted,
     Unsupported,
     WeightsError,

@@ -10,6 +10,7 @@ from typing import Any
 
 from classifiers.evaluation.figures import Figures
 from classifiers.evaluation.reports.fusion import FusionReport, fusion_lines
+from classifiers.evaluation.reports.leakage import Leakage
 from classifiers.evaluation.tables import table
 from classifiers.evaluation.trust import OutOfDistribution
 
@@ -27,6 +28,7 @@ class Report:
         remarks: other facts that a reader must know, one sentence each.
         evaluations: figures by split, with calibrated probabilities. Compare heads on val; test is read once.
         ood: how well rows of the split `ood` stand out; None without such rows.
+        leakage: held-out rows with a near-duplicate among the training rows; None if that was not looked at.
         fusion: for a fused head, its comparison with its members and with other rules, by split.
     """
 
@@ -41,6 +43,7 @@ class Report:
     warnings: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     ood: OutOfDistribution | None = None
+    leakage: Leakage | None = None
     fusion: Mapping[str, FusionReport] = field(default_factory=dict)
 
     @property
@@ -65,6 +68,7 @@ def to_json(report: Report) -> str:
         "temperature": report.temperature,
         "notes": list(report.notes),
         "evaluations": {split: each.to_dict() for split, each in report.evaluations.items()},
+        "near_duplicates": report.leakage.to_dict() if report.leakage else None,
         "ood": report.ood.to_dict() if report.ood else None,
         "fusion": {split: each.to_dict() for split, each in report.fusion.items()},
     }
@@ -74,6 +78,7 @@ def to_json(report: Report) -> str:
 def to_markdown(report: Report) -> str:
     """Return one page: warnings, how the head was made, notes, figures by split, and details of the last split."""
     made = {name: value for name, value in {**report.parameters, **report.settings}.items() if is_short(value)}
+    remarks = (*report.remarks, *((report.leakage.note(),) if report.leakage else ()))
     lines = [
         f"# {report.kind} head for {report.task}",
         "",
@@ -83,8 +88,8 @@ def to_markdown(report: Report) -> str:
         f"Temperature: {report.temperature:.3f}.",
         f"Rows: {', '.join(f'{split} {count:,}' for split, count in report.rows.items())}.",
         "",
-        *(f"- {remark}" for remark in report.remarks),
-        *([""] if report.remarks else []),
+        *(f"- {remark}" for remark in remarks),
+        *([""] if remarks else []),
         *overview(report.evaluations),
         *(["", *report.ood.markdown()] if report.ood else ()),
         *(fusion_lines(report.fusion) if report.fusion else ()),

@@ -53,7 +53,7 @@ class StoredRows:
     ) -> None:
         self._store, self._head, self._snapshot = store, head, snapshot
         self._tables = _tables(store, head)
-        self._wanted = _wanted(store, snapshot, task, where)
+        self._wanted = chosen_assets(store, snapshot, task, where)
         self._chosen = None if self._wanted is None else Positions(self._wanted)
         assets = store.assets.table.read(["id", "uri"], version=snapshot.of(store.assets.table))
         self._paths = Lookup(assets["id"], assets["uri"].combine_chunks())
@@ -135,8 +135,8 @@ def _tables(store: Store, head: PublishedHead) -> list[tuple[Input, Features]]:
     return sorted(found, key=lambda pair: -pair[1].rows)
 
 
-def _wanted(store: Store, snapshot: Snapshot, task: str | None, where: str | None) -> Column | None:
-    """Return the ids of the chosen assets; None for all."""
+def chosen_assets(store: Store, snapshot: Snapshot, task: str | None, where: str | None) -> Column | None:
+    """Return the ids of the chosen assets; None for all. Raises UnknownTask, BadCondition."""
     chosen: Column | None = None
     if task is not None:
         chosen = _labels(store, snapshot, task, required=True)["id"]

@@ -1,0 +1,30 @@
+"""The file that a table of a review is written to: Parquet, CSV or JSON lines."""
+
+from pathlib import Path
+from uuid import uuid4
+
+import pyarrow as pa
+
+from services.jobs.errors import OutputExists
+from services.jobs.predict.tables import SINKS
+
+
+def require_free(path: Path, *, overwrite: bool) -> None:
+    """Raise OutputExists for a folder, and for a file unless `overwrite`."""
+    if path.is_dir():
+        raise OutputExists(f"{path} is a folder; name a file in it")
+    if path.exists() and not overwrite:
+        raise OutputExists(f"{path} exists")
+
+
+def save(table: pa.Table, path: Path, *, overwrite: bool = False) -> None:
+    """Write a table; the ending of the name says how (see `SINKS`). The file appears whole. Raises OutputExists."""
+    require_free(path, overwrite=overwrite)
+    fresh = path.with_name(f".{uuid4().hex}-{path.name}")
+    try:
+        with SINKS[path.suffix.lower()](fresh, table.schema) as sink:
+            sink.write(table)
+        require_free(path, overwrite=overwrite)
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)

@@ -1,0 +1,74 @@
+"""The report counts held-out rows that have a near-duplicate among the training rows, and says how to list them."""
+
+import json
+
+import numpy as np
+import pytest
+from helpers.toys import fill, make_toy, unit
+
+from classifiers.evaluation.reports.leakage import Leakage
+from classifiers.published.registry import Registry
+from classifiers.training import leakage
+from classifiers.training.leakage import find_leakage
+from classifiers.training.pipeline import train
+from classifiers.training.rows.rows import Rows
+
+N, COPIES = 600, 17
+SPLITS = ["train"] * 400 + ["val"] * 100 + ["test"] * 100
+
+
+@pytest.fixture
+def leaking(store):
+    """A store whose first 17 test rows are training rows with a little noise, and scaled."""
+    toy = make_toy(n=N, dim=24, spread=0.5)
+    noise = np.random.default_rng(1).normal(size=(COPIES, 24)) * 0.02
+    toy.X[500 : 500 + COPIES] = 3 * (toy.X[:COPIES] + noise)
+    fill(store, toy, splits=SPLITS)
+    return store, toy
+
+
+def rows_of(store):
+    return Rows(store, "toy", ("toy",), store.snapshot())
+
+
+def test_copies_in_the_test_split_are_counted_and_nothing_else(leaking):
+    store, toy = leaking
+    found = find_leakage(rows_of(store))
+    Z = unit(toy.X.astype(np.float64))
+    nearest = (Z[400:] @ Z[:400].T).max(axis=1)
+    assert found.found == int((nearest >= found.threshold).sum()) == COPIES
+    assert (found.held, found.training, found.all_held, found.all_training) == (200, 400, 200, 400)
+
+
+def test_a_large_task_is_looked_at_in_a_sample_that_says_so(leaking, monkeypatch):
+    store, _ = leaking
+    monkeypatch.setattr(leakage, "MOST_HELD", 50)
+    monkeypatch.setattr(leakage, "MOST_TRAINING", 300)
+    found = find_leakage(rows_of(store))
+    assert (found.held, found.training, found.all_held, found.all_training) == (50, 300, 200, 400)
+    assert found == find_leakage(rows_of(store))
+    assert "of 50 (a sample of 200) held-out rows have a near-duplicate among 300 (a sample of 400)" in found.note()
+
+
+def test_the_report_has_the_line_and_the_caller_says_how_to_list(leaking, tmp_path):
+    store, _ = leaking
+
+    def how(found: Leakage) -> str:
+        return f"List them above {found.threshold} with my tool."
+
+    asked = {"task": "toy", "encoders": ["toy"], "name": "cats", "how_to_list": how}
+    done = train(store, Registry(tmp_path / "heads"), **asked)
+    line = (
+        f"17 of 200 held-out rows have a near-duplicate among 400 training rows (cosine ≥ "
+        f"{done.report.leakage.threshold:.4g}, toy); figures on them are too good. {how(done.report.leakage)}"
+    )
+    assert f"- {line}\n" in (done.path / "report.md").read_text()
+    saved = json.loads((done.path / "report.json").read_text())["near_duplicates"]
+    assert (saved["found"], saved["how"]) == (17, how(done.report.leakage))
+    assert train(store, Registry(tmp_path / "heads"), **asked).version == done.version
+
+
+@pytest.mark.parametrize("splits", [["train"] * N, ["val"] * N])
+def test_without_rows_on_both_sides_there_is_no_line(store, splits):
+    fill(store, make_toy(n=N), splits=splits)
+    assert find_leakage(rows_of(store)) is None
