@@ -48,9 +48,6 @@ HeadRefs = Annotated[
     list[Name] | None,
     Query(max_length=MOST_HEADS, description="name, name@alias or name@version of a head; repeat it for several heads"),
 ]
-EncoderName = Annotated[
-    str, Query(max_length=MOST_NAME, description="name or fingerprint of an encoder with stored vectors")
-]
 MAX_OUTLIER = "abstain above this outlier percentile, the percentage of calibration rows that look more ordinary"
 HowMany = Annotated[int, Query(ge=1, le=1000)]
 
@@ -127,24 +124,47 @@ async def set_alias(name: Name, body: AliasRequest, service: Service) -> HeadsRe
     return await run_in_threadpool(service.catalogue)
 
 
-@router.get("/search", summary="Stored assets nearest to a stored one, or to a text")
+async def _within(
+    task: Annotated[str | None, Query(max_length=MOST_NAME, description="only assets that this task labels")] = None,
+    label: Annotated[str | None, Query(max_length=MOST_NAME, description="only assets with this label")] = None,
+    split: Annotated[str | None, Query(description="only assets in this split of the task")] = None,
+) -> search.Within:
+    return search.Within(task, label, split)
+
+
+Within = Annotated[search.Within, Depends(_within)]
+SearchedEncoder = Annotated[
+    str | None,
+    Query(
+        max_length=MOST_NAME,
+        description="name or fingerprint of an encoder with stored vectors; default: the best one for the query",
+    ),
+]
+
+
+@router.get("/search", summary="Stored assets nearest to a stored one, or to a text", response_model_exclude_none=True)
 async def search_by_id_or_text(
     service: Service,
-    encoder: EncoderName,
+    within: Within,
+    encoder: SearchedEncoder = None,
     id: Annotated[str | None, Query(description="id of a stored asset")] = None,
     text: Annotated[str | None, Query(description="description of what to look for")] = None,
     k: HowMany = 10,
 ) -> SearchResponse:
-    return await search.by_id_or_text(service, encoder, id, text, k)
+    return await search.by_id_or_text(service, encoder, id, text, k, within)
 
 
 @router.post(
     "/search",
     summary="Stored assets nearest to the image sent",
     openapi_extra={"requestBody": {"content": IMAGE_BODY, "required": True}},
+    response_model_exclude_none=True,
 )
-async def search_by_image(request: Request, service: Service, encoder: EncoderName, k: HowMany = 10) -> SearchResponse:
-    return await search.by_image(service, encoder, await read_uploads(request, service.settings.max_items), k)
+async def search_by_image(
+    request: Request, service: Service, within: Within, encoder: SearchedEncoder = None, k: HowMany = 10
+) -> SearchResponse:
+    uploads = await read_uploads(request, service.settings.max_items)
+    return await search.by_image(service, encoder, uploads, k, within)
 
 
 async def _vectors(

@@ -20,7 +20,7 @@ from services.cli.commands import (
     condense,
     demo,
     doctor,
-    encoders,
+    exports,
     heads,
     import_vectors,
     ingest,
@@ -69,7 +69,7 @@ for family in (
     services,
     classify,
     predict,
-    encoders,
+    exports,
     demo,
     doctor,
 ):

@@ -37,7 +37,11 @@ class BadCondition(ValueError):
 
 
 class OutputExists(ValueError):
-    """The file of predictions exists, or another run writes it."""
+    """The file that a job would write exists, or another run writes it."""
+
+
+class NothingToCheck(ValueError):
+    """A head cannot be exported, because nothing is stored on which the file could be tried."""
 
 
 EXPECTED: tuple[type[Exception], ...] = (
@@ -47,6 +51,7 @@ EXPECTED: tuple[type[Exception], ...] = (
     VectorsRefused,
     BadCondition,
     OutputExists,
+    NothingToCheck,
     LicenceNotAccepted,
     Unsupported,
     WeightsError,

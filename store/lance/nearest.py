@@ -105,7 +105,7 @@ def nearest_among(handle: Any, vector: Any, column: str, k: int, metric: str, id
     """Return (id, _distance) of the k rows nearest among `ids`, a column of text, the nearest first.
 
     Up to `FEW_IDS` ids are looked at one by one. Otherwise more than k of all rows are fetched, until k of them are
-    among `ids`: these are the k nearest, because every nearer row was fetched too. If the ids are so rare near the query
+    among `ids`: these are the k nearest, because every nearer row was fetched too. If ids are so rare near the query
     that more than `MOST_FETCHED` rows would be needed, every row is looked at.
     """
     if len(ids) <= FEW_IDS:
