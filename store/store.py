@@ -208,8 +208,10 @@ class Store:
         """
         feature_list = [f for form in PREFIX for f in feature_tables.stored(self.database, form)]
         own = (self.assets.table, self.labels.table, self.labels.history.table, self.quarantine.table)
-        for table in (*own, *feature_list):
+        for table in own:
             table.optimize(keep)
+        for features in feature_list:
+            features.optimize(keep)
 
     def _select(
         self,

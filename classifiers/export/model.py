@@ -120,7 +120,7 @@ def _thresholds(head: Head) -> list[NDArray[np.float32]]:
 
 
 def _outputs(head: Head) -> list[onnx.ValueInfoProto]:
-    shape = ["n", len(head.classes)]
+    shape: list[str | int | None] = ["n", len(head.classes)]
     found = [helper.make_tensor_value_info(PROBABILITIES, onnx.TensorProto.FLOAT, shape)]
     return found + [helper.make_tensor_value_info(LABELS, onnx.TensorProto.BOOL, shape) for _ in _thresholds(head)]
 

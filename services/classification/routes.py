@@ -124,15 +124,9 @@ async def set_alias(name: Name, body: AliasRequest, service: Service) -> HeadsRe
     return await run_in_threadpool(service.catalogue)
 
 
-async def _within(
-    task: Annotated[str | None, Query(max_length=MOST_NAME, description="only assets that this task labels")] = None,
-    label: Annotated[str | None, Query(max_length=MOST_NAME, description="only assets with this label")] = None,
-    split: Annotated[str | None, Query(description="only assets in this split of the task")] = None,
-) -> search.Within:
-    return search.Within(task, label, split)
-
-
-Within = Annotated[search.Within, Depends(_within)]
+SearchedTask = Annotated[str | None, Query(max_length=MOST_NAME, description="only assets that this task labels")]
+SearchedLabel = Annotated[str | None, Query(max_length=MOST_NAME, description="only assets with this label")]
+SearchedSplit = Annotated[str | None, Query(description="only assets in this split of the task")]
 SearchedEncoder = Annotated[
     str | None,
     Query(
@@ -145,13 +139,15 @@ SearchedEncoder = Annotated[
 @router.get("/search", summary="Stored assets nearest to a stored one, or to a text", response_model_exclude_none=True)
 async def search_by_id_or_text(
     service: Service,
-    within: Within,
     encoder: SearchedEncoder = None,
     id: Annotated[str | None, Query(description="id of a stored asset")] = None,
     text: Annotated[str | None, Query(description="description of what to look for")] = None,
     k: HowMany = 10,
+    task: SearchedTask = None,
+    label: SearchedLabel = None,
+    split: SearchedSplit = None,
 ) -> SearchResponse:
-    return await search.by_id_or_text(service, encoder, id, text, k, within)
+    return await search.by_id_or_text(service, encoder, id, text, k, search.Within(task, label, split))
 
 
 @router.post(
@@ -161,10 +157,16 @@ async def search_by_id_or_text(
     response_model_exclude_none=True,
 )
 async def search_by_image(
-    request: Request, service: Service, within: Within, encoder: SearchedEncoder = None, k: HowMany = 10
+    request: Request,
+    service: Service,
+    encoder: SearchedEncoder = None,
+    k: HowMany = 10,
+    task: SearchedTask = None,
+    label: SearchedLabel = None,
+    split: SearchedSplit = None,
 ) -> SearchResponse:
     uploads = await read_uploads(request, service.settings.max_items)
-    return await search.by_image(service, encoder, uploads, k, within)
+    return await search.by_image(service, encoder, uploads, k, search.Within(task, label, split))
 
 
 async def _vectors(

@@ -23,8 +23,8 @@ PARTITION_ROWS = 2048
 GROWTH = 4
 """The index is made anew for a table of this many times the rows, because its partitions have become as much larger."""
 
-NEWER_ROWS = 20_000
-"""Number of rows newer than the index from which it is refreshed. Comparing them takes about 20 ms."""
+NEWER_ROWS = 10_000
+"""Number of rows newer than the index from which it is refreshed. Comparing them takes about 10 ms."""
 
 PROBES = 20
 """Partitions that a search reads, and one more for every `HITS_A_PROBE` hits that are asked for."""

@@ -74,7 +74,7 @@ def test_a_label_that_no_asset_has_finds_nothing(services, home):
 def test_the_command_takes_the_same_choice(services, home):
     run = runner({"HEADWATER_CLASSIFICATION_PORT": services.classification_url.rpartition(":")[2]})
     task = next(iter(home.store.labels.tasks()))
-    out, err = run("search", "--text", "a broken cell", "--task", task, "--split", "test", "-k", 3)
+    out, _ = run("search", "--text", "a broken cell", "--task", task, "--split", "test", "-k", 3)
     assert "nearest by lite0" in out
     assert "note: the text side of lite0 is small" in out
     assert "--label and --split need --task" in run("search", "--text", "x", "--label", "y", code=2)[1]
