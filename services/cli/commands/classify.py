@@ -208,8 +208,8 @@ def search(
 ) -> None:
     """Find the stored assets nearest to an image, to words, or to a stored asset.
 
-    The running classification service answers. Give exactly one of IMAGE, --text and --id. Words find little with lite0,
-    lite1 and lite2, and the answer says how little; other encoders that take texts are chosen first.
+    The running classification service answers. Give exactly one of IMAGE, --text and --id. Words find little with
+    lite0, lite1 and lite2, and the answer says how little; other encoders that take texts are chosen first.
     """
     if sum(each is not None for each in (image, text, id_)) != 1:
         raise typer.BadParameter("give exactly one of IMAGE, --text and --id")
