@@ -39,7 +39,7 @@ def small(monkeypatch):
         "INDEX_FROM": 2000,
         "PARTITION_ROWS": 100,
         "NEWER_ROWS": 1500,
-        "PROBES": 6,
+        "PROBES": 20,
         "FEW_IDS": 50,
         "MOST_FETCHED": 2000,
     }.items():
