@@ -4,6 +4,11 @@ The index holds the vectors in partitions, and in each of them one byte a number
 partitions nearest to the query, and computes the cosines of the best rows again from the stored vectors. Rows that are
 newer than the index are compared one by one, and removed rows are left out, so the index decides only which of the
 older rows are looked at.
+
+Measured with `benchmarks/search.py` on 1,000,000 × 512 vectors, drawn from a mixture with the covariances of real photos,
+on 2 cores that were shared: recall@10 0.985, median 7.3 ms, 601 MB; the exact search took 3.4 s. IVF_RQ, with one bit a
+number, takes 85 MB, but its recall is 0.960 with the same partitions even if 20 times the hits are refined, and it takes
+only widths that 8 divides.
 """
 
 from typing import Any
@@ -27,12 +32,13 @@ NEWER_ROWS = 10_000
 """Number of rows newer than the index from which it is refreshed. Comparing them takes about 10 ms."""
 
 PROBES = 20
-"""Partitions that a search reads, and one more for every `HITS_A_PROBE` hits that are asked for."""
+"""Partitions that a search reads: recall@10 0.985 of 488 partitions, see above. One more is read for every
+`HITS_A_PROBE` hits that are asked for."""
 
 HITS_A_PROBE = 20
 
 REFINED_ROWS = 40
-"""Rows beside the hits asked for, whose cosines are computed again from the stored vectors."""
+"""Rows beside the hits asked for, whose cosines are computed again from the stored vectors. Measured with `PROBES`."""
 
 FEW_IDS = 1000
 """A search among up to this many ids looks at each of them. LanceDB takes 0.1 ms to read an id of a filter."""
