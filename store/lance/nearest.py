@@ -5,9 +5,9 @@ partitions nearest to the query, and computes the cosines of the best rows again
 newer than the index are compared one by one, and removed rows are left out, so the index decides only which of the
 older rows are looked at.
 
-Measured with `benchmarks/search.py` on 1,000,000 × 512 vectors, drawn from a mixture with the covariances of real photos,
+Measured with `benchmarks/search.py` on 1,000,000 × 512 vectors of a mixture with the covariance of real photos,
 on 2 cores that were shared: recall@10 0.985, median 7.3 ms, 601 MB; the exact search took 3.4 s. IVF_RQ, with one bit a
-number, takes 85 MB, but its recall is 0.960 with the same partitions even if 20 times the hits are refined, and it takes
+number, takes 85 MB, but its recall is 0.960 with as many partitions even if 20 times the hits are refined, and it takes
 only widths that 8 divides.
 """
 
