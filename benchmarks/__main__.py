@@ -14,13 +14,14 @@ OWN = (
     "feature_store",
     "import_vectors",
     "predict",
+    "search",
     "resume",
     "memory",
     "serve",
     "overload",
 )
 PICTURES = ("accuracy", "backfill", "cascade", "jpeg", "lite", "outliers", "ray_backfill", "textmap", "tokens")
-WITH_DATA = (*PICTURES, "sounds", "thresholds", "quality")
+WITH_DATA = (*PICTURES, "sounds", "text_search", "thresholds", "quality")
 
 
 def main() -> None:

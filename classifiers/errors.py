@@ -267,3 +267,20 @@ class TooManyPairs(ValueError):
             f"more than {most:,} pairs have a cosine of at least {threshold:g}, found in the first {rows:,} of {of:,} "
             "rows; near-duplicates are rarer: choose a higher threshold"
         )
+
+
+class ExportTooLarge(ValueError):
+    """A head is larger than a model file may be."""
+
+    def __init__(self, size: int, most: int) -> None:
+        super().__init__(
+            f"the model takes {size / 1e9:.1f} GB, and an ONNX file holds at most {most / 1e9:.0f} GB; train the head "
+            "with fewer dimensions (project=pca) or with one covariance for all classes"
+        )
+
+
+class ExportDiffers(RuntimeError):
+    """The ONNX model of a head does not give the head's probabilities, so nothing is written."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"the ONNX model of {name} was not written: {why}")

@@ -135,10 +135,25 @@ class Calls:
         return Call("POST", f"/heads/{name}/alias", _body(HeadsResponse), arguments)
 
     def search(
-        self, image: File | None = None, *, encoder: str, k: int = 10, id: str | None = None, text: str | None = None
+        self,
+        image: File | None = None,
+        *,
+        encoder: str | None = None,
+        k: int = 10,
+        id: str | None = None,
+        text: str | None = None,
+        task: str | None = None,
+        label: str | None = None,
+        split: str | None = None,
     ) -> Call[SearchResponse]:
-        """Classification service: return the `k` stored assets nearest to an image, to the asset `id` or to a text."""
-        arguments: dict[str, Any] = {"params": _given(encoder=encoder, k=k, id=id, text=text)}
+        """Classification service: return the `k` stored assets nearest to an image, to the asset `id` or to a text.
+
+        Args:
+            encoder: an encoder with stored vectors; None for the best one for this query, which the answer names.
+            task: only assets that this task labels, with `label` and in `split` if given.
+        """
+        given = _given(encoder=encoder, k=k, id=id, text=text, task=task, label=label, split=split)
+        arguments: dict[str, Any] = {"params": given}
         if image is not None:
             arguments["files"] = _form("images", [image])
         return Call("GET" if image is None else "POST", "/search", _body(SearchResponse), arguments)

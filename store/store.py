@@ -200,7 +200,7 @@ class Store:
         return Batches(self._select(task, encoders, splits, snapshot, classes, rows), batch_rows, share)
 
     def optimize(self, *, keep: timedelta | None = None) -> None:
-        """Index the ids of large tables, and compact tables of many small fragments.
+        """Index the ids and vectors of large tables, and compact tables of many small fragments.
 
         Other processes may read and write meanwhile. Compacting a table also removes its versions that are older than
         a week; snapshots of them can no longer be read. With `keep`, every table is compacted, and versions older than
@@ -208,8 +208,10 @@ class Store:
         """
         feature_list = [f for form in PREFIX for f in feature_tables.stored(self.database, form)]
         own = (self.assets.table, self.labels.table, self.labels.history.table, self.quarantine.table)
-        for table in (*own, *(f.table for f in feature_list)):
+        for table in own:
             table.optimize(keep)
+        for features in feature_list:
+            features.optimize(keep)
 
     def _select(
         self,

@@ -27,6 +27,7 @@ from services.web.schemas import (
     HeadsResponse,
     Name,
     SearchResponse,
+    SplitName,
     inline_schema,
 )
 from services.web.uploads import FILES_BODY, IMAGE_BODY, READ_AS, check_count, read_uploads
@@ -47,9 +48,6 @@ Service = Annotated[ClassificationService, Depends(_service)]
 HeadRefs = Annotated[
     list[Name] | None,
     Query(max_length=MOST_HEADS, description="name, name@alias or name@version of a head; repeat it for several heads"),
-]
-EncoderName = Annotated[
-    str, Query(max_length=MOST_NAME, description="name or fingerprint of an encoder with stored vectors")
 ]
 MAX_OUTLIER = "abstain above this outlier percentile, the percentage of calibration rows that look more ordinary"
 HowMany = Annotated[int, Query(ge=1, le=1000)]
@@ -127,24 +125,49 @@ async def set_alias(name: Name, body: AliasRequest, service: Service) -> HeadsRe
     return await run_in_threadpool(service.catalogue)
 
 
-@router.get("/search", summary="Stored assets nearest to a stored one, or to a text")
+SearchedTask = Annotated[str | None, Query(max_length=MOST_NAME, description="only assets that this task labels")]
+SearchedLabel = Annotated[str | None, Query(max_length=MOST_NAME, description="only assets with this label")]
+SearchedSplit = Annotated[SplitName | None, Query(description="only assets in this split of the task")]
+SearchedEncoder = Annotated[
+    str | None,
+    Query(
+        max_length=MOST_NAME,
+        description="name or fingerprint of an encoder with stored vectors; default: the best one for the query",
+    ),
+]
+
+
+@router.get("/search", summary="Stored assets nearest to a stored one, or to a text", response_model_exclude_none=True)
 async def search_by_id_or_text(
     service: Service,
-    encoder: EncoderName,
+    encoder: SearchedEncoder = None,
     id: Annotated[str | None, Query(description="id of a stored asset")] = None,
     text: Annotated[str | None, Query(description="description of what to look for")] = None,
     k: HowMany = 10,
+    task: SearchedTask = None,
+    label: SearchedLabel = None,
+    split: SearchedSplit = None,
 ) -> SearchResponse:
-    return await search.by_id_or_text(service, encoder, id, text, k)
+    return await search.by_id_or_text(service, encoder, id, text, k, search.Within(task, label, split))
 
 
 @router.post(
     "/search",
     summary="Stored assets nearest to the image sent",
     openapi_extra={"requestBody": {"content": IMAGE_BODY, "required": True}},
+    response_model_exclude_none=True,
 )
-async def search_by_image(request: Request, service: Service, encoder: EncoderName, k: HowMany = 10) -> SearchResponse:
-    return await search.by_image(service, encoder, await read_uploads(request, service.settings.max_items), k)
+async def search_by_image(
+    request: Request,
+    service: Service,
+    encoder: SearchedEncoder = None,
+    k: HowMany = 10,
+    task: SearchedTask = None,
+    label: SearchedLabel = None,
+    split: SearchedSplit = None,
+) -> SearchResponse:
+    uploads = await read_uploads(request, service.settings.max_items)
+    return await search.by_image(service, encoder, uploads, k, search.Within(task, label, split))
 
 
 async def _vectors(

@@ -20,7 +20,7 @@ from services.cli.commands import (
     condense,
     demo,
     doctor,
-    encoders,
+    exports,
     heads,
     import_vectors,
     ingest,
@@ -73,7 +73,7 @@ for family in (
     predict,
     review,
     suggest,
-    encoders,
+    exports,
     demo,
     doctor,
 ):

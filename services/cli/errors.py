@@ -41,7 +41,7 @@ EXPECTED: tuple[type[Exception], ...] = (
         heads.UnknownParameter,
     ),
     *(heads.BadClustering, heads.UnknownClustering),
-    encoders.ExportFailed,
+    *(encoders.ExportFailed, heads.ExportDiffers, heads.ExportTooLarge),
 )
 """Errors that a user can mend. The command prints them and exits with 1. Others are bugs and keep their traceback."""
 

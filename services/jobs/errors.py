@@ -37,7 +37,11 @@ class BadCondition(ValueError):
 
 
 class OutputExists(ValueError):
-    """The file of predictions exists, or another run writes it."""
+    """The file that a job would write exists, or another run writes it."""
+
+
+class NothingToCheck(ValueError):
+    """A head cannot be exported, because nothing is stored on which the file could be tried."""
 
 
 class NothingToReview(ValueError):
@@ -75,6 +79,7 @@ EXPECTED: tuple[type[Exception], ...] = (
     OutputExists,
     NothingToReview,
     AllLabelled,
+    NothingToCheck,
     LicenceNotAccepted,
     Unsupported,
     WeightsError,

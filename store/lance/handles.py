@@ -54,12 +54,17 @@ def query(handle: Any, columns: Sequence[str], where: str | None) -> Any:
     return query if where is None else query.where(where)
 
 
+def has_index(handle: Any, column: str) -> bool:
+    """Return True if the table has an index on `column`."""
+    return any(index.columns == [column] for index in handle.list_indices())
+
+
 def locate(handle: Any, ids: Sequence[str]) -> Column | None:
     """Return LanceDB's row id of each of `ids`, null for a missing id, from one pass over the table's ids.
 
     Returns None if looking the ids up in the index is cheaper than that pass.
     """
-    if handle.count_rows() > WORTH * len(ids) and handle.list_indices():
+    if handle.count_rows() > WORTH * len(ids) and has_index(handle, "id"):
         return None
     rows = handle.search().select(["id"]).with_row_id(True).limit(None).to_arrow()
     return rows["_rowid"].take(pc.index_in(pa.array(ids, pa.string()), value_set=rows["id"]))

@@ -18,8 +18,9 @@ import pyarrow as pa
 from store.errors import StoreError
 from store.lance import faults
 from store.lance.database import Database
-from store.lance.handles import batches_of, compact, locate, persist, query, require_schema
-from store.rows import unique
+from store.lance.handles import batches_of, compact, has_index, locate, persist, query, require_schema
+from store.lance.nearest import nearest, nearest_among, refresh
+from store.rows import Column, unique
 
 FEW = 1000
 """Up to this many ids are looked up with an IN filter; for more, one pass over the id column is cheaper."""
@@ -152,23 +153,30 @@ class Table:
                 located = None if len(ids) <= FEW else locate(handle, ids)
                 yield from batches_of(handle, ids, columns, located, batch_rows, batch_bytes)
 
-    def nearest(self, vector: Any, column: str, k: int, metric: str) -> pa.Table:
-        """Return (id, _distance) of the k nearest rows, by brute force unless the table has a vector index."""
+    def nearest(self, vector: Any, column: str, k: int, metric: str, ids: Column | None = None) -> pa.Table:
+        """Return (id, _distance) of the k nearest rows, all or those of `ids`; see `store.lance.nearest`."""
         with self._using() as handle:
-            nearest = handle.search(vector, vector_column_name=column).distance_type(metric)
-            found: pa.Table = nearest.select(["id", "_distance"]).limit(k).to_arrow()
-            return found
+            if ids is None:
+                return nearest(handle, vector, column, k, metric)
+            return nearest_among(handle, vector, column, k, metric, ids)
 
-    def optimize(self, keep: timedelta | None) -> None:
-        """Index the ids of a large table, then compact it (see `store.lance.handles.compact`)."""
+    def optimize(self, keep: timedelta | None, vectors: str | None = None) -> None:
+        """Index the ids of a large table, compact it (see `store.lance.handles.compact`), and index its vectors.
+
+        Args:
+            vectors: name of the column of vectors whose nearest rows are searched; None for none.
+        """
         with self._using() as handle:
             if handle is None:
                 return
-            if handle.count_rows() >= INDEX_FROM and not handle.list_indices():
+            if handle.count_rows() >= INDEX_FROM and not has_index(handle, self.key[0]):
                 from lancedb.index import BTree
 
                 persist(lambda: handle.create_index(self.key[0], config=BTree()))
             compact(handle, keep)
+            if vectors is not None:
+                with self._database.turn(f"{self.name}.index"):  # a second process would make the same index
+                    refresh(handle, vectors)
 
     def _merge(self, rows: pa.Table, matched: Callable[[Any], Any]) -> Merged:
         if not rows.num_rows:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from typing import Literal
 
 import numpy as np
@@ -116,20 +117,34 @@ class Features:
         for batch in self.table.scan(columns, version=version, batch_rows=batch_rows, share=share):
             yield batch["id"], self._floats(batch[self.identity.form])
 
+    def optimize(self, keep: timedelta | None = None) -> None:
+        """Index the ids and the vectors of a large table, and compact it. Tokens are not searched, nor indexed."""
+        self.table.optimize(keep, self.identity.form if self.identity.form == "vector" else None)
+
     def search(
-        self, vector: ArrayLike, k: int = 10, metric: Literal["cosine", "l2", "dot"] = "cosine"
+        self,
+        vector: ArrayLike,
+        k: int = 10,
+        metric: Literal["cosine", "l2", "dot"] = "cosine",
+        ids: Column | None = None,
     ) -> list[tuple[str, float]]:
         """Return the `k` nearest assets as (id, score), nearest first. The nearer, the higher the score.
 
-        The score is the cosine similarity, for `l2` the negative squared distance, for `dot` the inner product.
+        The score is the cosine similarity, for `l2` the negative squared distance, for `dot` the inner product. In a
+        large table, cosines are searched by an index that may miss some of the nearest; see `store.lance.nearest`. A
+        vector of zeros has no cosine, so it is never found.
+
+        Args:
+            ids: ids of the assets to choose from, as a column of text; None for all.
+
         Raises BadVectors unless `vector` is finite and has the shape of one row.
         """
         query = np.asarray(vector, np.float32)
         if query.shape != self.shape or not np.isfinite(query).all():
             raise BadVectors(f"search needs one finite vector of shape {self.shape}, not {query.shape}")
-        if not self.rows or k < 1:
+        if not self.rows or k < 1 or (ids is not None and not len(ids)):
             return []
-        found = self.table.nearest(query, self.identity.form, k, metric)
+        found = self.table.nearest(query, self.identity.form, k, metric, ids)
         distances = found["_distance"].to_numpy()
         scores = -distances if metric == "l2" else 1.0 - distances
         return list(zip(strings(found["id"]), scores.tolist(), strict=True))

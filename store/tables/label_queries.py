@@ -33,9 +33,7 @@ class LabelQueries:
             label, split: rows with this label and in this split only; None for all.
             start, rows: number of matching rows to skip, and most rows to return.
         """
-        where = of_task(task)
-        where += f" AND array_has(labels, {quoted(label)})" if label is not None else ""
-        where += f" AND split = {quoted(check_split(split))}" if split is not None else ""
+        where = _matching(task, label, split)
         count = self.table.count(where)
         if not count:
             self.require_task(task)
@@ -61,6 +59,13 @@ class LabelQueries:
         if not rows.num_rows:
             raise UnknownTask(task, sorted(self.tasks(version=version)))
         return rows
+
+    def ids(self, task: str, *, label: str | None = None, split: str | None = None) -> Column:
+        """Return the ids of a task's rows, all or those with this label and in this split. Raises UnknownTask."""
+        found = self.table.read(["id"], where=_matching(task, label, split))["id"]
+        if not len(found):
+            self.require_task(task)
+        return found
 
     def tasks(self, *, version: int | None = None) -> dict[str, int]:
         """Return {task: number of labelled assets}, sorted by name."""
@@ -110,3 +115,10 @@ def distinct_labels(rows: pa.Table) -> tuple[str, ...]:
 def of_task(task: str) -> str:
     """Return the condition for the rows of a task."""
     return f"task = {quoted(task)}"
+
+
+def _matching(task: str, label: str | None, split: str | None) -> str:
+    """Return the SQL filter for the rows of a task with this label and in this split; None for any. Raises BadSplit."""
+    where = of_task(task)
+    where += f" AND array_has(labels, {quoted(label)})" if label is not None else ""
+    return where + (f" AND split = {quoted(check_split(split))}" if split is not None else "")

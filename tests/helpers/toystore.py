@@ -10,8 +10,10 @@ DIM = 8
 PROBE = np.eye(3, DIM, dtype=np.float32)
 
 
-def toy_spec(weights: str = "w", dim: int = DIM) -> EncoderSpec:
-    return EncoderSpec(architecture="toy", weights=weights, activation="gelu", output="pooled", dim=dim, tokens=(3, 4))
+def toy_spec(weights: str = "w", dim: int = DIM, text: str | None = None) -> EncoderSpec:
+    return EncoderSpec(
+        architecture="toy", weights=weights, activation="gelu", output="pooled", dim=dim, tokens=(3, 4), text=text
+    )
 
 
 def make_assets(n: int, *, start: int = 0) -> list[Asset]:

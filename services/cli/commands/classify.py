@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from services.cli import options, terminal
-from services.cli.completion import head_names
-from services.cli.options import EncoderOption, JsonOption, ModalityOption
+from services.cli.completion import encoder_names, head_names, split_names, task_names
+from services.cli.options import JsonOption, ModalityOption
 
 if TYPE_CHECKING:
     from services.client import ClassifyOptions, Client
@@ -176,24 +176,53 @@ def search(
     ] = None,
     text: Annotated[str | None, typer.Option("--text", metavar="WORDS", help="What to look for, in words.")] = None,
     id_: Annotated[str | None, typer.Option("--id", metavar="ID", help="The id of a stored asset.")] = None,
-    encoder: EncoderOption = "lite0",
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            "--encoder",
+            "-e",
+            metavar="NAME",
+            help="The encoder whose stored vectors are searched.",
+            show_default="the best stored one for the query",
+            autocompletion=encoder_names,
+        ),
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            "--task", "-t", metavar="NAME", help="Only assets that this task labels.", autocompletion=task_names
+        ),
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option("--label", "-l", metavar="NAME", help="With --task: only assets with this label.")
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            "--split", metavar="NAME", help="With --task: only assets in this split.", autocompletion=split_names
+        ),
+    ] = None,
     k: Annotated[int, typer.Option("-k", metavar="N", min=1, max=1000, help="How many assets are printed.")] = 10,
     url: UrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Find the stored assets nearest to an image, to words, or to a stored asset.
 
-    The running classification service answers. Give exactly one of IMAGE, --text and --id.
+    The running classification service answers. Give exactly one of IMAGE, --text and --id. Words find little with
+    lite0, lite1 and lite2, and the answer says how little; other encoders that take texts are chosen first.
     """
-    query = {name: value for name, value in (("text", text), ("id", id_)) if value is not None}
-    if len(query) + (image is not None) != 1:
+    if sum(each is not None for each in (image, text, id_)) != 1:
         raise typer.BadParameter("give exactly one of IMAGE, --text and --id")
+    if task is None and (label is not None or split is not None):
+        raise typer.BadParameter("--label and --split need --task")
     with _client(url) as client:
-        found = client.search(image, encoder=encoder, k=k, **query)
+        found = client.search(image, encoder=encoder, k=k, text=text, id=id_, task=task, label=label, split=split)
     if as_json:
         print(found.model_dump_json(exclude_none=True))
     else:
-        terminal.table(("cosine", "asset", "uri"), [(f"{h.score:z.3f}", h.id[:12], h.uri or "") for h in found.hits])
+        rows = [(f"{h.score:z.3f}", h.id[:12], h.uri or "") for h in found.hits]
+        terminal.table(("cosine", "asset", "uri"), rows, f"nearest by {found.encoder}")
+        terminal.notes([found.note] if found.note else [])
 
 
 def _client(url: str | None) -> "Client":

@@ -39,6 +39,7 @@ _WRITABLE = (*_DISK, encoders.ProbeMismatch, stored.FeaturesMismatch)
 _HEAD = (*_DISK, heads.UnknownHead, heads.UnknownAlias, heads.UnknownVersion, heads.BadArtifact)
 _HEADS = (*_HEAD, HeadNeeded, heads.UnknownCoverage, heads.UnknownSets, heads.NoOutlierScore, heads.NoTexts)
 _VECTORS = (encoders.UnknownEncoder, heads.WrongFingerprint, heads.BadVectors)
+_TASK = (stored.UnknownTask, stored.BadSplit)
 _STORED = (*_DISK, stored.UnknownId, stored.UnknownFeatures, stored.AmbiguousFeatures)
 _NAMED = ("{name}", "{name}/versions/{version}")
 _PROTOCOL = (*_NAMED, *(f"{each}/ready" for each in _NAMED))
@@ -66,8 +67,8 @@ RAISED: Mapping[str, tuple[type[Exception], ...]] = {
     "GET /heads": (BadRequest, *_DISK),
     "GET /heads/{name}": (BadRequest, *_HEAD),
     "POST /heads/{name}/alias": (BadRequest, *_HEAD, heads.BadName),
-    "GET /search": (BadRequest, *_STORED, EncoderNotLoaded),
-    "POST /search": (BadRequest, TwoValues, *_STORED, EncoderNotLoaded),
+    "GET /search": (BadRequest, *_STORED, *_TASK, EncoderNotLoaded),
+    "POST /search": (BadRequest, TwoValues, *_STORED, *_TASK, EncoderNotLoaded),
     "GET /v2": (BadRequest,),
     "GET /v2/health/live": (BadRequest,),
     "GET /v2/health/ready": (BadRequest,),

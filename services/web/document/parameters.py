@@ -35,13 +35,24 @@ class Joined:
 
 _LABEL = {"type": "string", "minLength": 1, "maxLength": MOST_NAME}
 
+_WITHIN: Mapping[str, Mapping[str, Any]] = {"task": {}, "label": {}, "split": {}}
+_NEED_TASK = {"label": ["task"], "split": ["task"]}
+
 JOINED: Mapping[str, Joined] = {
     "GET /search": Joined(
         "query",
-        "What to look for: exactly one of `id` and `text`.",
+        "What to look for: exactly one of `id` and `text`. Where: `label` and `split` only with their `task`.",
         required=True,
-        schema={"oneOf": [{"required": ["id"]}, {"required": ["text"]}]},
-        fields={"id": {}, "text": {}},
+        schema={"oneOf": [{"required": ["id"]}, {"required": ["text"]}], "dependentRequired": _NEED_TASK},
+        fields={"id": {}, "text": {}, **_WITHIN},
+    ),
+    "POST /search": Joined(
+        "within",
+        "The assets to choose from: `label` and `split` only with their `task`.",
+        required=False,
+        schema={"dependentRequired": _NEED_TASK},
+        fields=_WITHIN,
+        in_form={"dependentRequired": _NEED_TASK},
     ),
     "POST /v1/assets": Joined(
         "labels",

@@ -255,3 +255,4 @@ class SearchResponse(BaseModel):
 
     encoder: str = Field(description="Name of the encoder whose vectors were compared.")
     hits: list[Hit] = Field(description="The assets, nearest first.")
+    note: str | None = Field(None, description="What limits this answer: how well texts find images with the encoder.")
