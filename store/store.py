@@ -16,6 +16,8 @@ from store import snapshot as snapshots
 from store.errors import AmbiguousFeatures, NoStore, UnknownFeatures
 from store.files import MAX_BYTES
 from store.lance.database import Database
+from store.lance.fragments import rewrite_without_removed
+from store.lance.table import Table
 from store.matrix import Matrix
 from store.rows import Column, strings
 from store.schema import Dtype, stage_of
@@ -206,12 +208,26 @@ class Store:
         a week; snapshots of them can no longer be read. With `keep`, every table is compacted, and versions older than
         `keep` are removed. An age of zero leaves only the newest version; whatever reads or writes an older one fails.
         """
-        feature_list = [f for form in PREFIX for f in feature_tables.stored(self.database, form)]
-        own = (self.assets.table, self.labels.table, self.labels.history.table, self.quarantine.table)
-        for table in own:
+        for table in self._tables():
             table.optimize(keep)
-        for features in feature_list:
+        for features in self._all_features():
             features.optimize(keep)
+
+    def purge(self) -> None:
+        """Leave no byte of removed rows in any file: rewrite the files that hold some, and remove all old versions.
+
+        Snapshots of old versions can no longer be read, and whatever reads or writes one at the moment fails.
+        """
+        for table in (*self._tables(), *(features.table for features in self._all_features())):
+            rewrite_without_removed(table)
+        self.optimize(keep=timedelta(0))
+
+    def _tables(self) -> tuple[Table, ...]:
+        """Return all tables but those of vectors and tokens."""
+        return (self.assets.table, self.labels.table, self.labels.history.table, self.quarantine.table)
+
+    def _all_features(self) -> list[Features]:
+        return [features for form in PREFIX for features in feature_tables.stored(self.database, form)]
 
     def _select(
         self,

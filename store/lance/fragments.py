@@ -51,6 +51,22 @@ def discard(table: Table, fragments: Sequence[str]) -> None:
             (folder / "data" / file["path"]).unlink(missing_ok=True)
 
 
+def rewrite_without_removed(table: Table) -> None:
+    """Write the data files that hold removed rows anew, without them, and the indices likewise.
+
+    Compaction leaves a file as it is while less than a tenth of its rows are removed.
+    """
+    import lance
+
+    def rewrite() -> None:
+        compact = lance.dataset(table.uri).optimize.compact_files
+        compact(materialize_deletions=True, materialize_deletions_threshold=0.0)
+
+    if table.version() is not None:
+        with faults.named(table.uri):
+            persist(rewrite)
+
+
 def shares(table: Table, version: int, count: int, batch_rows: int) -> list[tuple[int, int]]:
     """Split `table` at `version` into at most `count` parts of about equal size.
 

@@ -2,7 +2,6 @@
 
 import signal
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 from subprocess import Popen
 
@@ -49,10 +48,26 @@ def test_no_table_keeps_a_row_and_no_file_the_bytes(store: Store) -> None:
     assert removed["labels"] == 10
     assert all(ids == set(IDS[5:]) for ids in ids_of_every_table(store).values())
     assert b"image 0" in bytes_under(store)  # an older version has them still
-    store.optimize(keep=timedelta(0))
+    store.purge()
     assert b"image 0" not in bytes_under(store)
     assert b"image 5" in bytes_under(store)
     assert all(ids == set(IDS[5:]) for ids in ids_of_every_table(store).values())
+
+
+def test_a_purge_leaves_no_byte_of_one_asset_among_many(store: Store) -> None:
+    """Compaction alone would leave the files: less than a tenth of their rows is removed."""
+    assets, X = make_assets(400), make_vectors(400)
+    store.assets.add(assets)
+    features = store.ensure_features("toy", toy_spec(), PROBE)
+    features.put([asset.id for asset in assets], X)
+    remove_assets(store, [assets[0].id])
+    assert b"image 0" in bytes_under(store)
+    assert X[0].tobytes() in bytes_under(store)
+    store.purge()
+    assert b"image 0" not in bytes_under(store)
+    assert X[0].tobytes() not in bytes_under(store)
+    assert X[399].tobytes() in bytes_under(store)
+    assert (store.assets.table.count(), features.table.count()) == (399, 399)
 
 
 def test_an_unknown_asset_is_named_and_nothing_is_removed(store: Store) -> None:

@@ -1,7 +1,6 @@
 """Commands about stored assets: assets list, show, remove."""
 
 from collections import Counter
-from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,9 +15,6 @@ if TYPE_CHECKING:
 
 ABOUT = "List stored assets, show what is known about one, and remove them."
 assets_app = typer.Typer(help=ABOUT, short_help=ABOUT, no_args_is_help=True)
-
-AT_ONCE = timedelta(0)
-"""Age from which `--purge` removes old versions of the tables: compaction makes versions that hold the bytes, too."""
 
 
 @assets_app.command("list")
@@ -101,7 +97,7 @@ def remove(
     seen = _learners(settings, ids)
     removed = remove_assets(opened, ids)
     if purge:
-        opened.optimize(keep=AT_ONCE)
+        opened.purge()
     if as_json:
         answers = [{"what": each.what, "name": each.name, "learned_from_them": each.answer} for each in seen]
         terminal.show({"removed": removed, "learned_from_them": answers}, as_json=True)
