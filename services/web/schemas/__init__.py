@@ -54,6 +54,7 @@ from services.web.schemas.inference import (
     ServerMetadata,
     TensorMetadata,
 )
+from services.web.schemas.jobs import JobDetails, JobRequest, JobsResponse, JobStatus
 from services.web.schemas.labels import (
     HistoryResponse,
     LabelledAsset,
@@ -91,6 +92,10 @@ __all__ = [
     "InferInput",
     "InferRequest",
     "InferResponse",
+    "JobDetails",
+    "JobRequest",
+    "JobStatus",
+    "JobsResponse",
     "LabelledAsset",
     "LabelsChanged",
     "LabelsRequest",
