@@ -101,6 +101,7 @@ class Metrics:
             self._errors.labels(code)
         for state in ("done", "failed"):
             self._backfills.labels(state)
+            self._jobs_ended.labels(state)
 
     def error(self, code: str) -> None:
         """Count one request that was answered with an error."""

@@ -42,7 +42,7 @@ class Command:
         """
         named = [place for place in self.places if getattr(request, place) is not None]
         whole = request.model_copy(update=dict(zip(named, reads, strict=True)))
-        return [request.kind, "--json", *self.arguments(whole, files)]
+        return [request.kind, *_switch("json"), *self.arguments(whole, files)]
 
     def result(self, output: Output) -> dict[str, Any]:
         """Return the result, from the JSON that the command printed."""
@@ -57,7 +57,7 @@ def _options(name: str, values: Iterable[object]) -> list[str]:
     return [f"--{name}={value}" for value in values]
 
 
-def _switch(name: str, on: bool) -> list[str]:
+def _switch(name: str, on: bool = True) -> list[str]:
     return [f"--{name}"] if on else []
 
 
@@ -99,7 +99,7 @@ def _predict(request: PredictJob, files: Path) -> Iterator[str]:
     yield from _option("top-k", request.top_k)
     yield from _option("coverage", request.coverage)
     yield from _option("sets", request.sets)
-    yield "--names-only"  # a file of predictions is no place for the folders of the server
+    yield from _switch("names-only")  # a file of predictions is no place for the folders of the server
     yield from _option("out", str(files / f"predictions.{request.format}"))
     if request.folder is not None:
         yield from ("--", request.folder)
