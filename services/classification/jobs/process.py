@@ -80,6 +80,7 @@ class JobProcess:
         """Return the exit code; None while the process runs. Negative for the signal that ended it."""
         code = self._process.poll()
         if code is not None:
+            self._end_input()
             self.kill()  # what it started and left behind
             self._log.join(timeout=1)
         return code
@@ -94,9 +95,7 @@ class JobProcess:
         Call it again and again: a process that does not even do that is killed.
         """
         self._kill_at = min(self._kill_at, time.monotonic() + self._patience)
-        if self._process.stdin is not None:
-            with contextlib.suppress(OSError):
-                self._process.stdin.close()
+        self._end_input()
         if time.monotonic() > self._kill_at:
             self.kill()
 
@@ -115,6 +114,11 @@ class JobProcess:
         except subprocess.TimeoutExpired:
             self.kill()
             self._process.wait()
+
+    def _end_input(self) -> None:
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
 
     def _keep_log(self, lines: IO[bytes]) -> None:
         """Write what the process prints to the log of the job, which stays small. A full disk loses lines only."""
