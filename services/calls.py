@@ -181,7 +181,7 @@ class Calls:
         body = {"task": task, "at": at.isoformat() if at else None}
         return Call("POST", "/v1/labels/undo", _body(UndoResponse), {"json": body})
 
-    def start_job(self, kind: str, **options: JsonValue) -> Call[JobDetails]:
+    def start_job(self, kind: str, /, **options: JsonValue) -> Call[JobDetails]:
         """Classification service: queue a job. Return its id and its place in the queue.
 
         Args:
@@ -204,7 +204,7 @@ class Calls:
 
     def job_result(self, job_id: str) -> Call[bytes]:
         """Classification service: return the file that a job has made. All of it is in memory then."""
-        return Call("GET", f"/v1/jobs/{job_id}/result", lambda response: response.content)
+        return Call("GET", f"/v1/jobs/{job_id}/result", _file)
 
     def ready(self, *, needs: Sequence[str] = (), seconds: float = READY_SECONDS) -> Call[dict[str, Any]]:
         """Both services: return the details of a service that is ready.
@@ -265,6 +265,12 @@ def _unexpected(response: httpx.Response) -> str:
         f"{response.url.copy_with(query=None)} answered {response.status_code} with content that no Headwater service "
         f"sends ({kind}): {start or 'nothing'}; another program may listen there, or a proxy may have answered"
     )
+
+
+def _file(response: httpx.Response) -> bytes:
+    if not response.headers.get("content-disposition", "").startswith("attachment"):
+        raise ValueError("no file")
+    return response.content
 
 
 def _body(schema: type[M]) -> Callable[[httpx.Response], M]:
