@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Literal, get_args
 
@@ -37,6 +38,9 @@ LOG_BYTES = 512 * 2**10
 
 OUTPUT_BYTES = 8 * 2**20
 """Largest output that is read as the result of a job."""
+
+MOST_KNOWN = 1000
+"""Largest number of ended jobs that are kept in memory."""
 
 PROGRESS_SECONDS = 0.2
 """Shortest time between two records of the progress of a job."""
@@ -139,6 +143,7 @@ class Jobs:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._ended: dict[str, Job] = {}  # they never change, and are most of all jobs
 
     def locked(self) -> AbstractContextManager[None]:
         """Hold the lock under which states change."""
@@ -162,11 +167,16 @@ class Jobs:
         if not ID.fullmatch(id_):
             return None
         folder = self.root / id_
+        if (known := self._ended.get(id_)) and (folder / ASKED).exists():
+            return known
         asked, status = _read_json(folder / ASKED), _read_json(folder / STATUS)
         try:
-            return Job(id_, folder, Asked(**asked), Status(**status)) if asked and status else None
+            job = Job(id_, folder, Asked(**asked), Status(**status)) if asked and status else None
         except TypeError:
             return None
+        if job and job.status.state in ENDED:
+            self._ended = dict(islice(self._ended.items(), MOST_KNOWN)) | {id_: job}
+        return job
 
     def all(self) -> Iterator[Job]:
         """Yield all jobs, the newest first."""

@@ -43,7 +43,6 @@ class Runner:
         self._jobs, self._settings, self._ended_with = jobs, settings, ended
         self._service_stops = stopping
         self._running: dict[str, JobProcess] = {}
-        self._known_ended: set[str] = set()
         self._lock: IO[str] | None = None
         self._stop, self._wake = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="jobs")
@@ -77,7 +76,7 @@ class Runner:
         self._end_finished()
         if not self._is_the_runner():
             return
-        unfinished = self._unfinished()
+        unfinished = [job for job in self._jobs.all() if job.status.state not in ENDED]
         for job in unfinished:
             if job.id in self._running and job.cancelling:
                 self._running[job.id].ask_to_stop()
@@ -90,12 +89,6 @@ class Runner:
         if self._lock is None and self._jobs.root.is_dir():
             self._lock = try_lock(self._jobs.root / ".runner")
         return self._lock is not None
-
-    def _unfinished(self) -> list[Job]:
-        ids = [id_ for id_ in self._jobs.ids() if id_ not in self._known_ended]
-        found = [job for job in map(self._jobs.get, ids) if job]
-        self._known_ended |= {job.id for job in found if job.status.state in ENDED}
-        return [job for job in found if job.status.state not in ENDED]
 
     def _is_left_alive(self, job: Job) -> bool:
         """Return True if the process of a service that died still works on the job. If it is gone, end the job."""

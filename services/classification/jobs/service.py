@@ -1,7 +1,7 @@
 """The jobs of a classification service: what its endpoints ask for."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,13 +102,13 @@ class ServiceJobs:
         with self._usable():
             ids, queue = list(self._jobs.ids()), self._queue()
             found = [self._jobs.get(id_) for id_ in ids[start : start + limit]]
-            return JobsResponse(count=len(ids), jobs=[JobStatus(**_shown(job, queue)) for job in found if job])
+            return JobsResponse(count=len(ids), jobs=[JobStatus(**_shown(job, queue.index)) for job in found if job])
 
     def details(self, job_id: str) -> JobDetails:
         """Return one job with its request, its log and its result. Raises UnknownJob."""
         job = self._get(job_id)
         return JobDetails(
-            **_shown(job, self._queue()),
+            **_shown(job, self._place),
             request=job.asked.request,
             log=job.log(LOG_LINES),
             result=_result(job),
@@ -117,7 +117,7 @@ class ServiceJobs:
 
     def status(self, job_id: str) -> JobStatus:
         """Return the state of one job. Raises UnknownJob."""
-        return JobStatus(**_shown(self._get(job_id), self._queue()))
+        return JobStatus(**_shown(self._get(job_id), self._place))
 
     def cancel(self, job_id: str) -> JobDetails:
         """Cancel a job that waits, or ask one that runs to stop. Raises UnknownJob, JobEnded."""
@@ -185,6 +185,10 @@ class ServiceJobs:
         """Return the ids of the jobs that wait, in the order in which they start."""
         return [job.id for job in self._jobs.all() if job.status.state == "queued"][::-1]
 
+    def _place(self, job_id: str) -> int:
+        """Return the number of jobs that start before a job which waits. Raises ValueError if it no longer waits."""
+        return self._queue().index(job_id)
+
     def _count(self, state: str) -> int:
         return sum(job.status.state == state for job in self._jobs.all())
 
@@ -197,14 +201,22 @@ class ServiceJobs:
             raise JobsUnavailable(str(self._jobs.root), error.strerror or str(error)) from error
 
 
-def _shown(job: Job, queue: Sequence[str]) -> Mapping[str, Any]:
-    """Return the fields of a `JobStatus`."""
-    status = job.status
+def _shown(job: Job, place: Callable[[str], int]) -> Mapping[str, Any]:
+    """Return the fields of a `JobStatus`.
+
+    Args:
+        place: function from the id of a job that waits to the number of those before it. Raises ValueError if it no
+            longer waits.
+    """
+    status, position = job.status, None
+    if status.state == "queued":
+        with suppress(ValueError):
+            position = place(job.id) + 1
     return {
         "id": job.id,
         "kind": job.asked.kind,
         "state": status.state,
-        "position": queue.index(job.id) + 1 if job.id in queue else None,
+        "position": position,
         "cancelling": status.state not in ENDED and job.cancelling,
         "created": job.created,
         "started": status.started,
