@@ -44,6 +44,7 @@ class Runner:
         self._service_stops = stopping
         self._running: dict[str, JobProcess] = {}
         self._lock: IO[str] | None = None
+        self._fault = ""
         self._stop, self._wake = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="jobs")
 
@@ -65,11 +66,18 @@ class Runner:
         while not (self._stop.is_set() or self._service_stops()):
             try:
                 self._look()
-            except Exception:  # a full disk, say: the next look may succeed, and the service goes on
-                log.exception("the jobs could not be looked after")
+                self._fault = ""
+            except Exception as error:  # a full disk, say: the next look may succeed, and the service goes on
+                self._report(error)
             self._wake.wait(BUSY if self._running else IDLE)
             self._wake.clear()
         self._stop_all()
+
+    def _report(self, error: Exception) -> None:
+        """Log a fault once, however often it comes back."""
+        if self._fault != (fault := f"{type(error).__name__}: {error}"):
+            log.error("the jobs could not be looked after", exc_info=error)
+        self._fault = fault
 
     def _look(self) -> None:
         """Do everything that is due."""

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from helpers.jobs import lasting, until, works
 
+from embedder.folders import try_lock
 from services.classification.jobs import process
 from services.classification.jobs.process import SECRETS, THREADS, processors
 from services.classification.jobs.runner import Runner
@@ -64,6 +66,26 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError:
         return b""
+
+
+def test_a_fault_is_logged_once_and_the_jobs_go_on_when_it_is_mended(jobs, runner, monkeypatch, caplog):
+    monkeypatch.setattr("services.classification.jobs.runner.IDLE", 0.01)
+    lock = jobs.root / ".runner"
+    lock.mkdir(parents=True)
+    runner()
+    until(lambda: caplog.records)
+    time.sleep(0.2)
+    [record] = caplog.records
+    assert "IsADirectoryError" in (record.exc_text or caplog.text)
+    lock.rmdir()
+    until(lambda: lock.is_file() and not _is_free(lock))
+
+
+def _is_free(path: Path) -> bool:
+    file = try_lock(path)
+    if file is not None:
+        file.close()
+    return file is not None
 
 
 @LINUX
