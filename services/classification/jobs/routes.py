@@ -31,6 +31,16 @@ SILENT_SECONDS = 10.0
 """Time without an event after which a comment is sent: proxies close silent connections."""
 
 EVENTS = "text/event-stream"
+EVENT = {
+    "type": "object",
+    "required": ["event", "data"],
+    "properties": {
+        "event": {"type": "string", "enum": ["progress", "end"], "description": "`end` for the last event of a job."},
+        "data": {"type": "string", "description": "The fields of a `JobStatus` but for `error`, as JSON."},
+    },
+}
+"""Schema of one event."""
+
 FILE = "application/octet-stream"
 
 
@@ -82,7 +92,7 @@ async def read_result(job_id: Name, jobs: Jobs) -> FileResponse:
     "/{job_id}/events",
     summary="The state of a job as server-sent events, one for each change, until it ends or a minute is over",
     response_class=StreamingResponse,
-    responses={200: {"content": {EVENTS: {"schema": {"type": "string"}}}}},
+    responses={200: {"content": {EVENTS: {"schema": EVENT}}}},
 )
 async def follow_job(job_id: Name, jobs: Jobs) -> StreamingResponse:
     await run_in_threadpool(jobs.status, job_id)
