@@ -35,7 +35,8 @@ def _work(folder: Path) -> None:
     # Imported here, because libraries count the processors when they are imported.
     from embedder.folders import try_lock
     from services.cli import terminal
-    from services.jobs.recorded import ASKED, FILES, HELD, Asked, ProgressFile, link_out
+    from services.jobs.links import link_out
+    from services.jobs.recorded import ASKED, FILES, HELD, Asked, ProgressFile
 
     held = try_lock(folder / HELD)  # until the process ends
     if held is None:

@@ -5,7 +5,6 @@ processes must agree on is changed under one lock, so any number of services may
 """
 
 import json
-import os
 import re
 import secrets
 import shutil
@@ -255,20 +254,3 @@ def append(path: Path, text: bytes, most: int = LOG_BYTES) -> None:
             text = b"(earlier lines were removed)\n" + text
             file.truncate(0)
         file.write(text)
-
-
-def link_out(path: Path, within: Sequence[Path]) -> Path | None:
-    """Return a link at or below `path` that leads out of all folders of `within`; None if there is none.
-
-    Args:
-        within: real paths.
-    """
-    below = (Path(folder, name) for folder, names, files in os.walk(path) for name in (*names, *files))
-    for each in (path, *below):
-        if each.is_symlink() and not is_within(each.resolve(), within):
-            return each
-    return None
-
-
-def is_within(path: Path, folders: Sequence[Path]) -> bool:
-    return any(path.is_relative_to(folder) for folder in folders)

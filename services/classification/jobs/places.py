@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from services.jobs.recorded import is_within
+from services.jobs.links import is_within
 from services.web.errors import FolderNotAllowed
 
 

@@ -46,9 +46,11 @@ class Runner:
         self._lock: IO[str] | None = None
         self._fault = ""
         self._stop, self._wake = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True, name="jobs")
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
+        self._stop.clear()
+        self._thread = threading.Thread(target=self._run, daemon=True, name="jobs")
         self._thread.start()
 
     def wake(self) -> None:
@@ -59,7 +61,7 @@ class Runner:
         """Stop the running jobs, which are then interrupted. Jobs that wait stay as they are."""
         self._stop.set()
         self._wake.set()
-        if self._thread.is_alive():
+        if self._thread is not None:
             self._thread.join()
 
     def _run(self) -> None:
@@ -152,6 +154,7 @@ class Runner:
             log.exception("the ends of the jobs could not be written")
         if self._lock is not None:
             self._lock.close()
+            self._lock = None
 
 
 def _outcome(code: int, job: Job, *, asked: bool) -> tuple[State, str | None]:

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from services.classification.jobs.places import allowed
-from services.jobs.recorded import link_out
+from services.jobs.links import link_out
 from services.web.errors import FolderNotAllowed
 
 
