@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, JsonValue, RootModel, StringConstraints
+from pydantic import BaseModel, BeforeValidator, Field, JsonValue, RootModel, StringConstraints
 
 from classifiers.names import NAME
 from embedder.spec import Modality
@@ -21,7 +21,15 @@ Required = Annotated[str, StringConstraints(min_length=1, max_length=MOST_NAME)]
 HeadName = Annotated[str, StringConstraints(pattern=f"^{NAME.pattern}$")]
 Place = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_PATH, pattern=r"^[^\x00]*$")]
 Encoders = Annotated[list[Required], Field(max_length=MOST_ENCODERS)]
-Seed = Annotated[int, Field(ge=0, le=2**31 - 1, description="Seed of the random number generator.")]
+
+
+def _whole(value: object) -> object:
+    """Return an integer for a number such as 5.0, which is one in JSON schema."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+Seed = Annotated[Whole, Field(ge=0, le=2**31 - 1, description="Seed of the random number generator.")]
 Number = (
     bool
     | Annotated[int, Field(ge=-(2**53), le=2**53)]
@@ -94,7 +102,7 @@ class PredictJob(Body):
         None, description=f"{_FOLDER} Without it, stored assets are predicted; not with `task`."
     )
     format: Literal["parquet", "csv", "jsonl"] = Field("parquet", description="Kind of the file.")
-    top_k: int = Field(5, ge=1, le=1000, description="How many labels are ranked.")
+    top_k: Whole = Field(5, ge=1, le=1000, description="How many labels are ranked.")
     coverage: float = Field(0.9, gt=0, lt=1, description="Probability that the prediction set contains the true class.")
     sets: Literal["lac", "aps"] = Field("lac", description="Method of the prediction set.")
 

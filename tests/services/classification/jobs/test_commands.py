@@ -5,6 +5,7 @@ from typing import Any, get_args
 
 import pytest
 import typer.main
+from pydantic import ValidationError
 
 from classifiers.training.kinds import KINDS
 from services.classification.jobs.commands import COMMANDS
@@ -64,6 +65,18 @@ def test_a_request_without_options_has_the_defaults_of_the_command(body):
             assert (found[name] or None) == (default or None), name
     assert found["as_json"] is True
     assert found.get("encoder") in (None, (), "lite0", ["lite0"])
+
+
+@pytest.mark.parametrize(
+    ("seed", "good"), [(5, True), (5.0, True), (5.5, False), ("5", False), (True, False), (-1, False)]
+)
+def test_a_whole_number_may_have_a_point_as_in_json_schema(seed, good):
+    body = {"kind": "compare", "task": "t", "seed": seed}
+    if good:
+        assert understood(body, [])["seed"] == 5
+    else:
+        with pytest.raises(ValidationError):
+            JobRequest.model_validate(body)
 
 
 def test_every_kind_of_request_has_a_command_and_every_kind_of_head_is_known():
