@@ -28,8 +28,10 @@ def _whole(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Whole = Annotated[int, BeforeValidator(_whole)]
-Seed = Annotated[Whole, Field(ge=0, le=2**31 - 1, description="Seed of the random number generator.")]
+Seed = Annotated[
+    int, Field(ge=0, le=2**31 - 1, description="Seed of the random number generator."), BeforeValidator(_whole)
+]
+TopK = Annotated[int, Field(ge=1, le=1000, description="How many labels are ranked."), BeforeValidator(_whole)]
 Number = (
     bool
     | Annotated[int, Field(ge=-(2**53), le=2**53)]
@@ -77,7 +79,10 @@ class TrainJob(Body):
     encoders: Encoders = Field(["lite0"], min_length=1, description=_ENCODERS)
     head_kind: HeadKind = Field("gaussian", description="The kind of head.")
     parameters: dict[Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")], Parameter] = Field(
-        {}, max_length=MOST_PARAMETERS, description="Hyper-parameters, by name."
+        {},
+        max_length=MOST_PARAMETERS,
+        description="Hyper-parameters, by name.",
+        json_schema_extra={"additionalProperties": False},
     )
     seed: Seed = 0
 
@@ -102,7 +107,7 @@ class PredictJob(Body):
         None, description=f"{_FOLDER} Without it, stored assets are predicted; not with `task`."
     )
     format: Literal["parquet", "csv", "jsonl"] = Field("parquet", description="Kind of the file.")
-    top_k: Whole = Field(5, ge=1, le=1000, description="How many labels are ranked.")
+    top_k: TopK = 5
     coverage: float = Field(0.9, gt=0, lt=1, description="Probability that the prediction set contains the true class.")
     sets: Literal["lac", "aps"] = Field("lac", description="Method of the prediction set.")
 
