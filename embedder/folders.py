@@ -173,6 +173,18 @@ def lock(path: Path) -> Iterator[None]:
         yield
 
 
+def try_lock(path: Path) -> IO[str] | None:
+    """Return the open lock file `path`, which holds the lock until it is closed; None if someone else holds the lock.
+
+    The folder of `path` must exist. The operating system frees the lock when the process ends, as with `lock`.
+    """
+    file = path.open("a")
+    if _free(file):
+        return file
+    file.close()
+    return None
+
+
 def _wait_for(file: IO[str]) -> None:
     if sys.platform == "win32":
         while True:

@@ -9,7 +9,7 @@ from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack
 import httpx
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel
+from pydantic import BaseModel, JsonValue
 
 from embedder.spec import Modality
 from services.web.errors import RemoteProblem
@@ -20,6 +20,8 @@ from services.web.schemas import (
     ErrorBody,
     HeadsResponse,
     HistoryResponse,
+    JobDetails,
+    JobsResponse,
     LabelsChanged,
     LabelsResponse,
     NotReadyBody,
@@ -196,6 +198,31 @@ class Calls:
         body = {"task": task, "at": at.isoformat() if at else None}
         return Call("POST", "/v1/labels/undo", _body(UndoResponse), {"json": body})
 
+    def start_job(self, kind: str, /, **options: JsonValue) -> Call[JobDetails]:
+        """Classification service: queue a job. Return its id and its place in the queue.
+
+        Args:
+            kind: "ingest", "backfill", "train", "compare" or "predict".
+            options: the fields of that kind, such as `task` and `name` for "train".
+        """
+        return Call("POST", "/v1/jobs", _body(JobDetails), {"json": {"kind": kind, **options}})
+
+    def jobs(self, *, start: int = 0, limit: int = 50) -> Call[JobsResponse]:
+        """Classification service: return a page of the jobs, the newest first, and the number of all."""
+        return Call("GET", "/v1/jobs", _body(JobsResponse), {"params": {"start": start, "limit": limit}})
+
+    def job(self, job_id: str) -> Call[JobDetails]:
+        """Classification service: return a job with its state, its progress, the end of its log, and its result."""
+        return Call("GET", f"/v1/jobs/{job_id}", _body(JobDetails))
+
+    def cancel_job(self, job_id: str) -> Call[JobDetails]:
+        """Classification service: cancel a job that waits, or ask one that runs to stop."""
+        return Call("POST", f"/v1/jobs/{job_id}/cancel", _body(JobDetails))
+
+    def job_result(self, job_id: str) -> Call[bytes]:
+        """Classification service: return the file that a job has made. All of it is in memory then."""
+        return Call("GET", f"/v1/jobs/{job_id}/result", _file)
+
     def ready(self, *, needs: Sequence[str] = (), seconds: float = READY_SECONDS) -> Call[dict[str, Any]]:
         """Both services: return the details of a service that is ready.
 
@@ -255,6 +282,12 @@ def _unexpected(response: httpx.Response) -> str:
         f"{response.url.copy_with(query=None)} answered {response.status_code} with content that no Headwater service "
         f"sends ({kind}): {start or 'nothing'}; another program may listen there, or a proxy may have answered"
     )
+
+
+def _file(response: httpx.Response) -> bytes:
+    if not response.headers.get("content-disposition", "").startswith("attachment"):
+        raise ValueError("no file")
+    return response.content
 
 
 def _body(schema: type[M]) -> Callable[[httpx.Response], M]:

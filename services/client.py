@@ -109,6 +109,11 @@ class Client(AbstractContextManager["Client"]):
     remove_labels = _blocking(Calls.remove_labels)
     label_history = _blocking(Calls.label_history)
     undo = _blocking(Calls.undo)
+    start_job = _blocking(Calls.start_job)
+    jobs = _blocking(Calls.jobs)
+    job = _blocking(Calls.job)
+    cancel_job = _blocking(Calls.cancel_job)
+    job_result = _blocking(Calls.job_result)
 
     def _send(self, call: Call[R]) -> R:
         try:
@@ -156,6 +161,11 @@ class AsyncClient(AbstractAsyncContextManager["AsyncClient"]):
     remove_labels = _awaitable(Calls.remove_labels)
     label_history = _awaitable(Calls.label_history)
     undo = _awaitable(Calls.undo)
+    start_job = _awaitable(Calls.start_job)
+    jobs = _awaitable(Calls.jobs)
+    job = _awaitable(Calls.job)
+    cancel_job = _awaitable(Calls.cancel_job)
+    job_result = _awaitable(Calls.job_result)
 
     async def _send(self, call: Call[R]) -> R:
         try:

@@ -124,6 +124,21 @@ class Settings(BaseSettings):
     max_backfill_queue: int = Field(
         8, gt=0, description="Largest number of backfills that wait in the embedding service; it answers 503 beyond it"
     )
+    jobs: Path = Field(Path("jobs"), description="Folder of the jobs over HTTP: their states, logs and files")
+    job_folders: Names = Field(
+        (),
+        description="Folders from which jobs over HTTP may read files, separated by commas; empty for none",
+    )
+    max_jobs: int = Field(1, gt=0, le=64, description="Largest number of jobs over HTTP that run at once")
+    job_threads: int = Field(
+        0, ge=0, description="Processors that each of these jobs may use; 0 for half of those of the service"
+    )
+    max_job_queue: int = Field(
+        16, gt=0, description="Largest number of jobs that wait in the classification service; it answers 429 beyond it"
+    )
+    max_finished_jobs: int = Field(
+        100, gt=0, description="Number of jobs that are kept after their end; the oldest are removed with their files"
+    )
     max_items: int = Field(256, gt=0, description="Largest number of images, texts, ids or vectors in one request")
     max_pixels: int = Field(
         64_000_000,
@@ -205,7 +220,7 @@ class Settings(BaseSettings):
         Backend.parse(backend)  # ValueError with the allowed values
         return backend
 
-    @field_validator("encoders", "allowed_hosts", "allowed_origins", "keys", mode="before")
+    @field_validator("encoders", "allowed_hosts", "allowed_origins", "keys", "job_folders", mode="before")
     @classmethod
     def _split(cls, names: object) -> object:
         return tuple(name.strip() for name in names.split(",") if name.strip()) if isinstance(names, str) else names

@@ -12,6 +12,7 @@ from classifiers.errors import BadArtifact, UnknownAlias, UnknownHead, UnknownVe
 from classifiers.published.head import PublishedHead
 from classifiers.published.registry import Registry
 from services.classification.embedding import Embedding, EmbeddingClient
+from services.classification.jobs.service import Known, ServiceJobs
 from services.classification.readiness import Capability, readiness, summary
 from services.classification.texts import LabelTexts
 from services.processes import url_of
@@ -43,6 +44,8 @@ class ClassificationService(Service):
         self.texts = LabelTexts(self.embedding, at_once=settings.max_items)
         self._load = lru_cache(maxsize=LOADED_HEADS)(self._load_version)
         self._blas: threadpool_limits | None = None
+        known = Known(self.store, self._head)
+        self.jobs = ServiceJobs(settings, known, self.metrics, lambda: self.admission.stopping)
 
     async def start(self) -> None:
         """Load the latest version of every head. A damaged head is logged and refused; all others are served.
@@ -53,8 +56,10 @@ class ClassificationService(Service):
         self._blas = threadpool_limits(1, user_api="blas")
         for name, reason in (await run_in_threadpool(self.catalogue)).refused.items():
             log.error("head refused", extra={"head": name, "reason": reason})
+        self.jobs.start()
 
     async def stop(self) -> None:
+        await run_in_threadpool(self.jobs.stop)
         await self.embedding.aclose()
         if self._blas:
             self._blas.restore_original_limits()

@@ -15,13 +15,17 @@ AGAIN = 0.005
 """Seconds until an interrupt is tried again."""
 
 
-def main() -> None:
-    """Run the command of `sys.argv`. Ctrl-C ends it in one line, even while modules are still being imported."""
+def main(failed: Callable[[str], None] = lambda _: None) -> None:
+    """Run the command of `sys.argv`. Ctrl-C ends it in one line, even while modules are still being imported.
+
+    Args:
+        failed: called with the message of an error that a user can mend.
+    """
     try:
         with _on_interrupt(_end):
             from services.cli.app import run
         with _on_interrupt(_insist):
-            run()
+            run(failed)
     except KeyboardInterrupt:
         pass
     except SystemExit as end:

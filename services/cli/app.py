@@ -4,6 +4,7 @@ import importlib.util
 import inspect
 import platform
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Annotated
 
@@ -113,11 +114,16 @@ def headwater(
             terminal.warn(warning)
 
 
-def run() -> None:
-    """Run the command of `sys.argv`. An error that a user can mend is one line, with a hint below it."""
+def run(failed: Callable[[str], None] = lambda _: None) -> None:
+    """Run the command of `sys.argv`. An error that a user can mend is one line, with a hint below it.
+
+    Args:
+        failed: called with the message of such an error.
+    """
     try:
         app(prog_name="headwater")
     except errors.EXPECTED as error:
+        failed(errors.message(error))
         terminal.err.print(f"error: {errors.message(error)}", style="red")
         if hint := errors.hint(error):
             terminal.err.print(f"hint: {hint}")

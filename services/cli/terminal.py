@@ -126,9 +126,16 @@ def warn(text: str) -> None:
     err.print(f"warning: {text}", style="bold yellow")
 
 
+followers: list[OnProgress[JobProgress]] = []
+"""Callbacks that get the progress of every bar, for a program that runs a command."""
+
+
 @contextmanager
 def progress_bar(what: str) -> Iterator[OnProgress[JobProgress]]:
-    """Show a progress bar if standard error is a terminal; yields the callback that moves it."""
+    """Show a progress bar if standard error is a terminal; yields the callback that moves it.
+
+    It calls `followers` too.
+    """
     columns = (
         TextColumn(what),
         BarColumn(),
@@ -138,7 +145,13 @@ def progress_bar(what: str) -> Iterator[OnProgress[JobProgress]]:
     )
     with Progress(*columns, console=err, disable=not sys.stderr.isatty()) as progress:
         bar = progress.add_task(what, total=None, note="")
-        yield lambda now: progress.update(bar, completed=now.handled, total=now.total, note=now.note)
+
+        def moved(now: JobProgress) -> None:
+            progress.update(bar, completed=now.handled, total=now.total, note=now.note)
+            for follow in followers:
+                follow(now)
+
+        yield moved
 
 
 def steps(bar: OnProgress[Step]) -> Callable[[int, int | None, str], None]:

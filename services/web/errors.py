@@ -22,8 +22,11 @@ A class that is not in the table is answered as its nearest base class that is; 
     ├── BadName 422
     └── BadArtifact 503
     services.web.errors
-    ├── UnknownBackfill 404
-    ├── BackfillsFull 429
+    ├── UnknownBackfill, UnknownJob 404
+    ├── BackfillsFull, JobsFull 429
+    ├── FolderNotAllowed 403
+    ├── JobEnded, NoResult 409
+    ├── JobsUnavailable, TooManyFollowers 503
     ├── BadRequest 422
     ├── EncoderNotLoaded, NotOffered, TwoValues, HeadNeeded 409
     ├── ServiceDown 502
@@ -118,6 +121,72 @@ class BackfillsFull(RuntimeError):
         super().__init__(
             f"{waiting} backfills wait, and no more are queued; GET /v1/backfills lists them. One backfill embeds "
             "every asset that has no vector, so a second one of the same encoder finds nothing to do"
+        )
+
+
+class UnknownJob(LookupError):
+    """No job has this id."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(
+            f"no job {job_id!r}; GET /v1/jobs lists the jobs. The oldest that ended are removed beyond "
+            "HEADWATER_MAX_FINISHED_JOBS"
+        )
+
+
+class JobsFull(RuntimeError):
+    """Too many jobs wait."""
+
+    retry_after = 60.0
+
+    def __init__(self, waiting: int) -> None:
+        super().__init__(
+            f"{waiting} jobs wait, and no more are queued; cancel one (GET /v1/jobs lists them) or try again later; "
+            "the operator can raise HEADWATER_MAX_JOB_QUEUE or HEADWATER_MAX_JOBS"
+        )
+
+
+class FolderNotAllowed(LookupError):
+    """A job would read a folder or a file that the settings do not allow, or that is not there."""
+
+    def __init__(self, given: str, allowed: Sequence[str]) -> None:
+        super().__init__(
+            f"there is no {shortened(given)!r} below the folders that jobs may read: {', '.join(allowed)}. A link that "
+            "leads out of them does not count; the operator can add folders to HEADWATER_JOB_FOLDERS"
+            if allowed
+            else "jobs of this service may read no folder; the operator can name folders in HEADWATER_JOB_FOLDERS"
+        )
+
+
+class JobEnded(ValueError):
+    """A job that has ended cannot be cancelled."""
+
+    def __init__(self, job_id: str, state: str) -> None:
+        super().__init__(f"job {job_id} has ended already: it is {state}; there is nothing to cancel")
+
+
+class NoResult(LookupError):
+    """A job has no file, or none yet. The message says why."""
+
+
+class JobsUnavailable(RuntimeError):
+    """The folder of the jobs cannot be read or written."""
+
+    def __init__(self, folder: str, why: str) -> None:
+        super().__init__(
+            f"the folder of jobs {folder} cannot be used: {why}; the operator can mend that or set HEADWATER_JOBS to "
+            "another folder"
+        )
+
+
+class TooManyFollowers(RuntimeError):
+    """Too many requests wait for the events of jobs."""
+
+    retry_after = 5.0
+
+    def __init__(self, most: int) -> None:
+        super().__init__(
+            f"{most} requests follow jobs already; close some of them, or ask GET /v1/jobs/{{job_id}} now and then"
         )
 
 
@@ -221,6 +290,13 @@ ERRORS: dict[type[Exception], tuple[int, str]] = {
     heads.NoTexts: (409, "no_texts"),
     UnknownBackfill: (404, "unknown_backfill"),
     BackfillsFull: (429, "queue_full"),
+    UnknownJob: (404, "unknown_job"),
+    JobsFull: (429, "queue_full"),
+    FolderNotAllowed: (403, "folder_not_allowed"),
+    JobEnded: (409, "job_ended"),
+    NoResult: (409, "no_result"),
+    JobsUnavailable: (503, "jobs_unavailable"),
+    TooManyFollowers: (503, "too_busy"),
     EncoderNotLoaded: (409, "wrong_fingerprint"),
     NotOffered: (409, "not_offered"),
     TwoValues: (409, "two_values"),

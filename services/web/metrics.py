@@ -90,6 +90,8 @@ class Metrics:
             "Assets that backfills have handled: stored, or quarantined because they cannot be embedded",
             ("encoder", "outcome"),
         )
+        self._jobs = gauge("headwater_jobs_unfinished", "Jobs that are queued or running", ("state",))
+        self._jobs_ended = counter("headwater_jobs_total", "Jobs that ended, by their last state", ("state",))
         gauge("headwater_build_info", "1; the label has the version of Headwater", ("version",)).labels(
             own_version()
         ).set(1)
@@ -99,6 +101,7 @@ class Metrics:
             self._errors.labels(code)
         for state in ("done", "failed"):
             self._backfills.labels(state)
+            self._jobs_ended.labels(state)
 
     def error(self, code: str) -> None:
         """Count one request that was answered with an error."""
@@ -148,6 +151,10 @@ class Metrics:
         """Count one backfill that ended: "done" or "failed"."""
         self._backfills.labels(state).inc()
 
+    def job_ended(self, state: str) -> None:
+        """Count one job that ended: "done", "failed", "cancelled" or "interrupted"."""
+        self._jobs_ended.labels(state).inc()
+
     # Gauges: each function is called when the metrics are read.
 
     def memory(self, admission: Admission) -> None:
@@ -163,6 +170,10 @@ class Metrics:
     def backfills_waiting(self, waiting: Callable[[], int]) -> None:
         """Show `waiting()` as the number of backfills that wait."""
         self._backfills_waiting.set_function(waiting)
+
+    def jobs(self, state: str, count: Callable[[], int]) -> None:
+        """Show `count()` as the number of jobs in `state`: "queued" or "running"."""
+        self._jobs.labels(state).set_function(count)
 
     def queue_depth(self, encoder: str, depth: Callable[[], int]) -> None:
         """Show `depth()` as the number of items that wait for `encoder`."""

@@ -91,17 +91,19 @@ class Lane(Throughput):
 class Lanes:
     """The lanes of a service: files have one, so that slow encoders do not keep out what needs none; all else has one.
 
-    Health checks and metrics have none: they are answered under any load.
+    Health checks and metrics have none: they are answered under any load. Nor have requests that follow a job: they
+    last, take no processor time, and have a limit of their own.
     """
 
     EXEMPT = ("/health", "/metrics")
+    LASTING = "/events"
 
     def __init__(self, max_wait: float) -> None:
         self._files, self._others = Lane(max_wait), Lane(max_wait)
 
     def of(self, scope: Scope) -> Lane | None:
         """Return the lane of a request; None for one that is never refused."""
-        if scope["path"].startswith(self.EXEMPT):
+        if scope["path"].startswith(self.EXEMPT) or scope["path"].endswith(self.LASTING):
             return None
         kind = next((value for key, value in scope["headers"] if key == b"content-type"), b"")
         return self._files if carries_files(kind) else self._others

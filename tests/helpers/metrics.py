@@ -23,6 +23,8 @@ def filled() -> Metrics:
     metrics.backfills_waiting(lambda: 0)
     metrics.backfill_rows("lite0", 1, 1)
     metrics.backfill_ended("done")
+    metrics.job_ended("done")
+    metrics.jobs("queued", lambda: 0)
     return metrics
 
 

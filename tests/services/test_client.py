@@ -145,6 +145,11 @@ CALLS: dict[str, Callable[[Client], object]] = {
     "remove_labels": lambda client: client.remove_labels("t", ["a"]),
     "label_history": lambda client: client.label_history("a"),
     "undo": lambda client: client.undo(),
+    "start_job": lambda client: client.start_job("backfill"),
+    "jobs": lambda client: client.jobs(),
+    "job": lambda client: client.job("a"),
+    "cancel_job": lambda client: client.cancel_job("a"),
+    "job_result": lambda client: client.job_result("a"),
 }
 
 

@@ -86,6 +86,9 @@ def predict(
     ] = 0.9,
     sets: Annotated[Sets, typer.Option("--sets", help="How the prediction set is built.")] = Sets.lac,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
+    names_only: Annotated[
+        bool, typer.Option("--names-only", help="Write the name of each file only, not the folder that it is in.")
+    ] = False,
     backend: BackendOption = None,
     accept_noncommercial: AcceptOption = None,
     trust_checkpoint: TrustOption = None,
@@ -113,7 +116,13 @@ def predict(
     )
     published = Registry(settings.heads).load(head)
     request = job.PredictRequest(
-        task=task, where=where, top_k=top_k, coverage=coverage, sets=sets.value, overwrite=overwrite
+        task=task,
+        where=where,
+        top_k=top_k,
+        coverage=coverage,
+        sets=sets.value,
+        overwrite=overwrite,
+        names_only=names_only,
     )
     with _target(out) as file, terminal.progress_bar("predict") as bar, terminal.stopping_on_sigterm():
         if folder:

@@ -46,6 +46,7 @@ class PredictRequest:
         top_k: classes in the ranking of each row.
         coverage, sets: the prediction sets, see `PublishedHead.answer`.
         overwrite: replace an existing file.
+        names_only: write the name of a file on this machine, not its folder.
     """
 
     task: str | None = None
@@ -54,10 +55,15 @@ class PredictRequest:
     coverage: float = 0.9
     sets: Sets = "lac"
     overwrite: bool = False
+    names_only: bool = False
 
     def answering(self) -> dict[str, Any]:
         """Return the arguments of `answer_many`."""
         return {"top_k": self.top_k, "coverage": self.coverage, "sets": self.sets}
+
+    def written(self) -> dict[str, Any]:
+        """Return everything that changes what is written."""
+        return self.answering() | ({"names_only": True} if self.names_only else {})
 
 
 @dataclass(slots=True)
@@ -117,7 +123,7 @@ def predict_stored(
         "head": [head.name, head.version],
         "task": request.task,
         "where": request.where,
-        **request.answering(),
+        **request.written(),
     }
     before = pinned(out)
     again = {name: value for name, value in before.items() if name != "snapshot"} == json.loads(json.dumps(identity))
@@ -144,7 +150,7 @@ def predict_files(
     """
     head.require_answerable(coverage=request.coverage, sets=request.sets)
     rows = FileRows(sources, head, store, settings)
-    run = {"files": rows.identity, "head": [head.name, head.version], **request.answering()}
+    run = {"files": rows.identity, "head": [head.name, head.version], **request.written()}
     return write(rows, head, request, out, run, Predicted(total=rows.rows, failures=rows.failures), on_progress)
 
 
@@ -193,6 +199,8 @@ def _answered(
     """Return the predictions of a part, and the number of rows of the source that it took."""
     classes, made = classes_of(head), []
     paths, truths = rows.named(part)
+    if request.names_only:
+        paths = pc.replace_substring_regex(paths, r"^(file://)?/.*/", "…/")
     for answering, which, X in part.groups:
         if not len(which):
             continue

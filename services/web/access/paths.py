@@ -13,7 +13,10 @@ from services.settings import Settings
 Change = Callable[[bytes], bytes]
 """A function from the body of an answer to the body that is sent instead of it."""
 
-FIELDS = {"message", "reason", "failure", "error", "refused", "source", "sources", "by"}
+FIELDS = {
+    *("message", "reason", "failure", "error", "refused", "source", "sources", "by"),
+    *("folder", "labels_file", "log", "result"),
+}
 """Fields of JSON answers whose texts can name paths. Labels stay: some data sets have labels like ``/m/01g317``."""
 
 _PART = r"[^\s\"'\\/<>|:;,()\[\]{}]+"
@@ -25,7 +28,10 @@ def hiding(settings: Settings) -> Change:
 
     The folders of `settings` are found even if they contain spaces.
     """
-    folders = (settings.store, settings.heads, settings.cache, settings.adapters, settings.clusters)
+    folders = (
+        *(settings.store, settings.heads, settings.cache, settings.adapters, settings.clusters, settings.jobs),
+        *settings.job_folders,
+    )
     spaced = {path: f"…/{Path(path).name}" for path in map(str, folders) if path.startswith("/") and " " in path}
 
     def hide(text: str) -> str:

@@ -36,6 +36,14 @@ ENDPOINTS: dict[str, Role | None] = {
     "POST /heads/{name}/alias": Role.admin,
     "GET /search": Role.read,
     "POST /search": Role.read,
+    # A job may train: that adds a version of a head and removes nothing. Whoever must not be surprised by the latest
+    # version asks for an alias, and only `admin` moves aliases.
+    "POST /v1/jobs": Role.write,
+    "GET /v1/jobs": Role.read,
+    "GET /v1/jobs/{job_id}": Role.read,
+    "POST /v1/jobs/{job_id}/cancel": Role.write,
+    "GET /v1/jobs/{job_id}/events": Role.read,
+    "GET /v1/jobs/{job_id}/result": Role.read,
     "GET /v2": Role.read,
     "GET /v2/health/live": Role.read,
     "GET /v2/health/ready": Role.read,

@@ -55,6 +55,7 @@ from services.web.schemas.inference import (
     ServerMetadata,
     TensorMetadata,
 )
+from services.web.schemas.jobs import JobDetails, JobRequest, JobsResponse, JobStatus
 from services.web.schemas.labels import (
     HistoryResponse,
     LabelledAsset,
@@ -92,6 +93,10 @@ __all__ = [
     "InferInput",
     "InferRequest",
     "InferResponse",
+    "JobDetails",
+    "JobRequest",
+    "JobStatus",
+    "JobsResponse",
     "LabelledAsset",
     "LabelsChanged",
     "LabelsRequest",

@@ -219,3 +219,28 @@ finally:
     printed = json.loads(done.stdout)
     assert (printed["predicted"], len(printed["predictions"])) == (N, 50)
     assert list(Path(tmp_path).iterdir()) == []
+
+
+def test_names_only_leaves_no_folder_of_this_machine(made, tmp_path):
+    """A path that is relative or of another machine stays. A run that was stopped is not continued with other paths."""
+    _, registry = made
+    store = Store.open(tmp_path / "db")
+    uris = {
+        "/srv/photos/a b/1.jpg": "…/1.jpg",
+        "file:///srv/2.jpg": "…/2.jpg",
+        "/x.parquet#/3/": "…/",
+        "4.jpg": "4.jpg",
+    }
+    uris |= {"s3://bucket/photos/5.jpg": "s3://bucket/photos/5.jpg", "photos/6.jpg": "photos/6.jpg"}
+    store.assets.add(Asset(id_, uri, NO_FILE, "image/jpeg") for id_, uri in zip(IDS, uris, strict=False))
+    spec = imported_spec("one", DIM, source="test", schema="test")
+    table = store.ensure_features("one", spec, np.empty((0, DIM), np.float32))
+    table.put(IDS[: len(uris)], vectors(2)[: len(uris)])
+    paths = {}
+    for names_only in (True, False):
+        out = tmp_path / f"{names_only}.parquet"
+        predict_stored(store, registry.load("g"), PredictRequest(names_only=names_only), out)
+        rows = pq.read_table(out).to_pylist()
+        paths[names_only] = {row["id"]: row["path"] for row in rows}
+    assert paths[True] == {id_: uris[paths[False][id_]] for id_ in IDS[: len(uris)]}
+    assert PredictRequest(names_only=True).written() != PredictRequest().written()

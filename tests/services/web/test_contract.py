@@ -15,8 +15,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from helpers.jobs import lasting
 
 from classifiers.published.registry import Registry
+from services.jobs.recorded import Asked, Jobs
 from services.processes import Running, free_ports, running
 from services.settings import Settings
 from services.web.access.keys import Role, make
@@ -36,11 +38,25 @@ def own(home, tmp_path_factory) -> Settings:
     folder = tmp_path_factory.mktemp("contract") / "home"
     shutil.copytree(Path(home.settings.store).parent, folder)
     update = {"store": str(folder / "headwater.db"), "heads": folder / "heads", "log_level": "ERROR"}
-    return home.settings.model_copy(update=update)
+    jobs = {"jobs": folder / "jobs", "max_job_queue": 1000}
+    return home.settings.model_copy(update=update | jobs)
+
+
+@pytest.fixture(scope="module")
+def jobs(own) -> dict[str, list[str]]:
+    """Jobs that go on until they are cancelled, and one that has ended and made a file."""
+    jobs, folder = Jobs(own.jobs), own.heads.parent / "photos"
+    folder.mkdir()
+    with jobs.locked():
+        report = jobs.add(lambda _: Asked("compare", {}, [], own.store, str(own.heads)))
+    (report.folder / "files" / "a").mkdir(parents=True)
+    (report.folder / "files" / "a" / "report.html").write_text("<p>a</p>")
+    jobs.end(report, "done")
+    return {"job_id": [lasting(jobs, own, folder).id for _ in range(5)], "ended_job": [report.id]}
 
 
 @pytest.fixture(scope="module", params=["without keys", "with keys"])
-def services(request, own) -> Iterator[tuple[Running, dict[str, str]]]:
+def services(request, own, jobs) -> Iterator[tuple[Running, dict[str, str]]]:
     """Both services, and the headers of an admin."""
     keys = (KEY.line,) if request.param == "with keys" else ()
     ports = dict(zip(("embedding_port", "classification_port"), free_ports(2), strict=True))
@@ -48,10 +64,11 @@ def services(request, own) -> Iterator[tuple[Running, dict[str, str]]]:
         yield started, {"Authorization": f"Bearer {SECRET}"} if keys else {}
 
 
-def real(home, own) -> dict[str, list[str]]:
+def real(home, own, jobs) -> dict[str, list[str]]:
     """Return what the services know, by the name of a parameter or field."""
     heads = Registry(own.heads)
     return {
+        **jobs,
         "encoder": ["lite0"],
         "model": ["lite0"],
         "head": heads.names(),
@@ -70,7 +87,7 @@ def answered(url: str, headers: dict[str, str]) -> set[str]:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_no_request_shows_a_difference_to_the_document(services, home, own, name, tmp_path):
+def test_no_request_shows_a_difference_to_the_document(services, home, own, jobs, name, tmp_path):
     started, headers = services
     url = getattr(started, f"{name}_url")
     document = httpx.get(f"{url}/openapi.json").json() if headers else json.loads(read(name))
@@ -81,7 +98,7 @@ def test_no_request_shows_a_difference_to_the_document(services, home, own, name
     command += ["--continue-on-failure", "--no-shrink", "--generation-database", "none"]
     command += ["--request-timeout", SECONDS, "--max-response-time", SECONDS]
     command += [part for pair in headers.items() for part in ("--header", ": ".join(pair))]
-    environment = os.environ | {"REAL": json.dumps(real(home, own))}
+    environment = os.environ | {"REAL": json.dumps(real(home, own, jobs))}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     print(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr

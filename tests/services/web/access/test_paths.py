@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from services import classification, embedding
+from services.jobs.recorded import Asked, Jobs
 from services.settings import Settings
 from services.web.access.keys import Role, make
 from services.web.access.paths import bare_readiness, hiding
@@ -32,7 +33,7 @@ def exposed(home, tmp_path_factory):
     version.unlink()
     version.mkdir()
     return home.settings.model_copy(
-        update={"heads": folder, "keys": LINES, "encoders": (MISSING,), "embedding_port": 1}
+        update={"heads": folder, "keys": LINES, "encoders": (MISSING,), "embedding_port": 1, "jobs": folder / "jobs"}
     )
 
 
@@ -58,6 +59,8 @@ def answers(service: ModuleType, settings: Settings, role: str, home) -> dict[st
         urls += ["/search?encoder=none&id=x", "/search?encoder=lite0&text=a", "/health/ready?needs=media&needs=ids"]
         versions = f"/versions/{app.state.service.registry.versions('good')[0]}"
         urls += ["/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/bad"]
+        job = _job(settings, home)
+        urls += ["/v1/jobs", *(f"/v1/jobs/{id_}{each}" for id_ in (job, "none") for each in ("", "/events", "/result"))]
         urls += [f"/v2/models/good{version}{each}" for version in ("", versions) for each in ("", "/ready")]
     urls += ["/", "/health/live", "/health/ready", "/metrics", "/docs", "/openapi.json", "/nothing"]
     headers = {"Authorization": f"Bearer {MADE[role][0]}"} if role else {}
@@ -65,6 +68,16 @@ def answers(service: ModuleType, settings: Settings, role: str, home) -> dict[st
         while service is embedding and not app.state.service._failure:
             time.sleep(0.01)
         return {url: http.get(url, headers=headers).text for url in urls}
+
+
+def _job(settings: Settings, home) -> str:
+    """Return the id of a job that failed, whose request, log and error are full of paths."""
+    jobs, path = Jobs(settings.jobs), f"{home.cells[0].path.parent}"
+    request = {"kind": "ingest", "folder": path, "labels_file": f"{path}/a.csv"}
+    with jobs.locked():
+        job = jobs.add(lambda _: Asked("ingest", request, ["ingest", path], settings.store, str(settings.heads)))
+    (job.folder / "log.txt").write_text(f"error: {path}/x.png is broken\nTraceback: {settings.heads}/y\n")
+    return jobs.end(job, "failed", error=f"{path} does not exist").id
 
 
 def _fail(settings: Settings):
