@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, JsonValue, RootModel, StringConstraints
+from pydantic import BaseModel, BeforeValidator, Field, RootModel, StringConstraints
 
 from classifiers.names import NAME
 from embedder.spec import Modality
@@ -152,7 +152,7 @@ class JobDetails(JobStatus):
 
     request: Mapping[str, Any] = Field(description="The request that started it.")
     log: list[str] = Field(description="The last lines of its log.")
-    result: dict[str, JsonValue] | None = Field(
+    result: dict[str, Any] | None = Field(
         None, description="What it made, such as the name and version of a head; null before it is done."
     )
     file: str | None = Field(None, description="Name of the file of `GET /v1/jobs/{job_id}/result`; null if none.")
