@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -21,13 +21,13 @@ OPTION = re.compile(r"(?<![\w(])--(?!(?:create-dirs|include|head)\b)[a-z][a-z-]*
 VARIABLE = re.compile(r"HEADWATER_\w+")
 
 
-def messages(path: Path) -> Iterator[str]:
-    """Yield the texts in a file that are no docstrings."""
-    tree = ast.parse(path.read_text())
-    docstrings = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in docstrings:
-            yield node.value
+@cache
+def messages(path: Path) -> tuple[str, ...]:
+    """Return the texts in a file that are no docstrings."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    docstrings = {node.value for node in nodes if isinstance(node, ast.Expr)}
+    texts = (node for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str))
+    return tuple(node.value for node in texts if node not in docstrings)
 
 
 def name_of(path: Path) -> str:
@@ -41,11 +41,15 @@ def test_no_module_imports_itself_through_others():
     TopologicalSorter({name: graph.find_modules_directly_imported_by(name) for name in graph.modules}).prepare()
 
 
+@cache
+def command_line() -> re.Pattern[str]:
+    return re.compile(rf"headwater (?:{'|'.join(get_command(app).commands)})\b")
+
+
 @pytest.mark.parametrize("path", [*LIBRARIES, *SERVICES], ids=name_of)
 def test_only_the_command_line_names_commands_and_options(path):
     """Who uses a package as a library, or a service over HTTP, has no command line of ours."""
-    command = re.compile(rf"headwater (?:{'|'.join(get_command(app).commands)})\b")
-    assert not [text for text in messages(path) if command.search(text) or OPTION.search(text)]
+    assert not [text for text in messages(path) if command_line().search(text) or OPTION.search(text)]
 
 
 @pytest.mark.parametrize("path", LIBRARIES, ids=name_of)
