@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from elpv_dataset.utils import load_dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -27,16 +26,16 @@ def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
 
 
 FLOWER = Image.fromarray(load_sample_image("flower.jpg")).resize((80, 53))
-CELL = Image.fromarray(load_dataset()[0][0]).resize((60, 60))
+GREY = FLOWER.convert("L")
 TURNED = Image.Exif()
 TURNED[0x0112] = 6
 FILES = {
     "jpeg": encoded(FLOWER, "JPEG", exif=TURNED),
     "jpeg-progressive": encoded(FLOWER, "JPEG", progressive=True),
-    "jpeg-grey": encoded(CELL, "JPEG"),
+    "jpeg-grey": encoded(GREY, "JPEG"),
     "jpeg-cmyk": encoded(FLOWER.convert("CMYK"), "JPEG"),
     "png": encoded(FLOWER, "PNG", exif=TURNED),
-    "png-grey": encoded(CELL, "PNG"),
+    "png-grey": encoded(GREY, "PNG"),
     "png-palette": encoded(FLOWER.quantize(64), "PNG", transparency=3),
     "png-animated": encoded(FLOWER, "PNG", save_all=True, append_images=[FLOWER.rotate(90)]),
     "webp": encoded(FLOWER, "WEBP", exif=TURNED),
