@@ -12,6 +12,9 @@ import pytest
 
 TESTS = Path(__file__).parent.parent
 
+ONE_OF_A_KIND = r"^(gaussian|fusion|mixture|linear|zeroshot|labelwise|bilinear|decoder)($|-)"
+"""Of the heads that tests are run with, those with the defaults of their kind."""
+
 SLOW: dict[str, dict[str, str | None]] = {
     "embedder/test_checks.py": {
         "test_every_encoder_keeps_every_promise": "lite0|melstat|clip",
@@ -65,6 +68,25 @@ SLOW: dict[str, dict[str, str | None]] = {
         "test_compare_stopped_by_ctrl_c_can_go_on": None,
         "test_compare_refuses_what_cannot_be": None,
     },
+    "classifiers/fit/test_sklearn_contract.py": {
+        "test_scikit_learn_contract": r"^(Fusion|Labelwise|WithTexts|Linear|Gaussian)\w+\(\)-|^Mixture|pooling|whiten",
+    },
+    "classifiers/heads/test_head_suite.py": {
+        "test_a_fit_in_float64_is_nearly_one_in_float32": ONE_OF_A_KIND,
+        "test_class_order_is_that_of_the_sorted_labels_whatever_the_row_order": ONE_OF_A_KIND,
+        "test_the_same_rows_give_the_same_head": ONE_OF_A_KIND,
+    },
+    "classifiers/published/test_artifact.py": {
+        "test_a_manifest_that_is_not_right_is_refused": ONE_OF_A_KIND,
+        "test_a_manifest_that_is_no_object_is_refused": ONE_OF_A_KIND,
+    },
+    "classifiers/published/test_probe.py": {
+        "test_a_damaged_number_in_any_array_is_refused": ONE_OF_A_KIND,
+        "test_any_change_of_the_settings_is_read_or_refused": ONE_OF_A_KIND,
+        "test_arrays_that_are_ordinary_alone_but_give_no_probabilities": ONE_OF_A_KIND,
+    },
+    "services/test_torch_free.py": {"test_a_command_that_needs_more_says_what_to_install": "train|backfill"},
+    "services/web/access/test_hosts.py": {"test_no_endpoint_answers_for_another_name": "/health/live|/docs|/nothing"},
     "classifiers/training/test_pipeline.py": {
         "test_without_validation_rows_held_out_folds_calibrate": "fusion|gaussian|linear|zeroshot",
         "test_training_again_is_no_new_version_and_another_snapshot_neither": "fusion|gaussian|linear|zeroshot",
@@ -111,6 +133,10 @@ SLOW: dict[str, dict[str, str | None]] = {
         "test_every_output_has_its_own_identity_over_http": None,
         "test_a_head_on_pooled_vectors_answers": None,
     },
+    "services/classification/test_cascade.py": {
+        "test_without_the_second_encoder_the_first_answers_for_all_and_says_so": None,
+    },
+    "store/test_faults.py": {"test_faults_of_a_whole_process": "too_large"},
     "store/test_processes.py": {"test_processes_that_make_the_tables_and_write_the_same_rows": None},
     "store/test_interchange.py": {"test_exports_into_one_folder_at_once_do_not_mix": None},
     "store/test_search_index.py": {"test_a_killed_build_leaves_the_table_whole": None},
