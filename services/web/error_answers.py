@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fastapi import Request
@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from services.web.access.roles import METHODS, endpoint_of
 from services.web.errors import ERRORS, HTTP_CODES, Refused, RemoteProblem, status_and_code
-from services.web.known_names import known_names, suggestion
+from services.web.known_names import Known, known_names, names_at, suggestion
 from services.web.logs import request_id
 from services.web.quoting import shortened
 from services.web.schemas import ErrorBody, Problem
@@ -93,7 +93,7 @@ def _allowed(path: str) -> str:
     return ", ".join(method for method in METHODS if endpoint_of(method, path))
 
 
-def _faults(error: RequestValidationError, known: Collection[str]) -> str:
+def _faults(error: RequestValidationError, known: Known) -> str:
     """Return one "where: what" for each fault that the validation found, as far as they fit a message."""
     found = error.errors()
     places = ((_place(fault["loc"]), _said(fault, known)) for fault in found[:MOST_FAULTS])
@@ -102,10 +102,11 @@ def _faults(error: RequestValidationError, known: Collection[str]) -> str:
     return shortened(listed, LONGEST_MESSAGE) + more
 
 
-def _said(fault: Mapping[str, Any], known: Collection[str]) -> str:
+def _said(fault: Mapping[str, Any], known: Known) -> str:
     """Return what is wrong: for a field that is unknown, with the name that is probably meant."""
     unknown = fault["type"] == "extra_forbidden" and known
-    return f"unknown field; {suggestion(str(fault['loc'][-1]), known)}" if unknown else str(fault["msg"])
+    *place, name = fault["loc"]
+    return f"unknown field; {suggestion(str(name), names_at(place, known))}" if unknown else str(fault["msg"])
 
 
 def _place(parts: Iterable[object]) -> str:

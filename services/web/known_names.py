@@ -1,7 +1,8 @@
 """The names of the parameters and fields that an endpoint knows, for messages about those that it does not know."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from typing import Any
 
 from starlette.types import Scope
 
@@ -9,17 +10,28 @@ from services.web.errors import BadRequest
 from services.web.quoting import shortened
 
 _NAMES = "headwater.names"
+ANY_KIND = ""
+"""Key of the names that an endpoint knows in bodies of any kind."""
+
+Known = Mapping[str, Collection[str]]
+"""Kind of a body → the parameters and fields that an endpoint knows there. Most endpoints have one kind, `ANY_KIND`."""
 
 
-def remember(scope: Scope, names: Collection[str]) -> None:
+def remember(scope: Scope, names: Known) -> None:
     """Keep in the scope of a request what its endpoint knows."""
     scope[_NAMES] = names
 
 
-def known_names(scope: Scope) -> Collection[str]:
-    """Return the parameters and fields that the endpoint of a request knows; none if it was not remembered."""
-    names: Collection[str] = scope.get(_NAMES, ())
+def known_names(scope: Scope) -> Known:
+    """Return what the endpoint of a request knows; nothing if it was not remembered."""
+    names: Known = scope.get(_NAMES, {})
     return names
+
+
+def names_at(place: Sequence[object], known: Known) -> Collection[str]:
+    """Return the names that are known at a place, which names the kind of the body if there are several."""
+    kind = next((str(part) for part in place if part in known), ANY_KIND)
+    return known.get(kind, ())
 
 
 def require_known(given: Iterable[str], known: Collection[str], where: str) -> None:
@@ -35,6 +47,12 @@ def suggestion(name: str, known: Collection[str]) -> str:
         return "no parameter is known here"
     near = get_close_matches(name[:100].lower().replace("-", "_"), known, n=1)
     return f"{f'did you mean {near[0]!r}? ' if near else ''}known: {', '.join(sorted(known))}"
+
+
+def fields_by_kind(schema: Mapping[str, Any]) -> Known:
+    """Return the names of the fields of each kind of body that a JSON schema tells apart by the field `kind`."""
+    kinds = schema.get("discriminator", {}).get("mapping", {})
+    return {kind: tuple(schema["$defs"][place.rpartition("/")[2]]["properties"]) for kind, place in kinds.items()}
 
 
 def fields_of(schema: object) -> Iterator[str]:

@@ -4,7 +4,7 @@ A parameter of a form or a JSON body is put into the query before FastAPI reads 
 rules wherever it was. Unknown parameters are refused by name: a misspelt one must not be ignored in silence.
 """
 
-from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -13,7 +13,7 @@ from starlette.datastructures import QueryParams
 
 from services.web.errors import TooLarge, TwoValues
 from services.web.json_bodies import JsonRoute, read_model
-from services.web.known_names import fields_of, remember, require_known
+from services.web.known_names import ANY_KIND, fields_by_kind, fields_of, remember, require_known
 from services.web.media_types import FORM, JSON, media_type
 from services.web.schemas import ClassifyBody, InferRequest
 from services.web.uploads import FILE_FIELDS, UPLOADS, read_form
@@ -43,11 +43,13 @@ class ParameterRoute(JsonRoute):
         handle = super().get_route_handler()
         parameters = {each.alias for each in self.dependant.query_params}
         content = (self.openapi_extra or {}).get("requestBody", {}).get("content", {})
-        names = tuple(sorted({*parameters, *fields_of(content), *self._body_fields()}))
+        schema = self._body_schema()
+        names = tuple(sorted({*parameters, *fields_of(content), *fields_of(schema)}))
+        known = {**fields_by_kind(schema), ANY_KIND: names}
         body, kinds = BODIES.get(self.path, (None, ()))
 
         async def handle_request(request: Request) -> Response:
-            remember(request.scope, names)
+            remember(request.scope, known)
             require_known(QueryParams(request.scope["query_string"]), parameters, "query")
             kind = media_type(request)
             if kind == FORM and FORM in content:
@@ -62,9 +64,9 @@ class ParameterRoute(JsonRoute):
 
         return handle_request
 
-    def _body_fields(self) -> Iterator[str]:
+    def _body_schema(self) -> dict[str, Any]:
         model = self.body_field and self.body_field.field_info.annotation
-        return fields_of(model.model_json_schema()) if model else iter(())
+        return model.model_json_schema() if model else {}
 
 
 def put_into_query(request: Request, given: Given, where: str) -> None:

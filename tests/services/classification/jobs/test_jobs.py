@@ -89,6 +89,12 @@ def test_a_request_that_cannot_succeed_is_refused_at_once(queue, settings, body,
     assert not settings.jobs.exists()
 
 
+def test_an_unknown_field_is_told_with_the_fields_of_that_kind_of_job(queue):
+    message = post(queue, kind="train", task="t", name="a", head="linear").json()["error"]["message"]
+    known = "encoders, head_kind, kind, name, parameters, seed, task"
+    assert message == f"body.train.head: unknown field; did you mean 'head_kind'? known: {known}"
+
+
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999", "9" * 400])
 def test_numbers_that_are_none(queue, number):
     body = f'{{"kind": "train", "task": "t", "name": "a", "parameters": {{"C": {number}}}}}'
