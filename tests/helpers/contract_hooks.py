@@ -48,10 +48,9 @@ def before_call(context, case, kwargs):
             put_real(given, draw)
     if case.path.endswith("/infer"):
         case.body = {"inputs": [VECTOR]}
-    if (
-        case.path.endswith(("/events", "/result")) and draw % RANDOM_ONE_IN
-    ):  # others have no file, and their events go on
-        case.path_parameters["job_id"] = real("ended_job", "", draw)
+    if case.path.startswith("/v1/jobs/") and draw % RANDOM_ONE_IN:
+        ended = case.path.endswith(("/events", "/result"))  # the others have no file, and their events go on
+        case.path_parameters["job_id"] = real("ended_job" if ended else "job", "", draw)
     if case.path.startswith("/v1/models/") and draw % RANDOM_ONE_IN:
         case.path_parameters["name"] = real("encoder", "", draw)
 

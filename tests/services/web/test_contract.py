@@ -52,7 +52,7 @@ def jobs(own) -> dict[str, list[str]]:
     (report.folder / "files" / "a").mkdir(parents=True)
     (report.folder / "files" / "a" / "report.html").write_text("<p>a</p>")
     jobs.end(report, "done")
-    return {"job_id": [lasting(jobs, own, folder).id for _ in range(5)], "ended_job": [report.id]}
+    return {"job": [lasting(jobs, own, folder).id for _ in range(5)], "ended_job": [report.id]}
 
 
 @pytest.fixture(scope="module", params=["without keys", "with keys"])
