@@ -104,9 +104,10 @@ def _faults(error: RequestValidationError, known: Known) -> str:
 
 def _said(fault: Mapping[str, Any], known: Known) -> str:
     """Return what is wrong: for a field that is unknown, with the name that is probably meant."""
-    unknown = fault["type"] == "extra_forbidden" and known
+    if fault["type"] != "extra_forbidden" or not known:
+        return str(fault["msg"])
     *place, name = fault["loc"]
-    return f"unknown field; {suggestion(str(name), names_at(place, known))}" if unknown else str(fault["msg"])
+    return f"unknown field; {suggestion(str(name), names_at(place, known))}"
 
 
 def _place(parts: Iterable[object]) -> str:

@@ -80,6 +80,7 @@ def test_what_is_unknown_is_refused_by_name_with_what_is_meant(ask, photos):
     assert "'photo'" in told(ask("head=gaussian", files={"photo": ("x", photos[0])}))
     assert "did you mean 'base64'?" in told(ask("head=gaussian", json={"images": [{"base46": ""}]}))
     assert "did you mean 'head'?" in told(ask(json={"ids": [], "heads": ["gaussian"]}))
+    assert "should be an object" in told(ask(json=[None, None]))
     assert "no parameter is known" in suggestion("x", ())
 
 
