@@ -28,7 +28,7 @@ SWITCH_SECONDS = 0.0005
 threads that decode wait for the event loop while a processor is idle."""
 
 YOUNG_OBJECTS = 20_000
-"""New objects after which Python looks for cycles among them. With its 700 it looks several times a request."""
+"""New objects after which Python looks for cycles among them. Its own default is 700."""
 
 
 class _Server(uvicorn.Server):
@@ -73,7 +73,7 @@ class _Server(uvicorn.Server):
 
 
 def tune_interpreter() -> None:
-    """Set Python's own parameters for a process that serves: they are worth a tenth of its answers a second."""
+    """Set Python's own parameters for a process that does nothing but serve."""
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.collect()
     gc.freeze()  # modules and apps stay for good, and need not be looked through again
@@ -82,7 +82,6 @@ def tune_interpreter() -> None:
 
 def make_server(app: FastAPI, settings: Settings, port: int) -> "_Server":
     """Return the server of `app` on `port`, with the limits of `settings`."""
-    tune_interpreter()
     config = uvicorn.Config(
         app,
         host=settings.host,
@@ -98,11 +97,13 @@ def make_server(app: FastAPI, settings: Settings, port: int) -> "_Server":
 
 def run(app: FastAPI, settings: Settings, port: int) -> None:
     """Serve `app` on `port` until the process is told to stop."""
+    tune_interpreter()
     make_server(app, settings, port).run()
 
 
 def run_both(first: "_Server", second: "_Server") -> None:
     """Run two servers on one event loop until the process is told to stop; `second` goes on until `first` has ended."""
+    tune_interpreter()
     with asyncio.Runner(loop_factory=first.config.get_loop_factory()) as runner:
         code = runner.run(_serve_both(first, second))
     if code:
