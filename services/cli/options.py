@@ -23,6 +23,16 @@ class Engine(enum.StrEnum):
     RAY = "ray"
 
 
+def task_option(about: str, without: str) -> Any:
+    """Return the option ``--task`` of a command that needs none.
+
+    Args:
+        about: its help.
+        without: what holds if it is left out, as the help shows it.
+    """
+    return typer.Option("--task", "-t", metavar="NAME", help=about, show_default=without, autocompletion=task_names)
+
+
 def default_of(setting: str) -> str:
     """Return the default of an option that overrides `setting`, as its help shows it."""
     value = Settings.model_fields[setting].default

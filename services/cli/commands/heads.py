@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from services.cli import options, terminal
-from services.cli.completion import head_names, split_names, task_names
+from services.cli.completion import head_names, split_names
 from services.cli.figures import show_figures
 from services.cli.options import HeadArgument, HeadsOption, JsonOption, StoreOption
 
@@ -25,14 +25,7 @@ def evaluate(
     head: HeadArgument,
     task: Annotated[
         str | None,
-        typer.Option(
-            "--task",
-            "-t",
-            metavar="NAME",
-            help="The task whose labels are the truth.",
-            show_default="the task that the head learned",
-            autocompletion=task_names,
-        ),
+        options.task_option("The task whose labels are the truth.", "the task that the head learned"),
     ] = None,
     split: Annotated[
         str,

@@ -25,14 +25,7 @@ LabelsTask = Annotated[
 ]
 AnyTask = Annotated[
     str | None,
-    typer.Option(
-        "--task",
-        "-t",
-        metavar="NAME",
-        help="Only labels of this task.",
-        show_default="all tasks",
-        autocompletion=task_names,
-    ),
+    options.task_option("Only labels of this task.", "all tasks"),
 ]
 AssetsArgument = Annotated[
     list[str],

@@ -10,7 +10,7 @@ import typer
 
 from services.cli import options, terminal
 from services.cli.commands.classify import Sets
-from services.cli.completion import head_names, task_names
+from services.cli.completion import head_names
 from services.cli.options import AcceptOption, BackendOption, HeadsOption, JsonOption, StoreOption, TrustOption
 
 if TYPE_CHECKING:
@@ -49,13 +49,9 @@ PredictOut = Annotated[
 ]
 PredictTask = Annotated[
     str | None,
-    typer.Option(
-        "--task",
-        "-t",
-        metavar="NAME",
-        help="Predict only the assets that this task labels; its labels are the truth.",
-        show_default="all assets; the truth is that of the head's own task",
-        autocompletion=task_names,
+    options.task_option(
+        "Predict only the assets that this task labels; its labels are the truth.",
+        "all assets; the truth is that of the head's own task",
     ),
 ]
 PredictWhere = Annotated[

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import typer
 
 from services.cli import options, terminal
-from services.cli.completion import task_names
 from services.cli.options import AcceptOption, EncoderOption, HeadsOption, JsonOption, StoreOption, TrustOption
 from services.cli.reviews import HeadOption, LimitOption, OverwriteOption, Review, ReviewOut, out_file
 
@@ -21,13 +20,9 @@ def duplicates(
     encoder: EncoderOption = "lite0",
     task: Annotated[
         str | None,
-        typer.Option(
-            "--task",
-            "-t",
-            metavar="NAME",
-            help="Compare only the assets that this task labels, and list pairs across its splits first.",
-            show_default="all stored vectors, without labels",
-            autocompletion=task_names,
+        options.task_option(
+            "Compare only the assets that this task labels, and list pairs across its splits first.",
+            "all stored vectors, without labels",
         ),
     ] = None,
     threshold: Annotated[
@@ -108,14 +103,7 @@ def mistakes(
     head: HeadOption,
     task: Annotated[
         str | None,
-        typer.Option(
-            "--task",
-            "-t",
-            metavar="NAME",
-            help="The task whose labels are judged.",
-            show_default="the task that the head learned",
-            autocompletion=task_names,
-        ),
+        options.task_option("The task whose labels are judged.", "the task that the head learned"),
     ] = None,
     limit: LimitOption = 50,
     out: ReviewOut = None,

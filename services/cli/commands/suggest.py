@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from services.cli import options, terminal
-from services.cli.completion import head_names, task_names
+from services.cli.completion import head_names
 from services.cli.options import EncoderOption, HeadsOption, JsonOption, SeedOption, StoreOption
 from services.cli.reviews import OverwriteOption, Review, ReviewOut, out_file
 
@@ -30,14 +30,7 @@ def suggest(
     encoder: EncoderOption = "lite0",
     task: Annotated[
         str | None,
-        typer.Option(
-            "--task",
-            "-t",
-            metavar="NAME",
-            help="The task that lacks labels. It may be a new one.",
-            show_default="the task that the head learned",
-            autocompletion=task_names,
-        ),
+        options.task_option("The task that lacks labels. It may be a new one.", "the task that the head learned"),
     ] = None,
     where: Annotated[
         str | None,
