@@ -4,11 +4,17 @@ import { key } from "./base/api.js";
 import { View, classMap, html, nothing } from "./base/part.js";
 import { state } from "./base/state.js";
 import "./views/browse.js";
+import "./views/heads.js";
+import "./views/jobs.js";
+import "./views/learn.js";
 import "./views/map.js";
 
 const VIEWS = {
   browse: { name: "Photos", view: () => html`<hw-browse></hw-browse>` },
   map: { name: "Map", view: () => html`<hw-map></hw-map>` },
+  learn: { name: "Learn", view: () => html`<hw-learn></hw-learn>` },
+  heads: { name: "Heads", view: () => html`<hw-heads></hw-heads>` },
+  jobs: { name: "Jobs", view: () => html`<hw-jobs></hw-jobs>` },
 };
 
 class App extends View {

@@ -11,6 +11,7 @@ export class Labelling {
   constructor(state) {
     this.state = state;
     this.done = []; // changes that can be undone: {task, rows, before, after}
+    this.clock = 0; // number of changes that have ended
     this.busy = 0;
     this.queue = Promise.resolve();
   }
@@ -48,6 +49,8 @@ export class Labelling {
       return false;
     } finally {
       this.busy -= 1;
+      this.clock += 1;
+      this.state.change();
     }
   }
 
