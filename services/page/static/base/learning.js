@@ -15,7 +15,8 @@ class Learning {
     this.error = null; // why the last training failed
     this.refused = null; // why it is not known what can be learned
     this.wanted = {}; // {encoder, kind} if the user has chosen them
-    this.seen = 0; // number of changes of labels that were learned from, or were there before `live`
+    this.learned = 0; // number of changes of labels before the last training
+    this.seen = 0; // number of changes of labels before which `live` has nothing to do
     state.addEventListener("change", () => this.#look());
   }
 
@@ -53,12 +54,13 @@ class Learning {
       return;
     }
     const { task } = state.choice;
-    Object.assign(this, { busy: true, error: null, seen: state.labelling.clock });
+    const { clock } = state.labelling;
+    Object.assign(this, { busy: true, error: null, seen: clock });
     state.change();
     try {
       const name = this.task?.current?.name ?? headName(task);
       const result = await read("v1/learn", { json: { task, name, ...this.wanted } });
-      this.result = { ...result, task, name };
+      Object.assign(this, { result: { ...result, task, name }, learned: clock });
       await this.#show(name);
       if (this.live) state.say(`Learned from your labels in ${result.seconds.toFixed(1)} s.`);
     } catch (error) {

@@ -79,11 +79,11 @@ class Learn extends View {
     const { task, busy, live } = learning;
     const current = task?.current;
     const may = state.may("write");
-    const changes = state.labelling.clock;
+    const changes = state.labelling.clock - learning.learned;
     return html`<section class="act">
       <p>
-        ${current ? html`The head <b>${current.name}</b> learned on ${when(current.version)}.` : "No head has learned from these labels yet."}
-        ${changes ? `You have made ${changes === 1 ? "1 change" : `${number(changes)} changes`} of labels since this page was opened.` : nothing}
+        ${current ? html`The head <b>${current.name}</b> learned last on ${when(current.version)}.` : "No head has learned from these labels yet."}
+        ${changes ? `Since then you have changed labels ${changes === 1 ? "once" : `${number(changes)} times`}.` : nothing}
       </p>
       <div class="row">
         <button class="main big" ?disabled=${busy || !may || !task} @click=${() => learning.learn()}>
