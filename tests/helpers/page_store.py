@@ -10,10 +10,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import numpy as np
-from helpers.page_rows import rows_body, thumbnails_body
 from PIL import Image
 from playwright.sync_api import Page, Request, Route
 
+from helpers.page_rows import rows_body, thumbnails_body
 from store import Store
 
 JSON = dict[str, Any]
@@ -150,5 +150,7 @@ class StoredPage:
         found: list[JSON | None] = []
         for start in range(0, len(ids), 128):
             asked = httpx.post(f"{self.url}/classify", params={"head": head}, json={"ids": ids[start : start + 128]})
-            found += [each["answers"][0] if each["answers"] else None for each in asked.raise_for_status().json()["items"]]
+            found += [
+                each["answers"][0] if each["answers"] else None for each in asked.raise_for_status().json()["items"]
+            ]
         return found

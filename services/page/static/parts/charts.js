@@ -196,10 +196,11 @@ export function riskCoverage(points) {
 /**
  * Return a figure of each version, against the number of photos that it learned from: at least two numbers.
  *
- * @param {{rows: number, value: number, low?: number, high?: number, name: string}[]} points the oldest first
+ * @param {{rows: number, value: number, low?: number, high?: number, name: string}[]} versions
  */
-export function progress(points, title) {
-  const [least, most] = [Math.min(...points.map(({ rows }) => rows)), Math.max(...points.map(({ rows }) => rows))];
+export function progress(versions, title) {
+  const points = [...versions].sort((a, b) => a.rows - b.rows);
+  const [least, most] = [points[0].rows, points.at(-1).rows];
   const floor = Math.max(0, Math.floor(Math.min(...points.map(({ value, low }) => low ?? value)) * 10) / 10);
   const drawing = plot({
     said: `${title}, against the number of photos that a version learned from.`,

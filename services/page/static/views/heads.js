@@ -143,12 +143,13 @@ class Heads extends View {
   numbers({ evaluations }) {
     const splits = Object.keys(evaluations);
     const known = Object.entries(TERMS).filter(([name]) => splits.some((split) => evaluations[split][name] !== undefined));
+    const row = ([name, [word, meaning]]) => [term(word, meaning), ...splits.map((split) => evaluations[split][name]?.toFixed(3) ?? "")];
     return html`<details>
       <summary>More figures</summary>
       ${table({
         caption: "Figures by split",
-        titles: ["split", "photos", ...known.map(([, [word, meaning]]) => term(word, meaning))],
-        rows: splits.map((split) => [split, number(evaluations[split].rows), ...known.map(([name]) => evaluations[split][name]?.toFixed(3) ?? "")]),
+        titles: ["", ...splits],
+        rows: [["photos", ...splits.map((split) => number(evaluations[split].rows))], ...known.map(row)],
       })}
     </details>`;
   }
