@@ -157,18 +157,31 @@ function bar({ progress }, name) {
 }
 
 const plain = (value) => value === null || typeof value !== "object";
+const record = (value) => !plain(value) && !Array.isArray(value);
+const empty = (value) => value === null || value === "" || (!plain(value) && !Object.keys(value).length);
+const words = (name) => name.replaceAll("_", " ");
 
 /** Return any JSON value as tables of its parts. Empty parts say nothing and are left out. */
 function shown(value) {
-  if (plain(value)) return typeof value === "number" ? value.toLocaleString("en", { maximumFractionDigits: 4 }) : String(value);
+  if (typeof value === "number") return value.toLocaleString("en", { maximumFractionDigits: 4 });
+  if (plain(value)) return String(value ?? "");
   if (Array.isArray(value)) return value.every(plain) ? value.join(", ") : records(value);
-  const entries = Object.entries(value).filter(([, each]) => each !== null && each !== "" && !(typeof each === "object" && !Object.keys(each).length));
-  return html`<dl>${entries.map(([name, each]) => html`<dt>${name.replaceAll("_", " ")}</dt><dd>${shown(each)}</dd>`)}</dl>`;
+  const parts = Object.entries(value).filter(([, each]) => !empty(each));
+  if (parts.length && parts.every(([, each]) => record(each))) return records(parts.map(([name, each]) => ({ name, ...each })));
+  return html`<dl>${parts.map(([name, each]) => part(name, each))}</dl>`;
 }
 
+/** Return a name and its value; one with parts of its own stands below its name, so that it has the whole width. */
+function part(name, value) {
+  const deep = classMap({ deep: record(value) || (Array.isArray(value) && value.some(record)) });
+  return html`<dt class=${deep}>${words(name)}</dt><dd class=${deep}>${shown(value)}</dd>`;
+}
+
+/** Return a table with one row for each record. Parts of records that have parts themselves are left out. */
 function records(values) {
   const titles = [...new Set(values.flatMap((each) => Object.keys(each).filter((name) => plain(each[name]))))];
-  return table({ caption: "Result", titles: titles.map((name) => name.replaceAll("_", " ")), rows: values.map((each) => titles.map((name) => (each[name] == null ? "" : shown(each[name])))) });
+  const rows = values.map((each) => titles.map((name) => shown(each[name] ?? "")));
+  return table({ caption: "Result", titles: titles.map(words), rows });
 }
 
 customElements.define("hw-jobs", Jobs);
