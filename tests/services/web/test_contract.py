@@ -38,7 +38,7 @@ def own(home, tmp_path_factory) -> Settings:
     folder = tmp_path_factory.mktemp("contract") / "home"
     shutil.copytree(Path(home.settings.store).parent, folder)
     update = {"store": str(folder / "headwater.db"), "heads": folder / "heads", "log_level": "ERROR"}
-    jobs = {"jobs": folder / "jobs", "max_job_queue": 1000}
+    jobs = {"jobs": folder / "jobs", "max_job_queue": 1000, "max_finished_jobs": 10_000}
     return home.settings.model_copy(update=update | jobs)
 
 
