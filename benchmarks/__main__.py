@@ -19,6 +19,7 @@ OWN = (
     "memory",
     "serve",
     "overload",
+    "sizing",
 )
 PICTURES = ("accuracy", "backfill", "cascade", "jpeg", "lite", "outliers", "ray_backfill", "textmap", "tokens")
 WITH_DATA = (*PICTURES, "sounds", "text_search", "thresholds", "quality")
