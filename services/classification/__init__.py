@@ -7,6 +7,7 @@ from services.classification.embedding import Embedding
 from services.classification.jobs.routes import router as jobs_router
 from services.classification.routes import is_ready, router
 from services.classification.state import ClassificationService
+from services.page import mount as page
 from services.settings import Settings
 from services.web.app import make_app
 
@@ -21,4 +22,6 @@ def create_app(settings: Settings, embedding: Embedding | None = None) -> FastAP
         embedding: the embedding service; None for the one at the address in `settings`.
     """
     service = ClassificationService(settings, embedding)
-    return make_app(service, router, "Headwater classification", "Answers of trained heads.", ready=is_ready)
+    return make_app(
+        service, router, "Headwater classification", "Answers of trained heads.", ready=is_ready, mount_root=page.mount
+    )

@@ -84,7 +84,13 @@ class App(FastAPI):
 
 
 def make_app(
-    service: Service, router: APIRouter, title: str, description: str, *, ready: Callable[..., Any] | None = None
+    service: Service,
+    router: APIRouter,
+    title: str,
+    description: str,
+    *,
+    ready: Callable[..., Any] | None = None,
+    mount_root: Callable[[FastAPI], None] = docs_page.mount_root,
 ) -> FastAPI:
     """Return the app of `service`: its endpoints in `router`, and everything that both services have.
 
@@ -92,6 +98,7 @@ def make_app(
 
     Args:
         ready: endpoint `/health/ready` of a service that takes parameters there; None for the one without.
+        mount_root: function that adds the page `/` to the app.
     """
 
     @asynccontextmanager
@@ -120,5 +127,6 @@ def make_app(
     app.state.service = service
     app.include_router(health.make_router(ready))
     app.include_router(router)
+    mount_root(app)
     docs_page.mount(app)
     return app

@@ -1,4 +1,4 @@
-"""The page `/`, and the page `/docs`: Swagger UI from an installed package, so that it works without internet access.
+"""The page `/docs`: Swagger UI from an installed package, so that it works without internet access; and a plain `/`.
 
 The package `fastapi-swagger` contains the files of Swagger UI. Only these files are used, none of its code is imported.
 """
@@ -22,15 +22,19 @@ ROOT = """<!doctype html>
 <p>The service is running. <a href="docs">Its endpoints</a>, <a href="health/ready">is it ready?</a></p>
 </html>
 """
-"""The page at the address of the service itself."""
+"""A page that says which service answers."""
 
 
-def mount(app: FastAPI) -> None:
-    """Add the page and its files to `app`."""
+def mount_root(app: FastAPI) -> None:
+    """Add a page at the address of the service itself that links to `/docs`."""
 
     @app.get("/", include_in_schema=False)
     async def root() -> HTMLResponse:
         return HTMLResponse(ROOT.format(title=app.title), headers=SAFE)
+
+
+def mount(app: FastAPI) -> None:
+    """Add the page `/docs` and its files to `app`."""
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:

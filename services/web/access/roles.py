@@ -9,6 +9,7 @@ ENDPOINTS: dict[str, Role | None] = {
     "GET /health/live": None,
     "GET /health/ready": None,
     "GET /": None,
+    "GET /page/{path:path}": None,
     "GET /docs": None,
     "GET /docs/assets/{path:path}": None,
     "GET /openapi.json": None,

@@ -1,0 +1,141 @@
+// What the page knows, in one place. Elements read it and call its methods; each change is one event, "change".
+
+import { Failure, bytes, key, read } from "./api.js";
+import { EVERYTHING, chosen } from "./filter.js";
+import { Labelling } from "./labelling.js";
+import { Rows } from "./rows.js";
+
+const ASK_AGAIN = 5000; // milliseconds between two looks at what has changed in the store
+const CHOICES = ["task", "encoder", "head", "axes"];
+
+class State extends EventTarget {
+  constructor() {
+    super();
+    this.view = "browse";
+    this.me = null; // who is asking: {name, role, keys, jobs}
+    this.overview = null; // the store at a glance
+    this.heads = [];
+    this.choice = { task: null, encoder: null, head: null, axes: null };
+    this.rows = null;
+    this.filter = EVERYTHING;
+    this.selection = new Set(); // numbers of rows
+    this.notice = null; // {text, error, undo}: the last thing that happened
+    this.locked = false; // a key is needed
+    this.down = null; // the service does not answer: its Failure
+    this.loading = false;
+    this.labelling = new Labelling(this);
+  }
+
+  change(values = {}) {
+    Object.assign(this, values);
+    this.dispatchEvent(new Event("change"));
+  }
+
+  say(text, more = {}) {
+    this.change({ notice: { text, ...more } });
+  }
+
+  /** Show an error of a request where the user looks; one that concerns the whole page takes its place. */
+  fail(error) {
+    if (!(error instanceof Failure)) throw error;
+    if (error.code === "missing_key" || error.code === "bad_key") {
+      key.remove();
+      this.change({ locked: true, notice: error.code === "bad_key" ? { text: "This key is not valid.", error: true } : null });
+    } else if (error.status === 0) this.change({ down: error });
+    else this.say(error.message, { error: true });
+  }
+
+  /** True if the key that is used may do what `role` may. */
+  may(role) {
+    const order = ["read", "write", "admin"];
+    return this.me !== null && order.indexOf(this.me.role) >= order.indexOf(role);
+  }
+
+  /** Ask for everything that the page shows, and look for changes from now on. */
+  async start() {
+    await this.refresh();
+    setInterval(() => this.#look(), ASK_AGAIN);
+  }
+
+  async refresh() {
+    try {
+      const [me, overview, { heads }] = await Promise.all([read("v1/me"), read("v1/overview"), read("heads")]);
+      this.change({ me, overview, heads, locked: false, down: null });
+      await this.choose(this.choice);
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  async #look() {
+    if (this.locked || document.hidden || this.labelling.busy) return;
+    try {
+      const overview = await read("v1/overview");
+      if (this.down || overview.version !== this.overview?.version) {
+        const { heads } = await read("heads");
+        this.change({ overview, heads, down: null });
+        await this.load();
+      }
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  /** Choose a task, an encoder or a head. What is not named, or is not there, is chosen by what fits. */
+  async choose(choice) {
+    const next = fitting({ ...this.choice, ...choice }, this.overview, this.heads);
+    const same = this.rows && CHOICES.every((name) => next[name] === this.choice[name]);
+    if (next.task !== this.choice.task) this.filter = EVERYTHING;
+    this.change({ choice: next });
+    if (!same) await this.load();
+  }
+
+  /** Read the columns of the rows anew. */
+  async load() {
+    const asked = this.choice;
+    this.change({ loading: true });
+    try {
+      const rows = new Rows(await bytes("v1/rows", { parameters: asked }));
+      if (asked !== this.choice) return;
+      if (rows.version !== this.rows?.version) this.selection = new Set();
+      this.change({ rows });
+    } catch (error) {
+      this.fail(error);
+    } finally {
+      this.change({ loading: false });
+    }
+  }
+
+  /** Return the rows that are shown, in their order. @returns {Uint32Array} */
+  get shown() {
+    if (this.memo?.rows !== this.rows || this.memo?.filter !== this.filter) {
+      this.memo = { rows: this.rows, filter: this.filter, shown: this.rows ? chosen(this.rows, this.filter) : new Uint32Array() };
+    }
+    return this.memo.shown;
+  }
+
+  narrow(values) {
+    this.change({ filter: { ...this.filter, ...values }, selection: new Set() });
+  }
+
+  get task() {
+    return this.overview?.tasks.find(({ name }) => name === this.choice.task) ?? null;
+  }
+}
+
+/** Return the choice with names that exist: the task with the most labels, its newest head, that head's encoder. */
+function fitting({ task, encoder, head, axes }, overview, heads) {
+  const tasks = overview.tasks.map(({ name }) => name);
+  if (!tasks.includes(task)) task = tasks[0] ?? null;
+  const own = heads.filter((each) => each.task === task).map(({ name }) => name);
+  const plain = head && head.split("@")[0];
+  if (!own.includes(plain)) head = own[0] ?? null;
+  const encoders = overview.encoders.map(({ name }) => name);
+  if (!encoders.includes(encoder)) {
+    const read = heads.find(({ name }) => name === (head && head.split("@")[0]))?.encoders ?? [];
+    encoder = read.find((name) => encoders.includes(name)) ?? encoders[0] ?? null;
+  }
+  return { task, encoder, head, axes: encoder && axes };
+}
+
+export const state = new State();
