@@ -163,14 +163,14 @@ class Calls:
     def labels(
         self, task: str, *, label: str | None = None, split: str | None = None, start: int = 0, limit: int = 100
     ) -> Call[LabelsResponse]:
-        """Embedding service: return a page of the labels of a task, and the number of all that match."""
+        """Both services: return a page of the labels of a task, and the number of all that match."""
         params = _given(task=task, label=label, split=split, start=start, limit=limit)
         return Call("GET", "/v1/labels", _body(LabelsResponse), {"params": params})
 
     def set_labels(
         self, task: str, labels: Mapping[str, Sequence[str]], *, split: str | None = None, source: str = ""
     ) -> Call[LabelsChanged]:
-        """Embedding service: give stored assets their labels, by asset id. All are set, or none.
+        """Both services: give stored assets their labels, by asset id. All are set, or none.
 
         Args:
             split: split of assets that have none in this task yet.
@@ -181,15 +181,15 @@ class Calls:
         return Call("POST", "/v1/labels", _body(LabelsChanged), {"json": body})
 
     def remove_labels(self, task: str, ids: Sequence[str]) -> Call[LabelsChanged]:
-        """Embedding service: remove the labels of at most 100 assets in a task."""
+        """Both services: remove the labels of at most 100 assets in a task."""
         return Call("DELETE", "/v1/labels", _body(LabelsChanged), {"params": {"task": task, "id": list(ids)}})
 
     def label_history(self, id: str, *, task: str | None = None) -> Call[HistoryResponse]:
-        """Embedding service: return all labels that an asset has and had."""
+        """Both services: return all labels that an asset has and had."""
         return Call("GET", "/v1/labels/history", _body(HistoryResponse), {"params": _given(id=id, task=task)})
 
     def undo(self, *, task: str | None = None, at: datetime | None = None) -> Call[UndoResponse]:
-        """Embedding service: take the last change of labels back.
+        """Both services: take the last change of labels back.
 
         Args:
             task: only of this task.

@@ -71,6 +71,14 @@ class ServiceJobs:
         """Stop the running jobs, which are then interrupted. Jobs that wait stay as they are."""
         self._runner.stop()
 
+    def usable(self) -> bool:
+        """Return True if the folder of the jobs can be read."""
+        try:
+            self.page(0, 1)
+        except JobsUnavailable:
+            return False
+        return True
+
     def accept(self, body: AnyJob) -> JobDetails:
         """Queue a job.
 

@@ -1,4 +1,4 @@
-"""Labels over HTTP: set, list, remove, history and undo, by the Python client and by requests that go wrong."""
+"""Labels over HTTP, of both services, by the Python client and by requests that go wrong."""
 
 import asyncio
 from collections.abc import Iterator
@@ -8,8 +8,8 @@ import pytest
 from helpers.serving import served
 from helpers.toystore import make_assets
 
+from services import classification, embedding
 from services.client import AsyncClient, Client
-from services.embedding import create_app
 from services.settings import Settings
 from services.web.access.keys import Role, make
 from services.web.errors import RemoteProblem
@@ -27,10 +27,19 @@ def store(tmp_path) -> Store:
     return store
 
 
+@pytest.fixture(params=[embedding, classification], ids=lambda each: each.__name__.rpartition(".")[2])
+def service(request):
+    return request.param
+
+
 @pytest.fixture
-def url(store, tmp_path) -> Iterator[str]:
-    with served(create_app(Settings(store=store.uri, heads=tmp_path / "heads", encoders=()))) as url:
+def url(service, store, tmp_path) -> Iterator[str]:
+    with served(service.create_app(settings(store, tmp_path))) as url:
         yield url
+
+
+def settings(store: Store, folder, **others) -> Settings:
+    return Settings(store=store.uri, heads=folder / "heads", jobs=folder / "jobs", encoders=(), **others)
 
 
 def test_a_label_is_set_listed_removed_and_taken_back(url, store):
@@ -102,11 +111,10 @@ def test_what_cannot_be_labelled_is_refused_and_nothing_is_written(url, store):
     assert store.snapshot().versions == before
 
 
-def test_writing_needs_the_role_write_and_readers_see_no_path_of_the_server(store, tmp_path):
+def test_writing_needs_the_role_write_and_readers_see_no_path_of_the_server(service, store, tmp_path):
     lines = tuple(key.line for _, key in KEYS.values())
-    settings = Settings(store=store.uri, heads=tmp_path / "heads", encoders=(), keys=lines)
     body = {"task": "t", "labels": [{"id": IDS[0], "labels": ["dog"]}]}
-    with served(create_app(settings)) as url:
+    with served(service.create_app(settings(store, tmp_path, keys=lines))) as url:
         reader, writer = (
             httpx.Client(base_url=url, headers={"Authorization": f"Bearer {KEYS[role][0]}"}) for role in KEYS
         )
