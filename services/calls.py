@@ -13,9 +13,12 @@ from pydantic import BaseModel, JsonValue
 
 from embedder.spec import Modality
 from services.web.errors import RemoteProblem
-from services.web.media_types import PACKED
+from services.web.framing import unframed
+from services.web.media_types import PACKED, THUMBNAILS
 from services.web.packed import pack_files, unpack_batch
 from services.web.schemas import (
+    AssetDetails,
+    AssetsResponse,
     ClassifyResponse,
     ErrorBody,
     HeadsResponse,
@@ -31,7 +34,7 @@ from services.web.schemas import (
     SearchResponse,
     UndoResponse,
 )
-from services.web.wire import Upload, VectoredBatch
+from services.web.wire import Thumbnail, Upload, VectoredBatch
 
 NOT_READY = "it is still loading its encoders"
 """Reason of an embedding service that is not ready and says nothing more."""
@@ -159,6 +162,36 @@ class Calls:
         if image is not None:
             arguments["files"] = _form("images", [image])
         return Call("GET" if image is None else "POST", "/search", _body(SearchResponse), arguments)
+
+    def thumbnails(self, ids: Sequence[str], *, size: Literal[128, 256, 512] = 256) -> Call[list[Thumbnail]]:
+        """Classification service: return for each of at most 256 stored assets its picture, or its problem.
+
+        Args:
+            size: long side of the pictures in pixels.
+        """
+        return Call("POST", "/v1/thumbnails", _thumbnails, {"json": {"ids": list(ids), "size": size}})
+
+    def asset(self, id: str) -> Call[AssetDetails]:
+        """Classification service: return a stored asset: its file, its labels, and the heads that it taught."""
+        return Call("GET", f"/v1/assets/{id}", _body(AssetDetails))
+
+    def store_files(
+        self,
+        files: Iterable[File],
+        *,
+        task: str | None = None,
+        labels: Sequence[str] = (),
+        split: str | None = None,
+        modality: Modality | None = None,
+    ) -> Call[AssetsResponse]:
+        """Classification service: store files without embedding them. A job of the kind "backfill" embeds them.
+
+        Args:
+            task, labels, split: the labels that every file gets, and their split; `task` and `labels` go together.
+            modality: modality of the files; None to detect it from the first bytes of each file.
+        """
+        params = _given(task=task, label=list(labels) or None, split=split, modality=modality)
+        return Call("POST", "/v1/files", _body(AssetsResponse), {"params": params, "files": _form("files", files)})
 
     def labels(
         self, task: str, *, label: str | None = None, split: str | None = None, start: int = 0, limit: int = 100
@@ -288,6 +321,22 @@ def _file(response: httpx.Response) -> bytes:
     if not response.headers.get("content-disposition", "").startswith("attachment"):
         raise ValueError("no file")
     return response.content
+
+
+def _thumbnails(response: httpx.Response) -> list[Thumbnail]:
+    if response.headers.get("content-type") != THUMBNAILS:
+        raise ValueError("no thumbnails")
+    header, contents = unframed(response.content)
+    found, start = [], 0
+    for item in header["items"]:
+        if "error" in item:
+            found.append(Thumbnail(item["id"], error=Problem(**item["error"])))
+            continue
+        end = start + item["bytes"]
+        picture = bytes(contents[start:end])
+        found.append(Thumbnail(item["id"], item["type"], picture, item["width"], item["height"]))
+        start = end
+    return found
 
 
 def _body(schema: type[M]) -> Callable[[httpx.Response], M]:

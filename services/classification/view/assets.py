@@ -28,9 +28,11 @@ router = APIRouter(prefix="/v1", route_class=ParameterRoute)
 DRAWING = 1
 """Number of the way in which pictures are drawn. It goes up with a change that browsers should see."""
 
-HEADERS = {"Cache-Control": "private, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
-"""Headers of what is made of a file. The id is the digest of the file, so it never changes; and no browser takes the
-bytes for another type than the one that the answer names."""
+NOSNIFF = {"X-Content-Type-Options": "nosniff"}
+"""With this header, no browser takes bytes for another type than the one that the answer names."""
+
+HEADERS = {**NOSNIFF, "Cache-Control": "private, max-age=31536000, immutable"}
+"""Headers of what is made of one file. The id is the digest of the file, so it never changes."""
 
 
 def _answers(*media_types: str) -> dict[int | str, dict[str, Any]]:
@@ -53,7 +55,8 @@ async def draw_thumbnails(body: ThumbnailsRequest, service: Service, request: Re
     found = await service.thumbnails.of(body.ids, body.size)
     drawn = [(id_, found[id_]) for id_ in body.ids]
     pictures = [each.data for _, each in drawn if isinstance(each, Picture)]
-    return Response(framed({"items": [_item(*each) for each in drawn]}, pictures), media_type=THUMBNAILS)
+    body = framed({"items": [_item(*each) for each in drawn]}, pictures)
+    return Response(body, media_type=THUMBNAILS, headers=NOSNIFF)
 
 
 @router.get(

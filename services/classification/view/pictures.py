@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from embedder.errors import BadMedia
-from embedder.media import Limits, Media, audio, decode, guess, image, video
+from embedder.media import Limits, Media, audio, decode, image, video
 from embedder.media.arrays import Motion, Plane
 from embedder.media.audio import Sound
 from embedder.media.guard import Reserve, confined
@@ -72,10 +72,13 @@ def to_wav(data: bytes, limits: Limits, reserve: Reserve) -> bytes:
     Raises BadMedia, and no other exception, for bytes that give no sound.
     """
     with confined():
-        if guess(data) != "audio":
-            raise BadMedia("wrong_modality", "the file is no sound, so there is nothing to hear")
-        sound = decode(data, "audio", limits, reserve=reserve)
-        assert isinstance(sound, Sound)  # noqa: S101 - `decode` was asked for one
+        sound = audio.decode(
+            data,
+            max_seconds=limits.max_seconds,
+            max_samples=limits.max_samples,
+            max_decode_seconds=limits.max_decode_seconds,
+            reserve=reserve,
+        )
         [samples] = sound.slices([(0, min(sound.length, SOUND_SECONDS * sound.rate))])
         file = BytesIO()
         with wave.open(file, "wb") as writer:
