@@ -11,9 +11,11 @@ from helpers.toystore import make_assets
 from services import classification, embedding
 from services.client import AsyncClient, Client
 from services.settings import Settings
+from services.web import labels
 from services.web.access.keys import Role, make
 from services.web.errors import RemoteProblem
 from store import Label, Store
+from store.errors import Unavailable
 
 IDS = [asset.id for asset in make_assets(5)]
 KEYS = {role: make(role.name, role) for role in (Role.read, Role.write)}
@@ -149,3 +151,26 @@ def test_two_clients_at_once_lose_no_change(url, store):
     asyncio.run(both())
     found = {label for row in store.labels.of(IDS[0], "t") for label in row.labels}
     assert found == {"cat", *(f"{name}{turn}" for name in "ab" for turn in range(10))}
+
+
+def test_many_changes_leave_few_fragments_so_that_the_next_change_is_fast(url, store, monkeypatch):
+    monkeypatch.setattr(labels, "COMPACT_EVERY", 8)
+    with Client(url) as client:
+        for turn in range(60):
+            client.set_labels("t", {IDS[turn % 5]: [f"label {turn}"]})
+        history = client.label_history(IDS[4], task="t").history
+    assert [row.labels[0] for row in history] == ["cat", *(f"label {turn}" for turn in range(4, 60, 5))]
+    for table in (store.labels.table, store.labels.history.table):
+        assert table._handle().stats()["fragment_stats"]["num_fragments"] < 30
+
+
+def test_a_failed_compaction_does_not_fail_the_change(url, store, monkeypatch, caplog):
+    def fail(_: object) -> None:
+        raise Unavailable("no room to compact")
+
+    monkeypatch.setattr(labels, "COMPACT_EVERY", 1)
+    monkeypatch.setattr(type(store.labels), "compact", fail)
+    with Client(url) as client:
+        assert client.set_labels("t", {IDS[0]: ["dog"]}).changed == 1
+        assert client.labels("t", label="dog").count == 1
+    assert "labels not compacted" in caplog.text
