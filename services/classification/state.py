@@ -15,6 +15,7 @@ from services.classification.embedding import Embedding, EmbeddingClient
 from services.classification.jobs.service import Known, ServiceJobs
 from services.classification.readiness import Capability, readiness, summary
 from services.classification.texts import LabelTexts
+from services.classification.view.thumbnails import Thumbnails
 from services.processes import url_of
 from services.settings import Settings
 from services.web.access.keys import secret_of
@@ -45,6 +46,7 @@ class ClassificationService(Service):
         self._load = lru_cache(maxsize=LOADED_HEADS)(self._load_version)
         self._blas: threadpool_limits | None = None
         known = Known(self.store, self._head)
+        self.thumbnails = Thumbnails(self.store, settings)
         self.jobs = ServiceJobs(settings, known, self.metrics, lambda: self.admission.stopping)
 
     async def start(self) -> None:
@@ -60,6 +62,7 @@ class ClassificationService(Service):
 
     async def stop(self) -> None:
         await run_in_threadpool(self.jobs.stop)
+        await run_in_threadpool(self.thumbnails.stop)
         await self.embedding.aclose()
         if self._blas:
             self._blas.restore_original_limits()

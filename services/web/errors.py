@@ -25,7 +25,7 @@ A class that is not in the table is answered as its nearest base class that is; 
     ├── UnknownBackfill, UnknownJob 404
     ├── BackfillsFull, JobsFull 429
     ├── FolderNotAllowed 403
-    ├── JobEnded, NoResult 409
+    ├── JobEnded, NoResult, NotShown 409
     ├── JobsUnavailable, TooManyFollowers 503
     ├── BadRequest 422
     ├── EncoderNotLoaded, NotOffered, TwoValues, HeadNeeded 409
@@ -38,7 +38,7 @@ A class that is not in the table is answered as its nearest base class that is; 
 """
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from starlette.exceptions import HTTPException
 
@@ -169,6 +169,17 @@ class NoResult(LookupError):
     """A job has no file, or none yet. The message says why."""
 
 
+class NotShown(LookupError):
+    """A stored asset has no picture, or no sound. The message names no path: it may be part of a packed answer."""
+
+    @classmethod
+    def missing(cls, id_: str) -> Self:
+        return cls(
+            f"the file of asset {id_} is not there any more, cannot be read, or has changed since it was stored; "
+            "restore the file, or ingest it again"
+        )
+
+
 class JobsUnavailable(RuntimeError):
     """The folder of the jobs cannot be read or written."""
 
@@ -295,6 +306,7 @@ ERRORS: dict[type[Exception], tuple[int, str]] = {
     FolderNotAllowed: (403, "folder_not_allowed"),
     JobEnded: (409, "job_ended"),
     NoResult: (409, "no_result"),
+    NotShown: (409, "not_shown"),
     JobsUnavailable: (503, "jobs_unavailable"),
     TooManyFollowers: (503, "too_busy"),
     EncoderNotLoaded: (409, "wrong_fingerprint"),

@@ -38,6 +38,19 @@ _LABEL = {"type": "string", "minLength": 1, "maxLength": MOST_NAME}
 _WITHIN: Mapping[str, Mapping[str, Any]] = {"task": {}, "label": {}, "split": {}}
 _NEED_TASK = {"label": ["task"], "split": ["task"]}
 
+_LABELLED = Joined(
+    "labels",
+    "Labels of the files: `task` and `label` together, and `split` only with them.",
+    required=False,
+    schema={"required": ["task", "label"]},
+    fields={
+        "task": {"minLength": 1},
+        "label": {"minItems": 1, "items": _LABEL},
+        "split": {},
+    },
+    in_form={"dependentRequired": {"task": ["label"], "label": ["task"], "split": ["task", "label"]}},
+)
+
 JOINED: Mapping[str, Joined] = {
     "GET /search": Joined(
         "query",
@@ -54,18 +67,8 @@ JOINED: Mapping[str, Joined] = {
         fields=_WITHIN,
         in_form={"dependentRequired": _NEED_TASK},
     ),
-    "POST /v1/assets": Joined(
-        "labels",
-        "Labels of the files: `task` and `label` together, and `split` only with them.",
-        required=False,
-        schema={"required": ["task", "label"]},
-        fields={
-            "task": {"minLength": 1},
-            "label": {"minItems": 1, "items": _LABEL},
-            "split": {},
-        },
-        in_form={"dependentRequired": {"task": ["label"], "label": ["task"], "split": ["task", "label"]}},
-    ),
+    "POST /v1/assets": _LABELLED,
+    "POST /v1/files": _LABELLED,
 }
 """Endpoint → its parameters that belong together."""
 
