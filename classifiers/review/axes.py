@@ -1,6 +1,6 @@
 """The two axes of a map of vectors: principal components, discriminant directions, or UMAP.
 
-All functions take vectors X (n, d) and compare their directions: each row is set to unit norm first, as in a search.
+The axes are those of directions: each vector is set to unit norm first, as in a search.
 """
 
 import importlib
@@ -72,7 +72,7 @@ def principal_axes(X: NDArray[np.float32], count: int = 2) -> Axes:
     return Axes(centre, directions.astype(np.float32), tuple(shares.tolist()))
 
 
-def discriminant_axes(X: NDArray[np.float32], codes: NDArray[np.integer[Any]], n_classes: int) -> Axes:
+def discriminant_axes(statistics: GaussianStatistics) -> Axes:
     """Return the two directions that separate the classes best (Fisher's discriminant), best first.
 
     The pooled covariance is shrunk by `oas_shrinkage`, and the axes are scaled so that the rows of a class have about
@@ -80,9 +80,8 @@ def discriminant_axes(X: NDArray[np.float32], codes: NDArray[np.integer[Any]], n
     components of what the others do not show.
 
     Args:
-        codes: class of each row, 0…K-1, (n,), n ≥ 1.
+        statistics: those of `unit_rows` of at least one row, with the "shared" second moment.
     """
-    statistics = GaussianStatistics.of(unit_rows(X), codes, n_classes)
     within, centre = statistics.covariance(), statistics.centre()
     spread = shrunk(within, oas_shrinkage(within, statistics.rows)) if within.any() else np.eye(len(within))
     root = np.linalg.cholesky(spread)

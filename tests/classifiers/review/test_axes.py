@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 from sklearn.covariance import oas
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from classifiers.review.axes import discriminant_axes, principal_axes, umap_points
+from classifiers.heads.gaussian.statistics import GaussianStatistics
+from classifiers.heads.transform import unit_rows
+from classifiers.review import axes as axes_module
+from classifiers.review.axes import Axes, principal_axes, umap_points
 
 
 def rows(n: int, d: int, seed: int = 0, deviations=(3.0, 1.5, 0.5)) -> np.ndarray:
@@ -25,6 +28,10 @@ def unit(X: np.ndarray) -> np.ndarray:
     X = X.astype(np.float64)
     norms = np.linalg.norm(X, axis=1, keepdims=True)
     return X / np.where(norms > 0, norms, 1)
+
+
+def discriminant_axes(X: np.ndarray, codes: np.ndarray, n_classes: int) -> Axes:
+    return axes_module.discriminant_axes(GaussianStatistics.of(unit_rows(X), codes, n_classes))
 
 
 def alike(a: np.ndarray, b: np.ndarray) -> float:
