@@ -56,9 +56,7 @@ class Brief:
     given_ends: NDArray[np.int64]
 
 
-def answer_briefly(
-    head: PublishedHead, X: NDArray[np.float32], *, coverage: float = 0.9, sets: Sets = "lac"
-) -> Brief:
+def answer_briefly(head: PublishedHead, X: NDArray[np.float32], *, coverage: float = 0.9, sets: Sets = "lac") -> Brief:
     """Return the most important numbers of the answers for the rows of X (n, d).
 
     Raises BadVectors, UnknownCoverage, UnknownSets.

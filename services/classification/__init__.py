@@ -7,11 +7,13 @@ from services.classification.embedding import Embedding
 from services.classification.jobs.routes import router as jobs_router
 from services.classification.routes import is_ready, router
 from services.classification.state import ClassificationService
+from services.classification.view.rows_routes import router as rows_router
 from services.settings import Settings
 from services.web.app import make_app
 
 router.include_router(inference.router)
 router.include_router(jobs_router)
+router.include_router(rows_router)
 
 
 def create_app(settings: Settings, embedding: Embedding | None = None) -> FastAPI:

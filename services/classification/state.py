@@ -15,6 +15,7 @@ from services.classification.embedding import Embedding, EmbeddingClient
 from services.classification.jobs.service import Known, ServiceJobs
 from services.classification.readiness import Capability, readiness, summary
 from services.classification.texts import LabelTexts
+from services.classification.view.columns_cache import SharedResults
 from services.processes import url_of
 from services.settings import Settings
 from services.web.access.keys import secret_of
@@ -42,6 +43,7 @@ class ClassificationService(Service):
         self.registry = Registry(settings.heads)
         self.embedding = embedding or _client(settings)
         self.texts = LabelTexts(self.embedding, at_once=settings.max_items)
+        self.view = SharedResults()
         self._load = lru_cache(maxsize=LOADED_HEADS)(self._load_version)
         self._blas: threadpool_limits | None = None
         known = Known(self.store, self._head)
@@ -59,6 +61,7 @@ class ClassificationService(Service):
         self.jobs.start()
 
     async def stop(self) -> None:
+        self.view.close()
         await run_in_threadpool(self.jobs.stop)
         await self.embedding.aclose()
         if self._blas:

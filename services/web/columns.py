@@ -1,15 +1,15 @@
-"""Bodies of columns: the rows of a store as arrays, one after the other. The service packs them, the clients unpack them.
+"""Bodies of columns: the rows of a store as arrays, one after the other. The service packs, the clients unpack.
 
 A body is a header and the contents of the columns. It begins with the length of the header in bytes (4 bytes, unsigned,
 little-endian). The header is JSON, padded with spaces so that the contents begin at a multiple of 8 bytes. Each column
-is an array of little-endian numbers, padded with zeros to a multiple of 8 bytes, so that a reader uses it where it lies.
+is an array of little-endian numbers, padded with zeros to a multiple of 8 bytes, so that a reader copies nothing.
 """
 
 import json
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,34 @@ ALIGNMENT = 8
 
 SPLIT_NAMES = ("", *SPLITS)
 """The names of the codes in the column `split`; 0 is no split."""
+
+
+class ColumnKind(NamedTuple):
+    """The parameter of a request that a column needs, None for none, and the least bytes of each row."""
+
+    needs: str | None
+    width: int
+
+
+COLUMNS: Mapping[str, ColumnKind] = {
+    "id": ColumnKind(None, 32),
+    "modality": ColumnKind(None, 1),
+    "label": ColumnKind("task", 4),
+    "labels_end": ColumnKind("task", 4),
+    "labels_flat": ColumnKind("task", 4),
+    "split": ColumnKind("task", 1),
+    "vector": ColumnKind("encoder", 1),
+    "x": ColumnKind("encoder", 4),
+    "y": ColumnKind("encoder", 4),
+    "prediction": ColumnKind("head", 4),
+    "probability": ColumnKind("head", 4),
+    "margin": ColumnKind("head", 4),
+    "outlier": ColumnKind("head", 4),
+    "set_size": ColumnKind("head", 2),
+    "predictions_end": ColumnKind("head", 4),
+    "predictions_flat": ColumnKind("head", 4),
+}
+"""Every column, in the order of an answer."""
 
 PIECE = 256 * 2**10
 """Bytes that are sent at a time."""

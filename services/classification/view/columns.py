@@ -3,7 +3,7 @@
 import binascii
 import hashlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,9 @@ from store.rows import Column, strings
 
 ID_BYTES = 32
 """Bytes of an id: a SHA-256."""
+
+DIGEST_BYTES = 16
+"""Bytes of the digest of all ids."""
 
 POSITION_BYTES = 80
 """Bytes of each id in a `Positions`."""
@@ -38,6 +41,13 @@ class AssetColumns:
     modalities: tuple[str, ...]
     digest: str
     positions: Positions
+
+    @classmethod
+    def none(cls) -> Self:
+        """Return the columns of a store without assets."""
+        digest = hashlib.blake2b(digest_size=DIGEST_BYTES).hexdigest()
+        ids: Column = pa.array([], pa.string())
+        return cls(np.zeros((0, ID_BYTES), np.uint8), np.zeros(0, np.uint8), (), digest, Positions(ids))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -65,6 +75,13 @@ class LabelColumns:
     ends: NDArray[np.uint32]
     flat: NDArray[np.int32]
     many: bool
+
+    @classmethod
+    def none(cls, rows: int) -> Self:
+        """Return the columns of assets without labels."""
+        none = np.zeros(0, np.int32)
+        zeros = np.zeros(rows, np.uint32)
+        return cls((), np.full(rows, -1, np.int32), zeros.astype(np.uint8), zeros, none, False)
 
     def of(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """Return a pair for each label of some rows: the row's position in `rows`, and the label's code, (m,) each."""
@@ -98,7 +115,7 @@ def read_assets(store: Store, snapshot: Snapshot) -> AssetColumns:
     modality: Any = rows["modality"].combine_chunks().dictionary_encode()
     raw = raw_ids(ids)
     codes = modality.indices.to_numpy(zero_copy_only=False).astype(np.uint8)
-    digest = hashlib.blake2b(raw.tobytes(), digest_size=16).hexdigest()
+    digest = hashlib.blake2b(raw.tobytes(), digest_size=DIGEST_BYTES).hexdigest()
     return AssetColumns(raw, codes, tuple(strings(modality.dictionary)), digest, Positions(ids))
 
 

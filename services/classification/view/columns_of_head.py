@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +43,27 @@ class HeadColumns:
     ends: NDArray[np.uint32] | None
     flat: NDArray[np.int32] | None
 
+    @classmethod
+    def none(cls, rows: int, head: PublishedHead) -> Self:
+        """Return the columns of assets that a head has not answered."""
+        nan, zeros = np.full(rows, np.nan, np.float32), np.zeros(rows, np.uint32)
+        several = (zeros, np.zeros(0, np.int32)) if head.head.link == "sigmoid" else (None, None)
+        return cls(np.full(rows, -1, np.int32), nan, nan.copy(), nan.copy(), zeros.astype(np.uint16), *several)
+
+    def named(self, codes: NDArray[np.int32]) -> dict[str, NDArray[Any]]:
+        """Return the columns by name, with the code of each of the head's classes (K,)."""
+        coded = np.append(codes, np.int32(-1))
+        found: dict[str, NDArray[Any]] = {
+            "prediction": coded[self.label],
+            "probability": self.probability,
+            "margin": self.margin,
+            "outlier": self.outlier,
+            "set_size": self.set_size,
+        }
+        if self.ends is not None and self.flat is not None:
+            found |= {"predictions_end": self.ends, "predictions_flat": coded[self.flat]}
+        return found
+
     @property
     def nbytes(self) -> int:
         arrays = (self.label, self.probability, self.margin, self.outlier, self.set_size, self.ends, self.flat)
@@ -50,21 +72,17 @@ class HeadColumns:
 
 def answer_assets(store: Store, snapshot: Snapshot, head: PublishedHead, assets: AssetColumns) -> HeadColumns:
     """Return the answers of a head for all stored assets that have the vectors it reads."""
-    n = len(assets)
-    nan = np.full(n, np.nan, np.float32)
-    label, set_size = np.full(n, -1, np.int32), np.zeros(n, np.uint16)
-    probability, margin, outlier = nan.copy(), nan.copy(), nan
+    made = HeadColumns.none(len(assets), head)
     lists: list[tuple[Places, NDArray[np.int64], NDArray[np.int32]]] = []
     for where, brief in _answered(store, snapshot, head, assets):
-        label[where], probability[where], margin[where] = brief.label, brief.probability, brief.margin
-        outlier[where], set_size[where] = brief.percentile, brief.set_size
+        made.label[where], made.probability[where], made.margin[where] = brief.label, brief.probability, brief.margin
+        made.outlier[where], made.set_size[where] = brief.percentile, brief.set_size
         if brief.given is not None:
             lists.append((where, np.diff(brief.given_ends, prepend=0), brief.given))
-    ends, flat = None, None
-    if head.head.link == "sigmoid":
-        lists.append((np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int32)))  # so that there is one
-        ends, flat = in_rows(n, *(np.concatenate(each) for each in zip(*lists, strict=True)))
-    return HeadColumns(label, probability, margin, outlier, set_size, ends, flat)
+    if made.ends is None or not lists:
+        return made
+    ends, flat = in_rows(len(assets), *(np.concatenate(each) for each in zip(*lists, strict=True)))
+    return replace(made, ends=ends, flat=flat)
 
 
 def _answered(

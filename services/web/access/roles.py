@@ -36,6 +36,8 @@ ENDPOINTS: dict[str, Role | None] = {
     "POST /heads/{name}/alias": Role.admin,
     "GET /search": Role.read,
     "POST /search": Role.read,
+    "GET /v1/overview": Role.read,
+    "GET /v1/rows": Role.read,
     # A job may train: that adds a version of a head and removes nothing. Whoever must not be surprised by the latest
     # version asks for an alias, and only `admin` moves aliases.
     "POST /v1/jobs": Role.write,

@@ -18,6 +18,7 @@ from services.web.errors import (
     INTERNAL,
     REFUSED,
     REMOTE,
+    AxesNotReady,
     BackfillsFull,
     BadRequest,
     EncoderNotLoaded,
@@ -76,6 +77,11 @@ RAISED: Mapping[str, tuple[type[Exception], ...]] = {
     "POST /heads/{name}/alias": (BadRequest, *_HEAD, heads.BadName),
     "GET /search": (BadRequest, *_STORED, *_TASK, EncoderNotLoaded),
     "POST /search": (BadRequest, TwoValues, *_STORED, *_TASK, EncoderNotLoaded),
+    "GET /v1/overview": (BadRequest, *_DISK),
+    "GET /v1/rows": (
+        *(BadRequest, NotOffered, AxesNotReady, *_DISK, *_HEAD),
+        *(stored.UnknownTask, stored.UnknownFeatures, stored.AmbiguousFeatures),
+    ),
     "POST /v1/jobs": (
         *(BadRequest, *_DISK, *_HEAD, heads.UnknownCoverage, heads.UnknownSets, stored.UnknownTask),
         *(encoders.UnknownEncoder, NotOffered, FolderNotAllowed, JobsFull, JobsUnavailable),

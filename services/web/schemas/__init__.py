@@ -66,6 +66,7 @@ from services.web.schemas.labels import (
     UndoRequest,
     UndoResponse,
 )
+from services.web.schemas.overview import ClassCount, OverviewResponse, StoredEncoder, TaskOverview
 
 __all__ = [
     "LABELS",
@@ -78,6 +79,7 @@ __all__ = [
     "BackfillsResponse",
     "Base64Image",
     "Body",
+    "ClassCount",
     "ClassifiedItem",
     "ClassifyBody",
     "ClassifyResponse",
@@ -113,6 +115,7 @@ __all__ = [
     "OpenAIResponse",
     "OpenAIUsage",
     "OutputTensor",
+    "OverviewResponse",
     "PredictionSet",
     "Problem",
     "ProblemOfRequest",
@@ -122,7 +125,9 @@ __all__ = [
     "SearchResponse",
     "ServerMetadata",
     "SplitName",
+    "StoredEncoder",
     "StoredItem",
+    "TaskOverview",
     "TensorMetadata",
     "UndoRequest",
     "UndoResponse",
