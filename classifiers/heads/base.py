@@ -151,7 +151,7 @@ class Head(ABC):
         It is the distance of the two largest; for one class, its probability.
         """
         if proba.shape[1] < 2:
-            return proba.sum(axis=1)
+            return np.asarray(proba.sum(axis=1))
         second, first = np.partition(proba, -2, axis=1)[:, -2:].T
         return np.asarray(first - second)
 

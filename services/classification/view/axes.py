@@ -151,7 +151,7 @@ def _points(placing: Placing, axes: Axes) -> Points:
     points = np.full((2, len(placing.assets)), np.nan, np.float32)
     for where, X in placing.batches():
         points[:, where] = axes(X).T
-    return Points(*points, axes.explained)
+    return Points(points[0], points[1], axes.explained)
 
 
 def _umap(placing: Placing, _: LabelColumns | None) -> Points:
@@ -161,7 +161,7 @@ def _umap(placing: Placing, _: LabelColumns | None) -> Points:
     reduced = np.concatenate([np.empty((0, UMAP_COLUMNS), np.float32), *(each for _, each in found)])
     points = np.full((2, len(placing.assets)), np.nan, np.float32)
     points[:, where] = umap_points(reduced).T
-    return Points(*points, (0.0, 0.0))
+    return Points(points[0], points[1], (0.0, 0.0))
 
 
 _PLACED: dict[AxesKind, Callable[[Placing, LabelColumns | None], Points]] = {"pca": _pca, "lda": _lda, "umap": _umap}

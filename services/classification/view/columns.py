@@ -142,9 +142,9 @@ def read_labels(store: Store, snapshot: Snapshot, task: str, assets: AssetColumn
     labels: Column = rows["labels"].combine_chunks()
     flattened: Column = labels.flatten()
     names = tuple(sorted(strings(pc.unique(flattened))))
-    codes = pc.index_in(flattened, value_set=pa.array(names, pa.string())).to_numpy(zero_copy_only=False)
+    codes: Column = pc.index_in(flattened, value_set=pa.array(names, pa.string()))
     lengths = pc.list_value_length(labels).to_numpy(zero_copy_only=False).astype(np.int64)
-    ends, flat = in_rows(len(assets), where, lengths, codes.astype(np.int32))
+    ends, flat = in_rows(len(assets), where, lengths, codes.to_numpy(zero_copy_only=False))
     label = np.full(len(assets), -1, np.int32)
     some = np.diff(ends, prepend=np.uint32(0)) > 0
     label[some] = flat[(ends - np.diff(ends, prepend=np.uint32(0)))[some]]

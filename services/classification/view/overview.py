@@ -70,7 +70,7 @@ def tasks_of(rows: pa.Table) -> list[TaskOverview]:
 
 def _task(name: str, rows: pa.Table) -> TaskOverview:
     labels: Column = rows["labels"].combine_chunks()
-    split = pc.index_in(rows["split"].combine_chunks(), value_set=pa.array(SPLITS, pa.string()))
+    split: Column = pc.index_in(rows["split"].combine_chunks(), value_set=pa.array(SPLITS, pa.string()))
     splits = pc.fill_null(split, len(SPLITS)).to_numpy(zero_copy_only=False)
     encoded: Column = labels.flatten().dictionary_encode()
     lengths = pc.list_value_length(labels).to_numpy(zero_copy_only=False)
