@@ -1,6 +1,6 @@
 """The coordinates of all stored assets on two axes, from their stored vectors."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,8 +20,11 @@ AxesKind = Literal["pca", "lda", "umap"]
 SAMPLE_ROWS, SAMPLE_BYTES = 50_000, 20 * 2**20
 """Largest number of vectors that axes are made from, and about their largest size. They are spread over the table."""
 
-SAMPLE_BLOCKS = 64
+SAMPLE_BLOCKS = 32
 """Runs of neighbouring rows of which a sample consists: reading single rows takes longer."""
+
+HELD_BYTES = 64 * 2**20
+"""Size of the vectors of a table up to which they are all kept while the axes are made."""
 
 UMAP_ROWS = 50_000
 """Largest number of vectors for UMAP, which takes minutes for more."""
@@ -48,13 +51,13 @@ class Points:
         return self.x.nbytes + self.y.nbytes
 
 
-@dataclass(frozen=True, slots=True)
 class Placing:
     """The vectors of one encoder at a snapshot, and the assets that they belong to."""
 
-    features: Features
-    snapshot: Snapshot
-    assets: AssetColumns
+    def __init__(self, features: Features, snapshot: Snapshot, assets: AssetColumns) -> None:
+        self.features, self.assets = features, assets
+        self._version = snapshot.of(features.table)
+        self._held: list[Batch] = []
 
     @property
     def rows(self) -> int:
@@ -65,31 +68,29 @@ class Placing:
     def dim(self) -> int:
         return self.features.shape[0]
 
-    def batches(self, share: tuple[int, int] | None = None) -> Iterator[Batch]:
-        """Yield all vectors of stored assets, or those of a `share` (first row, number of rows) of the table."""
+    def batches(self) -> Iterable[Batch]:
+        """Return all vectors of stored assets. Those of a small table stay in memory, so they are read once."""
+        if 4 * self.dim * self.rows > HELD_BYTES:
+            return self._read()
+        self._held = self._held or list(self._read())
+        return self._held
+
+    def sample(self) -> NDArray[np.float32]:
+        """Return vectors spread over the table, all of a small one, (m, d)."""
+        most, rows = min(SAMPLE_ROWS, max(2, SAMPLE_BYTES // (4 * self.dim))), self.rows
+        none = np.empty((0, self.dim), np.float32)
+        if 4 * self.dim * rows <= HELD_BYTES:
+            step = max(1, -(-rows // most))
+            return np.concatenate([none, *(X[::step] for _, X in self.batches())])
+        size = max(1, most // SAMPLE_BLOCKS)
+        starts = np.linspace(0, rows - size, SAMPLE_BLOCKS).astype(int).tolist()
+        return np.concatenate([none, *(X for start in starts for _, X in self._read((start, size)))])
+
+    def _read(self, share: tuple[int, int] | None = None) -> Iterator[Batch]:
         for ids, X in self.features.scan(version=self._version, share=share):
             where = self.assets.positions.of(ids)
             known = where >= 0
             yield (where, X) if known.all() else (where[known], X[known])
-
-    def sample(self) -> NDArray[np.float32]:
-        """Return vectors spread over the table, all of a small one, (m, d)."""
-        most = min(SAMPLE_ROWS, max(2, SAMPLE_BYTES // (4 * self.dim)))
-        rows = self.rows
-        shares = [None] if rows <= most else _spread(rows, most)
-        parts = [X for share in shares for _, X in self.batches(share)]
-        return np.concatenate([np.empty((0, self.dim), np.float32), *parts])
-
-    @property
-    def _version(self) -> int:
-        return self.snapshot.of(self.features.table)
-
-
-def _spread(rows: int, most: int) -> list[tuple[int, int] | None]:
-    """Return `SAMPLE_BLOCKS` shares of a table of `rows` rows, `most` rows together, evenly spread."""
-    size = max(1, most // SAMPLE_BLOCKS)
-    starts = np.linspace(0, rows - size, min(SAMPLE_BLOCKS, most)).astype(int).tolist()
-    return [(start, size) for start in starts]
 
 
 def place(placing: Placing, kind: AxesKind, labels: LabelColumns | None) -> Points:
