@@ -14,6 +14,7 @@ OWN = (
     "feature_store",
     "import_vectors",
     "predict",
+    "page_rows",
     "search",
     "resume",
     "memory",

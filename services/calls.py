@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, JsonValue
 
 from embedder.spec import Modality
+from services.web.columns import Rows, unpack_rows
 from services.web.errors import RemoteProblem
 from services.web.framing import unframed
 from services.web.media_types import PACKED, THUMBNAILS
@@ -29,6 +30,7 @@ from services.web.schemas import (
     LabelsResponse,
     NotReadyBody,
     OpenAIResponse,
+    OverviewResponse,
     Problem,
     ReadyBody,
     SearchResponse,
@@ -192,6 +194,31 @@ class Calls:
         """
         params = _given(task=task, label=list(labels) or None, split=split, modality=modality)
         return Call("POST", "/v1/files", _body(AssetsResponse), {"params": params, "files": _form("files", files)})
+
+    def overview(self) -> Call[OverviewResponse]:
+        """Classification service: return what the store has, in numbers: assets, tasks with their classes, encoders."""
+        return Call("GET", "/v1/overview", _body(OverviewResponse))
+
+    def rows(
+        self,
+        *,
+        task: str | None = None,
+        encoder: str | None = None,
+        head: str | None = None,
+        axes: Literal["pca", "lda", "umap"] | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> Call[Rows]:
+        """Classification service: return all stored assets as NumPy arrays, in stored order.
+
+        Args:
+            task: adds the columns `label`, `labels_end`, `labels_flat` and `split`.
+            encoder: adds `vector`, and `x` and `y`, the coordinates on the `axes`; None for the encoder of the head.
+            head: adds the head's answers: `prediction`, `probability`, `margin`, `outlier`, `set_size`.
+            columns: columns to ask for; None for all that the other arguments allow.
+        """
+        listed = None if columns is None else ",".join(columns)
+        params = _given(task=task, encoder=encoder, head=head, axes=axes, columns=listed)
+        return Call("GET", "/v1/rows", lambda response: unpack_rows(response.content), {"params": params})
 
     def labels(
         self, task: str, *, label: str | None = None, split: str | None = None, start: int = 0, limit: int = 100

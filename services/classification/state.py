@@ -15,6 +15,7 @@ from services.classification.embedding import Embedding, EmbeddingClient
 from services.classification.jobs.service import Known, ServiceJobs
 from services.classification.readiness import Capability, readiness, summary
 from services.classification.texts import LabelTexts
+from services.classification.view.columns_cache import SharedResults
 from services.classification.view.thumbnails import Thumbnails
 from services.processes import url_of
 from services.settings import Settings
@@ -43,6 +44,7 @@ class ClassificationService(Service):
         self.registry = Registry(settings.heads)
         self.embedding = embedding or _client(settings)
         self.texts = LabelTexts(self.embedding, at_once=settings.max_items)
+        self.view = SharedResults()
         self._load = lru_cache(maxsize=LOADED_HEADS)(self._load_version)
         self._blas: threadpool_limits | None = None
         known = Known(self.store, self._head)
@@ -61,6 +63,7 @@ class ClassificationService(Service):
         self.jobs.start()
 
     async def stop(self) -> None:
+        self.view.close()
         await run_in_threadpool(self.jobs.stop)
         await run_in_threadpool(self.thumbnails.stop)
         await self.embedding.aclose()

@@ -26,7 +26,7 @@ A class that is not in the table is answered as its nearest base class that is; 
     ├── BackfillsFull, JobsFull 429
     ├── FolderNotAllowed 403
     ├── JobEnded, NoResult, NotShown 409
-    ├── JobsUnavailable, TooManyFollowers 503
+    ├── JobsUnavailable, TooManyFollowers, AxesNotReady 503
     ├── BadRequest 422
     ├── EncoderNotLoaded, NotOffered, TwoValues, HeadNeeded 409
     ├── ServiceDown 502
@@ -201,6 +201,18 @@ class TooManyFollowers(RuntimeError):
         )
 
 
+class AxesNotReady(RuntimeError):
+    """Axes that take long are still being computed."""
+
+    retry_after = 10.0
+
+    def __init__(self, kind: str, seconds: float) -> None:
+        super().__init__(
+            f"axes={kind} take longer than {seconds:g} s for these vectors; they are being computed: ask again for the "
+            "same, or use axes=pca meanwhile"
+        )
+
+
 class Refused(HTTPException):
     """A request was refused before its endpoint answered. The class attributes are the status and the code.
 
@@ -309,6 +321,7 @@ ERRORS: dict[type[Exception], tuple[int, str]] = {
     NotShown: (409, "not_shown"),
     JobsUnavailable: (503, "jobs_unavailable"),
     TooManyFollowers: (503, "too_busy"),
+    AxesNotReady: (503, "axes_not_ready"),
     EncoderNotLoaded: (409, "wrong_fingerprint"),
     NotOffered: (409, "not_offered"),
     TwoValues: (409, "two_values"),

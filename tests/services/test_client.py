@@ -139,6 +139,8 @@ CALLS: dict[str, Callable[[Client], object]] = {
     "heads": lambda client: client.heads(),
     "promote": lambda client: client.promote("a", "b", "c"),
     "search": lambda client: client.search(text="a", encoder="lite0"),
+    "overview": lambda client: client.overview(),
+    "rows": lambda client: client.rows(),
     "ready": lambda client: client.ready(),
     "thumbnails": lambda client: client.thumbnails(["a"]),
     "asset": lambda client: client.asset("a"),

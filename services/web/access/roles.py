@@ -44,6 +44,8 @@ ENDPOINTS: dict[str, Role | None] = {
     "GET /v1/assets/{id}/sound": Role.read,
     "POST /v1/files": Role.write,
     "GET /v1/quarantine": Role.read,
+    "GET /v1/overview": Role.read,
+    "GET /v1/rows": Role.read,
     # A job may train: that adds a version of a head and removes nothing. Whoever must not be surprised by the latest
     # version asks for an alias, and only `admin` moves aliases.
     "POST /v1/jobs": Role.write,

@@ -18,6 +18,7 @@ from services.web.errors import (
     INTERNAL,
     REFUSED,
     REMOTE,
+    AxesNotReady,
     BackfillsFull,
     BadRequest,
     EncoderNotLoaded,
@@ -84,6 +85,11 @@ RAISED: Mapping[str, tuple[type[Exception], ...]] = {
     "GET /v1/assets/{id}/sound": (BadRequest, *_DISK, stored.UnknownId, NotShown),
     "POST /v1/files": (BadRequest, TwoValues, *_DISK, stored.BadSplit, stored.BadLabels),
     "GET /v1/quarantine": (BadRequest, *_DISK),
+    "GET /v1/overview": (BadRequest, *_DISK),
+    "GET /v1/rows": (
+        *(BadRequest, NotOffered, AxesNotReady, *_DISK, *_HEAD),
+        *(stored.UnknownTask, stored.UnknownFeatures, stored.AmbiguousFeatures),
+    ),
     "POST /v1/jobs": (
         *(BadRequest, *_DISK, *_HEAD, heads.UnknownCoverage, heads.UnknownSets, stored.UnknownTask),
         *(encoders.UnknownEncoder, NotOffered, FolderNotAllowed, JobsFull, JobsUnavailable),

@@ -7,6 +7,7 @@ from typing import Any
 
 from classifiers.names import NAME
 from classifiers.published.registry import LATEST, VERSION
+from services.web.columns import COLUMNS
 from services.web.media_types import FORM
 from services.web.schemas import LABELS, MOST_NAME
 
@@ -72,7 +73,12 @@ JOINED: Mapping[str, Joined] = {
 }
 """Endpoint → its parameters that belong together."""
 
-LISTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {"POST /classify": ("labels", LABELS)}
+_COLUMNS = {"type": "array", "minItems": 1, "items": {"type": "string", "enum": [*COLUMNS]}}
+
+LISTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "POST /classify": ("labels", LABELS),
+    "GET /v1/rows": ("columns", _COLUMNS),
+}
 """Endpoint → a parameter that is a list, separated by commas, and its schema."""
 
 

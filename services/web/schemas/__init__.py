@@ -75,6 +75,7 @@ from services.web.schemas.labels import (
     UndoRequest,
     UndoResponse,
 )
+from services.web.schemas.overview import ClassCount, OverviewResponse, StoredEncoder, TaskOverview
 
 __all__ = [
     "LABELS",
@@ -88,6 +89,7 @@ __all__ = [
     "BackfillsResponse",
     "Base64Image",
     "Body",
+    "ClassCount",
     "ClassifiedItem",
     "ClassifyBody",
     "ClassifyResponse",
@@ -124,6 +126,7 @@ __all__ = [
     "OpenAIResponse",
     "OpenAIUsage",
     "OutputTensor",
+    "OverviewResponse",
     "PredictionSet",
     "Problem",
     "ProblemOfRequest",
@@ -136,8 +139,10 @@ __all__ = [
     "ServerMetadata",
     "Side",
     "SplitName",
+    "StoredEncoder",
     "StoredItem",
     "TaskLabels",
+    "TaskOverview",
     "TensorMetadata",
     "ThumbnailsRequest",
     "UndoRequest",
