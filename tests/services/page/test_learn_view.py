@@ -96,6 +96,10 @@ def test_a_first_version_and_one_without_news_are_said_as_such(tab, stored, resu
     first = {"against": None, "comparison": None, "figures": {"test": {"rows": 24, "accuracy": 0.75}}}
     outcome = learn(tab, stored, result | first)
     expect(outcome.locator(".verdict")).to_have_text("Learned. It is right on 18 of 24 test photos.")
+    result["comparison"] |= {"right_now": 18, "changed": 0, "interval": [0.0, 0.0]}
+    teach(stored, result)
+    tab.get_by_role("button", name=BUTTON).click()
+    expect(outcome.locator(".verdict")).to_have_text("The new version answers all 24 test photos as the one before.")
     teach(stored, result | {"against": result["head"]})
     tab.get_by_role("button", name=BUTTON).click()
     expect(outcome.locator(".verdict")).to_have_text("Nothing has changed since this version learned.")
@@ -146,6 +150,29 @@ def test_encoder_and_kind_are_behind_more(tab, stored, result):
     tab.get_by_role("button", name=BUTTON).click()
     expect(tab.locator(".outcome")).to_be_visible()
     assert stored.asked("/v1/learn") == [{"task": "defective", "name": "gaussian", "kind": "gaussian"}]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("shown", "learns"), [("linear", "linear"), ("words", "gaussian")])
+def test_the_head_that_is_shown_learns_unless_its_kind_does_not(tab, stored, result, shown, learns):
+    teach(stored, result)
+    stored.open(tab, f"learn?task=defective&head={shown}")
+    expect(tab.locator(".act")).to_contain_text(f"The head {learns} learned last on")
+    tab.get_by_role("button", name=BUTTON).click()
+    expect(tab.locator(".outcome")).to_be_visible()
+    assert stored.asked("/v1/learn") == [{"task": "defective", "name": learns}]
+
+
+@pytest.mark.slow
+def test_without_a_head_the_task_gives_its_name_and_the_simplest_kind_learns(tab, stored, result):
+    stored.answers["/heads"] = {"heads": [], "refused": {}}
+    task = {**stored.learnable("defective"), "current": None}
+    stored.answers["/v1/learn"] = lambda body: result if body else {"ready": True, "tasks": [task]}
+    stored.open(tab, "learn?task=defective")
+    expect(tab.locator(".act")).to_contain_text("No head has learned from these labels yet.")
+    tab.get_by_role("button", name="Learn from my labels").click()
+    expect(tab.locator(".outcome")).to_be_visible()
+    assert stored.asked("/v1/learn") == [{"task": "defective", "name": "defective", "kind": "gaussian"}]
 
 
 @pytest.mark.slow

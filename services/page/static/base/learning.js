@@ -1,6 +1,7 @@
 // Learning from labels: a new version of a head, compared with the one before. Goes on whatever view is shown.
 
 import { Failure, read } from "./api.js";
+import { chosen, newest } from "./heads.js";
 import { state } from "./state.js";
 
 const QUIET = 2500; // milliseconds after the last change of a label, in which another one may follow
@@ -14,7 +15,7 @@ class Learning {
     this.result = null; // answer of POST /v1/learn, with the name of the task
     this.error = null; // why the last training failed
     this.refused = null; // why it is not known what can be learned
-    this.wanted = {}; // {encoder, kind} if the user has chosen them
+    this.choices = new Map(); // task → {encoder, kind}, as far as the user has chosen them
     this.learned = 0; // number of changes of labels before the last training
     this.seen = 0; // number of changes of labels before which `live` has nothing to do
     state.addEventListener("change", () => this.#look());
@@ -23,6 +24,15 @@ class Learning {
   /** What can be learned for the task that is shown; null without one. */
   get task() {
     return this.possible?.tasks.find(({ name }) => name === state.choice.task) ?? null;
+  }
+
+  /** The head that learns: the one that is shown, if its kind learns from labels, or the last one that did. */
+  get head() {
+    const { kinds = [], current } = this.task ?? {};
+    const own = state.heads.filter(({ task }) => task === state.choice.task);
+    const { head } = chosen(own, state.choice.head) ?? {};
+    const shown = head && { ...head, version: newest(head) };
+    return [shown, current].find((each) => kinds.includes(each?.kind)) ?? null;
   }
 
   /** Ask what can be learned. The service then starts the process that trains, so that the first time is short too. */
@@ -35,8 +45,12 @@ class Learning {
     state.change();
   }
 
+  get wanted() {
+    return this.choices.get(state.choice.task) ?? {};
+  }
+
   choose(wanted) {
-    this.wanted = { ...this.wanted, ...wanted };
+    this.choices.set(state.choice.task, { ...this.wanted, ...wanted });
     state.change();
   }
 
@@ -58,8 +72,10 @@ class Learning {
     Object.assign(this, { busy: true, error: null, seen: clock });
     state.change();
     try {
-      const name = this.task?.current?.name ?? headName(task);
-      const result = await read("v1/learn", { json: { task, name, ...this.wanted } });
+      const { head } = this;
+      const name = head?.name ?? headName(task);
+      const kind = head ? undefined : this.task?.kinds[0];
+      const result = await read("v1/learn", { json: { task, name, kind, ...this.wanted } });
       Object.assign(this, { result: { ...result, task, name }, learned: clock });
       await this.#show(name);
       if (this.live) state.say(`Learned from your labels in ${result.seconds.toFixed(1)} s.`);

@@ -3,7 +3,7 @@
 import { PRODUCTION, chosen, promote, show, when } from "../base/heads.js";
 import { run } from "../base/jobs.js";
 import { learning } from "../base/learning.js";
-import { View, html, nothing } from "../base/part.js";
+import { View, classMap, html, nothing } from "../base/part.js";
 import { state } from "../base/state.js";
 import { number, percent, photos } from "../base/words.js";
 import { balance, term } from "../parts/charts.js";
@@ -76,18 +76,17 @@ class Learn extends View {
 
   /** The button, the switch, and what they do. */
   act() {
-    const { task, busy, live } = learning;
-    const current = task?.current;
+    const { task, head, busy, live } = learning;
     const may = state.may("write");
     const changes = state.labelling.clock - learning.learned;
     return html`<section class="act">
       <p>
-        ${current ? html`The head <b>${current.name}</b> learned last on ${when(current.version)}.` : "No head has learned from these labels yet."}
+        ${head ? html`The head <b>${head.name}</b> learned last on ${when(head.version)}.` : "No head has learned from these labels yet."}
         ${changes ? `Since then you have changed labels ${changes === 1 ? "once" : `${number(changes)} times`}.` : nothing}
       </p>
       <div class="row">
         <button class="main big" ?disabled=${busy || !may || !task} @click=${() => learning.learn()}>
-          ${busy ? "Learning…" : current ? "Learn from my corrections" : "Learn from my labels"}
+          ${busy ? "Learning…" : head ? "Learn from my corrections" : "Learn from my labels"}
         </button>
         <label class="switch"><input type="checkbox" role="switch" .checked=${live} ?disabled=${!may} @change=${(event) => learning.setLive(event.target.checked)}>
           live: learn by itself, some moments after I change labels</label>
@@ -98,13 +97,13 @@ class Learn extends View {
     </section>`;
   }
 
-  more({ encoders, kinds, current }) {
-    const { encoder, kind } = learning.wanted;
+  more({ encoders, kinds }) {
+    const { head, wanted: { encoder, kind } } = learning;
     return html`<details class="more">
       <summary>More</summary>
       <div class="row">
-        ${this.select("What it sees", "encoder", encoders, encoder ?? current?.encoders[0], "The encoder turns a photo into a vector, the numbers that the head reads.")}
-        ${this.select("How it decides", "kind", kinds, kind ?? current?.kind, "The kind of the head. The first one is the simplest and quickest.")}
+        ${this.select("What it sees", "encoder", encoders, encoder ?? head?.encoders[0], "The encoder turns a photo into a vector, the numbers that the head reads.")}
+        ${this.select("How it decides", "kind", kinds, kind ?? head?.kind, "The kind of the head. The first one is the simplest and quickest.")}
       </div>
     </details>`;
   }
@@ -142,7 +141,7 @@ class Learn extends View {
   }
 
   /** Use the new version, or keep the old one. */
-  decision({ head: reference, against }) {
+  decision({ head: reference, against, comparison }) {
     const found = chosen(state.heads, reference);
     if (!found) return nothing;
     const { head, version } = found;
@@ -150,9 +149,10 @@ class Learn extends View {
     const used = head.aliases[PRODUCTION] === version;
     if (used) return html`<p class="right">✓ Programs that ask for <code>${head.name}@${PRODUCTION}</code> get this version.</p>`;
     const admin = state.may("admin");
+    const worse = comparison?.interval[1] < 0;
     return html`<div class="row">
-      <button class="main" ?disabled=${!admin} @click=${() => this.use(head, version)}>Use it</button>
-      ${old && old !== version ? html`<button @click=${() => this.keep(head, old)}>Keep the old one</button>` : nothing}
+      <button class=${classMap({ main: !worse })} ?disabled=${!admin} @click=${() => this.use(head, version)}>Use it</button>
+      ${old && old !== version ? html`<button class=${classMap({ main: worse })} @click=${() => this.keep(head, old)}>Keep the old one</button>` : nothing}
       <span class="soft">${admin ? `Use it: programs that ask for ${head.name}@${PRODUCTION} get this version.` : "Ask someone with the role admin to use it."}</span>
     </div>`;
   }
@@ -207,8 +207,9 @@ function answer(row) {
 function verdict({ head, against, comparison, figures }) {
   if (head === against) return "Nothing has changed since this version learned.";
   if (!comparison) return first(figures);
-  const { rows, split, right_before: before, right_now: now } = comparison;
+  const { rows, split, right_before: before, right_now: now, changed } = comparison;
   const of = `${number(rows)} ${SPLIT_NAMES[split]} photos`;
+  if (!changed) return `The new version answers all ${of} as the one before.`;
   if (now === before) return html`The new version is right on as many of ${of} as the one before ${interval(comparison)}`;
   const difference = `${number(Math.abs(now - before))} ${now > before ? "more" : "fewer"}`;
   return html`The new version is right on ${difference} of ${of} ${interval(comparison)}`;
@@ -238,9 +239,11 @@ function first(figures) {
 /** Return the sentence that says whether the difference may be chance. */
 function chance({ comparison }) {
   const { rows, interval: ends, right_now: now, changed } = comparison;
+  const right = `It is right on ${number(now)} of ${number(rows)} (${percent(now / rows)}).`;
+  if (!changed) return right;
   const maybe = ends[0] <= 0 && ends[1] >= 0 ? "The difference may be chance." : "The difference is unlikely to be chance.";
   const answers = changed === 1 ? "1 answer has" : `${number(changed)} answers have`;
-  return `It is right on ${number(now)} of ${number(rows)} (${percent(now / rows)}). ${answers} changed. ${maybe}`;
+  return `${right} ${answers} changed. ${maybe}`;
 }
 
 const signed = (value) => (value < 0 ? `−${-value}` : `${value ? "+" : ""}${value || 0}`);
