@@ -64,9 +64,9 @@ export const classBars = (classes, title = "class") =>
   });
 
 const SPLITS = [
-  ["train", "to learn from"],
-  ["val", "to choose by"],
-  ["test", "to test with"],
+  ["train", "for learning"],
+  ["val", "for choosing"],
+  ["test", "for testing"],
 ];
 
 /**
@@ -204,7 +204,7 @@ export function progress(versions, title) {
   const floor = Math.max(0, Math.floor(Math.min(...points.map(({ value, low }) => low ?? value)) * 10) / 10);
   const drawing = plot({
     said: `${title}, against the number of photos that a version learned from.`,
-    x: { range: [least, most], ticks: [least, most], text: number, title: "photos that a version learned from" },
+    x: { range: [least, most], ticks: [least, most], text: number, title: "photos for learning" },
     y: { range: [floor, 1], ticks: [floor, (floor + 1) / 2, 1], text: percent },
     content: (across, up) => svg`
       ${points
@@ -220,5 +220,5 @@ export function progress(versions, title) {
     percent(value),
     low === undefined ? "" : `${percent(low)} to ${percent(high)}`,
   ]);
-  return chart(drawing, { titles: ["version", "learned from", title, "likely between"], rows, caption: title });
+  return chart(drawing, { titles: ["version", "photos", title, "likely between"], rows, caption: title });
 }
