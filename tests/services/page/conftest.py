@@ -1,6 +1,8 @@
-"""An installed Chromium without internet access, and the page's files alone, without a service behind them."""
+"""An installed Chromium without internet access, services to change, and the page's files without a service."""
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
@@ -9,6 +11,8 @@ from helpers.serving import served
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from services.page import mount
+from services.processes import Running, free_ports, running
+from services.settings import Settings
 
 OPTIONS = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--disable-quic", "--no-first-run"]
 
@@ -43,3 +47,15 @@ def files() -> Iterator[str]:
     mount.mount(app)
     with served(app) as url:
         yield url
+
+
+@pytest.fixture
+def own_services(home, tmp_path: Path) -> Iterator[tuple[Running, Settings]]:
+    """Both services on a copy of the store and the heads, which a test may change."""
+    folder = tmp_path / "home"
+    shutil.copytree(Path(home.settings.store).parent, folder)
+    ports = dict(zip(("embedding_port", "classification_port"), free_ports(2), strict=True))
+    update = {"store": str(folder / "headwater.db"), "heads": folder / "heads", "jobs": folder / "jobs"}
+    settings = home.settings.model_copy(update=update | ports)
+    with running(settings) as started:
+        yield started, settings

@@ -53,7 +53,8 @@ class State extends EventTarget {
 
   /** Ask for everything that the page shows, and look for changes from now on. */
   async start() {
-    await this.refresh();
+    this.started = this.refresh();
+    await this.started;
     setInterval(() => this.#look(), ASK_AGAIN);
   }
 
