@@ -53,6 +53,9 @@ HeadsOption = Annotated[
     typer.Option("--heads", metavar="FOLDER", help="Folder of trained heads.", show_default=default_of("heads")),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for scripts.")]
+NamesOnlyOption = Annotated[
+    bool, typer.Option("--names-only", help="Write the name of each file only, not the folder that it is in.")
+]
 EncoderOption = Annotated[
     str,
     typer.Option(

@@ -17,7 +17,7 @@ A class that is not in the table is answered as its nearest base class that is; 
         ├── FeaturesMismatch, AmbiguousFeatures, NothingToUndo, FrozenSplit 409
         └── BadSplit, BadLabels, BadVectors 422
     classifiers.errors
-    ├── UnknownHead, UnknownAlias, UnknownVersion 404
+    ├── UnknownHead, UnknownAlias, UnknownVersion, NoReport 404
     ├── WrongFingerprint, BadVectors, UnknownCoverage, UnknownSets, NoOutlierScore, NoTexts 409
     ├── BadName 422
     └── BadArtifact 503
@@ -280,6 +280,7 @@ ERRORS: dict[type[Exception], tuple[int, str]] = {
     heads.UnknownHead: (404, "unknown_head"),
     heads.UnknownAlias: (404, "unknown_alias"),
     heads.UnknownVersion: (404, "unknown_version"),
+    heads.NoReport: (404, "no_report"),
     heads.BadArtifact: (503, "bad_head"),
     heads.WrongFingerprint: (409, "wrong_fingerprint"),
     heads.BadName: (422, "bad_name"),

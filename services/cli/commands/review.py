@@ -7,7 +7,15 @@ from typing import Annotated, Any
 import typer
 
 from services.cli import options, terminal
-from services.cli.options import AcceptOption, EncoderOption, HeadsOption, JsonOption, StoreOption, TrustOption
+from services.cli.options import (
+    AcceptOption,
+    EncoderOption,
+    HeadsOption,
+    JsonOption,
+    NamesOnlyOption,
+    StoreOption,
+    TrustOption,
+)
 from services.cli.reviews import HeadOption, LimitOption, OverwriteOption, Review, ReviewOut, out_file
 
 app = typer.Typer()
@@ -37,6 +45,7 @@ def duplicates(
     limit: LimitOption = 50,
     out: ReviewOut = None,
     overwrite: OverwriteOption = False,
+    names_only: NamesOnlyOption = False,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -59,7 +68,7 @@ def duplicates(
         _duplicate_notes(found.summary()),
         name="pairs",
     )
-    review.finish(file, overwrite=overwrite, limit=limit, as_json=as_json)
+    review.finish(file, overwrite=overwrite, names_only=names_only, limit=limit, as_json=as_json)
 
 
 def _threshold(text: str) -> float | None:
@@ -108,6 +117,7 @@ def mistakes(
     limit: LimitOption = 50,
     out: ReviewOut = None,
     overwrite: OverwriteOption = False,
+    names_only: NamesOnlyOption = False,
     accept_noncommercial: AcceptOption = None,
     trust_checkpoint: TrustOption = None,
     store: StoreOption = None,
@@ -140,7 +150,7 @@ def mistakes(
         name="mistakes",
         then=[correction(row, found.task) for row in first],
     )
-    review.finish(file, overwrite=overwrite, limit=limit, as_json=as_json)
+    review.finish(file, overwrite=overwrite, names_only=names_only, limit=limit, as_json=as_json)
 
 
 def correction(row: dict[str, Any], task: str) -> str:

@@ -6,7 +6,7 @@ from uuid import uuid4
 import pyarrow as pa
 
 from services.jobs.errors import OutputExists
-from services.jobs.predict.tables import SINKS
+from services.jobs.predict.tables import SINKS, without_folders
 
 
 def require_free(path: Path, *, overwrite: bool) -> None:
@@ -15,6 +15,14 @@ def require_free(path: Path, *, overwrite: bool) -> None:
         raise OutputExists(f"{path} is a folder; name a file in it")
     if path.exists() and not overwrite:
         raise OutputExists(f"{path} exists")
+
+
+def names_only(table: pa.Table) -> pa.Table:
+    """Return a table whose columns of paths have the names of files on this machine, without their folders."""
+    for number, name in enumerate(table.column_names):
+        if name.partition("_")[0] == "path":
+            table = table.set_column(number, name, without_folders(table[name]))
+    return table
 
 
 def save(table: pa.Table, path: Path, *, overwrite: bool = False) -> None:

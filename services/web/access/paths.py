@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,14 @@ _PART = r"[^\s\"'\\/<>|:;,()\[\]{}]+"
 _PATH = re.compile(rf"(?<![\w.:/\\…])(?:file://)?/(?:{_PART}/)*({_PART})")  # neither part of a URL nor relative
 
 
-def hiding(settings: Settings) -> Change:
+def hiding(settings: Settings, fields: Collection[str] = FIELDS, *, names: bool = False) -> Change:
     """Return a function that leaves the last part of each path in a JSON document, as in ``…/photo.jpg``.
 
     The folders of `settings` are found even if they contain spaces.
+
+    Args:
+        fields: fields whose texts can name paths, with all that is in them.
+        names: True if the names of fields inside these can be paths too.
     """
     folders = (
         *(settings.store, settings.heads, settings.cache, settings.adapters, settings.clusters, settings.jobs),
@@ -42,7 +46,9 @@ def hiding(settings: Settings) -> Change:
     def walk(value: Any, hidden: bool = False) -> Any:
         if isinstance(value, dict):
             return {
-                name: _last_part(each) if name == "uri" else walk(each, hidden or name in FIELDS)
+                hide(name) if hidden and names else name: (
+                    _last_part(each) if name == "uri" else walk(each, hidden or name in fields)
+                )
                 for name, each in value.items()
             }
         if isinstance(value, list):

@@ -33,6 +33,7 @@ ENDPOINTS: dict[str, Role | None] = {
     "POST /classify": Role.read,
     "GET /heads": Role.read,
     "GET /heads/{name}": Role.read,
+    "GET /heads/{name}/report": Role.read,
     "POST /heads/{name}/alias": Role.admin,
     "GET /search": Role.read,
     "POST /search": Role.read,

@@ -73,6 +73,7 @@ RAISED: Mapping[str, tuple[type[Exception], ...]] = {
     "POST /classify": (BadRequest, TwoValues, *_HEADS, *_VECTORS, *_STORED),
     "GET /heads": (BadRequest, *_DISK),
     "GET /heads/{name}": (BadRequest, *_HEAD),
+    "GET /heads/{name}/report": (BadRequest, *_HEAD, heads.NoReport),
     "POST /heads/{name}/alias": (BadRequest, *_HEAD, heads.BadName),
     "GET /search": (BadRequest, *_STORED, *_TASK, EncoderNotLoaded),
     "POST /search": (BadRequest, TwoValues, *_STORED, *_TASK, EncoderNotLoaded),

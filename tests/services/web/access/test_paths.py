@@ -55,7 +55,15 @@ def answers(service: ModuleType, settings: Settings, role: str, home) -> dict[st
         ]
     else:
         [known] = home.store.missing("0" * 64)[:1]
-        urls = ["/heads", "/heads/good", "/heads/bad", "/heads/none", "/classify", f"/search?encoder=lite0&id={known}"]
+        urls = [
+            "/heads",
+            "/heads/good",
+            "/heads/bad",
+            "/heads/none",
+            "/heads/good/report",
+            "/classify",
+            f"/search?encoder=lite0&id={known}",
+        ]
         urls += ["/search?encoder=none&id=x", "/search?encoder=lite0&text=a", "/health/ready?needs=media&needs=ids"]
         versions = f"/versions/{app.state.service.registry.versions('good')[0]}"
         urls += ["/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/bad"]
