@@ -14,6 +14,7 @@ OWN = (
     "feature_store",
     "import_vectors",
     "predict",
+    "learn",
     "search",
     "resume",
     "memory",

@@ -5,6 +5,7 @@ from fastapi import FastAPI
 from services.classification import inference
 from services.classification.embedding import Embedding
 from services.classification.jobs.routes import router as jobs_router
+from services.classification.learn.routes import router as learn_router
 from services.classification.routes import is_ready, router
 from services.classification.state import ClassificationService
 from services.settings import Settings
@@ -12,6 +13,7 @@ from services.web.app import make_app
 
 router.include_router(inference.router)
 router.include_router(jobs_router)
+router.include_router(learn_router)
 
 
 def create_app(settings: Settings, embedding: Embedding | None = None) -> FastAPI:

@@ -45,6 +45,8 @@ ENDPOINTS: dict[str, Role | None] = {
     "POST /v1/jobs/{job_id}/cancel": Role.write,
     "GET /v1/jobs/{job_id}/events": Role.read,
     "GET /v1/jobs/{job_id}/result": Role.read,
+    "GET /v1/learn": Role.read,
+    "POST /v1/learn": Role.write,
     "GET /v2": Role.read,
     "GET /v2/health/live": Role.read,
     "GET /v2/health/ready": Role.read,

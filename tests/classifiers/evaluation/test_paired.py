@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from classifiers.compare.paired import figures, paired_bootstrap
 from classifiers.evaluation.outcomes import Outcomes
+from classifiers.evaluation.paired import figures, paired_bootstrap
 
 
 def outcomes(rng, codes, skill) -> Outcomes:
