@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from classifiers.errors import BadArtifact, NotTrainable, UnknownHead
+from classifiers.errors import BadArtifact, NotTrainable, UnknownAlias, UnknownHead
 from classifiers.published.head import PublishedHead
 from classifiers.published.registry import Registry
 from classifiers.training.kinds import KINDS
@@ -27,8 +27,10 @@ def learn(store: Store, registry: Registry, request: LearnRequest, how_to_list: 
 
     Raises what `train` raises, UnknownAlias, UnknownVersion, BadArtifact, NotOffered.
     """
-    before, warnings = _before(registry, request)
-    latest = _latest(registry, request)
+    latest, warnings = _latest(registry, request.name)
+    before = latest if request.against is None else registry.load(f"{request.name}@{request.against}")
+    if latest and latest.manifest.task != request.task:
+        latest = None
     kind = request.kind or (latest.head.kind if latest else _simplest(store, request.task))
     if kind not in {each for kinds in LEARNABLE.values() for each in kinds}:
         raise NotOffered(f"a head of kind {kind} is trained by a job (POST /v1/jobs); name another kind to learn here")
@@ -58,25 +60,14 @@ def learn(store: Store, registry: Registry, request: LearnRequest, how_to_list: 
     }
 
 
-def _before(registry: Registry, request: LearnRequest) -> tuple[PublishedHead | None, list[str]]:
-    """Return the version to compare with, and the reasons why there is none although the head has versions."""
-    if request.against is not None:
-        return registry.load(f"{request.name}@{request.against}"), []
+def _latest(registry: Registry, name: str) -> tuple[PublishedHead | None, list[str]]:
+    """Return the latest version of a head, and a warning if it cannot be loaded."""
     try:
-        return registry.load(request.name), []
-    except UnknownHead:
+        return registry.load(name), []
+    except (UnknownHead, UnknownAlias):
         return None, []
     except BadArtifact as error:
-        return None, [f"not compared with the version before: {error}"]
-
-
-def _latest(registry: Registry, request: LearnRequest) -> PublishedHead | None:
-    """Return the latest version of the head if it learned the same task."""
-    try:
-        found = registry.load(request.name)
-    except (UnknownHead, BadArtifact):
-        return None
-    return found if found.manifest.task == request.task else None
+        return None, [f"the version before cannot be read, so its settings are not used: {error}"]
 
 
 def _simplest(store: Store, task: str) -> str:

@@ -28,7 +28,7 @@ A class that is not in the table is answered as its nearest base class that is; 
     ├── JobEnded, NoResult 409
     ├── JobsUnavailable, LearningUnavailable, LearningFailed, TooManyFollowers 503
     ├── BadRequest 422
-    ├── EncoderNotLoaded, NotOffered (LearningTooSlow), TwoValues, HeadNeeded 409
+    ├── EncoderNotLoaded, NotOffered, TwoValues, HeadNeeded 409
     ├── ServiceDown 502
     ├── RemoteProblem  (the status and the code that the other service answered)
     └── Refused  (HTTPExceptions of the web framework, which carry their status)

@@ -90,7 +90,7 @@ class Learning:
             )
         folder = self._settings.heads.absolute()
         there = next(each for each in (folder, *folder.parents) if each.exists())
-        if not os.access(there, os.W_OK):
+        if not there.is_dir() or not os.access(there, os.W_OK):
             raise LearningUnavailable(
                 "the folder of heads cannot be written: mend its rights, or train where it can be"
             )

@@ -66,7 +66,7 @@ def answers(service: ModuleType, settings: Settings, role: str, home) -> dict[st
         ]
         urls += ["/search?encoder=none&id=x", "/search?encoder=lite0&text=a", "/health/ready?needs=media&needs=ids"]
         versions = f"/versions/{app.state.service.registry.versions('good')[0]}"
-        urls += ["/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/bad"]
+        urls += ["/v1/learn", "/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/bad"]
         job = _job(settings, home)
         urls += ["/v1/jobs", *(f"/v1/jobs/{id_}{each}" for id_ in (job, "none") for each in ("", "/events", "/result"))]
         urls += [f"/v2/models/good{version}{each}" for version in ("", versions) for each in ("", "/ready")]
