@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from classifiers.evaluation.paired import Difference, paired_difference
 from classifiers.published.head import PublishedHead
 from store import Features, Snapshot, Store
+from store.rows import strings
 
 SPLITS = ("test", "val")
 """Splits on which versions are compared: the first that has a row with the vectors that both read."""
@@ -70,8 +71,8 @@ def compare_versions(
 
 def _truths(rows: pa.Table) -> dict[str, Answer]:
     """Return the labels of rows of a task, by id."""
-    pairs = zip(rows["id"].to_pylist(), rows["labels"].to_pylist(), strict=True)
-    return {id_: frozenset(labels) for id_, labels in pairs}
+    labels: list[Any] = rows["labels"].to_pylist()
+    return {id_: frozenset(some) for id_, some in zip(strings(rows["id"]), labels, strict=True)}
 
 
 def _answers(

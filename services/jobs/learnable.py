@@ -35,7 +35,7 @@ def with_vectors(store: Store, rows: pa.Table) -> Sequence[FeatureTable]:
     place, found = Positions(training["id"].combine_chunks()), []
     for each in store.encoders():
         where = place.of(store.features(each.fingerprint).ids().combine_chunks())
-        some = training.take(pa.array(where[where >= 0]))
+        some = training.take(where[where >= 0])
         if len(distinct_labels(some)) >= LEAST_LABELS:
             found.append((-some.num_rows, each))
     return [each for _, each in sorted(found, key=lambda pair: pair[0])]
