@@ -1,4 +1,4 @@
-"""The comparison of two versions of a head on the same held-out rows: which answers changed, and to the better?"""
+"""Compares two versions of a head on the same held-out rows: which answers changed, and which became right or wrong."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass

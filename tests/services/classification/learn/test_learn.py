@@ -198,6 +198,10 @@ def test_without_what_training_needs_the_answer_names_it(settings, monkeypatch, 
     answer = TestClient(create_app(nowhere), base_url="http://localhost").post("/v1/learn", json=LEARN)
     assert error(answer) == (503, "jobs_unavailable")
     assert "cannot be written" in answer.json()["error"]["message"]
+    empty = settings.model_copy(update={"store": str(tmp_path / "db"), "heads": tmp_path / "heads"})
+    with serving(empty) as client:
+        assert client.get("/v1/learn").json()["tasks"] == []
+        assert error(client.post("/v1/learn", json=LEARN)) == (404, "unknown_task")
     bare = settings.model_copy(update={"store": ""})
     answer = TestClient(create_app(bare), base_url="http://localhost").post("/v1/learn", json=LEARN)
     assert error(answer) == (503, "store_unavailable")
