@@ -179,8 +179,8 @@ def test_the_process_takes_few_processors_and_no_secret_and_ends_with_the_servic
     _, key = make("me", Role.admin)
     with serving(settings.model_copy(update={"keys": (key.line,)})) as client:
         pid = process_of(client)
-        environment = dict(each.partition(b"=")[::2] for each in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
         until(lambda: len(os.sched_getaffinity(pid)) == 1)
+        environment = dict(each.partition(b"=")[::2] for each in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
     assert {environment[name.encode()] for name in THREADS} == {b"1"}
     assert {environment[variable(name).encode()] for name in SECRETS} == {b""}
     assert not lives(pid)
