@@ -23,7 +23,7 @@ from services.jobs.predict.files import FileRows
 from services.jobs.predict.journal import Journal, open_journal, pinned
 from services.jobs.predict.parts import Part
 from services.jobs.predict.stored import StoredRows
-from services.jobs.predict.tables import batch_of, classes_of, schema_of
+from services.jobs.predict.tables import batch_of, classes_of, schema_of, without_folders
 from services.jobs.progress import OnProgress, Outcome, ignore
 from services.settings import Settings
 from store import Snapshot, Store
@@ -200,7 +200,7 @@ def _answered(
     classes, made = classes_of(head), []
     paths, truths = rows.named(part)
     if request.names_only:
-        paths = pc.replace_substring_regex(paths, r"^(file://)?/.*/", "…/")
+        paths = without_folders(paths)
     for answering, which, X in part.groups:
         if not len(which):
             continue
