@@ -10,13 +10,13 @@ const CLASSES = {
   light: "1f6fc4 d49b25 d6455a 20ae94 9b72ef 15803c fa7aca 913990 56acf9 1f4504 052996 5e1a52",
   dark: "5aa9f0 f4741e feabb9 87f2f8 936be6 3fae5f e86aba ab3974 046eb6 b0cd26 fae798 7c6916",
 };
-const AGREEMENT = { light: "9aa1a8 c2261c", dark: "6d757c ff6e63" };
+const AGREEMENT = { light: "86acd0 c2261c", dark: "4a7096 ff6e63" };
 const GROUND = { light: "9aa1a8", dark: "6d757c" };
 
 // The scale "viridis" (public domain, of Smith and van der Walt) in eleven steps. Each theme leaves out the end that
-// cannot be seen on its ground.
+// cannot be seen on its ground, and turns it so that low values stand out: these are looked for.
 const SCALE = "440154 482475 414487 355f8d 2a788e 21918c 22a884 44bf70 7ad151 bddf26 fde725";
-const PART = { light: [0, 0.7], dark: [0.3, 1] };
+const PART = { light: [0, 0.7], dark: [1, 0.35] };
 
 /** How many classes have a colour of their own; more share colours that their names choose. */
 export const DISTINCT = CLASSES.light.split(" ").length;

@@ -9,11 +9,12 @@ import { layers, mixed } from "./scatter/order.js";
 import { overlay } from "./scatter/overlay.js";
 import { Renderer } from "./scatter/renderer.js";
 
-const REST = 150; // milliseconds without a move after which all points are drawn
 const LINGER = 90; // milliseconds that the pointer stays before the point below it is told
 const REACH = { mouse: 5, touch: 16 }; // pixels beyond the edge of a point
 const MOST = 2; // device pixels for a CSS pixel; more costs time and shows nothing
 const LARGER = 1.6;
+const DRAWN = ["camera", "size", "x", "codes", "colours", "strong"];
+const CONTEXT = { antialias: false, preserveDrawingBuffer: true, powerPreference: "high-performance" };
 
 const HINT = "Drag to move, scroll to zoom, hold Shift and drag to select. Keys: arrows, +, −, 0; Enter opens the photo in the middle.";
 const NO_WEBGL =
@@ -60,11 +61,11 @@ class Scatter extends Part {
     this.watch?.disconnect();
     this.renderer?.remove();
     this.renderer = null;
-    [this.resting, this.lingering].forEach(clearTimeout);
+    clearTimeout(this.lingering);
   }
 
   #start() {
-    const gl = this.canvas.getContext("webgl2", { antialias: false, depth: false, powerPreference: "high-performance" });
+    const gl = this.canvas.getContext("webgl2", CONTEXT);
     this.trouble = gl ? null : NO_WEBGL;
     if (!gl) return;
     this.renderer = new Renderer(gl);
@@ -107,6 +108,8 @@ class Scatter extends Part {
       this.counts = { faint: found.faint, strong: found.strong };
       renderer.setLayers(found);
     }
+    if (!DRAWN.some((name) => changed.has(name))) return;
+    this.drawn = 0;
     this.#plan();
   }
 
@@ -117,19 +120,21 @@ class Scatter extends Part {
     });
   }
 
+  /** Draw as many points as fit into a frame. What is left follows in the next frames, unless something changes. */
   #draw(now) {
     if (!this.renderer || !this.size || !this.camera || !this.codes) return;
     const ratio = Math.min(devicePixelRatio, MOST);
     const [width, height] = [Math.round(this.size.width * ratio), Math.round(this.size.height * ratio)];
     if (this.canvas.width !== width || this.canvas.height !== height) Object.assign(this.canvas, { width, height });
-    const total = this.counts.faint + this.counts.strong;
-    if (this.moving) this.pace.frame(now);
-    const share = this.moving ? Math.min(1, this.pace.points / Math.max(1, total)) : 1;
-    this.renderer.draw(this.camera, this.size, { ratio, share, ...this.#look() });
+    this.pace.frame(now);
+    const before = this.drawn;
+    this.drawn = Math.min(1, before + this.pace.points / Math.max(1, this.counts.faint + this.counts.strong));
+    this.renderer.draw(this.camera, this.size, { ratio, ...this.#look() }, [before, this.drawn]);
+    if (this.drawn < 1) this.#plan();
   }
 
   #look() {
-    return look(Math.max(1, this.counts.strong), this.camera.scale / this.home.scale);
+    return look(Math.max(1, this.counts.strong), this.camera.scale / this.home.scale, this.size);
   }
 
   /** Show what a camera sees. */
@@ -142,12 +147,6 @@ class Scatter extends Part {
 
   #move(camera) {
     this.#see(cameras.kept(camera, this.bounds));
-    this.moving = true;
-    clearTimeout(this.resting);
-    this.resting = setTimeout(() => {
-      this.moving = false;
-      this.#plan();
-    }, REST);
   }
 
   zoom(factor, x, y) {

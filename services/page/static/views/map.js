@@ -201,7 +201,7 @@ class MapView extends View {
 
   paint(by) {
     memory.by = by;
-    this.choose(null);
+    this.choose(COLOURINGS[by].first ?? null);
   }
 }
 

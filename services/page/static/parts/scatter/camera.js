@@ -3,7 +3,7 @@
 
 const NEAR = 2000; // how much larger than at first
 const FAR = 0.4;
-const MARGIN = 0.94;
+const MARGIN = { width: 24, height: 52 }; // pixels on each side, some of them below buttons
 const ENDS = 0.002; // share of the points at each end that may lie outside of the first view, if they lie far outside
 const SAMPLE = 20_000;
 
@@ -29,7 +29,8 @@ function range(values) {
 
 /** Return the camera that shows all of `bounds`. @param {{width, height}} size of the view in pixels */
 export function fit({ left, right, bottom, top }, { width, height }) {
-  const scale = MARGIN * Math.min(width / (right - left), height / (top - bottom));
+  const room = (whole, margin) => Math.max(whole - 2 * margin, whole / 2);
+  const scale = Math.min(room(width, MARGIN.width) / (right - left), room(height, MARGIN.height) / (top - bottom));
   return { x: (left + right) / 2, y: (bottom + top) / 2, scale };
 }
 

@@ -5,11 +5,11 @@ layout(location = 0) in float x;
 layout(location = 1) in float y;
 layout(location = 2) in uint code;
 uniform vec4 view;
-uniform float size, opacity, grey;
+uniform float size, opacity, grey, depth;
 uniform highp sampler2D colours;
 flat out vec4 colour;
 void main() {
-  gl_Position = vec4(vec2(x, y) * view.xy + view.zw, 0.0, 1.0);
+  gl_Position = vec4(vec2(x, y) * view.xy + view.zw, depth, 1.0);
   gl_PointSize = size;
   vec3 own = texelFetch(colours, ivec2(int(code), 0), 0).rgb;
   vec3 none = texelFetch(colours, ivec2(255, 0), 0).rgb;
@@ -23,10 +23,13 @@ flat in vec4 colour;
 out vec4 pixel;
 void main() {
   float covered = clamp(0.5 + size * (0.5 - length(gl_PointCoord - 0.5)), 0.0, 1.0);
+  if (covered == 0.0) discard;
   pixel = colour * covered;
 }`;
 
-const FAINT = { opacity: 0.3, size: 0.8, grey: 0.8 };
+// A faint point that is drawn later stays below a strong one, because it is deeper.
+const FAINT = { opacity: 0.3, size: 0.8, grey: 0.8, depth: 0.5 };
+const STRONG = { opacity: 1, size: 1, grey: 0, depth: 0 };
 
 export class Renderer {
   /** @param {WebGL2RenderingContext} gl */
@@ -34,13 +37,15 @@ export class Renderer {
     this.gl = gl;
     this.program = this.#program();
     this.places = Object.fromEntries(
-      ["view", "size", "opacity", "grey"].map((name) => [name, gl.getUniformLocation(this.program, name)]),
+      ["view", "size", "opacity", "grey", "depth"].map((name) => [name, gl.getUniformLocation(this.program, name)]),
     );
     this.buffers = [0, 1, 2].map(() => gl.createBuffer());
     this.rows = gl.createBuffer();
     gl.bindTexture(gl.TEXTURE_2D, gl.createTexture());
     for (const filter of [gl.TEXTURE_MIN_FILTER, gl.TEXTURE_MAG_FILTER]) gl.texParameteri(gl.TEXTURE_2D, filter, gl.NEAREST);
     gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
+    gl.enable(gl.DEPTH_TEST);
+    gl.depthFunc(gl.LEQUAL);
     gl.enable(gl.BLEND);
     gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
     this.counts = { faint: 0, strong: 0 };
@@ -95,29 +100,32 @@ export class Renderer {
   }
 
   /**
-   * Draw the points.
+   * Draw a part of the points: over those before, or on an empty ground if the part begins at 0.
    *
    * @param {{x, y, scale}} camera
    * @param {{width, height}} size of the view, in CSS pixels
-   * @param {{ratio, diameter, opacity, share}} look `ratio`: device pixels for one CSS pixel; `share` of the points
+   * @param {{ratio, diameter, opacity}} look `ratio`: device pixels for one CSS pixel
+   * @param {[number, number]} part from which share of each layer to which, from 0 to 1
    */
-  draw(camera, { width, height }, { ratio, diameter, opacity, share }) {
+  draw(camera, { width, height }, { ratio, diameter, opacity }, [from, to]) {
     const { gl, places } = this;
     const { faint, strong } = this.counts;
     const [sx, sy] = [(2 * camera.scale) / width, (2 * camera.scale) / height];
     gl.viewport(0, 0, gl.drawingBufferWidth, gl.drawingBufferHeight);
     gl.clearColor(0, 0, 0, 0);
-    gl.clear(gl.COLOR_BUFFER_BIT);
+    if (from === 0) gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
     gl.useProgram(this.program);
     gl.uniform4f(places.view, sx, sy, -camera.x * sx, -camera.y * sy);
     const layer = (look, start, count) => {
       gl.uniform1f(places.size, Math.max(1, diameter * ratio * look.size));
-      gl.uniform1f(places.opacity, look.opacity);
+      gl.uniform1f(places.opacity, opacity * look.opacity);
       gl.uniform1f(places.grey, look.grey);
-      gl.drawElements(gl.POINTS, Math.ceil(count * share), gl.UNSIGNED_INT, 4 * start);
+      gl.uniform1f(places.depth, look.depth);
+      const first = Math.ceil(count * from);
+      gl.drawElements(gl.POINTS, Math.ceil(count * to) - first, gl.UNSIGNED_INT, 4 * (start + first));
     };
-    if (faint) layer({ ...FAINT, opacity: opacity * FAINT.opacity }, 0, faint);
-    if (strong) layer({ opacity, size: 1, grey: 0 }, faint, strong);
+    if (faint) layer(FAINT, 0, faint);
+    if (strong) layer(STRONG, faint, strong);
   }
 
   /** Give the memory back at once; a browser allows only a few contexts. */

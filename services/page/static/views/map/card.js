@@ -53,6 +53,6 @@ class Card extends Part {
   }
 }
 
-const percent = (share) => `${(100 * share).toFixed(share > 0.99 && share < 1 ? 1 : 0)} %`;
+const percent = (share) => (share > 0.995 ? "over 99 %" : `${Math.round(100 * share)} %`);
 
 customElements.define("hw-map-card", Card);

@@ -4,11 +4,14 @@ import { NEUTRAL, byteOf, bytesOf } from "../../base/colours.js";
 import { NONE, SPLITS } from "../../base/rows.js";
 
 const SPLIT_NAMES = ["In no split", "Training", "Validation", "Test", "Out-of-distribution"];
-const SURE = [0.5, 0.7, 0.9, 0.99];
+const SURE = [0, 0.5, 0.7, 0.9, 0.99, 1]; // each part takes a fifth of the scale: most probabilities are near 1
 const SURE_NAMES = ["Below 50 %", "50 to 70 %", "70 to 90 %", "90 to 99 %", "99 % and more"];
 const [SAME, DIFFERENT] = [0, 1];
 
-/** What can be asked for, in the words of the page; `term` is the word of the field, `needs` a column. */
+/**
+ * What can be asked for, in the words of the page. `term` is the word of the field, `needs` a column, `first` the group
+ * that stands out until another is chosen.
+ */
 export const COLOURINGS = {
   label: { name: "Label", term: "the label that was given", needs: "label", make: (rows) => classes(rows, "label", "Without a label") },
   prediction: {
@@ -18,7 +21,13 @@ export const COLOURINGS = {
     make: (rows) => classes(rows, "prediction", "Without an answer"),
   },
   probability: { name: "How sure the head is", term: "the probability of the predicted class", needs: "probability", make: sureness },
-  disagreement: { name: "Label and head disagree", term: "the predicted class is not the label", needs: "prediction", make: agreement },
+  disagreement: {
+    name: "Label and head disagree",
+    term: "the predicted class is not the label",
+    needs: "prediction",
+    first: DIFFERENT,
+    make: agreement,
+  },
   split: { name: "Split", term: "what the photo is used for: training, validation or test", needs: "split", make: splits },
 };
 
@@ -40,11 +49,12 @@ function classes({ columns, names }, column, none) {
 }
 
 function sureness({ columns: { probability } }) {
-  const group = Int8Array.from(probability, (value) => (Number.isNaN(value) ? NONE : SURE.filter((least) => value >= least).length));
-  const middles = [0.25, 0.6, 0.8, 0.95, 1];
-  const groups = SURE_NAMES.map((name, code) => ({ code, name, byte: byteOf(middles[code]) }));
+  const parts = SURE_NAMES.length;
+  const part = (value) => Math.min(SURE.findLastIndex((least) => value >= least), parts - 1); // NONE for NaN
+  const share = (value, at = part(value)) => (at < 0 ? NaN : (at + (value - SURE[at]) / (SURE[at + 1] - SURE[at])) / parts);
+  const groups = SURE_NAMES.map((name, code) => ({ code, name, byte: byteOf((code + 0.5) / parts) }));
   groups.push({ code: NONE, name: "Without an answer", byte: NEUTRAL });
-  return { kind: "scale", codes: Uint8Array.from(probability, byteOf), group, groups, named: false };
+  return { kind: "scale", codes: Uint8Array.from(probability, (value) => byteOf(share(value))), group: Int8Array.from(probability, part), groups, named: false };
 }
 
 function agreement(rows) {
@@ -54,7 +64,7 @@ function agreement(rows) {
   const groups = [
     { code: DIFFERENT, name: "They disagree", byte: DIFFERENT },
     { code: SAME, name: "They agree", byte: SAME },
-    { code: NONE, name: "Only one of them, or none", byte: NEUTRAL },
+    { code: NONE, name: "One of them is missing", byte: NEUTRAL },
   ];
   return { kind: "agreement", codes: painted(group, [SAME, DIFFERENT]), group, groups, named: false };
 }
