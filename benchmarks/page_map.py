@@ -4,10 +4,10 @@
     python -m benchmarks.page_map --points 2000000 --seconds 10
     python -m benchmarks.page_map --hardware         # with the graphics card, if there is one
 
-The page's files are served without a service; the points are blobs made here. A script in the page pans and zooms once a
-frame, as a hand does, and notes the time between frames. A frame is drawn when the browser asks for the next one, so the
-time between two of them includes the renderer. The first seconds are left out: the map finds out in them how many points
-it can draw while it moves.
+The page's files are served without a service; the points are blobs made here. A script in the page pans and zooms once
+a frame, as a hand does, and notes the time between frames. The browser asks for a frame when the one before is drawn,
+so the time between two of them includes the renderer. The first third is left out: in it, the map finds out how many
+points it can draw in a frame.
 """
 
 import argparse
@@ -20,7 +20,6 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import uvicorn
-
 from fastapi import FastAPI
 from playwright.sync_api import Page, sync_playwright
 
@@ -57,14 +56,17 @@ FILL = """async ({points}) => {
   const pixel = new Uint8Array(4);
   gl.readPixels(0, 0, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, pixel); // waits until all is drawn
   const info = gl.getExtension("WEBGL_debug_renderer_info");
-  return { renderer: info ? gl.getParameter(info.UNMASKED_RENDERER_WEBGL) : "unknown", first: performance.now() - start };
+  const renderer = info ? gl.getParameter(info.UNMASKED_RENDERER_WEBGL) : "unknown";
+  return { renderer, first: performance.now() - start };
 }"""
 
 MOVE = """async ({seconds, left_out}) => {
   const map = document.querySelector("hw-scatter");
   const canvas = map.querySelector("canvas");
   const send = (name, i) => canvas.dispatchEvent(new PointerEvent(name, {
-    pointerId: 1, clientX: 600 + 150 * Math.sin(i / 20), clientY: 400 + 100 * Math.cos(i / 31), isPrimary: true, bubbles: true }));
+    pointerId: 1, clientX: 600 + 150 * Math.sin(i / 20), clientY: 400 + 100 * Math.cos(i / 31) }));
+  const turn = (i) => canvas.dispatchEvent(new WheelEvent("wheel", {
+    deltaY: 40 * Math.sin(i / 25), clientX: 640, clientY: 400 }));
   canvas.setPointerCapture = () => {};
   const frame = () => new Promise(requestAnimationFrame);
   const between = () => new Promise((done) => setTimeout(done)); // a hand's events come between frames
@@ -73,7 +75,7 @@ MOVE = """async ({seconds, left_out}) => {
   const start = await frame();
   for (let i = 1, before = start; before - start < 1000 * seconds; i++) {
     send("pointermove", i);
-    if (i % 3 === 0) canvas.dispatchEvent(new WheelEvent("wheel", { deltaY: 40 * Math.sin(i / 25), clientX: 640, clientY: 400 }));
+    if (i % 3 === 0) turn(i);
     const now = await frame();
     await between();
     if (before - start > 1000 * left_out) times.push(now - before);
@@ -135,8 +137,12 @@ def measured(tab: Page, points: int, seconds: float) -> float:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--points", type=int, nargs="*", default=[POINTS, 1_000_000])
-    parser.add_argument("--seconds", type=float, default=9.0, help="how long the map moves; the first third is left out")
-    parser.add_argument("--hardware", action="store_true", help="use the graphics card instead of the software renderer")
+    parser.add_argument(
+        "--seconds", type=float, default=9.0, help="how long the map moves; the first third is left out"
+    )
+    parser.add_argument(
+        "--hardware", action="store_true", help="use the graphics card instead of the software renderer"
+    )
     options = parser.parse_args(argv)
     print(machine())
     with page() as url, sync_playwright() as playwright:
