@@ -16,7 +16,7 @@ const LARGER = 1.6;
 const DRAWN = ["camera", "size", "x", "codes", "colours", "strong"];
 const CONTEXT = { antialias: false, preserveDrawingBuffer: true, powerPreference: "high-performance" };
 
-const HINT = "Drag to move, scroll to zoom, hold Shift and drag to select. Keys: arrows, +, −, 0; Enter opens the photo in the middle.";
+const HINT = "Drag to move, scroll to zoom, Shift and drag to select. Keys: arrows, + − 0; Enter opens the point in the middle.";
 const NO_WEBGL =
   "This browser cannot draw the map, because it has no WebGL 2. Turn on hardware acceleration in its settings, or open this page " +
   "in a current Firefox, Chrome, Edge or Safari. The counts beside the map, and all other views, work without it.";
@@ -125,7 +125,10 @@ class Scatter extends Part {
     if (!this.renderer || !this.size || !this.camera || !this.codes) return;
     const ratio = Math.min(devicePixelRatio, MOST);
     const [width, height] = [Math.round(this.size.width * ratio), Math.round(this.size.height * ratio)];
-    if (this.canvas.width !== width || this.canvas.height !== height) Object.assign(this.canvas, { width, height });
+    if (this.canvas.width !== width || this.canvas.height !== height) {
+      Object.assign(this.canvas, { width, height });
+      this.drawn = 0; // a canvas of another size is empty
+    }
     this.pace.frame(now);
     const before = this.drawn;
     this.drawn = Math.min(1, before + this.pace.points / Math.max(1, this.counts.faint + this.counts.strong));
@@ -225,8 +228,9 @@ class Scatter extends Part {
     const { camera, size } = this;
     return html`
       <canvas class=${classMap({ lassoing: this.lassoing })} tabindex="0" role="application" aria-roledescription="map"
-        aria-label=${this.label} aria-description=${HINT}></canvas>
+        aria-label=${this.label} aria-describedby="map-hint"></canvas>
       <svg aria-hidden="true">${camera && size ? overlay(this) : nothing}</svg>
+      <p class="hint" id="map-hint">${HINT}</p>
       <div class="tools" role="group" aria-label="Map">
         ${this.#tool("+", "Zoom in", () => this.zoom(LARGER))} ${this.#tool("−", "Zoom out", () => this.zoom(1 / LARGER))}
         ${this.#tool("Fit", "Show all points", () => this.reset())}

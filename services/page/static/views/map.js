@@ -18,7 +18,7 @@ const AXES = {
 };
 
 // Kept while another view is shown.
-const memory = { by: "label", group: null, camera: null, places: null };
+const memory = { by: "label", group: null, task: null, camera: null, places: null };
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const number = (count) => count.toLocaleString("en");
@@ -57,7 +57,9 @@ class MapView extends View {
   willUpdate() {
     const { rows, choice } = state;
     if (rows && choice.encoder && !rows.columns.x && this.asked?.rows !== rows) this.place(choice.axes ?? "pca");
-    this.by = rows?.columns[COLOURINGS[memory.by].needs] ? memory.by : Object.keys(COLOURINGS).find((by) => rows?.columns[COLOURINGS[by].needs]);
+    if (memory.task !== choice.task) Object.assign(memory, { task: choice.task, group: null });
+    if (this.seen !== rows) Object.assign(this, { seen: rows, found: null, hovered: null });
+    this.by = [memory.by, ...Object.keys(COLOURINGS)].find((by) => rows?.columns[COLOURINGS[by].needs]);
   }
 
   /** Ask for the places of the photos. What the service refuses is said beside the choice, and the map stays as it is. */
@@ -140,11 +142,11 @@ class MapView extends View {
   }
 
   colours() {
-    const { columns } = state.rows;
+    const { columns, modalities } = state.rows;
     return html`<fieldset>
       <legend>Colours</legend>
       ${Object.entries(COLOURINGS)
-        .filter(([, { needs }]) => columns[needs])
+        .filter(([by, { needs }]) => columns[needs] && (by !== "modality" || by === this.by || modalities.length > 1))
         .map(([by, each]) => radio("by", each, by === this.by, () => this.paint(by)))}
     </fieldset>`;
   }
@@ -160,7 +162,9 @@ class MapView extends View {
 
   chosen({ group }, counts, chosen) {
     if (chosen === null) return nothing;
-    const look = () => this.look(COLOURINGS[this.by].name, state.shown.filter((row) => group[row] === chosen));
+    const { x } = state.rows.columns;
+    const placed = (row) => group[row] === chosen && x[row] === x[row];
+    const look = () => this.look(COLOURINGS[this.by].name, state.shown.filter(placed));
     return html`<button class="main" @click=${look}>Look at ${photos(counts.get(chosen))}</button>`;
   }
 
@@ -195,7 +199,6 @@ class MapView extends View {
 
   choose(group) {
     memory.group = group;
-    this.found = null;
     this.requestUpdate();
   }
 

@@ -29,6 +29,7 @@ export const COLOURINGS = {
     make: agreement,
   },
   split: { name: "Split", term: "what the photo is used for: training, validation or test", needs: "split", make: splits },
+  modality: { name: "Kind of file", term: "the modality: image, audio, video and others", needs: "modality", make: modalities },
 };
 
 /**
@@ -64,9 +65,15 @@ function agreement(rows) {
   const groups = [
     { code: DIFFERENT, name: "They disagree", byte: DIFFERENT },
     { code: SAME, name: "They agree", byte: SAME },
-    { code: NONE, name: "One of them is missing", byte: NEUTRAL },
+    { code: NONE, name: "One is missing", byte: NEUTRAL },
   ];
   return { kind: "agreement", codes: painted(group, [SAME, DIFFERENT]), group, groups, named: false };
+}
+
+function modalities({ columns: { modality }, modalities: names }) {
+  const { kind, bytes } = bytesOf(names);
+  const groups = names.map((name, code) => ({ code, name, byte: bytes[code] }));
+  return { kind, codes: painted(modality, bytes), group: modality, groups, named: false };
 }
 
 function splits({ columns: { split } }) {
