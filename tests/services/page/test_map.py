@@ -42,16 +42,17 @@ class Store(NamedTuple):
     def placed(self) -> NDArray[np.bool_]:
         return np.isfinite(self.points[:, 0])
 
-    def columns(self) -> dict[str, NDArray[Any]]:
+    def columns(self, *, task: bool = True) -> dict[str, NDArray[Any]]:
+        """Return all columns without places; without a task, only those that any file has."""
         number = np.arange(ROWS, dtype=np.uint32)
-        return {
+        found: dict[str, NDArray[Any]] = {
             "id": np.repeat(number[:, None], 8, 1).view(np.uint8).reshape(-1),
-            "modality": np.zeros(ROWS, np.uint8),
-            "label": self.label,
-            "split": self.split,
-            "prediction": self.prediction,
-            "probability": self.probability,
+            "modality": (number % 3 == 0).astype(np.uint8),
         }
+        if task:
+            found |= {"label": self.label, "split": self.split}
+            found |= {"prediction": self.prediction, "probability": self.probability}
+        return found
 
 
 def store() -> Store:
@@ -80,7 +81,7 @@ class Service:
             message = "UMAP is not installed with this service. Install it: pip install umap-learn"
             route.fulfill(status=422, json={"error": {"code": "no_umap", "message": message}})
             return
-        columns = {} if query.get("columns") == ["x,y"] else self.store.columns()
+        columns = {} if query.get("columns") == ["x,y"] else self.store.columns(task="task" in query)
         if axes:
             flip = -1 if axes == "lda" else 1
             columns |= {name: (flip * self.store.points[:, i]).astype(np.float32) for i, name in enumerate("xy")}
@@ -91,7 +92,7 @@ class Service:
             "labels": NAMES,
             "head": "pets@1",
             "encoder": "lite0",
-            "modalities": ["image"],
+            "modalities": ["image", "audio"],
             "axes": kind,
         }
         route.fulfill(body=framed(header, columns), content_type="application/vnd.headwater.columns")
@@ -200,10 +201,16 @@ def test_colours_can_mean_five_things(tab: Page, files: str) -> None:
         "aria-pressed", "true"
     )  # what is looked for
     tab.get_by_role("button", name=f"Look at {wrong.sum()} photos").click()
-    assert (
-        state(tab, "Array.from(state.shown)")
-        == np.flatnonzero((data.label >= 0) & (data.label != data.prediction)).tolist()
-    )
+    assert state(tab, "Array.from(state.shown)") == np.flatnonzero(wrong).tolist()
+
+
+@pytest.mark.slow
+def test_files_without_any_label_are_coloured_by_their_kind(tab: Page, files: str) -> None:
+    data = opened(tab, files, tasks=[]).store
+    kinds = np.arange(ROWS)[data.placed] % 3 == 0
+    assert shown(tab) == {"image": int((~kinds).sum()), "audio": int(kinds.sum())}
+    expect(tab.locator("input[name=by]")).to_have_count(1)
+    Chart(tab).drawn()
 
 
 @pytest.mark.slow
@@ -216,6 +223,9 @@ def test_a_class_of_the_legend_stands_out_until_it_is_clicked_again(tab: Page, f
     assert tab.evaluate(f"Array.from({strong})") == (data.label == 1).astype(int).tolist()
     tab.get_by_role("button", name="dog").click()
     assert tab.evaluate(strong) is None
+    tab.get_by_role("button", name="dog").click()
+    state(tab, "state.change({choice: {...state.choice, task: 'another'}})")
+    expect(tab.get_by_role("button", name="dog")).to_have_attribute("aria-pressed", "false")
 
 
 @pytest.mark.slow
@@ -250,7 +260,7 @@ def test_other_axes_and_what_the_service_says_against_them(tab: Page, files: str
     tab.wait_for_function(
         "() => document.querySelector('hw-scatter').x[0] > 0 === " + str(bool(service.store.points[0, 0] < 0)).lower()
     )
-    tab.get_by_label("Neighbours together").check()
+    tab.get_by_label("Neighbours together").click()
     expect(tab.get_by_role("alert")).to_contain_text("UMAP is not installed with this service.")
     expect(tab.get_by_label("Classes apart")).to_be_checked()
     assert tab.locator("hw-scatter").count() == 1
