@@ -12,11 +12,12 @@ from services.cli.options import (
     JsonOption,
     NamesOnlyOption,
     NearestOption,
+    OverwriteOption,
     RowsOption,
     SeedOption,
     StoreOption,
 )
-from services.cli.reviews import OverwriteOption, out_file
+from services.cli.reviews import out_file
 
 app = typer.Typer()
 
