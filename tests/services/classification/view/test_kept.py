@@ -20,7 +20,8 @@ def test_the_pictures_that_were_used_last_are_kept_as_far_as_they_fit(steps, mos
     for key, size in steps:
         before = dict(used).get(key)
         if size is None:
-            assert (found := kept.get(key)) is before
+            found = kept.get(key)
+            assert found is before
             used = ([(key, found)] if found else []) + [each for each in used if each[0] != key]
             continue
         drawn = picture(size)
