@@ -135,20 +135,13 @@ class _Reading:
     features: Features | None
 
     async def assets(self) -> AssetColumns:
-        return await self.shared.get(("assets", *self._assets_key), read_assets, *self._source)
+        key = ("assets", *self.tables.key("assets"))
+        return await self.shared.get(key, read_assets, self.tables.store, self.tables.snapshot)
 
     async def all(self, assets: AssetColumns) -> _Found:
         labels = asyncio.ensure_future(self._labels(assets))
         found = await asyncio.gather(labels, self._vectors(assets), self._points(assets, labels), self._answers(assets))
         return _Found(assets, *found)
-
-    @property
-    def _source(self) -> tuple[Any, Any]:
-        return self.tables.store, self.tables.snapshot
-
-    @property
-    def _assets_key(self) -> Key:
-        return self.tables.key("assets")
 
     @property
     def _labels_key(self) -> Key:
@@ -158,7 +151,8 @@ class _Reading:
         lda = self.asked.axes == "lda" and self.asked.wants("x", "y")
         if self.asked.task is None or not (lda or self.asked.wants("label", "labels_end", "labels_flat", "split")):
             return None
-        return await self.shared.get(("labels", *self._labels_key), read_labels, *self._source, self.asked.task, assets)
+        key, store, snapshot = ("labels", *self._labels_key), self.tables.store, self.tables.snapshot
+        return await self.shared.get(key, read_labels, store, snapshot, self.asked.task, assets)
 
     async def _vectors(self, assets: AssetColumns) -> VectorColumn | None:
         if self.features is None or not self.asked.wants("vector"):
@@ -186,7 +180,7 @@ class _Reading:
             return None
         names = sorted(name for name in self.tables.snapshot.versions if name.endswith(_ends(head)))
         key = ("head", head.name, head.version, *self.tables.key("assets", *names))
-        return await self.shared.get(key, answer_assets, *self._source, head, assets)
+        return await self.shared.get(key, answer_assets, self.tables.store, self.tables.snapshot, head, assets)
 
 
 def _ends(head: PublishedHead) -> tuple[str, ...]:
