@@ -116,7 +116,7 @@ def read_assets(store: Store, snapshot: Snapshot) -> AssetColumns:
     modality: Any = rows["modality"].combine_chunks().dictionary_encode()
     raw = raw_ids(ids)
     codes = modality.indices.to_numpy(zero_copy_only=False).astype(np.uint8)
-    digest = hashlib.blake2b(raw.reshape(-1), digest_size=DIGEST_BYTES).hexdigest()
+    digest = hashlib.blake2b(raw.reshape(-1).data, digest_size=DIGEST_BYTES).hexdigest()
     return AssetColumns(raw, codes, tuple(strings(modality.dictionary)), digest, Positions(ids))
 
 

@@ -80,7 +80,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """The parts of an answer. A part that is not asked for, or that there is not, is None."""
+    """The parts of an answer. A part is None if it is not asked for, or if it does not exist."""
 
     assets: AssetColumns
     labels: LabelColumns | None = None
@@ -135,10 +135,12 @@ class _Reading:
     features: Features | None
 
     async def assets(self) -> AssetColumns:
+        """Return the assets, which every other part needs."""
         key = ("assets", *self.tables.key("assets"))
         return await self.shared.get(key, read_assets, self.tables.store, self.tables.snapshot)
 
     async def all(self, assets: AssetColumns) -> _Found:
+        """Return all parts."""
         labels = asyncio.ensure_future(self._labels(assets))
         found = await asyncio.gather(labels, self._vectors(assets), self._points(assets, labels), self._answers(assets))
         return _Found(assets, *found)
@@ -189,9 +191,10 @@ def _ends(head: PublishedHead) -> tuple[str, ...]:
 
 
 def _packed(asked: Asked, found: _Found, features: Features | None) -> PackedRows:
+    """Return the answer, with empty columns in place of parts that do not exist."""
     n, head = len(found.assets), asked.head
     labels = found.labels or LabelColumns.none(n)
-    names = [*labels.names]
+    names = list(dict.fromkeys([*labels.names, *(head.head.classes if head else ())]))
     columns: dict[str, NDArray[Any]] = {"id": found.assets.ids, "modality": found.assets.modality}
     columns |= {"label": labels.label, "split": labels.split}
     if labels.many or asked.columns is not None:
@@ -200,8 +203,6 @@ def _packed(asked: Asked, found: _Found, features: Features | None) -> PackedRow
     nowhere = np.full(n, np.nan, np.float32)
     columns |= {"x": found.points.x, "y": found.points.y} if found.points else {"x": nowhere, "y": nowhere}
     if head is not None:
-        known = {name: code for code, name in enumerate(names)}
-        names += [name for name in head.head.classes if name not in known]
         codes = {name: code for code, name in enumerate(names)}
         answers = found.answers or HeadColumns.none(n, head)
         columns |= answers.named(np.array([codes[name] for name in head.head.classes], np.int32))
