@@ -33,10 +33,6 @@ PART_ROWS = 131072
 """Source rows of a part of the journal. A run that is stopped loses at most these."""
 
 
-STEP_ROWS = 1024
-"""Rows that a head answers at a time: its arrays then stay in the processor's cache."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PredictRequest:
     """The parameters of a run.
@@ -201,15 +197,9 @@ def _answered(
     paths, truths = rows.named(part)
     if request.names_only:
         paths = without_folders(paths)
-    for answering, which, X in part.groups:
-        if not len(which):
-            continue
-        for start in range(0, len(which), STEP_ROWS):
-            step = slice(start, start + STEP_ROWS)
-            found, numbers = answer_many(answering, X[step], **request.answering()), pa.array(which[step])
-            made.append(
-                batch_of(schema, classes, found, *(column.take(numbers) for column in (part.ids, paths, truths)))
-            )
+    for answering, which, X in part.steps():
+        found, numbers = answer_many(answering, X, **request.answering()), pa.array(which)
+        made.append(batch_of(schema, classes, found, *(column.take(numbers) for column in (part.ids, paths, truths))))
     return made, part.source_rows
 
 
