@@ -26,6 +26,7 @@ export class Rows {
       const Kind = ARRAYS[dtype];
       this.columns[name] = new Kind(buffer, start + offset, bytes / Kind.BYTES_PER_ELEMENT);
     }
+    this.edits = new Map(); // row → codes of its labels, where the page changed them: `labels_flat` has a fixed size
     this.numbers = null;
   }
 
@@ -54,34 +55,78 @@ export class Rows {
     return this.numbers.get(id) ?? NONE;
   }
 
+  /** Return the numbers here of rows of `older`. New assets come last, so most rows keep their number. Lost rows are left out. */
+  find(older, numbers) {
+    if (older === this || older.version === this.version) return numbers;
+    const here = (row) => (row < this.count && this.#same(older, row) ? row : this.row(older.id(row)));
+    return Array.from(numbers, here).filter((row) => row !== NONE);
+  }
+
+  #same(older, row) {
+    const [one, two] = [this.columns.id, older.columns.id];
+    for (let i = row * ID_BYTES; i < (row + 1) * ID_BYTES; i++) if (one[i] !== two[i]) return false;
+    return true;
+  }
+
   /** Return the code of a label. A new label gets the next one. */
   code(name) {
     const found = this.names.indexOf(name);
     return found < 0 ? this.names.push(name) - 1 : found;
   }
 
+  /** Return the codes of all labels of a row. */
+  labelCodes(row) {
+    return this.edits.get(row) ?? this.#codes(row, "label", "labels");
+  }
+
+  /** Return the codes of all labels that the head predicts for a row. */
+  predictionCodes(row) {
+    return this.#codes(row, "prediction", "predictions");
+  }
+
+  #codes(row, one, many) {
+    const { [one]: first, [`${many}_end`]: ends, [`${many}_flat`]: flat } = this.columns;
+    if (ends) return flat.subarray(row && ends[row - 1], ends[row]);
+    return first && first[row] >= 0 ? first.subarray(row, row + 1) : [];
+  }
+
   /** Return all labels of a row, as names. */
   labels(row) {
-    return this.#named(row, "label", "labels");
+    return Array.from(this.labelCodes(row), (code) => this.names[code]);
   }
 
   /** Return all labels that the head predicts for a row, as names. */
   predictions(row) {
-    return this.#named(row, "prediction", "predictions");
+    return Array.from(this.predictionCodes(row), (code) => this.names[code]);
   }
 
-  #named(row, one, many) {
-    const { [one]: first, [`${many}_end`]: ends, [`${many}_flat`]: flat } = this.columns;
-    if (ends) return Array.from(flat.subarray(row && ends[row - 1], ends[row]), (code) => this.names[code]);
-    return first && first[row] >= 0 ? [this.names[first[row]]] : [];
+  /** Give a row the labels `names`. */
+  relabel(row, names) {
+    this.columns.label ??= new Int32Array(this.count).fill(NONE);
+    const codes = names.map((name) => this.code(name));
+    this.columns.label[row] = codes[0] ?? NONE;
+    if (this.columns.labels_end || codes.length > 1) this.edits.set(row, codes);
+    else this.edits.delete(row);
+  }
+
+  /** True if the head answers for the row. A head of several labels may answer that none applies. */
+  answered(row) {
+    const { prediction, predictions_end: many, margin } = this.columns;
+    return Boolean(prediction) && (prediction[row] >= 0 || Boolean(many && margin && !Number.isNaN(margin[row])));
   }
 
   /** True if the row has a label and an answer, and they differ. */
   disagrees(row) {
-    const { label, prediction } = this.columns;
-    if (!label || !prediction || label[row] < 0 || prediction[row] < 0) return false;
-    if (!this.columns.labels_end) return label[row] !== prediction[row];
-    return this.labels(row).sort().join("\n") !== this.predictions(row).sort().join("\n");
+    const { label, prediction, predictions_end: several } = this.columns;
+    if (!label || label[row] < 0 || !this.answered(row)) return false;
+    if (!several && !this.columns.labels_end) return label[row] !== prediction[row];
+    const [one, two] = [this.labelCodes(row), this.predictionCodes(row)];
+    return one.length !== two.length || !one.every((code) => two.includes(code));
+  }
+
+  /** True if the row has a label and an answer, and they are the same. */
+  agrees(row) {
+    return this.columns.label?.[row] >= 0 && this.answered(row) && !this.disagrees(row);
   }
 
   modality(row) {
