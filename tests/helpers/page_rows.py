@@ -107,7 +107,7 @@ class Scripted:
 
     def serve(self, tab: Page) -> None:
         """Answer the requests of the page that is opened in `tab`."""
-        tab.route(lambda url: any(part in url for part in ("/v1/", "/heads", "/search")), self._answer)
+        tab.route(lambda url: urlsplit(url).path.startswith(("/v1/", "/heads", "/search")), self._answer)
 
     def asked(self, path: str) -> list[Any]:
         return [body for _, asked, body in self.requests if asked == path]
@@ -168,7 +168,9 @@ class Scripted:
         label = self.columns["label"]
         counts = np.bincount(label[label >= 0], minlength=len(self.classes))
         names = {"train": 0, "val": 0, "test": 0, "ood": 0, "none": 0}
-        classes = [{**names, "name": name, "train": int(count)} for name, count in zip(self.classes, counts, strict=False)]
+        classes = [
+            {**names, "name": name, "train": int(count)} for name, count in zip(self.classes, counts, strict=False)
+        ]
         classes.sort(key=lambda each: -int(each["train"]))
         return {"name": "kind", "labelled": int((label >= 0).sum()), "many": self.many, "classes": classes}
 

@@ -13,7 +13,7 @@ export class Labelling {
   constructor(state) {
     this.state = state;
     this.newTask = FIRST_TASK; // name of the task that the first label begins, in a store without one
-    this.done = []; // changes that can be undone: {task, rows, numbers, before, after}
+    this.done = []; // changes that can be undone: {key, task, rows, numbers, before, after}
     this.steps = []; // what was shown: {rows, numbers, labels, ended}, for rows that are read meanwhile
     this.clock = 0; // number of steps that have ended
     this.busy = 0;
@@ -36,22 +36,29 @@ export class Labelling {
   async #make(numbers, next, words) {
     const { rows, choice } = this.state;
     const before = numbers.map((row) => rows.labels(row));
-    const change = { task: choice.task ?? this.newTask, rows, numbers, before, after: before.map(next) };
+    const change = { key: {}, task: choice.task ?? this.newTask, rows, numbers, before, after: before.map(next) };
+    this.done.push(change); // before it is saved: an undo that is asked for meanwhile waits for its turn
     const saved = await this.#apply(change, "after", "before");
+    if (saved !== change) this.#replace(change, saved);
     if (!saved) return null;
-    this.done.push(saved);
     if (choice.task === null) await this.state.refresh();
     return `Saved. ${photos(saved.numbers.length)}: ${words}.`;
+  }
+
+  #replace(change, saved) {
+    const at = this.done.findIndex(({ key }) => key === change.key);
+    if (at >= 0) this.done.splice(at, 1, ...(saved ? [saved] : []));
   }
 
   /** Take the last change back; what it changed is selected again. Returns the change, or undefined. */
   async undo() {
     const change = this.done.pop();
     if (!change) return undefined;
-    const saved = await this.#apply(change, "before", "after");
-    if (!saved) this.done.push(change);
-    else if (change.numbers.length > 1) this.state.change({ selection: new Set(moved(change, this.state.rows).numbers) });
-    return saved && change;
+    const { numbers } = moved(change, this.state.rows);
+    if (numbers.length > 1) this.state.change({ selection: new Set(numbers) });
+    if (await this.#apply(change, "before", "after")) return change;
+    this.done.push(change);
+    return undefined;
   }
 
   /** Return the time now, for `replay`. */
