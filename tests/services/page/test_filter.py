@@ -121,7 +121,8 @@ MANY = """async ([body]) => {
   const before = [shown({ label: "sock" }), shown({ show: "disagree" }), shown({ show: "agree" })];
   rows.relabel(0, ["shoe", "sock"]);
   rows.relabel(2, []);
-  return { before, after: [shown({ label: "sock" }), shown({ show: "disagree" })], labels: [0, 1, 2].map((row) => rows.labels(row)) };
+  const after = [shown({ label: "sock" }), shown({ show: "disagree" })];
+  return { before, after, labels: [0, 1, 2].map((row) => rows.labels(row)) };
 }"""
 
 

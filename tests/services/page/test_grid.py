@@ -1,7 +1,7 @@
 """The view "Photos": what the grid shows of many rows, and what keys and clicks do there."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ def in_order(scripted: Scripted) -> list[str]:
 
 
 @pytest.fixture
-def opened(tab: Page, files: str) -> Iterator[Opener]:
+def opened(tab: Page, files: str) -> Opener:
     """Open the page on a scripted service and return it, once the first photos are there."""
 
     def open_page(count: int = 500, **more: Any) -> Scripted:
@@ -31,7 +31,7 @@ def opened(tab: Page, files: str) -> Iterator[Opener]:
         expect(tab.locator(".cell").first).to_be_visible()
         return scripted
 
-    yield open_page
+    return open_page
 
 
 def cells(tab: Page) -> Locator:
@@ -219,10 +219,9 @@ def test_only_the_part_that_was_saved_stays_and_can_be_undone(tab: Page, opened:
     scripted.refuses = None
     tab.keyboard.press("u")
     expect(tab.locator(".notice")).to_contain_text("Took the last change back.", timeout=10_000)
-    restored = [scripted.labels[id_of(row)] for row in range(0, 4000, 97)]
-    assert restored == [
-        [CLASSES[code]] if (code := scripted.columns["label"][row]) >= 0 else [] for row in range(0, 4000, 97)
-    ]
+    for row in range(0, 4000, 97):
+        code = scripted.columns["label"][row]
+        assert scripted.labels[id_of(row)] == ([CLASSES[code]] if code >= 0 else [])
 
 
 @slow
@@ -344,7 +343,8 @@ MILLION = """async (count) => {
   const { state } = await import("/page/base/state.js");
   const column = (name, dtype, width, at) => ({ name, dtype, bytes: width * count, offset: at * count });
   const columns = [column("id", "uint8", 32, 0), column("modality", "uint8", 1, 32), column("label", "int32", 4, 33)];
-  const header = { rows: count, version: "m", labels: ["hat", "dress", "duck", "sock"], modalities: ["image"], columns };
+  const labels = ["hat", "dress", "duck", "sock"];
+  const header = { rows: count, version: "m", labels, modalities: ["image"], columns };
   let text = JSON.stringify(header);
   text += " ".repeat(7 - ((text.length + 3) % 8));
   const buffer = new ArrayBuffer(4 + text.length + 37 * count);
@@ -385,11 +385,9 @@ def test_the_grid_has_names_and_one_place_for_the_tab_key(tab: Page, opened: Ope
     grid = tab.get_by_role("grid", name="Photos")
     lines = -(-100 // int(grid.get_attribute("aria-colcount") or 0))
     expect(grid).to_have_attribute("aria-rowcount", str(lines))
-    differing = np.flatnonzero(
-        (scripted.columns["prediction"] != scripted.columns["label"]) & (scripted.columns["label"] >= 0)
-    )
-    row = int(next(row for row in differing if scripted.columns["prediction"][row] >= 0))
-    answer = CLASSES[scripted.columns["prediction"][row]]
+    label, prediction = scripted.columns["label"], scripted.columns["prediction"]
+    row = int(np.flatnonzero((label >= 0) & (prediction >= 0) & (label != prediction))[0])
+    answer = CLASSES[prediction[row]]
     tab.evaluate(f"document.querySelector('hw-grid').go({row})")
     expect(cell(tab, row)).to_have_attribute("aria-label", f"Label {caption(scripted, row)}, the head says {answer}")
     expect(cell(tab, row).locator(".sign")).to_have_text("≠")
