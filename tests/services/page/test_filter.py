@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.page_rows import Columns, encoded, rows_body, some_columns
+from helpers.page_rows import Columns, encoded, rows_body, some_columns, some_ids
 from playwright.sync_api import Page
 
 CLASSES = ["hat", "shoe", "coat", "sock"]
@@ -147,3 +147,25 @@ def test_rows_with_several_labels_are_compared_as_sets_and_can_be_changed(tab: P
         "after": [[0, 1], [0, 1]],
         "labels": [["shoe", "sock"], ["sock"], []],
     }
+
+
+FOUND = """async ([body, ids]) => {
+  const { Rows } = await import("./page/base/rows.js");
+  const rows = new Rows(Uint8Array.from(atob(body), (character) => character.charCodeAt(0)).buffer);
+  return { rows: ids.map((id) => rows.row(id)), ids: ids.map((_, row) => rows.id(row)) };
+}"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("alike", [False, True])
+def test_every_id_is_found_and_no_other(tab: Page, files: str, alike: bool) -> None:
+    rng = np.random.default_rng(0)
+    ids = some_ids(3000) if alike else rng.integers(0, 256, (3000, 32)).astype(np.uint8)
+    known, other = [bytes(each).hex() for each in ids[:2000]], [bytes(each).hex() for each in ids[2000:]]
+    columns = {"id": ids[:2000], "modality": np.zeros(2000, np.uint8)}
+    tab.goto(f"{files}/nothing")
+    found = tab.evaluate(FOUND.replace("./page/", f"{files}/page/"), [encoded(rows_body(columns)), known])
+    assert found == {"rows": list(range(2000)), "ids": known}
+    strange = [*other, "", "no id", "zz" * 32, known[0][:-1]]
+    found = tab.evaluate(FOUND.replace("./page/", f"{files}/page/"), [encoded(rows_body(columns)), strange])
+    assert found["rows"] == [-1] * len(strange)

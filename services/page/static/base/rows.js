@@ -10,10 +10,22 @@ const ARRAYS = {
   float32: Float32Array,
 };
 const ID_BYTES = 32;
+const WORDS = ID_BYTES / 4;
 const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
 
 export const SPLITS = ["none", "train", "val", "test", "ood"];
 export const NONE = -1;
+
+function hash(words, row) {
+  let value = 0;
+  for (let i = row * WORDS; i < (row + 1) * WORDS; i++) value = Math.imul(value ^ words[i], 0x9e3779b1) ^ (value >>> 15);
+  return (value ^ (value >>> 16)) >>> 0;
+}
+
+function same(one, row, two, other) {
+  for (let i = 0; i < WORDS; i++) if (one[row * WORDS + i] !== two[other * WORDS + i]) return false;
+  return true;
+}
 
 export class Rows {
   /** @param {ArrayBuffer} buffer an answer of GET /v1/rows */
@@ -27,7 +39,7 @@ export class Rows {
       this.columns[name] = new Kind(buffer, start + offset, bytes / Kind.BYTES_PER_ELEMENT);
     }
     this.edits = new Map(); // row → codes of its labels, where the page changed them: `labels_flat` has a fixed size
-    this.numbers = null;
+    this.table = null;
   }
 
   /** Take over the columns of `other`, which has the same rows: the answers of another head, or other axes. */
@@ -46,26 +58,44 @@ export class Rows {
     return text;
   }
 
-  /** Return the row of an id, or -1. The table of all ids is made at the first call. */
+  /** Return the row of an id, or -1. */
   row(id) {
-    if (!this.numbers) {
-      this.numbers = new Map();
-      for (let row = 0; row < this.count; row++) this.numbers.set(this.id(row), row);
-    }
-    return this.numbers.get(id) ?? NONE;
+    if (!/^[0-9a-f]{64}$/.test(id)) return NONE;
+    const bytes = Uint8Array.from({ length: ID_BYTES }, (_, i) => parseInt(id.slice(2 * i, 2 * i + 2), 16));
+    return this.#find(new Uint32Array(bytes.buffer), 0);
   }
 
-  /** Return the numbers here of rows of `older`. New assets come last, so most rows keep their number. Lost rows are left out. */
+  /** Return the numbers here of rows of `older`. Rows that are gone are left out. */
   find(older, numbers) {
     if (older === this || older.version === this.version) return numbers;
-    const here = (row) => (row < this.count && this.#same(older, row) ? row : this.row(older.id(row)));
-    return Array.from(numbers, here).filter((row) => row !== NONE);
+    return Array.from(numbers, (row) => this.#find(older.#words, row)).filter((row) => row !== NONE);
   }
 
-  #same(older, row) {
-    const [one, two] = [this.columns.id, older.columns.id];
-    for (let i = row * ID_BYTES; i < (row + 1) * ID_BYTES; i++) if (one[i] !== two[i]) return false;
-    return true;
+  get #words() {
+    const { id } = this.columns;
+    return new Uint32Array(id.buffer, id.byteOffset, this.count * WORDS);
+  }
+
+  /** Return the row whose id is the one at `other` of `ids`, or -1. */
+  #find(ids, other) {
+    this.table ??= this.#tabulate();
+    const words = this.#words;
+    for (let slot = hash(ids, other); ; slot++) {
+      const row = this.table[slot & (this.table.length - 1)] - 1;
+      if (row === NONE || same(words, row, ids, other)) return row;
+    }
+  }
+
+  /** Return a hash table of the ids, open addressing: 1 + row, or 0. A Map of a million strings takes two seconds. */
+  #tabulate() {
+    const words = this.#words;
+    const table = new Int32Array(2 ** Math.ceil(Math.log2(2 * this.count + 1)));
+    for (let row = 0; row < this.count; row++) {
+      let slot = hash(words, row);
+      while (table[slot & (table.length - 1)]) slot++;
+      table[slot & (table.length - 1)] = row + 1;
+    }
+    return table;
   }
 
   /** Return the code of a label. A new label gets the next one. */

@@ -175,7 +175,7 @@ class Photo extends View {
   #past() {
     if (!this.history?.length) return nothing;
     const entry = ({ labels, source, at, until }) =>
-      html`<li class=${until ? "soft" : ""}>${labels.join(", ") || "no label"} <span class="soft">${source}, ${when(at)}</span></li>`;
+      html`<li>${labels.join(", ") || "no label"}${until ? "" : " (now)"}<br /><span class="soft">by ${source}, ${when(at)}</span></li>`;
     return html`<section class="fact"><h2>History of its labels</h2><ol>${[...this.history].reverse().map(entry)}</ol></section>`;
   }
 

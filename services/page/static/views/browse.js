@@ -39,10 +39,13 @@ class Browse extends View {
 
   /** The rows that a key labels: the open photo, or the selected ones, or the one that the arrows move. */
   get targets() {
-    if (this.row !== null) return [this.row];
-    if (state.selection.size) return [...state.selection];
-    const row = this.grid?.current;
+    if (this.row === null && state.selection.size) return [...state.selection];
+    const row = this.row ?? this.grid?.current;
     return row === undefined || this.quarantine ? [] : [row];
+  }
+
+  get count() {
+    return this.row === null && state.selection.size ? state.selection.size : this.targets.length;
   }
 
   set(values) {
@@ -94,7 +97,7 @@ class Browse extends View {
     return html`<div class=${classMap({ browse: true, folded: this.folded })}
       @hw-quarantine=${() => this.set({ quarantine: true, folded: true })} @hw-label=${this.label} @hw-done=${() => this.set({ folded: true })}>
       <hw-filters id="filters"></hw-filters>
-      <hw-classes .count=${this.targets.length}></hw-classes>
+      <hw-classes .count=${this.count}></hw-classes>
       <div class="photos">
         ${this.quarantine ? html`<hw-quarantine @hw-close=${() => this.set({ quarantine: false })}></hw-quarantine>` : [this.#bar(), this.#photos()]}
       </div>
