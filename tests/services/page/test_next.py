@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.page_rows import Columns, Scripted, some_columns, some_ids
+from helpers.page_rows import Columns, Scripted, rows_body, some_columns, some_ids
 from playwright.sync_api import Page, expect
 
 CLASSES = ["hat", "dress", "duck", "sock"]
@@ -48,6 +48,7 @@ def test_photos_without_vectors_are_embedded_by_a_job(tab: Page, files: str) -> 
     tab.get_by_role("button", name="Embed the photos").click()
     expect(tab.locator("hw-next")).to_contain_text("10 %")
     assert scripted.asked("v1/jobs") == [{"kind": "backfill"}]
+    scripted.columns["vector"] = np.ones(50, np.uint8)
     scripted.encoders = [{"name": "lite0", "rows": 50, "texts": False}]
     scripted.answers["v1/jobs/j"] = {**job, "state": "done"}
     expect(tab.locator("hw-next")).to_contain_text("Label twenty photos")
@@ -76,6 +77,32 @@ def test_the_first_label_begins_a_task(tab: Page, files: str) -> None:
 
 
 @slow
+def test_new_photos_are_embedded_before_anything_else(tab: Page, files: str) -> None:
+    columns = some_columns(200, 4)
+    columns["modality"][:] = np.arange(200) % 2
+    columns["vector"] = (columns["modality"] == 0).astype(np.uint8)
+    columns["vector"][:20] = 0  # ten photos; the encoder does not take the ten sounds
+    encoder = {"name": "lite0", "rows": 90, "texts": True, "modalities": ["image"]}
+    body = rows_body(columns, labels=CLASSES, modalities=["image", "audio"])
+    opened(tab, files, columns, encoders=[encoder], answers={"v1/rows": body})
+    expect(tab.locator("hw-next")).to_contain_text("10 photos not embedded yet.")
+
+
+@slow
+def test_labels_count_at_once(tab: Page, files: str) -> None:
+    columns = some_columns(30, 4, labelled=1)
+    columns["vector"][:] = 1
+    columns["label"][18:] = -1
+    opened(tab, files, columns, heads=[])
+    expect(tab.locator("hw-next")).to_contain_text("18 of 20")
+    tab.evaluate("document.querySelector('hw-grid').go(18)")
+    tab.keyboard.press("1")
+    expect(tab.locator("hw-next")).to_contain_text("19 of 20")
+    tab.keyboard.press("1")
+    expect(tab.locator("hw-next")).to_contain_text("20 photos labelled.")
+
+
+@slow
 @pytest.mark.parametrize(
     ("labelled", "heads", "words"),
     [
@@ -87,13 +114,16 @@ def test_the_first_label_begins_a_task(tab: Page, files: str) -> None:
 def test_the_next_step_follows_the_labels(tab: Page, files: str, labelled: int, heads: list[Any], words: str) -> None:
     columns = some_columns(200, 4, labelled=1)
     columns["label"][labelled:] = -1
+    columns["vector"][:] = 1
     opened(tab, files, columns, heads=heads)
     expect(tab.locator("hw-next")).to_contain_text(words)
 
 
 @slow
 def test_what_the_head_gets_wrong_comes_surest_first(tab: Page, files: str) -> None:
-    columns = opened(tab, files).columns
+    columns = some_columns(200, 4)
+    columns["vector"][:] = 1
+    opened(tab, files, columns)
     tab.get_by_role("button", name="gets wrong").click()
     expect(tab.locator("hw-next")).to_contain_text("teach the head again")
     label, answer = columns["label"], columns["prediction"]

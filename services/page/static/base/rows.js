@@ -39,6 +39,7 @@ export class Rows {
       this.columns[name] = new Kind(buffer, start + offset, bytes / Kind.BYTES_PER_ELEMENT);
     }
     this.edits = new Map(); // row → codes of its labels, where the page changed them: `labels_flat` has a fixed size
+    this.edition = 0; // grows with each change of a label
     this.table = null;
   }
 
@@ -134,9 +135,29 @@ export class Rows {
   relabel(row, names) {
     this.columns.label ??= new Int32Array(this.count).fill(NONE);
     const codes = names.map((name) => this.code(name));
+    this.edition += 1;
     this.columns.label[row] = codes[0] ?? NONE;
     if (this.columns.labels_end || codes.length > 1) this.edits.set(row, codes);
     else this.edits.delete(row);
+  }
+
+  /** Return what the labels of now add up to: {labelled, wrong, classes}, `classes` being the rows of each code. */
+  get totals() {
+    if (this.sums?.edition !== this.edition) this.sums = { edition: this.edition, ...this.#count() };
+    return this.sums;
+  }
+
+  #count() {
+    const classes = new Uint32Array(this.names.length);
+    let [labelled, wrong] = [0, 0];
+    const { label } = this.columns;
+    for (let row = 0; label && row < this.count; row++) {
+      if (label[row] < 0) continue;
+      labelled += 1;
+      for (const code of this.labelCodes(row)) classes[code] += 1;
+      if (this.disagrees(row)) wrong += 1;
+    }
+    return { labelled, wrong, classes };
   }
 
   /** True if the head answers for the row. A head of several labels may answer that none applies. */

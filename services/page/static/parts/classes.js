@@ -5,8 +5,6 @@ import { View, classMap, html, nothing, repeat } from "../base/part.js";
 import { state } from "../base/state.js";
 import { number } from "../base/words.js";
 
-const total = (counts) => ["train", "val", "test", "ood", "none"].reduce((sum, split) => sum + (counts[split] ?? 0), 0);
-
 /** Emits `hw-label` {name}; the name is null if labels are to be removed. `count` is the number of photos that are meant. */
 class Classes extends View {
   static properties = { count: { attribute: false } };
@@ -70,6 +68,11 @@ class Classes extends View {
     return true;
   }
 
+  #clicked(event, name) {
+    if (event.detail) event.currentTarget.blur(); // a mouse did it: the keys go on moving the photos
+    this.#label(name);
+  }
+
   #add(event) {
     event.preventDefault();
     const field = event.target.elements.name;
@@ -82,8 +85,9 @@ class Classes extends View {
   }
 
   render() {
+    if (!state.rows) return nothing;
     const keys = digits(this.names);
-    const counts = new Map((state.task?.classes ?? []).map((each) => [each.name, total(each)]));
+    const { classes } = state.rows.totals;
     const meant = new Set(this.typed.candidates(this.names));
     return html`<section class="classes" aria-label="Classes">
       <h2>${this.count > 1 ? `Label ${number(this.count)} photos` : "Label the photo"}</h2>
@@ -92,7 +96,7 @@ class Classes extends View {
         ${repeat(
           this.names,
           (name) => name,
-          (name) => this.#class(name, keys.get(name), counts.get(name) ?? 0, meant.has(name)),
+          (name) => this.#class(name, keys.get(name), classes[state.rows.names.indexOf(name)] ?? 0, meant.has(name)),
         )}
       </ul>
       ${state.may("write") ? this.#forms() : nothing}
@@ -101,7 +105,7 @@ class Classes extends View {
 
   #class(name, key, count, meant) {
     return html`<li>
-      <button class=${classMap({ class: true, meant })} ?disabled=${!this.count || !state.may("write")} @click=${() => this.#label(name)}>
+      <button class=${classMap({ class: true, meant })} ?disabled=${!this.count || !state.may("write")} @click=${(event) => this.#clicked(event, name)}>
         <kbd>${key ?? ""}</kbd><span class="name" title=${name}>${name}</span><span class="soft">${number(count)}</span>
       </button>
     </li>`;

@@ -10,19 +10,38 @@ const ENOUGH = 20; // labels
 
 const vectors = ({ encoders }) => Math.max(0, ...encoders.map(({ rows }) => rows));
 
-const labelled = () => state.task?.labelled ?? 0;
+const totals = () => state.rows.totals;
+
+const headed = () => Boolean(state.choice.head);
 
 /** The steps in their order; the first that is not done is the next. */
 const STEPS = [
   { done: () => state.overview.assets > 0, show: (part) => part.files() },
-  { done: () => vectors(state.overview) > 0, show: (part) => part.embed() },
-  { done: () => labelled() >= ENOUGH, show: () => label() },
-  { done: () => (state.task?.classes.length ?? 0) > 1, show: () => html`<p>All labels are the same so far. A head needs <b>two classes</b>: label some photos of another one.</p>` },
-  { done: () => Boolean(state.choice.head), show: () => html`<p>${number(labelled())} photos have a label. <a class="button main" href="#learn">Teach a head</a></p>` },
+  { done: () => vectors(state.overview) > 0, show: (part) => part.embed("Heads, the map and search read vectors, not photos.") },
+  { done: () => !unembedded(), show: (part) => part.embed(`${photos(unembedded())} not embedded yet.`) },
+  { done: () => headed() || totals().labelled >= ENOUGH, show: () => label() },
+  { done: () => headed() || totals().classes.filter(Boolean).length > 1, show: () => html`<p>All labels are the same. A head needs <b>two classes</b>: label some photos of another one.</p>` },
+  { done: () => headed(), show: () => html`<p>${photos(totals().labelled)} labelled. <a class="button main" href="#learn">Teach a head</a></p>` },
 ];
 
+/** Return how many photos have no vector, if they are more than those that could not be read. */
+function unembedded() {
+  const { rows, overview } = state;
+  if (memo.rows !== rows) memo = { rows, count: missing(rows, overview.encoders.find(({ name }) => name === state.choice.encoder)) };
+  return memo.count > overview.quarantined ? memo.count : 0;
+}
+
+let memo = {};
+
+function missing({ columns: { vector, modality }, modalities, count }, encoder) {
+  const taken = modalities.map((name) => !encoder?.modalities || encoder.modalities.includes(name));
+  let found = 0;
+  for (let row = 0; vector && row < count; row++) if (!vector[row] && taken[modality[row]]) found += 1;
+  return found;
+}
+
 function label() {
-  const count = labelled();
+  const count = totals().labelled;
   const so_far = count ? html` <span class="soft">${count} of ${ENOUGH}</span>` : nothing;
   return html`<p><b>Label twenty photos:</b> click one, then press <kbd>1</kbd>, <kbd>2</kbd>, … or type the name of a new class.${so_far}</p>`;
 }
@@ -54,9 +73,8 @@ class Next extends View {
     </div>`;
   }
 
-  embed() {
-    const text = html`Heads, the map and search read vectors, not photos.`;
-    if (!state.me?.jobs || !state.may("write")) return html`<p>${text} To make them, run <code>headwater backfill</code>.</p>`;
+  embed(text) {
+    if (!state.me?.jobs || !state.may("write")) return html`<p>${text} To embed them, run <code>headwater backfill</code>.</p>`;
     return html`<p>${text} <button class="main" title="A vector is a list of numbers that an encoder makes of a photo" @click=${this.start}>Embed the photos</button></p>`;
   }
 
@@ -66,6 +84,7 @@ class Next extends View {
     try {
       await run({ kind: "backfill", encoder }, (job) => this.#say(far(job)));
       await state.refresh();
+      await state.load();
     } catch (error) {
       state.fail(error);
     }
@@ -78,21 +97,12 @@ class Next extends View {
   }
 
   look() {
-    const { rows } = state;
-    const wrong = this.#wrong(rows);
+    const { wrong } = totals();
     if (state.filter.show === "disagree") return html`<p>Is a label wrong? Press the key of the right one. Then <a href="#learn">teach the head again</a>.</p>`;
     if (!wrong) return html`<button @click=${() => show("unsure", "unsure")}>Look at what the head is not sure of</button>`;
     return html`<button title=${`Label and head differ for ${photos(wrong)}`} @click=${() => show("disagree", "sure")}>
       Look at what the head gets wrong <span class="soft">${number(wrong)}</span>
     </button>`;
-  }
-
-  #wrong(rows) {
-    if (this.memo?.rows === rows && this.memo.clock === state.labelling.clock) return this.memo.wrong;
-    let wrong = 0;
-    for (let row = 0; row < rows.count; row++) if (rows.disagrees(row)) wrong += 1;
-    this.memo = { rows, clock: state.labelling.clock, wrong };
-    return wrong;
   }
 }
 

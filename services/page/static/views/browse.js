@@ -67,15 +67,15 @@ class Browse extends View {
 
   async label({ detail: { name } }) {
     const { targets } = this;
-    const one = targets.length === 1 && this.row === null;
-    const before = this.grid.current;
     const many = state.task?.many && name !== null;
+    const next = targets.length === 1 && this.row === null && name !== null && !many;
+    const { place, current } = this.grid;
     const saving = many ? state.labelling.toggle(targets, name) : state.labelling.set(targets, name);
     if (!many && state.selection.size) state.change({ selection: new Set() });
     await this.updateComplete;
     await this.grid?.updateComplete;
-    // On to the next photo. If the labelled one is no longer shown, the next one is already there.
-    if (one && name !== null && !many && this.grid.current === before) this.grid.go(this.grid.place + 1);
+    // On to the next photo. Where the labelled one has left its place, the next one has taken it.
+    if (next) this.grid.go(this.grid.place === place && this.grid.current === current ? place + 1 : place);
     const words = await saving;
     if (words) state.say(words);
   }
