@@ -14,11 +14,13 @@ OWN = (
     "feature_store",
     "import_vectors",
     "predict",
+    "page_rows",
     "search",
     "resume",
     "memory",
     "serve",
     "overload",
+    "sizing",
 )
 PICTURES = ("accuracy", "backfill", "cascade", "jpeg", "lite", "outliers", "ray_backfill", "textmap", "tokens")
 WITH_DATA = (*PICTURES, "sounds", "text_search", "thresholds", "quality")

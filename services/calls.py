@@ -12,10 +12,14 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, JsonValue
 
 from embedder.spec import Modality
+from services.web.columns import Rows, unpack_rows
 from services.web.errors import RemoteProblem
-from services.web.media_types import PACKED
+from services.web.framing import unframed
+from services.web.media_types import PACKED, THUMBNAILS
 from services.web.packed import pack_files, unpack_batch
 from services.web.schemas import (
+    AssetDetails,
+    AssetsResponse,
     ClassifyResponse,
     ErrorBody,
     HeadsResponse,
@@ -26,12 +30,13 @@ from services.web.schemas import (
     LabelsResponse,
     NotReadyBody,
     OpenAIResponse,
+    OverviewResponse,
     Problem,
     ReadyBody,
     SearchResponse,
     UndoResponse,
 )
-from services.web.wire import Upload, VectoredBatch
+from services.web.wire import Thumbnail, Upload, VectoredBatch
 
 NOT_READY = "it is still loading its encoders"
 """Reason of an embedding service that is not ready and says nothing more."""
@@ -160,17 +165,72 @@ class Calls:
             arguments["files"] = _form("images", [image])
         return Call("GET" if image is None else "POST", "/search", _body(SearchResponse), arguments)
 
+    def thumbnails(self, ids: Sequence[str], *, size: Literal[128, 256, 512] = 256) -> Call[list[Thumbnail]]:
+        """Classification service: return for each of at most 256 stored assets its picture, or its problem.
+
+        Args:
+            size: long side of the pictures in pixels.
+        """
+        return Call("POST", "/v1/thumbnails", _thumbnails, {"json": {"ids": list(ids), "size": size}})
+
+    def asset(self, id: str) -> Call[AssetDetails]:
+        """Classification service: return a stored asset: its file, its labels, and the heads that it taught."""
+        return Call("GET", f"/v1/assets/{id}", _body(AssetDetails))
+
+    def store_files(
+        self,
+        files: Iterable[File],
+        *,
+        task: str | None = None,
+        labels: Sequence[str] = (),
+        split: str | None = None,
+        modality: Modality | None = None,
+    ) -> Call[AssetsResponse]:
+        """Classification service: store files without embedding them. A job of the kind "backfill" embeds them.
+
+        Args:
+            task, labels, split: the labels that every file gets, and their split; `task` and `labels` go together.
+            modality: modality of the files; None to detect it from the first bytes of each file.
+        """
+        params = _given(task=task, label=list(labels) or None, split=split, modality=modality)
+        return Call("POST", "/v1/files", _body(AssetsResponse), {"params": params, "files": _form("files", files)})
+
+    def overview(self) -> Call[OverviewResponse]:
+        """Classification service: return what the store has, in numbers: assets, tasks with their classes, encoders."""
+        return Call("GET", "/v1/overview", _body(OverviewResponse))
+
+    def rows(
+        self,
+        *,
+        task: str | None = None,
+        encoder: str | None = None,
+        head: str | None = None,
+        axes: Literal["pca", "lda", "umap"] | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> Call[Rows]:
+        """Classification service: return all stored assets as NumPy arrays, in stored order.
+
+        Args:
+            task: adds the columns `label`, `labels_end`, `labels_flat` and `split`.
+            encoder: adds `vector`, and `x` and `y`, the coordinates on the `axes`; None for the encoder of the head.
+            head: adds the head's answers: `prediction`, `probability`, `margin`, `outlier`, `set_size`.
+            columns: columns to ask for; None for all that the other arguments allow.
+        """
+        listed = None if columns is None else ",".join(columns)
+        params = _given(task=task, encoder=encoder, head=head, axes=axes, columns=listed)
+        return Call("GET", "/v1/rows", lambda response: unpack_rows(response.content), {"params": params})
+
     def labels(
         self, task: str, *, label: str | None = None, split: str | None = None, start: int = 0, limit: int = 100
     ) -> Call[LabelsResponse]:
-        """Embedding service: return a page of the labels of a task, and the number of all that match."""
+        """Both services: return a page of the labels of a task, and the number of all that match."""
         params = _given(task=task, label=label, split=split, start=start, limit=limit)
         return Call("GET", "/v1/labels", _body(LabelsResponse), {"params": params})
 
     def set_labels(
         self, task: str, labels: Mapping[str, Sequence[str]], *, split: str | None = None, source: str = ""
     ) -> Call[LabelsChanged]:
-        """Embedding service: give stored assets their labels, by asset id. All are set, or none.
+        """Both services: give stored assets their labels, by asset id. All are set, or none.
 
         Args:
             split: split of assets that have none in this task yet.
@@ -181,15 +241,15 @@ class Calls:
         return Call("POST", "/v1/labels", _body(LabelsChanged), {"json": body})
 
     def remove_labels(self, task: str, ids: Sequence[str]) -> Call[LabelsChanged]:
-        """Embedding service: remove the labels of at most 100 assets in a task."""
+        """Both services: remove the labels of at most 100 assets in a task."""
         return Call("DELETE", "/v1/labels", _body(LabelsChanged), {"params": {"task": task, "id": list(ids)}})
 
     def label_history(self, id: str, *, task: str | None = None) -> Call[HistoryResponse]:
-        """Embedding service: return all labels that an asset has and had."""
+        """Both services: return all labels that an asset has and had."""
         return Call("GET", "/v1/labels/history", _body(HistoryResponse), {"params": _given(id=id, task=task)})
 
     def undo(self, *, task: str | None = None, at: datetime | None = None) -> Call[UndoResponse]:
-        """Embedding service: take the last change of labels back.
+        """Both services: take the last change of labels back.
 
         Args:
             task: only of this task.
@@ -288,6 +348,22 @@ def _file(response: httpx.Response) -> bytes:
     if not response.headers.get("content-disposition", "").startswith("attachment"):
         raise ValueError("no file")
     return response.content
+
+
+def _thumbnails(response: httpx.Response) -> list[Thumbnail]:
+    if response.headers.get("content-type") != THUMBNAILS:
+        raise ValueError("no thumbnails")
+    header, contents = unframed(response.content)
+    found, start = [], 0
+    for item in header["items"]:
+        if "error" in item:
+            found.append(Thumbnail(item["id"], error=Problem(**item["error"])))
+            continue
+        end = start + item["bytes"]
+        picture = bytes(contents[start:end])
+        found.append(Thumbnail(item["id"], item["type"], picture, item["width"], item["height"]))
+        start = end
+    return found
 
 
 def _body(schema: type[M]) -> Callable[[httpx.Response], M]:

@@ -165,6 +165,12 @@ class Settings(BaseSettings):
         gt=0,
         description="Largest file that is ingested, or read by reference, in bytes; it is in memory whole",
     )
+    max_thumbnail_bytes: int = Field(
+        64 * 2**20,
+        ge=0,
+        description="Most memory of the thumbnails that the classification service keeps for the next time they are "
+        "asked for, in bytes; 0 to keep none",
+    )
     scale_jpegs: bool = Field(
         True,
         description="Decode large JPEGs at a fraction of their size, which is faster; used only for encoders whose "

@@ -145,6 +145,16 @@ class Head(ABC):
         """True for each label that a row gets (n, L), from its scores (n, L); None if a row has exactly one class."""
         return None
 
+    def margins(self, proba: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return how far each row is from another answer, (n,), by its probabilities (n, outputs).
+
+        It is the distance of the two largest; for one class, its probability.
+        """
+        if proba.shape[1] < 2:
+            return np.asarray(proba.sum(axis=1))
+        second, first = np.partition(proba, -2, axis=1)[:, -2:].T
+        return np.asarray(first - second)
+
     @property
     def knows_texts(self) -> bool:
         """True if the head knows its classes by the vectors of their texts, so that `with_labels` works."""

@@ -34,6 +34,54 @@ class Answers:
     finite: NDArray[np.bool_]
 
 
+@dataclass(frozen=True, slots=True)
+class Brief:
+    """The most important numbers of the answers for n rows. See `Answers`.
+
+    Attributes:
+        label: the most probable class, (n,); -1 for a row whose vector is too large for the head.
+        probability: its probability, (n,); NaN for such a row.
+        margin: see `Head.margins`, (n,); NaN for such a row.
+        percentile: outlier percentile, (n,); NaN for such a row, and for a head without outlier scores.
+        set_size: number of classes in the prediction set, (n,); 0 for such a row, and for a head without sets.
+        given, given_ends: as in `Answers`.
+    """
+
+    label: NDArray[np.int32]
+    probability: NDArray[np.float32]
+    margin: NDArray[np.float32]
+    percentile: NDArray[np.float32]
+    set_size: NDArray[np.uint16]
+    given: NDArray[np.int32] | None
+    given_ends: NDArray[np.int64]
+
+
+def answer_briefly(head: PublishedHead, X: NDArray[np.float32], *, coverage: float = 0.9, sets: Sets = "lac") -> Brief:
+    """Return the most important numbers of the answers for the rows of X (n, d).
+
+    Raises BadVectors, UnknownCoverage, UnknownSets.
+    """
+    head.require_answerable(coverage=coverage, sets=sets)
+    scores, proba, percentiles, finite = head.scored(X)
+    if not finite.all():
+        proba[~finite] = 0
+    best = proba.max(axis=1, keepdims=True)
+    inside, labels = head.inside(proba, coverage, sets), head.head.labels_of(scores)
+    sizes = np.zeros(len(proba), np.int64) if inside is None else (inside | (proba == best)).sum(axis=1)
+    found = np.full(len(proba), np.nan) if percentiles is None else percentiles
+    none = (None, np.zeros(len(proba), np.int64))
+    given, given_ends = none if labels is None else ranked(labels & finite[:, None], proba)
+    return Brief(
+        np.where(finite, proba.argmax(axis=1), -1).astype(np.int32),
+        np.where(finite, best[:, 0], np.nan).astype(np.float32),
+        np.where(finite, head.head.margins(proba), np.nan).astype(np.float32),
+        np.where(finite, found, np.nan).astype(np.float32),
+        np.where(finite, np.minimum(sizes, np.iinfo(np.uint16).max), 0).astype(np.uint16),
+        given,
+        given_ends,
+    )
+
+
 def answer_many(
     head: PublishedHead, X: NDArray[np.float32], *, top_k: int = 5, coverage: float = 0.9, sets: Sets = "lac"
 ) -> Answers:

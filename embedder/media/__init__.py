@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from PIL import Image
 
@@ -119,7 +120,7 @@ def decode(
 
 
 def _decode(data: bytes, modality: Modality, limits: Limits, short_side: int | None, reserve: Reserve) -> Media:
-    size = {"max_pixels": limits.max_pixels, "max_side": limits.max_side}
+    size: dict[str, Any] = {"max_pixels": limits.max_pixels, "max_side": limits.max_side}
     if modality == "image":
         return image.decode(data, **size, short_side=short_side, reserve=reserve).image
     if modality == "audio":

@@ -72,6 +72,7 @@ def decode(
     max_pixels: int = DEFAULT_MAX_PIXELS,
     max_side: int = DEFAULT_MAX_SIDE,
     short_side: int | None = None,
+    even: bool = True,
     reserve: Reserve = reserve_nothing,
 ) -> DecodedImage:
     """Return the image in a file's bytes; the first image of an animation or a multi-page file.
@@ -82,6 +83,7 @@ def decode(
         max_pixels, max_side: larger images are refused before any pixel is decoded.
         short_side: a short side (pixels) that is enough. A larger JPEG is decoded at an eighth, a quarter or a half of
             its size, the smallest that keeps this short side; the codec then skips the higher frequencies.
+        even: do so only if both sides can be divided evenly. A picture to look at needs no such care.
         reserve: asked for the memory before any pixel is decoded.
 
     Raises BadImage, and nothing else, for bytes that give no image. Many threads may call it at once.
@@ -90,7 +92,7 @@ def decode(
         image, found = open_header(data)
         check_size(image, found, max_pixels, max_side)
         if short_side:
-            _scale(image, short_side)
+            _scale(image, short_side, even=even)
         reserve(image.width * image.height * (found.pixel_bytes + _ALPHA_BYTES * image.has_transparency_data))
         image.load()
         return DecodedImage(_transpose(to_rgb(image), _orientation(image)), found.media_type)
@@ -106,15 +108,16 @@ def inspect(data: bytes) -> ImageInfo:
         return ImageInfo(found.media_type, width, height)
 
 
-def _scale(image: Image.Image, short_side: int) -> None:
+def _scale(image: Image.Image, short_side: int, *, even: bool) -> None:
     """Make the codec decode at a fraction of the size, if it can: only JPEG's does.
 
-    Both sides must be divisible. Otherwise the last pixel covers less than the others, so the centre crop moves, which
-    changes vectors more than the rest of the scaling does.
+    With `even`, both sides must be divisible. Otherwise the last pixel covers less than the others, so the centre crop
+    moves, which changes vectors more than the rest of the scaling does.
     """
     width, height = image.size
     for part in (8, 4, 2):
-        if width % part == height % part == 0 and min(width, height) // part >= short_side:
+        divides = not even or width % part == height % part == 0
+        if divides and min(width, height) // part >= short_side:
             image.draft(None, (width // part, height // part))
             return
 

@@ -15,6 +15,8 @@ from services.classification.embedding import Embedding, EmbeddingClient
 from services.classification.jobs.service import Known, ServiceJobs
 from services.classification.readiness import Capability, readiness, summary
 from services.classification.texts import LabelTexts
+from services.classification.view.columns_cache import SharedResults
+from services.classification.view.thumbnails import Thumbnails
 from services.processes import url_of
 from services.settings import Settings
 from services.web.access.keys import secret_of
@@ -42,9 +44,11 @@ class ClassificationService(Service):
         self.registry = Registry(settings.heads)
         self.embedding = embedding or _client(settings)
         self.texts = LabelTexts(self.embedding, at_once=settings.max_items)
+        self.view = SharedResults()
         self._load = lru_cache(maxsize=LOADED_HEADS)(self._load_version)
         self._blas: threadpool_limits | None = None
         known = Known(self.store, self._head)
+        self.thumbnails = Thumbnails(self.store, settings)
         self.jobs = ServiceJobs(settings, known, self.metrics, lambda: self.admission.stopping)
 
     async def start(self) -> None:
@@ -59,7 +63,9 @@ class ClassificationService(Service):
         self.jobs.start()
 
     async def stop(self) -> None:
+        self.view.close()
         await run_in_threadpool(self.jobs.stop)
+        await run_in_threadpool(self.thumbnails.stop)
         await self.embedding.aclose()
         if self._blas:
             self._blas.restore_original_limits()

@@ -52,6 +52,7 @@ HeadsOption = Annotated[
     Path | None,
     typer.Option("--heads", metavar="FOLDER", help="Folder of trained heads.", show_default=default_of("heads")),
 ]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for scripts.")]
 EncoderOption = Annotated[
     str,

@@ -23,7 +23,6 @@ ReviewOut = Annotated[
         show_default="the first rows are printed",
     ),
 ]
-OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")]
 LimitOption = Annotated[int, typer.Option("--limit", metavar="N", min=1, help="The most rows to print.")]
 HeadOption = Annotated[
     str,
@@ -35,8 +34,8 @@ HeadOption = Annotated[
 
 def out_file(out: str | None, overwrite: bool) -> Path | None:
     """Return the file to write, checked before the work begins; None to print. Raises BadParameter, OutputExists."""
+    from services.jobs.out_file import require_free
     from services.jobs.predict.tables import SINKS
-    from services.jobs.review.output import require_free
 
     if out is None:
         return None

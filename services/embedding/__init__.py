@@ -2,9 +2,10 @@
 
 from fastapi import APIRouter, FastAPI
 
-from services.embedding import labels, packed, routes
+from services.embedding import packed, routes
 from services.embedding.state import EmbeddingService
 from services.settings import Settings
+from services.web import labels
 from services.web.app import make_app
 
 router = APIRouter()  # without a prefix: a route has the prefix of its own router only, in metrics and logs

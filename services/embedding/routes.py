@@ -8,9 +8,10 @@ from starlette.concurrency import run_in_threadpool
 
 from embedder.spec import Modality
 from services.embedding.state import EmbeddingService
-from services.embedding.storing import Labelling, store_uploads
+from services.embedding.storing import store_uploads
 from services.jobs.backfill.local import backfill
 from services.web.errors import BadRequest, NotOffered
+from services.web.labelling import FilesLabels, FilesSplit, FilesTask, labelling
 from services.web.parameters import ParameterRoute
 from services.web.schemas import (
     MOST_NAME,
@@ -27,15 +28,11 @@ from services.web.schemas import (
     OpenAIModels,
     OpenAIRequest,
     OpenAIResponse,
-    SplitName,
 )
 from services.web.uploads import FILES_BODY, READ_AS, check_count, read_uploads
 from services.web.wire import ARROW_STREAM, Vectored, decode_base64, is_data_uri, require_no_url, to_arrow
 
 router = APIRouter(prefix="/v1", route_class=ParameterRoute)
-
-MOST_LABELS = 100
-"""Largest number of labels of one request."""
 
 
 async def _service(request: Request) -> EmbeddingService:
@@ -45,10 +42,6 @@ async def _service(request: Request) -> EmbeddingService:
 
 Service = Annotated[EmbeddingService, Depends(_service)]
 EncoderName = Annotated[str, Query(max_length=MOST_NAME, description="Name or fingerprint of a loaded encoder.")]
-SPLIT = (
-    "Split of the files: train, val, test, or ood for out-of-distribution files, which belong to none of the task's "
-    "classes. Without it, a hash of each file chooses train, val or test."
-)
 TOKENS = (
     "Answer with all tokens of each image, one after the other, and not its vector. Tokens are the vectors that the "
     "encoder has for the parts of an image. They are sent as Arrow, whatever Accept says."
@@ -142,22 +135,16 @@ async def add_assets(
     request: Request,
     service: Service,
     encoder: EncoderName = "lite0",
-    task: Annotated[str | None, Query(max_length=MOST_NAME, description="Task that the labels belong to.")] = None,
-    label: Annotated[
-        list[Name] | None,
-        Query(max_length=MOST_LABELS, description="Labels of every file of the request; repeat for more."),
-    ] = None,
-    split: Annotated[SplitName | None, Query(description=SPLIT)] = None,
+    task: FilesTask = None,
+    label: FilesLabels = None,
+    split: FilesSplit = None,
     modality: ReadAs = None,
 ) -> AssetsResponse:
-    if bool(label) != bool(task):
-        raise BadRequest("task and label go together: give both, or neither")
-    if split and not task:
-        raise BadRequest("a split belongs to the labels of a task: give task and label too, or leave split out")
+    labels = labelling(task, label, split)
     worker = service.worker(encoder)
     store = await run_in_threadpool(service.writable_store, worker.encoder)
     uploads = await read_uploads(request, service.settings.max_items, modality)
-    return await store_uploads(store, worker, uploads, Labelling(task, tuple(label or ()), split))
+    return await store_uploads(store, worker, uploads, labels)
 
 
 @router.post(

@@ -15,7 +15,8 @@ from classifiers.published.inputs import Input
 from embedder import folders
 from embedder.encoder import Encoder
 from embedder.errors import ExportFailed
-from services.jobs.errors import NothingToCheck, OutputExists
+from services.jobs.errors import NothingToCheck
+from services.jobs.out_file import require_free
 from store import Features, Store
 from store.rows import Column, strings
 
@@ -23,13 +24,16 @@ CHECKED_ROWS = 256
 """Number of stored rows on which the file is tried, spread evenly over the table."""
 
 
-def export_head(store: Store, head: PublishedHead, out: Path, encoder: Encoder | None = None) -> dict[str, Any]:
+def export_head(
+    store: Store, head: PublishedHead, out: Path, encoder: Encoder | None = None, *, overwrite: bool = False
+) -> dict[str, Any]:
     """Write `head` into the file `out`, which appears when it is complete, and describe it.
 
     ONNX Runtime must give the head's own probabilities for stored rows; otherwise nothing is written.
 
     Args:
         encoder: the encoder of the head, on torch in fp32, to write both in one graph; None for the head alone.
+        overwrite: replace an existing file.
 
     Raises:
         OutputExists, NothingToCheck, ExportDiffers, ExportTooLarge.
@@ -42,8 +46,7 @@ def export_head(store: Store, head: PublishedHead, out: Path, encoder: Encoder |
 
     from classifiers.export import model
 
-    if out.exists():
-        raise OutputExists(f"{out} exists; name a file that does not, or remove it")
+    require_free(out, overwrite=overwrite)
     rows = stored_rows(store, head)
     exported, checked = model.of_vectors(head, rows), len(rows)
     if encoder is not None:

@@ -26,8 +26,11 @@ POLICY = {
     "require-trusted-types-for": "'script'",
     "trusted-types": "lit-html",
 }
-"""Content security policy: no inline script or style, no `eval`, no other origin. Pictures and sounds are fetched with a
-key and shown from memory, as `blob:`. Only lit may turn a text into HTML, and lit's texts are constants."""
+"""Content security policy: no inline script or style, no `eval`, no other origin.
+
+Pictures and sounds are fetched with a key and shown from memory, as `blob:`. Only lit may turn a text into HTML, and
+its texts are constants.
+"""
 
 HEADERS = {
     "Content-Security-Policy": "; ".join(" ".join(each) for each in POLICY.items()),

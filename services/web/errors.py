@@ -25,8 +25,8 @@ A class that is not in the table is answered as its nearest base class that is; 
     ├── UnknownBackfill, UnknownJob 404
     ├── BackfillsFull, JobsFull 429
     ├── FolderNotAllowed 403
-    ├── JobEnded, NoResult 409
-    ├── JobsUnavailable, TooManyFollowers 503
+    ├── JobEnded, NoResult, NotShown 409
+    ├── JobsUnavailable, TooManyFollowers, AxesNotReady 503
     ├── BadRequest 422
     ├── EncoderNotLoaded, NotOffered, TwoValues, HeadNeeded 409
     ├── ServiceDown 502
@@ -38,7 +38,7 @@ A class that is not in the table is answered as its nearest base class that is; 
 """
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from starlette.exceptions import HTTPException
 
@@ -169,6 +169,17 @@ class NoResult(LookupError):
     """A job has no file, or none yet. The message says why."""
 
 
+class NotShown(LookupError):
+    """A stored asset has no picture, or no sound. The message names no path: it may be part of a packed answer."""
+
+    @classmethod
+    def missing(cls, id_: str) -> Self:
+        return cls(
+            f"the file of asset {id_} is not there any more, cannot be read, or has changed since it was stored; "
+            "restore the file, or ingest it again"
+        )
+
+
 class JobsUnavailable(RuntimeError):
     """The folder of the jobs cannot be read or written."""
 
@@ -187,6 +198,18 @@ class TooManyFollowers(RuntimeError):
     def __init__(self, most: int) -> None:
         super().__init__(
             f"{most} requests follow jobs already; close some of them, or ask GET /v1/jobs/{{job_id}} now and then"
+        )
+
+
+class AxesNotReady(RuntimeError):
+    """Axes that take long are still being computed."""
+
+    retry_after = 10.0
+
+    def __init__(self, kind: str, seconds: float) -> None:
+        super().__init__(
+            f"axes={kind} take longer than {seconds:g} s for these vectors; they are being computed: ask again for the "
+            "same, or use axes=pca meanwhile"
         )
 
 
@@ -295,8 +318,10 @@ ERRORS: dict[type[Exception], tuple[int, str]] = {
     FolderNotAllowed: (403, "folder_not_allowed"),
     JobEnded: (409, "job_ended"),
     NoResult: (409, "no_result"),
+    NotShown: (409, "not_shown"),
     JobsUnavailable: (503, "jobs_unavailable"),
     TooManyFollowers: (503, "too_busy"),
+    AxesNotReady: (503, "axes_not_ready"),
     EncoderNotLoaded: (409, "wrong_fingerprint"),
     NotOffered: (409, "not_offered"),
     TwoValues: (409, "two_values"),

@@ -7,6 +7,11 @@ FORM, JSON = "multipart/form-data", "application/json"
 PACKED = "application/vnd.headwater.packed"
 """Media type of the bodies of `services.web.packed`."""
 
+THUMBNAILS = "application/vnd.headwater.thumbnails"
+"""Media type of the answer of POST /v1/thumbnails, see `services.web.framing`."""
+COLUMNS = "application/vnd.headwater.columns"
+"""Media type of the bodies of `services.web.columns`."""
+
 ONE_FILE_TYPES = ("image/", "audio/", "video/", "application/octet-stream")
 """Starts of the media types of a body that is one file."""
 

@@ -65,6 +65,18 @@ class VectoredBatch:
     items: list[Vectored]
 
 
+@dataclass(frozen=True, slots=True)
+class Thumbnail:
+    """A small picture of a stored asset, or the problem. `width` and `height` are pixels."""
+
+    id: str
+    media_type: str = ""
+    data: bytes = b""
+    width: int = 0
+    height: int = 0
+    error: Problem | None = None
+
+
 def is_data_uri(text: str) -> bool:
     """Return True if `text` is a file as a data URI and not a text to embed."""
     return _DATA_URI.match(text) is not None

@@ -95,6 +95,17 @@ class Database:
         """Return False if the table's folder is missing: the store was removed. Always True for a remote store."""
         return self._path is None or os.path.isdir(f"{self._path}/{name}.lance")  # 1 µs, not 5
 
+    def made(self, name: str) -> tuple[int, int]:
+        """Return numbers that differ for a table that was removed and made again: versions then start anew.
+
+        They may change at other times too, and are 0 for a remote store.
+        """
+        try:
+            found = os.stat(f"{self._path}/{name}.lance") if self._path is not None else None
+        except OSError:
+            found = None
+        return (found.st_ino, found.st_mtime_ns) if found else (0, 0)
+
     def _require_no_rows(self, name: str) -> None:
         """Raise Unavailable if a table that LanceDB does not find has rows: a new table there would hide them."""
         # In this order: another process that makes the table right now writes its version before its rows.

@@ -110,10 +110,15 @@ class Assets:
 
     def get(self, ids: Sequence[str]) -> list[Asset]:
         """Return the assets in the order of `ids`, without their content. Raises UnknownId."""
-        rows = [row for table in self.table.fetch(ids, _DESCRIPTION) for row in table.to_pylist()]
-        if missing := set(ids) - {row["id"] for row in rows}:
+        found = self.described(ids)
+        if missing := set(ids) - found.keys():
             raise UnknownId(sorted(missing))
-        return [Asset(**row) for row in rows]
+        return [found[id_] for id_ in ids]
+
+    def described(self, ids: Sequence[str]) -> dict[str, Asset]:
+        """Return {id: asset}, without content, of those of `ids` that are stored."""
+        tables = self.table.fetch(ids, _DESCRIPTION)
+        return {row["id"]: Asset(**row) for table in tables for row in table.to_pylist()}
 
     def ids(self, modality: str | None = None, *, version: int | None = None) -> Column:
         """Return the ids of all assets, or of one modality, in stored order."""

@@ -41,6 +41,11 @@ class Labels(LabelQueries):
         """Return a block during which no other process or thread changes labels."""
         return self._database.turn("labels")
 
+    def compact(self) -> None:
+        """Join the small fragments that many changes have left, here and in the history."""
+        for table in (self.table, self.history.table):
+            table.optimize(None)
+
     def put(self, task: str, rows: Iterable[Label], *, move_splits: bool = False, at: datetime | None = None) -> int:
         """Store labels, and return the number of rows that were new or changed.
 

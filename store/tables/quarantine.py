@@ -11,6 +11,7 @@ from store.rows import quoted
 from store.schema import QUARANTINE, Quarantined, now
 
 _ROUNDS = 100
+_SAID = ["key", "stage", "reason", "message"]
 
 
 class Quarantine:
@@ -75,6 +76,14 @@ class Quarantine:
     def get(self, stage: str | None = None) -> pa.Table:
         """Return the failures of one stage or of all: key, stage, reason, message, tries, at (UTC)."""
         return self.table.read(QUARANTINE.names, where=_stage(stage))
+
+    def page(self, *, start: int = 0, rows: int = 100) -> tuple[int, list[Quarantined]]:
+        """Return the number of failures, and some of them in stored order."""
+        count = self.count()
+        if start >= count:  # LanceDB takes no offset above 2**32
+            return count, []
+        found = self.table.scan(_SAID, share=(start, rows))
+        return count, [Quarantined(**row) for batch in found for row in batch.to_pylist()]
 
 
 def _stage(stage: str | None) -> str | None:

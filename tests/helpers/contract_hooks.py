@@ -51,6 +51,8 @@ def before_call(context, case, kwargs):
     if case.path.startswith("/v1/jobs/") and draw % RANDOM_ONE_IN:
         ended = case.path.endswith(("/events", "/result"))  # the others have no file, and their events go on
         case.path_parameters["job_id"] = real("ended_job" if ended else "job", "", draw)
+    if case.path.endswith("/sound") and draw % RANDOM_ONE_IN:
+        case.path_parameters["id"] = real("sound", "", draw)
     if case.path.startswith("/v1/models/") and draw % RANDOM_ONE_IN:
         case.path_parameters["name"] = real("encoder", "", draw)
 

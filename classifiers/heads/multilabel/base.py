@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from classifiers.heads.base import Head, Link, require_shapes
+from classifiers.heads.base import Head, Link, probabilities, require_shapes
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,11 @@ class LabelsHead(Head):
 
     def labels_of(self, scores: NDArray[np.float32]) -> NDArray[np.bool_]:
         return np.asarray(scores >= self.thresholds.labels)
+
+    def margins(self, proba: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the smallest distance of the probability of any label to the label's threshold, (n,)."""
+        limits = probabilities(self.thresholds.labels[None], self.link, self.temperature)
+        return np.asarray(np.abs(proba - limits).min(axis=1))
 
     def given(self, X: ArrayLike) -> NDArray[np.bool_]:
         """True for each label whose score reaches its threshold, (n, L). Raises BadVectors."""

@@ -1,5 +1,6 @@
 """The jobs of a classification service: what its endpoints ask for."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -70,6 +71,12 @@ class ServiceJobs:
     def stop(self) -> None:
         """Stop the running jobs, which are then interrupted. Jobs that wait stay as they are."""
         self._runner.stop()
+
+    def usable(self) -> bool:
+        """Return True if the folder of the jobs can be written, or made."""
+        root = self._jobs.root
+        place = next(each for each in (root, *root.parents) if each.exists())
+        return place.is_dir() and os.access(place, os.W_OK | os.X_OK)
 
     def accept(self, body: AnyJob) -> JobDetails:
         """Queue a job.

@@ -7,7 +7,7 @@ import typer
 
 from services.cli import options, terminal
 from services.cli.completion import encoder_names, head_names
-from services.cli.options import HeadsOption, JsonOption, StoreOption, TrustOption
+from services.cli.options import HeadsOption, JsonOption, OverwriteOption, StoreOption, TrustOption
 
 app = typer.Typer()
 
@@ -52,6 +52,7 @@ def export_head(
     with_encoder: Annotated[
         bool, typer.Option("--with-encoder", help="Put the encoder before the head: pixels in, probabilities out.")
     ] = False,
+    overwrite: OverwriteOption = False,
     trust_checkpoint: TrustOption = None,
     store: StoreOption = None,
     heads: HeadsOption = None,
@@ -73,7 +74,7 @@ def export_head(
 
         name = published.manifest.encoders[0].name
         encoder = registry.load(name, **settings.loading | {"backend": "torch-cpu-fp32"})
-    found = job.export_head(options.open_store(settings), published, out, encoder)
+    found = job.export_head(options.open_store(settings), published, out, encoder, overwrite=overwrite)
     if as_json:
         terminal.show(found, as_json=True)
         return

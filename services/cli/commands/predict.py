@@ -11,7 +11,15 @@ import typer
 from services.cli import options, terminal
 from services.cli.commands.classify import Sets
 from services.cli.completion import head_names
-from services.cli.options import AcceptOption, BackendOption, HeadsOption, JsonOption, StoreOption, TrustOption
+from services.cli.options import (
+    AcceptOption,
+    BackendOption,
+    HeadsOption,
+    JsonOption,
+    OverwriteOption,
+    StoreOption,
+    TrustOption,
+)
 
 if TYPE_CHECKING:
     from classifiers.published.head import PublishedHead
@@ -81,7 +89,7 @@ def predict(
         ),
     ] = 0.9,
     sets: Annotated[Sets, typer.Option("--sets", help="How the prediction set is built.")] = Sets.lac,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
+    overwrite: OverwriteOption = False,
     names_only: Annotated[
         bool, typer.Option("--names-only", help="Write the name of each file only, not the folder that it is in.")
     ] = False,

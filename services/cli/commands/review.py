@@ -7,8 +7,16 @@ from typing import Annotated, Any
 import typer
 
 from services.cli import options, terminal
-from services.cli.options import AcceptOption, EncoderOption, HeadsOption, JsonOption, StoreOption, TrustOption
-from services.cli.reviews import HeadOption, LimitOption, OverwriteOption, Review, ReviewOut, out_file
+from services.cli.options import (
+    AcceptOption,
+    EncoderOption,
+    HeadsOption,
+    JsonOption,
+    OverwriteOption,
+    StoreOption,
+    TrustOption,
+)
+from services.cli.reviews import HeadOption, LimitOption, Review, ReviewOut, out_file
 
 app = typer.Typer()
 

@@ -8,8 +8,8 @@ import typer
 
 from services.cli import options, terminal
 from services.cli.completion import head_names
-from services.cli.options import EncoderOption, HeadsOption, JsonOption, SeedOption, StoreOption
-from services.cli.reviews import OverwriteOption, Review, ReviewOut, out_file
+from services.cli.options import EncoderOption, HeadsOption, JsonOption, OverwriteOption, SeedOption, StoreOption
+from services.cli.reviews import Review, ReviewOut, out_file
 
 app = typer.Typer()
 

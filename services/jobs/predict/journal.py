@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from embedder import folders
 from services.jobs.errors import OutputExists
+from services.jobs.out_file import require_free
 from services.jobs.predict.tables import SINKS, Sink
 
 RUN, LOCK = "run.json", ".lock"
@@ -74,9 +75,9 @@ def open_journal(out: Path, schema: pa.Schema, run: Mapping[str, Any], *, overwr
     """
     folder = out.with_name(f"{out.name}.partial")
     wanted = json.loads(json.dumps(run))
-    _require_free(out, overwrite)
+    require_free(out, overwrite=overwrite)
     with folders.lock(folder / LOCK):
-        _require_free(out, overwrite)  # another run may have written it meanwhile
+        require_free(out, overwrite=overwrite)  # another run may have written it meanwhile
         folder.mkdir(exist_ok=True)  # and removed this folder
         if _read(folder / RUN) != wanted:
             if any(folder.glob("*.arrow")) and not overwrite:
@@ -96,13 +97,6 @@ def open_journal(out: Path, schema: pa.Schema, run: Mapping[str, Any], *, overwr
 def pinned(out: Path) -> dict[str, Any]:
     """Return what identifies the run whose parts lie beside `out`; empty if there are none."""
     return _read(out.with_name(f"{out.name}.partial") / RUN)
-
-
-def _require_free(out: Path, overwrite: bool) -> None:
-    if out.is_dir():
-        raise OutputExists(f"{out} is a folder; name a file in it")
-    if out.exists() and not overwrite:
-        raise OutputExists(f"{out} exists")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -1,27 +1,18 @@
 """The rows of a store that a head predicts: chosen by task or by a condition, read in the order of their vectors."""
 
-import math
 from collections.abc import Iterator
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from classifiers.published.head import PublishedHead
-from classifiers.published.inputs import Input
 from services.jobs.errors import BadCondition
-from services.jobs.predict.parts import Group, Part, groups
-from store import Features, Snapshot, Store
-from store.errors import UnknownFeatures, UnknownTask
+from services.jobs.predict.parts import Part
+from services.jobs.predict.vectors import HeadVectors
+from store import Snapshot, Store
+from store.errors import UnknownTask
 from store.join import Positions
-from store.rows import Column, strings
-
-BATCH_ROWS = 8192
-"""Rows that one thread predicts at a time."""
-
-BATCH_NUMBERS = BATCH_ROWS * 512
-"""Numbers of these rows; wider rows are read in smaller batches."""
+from store.rows import Column
 
 
 class Lookup:
@@ -37,9 +28,7 @@ class Lookup:
 
 
 class StoredRows:
-    """The chosen rows at one snapshot.
-
-    A fused head answers from the encoders that a row has; other heads answer only rows that have all their inputs.
+    """The chosen rows at one snapshot; see `HeadVectors`.
 
     Args:
         task: only assets that it labels; None for all. The truth then is that of the head's own task.
@@ -51,8 +40,7 @@ class StoredRows:
     def __init__(
         self, store: Store, head: PublishedHead, snapshot: Snapshot, task: str | None, where: str | None
     ) -> None:
-        self._store, self._head, self._snapshot = store, head, snapshot
-        self._tables = _tables(store, head)
+        self._store, self._vectors = store, HeadVectors(store, head, snapshot)
         self._wanted = chosen_assets(store, snapshot, task, where)
         self._chosen = None if self._wanted is None else Positions(self._wanted)
         assets = store.assets.table.read(["id", "uri"], version=snapshot.of(store.assets.table))
@@ -67,72 +55,19 @@ class StoredRows:
     @property
     def rows(self) -> int:
         """Number of rows of the source, chosen or not."""
-        _, first = self._tables[0]
-        return first.table.count(version=self._version(first))
+        return self._vectors.rows
 
     @property
     def chosen(self) -> int:
         """Number of chosen assets, with a vector or without; of the whole store, those that an encoder takes."""
         if self._wanted is not None:
             return len(self._wanted)
-        taken = {modality for _, table in self._tables for modality in table.spec.modalities}
         counts = self._store.assets.modalities()
-        return max(self.rows, sum(counts.get(modality, 0) for modality in taken))
+        return max(self._vectors.most_rows, sum(counts.get(modality, 0) for modality in self._vectors.modalities))
 
     def parts(self, start: int) -> Iterator[Part]:
         """Yield the rows from source row `start` on."""
-        _, first = self._tables[0]
-        rows = max(1, min(BATCH_ROWS, BATCH_NUMBERS // math.prod(first.shape)))
-        if start >= self.rows:
-            return
-        share = (start, self.rows - start) if start else None
-        for ids, X in first.scan(rows, version=self._version(first), share=share):
-            keep = None if self._chosen is None else self._chosen.of(ids) >= 0
-            if keep is None or keep.all():
-                yield self._part(ids, X, len(ids))
-            else:
-                yield self._part(ids.filter(pa.array(keep)), X[keep], len(ids))
-
-    def _part(self, ids: Column, X: NDArray[np.float32], source_rows: int) -> Part:
-        flat = X.reshape(len(ids), math.prod(X.shape[1:]))
-        if len(self._tables) == 1 and len(self._head.inputs) == 1:
-            return Part(source_rows, ids, [(self._head, np.arange(len(ids)), flat)])
-        return Part(source_rows, ids, list(self._groups(strings(ids), flat)))
-
-    def _groups(self, ids: list[str], first: NDArray[np.float32]) -> Iterator[Group]:
-        have = np.ones((len(ids), len(self._tables)), np.bool_)
-        blocks = [first]
-        row_of = {id_: row for row, id_ in enumerate(ids)}
-        for column, (_, table) in enumerate(self._tables[1:], start=1):
-            found, X = table.get(ids, version=self._version(table))
-            rows = [row_of[id_] for id_ in found]
-            block = np.zeros((len(ids), math.prod(table.shape)), np.float32)
-            block[rows], have[:, column] = X.reshape(len(found), -1), False
-            have[rows, column] = True
-            blocks.append(block)
-        return groups(self._head, [each for each, _ in self._tables], have, blocks)
-
-    def _version(self, table: Features) -> int:
-        return self._snapshot.of(table.table)
-
-
-def _tables(store: Store, head: PublishedHead) -> list[tuple[Input, Features]]:
-    """Return the tables of the head's inputs, the largest first. Raises UnknownFeatures if the head needs others."""
-    found: list[tuple[Input, Features]] = []
-    missing: list[str] = []
-    for encoder, each in zip(head.manifest.encoders, head.inputs, strict=True):
-        try:
-            table = store.tokens(each.fingerprint) if each.tokens else store.features(each.fingerprint)
-            found.append((each, table))
-        except UnknownFeatures:
-            missing.append(encoder.name)
-    if not head.can_answer([each for each, _ in found]):
-        raise UnknownFeatures(
-            missing[0],
-            [f"{each.name} ({each.fingerprint[:12]})" for each in store.encoders()],
-            "tokens" if head.head.reads_tokens else "vectors",
-        )
-    return sorted(found, key=lambda pair: -pair[1].rows)
+        return self._vectors.parts(start, self._chosen)
 
 
 def chosen_assets(store: Store, snapshot: Snapshot, task: str | None, where: str | None) -> Column | None:

@@ -5,16 +5,8 @@ from uuid import uuid4
 
 import pyarrow as pa
 
-from services.jobs.errors import OutputExists
+from services.jobs.out_file import require_free
 from services.jobs.predict.tables import SINKS
-
-
-def require_free(path: Path, *, overwrite: bool) -> None:
-    """Raise OutputExists for a folder, and for a file unless `overwrite`."""
-    if path.is_dir():
-        raise OutputExists(f"{path} is a folder; name a file in it")
-    if path.exists() and not overwrite:
-        raise OutputExists(f"{path} exists")
 
 
 def save(table: pa.Table, path: Path, *, overwrite: bool = False) -> None:

@@ -1,12 +1,15 @@
 // The page: a head line, one view below it, and the last thing that happened. `#browse?task=…` says what is shown.
 
 import { key } from "./base/api.js";
+import { dropped, picked } from "./base/files.js";
 import { View, classMap, html, nothing } from "./base/part.js";
 import { state } from "./base/state.js";
 import "./views/browse.js";
+import { receive } from "./views/drop.js";
 import "./views/map.js";
 
 const VIEWS = {
+  drop: { name: "Try", view: () => html`<hw-drop></hw-drop>` },
   browse: { name: "Photos", view: () => html`<hw-browse></hw-browse>` },
   map: { name: "Map", view: () => html`<hw-map></hw-map>` },
 };
@@ -16,6 +19,21 @@ class App extends View {
     super();
     addEventListener("hashchange", () => this.follow());
     addEventListener("keydown", (event) => this.key(event));
+    addEventListener("dragover", (event) => this.drag(event, true));
+    addEventListener("dragleave", (event) => this.drag(event, event.relatedTarget !== null));
+    addEventListener("drop", (event) => this.drop(event));
+    addEventListener("hw-files", (event) => receive(picked(event.detail.input)));
+  }
+
+  drag(event, over) {
+    if (!event.dataTransfer.types.includes("Files")) return;
+    event.preventDefault();
+    document.body.classList.toggle("over", over);
+  }
+
+  async drop(event) {
+    this.drag(event, false);
+    if (event.dataTransfer.types.includes("Files")) receive(await dropped(event.dataTransfer));
   }
 
   async connectedCallback() {

@@ -18,6 +18,10 @@ AS_THEY_ARE = {"POST /v1/embed", "POST /v1/embeddings", "GET /openapi.json"}
 """Endpoints whose answers hold no path of the server, but maybe megabytes of vectors. Their errors may hold one."""
 
 
+KEY = "headwater.key"
+"""Name under which the scope of a request has its key. A service without keys puts none there."""
+
+
 class KeyGuard:
     """ASGI middleware: 401 without a valid key, 403 for a role that is too low, 429 beyond the rate of the key.
 
@@ -38,6 +42,7 @@ class KeyGuard:
         except Denied as error:
             await refusal(error)(scope, receive, send)
             return
+        scope[KEY] = key
         if key is None and endpoint == "GET /health/ready":
             send = changed(send, bare_readiness)
         elif key is None or key.role < Role.admin:

@@ -23,8 +23,8 @@ _PART = r"[^\s\"'\\/<>|:;,()\[\]{}]+"
 _PATH = re.compile(rf"(?<![\w.:/\\…])(?:file://)?/(?:{_PART}/)*({_PART})")  # neither part of a URL nor relative
 
 
-def hiding(settings: Settings) -> Change:
-    """Return a function that leaves the last part of each path in a JSON document, as in ``…/photo.jpg``.
+def cutting(settings: Settings) -> Callable[[str], str]:
+    """Return a function that leaves the last part of each path in a text, as in ``…/photo.jpg``.
 
     The folders of `settings` are found even if they contain spaces.
     """
@@ -34,10 +34,17 @@ def hiding(settings: Settings) -> Change:
     )
     spaced = {path: f"…/{Path(path).name}" for path in map(str, folders) if path.startswith("/") and " " in path}
 
-    def hide(text: str) -> str:
+    def cut(text: str) -> str:
         for path, shown in spaced.items():
             text = text.replace(path, shown)
         return _PATH.sub(r"…/\1", text)
+
+    return cut
+
+
+def hiding(settings: Settings) -> Change:
+    """Return a function that cuts each path in a JSON document to its last part, see `cutting`."""
+    cut = cutting(settings)
 
     def walk(value: Any, hidden: bool = False) -> Any:
         if isinstance(value, dict):
@@ -47,7 +54,7 @@ def hiding(settings: Settings) -> Change:
             }
         if isinstance(value, list):
             return [walk(each, hidden) for each in value]
-        return hide(value) if hidden and isinstance(value, str) else value
+        return cut(value) if hidden and isinstance(value, str) else value
 
     def change(body: bytes) -> bytes:
         return body if b"/" not in body else _dumped(walk(json.loads(body)))

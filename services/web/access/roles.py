@@ -15,6 +15,11 @@ ENDPOINTS: dict[str, Role | None] = {
     "GET /openapi.json": None,
     # Both services.
     "GET /metrics": Role.read,
+    "GET /v1/labels": Role.read,
+    "POST /v1/labels": Role.write,
+    "DELETE /v1/labels": Role.write,
+    "GET /v1/labels/history": Role.read,
+    "POST /v1/labels/undo": Role.write,
     # The embedding service.
     "GET /v1/encoders": Role.read,
     "POST /v1/embed": Role.read,
@@ -25,11 +30,6 @@ ENDPOINTS: dict[str, Role | None] = {
     "POST /v1/backfills": Role.write,
     "GET /v1/backfills": Role.read,
     "GET /v1/backfills/{job_id}": Role.read,
-    "GET /v1/labels": Role.read,
-    "POST /v1/labels": Role.write,
-    "DELETE /v1/labels": Role.write,
-    "GET /v1/labels/history": Role.read,
-    "POST /v1/labels/undo": Role.write,
     # The classification service.
     "POST /classify": Role.read,
     "GET /heads": Role.read,
@@ -37,6 +37,15 @@ ENDPOINTS: dict[str, Role | None] = {
     "POST /heads/{name}/alias": Role.admin,
     "GET /search": Role.read,
     "POST /search": Role.read,
+    "GET /v1/me": Role.read,
+    "POST /v1/thumbnails": Role.read,
+    "GET /v1/assets/{id}": Role.read,
+    "GET /v1/assets/{id}/thumbnail": Role.read,
+    "GET /v1/assets/{id}/sound": Role.read,
+    "POST /v1/files": Role.write,
+    "GET /v1/quarantine": Role.read,
+    "GET /v1/overview": Role.read,
+    "GET /v1/rows": Role.read,
     # A job may train: that adds a version of a head and removes nothing. Whoever must not be surprised by the latest
     # version asks for an alias, and only `admin` moves aliases.
     "POST /v1/jobs": Role.write,

@@ -7,6 +7,7 @@ from typing import Any
 
 from classifiers.names import NAME
 from classifiers.published.registry import LATEST, VERSION
+from services.web.columns import COLUMNS
 from services.web.media_types import FORM
 from services.web.schemas import LABELS, MOST_NAME
 
@@ -38,6 +39,19 @@ _LABEL = {"type": "string", "minLength": 1, "maxLength": MOST_NAME}
 _WITHIN: Mapping[str, Mapping[str, Any]] = {"task": {}, "label": {}, "split": {}}
 _NEED_TASK = {"label": ["task"], "split": ["task"]}
 
+_LABELLED = Joined(
+    "labels",
+    "Labels of the files: `task` and `label` together, and `split` only with them.",
+    required=False,
+    schema={"required": ["task", "label"]},
+    fields={
+        "task": {"minLength": 1},
+        "label": {"minItems": 1, "items": _LABEL},
+        "split": {},
+    },
+    in_form={"dependentRequired": {"task": ["label"], "label": ["task"], "split": ["task", "label"]}},
+)
+
 JOINED: Mapping[str, Joined] = {
     "GET /search": Joined(
         "query",
@@ -54,22 +68,17 @@ JOINED: Mapping[str, Joined] = {
         fields=_WITHIN,
         in_form={"dependentRequired": _NEED_TASK},
     ),
-    "POST /v1/assets": Joined(
-        "labels",
-        "Labels of the files: `task` and `label` together, and `split` only with them.",
-        required=False,
-        schema={"required": ["task", "label"]},
-        fields={
-            "task": {"minLength": 1},
-            "label": {"minItems": 1, "items": _LABEL},
-            "split": {},
-        },
-        in_form={"dependentRequired": {"task": ["label"], "label": ["task"], "split": ["task", "label"]}},
-    ),
+    "POST /v1/assets": _LABELLED,
+    "POST /v1/files": _LABELLED,
 }
 """Endpoint → its parameters that belong together."""
 
-LISTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {"POST /classify": ("labels", LABELS)}
+_COLUMNS = {"type": "array", "minItems": 1, "items": {"type": "string", "enum": [*COLUMNS]}}
+
+LISTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "POST /classify": ("labels", LABELS),
+    "GET /v1/rows": ("columns", _COLUMNS),
+}
 """Endpoint → a parameter that is a list, separated by commas, and its schema."""
 
 

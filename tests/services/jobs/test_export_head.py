@@ -75,8 +75,10 @@ def test_what_cannot_be_written_leaves_no_file(home, export, tmp_path, monkeypat
     assert not path.exists()
     monkeypatch.undo()
     path.write_bytes(b"mine")
-    assert "exists; name a file that does not" in export("--head", "g", "--out", path, code=1)[1].replace("\n", " ")
+    assert "exists\nhint: --overwrite replaces it" in export("--head", "g", "--out", path, code=1)[1]
     assert path.read_bytes() == b"mine"
+    export("--head", "g", "--out", path, "--overwrite")
+    assert path.read_bytes() != b"mine"
 
 
 @pytest.mark.slow

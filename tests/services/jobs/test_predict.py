@@ -17,7 +17,8 @@ from classifiers.published.registry import Registry
 from classifiers.training.pipeline import train
 from embedder.spec import imported_spec
 from services.jobs.errors import BadCondition, OutputExists
-from services.jobs.predict import job, stored
+from services.jobs.predict import job
+from services.jobs.predict import vectors as vectors_module
 from services.jobs.predict.job import Predicted, PredictRequest, predict_files, predict_stored
 from store import Asset, Label, Store, asset_id
 from store.errors import UnknownTask
@@ -116,6 +117,31 @@ def test_a_fused_head_answers_from_the_encoders_that_a_row_has(made, tmp_path):
     agree([rows[IDS[i]] for i in one], expected(alone, vectors(2)[one]))
 
 
+def test_a_fused_head_answers_rows_that_only_the_smaller_table_has(made, tmp_path, monkeypatch):
+    """In two runs, of which the second begins within the rows of the smaller table."""
+    store, registry = made
+    head, later = registry.load("f"), [asset_id(f"later {i}".encode()) for i in range(60)]
+    X = vectors(5)[:60]
+    store.features("two").put(later, X)
+    monkeypatch.setattr(job, "PART_ROWS", 50)
+    monkeypatch.setattr(vectors_module, "BATCH_ROWS", 50)
+
+    def stop(progress: Predicted) -> None:
+        if progress.source_rows >= N + 500:
+            raise KeyboardInterrupt
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            predict_stored(store, head, PredictRequest(), tmp_path / "p.parquet", stop)
+        done = predict_stored(store, head, PredictRequest(), tmp_path / "p.parquet")
+    finally:
+        ids = ", ".join(f"'{id_}'" for id_ in later)
+        store.features("two").table.delete(f"id IN ({ids})")
+    rows = {row["id"]: row for row in pq.read_table(tmp_path / "p.parquet").to_pylist()}
+    assert (done.rows, len(rows), done.without_vector) == (N + 60, N + 60, 0)
+    agree([rows[id_] for id_ in later], expected(head.from_some(head.inputs[1:]), X))
+
+
 def test_a_task_and_a_condition_choose_rows(made, tmp_path):
     store, registry = made
     head = registry.load("g")
@@ -138,7 +164,7 @@ def test_a_stopped_run_goes_on_with_the_rows_of_its_snapshot(made, tmp_path, mon
     store, registry = made
     head, out = registry.load("g"), tmp_path / "p.parquet"
     monkeypatch.setattr(job, "PART_ROWS", 100)
-    monkeypatch.setattr(stored, "BATCH_ROWS", 50)
+    monkeypatch.setattr(vectors_module, "BATCH_ROWS", 50)
     predict_stored(store, head, PredictRequest(), tmp_path / "whole.parquet")
 
     def stop(progress: Predicted) -> None:

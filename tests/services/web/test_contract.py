@@ -16,12 +16,15 @@ from pathlib import Path
 import httpx
 import pytest
 from helpers.jobs import lasting
+from helpers.sounds import sound
 
 from classifiers.published.registry import Registry
+from services.jobs.ingest import to_asset
 from services.jobs.recorded import Asked, Jobs
 from services.processes import Running, free_ports, running
 from services.settings import Settings
 from services.web.access.keys import Role, make
+from store import Store, asset_id
 
 pytestmark = pytest.mark.slow
 
@@ -30,6 +33,7 @@ HOOKS = Path(__file__).parents[2] / "helpers" / "contract_hooks.py"
 SERVICES = ["embedding", "classification"]
 SEED, EXAMPLES, SECONDS = 20, 60, "120"
 SECRET, KEY = make("contract", Role.admin)
+SOUND = sound(1)
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +41,9 @@ def own(home, tmp_path_factory) -> Settings:
     """Settings of a copy of the store and the heads: the requests change both."""
     folder = tmp_path_factory.mktemp("contract") / "home"
     shutil.copytree(Path(home.settings.store).parent, folder)
+    Store.open(folder / "headwater.db").assets.add([to_asset(SOUND, "tone.wav")])
     update = {"store": str(folder / "headwater.db"), "heads": folder / "heads", "log_level": "ERROR"}
-    jobs = {"jobs": folder / "jobs", "max_job_queue": 1000}
+    jobs = {"jobs": folder / "jobs", "max_job_queue": 1000, "max_finished_jobs": 10_000}
     return home.settings.model_copy(update=update | jobs)
 
 
@@ -76,6 +81,7 @@ def real(home, own, jobs) -> dict[str, list[str]]:
         "version": [version for name in heads.names() for version in heads.versions(name)],
         "id": home.store.assets.ids().to_pylist()[:5],
         "ids": home.store.assets.ids().to_pylist()[:5],
+        "sound": [asset_id(SOUND)],
     }
 
 

@@ -46,7 +46,7 @@ function label() {
   return html`<p><b>Label twenty photos:</b> click one, then press <kbd>1</kbd>, <kbd>2</kbd>, … or type the name of a new class.${so_far}</p>`;
 }
 
-/** Emits `hw-files` {files} when files or a folder were picked. */
+/** Emits `hw-files` {input} when files or a folder were picked with this `<input>`. */
 class Next extends View {
   constructor() {
     super();
@@ -60,7 +60,7 @@ class Next extends View {
   }
 
   files() {
-    const picked = (event) => event.target.files.length && this.emit("hw-files", { files: [...event.target.files] });
+    const picked = (event) => event.target.files.length && this.emit("hw-files", { input: event.target });
     if (!state.may("write")) return html`<div class="empty"><h1>No photos yet</h1><p>Your key may look at photos, not add them.</p></div>`;
     return html`<div class="empty">
       <h1>Drop a folder of photos here</h1>

@@ -40,9 +40,9 @@ def exposed(home, tmp_path_factory):
 def answers(service: ModuleType, settings: Settings, role: str, home) -> dict[str, str]:
     """The answer to every GET that the role may send, and to some that fail, as text."""
     app = service.create_app(settings)
+    [known] = home.store.missing("0" * 64)[:1]
     if service is embedding:
         job = app.state.service.backfills.start("lite0", lambda _: _fail(settings)).id
-        [known] = home.store.missing("0" * 64)[:1]
         urls = [
             "/v1/encoders",
             "/v1/models",
@@ -50,18 +50,19 @@ def answers(service: ModuleType, settings: Settings, role: str, home) -> dict[st
             "/v1/backfills",
             f"/v1/backfills/{job}",
             "/v1/backfills/none",
-            f"/v1/labels?task={next(iter(home.store.labels.tasks()))}",
-            f"/v1/labels/history?id={known}",
         ]
     else:
-        [known] = home.store.missing("0" * 64)[:1]
         urls = ["/heads", "/heads/good", "/heads/bad", "/heads/none", "/classify", f"/search?encoder=lite0&id={known}"]
         urls += ["/search?encoder=none&id=x", "/search?encoder=lite0&text=a", "/health/ready?needs=media&needs=ids"]
         versions = f"/versions/{app.state.service.registry.versions('good')[0]}"
+        urls += ["/v1/overview", "/v1/rows?head=good", "/v1/rows?encoder=none"]
         urls += ["/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/bad"]
         job = _job(settings, home)
         urls += ["/v1/jobs", *(f"/v1/jobs/{id_}{each}" for id_ in (job, "none") for each in ("", "/events", "/result"))]
+        urls += ["/v1/me", "/v1/quarantine"]
+        urls += [f"/v1/assets/{id_}{each}" for id_ in (known, "none") for each in ("", "/thumbnail", "/sound")]
         urls += [f"/v2/models/good{version}{each}" for version in ("", versions) for each in ("", "/ready")]
+    urls += [f"/v1/labels?task={next(iter(home.store.labels.tasks()))}", f"/v1/labels/history?id={known}"]
     urls += ["/", "/health/live", "/health/ready", "/metrics", "/docs", "/openapi.json", "/nothing"]
     headers = {"Authorization": f"Bearer {MADE[role][0]}"} if role else {}
     with TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as http:

@@ -41,13 +41,15 @@ def test_every_endpoint_that_changes_something_needs_more_than_reading():
     changing = {each for each, role in roles.ENDPOINTS.items() if role is not None and role > Role.read}
     labels = {"POST /v1/labels", "DELETE /v1/labels", "POST /v1/labels/undo"}
     jobs = {"POST /v1/jobs", "POST /v1/jobs/{job_id}/cancel"}
-    assert changing == {"POST /v1/assets", "POST /v1/backfills", "POST /heads/{name}/alias", *labels, *jobs}
+    files = {"POST /v1/assets", "POST /v1/files", "POST /v1/backfills"}
+    assert changing == {"POST /heads/{name}/alias", *files, *labels, *jobs}
     assert roles.ENDPOINTS["POST /heads/{name}/alias"] is Role.admin
     open_ = {each for each, role in roles.ENDPOINTS.items() if role is None}
     assert open_ == {
         "GET /health/live",
         "GET /health/ready",
         "GET /",
+        "GET /page/{path:path}",
         *(each for each in open_ if "docs" in each or "openapi" in each),
     }
 

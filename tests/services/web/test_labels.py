@@ -1,4 +1,4 @@
-"""Labels over HTTP: set, list, remove, history and undo, by the Python client and by requests that go wrong."""
+"""Labels over HTTP, of both services, by the Python client and by requests that go wrong."""
 
 import asyncio
 from collections.abc import Iterator
@@ -8,12 +8,14 @@ import pytest
 from helpers.serving import served
 from helpers.toystore import make_assets
 
+from services import classification, embedding
 from services.client import AsyncClient, Client
-from services.embedding import create_app
 from services.settings import Settings
+from services.web import labels
 from services.web.access.keys import Role, make
 from services.web.errors import RemoteProblem
 from store import Label, Store
+from store.errors import Unavailable
 
 IDS = [asset.id for asset in make_assets(5)]
 KEYS = {role: make(role.name, role) for role in (Role.read, Role.write)}
@@ -27,10 +29,19 @@ def store(tmp_path) -> Store:
     return store
 
 
+@pytest.fixture(params=[embedding, classification], ids=lambda each: each.__name__.rpartition(".")[2])
+def service(request):
+    return request.param
+
+
 @pytest.fixture
-def url(store, tmp_path) -> Iterator[str]:
-    with served(create_app(Settings(store=store.uri, heads=tmp_path / "heads", encoders=()))) as url:
+def url(service, store, tmp_path) -> Iterator[str]:
+    with served(service.create_app(settings(store, tmp_path))) as url:
         yield url
+
+
+def settings(store: Store, folder, **others) -> Settings:
+    return Settings(store=store.uri, heads=folder / "heads", jobs=folder / "jobs", encoders=(), **others)
 
 
 def test_a_label_is_set_listed_removed_and_taken_back(url, store):
@@ -102,11 +113,10 @@ def test_what_cannot_be_labelled_is_refused_and_nothing_is_written(url, store):
     assert store.snapshot().versions == before
 
 
-def test_writing_needs_the_role_write_and_readers_see_no_path_of_the_server(store, tmp_path):
+def test_writing_needs_the_role_write_and_readers_see_no_path_of_the_server(service, store, tmp_path):
     lines = tuple(key.line for _, key in KEYS.values())
-    settings = Settings(store=store.uri, heads=tmp_path / "heads", encoders=(), keys=lines)
     body = {"task": "t", "labels": [{"id": IDS[0], "labels": ["dog"]}]}
-    with served(create_app(settings)) as url:
+    with served(service.create_app(settings(store, tmp_path, keys=lines))) as url:
         reader, writer = (
             httpx.Client(base_url=url, headers={"Authorization": f"Bearer {KEYS[role][0]}"}) for role in KEYS
         )
@@ -141,3 +151,26 @@ def test_two_clients_at_once_lose_no_change(url, store):
     asyncio.run(both())
     found = {label for row in store.labels.of(IDS[0], "t") for label in row.labels}
     assert found == {"cat", *(f"{name}{turn}" for name in "ab" for turn in range(10))}
+
+
+def test_many_changes_leave_few_fragments_so_that_the_next_change_is_fast(url, store, monkeypatch):
+    monkeypatch.setattr(labels, "COMPACT_EVERY", 8)
+    with Client(url) as client:
+        for turn in range(60):
+            client.set_labels("t", {IDS[turn % 5]: [f"label {turn}"]})
+        history = client.label_history(IDS[4], task="t").history
+    assert [row.labels[0] for row in history] == ["cat", *(f"label {turn}" for turn in range(4, 60, 5))]
+    for table in (store.labels.table, store.labels.history.table):
+        assert table._handle().stats()["fragment_stats"]["num_fragments"] < 30
+
+
+def test_a_failed_compaction_does_not_fail_the_change(url, store, monkeypatch, caplog):
+    def fail(_: object) -> None:
+        raise Unavailable("no room to compact")
+
+    monkeypatch.setattr(labels, "COMPACT_EVERY", 1)
+    monkeypatch.setattr(type(store.labels), "compact", fail)
+    with Client(url) as client:
+        assert client.set_labels("t", {IDS[0]: ["dog"]}).changed == 1
+        assert client.labels("t", label="dog").count == 1
+    assert "labels not compacted" in caplog.text

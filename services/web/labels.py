@@ -1,13 +1,14 @@
-"""The endpoints for labels of stored assets: list, set, remove, history, undo."""
+"""The endpoints of both services for labels of stored assets: list, set, remove, history, undo."""
 
+import logging
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, BackgroundTasks, Depends, Query, Request
 from starlette.concurrency import run_in_threadpool
 
-from services.embedding.routes import Service
+from services.web import app
 from services.web.json_bodies import JsonRoute
 from services.web.schemas import (
     MOST_NAME,
@@ -22,9 +23,11 @@ from services.web.schemas import (
     UndoResponse,
 )
 from store import Label, Store
-from store.errors import UnknownId
+from store.errors import StoreError, UnknownId
 from store.schema import LabelRow, now
 from store.tables.undo import undo
+
+log = logging.getLogger("headwater.labels")
 
 router = APIRouter(prefix="/v1/labels", route_class=JsonRoute)
 
@@ -34,9 +37,20 @@ MOST_ROWS = 1000
 MOST_IDS = 100
 """Largest number of assets whose labels one request removes."""
 
+COMPACT_EVERY = 64
+"""Number of versions of the table after which it is compacted. Each change makes a version and a small fragment, and
+with 500 of them the next change takes five times as long."""
+
 SOURCE = "http"
 """Source of changes that requests without a source make."""
 
+
+async def _service(request: Request) -> app.Service:
+    service: app.Service = request.app.state.service
+    return service
+
+
+Service = Annotated[app.Service, Depends(_service)]
 Task = Annotated[str, Query(min_length=1, max_length=MOST_NAME, description="The task.")]
 AnyTask = Annotated[
     str | None, Query(min_length=1, max_length=MOST_NAME, description="Only this task; without it, all tasks.")
@@ -61,9 +75,11 @@ async def list_labels(
 
 
 @router.post("", summary="Set the labels of stored assets in a task; an asset keeps its split")
-async def set_labels(body: LabelsRequest, service: Service) -> LabelsChanged:
+async def set_labels(body: LabelsRequest, service: Service, tasks: BackgroundTasks) -> LabelsChanged:
     rows = [Label(row.id, row.labels, row.split, body.source or SOURCE) for row in body.labels]
-    return await run_in_threadpool(_set, service.store(), body.task, rows)
+    store = service.store()
+    tasks.add_task(_compact, store)
+    return await run_in_threadpool(_set, store, body.task, rows)
 
 
 @router.delete("", summary="Remove the labels of assets in a task; the assets stay")
@@ -95,6 +111,15 @@ async def undo_labels(body: UndoRequest, service: Service) -> UndoResponse:
     return UndoResponse(
         at=done.at, tasks=list(done.tasks), sources=list(done.sources), restored=done.restored, removed=done.removed
     )
+
+
+def _compact(store: Store) -> None:
+    """Compact the tables of labels at every `COMPACT_EVERY`-th version. A failure is logged: the change is stored."""
+    try:
+        if (store.labels.table.version() or 1) % COMPACT_EVERY == 0:
+            store.labels.compact()
+    except StoreError as error:
+        log.warning("labels not compacted", extra={"reason": str(error)})
 
 
 def _set(store: Store, task: str, rows: Sequence[Label]) -> LabelsChanged:

@@ -1,0 +1,1 @@
+"""Endpoints that show the store: for the page at `/` and for programs."""
