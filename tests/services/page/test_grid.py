@@ -296,6 +296,22 @@ def test_a_photo_opens_large_and_is_labelled_there(tab: Page, opened: Opener) ->
 
 
 @slow
+def test_the_history_of_labels_is_shown_without_paths(tab: Page, opened: Opener) -> None:
+    first = {
+        "labels": ["hat"],
+        "source": "/srv/photos/hat/1.jpg",
+        "at": "2026-03-01T10:00:00Z",
+        "until": "2026-03-02T11:30:00Z",
+    }
+    now = {"labels": ["sock"], "source": "page", "at": change, "until": None}
+    opened(answers={"v1/labels/history": {"id": "", "history": [first, now]}})
+    cell(tab, 0).dblclick()
+    expect(tab.locator(".fact li")).to_have_text(
+        [re.compile(r"sock \(now\)\s+by page"), re.compile(r"hat\s+by 1\.jpg")]
+    )
+
+
+@slow
 def test_a_sound_can_be_heard(tab: Page, opened: Opener) -> None:
     columns = {**some_columns(3, 2), "modality": np.array([1, 0, 0], np.uint8)}
     sound = f"v1/assets/{id_of(0)}/sound"

@@ -8,15 +8,15 @@ export const SHOWN = {
   all: { name: "Everything", test: () => () => true },
   unlabelled: { name: "Without a label", test: ({ columns: { label } }) => (row) => !label || label[row] < 0 },
   labelled: { name: "With a label", needs: "label", test: ({ columns: { label } }) => (row) => label[row] >= 0 },
-  disagree: { name: "Label and head differ", needs: "prediction", test: (rows) => (row) => rows.disagrees(row) },
-  agree: { name: "Label and head agree", needs: "prediction", test: (rows) => (row) => rows.agrees(row) },
+  disagree: { name: "Head disagrees", needs: "prediction", test: (rows) => (row) => rows.disagrees(row) },
+  agree: { name: "Head agrees", needs: "prediction", test: (rows) => (row) => rows.agrees(row) },
   unsure: {
-    name: "The head is not sure",
+    name: "Head is not sure",
     needs: "probability",
     test: ({ columns: { probability } }) => (row) => probability[row] < UNSURE,
   },
   unlike: {
-    name: "Unlike the training photos",
+    name: "Unusual photos",
     needs: "outlier",
     test: ({ columns: { outlier } }) => (row) => outlier[row] >= UNLIKE,
   },
@@ -34,7 +34,7 @@ export const ORDERS = {
   unlike: { name: "Most unusual first", needs: "outlier", by: column("outlier", -1) },
   sure: { name: "Surest first", needs: "probability", by: column("probability", -1) },
   label: { name: "By label", needs: "label", by: column("label", 1, NONE) },
-  prediction: { name: "By answer of the head", needs: "prediction", by: column("prediction", 1, NONE) },
+  prediction: { name: "By answer", needs: "prediction", by: column("prediction", 1, NONE) },
 };
 
 export const EVERYTHING = Object.freeze({

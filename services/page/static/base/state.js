@@ -32,7 +32,9 @@ class State extends EventTarget {
   }
 
   say(text, more = {}) {
-    this.change({ notice: { text, ...more } });
+    const notice = { text, ...more };
+    this.change({ notice });
+    setTimeout(() => this.notice === notice && this.change({ notice: null }), more.error ? 15000 : 6000);
   }
 
   /** Show an error of a request where the user looks; one that concerns the whole page takes its place. */

@@ -7,7 +7,7 @@ export const photos = (count) => (count === 1 ? "1 photo" : `${number(count)} ph
 /** Return a share as whole percent; only exactly all is 100 %. */
 export const percent = (share) => `${share < 1 ? Math.min(99, Math.round(share * 100)) : 100} %`;
 
-export const SPLIT_NAMES = { train: "To learn from", val: "To choose by", test: "To test with", ood: "Not of these classes", none: "Without a split" };
+export const SPLIT_NAMES = { train: "For learning", val: "For choosing", test: "For testing", ood: "Not of these classes", none: "Without a split" };
 
 export const SPLIT_TERMS = {
   train: "Training rows: the head learns from them.",

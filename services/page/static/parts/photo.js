@@ -11,6 +11,7 @@ const SIMILAR = 60;
 const REMOVE = "\n"; // no class has this name
 
 const when = (text) => new Date(text).toLocaleString("en", { dateStyle: "medium", timeStyle: "short" });
+/** Return the last part of a path: no path of the service's machine is shown. */
 const base = (path) => path?.split(/[/\\]/).at(-1) ?? "";
 
 /** `row` is the number of the row; null closes it. Emits `hw-step` {by}, `hw-label` {name} and `hw-close`. */
@@ -175,7 +176,7 @@ class Photo extends View {
   #past() {
     if (!this.history?.length) return nothing;
     const entry = ({ labels, source, at, until }) =>
-      html`<li>${labels.join(", ") || "no label"}${until ? "" : " (now)"}<br /><span class="soft">by ${source}, ${when(at)}</span></li>`;
+      html`<li>${labels.join(", ") || "no label"}${until ? "" : " (now)"}<br /><span class="soft">by ${base(source)}, ${when(at)}</span></li>`;
     return html`<section class="fact"><h2>History of its labels</h2><ol>${[...this.history].reverse().map(entry)}</ol></section>`;
   }
 
