@@ -32,9 +32,8 @@ def ids_shown(tab: Page) -> list[int]:
 def test_an_empty_store_asks_for_photos(tab: Page, files: str) -> None:
     opened(tab, files, bare(0), assets=0, tasks=[], heads=[], encoders=[])
     expect(tab.get_by_role("heading", name="Drop a folder of photos here")).to_be_visible()
-    tab.evaluate(
-        "document.addEventListener('hw-files', (event) => { window.names = [...event.detail.input.files].map((f) => f.name); })"
-    )
+    listen = "(event) => { window.names = [...event.detail.input.files].map((file) => file.name); }"
+    tab.evaluate(f"document.addEventListener('hw-files', {listen})")
     tab.get_by_label("Choose photos").set_input_files([{"name": "a.jpg", "mimeType": "image/jpeg", "buffer": b"x"}])
     assert tab.evaluate("names") == ["a.jpg"]
 
