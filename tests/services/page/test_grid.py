@@ -303,7 +303,7 @@ def test_the_history_of_labels_is_shown_without_paths(tab: Page, opened: Opener)
     opened(answers={"v1/labels/history": {"id": "", "history": [first, now]}})
     cell(tab, 0).dblclick()
     expect(tab.locator(".fact li")).to_have_text(
-        [re.compile(r"sock \(now\)\s+by page"), re.compile(r"hat\s+by 1\.jpg")]
+        [re.compile(r"sock \(now\)\s*by page"), re.compile(r"hat\s*by 1\.jpg")]
     )
 
 
@@ -370,6 +370,21 @@ MILLION = """async (count) => {
   }
   state.change({ rows });
 }"""
+
+
+@slow
+def test_pictures_are_asked_for_when_the_scrolling_slows_down(tab: Page, opened: Opener) -> None:
+    opened(50_000)
+    slowing = """new Promise((done) => {
+      const grid = document.querySelector('hw-grid');
+      const steps = [9000, 9000, ...Array(40).fill(3)];
+      const next = () => { grid.scrollTop += steps.shift(); if (steps.length) requestAnimationFrame(next); else done(); };
+      next();
+    })"""
+    tab.evaluate(slowing)
+    place = in_sight(tab)
+    assert place > 300
+    expect(cell(tab, place).locator("img")).to_be_visible()
 
 
 @slow

@@ -171,11 +171,12 @@ export class Grid extends View {
 
   #scrolled() {
     const top = this.scrollTop;
+    const waiting = this.fast;
     this.fast = Math.abs(top - this.top) > this.box.height / 2;
     this.top = top;
     clearTimeout(this.settle);
     if (this.fast) this.settle = setTimeout(() => this.#settled(), SETTLED);
-    this.#lay();
+    this.#lay(waiting && !this.fast); // slower now: the cells that were filled without a picture ask for it
   }
 
   #settled() {
@@ -229,7 +230,7 @@ export class Grid extends View {
     this.lines.delete(number);
     this.spare.push(line);
     for (const cell of line.cells) cell.release();
-    if (line.element.contains(document.activeElement)) super.focus({ preventScroll: true });
+    if (line.element.contains(document.activeElement)) this.focus({ preventScroll: true });
   }
 
   #release(line) {

@@ -33,6 +33,11 @@ class Browse extends View {
     super.disconnectedCallback();
   }
 
+  willUpdate() {
+    if (this.rows && this.row !== null) this.row = state.rows.find(this.rows, [this.row])[0] ?? null; // the same photo
+    this.rows = state.rows;
+  }
+
   get grid() {
     return this.querySelector("hw-grid");
   }
