@@ -378,7 +378,10 @@ def test_pictures_are_asked_for_when_the_scrolling_slows_down(tab: Page, opened:
     slowing = """new Promise((done) => {
       const grid = document.querySelector('hw-grid');
       const steps = [9000, 9000, ...Array(40).fill(3)];
-      const next = () => { grid.scrollTop += steps.shift(); if (steps.length) requestAnimationFrame(next); else done(); };
+      const next = () => {
+        grid.scrollTop += steps.shift();
+        if (steps.length) requestAnimationFrame(next); else done();
+      };
       next();
     })"""
     tab.evaluate(slowing)

@@ -3,20 +3,11 @@
 import { View, html } from "../base/part.js";
 import { thumbs } from "../base/thumbs.js";
 import { Cell } from "./cell.js";
+import { Plan } from "./plan.js";
 
-const GAP = 10;
-const LINE = 19; // of a caption
 const MORE = 2; // lines above and below what is in sight
-const TALLEST = 12e6; // pixels; browsers cannot scroll through more than 17 to 33 million
 const SETTLED = 90; // milliseconds without scrolling
 const MOVES = { ArrowLeft: () => -1, ArrowRight: () => 1, ArrowUp: ({ columns }) => -columns, ArrowDown: ({ columns }) => columns };
-
-/** Return how cells of about `size` pixels fill `width`: {columns, cell, line}, `line` being the height of a line of cells. */
-export function layout(width, size, captions) {
-  const columns = Math.max(1, Math.floor((width + GAP) / (size + GAP)));
-  const cell = Math.floor((width + GAP) / columns) - GAP;
-  return { columns, cell, line: cell + captions * LINE + 2 + GAP };
-}
 
 /**
  * Properties: `rows` (Rows), `shown` (their numbers, in order), `selection` (a Set of numbers), `list` (whatever it is that
@@ -42,6 +33,7 @@ export class Grid extends View {
     this.place = 0; // of the current photo, in `shown`
     this.anchor = 0; // place where a range begins
     this.box = { width: 0, height: 0 };
+    this.top = 0; // of the scroll bar, so that it need not be read
     this.lines = new Map(); // number of a line → {element, cells}
     this.spare = [];
     this.watch = new ResizeObserver(([{ contentRect }]) => this.#resized(contentRect));
@@ -92,10 +84,10 @@ export class Grid extends View {
   }
 
   updated(changed) {
-    const at = this.plan && Math.floor(this.#offset() / this.plan.line) * this.plan.columns;
-    this.#plan();
+    const first = this.#first();
+    this.#measure();
     if (this.restart) this.#scroll(0);
-    else if (changed.has("size")) this.#scroll(Math.floor(at / this.plan.columns) * this.plan.line);
+    else if (changed.has("size")) this.#scroll(this.plan.lineOf(first) * this.plan.line);
     this.#lay(true);
     if (this.told !== this.current) this.#tell();
   }
@@ -115,22 +107,22 @@ export class Grid extends View {
   // Where everything is
 
   #resized({ width, height }) {
-    const at = this.plan ? Math.floor(this.#offset() / this.plan.line) * this.plan.columns : 0;
+    const first = this.#first();
     this.box = { width, height };
-    this.#plan();
-    this.#scroll(Math.floor(at / this.plan.columns) * this.plan.line);
+    this.#measure();
+    this.#scroll(this.plan.lineOf(first) * this.plan.line);
     this.#lay(true);
   }
 
-  #plan() {
-    const captions = this.rows?.columns.prediction ? 2 : 1;
-    const size = this.box.width < 500 ? this.size * 0.66 : this.size;
-    const plan = { ...layout(this.box.width, size, captions), captions };
+  /** Return the place of the first photo in sight. */
+  #first() {
+    return this.plan ? Math.floor(this.plan.offset(this.top) / this.plan.line) * this.plan.columns : 0;
+  }
+
+  #measure() {
     const old = this.plan;
+    const plan = new Plan(this.box, this.size, this.rows?.columns.prediction ? 2 : 1, this.shown.length);
     this.plan = plan;
-    plan.lines = Math.ceil(this.shown.length / plan.columns);
-    plan.total = plan.lines * plan.line;
-    plan.tall = Math.min(plan.total, TALLEST);
     this.pictures = thumbs(plan.cell * devicePixelRatio);
     this.querySelector(".rail").style.height = `${plan.tall}px`;
     this.ariaRowCount = String(plan.lines);
@@ -144,27 +136,18 @@ export class Grid extends View {
     this.lines.clear();
     this.spare = [];
     this.style.setProperty("--cell", `${this.plan.cell}px`);
-    this.style.setProperty("--columns", String(this.plan.columns));
-  }
-
-  /** Return the first pixel in sight, of all pixels that the lines take. */
-  #offset() {
-    const { total, tall } = this.plan;
-    const most = tall - this.box.height;
-    return total > tall ? ((this.top ?? 0) * (total - this.box.height)) / most : (this.top ?? 0);
   }
 
   #scroll(offset) {
-    const { total, tall } = this.plan;
-    this.top = total > tall ? (offset * (tall - this.box.height)) / (total - this.box.height) : offset;
-    this.top = Math.max(0, Math.min(this.top, tall - this.box.height));
+    this.top = this.plan.top(offset);
     this.scrollTop = this.top;
   }
 
   #reveal() {
-    const { columns, line } = this.plan;
-    const [start, end] = [Math.floor(this.place / columns) * line, (Math.floor(this.place / columns) + 1) * line];
-    const offset = this.#offset();
+    const { plan } = this;
+    const start = plan.lineOf(this.place) * plan.line;
+    const end = start + plan.line;
+    const offset = plan.offset(this.top);
     if (start < offset) this.#scroll(start);
     else if (end > offset + this.box.height) this.#scroll(end - this.box.height);
   }
@@ -190,7 +173,7 @@ export class Grid extends View {
   #lay(all = false) {
     if (!this.plan || !this.rows || !this.box.height) return;
     const { line, lines } = this.plan;
-    const offset = this.#offset();
+    const offset = this.plan.offset(this.top);
     const first = Math.max(0, Math.floor(offset / line) - MORE);
     const last = Math.min(lines - 1, Math.floor((offset + this.box.height) / line) + MORE);
     for (const [number, found] of this.lines) if (number < first || number > last) this.#spare(number, found);
@@ -199,13 +182,13 @@ export class Grid extends View {
       if (!found) this.#fill(number, this.#line(number));
       else if (all || this.marked !== this.place) this.#fill(number, found);
       // The lines move with the scroll bar. Where it stands for more pixels than it has, they are put below it.
-      const at = number * line - offset + (this.top ?? 0);
+      const at = number * line - offset + this.top;
       const { element } = this.lines.get(number);
       if (element.at !== at) element.style.transform = `translateY(${(element.at = at)}px)`;
     }
     for (const found of this.spare) found.element.hidden = true;
     this.marked = this.place;
-    this.tabIndex = this.lines.has(Math.floor(this.place / this.plan.columns)) ? -1 : 0;
+    this.tabIndex = this.lines.has(this.plan.lineOf(this.place)) ? -1 : 0;
   }
 
   #line(number) {
@@ -251,9 +234,8 @@ export class Grid extends View {
   /** Give the keyboard to the current photo, if the grid has it. */
   #focus() {
     if (!this.contains(document.activeElement)) return;
-    const { columns } = this.plan;
-    const line = this.lines.get(Math.floor(this.place / columns));
-    line?.cells[this.place % columns].element.focus({ preventScroll: true });
+    const line = this.lines.get(this.plan.lineOf(this.place));
+    line?.cells[this.place % this.plan.columns].element.focus({ preventScroll: true });
   }
 
   // What the user does
@@ -280,13 +262,13 @@ export class Grid extends View {
 
   #moved(event) {
     if (event.altKey || event.ctrlKey || event.metaKey) return false;
-    const { columns, line } = this.plan;
-    const page = Math.max(1, Math.floor(this.box.height / line)) * columns;
+    const { plan } = this;
+    const page = Math.max(1, Math.floor(this.box.height / plan.line)) * plan.columns;
     const ends = { Home: 0, End: this.shown.length - 1, PageUp: this.place - page, PageDown: this.place + page };
-    const target = MOVES[event.key] ? this.place + MOVES[event.key](this.plan) : ends[event.key];
+    const target = MOVES[event.key] ? this.place + MOVES[event.key](plan) : ends[event.key];
     if (target === undefined) return false;
     const up_or_down = event.key === "ArrowUp" || event.key === "ArrowDown";
-    if (up_or_down && (target < 0 || Math.floor(target / columns) > Math.floor((this.shown.length - 1) / columns))) return true;
+    if (up_or_down && (target < 0 || plan.lineOf(target) >= plan.lines)) return true;
     if (event.shiftKey) this.#range(target);
     else this.go(target);
     return true;
