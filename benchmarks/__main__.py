@@ -15,6 +15,7 @@ OWN = (
     "import_vectors",
     "predict",
     "page_rows",
+    "learn",
     "search",
     "resume",
     "memory",

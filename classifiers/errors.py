@@ -199,6 +199,13 @@ class UnknownAlias(Unknown):
     what = "alias"
 
 
+class NoReport(LookupError):
+    """A version of a head was published without a report on its training."""
+
+    def __init__(self, name: str, version: str) -> None:
+        super().__init__(f"head {name!r} has no report in version {version}; train it again to get one")
+
+
 class AliasInUse(ValueError):
     """A version cannot be removed, because aliases point to it. `aliases` lists them."""
 

@@ -139,6 +139,12 @@ class Settings(BaseSettings):
     max_finished_jobs: int = Field(
         100, gt=0, description="Number of jobs that are kept after their end; the oldest are removed with their files"
     )
+    learn_seconds: float = Field(
+        60.0,
+        gt=0,
+        description="Longest time that a head trained by POST /v1/learn may take, and that a request waits for another "
+        "one, in seconds",
+    )
     max_items: int = Field(256, gt=0, description="Largest number of images, texts, ids or vectors in one request")
     max_pixels: int = Field(
         64_000_000,

@@ -7,11 +7,11 @@ from typing import Literal
 
 from classifiers.compare.candidates import MAJORITY, Candidate
 from classifiers.compare.curves import CurvePoint
-from classifiers.compare.paired import Pair, paired_bootstrap
 from classifiers.compare.trial import Trial
 from classifiers.errors import BadParameter
 from classifiers.evaluation.figures import Evaluation
 from classifiers.evaluation.outcomes import Outcomes
+from classifiers.evaluation.paired import Pair, paired_bootstrap
 from classifiers.training.classes import CROSS_VALIDATION
 from classifiers.training.rows.rows import Rows
 

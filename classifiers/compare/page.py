@@ -6,9 +6,9 @@ from html import escape
 from string import Template
 
 from classifiers.compare.comparison import Comparison
-from classifiers.compare.paired import Difference, Pair
 from classifiers.compare.pictures import Picture, draw
 from classifiers.evaluation.figures import ECE, NLL, Evaluation
+from classifiers.evaluation.paired import Difference, Pair
 
 REPORT = "report.html"
 

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
-from classifiers.errors import BadArtifact, listing
+from classifiers.errors import BadArtifact, NoReport, listing
 from classifiers.heads import HEADS
 from classifiers.heads.base import Head, Meta
 from classifiers.heads.outlier import OutlierDetector
@@ -26,6 +26,7 @@ T = TypeVar("T")
 
 MANIFEST = "manifest.json"
 ARRAYS = "head.safetensors"
+REPORT = "report.json"
 OUTLIER = "outlier.safetensors"
 """File of the outlier detector, for heads that have one."""
 
@@ -137,6 +138,19 @@ def _detector(folder: Path, manifest: Manifest) -> OutlierDetector | None:
     if detector.dim != manifest.dim:
         raise BadArtifact(folder, f"{OUTLIER} is {detector.dim} wide, the head {manifest.dim}")
     return detector
+
+
+def read_report(folder: Path) -> dict[str, Any]:
+    """Return the report on the training of the head in a version folder.
+
+    Raises NoReport if the head was published without one; BadArtifact if it is missing or was changed.
+    """
+    manifest = read_manifest(folder)
+    if REPORT not in manifest.files:
+        raise NoReport(folder.parent.name, folder.name)
+    data = _attempt(folder, REPORT, lambda path: files.read_bytes(path, MOST_REPORT))
+    _require_digest(folder, REPORT, manifest, hashlib.sha256(data).hexdigest())
+    return _attempt(folder, REPORT, lambda path: files.read_json(path, MOST_REPORT))
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -64,9 +64,11 @@ def measure_ood(rows: Rows, head: Head, outliers: Outliers) -> OutOfDistribution
     The result is None if there are no rows of either sort. The out-of-distribution vectors are held in memory.
     """
     vectors = rows.ood(head.classes).X  # not streamed: out-of-distribution rows may have any labels, which are not read
+    if not len(vectors):
+        return None
     split = next((split for split in ("test", "val") if rows.labelled(split).num_rows), "test")
     parts = [suspicion(X, head, outliers.detector) for X, _ in rows.known(split, head.classes)]
-    if not len(vectors) or not parts:
+    if not parts:
         return None
     known, ood = np.concatenate(parts), suspicion(vectors, head, outliers.detector)
     names = ("max_probability", "outlier") if outliers.detector else ("max_probability",)

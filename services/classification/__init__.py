@@ -5,6 +5,7 @@ from fastapi import FastAPI
 from services.classification import inference
 from services.classification.embedding import Embedding
 from services.classification.jobs.routes import router as jobs_router
+from services.classification.learn.routes import router as learn_router
 from services.classification.routes import is_ready, router
 from services.classification.state import ClassificationService
 from services.classification.view import assets, files, me, quarantine, rows_routes
@@ -18,6 +19,7 @@ router.include_router(jobs_router)
 router.include_router(labels.router)
 for each in (me, rows_routes, assets, files, quarantine):
     router.include_router(each.router)
+router.include_router(learn_router)
 
 
 def create_app(settings: Settings, embedding: Embedding | None = None) -> FastAPI:

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from classifiers.evaluation.conformal import Sets
 from classifiers.published.head import PublishedHead
 from embedder.spec import Modality
-from services.classification import media, search, vectors
+from services.classification import media, reports, search, vectors
 from services.classification.answers import Options, answer
 from services.classification.readiness import Capability
 from services.classification.state import ClassificationService
@@ -117,6 +117,21 @@ async def list_heads(service: Service) -> HeadsResponse:
 async def show_head(name: Name, service: Service) -> dict[str, Any]:
     [head] = await service.heads([name])
     return {"name": head.name, "version": head.version, "manifest": head.manifest.model_dump(mode="json")}
+
+
+@router.get(
+    "/heads/{name}/report",
+    summary="The report on the training of one version of a head",
+    response_model=dict[str, Any],
+)
+async def show_report(
+    name: Name,
+    service: Service,
+    version: Annotated[
+        str, Query(max_length=MOST_NAME, description="a version, or an alias such as production")
+    ] = "latest",
+) -> Response:
+    return Response(await run_in_threadpool(reports.report, service, name, version), media_type=JSON)
 
 
 @router.post("/heads/{name}/alias", summary="Point an alias at a version")

@@ -13,6 +13,7 @@ from classifiers.published.head import PublishedHead
 from classifiers.published.registry import Registry
 from services.classification.embedding import Embedding, EmbeddingClient
 from services.classification.jobs.service import Known, ServiceJobs
+from services.classification.learn.service import Learning
 from services.classification.readiness import Capability, readiness, summary
 from services.classification.texts import LabelTexts
 from services.classification.view.columns_cache import SharedResults
@@ -50,6 +51,7 @@ class ClassificationService(Service):
         known = Known(self.store, self._head)
         self.thumbnails = Thumbnails(self.store, settings)
         self.jobs = ServiceJobs(settings, known, self.metrics, lambda: self.admission.stopping)
+        self.learning = Learning(settings, self.registry, known, lambda: self.admission.stopping)
 
     async def start(self) -> None:
         """Load the latest version of every head. A damaged head is logged and refused; all others are served.
@@ -66,6 +68,7 @@ class ClassificationService(Service):
         self.view.close()
         await run_in_threadpool(self.jobs.stop)
         await run_in_threadpool(self.thumbnails.stop)
+        await run_in_threadpool(self.learning.stop)
         await self.embedding.aclose()
         if self._blas:
             self._blas.restore_original_limits()

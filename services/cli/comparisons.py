@@ -11,9 +11,9 @@ from services.cli import terminal
 if TYPE_CHECKING:
     from classifiers.compare.candidates import Candidate
     from classifiers.compare.comparison import Comparison
-    from classifiers.compare.paired import Pair
     from classifiers.compare.trial import Trial
     from classifiers.evaluation.figures import Evaluation
+    from classifiers.evaluation.paired import Pair
 
 SHOWN = 10
 """Heads in the summary, best first. The report has all of them."""

@@ -22,7 +22,7 @@ NICE = 10
 
 def run(folder: Path, grace: float, cpus: set[int]) -> None:
     """Do the work of the job in `folder`."""
-    _be_considerate(cpus)
+    be_considerate(cpus, NICE)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # the service may have been started with it ignored
     threading.Thread(target=_stop_at_end_of_input, args=(grace,), daemon=True, name="stop").start()
     try:
@@ -53,11 +53,11 @@ def _work(folder: Path) -> None:
     main(lambda message: _leave(folder, message))
 
 
-def _be_considerate(cpus: set[int]) -> None:
-    """Take low priority and few processors."""
+def be_considerate(cpus: set[int], nice: int) -> None:
+    """Take low priority and few processors. `nice` is added to the niceness of the process."""
     with suppress(OSError):  # refused, or the processors of the service were changed meanwhile
         if sys.platform != "win32":
-            os.nice(NICE)
+            os.nice(nice)
         if sys.platform == "linux":
             os.sched_setaffinity(0, cpus)
 

@@ -54,6 +54,9 @@ HeadsOption = Annotated[
 ]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for scripts.")]
+NamesOnlyOption = Annotated[
+    bool, typer.Option("--names-only", help="Write the name of each file only, not the folder that it is in.")
+]
 EncoderOption = Annotated[
     str,
     typer.Option(

@@ -70,13 +70,14 @@ class Review:
     name: str
     then: Sequence[str] = ()
 
-    def finish(self, file: Path | None, *, overwrite: bool, limit: int, as_json: bool) -> None:
+    def finish(self, file: Path | None, *, overwrite: bool, names_only: bool, limit: int, as_json: bool) -> None:
         """Write all rows to a file, or print the first `limit`; then the summary, the notes and the next commands."""
-        from services.jobs.review.output import save
+        from services.jobs.review import output
 
+        table = output.names_only(self.table) if names_only else self.table
         if file is not None:
-            save(self.table, file, overwrite=overwrite)
-        shown = [] if file is not None else self.table.slice(0, limit).to_pylist()
+            output.save(table, file, overwrite=overwrite)
+        shown = [] if file is not None else table.slice(0, limit).to_pylist()
         result = {**self.summary, **({} if file is None else {"out": str(file)})}
         if as_json:
             terminal.show(result | ({} if file is not None else {self.name: shown}), as_json=True)

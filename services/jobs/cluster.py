@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from classifiers.clustering.agreement import Truth
@@ -17,6 +18,7 @@ from classifiers.errors import BadClustering, NameTaken, UnknownClustering
 from classifiers.names import check_name
 from classifiers.published.membership import ids_file
 from services.jobs.progress import OnProgress, Step, ignore
+from services.jobs.review.lookups import labels_at, paths_of
 from store import Label, Store
 from store.errors import UnknownTask
 from store.rows import strings
@@ -100,6 +102,14 @@ def cluster(store: Store, folder: Path, request: ClusterRequest, on_progress: On
     path = made.save(folder, name, files)
     store.optimize()
     return Clustered(path, browsing)
+
+
+def pseudo_labelled(store: Store, task: str) -> pa.Table:
+    """Return the labels of a task as a table: id, path, labels, split. Raises UnknownTask."""
+    snapshot = store.snapshot()
+    rows = labels_at(store, task, snapshot)
+    paths = paths_of(store, rows["id"].combine_chunks(), snapshot)
+    return rows.add_column(1, "path", pa.chunked_array([paths]) if isinstance(paths, pa.Array) else paths)
 
 
 def _require_free(store: Store, folder: Path, name: str, fingerprint: str) -> None:

@@ -17,16 +17,16 @@ A class that is not in the table is answered as its nearest base class that is; 
         ├── FeaturesMismatch, AmbiguousFeatures, NothingToUndo, FrozenSplit 409
         └── BadSplit, BadLabels, BadVectors 422
     classifiers.errors
-    ├── UnknownHead, UnknownAlias, UnknownVersion 404
-    ├── WrongFingerprint, BadVectors, UnknownCoverage, UnknownSets, NoOutlierScore, NoTexts 409
+    ├── UnknownHead, UnknownAlias, UnknownVersion, NoReport 404
+    ├── WrongFingerprint, BadVectors, UnknownCoverage, UnknownSets, NoOutlierScore, NoTexts, NotTrainable 409
     ├── BadName 422
     └── BadArtifact 503
     services.web.errors
     ├── UnknownBackfill, UnknownJob 404
-    ├── BackfillsFull, JobsFull 429
+    ├── BackfillsFull, JobsFull, LearningBusy 429
     ├── FolderNotAllowed 403
     ├── JobEnded, NoResult, NotShown 409
-    ├── JobsUnavailable, TooManyFollowers, AxesNotReady 503
+    ├── JobsUnavailable, LearningUnavailable, LearningFailed, TooManyFollowers, AxesNotReady 503
     ├── BadRequest 422
     ├── EncoderNotLoaded, NotOffered, TwoValues, HeadNeeded 409
     ├── ServiceDown 502
@@ -93,6 +93,16 @@ class TwoValues(ValueError):
 
 class NotOffered(ValueError):
     """The encoder or the head of the request cannot do what is asked of it. The message says what it can do."""
+
+
+class LearningTooSlow(NotOffered):
+    """A training took longer than a request may take, and was ended."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"the training took longer than {seconds:g} s and was ended; start a job of kind train (POST /v1/jobs), or "
+            "choose kind gaussian; the operator can raise HEADWATER_LEARN_SECONDS"
+        )
 
 
 class HeadNeeded(LookupError):
@@ -187,6 +197,35 @@ class JobsUnavailable(RuntimeError):
         super().__init__(
             f"the folder of jobs {folder} cannot be used: {why}; the operator can mend that or set HEADWATER_JOBS to "
             "another folder"
+        )
+
+
+class LearningUnavailable(RuntimeError):
+    """This service cannot train heads. The message says what is missing."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"this service trains no heads: {why}")
+
+
+class LearningBusy(RuntimeError):
+    """Another head is being trained, and the request has waited as long as it may."""
+
+    retry_after = 5.0
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"another head is being trained, and this request has waited {seconds:g} s for it; try again later, or "
+            "start a job of kind train (POST /v1/jobs)"
+        )
+
+
+class LearningFailed(RuntimeError):
+    """The process that trains heads ended before it answered, or could not be started."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__(
+            f"the process that trains heads {how}; send the request again. If it was signal 9, the machine may be "
+            "short of memory; the service's log may say more"
         )
 
 
@@ -303,7 +342,9 @@ ERRORS: dict[type[Exception], tuple[int, str]] = {
     heads.UnknownHead: (404, "unknown_head"),
     heads.UnknownAlias: (404, "unknown_alias"),
     heads.UnknownVersion: (404, "unknown_version"),
+    heads.NoReport: (404, "no_report"),
     heads.BadArtifact: (503, "bad_head"),
+    heads.NotTrainable: (409, "not_trainable"),
     heads.WrongFingerprint: (409, "wrong_fingerprint"),
     heads.BadName: (422, "bad_name"),
     heads.BadVectors: (409, "bad_vectors"),
@@ -320,6 +361,9 @@ ERRORS: dict[type[Exception], tuple[int, str]] = {
     NoResult: (409, "no_result"),
     NotShown: (409, "not_shown"),
     JobsUnavailable: (503, "jobs_unavailable"),
+    LearningUnavailable: (503, "jobs_unavailable"),
+    LearningBusy: (429, "queue_full"),
+    LearningFailed: (503, "learning_failed"),
     TooManyFollowers: (503, "too_busy"),
     AxesNotReady: (503, "axes_not_ready"),
     EncoderNotLoaded: (409, "wrong_fingerprint"),

@@ -78,7 +78,7 @@ class RequestScope:
         if only_reads(scope["method"], scope["path"]):
             scope[TASK] = asyncio.current_task()
         place = Place(self.lanes.of(scope))
-        answer = _Answer(send, reserved)
+        answer = _Answer(send, reserved, place)
         try:
             body = BoundedBody(
                 scope, receive, reserved, place, max_bytes=self._max_bytes, max_seconds=self._max_seconds
@@ -126,16 +126,19 @@ class RequestScope:
 class _Answer:
     """The `send` of a request. It adds the request id, and hands a large answer over in pieces.
 
+    The place is given back when the answer begins: a client that reads slowly takes memory, but keeps no one waiting.
+
     Attributes:
         status: HTTP status of the answer; 0 before it began.
     """
 
-    def __init__(self, send: Send, reserved: Reservation) -> None:
-        self._send, self._reserved, self.status = send, reserved, 0
+    def __init__(self, send: Send, reserved: Reservation, place: Place) -> None:
+        self._send, self._reserved, self._place, self.status = send, reserved, place, 0
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            self._place.give_back(self.status)
             message["headers"] = [*message["headers"], (b"x-request-id", request_id.get().encode())]
         if len(message.get("body", b"")) > PIECE:
             await self._in_pieces(message)

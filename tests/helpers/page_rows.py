@@ -168,7 +168,9 @@ class Scripted:
         label = self.columns["label"]
         counts = np.bincount(label[label >= 0], minlength=len(self.classes))
         names = {"train": 0, "val": 0, "test": 0, "ood": 0, "none": 0}
-        classes = [{**names, "name": name, "train": int(count)} for name, count in zip(self.classes, counts, strict=False)]
+        classes = [
+            {**names, "name": name, "train": int(count)} for name, count in zip(self.classes, counts, strict=False)
+        ]
         classes.sort(key=lambda each: -int(each["train"]))
         return {"name": "kind", "labelled": int((label >= 0).sum()), "many": self.many, "classes": classes}
 

@@ -10,6 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 import typer.main
 from helpers import metrics
@@ -30,6 +31,7 @@ from services.settings import Settings
 from services.web.access.errors import DENIED
 from services.web.access.keys import Role
 from services.web.access.roles import ENDPOINTS
+from services.web.columns import COLUMNS
 from services.web.errors import ERRORS, HEAD_CODES, HTTP_CODES, INTERNAL, REFUSED, REMOTE
 from services.web.metrics import STAGES
 
@@ -201,6 +203,17 @@ def test_every_command_line_in_the_docs_can_be_typed():
         used = {word.partition("=")[0] for word in typed if word.startswith("-") and word != "-"}
         has = options(commands()[name]).keys() | {"--help"}
         assert used <= has, (page, typed, used - has)
+
+
+def test_the_columns_of_rows_stand_in_the_docs_with_what_they_need():
+    section = sections(read("http.md"), 3)["Rows as columns"]
+    told = {}
+    for names, kinds, needs, _ in (row for row in cells(section) if len(row) == 4):
+        for name, kind in zip(re.findall(r"`(\w+)`", names), kinds.split(", ") * 2, strict=False):
+            told[name] = (next(iter(re.findall(r"`(\w+)`", needs)), None), kind)
+    assert {name: needs for name, (needs, _) in told.items()} == {name: each.needs for name, each in COLUMNS.items()}
+    widths = {name: (32 if name == "id" else np.dtype(kind).itemsize) for name, (_, kind) in told.items()}
+    assert widths == {name: each.width for name, each in COLUMNS.items()}
 
 
 # Settings and metrics

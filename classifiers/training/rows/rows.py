@@ -219,8 +219,8 @@ class Rows:
         """Yield the rows of a split that have one of `classes`, batch by batch, n ≥ 1."""
         for _, X, codes in self.batches(split, classes):
             known = codes >= 0
-            if known.any():
-                yield X[known], codes[known]
+            if known.any():  # a copy is made only where rows are left out
+                yield (X, codes) if known.all() else (X[known], codes[known])
 
     def first(self, split: str, classes: Sequence[str], most: int) -> KnownRows:
         """Return the first rows of `known` in memory, n ≤ `most`."""

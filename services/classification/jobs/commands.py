@@ -10,7 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from services.jobs.recorded import FILES
-from services.web.schemas.jobs import AnyJob, BackfillJob, CompareJob, IngestJob, PredictJob, TrainJob
+from services.web.schemas.jobs import (
+    AnyJob,
+    BackfillJob,
+    ClusterJob,
+    CompareJob,
+    DuplicatesJob,
+    IngestJob,
+    MistakesJob,
+    PredictJob,
+    SuggestJob,
+    TrainJob,
+)
 
 Output = Mapping[str, Any]
 
@@ -24,6 +35,7 @@ class Command:
         kept: fields of the JSON that the command prints which are part of the result. Paths of the server are not.
         file: pattern of the file that the job makes, below its folder for files; empty if it makes none.
         places: fields of the request that name folders and files, which become `reads` of the job.
+        tasks: fields of the request that name tasks which must exist.
         add: function from the output to further parts of the result.
     """
 
@@ -31,6 +43,7 @@ class Command:
     kept: Sequence[str]
     file: str = ""
     places: Sequence[str] = ()
+    tasks: Sequence[str] = ("task",)
     add: Callable[[Output], Mapping[str, Any]] = lambda _: {}
 
     def line(self, request: AnyJob, files: Path, reads: Sequence[str]) -> list[str]:
@@ -105,6 +118,46 @@ def _predict(request: PredictJob, files: Path) -> Iterator[str]:
         yield from ("--", request.folder)
 
 
+def _duplicates(request: DuplicatesJob, files: Path) -> Iterator[str]:
+    yield from _option("encoder", request.encoder)
+    yield from _option("task", request.task)
+    yield from _option("threshold", request.threshold)
+    yield from _table(files, "duplicates")
+
+
+def _mistakes(request: MistakesJob, files: Path) -> Iterator[str]:
+    yield from _option("head", request.head)
+    yield from _option("task", request.task)
+    yield from _table(files, "mistakes")
+
+
+def _suggest(request: SuggestJob, files: Path) -> Iterator[str]:
+    yield from _option("head", request.head)
+    yield from _option("task", request.task)
+    yield from _option("encoder", request.encoder)
+    yield from _option("count", request.count)
+    yield from _option("seed", request.seed)
+    yield from _table(files, "suggestions")
+
+
+def _cluster(request: ClusterJob, files: Path) -> Iterator[str]:
+    yield from _option("task", request.task)
+    yield from _option("encoder", request.encoder)
+    yield from _option("clusters", request.clusters)
+    yield from _option("nearest", request.nearest)
+    yield from _option("delta", request.delta)
+    yield from _option("rows-of", request.rows_of)
+    yield from _option("against", request.against)
+    yield from _option("seed", request.seed)
+    yield from _table(files, "clusters")
+
+
+def _table(files: Path, name: str) -> Iterator[str]:
+    """Yield the options for a file of all rows. It is no place for the folders of the server."""
+    yield from _switch("names-only")
+    yield from _option("out", str(files / f"{name}.jsonl"))
+
+
 def _published(output: Output) -> Mapping[str, Any]:
     return {"head": f"{output['name']}@{output['version']}"} if {"name", "version"} <= output.keys() else {}
 
@@ -125,6 +178,7 @@ COMMANDS: Mapping[str, Command] = {
         _ingest,
         ("new_assets", "known_assets", "labelled", "classes", "labels", "conflicts", "skipped", "warnings", *_COUNTED),
         places=("folder", "labels_file"),
+        tasks=(),  # it may be a new one
     ),
     "backfill": Command(
         _backfill, ("encoder", "fingerprint", "missing", "embedded", "skipped", "items_per_second", *_COUNTED)
@@ -148,6 +202,36 @@ COMMANDS: Mapping[str, Command] = {
         ),
         file="predictions.*",
         places=("folder",),
+    ),
+    "duplicates": Command(
+        _duplicates,
+        (
+            *("encoder", "task", "vectors", "without_a_vector", "threshold", "proposed", "pairs", "groups"),
+            *("median_cosine_to_the_nearest", "across_splits", "different_labels", "held_out_rows_with_one_in_train"),
+            *("assets_in_groups", "largest_group"),
+        ),
+        file="duplicates.jsonl",
+    ),
+    "mistakes": Command(
+        _mistakes,
+        ("head", "task", "judged", "disagree", "likely_wrong", "not_judged", "removed_since", "at_snapshot"),
+        file="mistakes.jsonl",
+    ),
+    "suggest": Command(
+        _suggest,
+        ("task", "suggested", "unlabelled", "looked_at", "labelled"),
+        file="suggestions.jsonl",
+        tasks=(),  # it may be a new one
+    ),
+    "cluster": Command(
+        _cluster,
+        (
+            *("task", "encoder", "clusters", "rows", "labels_a_row", "smallest_cluster", "median_cluster"),
+            *("largest_cluster", "cosine_to_nearest", "cosine_between_centres_of_one_row", "against", "labelled_rows"),
+            *("cosine_between_any_two_centres", "classes", "purity", "nmi", "notes", "seconds"),
+        ),
+        file="clusters.jsonl",
+        tasks=("rows_of", "against"),
     ),
 }
 """Kind of a job → its command."""

@@ -39,11 +39,10 @@ def processors(settings: Settings, slot: int) -> list[int]:
     return sorted({own[-1 - (slot * number + i) % len(own)] for i in range(number)})
 
 
-def environment(settings: Settings, job: Job, threads: int) -> Mapping[str, str]:
-    """Return the environment of a job: the settings of the service without its keys, and the number of threads."""
+def environment(settings: Settings, threads: int) -> Mapping[str, str]:
+    """Return the environment of a process that works for a service: settings without keys, and a number of threads."""
     no_secrets = dict.fromkeys(map(variable, SECRETS), "")
-    chosen = settings.model_copy(update={"store": job.asked.store, "heads": job.asked.heads})
-    return chosen.environment() | no_secrets | dict.fromkeys(THREADS, str(threads))
+    return settings.environment() | no_secrets | dict.fromkeys(THREADS, str(threads))
 
 
 class JobProcess:
@@ -58,6 +57,7 @@ class JobProcess:
     def __init__(self, job: Job, settings: Settings, cpus: Sequence[int]) -> None:
         self.job, self.cpus, self._patience = job, cpus, settings.grace + PATIENCE
         self._kill_at = math.inf
+        own = settings.model_copy(update={"store": job.asked.store, "heads": job.asked.heads})
         command = [sys.executable, "-m", _MODULE, str(job.folder), f"{settings.grace:g}", ",".join(map(str, cpus))]
         with (job.folder / OUTPUT).open("wb") as output:
             self._process = subprocess.Popen(  # noqa: S603 - our own command
@@ -65,7 +65,7 @@ class JobProcess:
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.PIPE,
-                env=environment(settings, job, len(cpus)),
+                env=environment(own, len(cpus)),
                 start_new_session=True,  # a Ctrl-C for the service is not one for the job
             )
         assert self._process.stderr is not None  # noqa: S101 - for mypy

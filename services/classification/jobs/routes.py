@@ -78,7 +78,7 @@ async def cancel_job(job_id: Name, jobs: Jobs) -> JobDetails:
 
 @router.get(
     "/{job_id}/result",
-    summary="The file that a job has made: predictions, or the report of a comparison",
+    summary="The file that a job has made: predictions, a review of the store, or the report of a comparison",
     response_class=FileResponse,
     responses={200: {"content": {FILE: {"schema": {"type": "string", "format": "binary"}}}}},
 )

@@ -157,13 +157,17 @@ class ServiceJobs:
         given = body.model_dump(exclude_none=True)
         if "labels_file" in given and "task" not in given:
             raise NotOffered("labels_file needs task, to which the labels belong; name the task")
-        if body.kind == "predict":
-            self._known.head(body.head).require_answerable(coverage=body.coverage, sets=body.sets, max_outlier=None)
+        if body.kind == "suggest" and not {"head", "task"} & given.keys():
+            raise NotOffered("suggest needs head, or task and encoder for a task without a head; name one of them")
+        head = self._known.head(given["head"]) if "head" in given else None
+        if head and body.kind == "predict":
+            head.require_answerable(coverage=body.coverage, sets=body.sets, max_outlier=None)
             if body.folder is not None and body.task is not None:
                 raise NotOffered("task chooses stored assets; leave it out, or leave folder out")
-        if body.kind != "ingest" and "task" in given:
-            self._require_task(given["task"])
-        for name in given.get("encoders", [given["encoder"]] if "encoder" in given else []):
+        for name in COMMANDS[body.kind].tasks:
+            if name in given:
+                self._require_task(given[name])
+        for name in given.get("encoders", [given["encoder"]] if "encoder" in given and "head" not in given else []):
             self._require_encoder(name)
 
     def _require_task(self, task: str) -> None:

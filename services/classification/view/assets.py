@@ -55,8 +55,8 @@ async def draw_thumbnails(body: ThumbnailsRequest, service: Service, request: Re
     found = await service.thumbnails.of(body.ids, body.size)
     drawn = [(id_, found[id_]) for id_ in body.ids]
     pictures = [each.data for _, each in drawn if isinstance(each, Picture)]
-    body = framed({"items": [_item(*each) for each in drawn]}, pictures)
-    return Response(body, media_type=THUMBNAILS, headers=NOSNIFF)
+    answer = framed({"items": [_item(*each) for each in drawn]}, pictures)
+    return Response(answer, media_type=THUMBNAILS, headers=NOSNIFF)
 
 
 @router.get(

@@ -40,7 +40,11 @@ Batch = tuple[NDArray[np.int64], NDArray[np.float32]]
 
 @dataclass(frozen=True, slots=True)
 class Points:
-    """Coordinates of n assets, float32 (n,); NaN without a vector. `explained`: see `classifiers.review.axes.Axes`."""
+    """Coordinates of n assets, float32 (n,); NaN for an asset without a vector.
+
+    Attributes:
+        explained: see `classifiers.review.axes.Axes`; 0 for UMAP.
+    """
 
     x: NDArray[np.float32]
     y: NDArray[np.float32]
@@ -94,9 +98,12 @@ class Placing:
 
 
 def place(placing: Placing, kind: AxesKind, labels: LabelColumns | None) -> Points:
-    """Return the coordinates of all assets. `labels` are those of the task that LDA separates.
+    """Return the coordinates of all assets.
 
-    Raises NotOffered for LDA without training rows. `require_axes` raises what else speaks against the axes.
+    Args:
+        labels: labels of the task whose classes LDA separates; None for other axes.
+
+    Raises NotOffered for LDA without training rows. `require_axes` checks the rest.
     """
     return _PLACED[kind](placing, labels)
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from services.classification.vectors import ID
 from services.web.columns import SPLIT_NAMES
 from store import Features, Snapshot, Store
 from store.join import Positions
@@ -115,21 +116,24 @@ def read_assets(store: Store, snapshot: Snapshot) -> AssetColumns:
     modality: Any = rows["modality"].combine_chunks().dictionary_encode()
     raw = raw_ids(ids)
     codes = modality.indices.to_numpy(zero_copy_only=False).astype(np.uint8)
-    digest = hashlib.blake2b(raw.tobytes(), digest_size=DIGEST_BYTES).hexdigest()
+    digest = hashlib.blake2b(raw.reshape(-1).data, digest_size=DIGEST_BYTES).hexdigest()
     return AssetColumns(raw, codes, tuple(strings(modality.dictionary)), digest, Positions(ids))
 
 
 def raw_ids(ids: Column) -> NDArray[np.uint8]:
     """Return the 32 bytes of each id, (n, 32); zeros for an id that is no SHA-256 in hexadecimal digits."""
-    good: Any = pc.match_substring_regex(ids, "^[0-9a-f]{64}$")
+    if len(ids) and pc.all(pc.equal(pc.binary_length(ids), pa.scalar(2 * ID_BYTES, pa.int32()))).as_py():
+        _, offsets, data = ids.buffers()
+        first = int(np.frombuffer(offsets, np.int32)[ids.offset])
+        text = memoryview(data)[first : first + 2 * ID_BYTES * len(ids)]
+        try:
+            return np.frombuffer(binascii.unhexlify(text), np.uint8).reshape(-1, ID_BYTES)
+        except binascii.Error:
+            pass
     found = np.zeros((len(ids), ID_BYTES), np.uint8)
-    some = ids.filter(good)
-    if len(some):
-        _, offsets, data = some.buffers()
-        first = np.frombuffer(offsets, np.int32)[some.offset]
-        text = memoryview(data)[first : first + 2 * ID_BYTES * len(some)]
-        keep = good.to_numpy(zero_copy_only=False).astype(np.bool_)
-        found[keep] = np.frombuffer(binascii.unhexlify(text), np.uint8).reshape(-1, ID_BYTES)
+    for row, id_ in enumerate(strings(ids)):
+        if ID.fullmatch(id_):
+            found[row] = np.frombuffer(bytes.fromhex(id_), np.uint8)
     return found
 
 

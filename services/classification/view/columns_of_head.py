@@ -18,9 +18,6 @@ from services.jobs.predict.vectors import HeadVectors
 from store import Snapshot, Store
 from store.errors import UnknownFeatures
 
-STEP_ROWS = 1024
-"""Rows that a head answers at a time: its arrays then stay in the processor's cache."""
-
 Places = NDArray[np.int64]
 
 
@@ -96,12 +93,8 @@ def _answered(
     threads = cpus.usable()
 
     def answer(part: Part) -> list[tuple[Places, Brief]]:
-        places, found = assets.positions.of(part.ids), []
-        for answering, rows, X in part.groups:
-            for start in range(0, len(rows), STEP_ROWS):
-                step = slice(start, start + STEP_ROWS)
-                found.append((places[rows[step]], answer_briefly(answering, X[step])))
-        return found
+        places = assets.positions.of(part.ids)
+        return [(places[rows], answer_briefly(answering, X)) for answering, rows, X in part.steps()]
 
     with ThreadPoolExecutor(threads, thread_name_prefix="view-head") as pool:
         for some in map_ahead(pool, answer, vectors.parts(0, assets.positions), Bound(2 * threads)):

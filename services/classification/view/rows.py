@@ -80,7 +80,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """The parts of an answer. A part that is not asked for, or that there is not, is None."""
+    """The parts of an answer. A part is None if it is not asked for, or if it does not exist."""
 
     assets: AssetColumns
     labels: LabelColumns | None = None
@@ -135,20 +135,15 @@ class _Reading:
     features: Features | None
 
     async def assets(self) -> AssetColumns:
-        return await self.shared.get(("assets", *self._assets_key), read_assets, *self._source)
+        """Return the assets, which every other part needs."""
+        key = ("assets", *self.tables.key("assets"))
+        return await self.shared.get(key, read_assets, self.tables.store, self.tables.snapshot)
 
     async def all(self, assets: AssetColumns) -> _Found:
+        """Return all parts."""
         labels = asyncio.ensure_future(self._labels(assets))
         found = await asyncio.gather(labels, self._vectors(assets), self._points(assets, labels), self._answers(assets))
         return _Found(assets, *found)
-
-    @property
-    def _source(self) -> tuple[Any, Any]:
-        return self.tables.store, self.tables.snapshot
-
-    @property
-    def _assets_key(self) -> Key:
-        return self.tables.key("assets")
 
     @property
     def _labels_key(self) -> Key:
@@ -158,7 +153,8 @@ class _Reading:
         lda = self.asked.axes == "lda" and self.asked.wants("x", "y")
         if self.asked.task is None or not (lda or self.asked.wants("label", "labels_end", "labels_flat", "split")):
             return None
-        return await self.shared.get(("labels", *self._labels_key), read_labels, *self._source, self.asked.task, assets)
+        key, store, snapshot = ("labels", *self._labels_key), self.tables.store, self.tables.snapshot
+        return await self.shared.get(key, read_labels, store, snapshot, self.asked.task, assets)
 
     async def _vectors(self, assets: AssetColumns) -> VectorColumn | None:
         if self.features is None or not self.asked.wants("vector"):
@@ -186,7 +182,7 @@ class _Reading:
             return None
         names = sorted(name for name in self.tables.snapshot.versions if name.endswith(_ends(head)))
         key = ("head", head.name, head.version, *self.tables.key("assets", *names))
-        return await self.shared.get(key, answer_assets, *self._source, head, assets)
+        return await self.shared.get(key, answer_assets, self.tables.store, self.tables.snapshot, head, assets)
 
 
 def _ends(head: PublishedHead) -> tuple[str, ...]:
@@ -195,9 +191,10 @@ def _ends(head: PublishedHead) -> tuple[str, ...]:
 
 
 def _packed(asked: Asked, found: _Found, features: Features | None) -> PackedRows:
+    """Return the answer, with empty columns in place of parts that do not exist."""
     n, head = len(found.assets), asked.head
     labels = found.labels or LabelColumns.none(n)
-    names = [*labels.names]
+    names = list(dict.fromkeys([*labels.names, *(head.head.classes if head else ())]))
     columns: dict[str, NDArray[Any]] = {"id": found.assets.ids, "modality": found.assets.modality}
     columns |= {"label": labels.label, "split": labels.split}
     if labels.many or asked.columns is not None:
@@ -206,8 +203,6 @@ def _packed(asked: Asked, found: _Found, features: Features | None) -> PackedRow
     nowhere = np.full(n, np.nan, np.float32)
     columns |= {"x": found.points.x, "y": found.points.y} if found.points else {"x": nowhere, "y": nowhere}
     if head is not None:
-        known = {name: code for code, name in enumerate(names)}
-        names += [name for name in head.head.classes if name not in known]
         codes = {name: code for code, name in enumerate(names)}
         answers = found.answers or HeadColumns.none(n, head)
         columns |= answers.named(np.array([codes[name] for name in head.head.classes], np.int32))

@@ -1,9 +1,11 @@
 """Thumbnails of stored assets, made on threads from the stored files and kept in memory for the next time."""
 
 import asyncio
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import takewhile
 from typing import TypeVar, cast
 
 from embedder import cpus
@@ -82,11 +84,18 @@ class Thumbnails:
         def one(asset: Asset, data: bytes, reserve: Reserve) -> Picture:
             return draw(data, cast("Modality", asset.modality), side, self._limits, reserve)
 
+        left = threading.Event()
+
         def run() -> dict[str, Picture | Exception]:
             contents = store.assets.contents([asset.id for asset in assets])
-            return {asset.id: self._used(asset, data, one) for asset, (_, data) in zip(assets, contents, strict=True)}
+            pairs = takewhile(lambda _: not left.is_set(), zip(assets, contents, strict=True))
+            return {asset.id: self._used(asset, data, one) for asset, (_, data) in pairs}
 
-        drawn = await self._on_thread(run)
+        try:
+            drawn = await self._on_thread(run)
+        except asyncio.CancelledError:  # the client has left
+            left.set()
+            raise
         for id_, picture in drawn.items():
             if isinstance(picture, Picture):
                 self._kept.put((id_, side), picture)

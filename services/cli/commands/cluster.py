@@ -10,11 +10,14 @@ from services.cli.completion import task_names
 from services.cli.options import (
     EncoderOption,
     JsonOption,
+    NamesOnlyOption,
     NearestOption,
+    OverwriteOption,
     RowsOption,
     SeedOption,
     StoreOption,
 )
+from services.cli.reviews import out_file
 
 app = typer.Typer()
 
@@ -56,6 +59,17 @@ ClusterAgainst = Annotated[
     ),
 ]
 
+ClusterOut = Annotated[
+    str | None,
+    typer.Option(
+        "--out",
+        "-o",
+        metavar="FILE",
+        help="The file to write the clusters of every asset to: .parquet, .csv or .jsonl.",
+        show_default="no file; the store has them",
+    ),
+]
+
 
 @app.command()
 def cluster(
@@ -67,6 +81,9 @@ def cluster(
     rows_of: RowsOption = None,
     against: ClusterAgainst = None,
     seed: SeedOption = 0,
+    out: ClusterOut = None,
+    overwrite: OverwriteOption = False,
+    names_only: NamesOnlyOption = False,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -76,8 +93,9 @@ def cluster(
     clusters contain.
     """
     from services.jobs import cluster as job
+    from services.jobs.review import output
 
-    settings = options.settings(store=store)
+    file, settings = out_file(out, overwrite), options.settings(store=store)
     request = job.ClusterRequest(
         encoder=encoder,
         task=task,
@@ -90,12 +108,17 @@ def cluster(
     )
     start = time.perf_counter()
     with terminal.progress_bar("cluster") as bar, terminal.stopping_on_sigterm():
-        done = job.cluster(options.open_store(settings), settings.clusters, request, bar)
+        opened = options.open_store(settings)
+        done = job.cluster(opened, settings.clusters, request, bar)
+    if file is not None:
+        found = job.pseudo_labelled(opened, task)
+        output.save(output.names_only(found) if names_only else found, file, overwrite=overwrite)
     result = {
         "task": task,
         "encoder": encoder,
         **done.browsing.summary(),
         "seconds": round(time.perf_counter() - start, 2),
         "report": str(done.path / "report.md"),
+        **({} if file is None else {"out": str(file)}),
     }
     terminal.report(result, done.browsing.record["notes"], as_json=as_json)

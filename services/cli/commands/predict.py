@@ -16,6 +16,7 @@ from services.cli.options import (
     BackendOption,
     HeadsOption,
     JsonOption,
+    NamesOnlyOption,
     OverwriteOption,
     StoreOption,
     TrustOption,
@@ -90,9 +91,7 @@ def predict(
     ] = 0.9,
     sets: Annotated[Sets, typer.Option("--sets", help="How the prediction set is built.")] = Sets.lac,
     overwrite: OverwriteOption = False,
-    names_only: Annotated[
-        bool, typer.Option("--names-only", help="Write the name of each file only, not the folder that it is in.")
-    ] = False,
+    names_only: NamesOnlyOption = False,
     backend: BackendOption = None,
     accept_noncommercial: AcceptOption = None,
     trust_checkpoint: TrustOption = None,

@@ -12,6 +12,7 @@ from services.cli.options import (
     EncoderOption,
     HeadsOption,
     JsonOption,
+    NamesOnlyOption,
     OverwriteOption,
     StoreOption,
     TrustOption,
@@ -45,6 +46,7 @@ def duplicates(
     limit: LimitOption = 50,
     out: ReviewOut = None,
     overwrite: OverwriteOption = False,
+    names_only: NamesOnlyOption = False,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -67,7 +69,7 @@ def duplicates(
         _duplicate_notes(found.summary()),
         name="pairs",
     )
-    review.finish(file, overwrite=overwrite, limit=limit, as_json=as_json)
+    review.finish(file, overwrite=overwrite, names_only=names_only, limit=limit, as_json=as_json)
 
 
 def _threshold(text: str) -> float | None:
@@ -116,6 +118,7 @@ def mistakes(
     limit: LimitOption = 50,
     out: ReviewOut = None,
     overwrite: OverwriteOption = False,
+    names_only: NamesOnlyOption = False,
     accept_noncommercial: AcceptOption = None,
     trust_checkpoint: TrustOption = None,
     store: StoreOption = None,
@@ -148,7 +151,7 @@ def mistakes(
         name="mistakes",
         then=[correction(row, found.task) for row in first],
     )
-    review.finish(file, overwrite=overwrite, limit=limit, as_json=as_json)
+    review.finish(file, overwrite=overwrite, names_only=names_only, limit=limit, as_json=as_json)
 
 
 def correction(row: dict[str, Any], task: str) -> str:

@@ -8,7 +8,15 @@ import typer
 
 from services.cli import options, terminal
 from services.cli.completion import head_names
-from services.cli.options import EncoderOption, HeadsOption, JsonOption, OverwriteOption, SeedOption, StoreOption
+from services.cli.options import (
+    EncoderOption,
+    HeadsOption,
+    JsonOption,
+    NamesOnlyOption,
+    OverwriteOption,
+    SeedOption,
+    StoreOption,
+)
 from services.cli.reviews import Review, ReviewOut, out_file
 
 app = typer.Typer()
@@ -43,6 +51,7 @@ def suggest(
     seed: SeedOption = 0,
     out: ReviewOut = None,
     overwrite: OverwriteOption = False,
+    names_only: NamesOnlyOption = False,
     store: StoreOption = None,
     heads: HeadsOption = None,
     as_json: JsonOption = False,
@@ -76,7 +85,7 @@ def suggest(
         name="suggestions",
         then=[f"headwater labels set {row['id'][:12]} --task {shlex.quote(found.task)} --label NAME" for row in first],
     )
-    review.finish(file, overwrite=overwrite, limit=count, as_json=as_json)
+    review.finish(file, overwrite=overwrite, names_only=names_only, limit=count, as_json=as_json)
 
 
 def _suggestion(row: dict[str, Any]) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from services.jobs.predict.files import FileRows
 from services.jobs.predict.journal import Journal, open_journal, pinned
 from services.jobs.predict.parts import Part
 from services.jobs.predict.stored import StoredRows
-from services.jobs.predict.tables import batch_of, classes_of, schema_of
+from services.jobs.predict.tables import batch_of, classes_of, schema_of, without_folders
 from services.jobs.progress import OnProgress, Outcome, ignore
 from services.settings import Settings
 from store import Snapshot, Store
@@ -31,10 +31,6 @@ from store.rows import Column
 
 PART_ROWS = 131072
 """Source rows of a part of the journal. A run that is stopped loses at most these."""
-
-
-STEP_ROWS = 1024
-"""Rows that a head answers at a time: its arrays then stay in the processor's cache."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,16 +196,10 @@ def _answered(
     classes, made = classes_of(head), []
     paths, truths = rows.named(part)
     if request.names_only:
-        paths = pc.replace_substring_regex(paths, r"^(file://)?/.*/", "…/")
-    for answering, which, X in part.groups:
-        if not len(which):
-            continue
-        for start in range(0, len(which), STEP_ROWS):
-            step = slice(start, start + STEP_ROWS)
-            found, numbers = answer_many(answering, X[step], **request.answering()), pa.array(which[step])
-            made.append(
-                batch_of(schema, classes, found, *(column.take(numbers) for column in (part.ids, paths, truths)))
-            )
+        paths = without_folders(paths)
+    for answering, which, X in part.steps():
+        found, numbers = answer_many(answering, X, **request.answering()), pa.array(which)
+        made.append(batch_of(schema, classes, found, *(column.take(numbers) for column in (part.ids, paths, truths))))
     return made, part.source_rows
 
 

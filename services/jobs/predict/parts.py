@@ -10,6 +10,9 @@ from classifiers.published.head import PublishedHead
 from classifiers.published.inputs import Input
 from store.rows import Column
 
+STEP_ROWS = 1024
+"""Rows that a head answers at a time: its arrays then stay in the processor's cache."""
+
 Group = tuple[PublishedHead, NDArray[np.intp], NDArray[np.float32]]
 """The head that answers, the numbers of the rows that it answers, and their vectors (m, d)."""
 
@@ -30,6 +33,13 @@ class Part:
     groups: list[Group]
     paths: Column | None = None
     truths: Column | None = None
+
+    def steps(self) -> Iterator[Group]:
+        """Yield the groups in steps of at most `STEP_ROWS` rows."""
+        for head, rows, X in self.groups:
+            for start in range(0, len(rows), STEP_ROWS):
+                step = slice(start, start + STEP_ROWS)
+                yield head, rows[step], X[step]
 
 
 def groups(

@@ -178,6 +178,12 @@ SINKS: dict[str, type[Sink]] = {".parquet": _Parquet, ".csv": _Csv, ".jsonl": _J
 """The sink of each ending of a file's name."""
 
 
+def without_folders(paths: Column) -> Column:
+    """Return the paths (n,) with ``…/`` in place of the folders of this machine. Other addresses are unchanged."""
+    found: Column = pc.replace_substring_regex(paths, r"^(file://)?/.*/", "…/")
+    return found
+
+
 def classes_of(head: PublishedHead) -> Column:
     return pa.array(list(head.head.classes), pa.string())
 

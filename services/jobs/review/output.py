@@ -6,7 +6,15 @@ from uuid import uuid4
 import pyarrow as pa
 
 from services.jobs.out_file import require_free
-from services.jobs.predict.tables import SINKS
+from services.jobs.predict.tables import SINKS, without_folders
+
+
+def names_only(table: pa.Table) -> pa.Table:
+    """Return a table whose columns of paths have the names of files on this machine, without their folders."""
+    for number, name in enumerate(table.column_names):
+        if name.partition("_")[0] == "path":
+            table = table.set_column(number, name, without_folders(table[name]))
+    return table
 
 
 def save(table: pa.Table, path: Path, *, overwrite: bool = False) -> None:

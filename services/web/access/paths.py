@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +42,21 @@ def cutting(settings: Settings) -> Callable[[str], str]:
     return cut
 
 
-def hiding(settings: Settings) -> Change:
-    """Return a function that cuts each path in a JSON document to its last part, see `cutting`."""
+def hiding(settings: Settings, fields: Collection[str] = FIELDS, *, names: bool = False) -> Change:
+    """Return a function that cuts each path in a JSON document to its last part, see `cutting`.
+
+    Args:
+        fields: fields whose texts can name paths, with all that is in them.
+        names: True if the names of fields inside these can be paths too.
+    """
     cut = cutting(settings)
 
     def walk(value: Any, hidden: bool = False) -> Any:
         if isinstance(value, dict):
             return {
-                name: _last_part(each) if name == "uri" else walk(each, hidden or name in FIELDS)
+                cut(name) if hidden and names else name: (
+                    _last_part(each) if name == "uri" else walk(each, hidden or name in fields)
+                )
                 for name, each in value.items()
             }
         if isinstance(value, list):

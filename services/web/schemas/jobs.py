@@ -32,6 +32,13 @@ Seed = Annotated[
     int, Field(ge=0, le=2**31 - 1, description="Seed of the random number generator."), BeforeValidator(_whole)
 ]
 TopK = Annotated[int, Field(ge=1, le=1000, description="How many labels are ranked."), BeforeValidator(_whole)]
+Count = Annotated[int, Field(ge=1, le=10_000, description="How many assets are suggested."), BeforeValidator(_whole)]
+Clusters = Annotated[int, Field(ge=2, le=1_000_000), BeforeValidator(_whole)]
+Nearest = Annotated[
+    int,
+    Field(ge=1, le=1000, description="How many of its nearest clusters become labels of an asset."),
+    BeforeValidator(_whole),
+]
 Number = (
     bool
     | Annotated[int, Field(ge=-(2**53), le=2**53)]
@@ -42,6 +49,8 @@ Parameter = Number | Annotated[list[Number], Field(max_length=256)]
 
 _TASK = "The task whose labels the heads learn."
 _ENCODERS = "Encoders whose stored vectors are used, by name or fingerprint."
+_ONE_ENCODER = "The encoder whose stored vectors are used, by name or fingerprint."
+_HEAD = "name, name@alias or name@version of a head."
 _FOLDER = "A folder below one of HEADWATER_JOB_FOLDERS: its whole path, or the part below that folder."
 
 
@@ -101,7 +110,7 @@ class PredictJob(Body):
     """Write a head's answers for every stored asset, or for the files of a folder, to a file."""
 
     kind: Literal["predict"]
-    head: Required = Field(description="name, name@alias or name@version of a head.")
+    head: Required = Field(description=_HEAD)
     task: Required | None = Field(None, description="Only assets that this task labels; its labels are the truth.")
     folder: Place | None = Field(
         None, description=f"{_FOLDER} Without it, stored assets are predicted; not with `task`."
@@ -112,7 +121,66 @@ class PredictJob(Body):
     sets: Literal["lac", "aps"] = Field("lac", description="Method of the prediction set.")
 
 
-AnyJob = IngestJob | BackfillJob | TrainJob | CompareJob | PredictJob
+class DuplicatesJob(Body):
+    """List pairs of stored assets whose vectors are almost equal."""
+
+    kind: Literal["duplicates"]
+    encoder: Required = Field("lite0", description=_ONE_ENCODER)
+    task: Required | None = Field(
+        None, description="Only assets that this task labels; pairs across its splits come first."
+    )
+    threshold: float | None = Field(
+        None, gt=0, le=1, description="Cosine from which two vectors count as near-duplicates; null to propose one."
+    )
+
+
+class MistakesJob(Body):
+    """List labelled assets whose label and head disagree, those that are most likely wrong first."""
+
+    kind: Literal["mistakes"]
+    head: Required = Field(description=_HEAD)
+    task: Required | None = Field(None, description="The task whose labels are judged; null for the head's own.")
+
+
+class SuggestJob(Body):
+    """Suggest which stored assets to label next: those from which a head learns most."""
+
+    kind: Literal["suggest"]
+    head: Required | None = Field(
+        None, description="name, name@alias or name@version of the head whose uncertainty counts; without it, `task`."
+    )
+    task: Required | None = Field(
+        None, description="The task that lacks labels; it may be a new one. Null for the head's own."
+    )
+    encoder: Required = Field("lite0", description=f"{_ONE_ENCODER} A head reads its own.")
+    count: Count = 20
+    seed: Seed = 0
+
+
+class ClusterJob(Body):
+    """Cluster stored vectors without labels. The nearest clusters of every asset become its labels of a new task."""
+
+    kind: Literal["cluster"]
+    task: HeadName = Field(description="Name of the task that gets the clusters as labels.")
+    encoder: Required = Field("lite0", description=_ONE_ENCODER)
+    clusters: Clusters | None = Field(None, description="Number of clusters; null to choose one by the number of rows.")
+    nearest: Nearest = 8
+    delta: float | None = Field(
+        None,
+        ge=0,
+        allow_inf_nan=False,
+        description="Drop nearest clusters whose cosine is more than this below that of the nearest one.",
+    )
+    rows_of: Required | None = Field(None, description="Only assets that this task labels. Its labels are not read.")
+    against: Required | None = Field(
+        None, description="A task whose labels are compared with the clusters. Nothing is learned from them."
+    )
+    seed: Seed = 0
+
+
+AnyJob = (
+    IngestJob | BackfillJob | TrainJob | CompareJob | PredictJob | DuplicatesJob | MistakesJob | SuggestJob | ClusterJob
+)
 
 
 class JobRequest(RootModel[Annotated[AnyJob, Field(discriminator="kind")]]):

@@ -12,10 +12,10 @@ from PIL import Image
 
 from classifiers.compare.candidates import parse_lines, with_controls
 from classifiers.compare.page import points, to_html, write
-from classifiers.compare.paired import Difference
 from classifiers.compare.run import run, start
 from classifiers.evaluation import plots
 from classifiers.evaluation.figures import evaluate
+from classifiers.evaluation.paired import Difference
 from store import Store
 
 VOID = {"meta", "img", "br"}

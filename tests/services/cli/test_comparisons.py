@@ -4,7 +4,7 @@ import shlex
 from types import SimpleNamespace
 
 from classifiers.compare.candidates import parse
-from classifiers.compare.paired import Difference, Pair
+from classifiers.evaluation.paired import Difference, Pair
 from services.cli.comparisons import show_pair, train_command
 
 

@@ -1,4 +1,4 @@
-"""An installed Chromium without internet access, and the page's files alone, without a service behind them."""
+"""An installed Chromium without internet access, services to change, and the page's files without a service."""
 
 import shutil
 from collections.abc import Iterator
@@ -13,6 +13,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from services.classification import create_app
 from services.page import mount
+from services.processes import Running, free_ports, running
+from services.settings import Settings
 from store import asset_id
 
 OPTIONS = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--disable-quic", "--no-first-run"]
@@ -72,3 +74,15 @@ def stored(home, own_url: tuple[str, Path]) -> Iterator[StoredPage]:
     aliases = (heads / "gaussian" / "aliases.json").read_bytes()
     yield StoredPage(home.store, pictures, url, heads)
     (heads / "gaussian" / "aliases.json").write_bytes(aliases)
+
+
+@pytest.fixture
+def own_services(home, tmp_path: Path) -> Iterator[tuple[Running, Settings]]:
+    """Both services on a copy of the store and the heads, which a test may change."""
+    folder = tmp_path / "home"
+    shutil.copytree(Path(home.settings.store).parent, folder)
+    ports = dict(zip(("embedding_port", "classification_port"), free_ports(2), strict=True))
+    update = {"store": str(folder / "headwater.db"), "heads": folder / "heads", "jobs": folder / "jobs"}
+    settings = home.settings.model_copy(update=update | ports)
+    with running(settings) as started:
+        yield started, settings

@@ -1,4 +1,4 @@
-"""The page is served whole, to everybody, under a policy without exceptions; its libraries are those of the script."""
+"""The page is served whole, to everybody, under a policy without exceptions; its library is that of the script."""
 
 import re
 
@@ -50,8 +50,8 @@ def test_every_module_is_used():
     assert {name.rpartition("/")[2] for name in SCRIPTS} - {"app.js"} <= named
 
 
-def test_the_libraries_have_their_licences_and_are_those_of_the_script():
-    pinned = dict(re.findall(r"(lit|kdbush)@([\d.]+)", (ROOT / "services/page/vendor.sh").read_text()))
+def test_the_library_has_its_licence_and_is_that_of_the_script():
+    pinned = dict(re.findall(r"(lit)@([\d.]+)", (ROOT / "services/page/vendor.sh").read_text()))
     notice = (ROOT / "NOTICE").read_text()
     for name, version in pinned.items():
         assert (STATIC / "vendor" / f"{name}.LICENSE").read_text().strip()

@@ -79,6 +79,7 @@ def real(home, own, jobs) -> dict[str, list[str]]:
         "head": heads.names(),
         "name": heads.names(),
         "version": [version for name in heads.names() for version in heads.versions(name)],
+        "tasks": list(home.store.labels.tasks()),
         "id": home.store.assets.ids().to_pylist()[:5],
         "ids": home.store.assets.ids().to_pylist()[:5],
         "sound": [asset_id(SOUND)],

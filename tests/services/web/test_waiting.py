@@ -17,10 +17,14 @@ from services.calls import Call
 from services.processes import free_ports
 from services.settings import Settings
 from services.web import waiting
+from services.web.admission import Admission
 from services.web.app import Service, make_app
 from services.web.errors import Overloaded, RemoteProblem
+from services.web.metrics import Metrics
+from services.web.middleware import RequestScope
 from services.web.server import make_server
-from services.web.waiting import LEAST, LONGEST_RETRY, Lane, Throughput
+from services.web.tracing import Tracing
+from services.web.waiting import LEAST, LONGEST_RETRY, Lane, Lanes, Throughput
 
 
 class Clock:
@@ -230,3 +234,39 @@ def test_the_time_that_the_other_service_said_is_passed_on():
         with pytest.raises(RemoteProblem) as raised:
             Call("GET", "/", lambda _: None).result(httpx.Response(503, json=body, headers=header))
         assert raised.value.retry_after == seconds
+
+
+def test_a_client_that_reads_slowly_has_no_place():
+    """Its answer is made. As many such clients as may be under way would keep all others out."""
+    lanes, admission, sent = Lanes(1.0), Admission(2**30), []
+
+    async def answer(scope, receive, send) -> None:
+        await receive()
+        assert lane.under_way == 1
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": bytes(2**20)})
+
+    async def run() -> None:
+        reads = asyncio.Event()
+
+        async def send(message) -> None:
+            sent.append(message["type"])
+            if message["type"] == "http.response.body":
+                await reads.wait()
+
+        async def receive():
+            return {"type": "http.request"}
+
+        limits = {"lanes": lanes, "admission": admission, "max_bytes": 100, "max_seconds": 10.0}
+        app = RequestScope(answer, metrics=Metrics(), tracing=Tracing(), **limits)
+        task = asyncio.create_task(app(scope, receive, send))
+        while "http.response.body" not in sent:
+            await asyncio.sleep(0.001)
+        assert (lane.under_way, admission.used) == (0, 2**20)
+        reads.set()
+        await task
+        assert (lane.under_way, admission.used) == (0, 0)
+
+    scope = {"type": "http", "method": "GET", "path": "/v1/rows", "headers": []}
+    lane = lanes.of(scope)
+    asyncio.run(run())

@@ -64,14 +64,18 @@ export const KINDS = {
   cluster: "Group without labels",
 };
 
-/** Return how far a job is, in words. */
-export function far({ state, position, progress, cancelling, partial }) {
-  if (cancelling) return "stopping";
-  if (partial) return "done, some items left out";
+/** Return how far a job is that has not ended, in a word or two. */
+export function far({ state, position, progress }) {
   if (state === "queued") return position > 1 ? `waits, number ${position} in the queue` : "starts";
-  if (state !== "running") return state;
   if (!progress) return "at work";
-  const { done, total, note } = progress;
-  const share = total ? `${number(done)} of ${number(total)}` : `${number(done)} done`;
-  return note ? `${share}, ${note}` : share;
+  return progress.total ? `${Math.floor((100 * progress.done) / progress.total)} %` : `${progress.done} done`;
+}
+
+/** Return the state of a job in words. */
+export function told(job) {
+  const { state, progress, cancelling, partial } = job;
+  if (cancelling) return "stopping";
+  if (!active(job)) return partial ? "done, some items left out" : state;
+  if (state === "queued" || !progress?.total) return far(job);
+  return [`${number(progress.done)} of ${number(progress.total)}`, progress.note].filter(Boolean).join(", ");
 }

@@ -32,7 +32,9 @@ class State extends EventTarget {
   }
 
   say(text, more = {}) {
-    this.change({ notice: { text, ...more } });
+    const notice = { text, ...more };
+    this.change({ notice });
+    setTimeout(() => this.notice === notice && this.change({ notice: null }), more.error ? 15000 : 6000);
   }
 
   /** Show an error of a request where the user looks; one that concerns the whole page takes its place. */
@@ -53,7 +55,8 @@ class State extends EventTarget {
 
   /** Ask for everything that the page shows, and look for changes from now on. */
   async start() {
-    await this.refresh();
+    this.started = this.refresh();
+    await this.started;
     setInterval(() => this.#look(), ASK_AGAIN);
   }
 
@@ -93,16 +96,27 @@ class State extends EventTarget {
   /** Read the columns of the rows anew. */
   async load() {
     const asked = this.choice;
+    const mark = this.labelling.mark();
     this.change({ loading: true });
     try {
       const rows = new Rows(await bytes("v1/rows", { parameters: asked }));
       if (asked !== this.choice) return;
-      if (rows.version !== this.rows?.version) this.selection = new Set();
+      this.labelling.replay(rows, mark);
+      if (this.rows) this.#carry(rows);
       this.change({ rows });
     } catch (error) {
       this.fail(error);
     } finally {
       this.change({ loading: false });
+    }
+  }
+
+  /** Keep what is selected and found when the rows have other numbers: assets were added or removed. */
+  #carry(rows) {
+    this.selection = new Set(rows.find(this.rows, this.selection));
+    const { only } = this.filter;
+    if (only && rows.version !== this.rows.version) {
+      this.filter = { ...this.filter, only: { ...only, rows: Uint32Array.from(rows.find(this.rows, only.rows)) } };
     }
   }
 

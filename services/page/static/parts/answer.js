@@ -41,9 +41,10 @@ class Answer extends Part {
   }
 
   set({ labels, coverage }) {
+    if (labels.length === 1) return nothing;
     const often = `${Math.round(coverage * 100)} times out of 100`;
     return html`<p title=${`Prediction set at coverage ${coverage}: it contains the true class ${often}.`}>
-      Could be: ${labels.join(", ")}
+      ${labels.length ? `Could be: ${labels.join(", ")}` : "None of its classes fits well."}
     </p>`;
   }
 

@@ -19,12 +19,16 @@ class Keep extends View {
     this.stopped = false;
   }
 
+  willUpdate(changed) {
+    if (changed.has("files")) this.task = taskOf(this.files);
+  }
+
   render() {
     const folders = classes(this.files);
     if (this.step) return this.progress();
     return html`<form class="keep" @submit=${this.store}>
       <h2>Store ${this.files.length.toLocaleString()} ${this.files.length === 1 ? "file" : "files"}</h2>
-      <label>Task<input name="task" .value=${state.choice.task ?? rootOf(this.files) ?? "photos"} required maxlength="300"></label>
+      <label>Task<input name="task" .value=${this.task} required maxlength="300"></label>
       ${
         folders.length > 1
           ? html`<label class="check"><input type="checkbox" name="folders" checked>
@@ -120,6 +124,13 @@ function words({ state: now, progress, error }) {
 function rootOf(files) {
   const [first] = files[0].path.split("/");
   return files[0].path.includes("/") && files.every(({ path }) => path.startsWith(`${first}/`)) ? first : null;
+}
+
+/** Return the task that the files fit best: the one on the screen if it has one of their classes or they have none. */
+function taskOf(files) {
+  const [known, folders] = [state.task?.classes.map(({ name }) => name) ?? [], classes(files)];
+  const fits = state.task && (!folders.length || folders.some((name) => known.includes(name)));
+  return fits ? state.task.name : (rootOf(files) ?? state.choice.task ?? "photos");
 }
 
 /** Return the names of the folders that hold files, below the one that was dropped. */

@@ -2,9 +2,9 @@
 
 import { Part, html, nothing, repeat } from "../base/part.js";
 import { state } from "../base/state.js";
-import { Thumbs } from "../base/thumbs.js";
+import { thumbs } from "../base/thumbs.js";
 
-const pictures = new Thumbs(256);
+const pictures = thumbs(256);
 
 class Photo extends Part {
   static properties = { row: { attribute: false }, asset: { attribute: false }, words: { attribute: false } };
@@ -20,12 +20,12 @@ class Photo extends Part {
 
   wish() {
     this.forget?.();
-    this.look();
-    if (!this.picture) this.forget = pictures.want(this.asset, () => this.look());
+    this.show(pictures.at_once(this.asset) ?? null);
+    if (!this.picture) this.forget = pictures.want(this.asset, (found) => this.show(found));
   }
 
-  look() {
-    this.picture = pictures.at_once(this.asset) ?? null;
+  show(picture) {
+    this.picture = picture;
     this.requestUpdate();
   }
 

@@ -15,7 +15,8 @@ const PICTURE = /^image\//;
 let number = 0;
 
 /** Take files that were dropped on the page: ask the heads about some photos, offer to store many. */
-export function receive(files) {
+export async function receive(files) {
+  await state.started; // which heads there are
   if (!files.length) return state.say("There was no file in that.", { error: true });
   const folders = files.some(({ path }) => path.includes("/"));
   if (folders || files.length > MOST || !heads().length) state.change({ incoming: files });
@@ -27,14 +28,14 @@ export function receive(files) {
   location.hash = "#drop";
 }
 
-/** Return the heads that are asked: those of the chosen task, or all. */
+/** Return the heads that are asked: those that were ticked, at first those of the chosen task. */
 function heads() {
-  return state.heads.filter(({ name }) => state.asked?.has(name) ?? true);
+  return state.heads.filter(({ name, task }) => state.asked?.has(name) ?? task === state.choice.task);
 }
 
 class Item {
   constructor(file) {
-    Object.assign(this, { file, key: number++, answers: null, error: null, near: null });
+    Object.assign(this, { file, key: number++, answers: null, error: null, near: null, shown: true });
     this.url = URL.createObjectURL(file);
   }
 }
@@ -89,7 +90,7 @@ class Drop extends View {
   }
 
   choice() {
-    const asked = state.asked ?? new Set(state.heads.map(({ name }) => name));
+    const asked = new Set(heads().map(({ name }) => name));
     const toggle = (name, on) => {
       const next = new Set(asked);
       if (on) next.add(name);
@@ -106,10 +107,21 @@ class Drop extends View {
     </fieldset>`;
   }
 
+  /** A picture or a sound as the browser shows it; files that it cannot show are answered all the same. */
+  shown(item) {
+    const fail = () => {
+      item.shown = false;
+      this.requestUpdate();
+    };
+    return PICTURE.test(item.file.type)
+      ? html`<img src=${item.url} alt=${item.file.name} @error=${fail}>`
+      : html`<audio controls src=${item.url} aria-label=${item.file.name} @error=${fail}></audio>`;
+  }
+
   item(item) {
     return html`<article class="dropped">
       <figure>
-        ${PICTURE.test(item.file.type) ? html`<img src=${item.url} alt=${item.file.name}>` : html`<audio controls src=${item.url}></audio>`}
+        ${item.shown ? this.shown(item) : html`<p class="soft">The browser cannot show this file.</p>`}
         <figcaption class="soft">${item.file.name}</figcaption>
       </figure>
       <div class="answers">

@@ -1,6 +1,6 @@
 // Jobs: what runs on the whole store, live, with its log and its result; and a form to start one.
 
-import { KINDS, active, cancel, details, far, lines, list, save } from "../base/jobs.js";
+import { KINDS, active, cancel, details, lines, list, save, told } from "../base/jobs.js";
 import { EVERYTHING } from "../base/filter.js";
 import { View, classMap, html, nothing, repeat } from "../base/part.js";
 import { read } from "../base/api.js";
@@ -106,7 +106,7 @@ class Jobs extends View {
     return html`<article class="job ${job.state}" aria-label=${name}>
       <div class="row">
         <h2>${name}</h2>
-        <span class=${classMap({ state: true, error: job.state === "failed", right: job.state === "done" && !job.partial })}>${far(job)}</span>
+        <span class=${classMap({ state: true, error: job.state === "failed", right: job.state === "done" && !job.partial })}>${told(job)}</span>
         <time class="soft" datetime=${job.created}>${new Date(job.created).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" })}</time>
         ${active(job) ? html`<button ?disabled=${!may || job.cancelling} @click=${() => this.stop(job)}>Cancel</button>` : nothing}
       </div>

@@ -30,6 +30,8 @@ def test_a_text_of_a_request_is_one_value(text):
     assert (found["task"], found["encoder"], found["store"], found["heads"]) == (text, [text, "lite0"], None, None)
     found = understood({"kind": "predict", "head": text, "task": text}, [])
     assert (found["head"], found["task"], found["folder"]) == (text, text, ())
+    found = understood({"kind": "suggest", "head": text, "task": text, "encoder": text}, [])
+    assert (found["head"], found["task"], found["encoder"], found["store"]) == (text, text, text, None)
     found = understood({"kind": "ingest", "folder": text, "task": text, "labels_file": "x"}, ["/a/--json", "/a/b"])
     assert (found["source"], found["task"], str(found["labels"])) == (["/a/--json"], text, "/a/b")
 
@@ -50,6 +52,10 @@ def test_parameters_keep_their_types():
         {"kind": "train", "task": "t", "name": "n"},
         {"kind": "compare", "task": "t"},
         {"kind": "predict", "head": "h"},
+        {"kind": "duplicates"},
+        {"kind": "mistakes", "head": "h"},
+        {"kind": "suggest", "head": "h"},
+        {"kind": "cluster", "task": "t"},
     ],
     ids=lambda body: body["kind"],
 )
@@ -77,6 +83,22 @@ def test_a_whole_number_may_have_a_point_as_in_json_schema(seed, good):
     else:
         with pytest.raises(ValidationError):
             JobRequest.model_validate(body)
+
+
+def test_reviews_write_a_file_of_the_job_without_folders_and_take_every_option():
+    bodies = [
+        {"kind": "duplicates", "encoder": "e", "task": "t", "threshold": 0.25},
+        {"kind": "mistakes", "head": "h", "task": "t"},
+        {"kind": "suggest", "head": "h", "task": "t", "encoder": "e", "count": 7, "seed": 3},
+        {"kind": "cluster", "task": "t", "encoder": "e", "clusters": 9, "nearest": 2, "delta": 0.5, "seed": 3}
+        | {"rows_of": "r", "against": "a"},
+    ]
+    for body in bodies:
+        found = understood(body, [])
+        assert found["names_only"] is True
+        assert Path(found["out"]) == FILES / COMMANDS[body["kind"]].file
+        asked = {name: str(value) for name, value in body.items() if name != "kind"}
+        assert {name: str(found[name]) for name in asked} == asked
 
 
 def test_every_kind_of_request_has_a_command_and_every_kind_of_head_is_known():

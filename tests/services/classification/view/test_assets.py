@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import struct
+import threading
 from collections.abc import Iterator
 
 import httpx
@@ -17,6 +18,7 @@ from PIL import Image
 
 from classifiers.published.registry import Registry
 from services.classification import create_app
+from services.classification.view import pictures, thumbnails
 from services.cli import demo_photos
 from services.client import AsyncClient, Client
 from services.jobs.ingest import to_asset
@@ -195,6 +197,31 @@ def test_many_at_once_get_what_one_alone_gets(url):
 
     for i, found in enumerate(asyncio.run(together())):
         assert found == [alone[id_] for id_ in IDS[i:] + IDS[:i]]
+
+
+def test_what_a_client_no_longer_waits_for_is_not_drawn(store, tmp_path, monkeypatch):
+    begun, go_on = [], threading.Event()
+
+    def slow(*given):
+        begun.append(given)
+        go_on.wait(10)
+        return pictures.draw(*given)
+
+    monkeypatch.setattr(thumbnails, "draw", slow)
+
+    async def leave() -> None:
+        drawing = thumbnails.Thumbnails(lambda: store, settings(store, tmp_path))
+        request = asyncio.create_task(drawing.of(IDS, 128))
+        while not begun:
+            await asyncio.sleep(0.01)
+        request.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await request
+        go_on.set()
+        await asyncio.to_thread(drawing.stop)
+
+    asyncio.run(leave())
+    assert len(begun) <= len(IDS) / thumbnails.AT_ONCE + 1  # at most the first file of each part
 
 
 @pytest.mark.parametrize(

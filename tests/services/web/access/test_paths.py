@@ -52,11 +52,19 @@ def answers(service: ModuleType, settings: Settings, role: str, home) -> dict[st
             "/v1/backfills/none",
         ]
     else:
-        urls = ["/heads", "/heads/good", "/heads/bad", "/heads/none", "/classify", f"/search?encoder=lite0&id={known}"]
+        urls = [
+            "/heads",
+            "/heads/good",
+            "/heads/bad",
+            "/heads/none",
+            "/heads/good/report",
+            "/classify",
+            f"/search?encoder=lite0&id={known}",
+        ]
         urls += ["/search?encoder=none&id=x", "/search?encoder=lite0&text=a", "/health/ready?needs=media&needs=ids"]
         versions = f"/versions/{app.state.service.registry.versions('good')[0]}"
         urls += ["/v1/overview", "/v1/rows?head=good", "/v1/rows?encoder=none"]
-        urls += ["/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/bad"]
+        urls += ["/v1/learn", "/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/bad"]
         job = _job(settings, home)
         urls += ["/v1/jobs", *(f"/v1/jobs/{id_}{each}" for id_ in (job, "none") for each in ("", "/events", "/result"))]
         urls += ["/v1/me", "/v1/quarantine"]

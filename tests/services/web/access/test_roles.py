@@ -40,7 +40,7 @@ def test_every_endpoint_that_changes_something_needs_more_than_reading():
     """The names are written out here, so that a change of the table alone does not pass."""
     changing = {each for each, role in roles.ENDPOINTS.items() if role is not None and role > Role.read}
     labels = {"POST /v1/labels", "DELETE /v1/labels", "POST /v1/labels/undo"}
-    jobs = {"POST /v1/jobs", "POST /v1/jobs/{job_id}/cancel"}
+    jobs = {"POST /v1/jobs", "POST /v1/jobs/{job_id}/cancel", "POST /v1/learn"}
     files = {"POST /v1/assets", "POST /v1/files", "POST /v1/backfills"}
     assert changing == {"POST /heads/{name}/alias", *files, *labels, *jobs}
     assert roles.ENDPOINTS["POST /heads/{name}/alias"] is Role.admin

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from classifiers.compare.paired import figures, paired_bootstrap
 from classifiers.evaluation.outcomes import Outcomes
+from classifiers.evaluation.paired import figures, paired_bootstrap, paired_difference
 
 
 def outcomes(rng, codes, skill) -> Outcomes:
@@ -81,3 +81,22 @@ def test_other_rows_are_refused(three):
     with pytest.raises(ValueError, match="no rows"):
         paired_bootstrap(none, [none])
     assert paired_bootstrap(a, []) == []
+
+
+@pytest.mark.parametrize("values", [[0, 1, -1, 0, 0, 1], [0.5, -0.25, 0.1, 0.0] * 30, [0.0], [1.0] * 5])
+def test_the_interval_of_differences_is_that_of_resampled_rows(values):
+    values = np.array(values, np.float64)
+    found = paired_difference(values, draws=20_000)
+    drawn = np.random.default_rng(5).choice(values, (20_000, len(values))).mean(axis=1)
+    assert found.mean == pytest.approx(values.mean())
+    width = np.ptp(np.quantile(drawn, (0.025, 0.975)))
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(drawn, (0.025, 0.975))), abs=0.1 * width + 1e-12)
+    assert found.better == pytest.approx(np.mean(drawn > 0), abs=0.02)
+
+
+def test_two_routes_to_the_same_accuracy(three):
+    a, b, _ = three
+    [pair] = paired_bootstrap(a, [b], draws=5000)
+    found = paired_difference((figures(a) - figures(b))[:, 0], draws=5000)
+    assert found.mean == pair.accuracy.mean
+    assert (found.low, found.high) == pytest.approx((pair.accuracy.low, pair.accuracy.high), abs=0.01)
