@@ -4,6 +4,7 @@ import { key } from "./base/api.js";
 import { dropped, picked } from "./base/files.js";
 import { View, classMap, html, nothing } from "./base/part.js";
 import { state } from "./base/state.js";
+import "./parts/opened.js";
 import "./views/browse.js";
 import "./views/heads.js";
 import "./views/jobs.js";
@@ -80,6 +81,7 @@ class App extends View {
       </header>
       ${state.down ? html`<p class="down" role="alert">${state.down.message}</p>` : nothing}
       <main>${VIEWS[state.view].view()}</main>
+      <hw-opened></hw-opened>
       <div class="notice" role="status" aria-live="polite">${this.notice()}</div>
     `;
   }

@@ -77,6 +77,11 @@ def test_the_worst_mistakes_are_held_out_photos_the_surest_first(tab, stored):
     assert [(label, answer) for label, _, answer, *_ in said] == [(row[1], row[2]) for row in wrong[: len(said)]]
     photos.nth(2).click()
     assert tab.evaluate(STATE % "state.rows.id(state.open)") == wrong[2][0]
+    dialog = tab.locator("dialog.photo")
+    dialog.get_by_role("button", name="Next photo").click()
+    assert tab.evaluate(STATE % "state.rows.id(state.open)") == wrong[3][0]
+    dialog.get_by_role("button", name="Close").click()
+    expect(dialog).to_have_count(0)
     tab.get_by_role("button", name=f"See all {len(wrong)} in Photos").click()
     shown = tab.evaluate(STATE % "Array.from(state.shown, (row) => state.rows.id(row))")
     assert shown == [row[0] for row in wrong]

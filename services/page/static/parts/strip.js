@@ -7,7 +7,7 @@ import { thumbs } from "../base/thumbs.js";
 const pictures = thumbs(256);
 
 class Photo extends Part {
-  static properties = { row: { attribute: false }, asset: { attribute: false }, words: { attribute: false } };
+  static properties = { row: { attribute: false }, rows: { attribute: false }, asset: { attribute: false }, words: { attribute: false } };
 
   updated(changed) {
     if (changed.has("asset")) this.wish();
@@ -31,7 +31,7 @@ class Photo extends Part {
 
   render() {
     const { url, error } = this.picture ?? {};
-    return html`<button class="photo" @click=${() => state.change({ open: this.row })}>
+    return html`<button class="photo" @click=${() => state.change({ open: this.row, among: Array.from(this.rows) })}>
       <span class="frame">
         ${url ? html`<img src=${url} alt="" decoding="async">` : nothing}
         ${error ? html`<span class="soft" title=${error}>no picture</span>` : nothing}
@@ -41,7 +41,7 @@ class Photo extends Part {
   }
 }
 
-customElements.define("hw-photo", Photo);
+customElements.define("hw-thumb", Photo);
 
 /**
  * Return a strip of photos.
@@ -54,6 +54,6 @@ export const strip = (rows, words, name) => html`<ul class="strip" aria-label=${
   ${repeat(
     rows,
     (row) => row,
-    (row) => html`<li><hw-photo .row=${row} .asset=${state.rows.id(row)} .words=${words(row)}></hw-photo></li>`,
+    (row) => html`<li><hw-thumb .row=${row} .rows=${rows} .asset=${state.rows.id(row)} .words=${words(row)}></hw-thumb></li>`,
   )}
 </ul>`;
