@@ -121,7 +121,7 @@ def test_promote_then_roll_back_moves_the_real_alias(tab, stored, versions):
     old, new = versions
     open_heads(tab, stored)
     tab.get_by_role("button", name="Use this version").click()
-    expect(tab.locator(".title .mark.strong")).to_have_text("production")
+    expect(tab.locator(".title .badge.strong")).to_have_text("production")
     assert registry.aliases("gaussian")["production"] == new
     tab.locator(".versions").filter(has_text="gaussian").get_by_role("button").last.click()
     back = tab.get_by_role("button", name="Go back to this version")

@@ -34,7 +34,7 @@ def test_the_form_has_the_fields_of_each_kind_as_the_service_describes_them(tab,
         dialog.get_by_label("what").select_option(kind)
         schema = schemas[reference.rpartition("/")[2]]
         expect(dialog).to_contain_text(schema["description"])
-        names = dialog.locator(".field :is(input, select, textarea)").evaluate_all(
+        names = dialog.locator(".entry :is(input, select, textarea)").evaluate_all(
             "(all) => all.map((each) => each.name)"
         )
         assert set(filter(None, names)) == set(schema["properties"]) - {"kind"}
@@ -96,7 +96,7 @@ def test_faults_are_said_at_their_fields_which_have_the_focus(tab, stored):
     dialog.get_by_label("name", exact=True).fill("fine")
     dialog.get_by_label("task", exact=True).fill("nosuch")
     dialog.get_by_role("button", name="Start").click()
-    field = dialog.locator(".field.bad")
+    field = dialog.locator(".entry.bad")
     expect(field.get_by_role("alert")).to_contain_text("no labels for task 'nosuch'")
     expect(field.get_by_label("task", exact=True)).to_be_focused()
     dialog.get_by_label("task", exact=True).fill("defective")
@@ -104,12 +104,12 @@ def test_faults_are_said_at_their_fields_which_have_the_focus(tab, stored):
     dialog.get_by_label("parameters").fill("not a name = 3")
     dialog.get_by_role("button", name="Start").click()
     expect(dialog.get_by_role("alert")).to_have_count(1)
-    expect(dialog.locator(".field.bad").get_by_label("parameters")).to_be_visible()
+    expect(dialog.locator(".entry.bad").get_by_label("parameters")).to_be_visible()
     dialog.get_by_label("what").select_option("ingest")
     expect(dialog.get_by_role("alert")).to_have_count(0)
     dialog.get_by_label("folder").fill("/etc")
     dialog.get_by_role("button", name="Start").click()
-    expect(dialog.locator(".field.bad").get_by_label("folder")).to_be_focused()
+    expect(dialog.locator(".entry.bad").get_by_label("folder")).to_be_focused()
     tab.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
 

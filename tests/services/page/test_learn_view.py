@@ -63,7 +63,7 @@ def test_the_button_trains_and_says_what_came_of_it_with_the_photos(tab, stored,
     expect(outcome).to_contain_text(
         "It is right on 20 of 24 (83\u00a0%). 4 answers have changed. The difference may be chance."
     )
-    expect(outcome.locator(".warning")).to_have_text("Two photos are almost the same.")
+    expect(outcome.locator(".caution")).to_have_text("Two photos are almost the same.")
     [asked] = stored.asked("/v1/learn")
     assert asked == {"task": "defective", "name": "gaussian"}
     expect(outcome.get_by_role("list", name="Right now, wrong before").locator("img")).to_have_count(3)

@@ -30,7 +30,7 @@ export const table = ({ titles, rows, caption = "" }) => html`
 
 /** Return a bar from 0 to 1 with its number beside it. Cells of tables: the number is the text of the bar. */
 export const bar = (share, text, kind = "") => html`
-  <span class="bar">
+  <span class="gauge">
     <svg class=${kind} aria-hidden="true" preserveAspectRatio="none" viewBox="0 0 100 10">
       <rect class="track" width="100" height="10"></rect>
       <rect class="filled" width=${100 * Math.max(0, Math.min(1, share))} height="10"></rect>
@@ -78,7 +78,7 @@ export function balance(classes) {
   const sum = (each) => SPLITS.reduce((total, [split]) => total + each[split], 0);
   const most = Math.max(1, ...classes.map(sum));
   return html`
-    <p class="legend" aria-hidden="true">${SPLITS.map(([split, name]) => html`<span class=${split}>${name}</span>`)}</p>
+    <p class="key" aria-hidden="true">${SPLITS.map(([split, name]) => html`<span class=${split}>${name}</span>`)}</p>
     ${table({
       caption: "Labelled photos of each class",
       titles: ["class", "photos", ...SPLITS.map(([split, name]) => term(split, `Photos ${name}.`))],
@@ -94,7 +94,7 @@ function stack(counts, most, all) {
     at += (100 * counts[split]) / most;
     return svg`<rect class=${split} x=${from} width=${at - from} height="10"></rect>`;
   });
-  return html`<span class="bar stack">
+  return html`<span class="gauge stack">
     <svg aria-hidden="true" preserveAspectRatio="none" viewBox="0 0 100 10">${parts}</svg><span>${number(all)}</span>
   </span>`;
 }
@@ -112,7 +112,7 @@ export function confusion(names, count, open) {
     if (!found) return html`<span class="soft">·</span>`;
     const kind = label === prediction ? "right" : `wrong heat${Math.ceil((4 * found) / most)}`;
     const said = label === prediction ? `${found} photos of ${label}, recognised` : `${found} photos of ${label}, taken for ${prediction}`;
-    return html`<button class="cell ${kind}" aria-label=${said} title=${said} @click=${() => open(label, prediction)}>${number(found)}</button>`;
+    return html`<button class="count ${kind}" aria-label=${said} title=${said} @click=${() => open(label, prediction)}>${number(found)}</button>`;
   };
   return html`<div class="confusion">
     ${table({
@@ -160,7 +160,7 @@ export function reliability(bins) {
     y: share,
     content: (across, up) => svg`
       <path class="even" d=${path([[across(0), up(0)], [across(1), up(1)]])}></path>
-      <path class="line" d=${path(bins.map(({ said, real }) => [across(said), up(real)]))}></path>
+      <path class="curve" d=${path(bins.map(({ said, real }) => [across(said), up(real)]))}></path>
       ${bins.map(({ said, real, rows }) => svg`<circle cx=${across(said)} cy=${up(real)} r=${2.5 + 5 * Math.sqrt(rows / most)}>
         <title>${number(rows)} answers: says ${percent(said)}, right ${percent(real)}</title>
       </circle>`)}
@@ -183,7 +183,7 @@ export function riskCoverage(points) {
     x: { range: [0, 1], ticks: TICKS, text: percent, title: "answers this share of the photos" },
     y: { range: [floor, 1], ticks: [floor, middle, 1], text: percent },
     content: (across, up) => svg`
-      <path class="line" d=${path(points.map(({ answered, accuracy }) => [across(answered), up(accuracy)]))}></path>
+      <path class="curve" d=${path(points.map(({ answered, accuracy }) => [across(answered), up(accuracy)]))}></path>
       ${points.map(({ answered, accuracy, min_probability: least }) => svg`<circle cx=${across(answered)} cy=${up(accuracy)} r="3">
         <title>answers ${percent(answered)}, those of which it is at least ${percent(least)} sure: right ${percent(accuracy)}</title>
       </circle>`)}
@@ -210,7 +210,7 @@ export function progress(versions, title) {
       ${points
         .filter(({ low }) => low !== undefined)
         .map(({ rows, low, high }) => svg`<path class="interval" d=${path([[across(rows), up(low)], [across(rows), up(high)]])}></path>`)}
-      <path class="line" d=${path(points.map(({ rows, value }) => [across(rows), up(value)]))}></path>
+      <path class="curve" d=${path(points.map(({ rows, value }) => [across(rows), up(value)]))}></path>
       ${points.map(({ rows, value, name }) => svg`<circle cx=${across(rows)} cy=${up(value)} r="4"><title>${name}: ${percent(value)}</title></circle>`)}
     `,
   });

@@ -90,7 +90,7 @@ function parsed(value) {
 export function control(field, problem) {
   const { draw } = CONTROLS[field.type];
   const named = field.type === "array" ? nothing : html`<label for=${id(field)}>${field.words}</label>`;
-  return html`<div class="field ${field.type} ${problem ? "bad" : ""}">
+  return html`<div class="entry ${field.type} ${problem ? "bad" : ""}">
     ${named} ${draw(field)}
     <p id=${`${id(field)}-about`} class="soft">${field.about.replaceAll("`", "")}${problem ? html` <span class="error" role="alert">${problem}</span>` : nothing}</p>
   </div>`;

@@ -73,7 +73,7 @@ class JobForm extends Part {
     return html`<dialog aria-labelledby="job-title">
       <form @submit=${this.send}>
         <h2 id="job-title">Start a job</h2>
-        <div class="field"><label for="job-kind">what</label>
+        <div class="entry"><label for="job-kind">what</label>
           <select id="job-kind" @change=${(event) => this.choose(event.target.value)}>
             ${Object.keys(this.kinds).map((kind) => html`<option value=${kind} ?selected=${kind === this.kind}>${KINDS[kind] ?? kind}</option>`)}
           </select>

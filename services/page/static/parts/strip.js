@@ -31,8 +31,8 @@ class Photo extends Part {
 
   render() {
     const { url, error } = this.picture ?? {};
-    return html`<button class="photo" @click=${() => state.change({ open: this.row, among: Array.from(this.rows) })}>
-      <span class="frame">
+    return html`<button class="thumb" @click=${() => state.change({ open: this.row, among: Array.from(this.rows) })}>
+      <span class="picture">
         ${url ? html`<img src=${url} alt="" decoding="async">` : nothing}
         ${error ? html`<span class="soft" title=${error}>no picture</span>` : nothing}
       </span>

@@ -91,9 +91,9 @@ class Heads extends View {
   }
 
   marks(head, version) {
-    const last = version === newest(head) ? html`<span class="mark" title=${`What programs that ask for ${head.name} get.`}>latest</span>` : nothing;
+    const last = version === newest(head) ? html`<span class="badge" title=${`What programs that ask for ${head.name} get.`}>latest</span>` : nothing;
     return html`${last}${aliases(head, version).map(
-      (alias) => html`<span class="mark strong" title=${`Programs that ask for ${head.name}@${alias} get this version.`}>${alias}</span>`,
+      (alias) => html`<span class="badge strong" title=${`Programs that ask for ${head.name}@${alias} get this version.`}>${alias}</span>`,
     )}`;
   }
 
@@ -134,7 +134,7 @@ class Heads extends View {
     return html`
       <p class="verdict">${headline}</p>
       <p>${below}</p>
-      ${report.notes.map((note) => html`<p class="warning">${note}</p>`)}
+      ${report.notes.map((note) => html`<p class="caution">${note}</p>`)}
       ${this.numbers(report)} ${this.mistakes()} ${this.mixUps(found)} ${this.each(found.figures)} ${this.sureness(found.figures)}
       ${this.balance()} ${this.more()} ${this.made(report, head)}
     `;

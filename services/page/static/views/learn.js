@@ -122,7 +122,7 @@ class Learn extends View {
     return html`<section class="outcome" aria-live="polite">
       <h2 class="verdict">${verdict(result)}</h2>
       ${result.comparison ? html`<p>${chance(result)}</p>` : nothing}
-      ${result.warnings.map((warning) => html`<p class="warning">${warning}</p>`)}
+      ${result.warnings.map((warning) => html`<p class="caution">${warning}</p>`)}
       ${this.decision(result)}
       ${this.turned("Right now, wrong before", result.comparison?.became_right)}
       ${this.turned("Wrong now, right before", result.comparison?.became_wrong)}
@@ -193,7 +193,7 @@ const FEW = 10;
 function few(classes) {
   const rare = classes.filter(({ train }) => train < FEW).map(({ name }) => name);
   if (!rare.length) return nothing;
-  return html`<p class="warning">Fewer than ${FEW} photos to learn from: ${rare.slice(0, 8).join(", ")}${rare.length > 8 ? " and others" : ""}. More labels of these help most.</p>`;
+  return html`<p class="caution">Fewer than ${FEW} photos to learn from: ${rare.slice(0, 8).join(", ")}${rare.length > 8 ? " and others" : ""}. More labels of these help most.</p>`;
 }
 
 /** What a photo's answer is now, below it. */
