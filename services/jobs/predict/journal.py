@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ import pyarrow as pa
 
 from embedder import folders
 from services.jobs.errors import OutputExists
+from services.jobs.predict.answers import Answered
 from services.jobs.predict.tables import SINKS, Sink
+from store import Quarantined
 
 RUN, LOCK = "run.json", ".lock"
 
@@ -30,6 +33,8 @@ class Journal:
         """Source rows of the finished parts, in the order of the source."""
         self.rows = 0
         """Predictions of the finished parts."""
+        self.failed: list[Quarantined] = []
+        """Files that an earlier start could not read or embed; filled by `replay`."""
         self._parts = 0
 
     def replay(self) -> Iterator[pa.RecordBatch]:
@@ -41,21 +46,23 @@ class Journal:
                 self.rows += rows.num_rows
                 yield from rows.to_batches()
                 self.done += int(file.schema.metadata[b"source_rows"])
+                self.failed += [Quarantined(**each) for each in json.loads(file.schema.metadata.get(b"failed", b"[]"))]
             self._parts += 1
 
-    def add(self, batches: list[pa.RecordBatch], source_rows: int) -> None:
-        """Keep the predictions of the next part, which took `source_rows` rows of the source."""
-        part = self._path(self._parts)
-        fresh = part.with_suffix(".new")
-        schema = self.schema.with_metadata({"source_rows": str(source_rows)})
+    def add(self, part: Answered) -> None:
+        """Keep the predictions of the next part."""
+        path = self._path(self._parts)
+        fresh = path.with_suffix(".new")
+        failed = json.dumps([asdict(each) for each in part.failed])
+        schema = self.schema.with_metadata({"source_rows": str(part.source_rows), "failed": failed})
         with pa.OSFile(str(fresh), "wb") as file, pa.ipc.new_file(file, schema) as writer:
-            for batch in batches:
+            for batch in part.batches:
                 writer.write_batch(batch)
-        fresh.replace(part)
-        if batches:
-            self._sink.write(pa.Table.from_batches(batches))
-        self.done += source_rows
-        self.rows += sum(batch.num_rows for batch in batches)
+        fresh.replace(path)
+        if part.batches:
+            self._sink.write(pa.Table.from_batches(part.batches))
+        self.done += part.source_rows
+        self.rows += sum(batch.num_rows for batch in part.batches)
         self._parts += 1
 
     def _path(self, number: int) -> Path:
@@ -74,9 +81,9 @@ def open_journal(out: Path, schema: pa.Schema, run: Mapping[str, Any], *, overwr
     """
     folder = out.with_name(f"{out.name}.partial")
     wanted = json.loads(json.dumps(run))
-    _require_free(out, overwrite)
+    require_free(out, overwrite)
     with folders.lock(folder / LOCK):
-        _require_free(out, overwrite)  # another run may have written it meanwhile
+        require_free(out, overwrite)  # another run may have written it meanwhile
         folder.mkdir(exist_ok=True)  # and removed this folder
         if _read(folder / RUN) != wanted:
             if any(folder.glob("*.arrow")) and not overwrite:
@@ -98,7 +105,8 @@ def pinned(out: Path) -> dict[str, Any]:
     return _read(out.with_name(f"{out.name}.partial") / RUN)
 
 
-def _require_free(out: Path, overwrite: bool) -> None:
+def require_free(out: Path, overwrite: bool) -> None:
+    """Raise OutputExists if `out` is a folder, or a file that may not be replaced."""
     if out.is_dir():
         raise OutputExists(f"{out} is a folder; name a file in it")
     if out.exists() and not overwrite:

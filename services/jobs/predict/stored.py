@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,7 @@ from services.jobs.predict.parts import Group, Part, groups
 from store import Features, Snapshot, Store
 from store.errors import UnknownFeatures, UnknownTask
 from store.join import Positions
+from store.lance.fragments import shares
 from store.rows import Column, strings
 
 BATCH_ROWS = 8192
@@ -22,6 +24,31 @@ BATCH_ROWS = 8192
 
 BATCH_NUMBERS = BATCH_ROWS * 512
 """Numbers of these rows; wider rows are read in smaller batches."""
+
+
+PART_ROWS = 131072
+"""Rows of a part of the journal."""
+
+SHARE_BATCHES = 4
+"""Batches of a share: reading them takes a worker much longer than asking for them."""
+
+Share = tuple[int, int]
+"""First row, number of rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreOpener:
+    """Opens the chosen rows in another process, which must reach the store under the same URI."""
+
+    store: str
+    snapshot: str
+    task: str | None
+    where: str | None
+
+    def open(self, head: PublishedHead, threads: int) -> "StoredRows":  # noqa: ARG002 - nothing is embedded
+        """Return the rows. Raises NoStore, and the errors of `StoredRows`."""
+        store = Store.open(self.store, must_exist=True)
+        return StoredRows(store, head, Snapshot.from_json(self.snapshot), self.task, self.where)
 
 
 class Lookup:
@@ -52,7 +79,8 @@ class StoredRows:
         self, store: Store, head: PublishedHead, snapshot: Snapshot, task: str | None, where: str | None
     ) -> None:
         self._store, self._head, self._snapshot = store, head, snapshot
-        self._tables = _tables(store, head)
+        self.opener = StoreOpener(store.uri, snapshot.to_json(), task, where)
+        self._tables = _tables(store, head, snapshot)
         self._wanted = chosen_assets(store, snapshot, task, where)
         self._chosen = None if self._wanted is None else Positions(self._wanted)
         assets = store.assets.table.read(["id", "uri"], version=snapshot.of(store.assets.table))
@@ -63,6 +91,10 @@ class StoredRows:
     def named(self, part: Part) -> tuple[Column, Column]:
         """Return the path of each row, and its labels: list<string>, null where they are unknown."""
         return self._paths.of(part.ids), self._truths.of(part.ids)
+
+    @property
+    def part_rows(self) -> int:
+        return PART_ROWS
 
     @property
     def rows(self) -> int:
@@ -81,12 +113,28 @@ class StoredRows:
 
     def parts(self, start: int) -> Iterator[Part]:
         """Yield the rows from source row `start` on."""
+        if start < self.rows:
+            yield from self._scanned((start, self.rows - start) if start else None)
+
+    def shares(self, start: int) -> Iterator[Share]:
+        """Yield the rows from source row `start` on in shares that begin where a batch of `parts` begins."""
         _, first = self._tables[0]
-        rows = max(1, min(BATCH_ROWS, BATCH_NUMBERS // math.prod(first.shape)))
-        if start >= self.rows:
-            return
-        share = (start, self.rows - start) if start else None
-        for ids, X in first.scan(rows, version=self._version(first), share=share):
+        count = -(-self.rows // (SHARE_BATCHES * self._batch_rows))
+        for at, rows in shares(first.table, self._version(first), count, self._batch_rows):
+            if at + rows > start:
+                yield max(at, start), at + rows - max(at, start)
+
+    def read(self, share: Share) -> Iterator[Part]:
+        return self._scanned(share)
+
+    @property
+    def _batch_rows(self) -> int:
+        _, first = self._tables[0]
+        return max(1, min(BATCH_ROWS, BATCH_NUMBERS // math.prod(first.shape)))
+
+    def _scanned(self, share: Share | None) -> Iterator[Part]:
+        _, first = self._tables[0]
+        for ids, X in first.scan(self._batch_rows, version=self._version(first), share=share):
             keep = None if self._chosen is None else self._chosen.of(ids) >= 0
             if keep is None or keep.all():
                 yield self._part(ids, X, len(ids))
@@ -116,8 +164,13 @@ class StoredRows:
         return self._snapshot.of(table.table)
 
 
-def _tables(store: Store, head: PublishedHead) -> list[tuple[Input, Features]]:
-    """Return the tables of the head's inputs, the largest first. Raises UnknownFeatures if the head needs others."""
+def _tables(store: Store, head: PublishedHead, snapshot: Snapshot) -> list[tuple[Input, Features]]:
+    """Return the tables of the head's inputs, the largest at the snapshot first.
+
+    A table that is filled meanwhile must not come first: its rows have another order.
+
+    Raises UnknownFeatures if the head needs others.
+    """
     found: list[tuple[Input, Features]] = []
     missing: list[str] = []
     for encoder, each in zip(head.manifest.encoders, head.inputs, strict=True):
@@ -132,7 +185,7 @@ def _tables(store: Store, head: PublishedHead) -> list[tuple[Input, Features]]:
             [f"{each.name} ({each.fingerprint[:12]})" for each in store.encoders()],
             "tokens" if head.head.reads_tokens else "vectors",
         )
-    return sorted(found, key=lambda pair: -pair[1].rows)
+    return sorted(found, key=lambda pair: -pair[1].table.count(version=snapshot.of(pair[1].table)))
 
 
 def chosen_assets(store: Store, snapshot: Snapshot, task: str | None, where: str | None) -> Column | None:

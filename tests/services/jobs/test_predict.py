@@ -17,8 +17,9 @@ from classifiers.published.registry import Registry
 from classifiers.training.pipeline import train
 from embedder.spec import imported_spec
 from services.jobs.errors import BadCondition, OutputExists
-from services.jobs.predict import job, stored
-from services.jobs.predict.job import Predicted, PredictRequest, predict_files, predict_stored
+from services.jobs.predict import stored
+from services.jobs.predict.answers import PredictRequest
+from services.jobs.predict.job import Predicted, predict_files, predict_stored
 from store import Asset, Label, Store, asset_id
 from store.errors import UnknownTask
 from store.schema import NO_FILE
@@ -137,7 +138,7 @@ def test_a_task_and_a_condition_choose_rows(made, tmp_path):
 def test_a_stopped_run_goes_on_with_the_rows_of_its_snapshot(made, tmp_path, monkeypatch):
     store, registry = made
     head, out = registry.load("g"), tmp_path / "p.parquet"
-    monkeypatch.setattr(job, "PART_ROWS", 100)
+    monkeypatch.setattr(stored, "PART_ROWS", 100)
     monkeypatch.setattr(stored, "BATCH_ROWS", 50)
     predict_stored(store, head, PredictRequest(), tmp_path / "whole.parquet")
 
