@@ -155,7 +155,7 @@ class StoredRows:
             found, X = table.get(ids, version=self._version(table))
             rows = [row_of[id_] for id_ in found]
             block = np.zeros((len(ids), math.prod(table.shape)), np.float32)
-            block[rows], have[:, column] = X.reshape(len(found), -1), False
+            block[rows], have[:, column] = X.reshape(len(found), math.prod(table.shape)), False
             have[rows, column] = True
             blocks.append(block)
         return groups(self._head, [each for each, _ in self._tables], have, blocks)

@@ -14,7 +14,7 @@ from services.jobs.predict.answers import Answered, Answering, PredictRequest
 from services.jobs.predict.files import UNREADABLE
 from services.jobs.predict.parts import Rows
 from services.jobs.ray.connection import Workers, connected
-from services.jobs.ray.predict_worker import Done, PublishedFiles, Work, Worker
+from services.jobs.ray.predict_worker import Done, Predictor, PublishedFiles, Work
 from services.jobs.ray.worker import RETRIES
 from services.web.release import own_version
 
@@ -67,7 +67,7 @@ def results(shares: Iterable[S], work: Work, workers: Workers, count: int) -> It
     left = iter(shares)
     first = list(islice(left, count))
     sized: Any = ray.remote(num_cpus=workers.cpus, num_gpus=workers.gpus, max_restarts=-1, max_task_retries=RETRIES)(
-        Worker
+        Predictor
     )
     shared = ray.put(work)
     actors = [sized.remote(shared) for _ in first]

@@ -96,7 +96,7 @@ class Done:
                 yield Answered([batches.read_next_batch() for _ in range(count)], source_rows, failed)
 
 
-class Worker:
+class Predictor:
     """It opens the rows and loads the head for its first share. An encoder is loaded when a file needs it."""
 
     def __init__(self, work: Work) -> None:
