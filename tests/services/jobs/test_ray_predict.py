@@ -254,11 +254,13 @@ def photos(home, tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize(("name", "empty"), [("gaussian", False), ("several", False), ("linear", True)])
 def test_files_of_folders_give_the_file_of_the_local_engine(home, photos, cluster, tmp_path, monkeypatch, name, empty):
+    """Parts of one share show how far the workers are ahead of the file."""
     registry = Registry(home.settings.heads)
     store = Store.open(tmp_path / "empty.db") if empty else home.store
-    head, lead, read, used = registry.load(name), 0, 0, 0
+    head, request, lead, read = registry.load(name), PredictRequest(), 0, 0
     here, there = tmp_path / "here.parquet", tmp_path / "there.parquet"
-    one = predict_files([photos], store, head, PredictRequest(), here, home.settings)
+    monkeypatch.setattr(files, "PART_ROWS", 1)
+    one = predict_files([photos], store, head, request, here, home.settings)
     shares = FileRows.shares
 
     def counted(rows: FileRows, start: int) -> Iterator[list[Item]]:
@@ -268,30 +270,18 @@ def test_files_of_folders_give_the_file_of_the_local_engine(home, photos, cluste
             yield share
 
     def lagging(progress: Predicted) -> None:
-        nonlocal lead, used
-        used = -(-progress.source_rows // files.FILES)
-        lead = max(lead, read - used)
+        nonlocal lead
+        lead = max(lead, read - progress.source_rows // files.FILES)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(FileRows, "shares", counted)
-        patch.setattr(files, "PART_ROWS", 1)
-        two = predict_files(
-            [photos],
-            store,
-            head,
-            PredictRequest(),
-            tmp_path / "parts.jsonl",
-            home.settings,
-            lagging,
-            on_ray(cluster, registry, name),
-        )
+    monkeypatch.setattr(FileRows, "shares", counted)
+    engine = on_ray(cluster, registry, name)
+    two = predict_files([photos], store, head, request, there, home.settings, lagging, engine)
     assert counts(one) == counts(two)
-    assert one.failures.counts == {"corrupt": 1, "unknown_format": 1, "unreadable": 1}
-    assert one.rows == 352
-    assert (read, used) == (12, 12)
-    assert lead <= AHEAD * 2  # workers
-    predict_files([photos], store, head, PredictRequest(), there, home.settings, engine=on_ray(cluster, registry, name))
     assert here.read_bytes() == there.read_bytes()
+    assert one.failures.counts == {"truncated": 1, "unknown_format": 1, "unreadable": 1}
+    assert one.rows == 352
+    assert read == 12
+    assert lead <= AHEAD * 2  # workers
     assert not (tmp_path / "empty.db").exists()
 
 
