@@ -77,8 +77,9 @@ def results(shares: Iterable[S], work: Work, workers: Workers, count: int) -> It
         raise  # a bug of this program; the error has the worker's traceback
     except (ActorDiedError, ActorUnavailableError) as error:
         raise WorkerFailed(
-            f"some rows killed their worker {1 + RETRIES} times ({_reason(error)}); the nodes may have too little "
-            "memory, or one file kills the process that decodes it; finished parts stay"
+            f"the worker of some rows was lost, and up to {RETRIES} more tries did not help ({_reason(error)}); its "
+            "node may be gone or have too little memory, or one file kills the process that decodes it; finished parts "
+            "stay: run the same command again"
         ) from error
     except RayError as error:
         raise RayProblem(
