@@ -19,7 +19,8 @@ from benchmarks.measure import machine, spread, verdict
 from classifiers.published.registry import Registry
 from classifiers.training.pipeline import train
 from embedder.spec import imported_spec
-from services.jobs.predict.job import PredictRequest, predict_stored
+from services.jobs.predict.answers import PredictRequest
+from services.jobs.predict.job import predict_stored
 from store import Asset, Label, Store, asset_id
 from store.bulk import Bulk
 from store.schema import NO_FILE

@@ -1,12 +1,9 @@
 """Bodies of columns: the rows of a store as arrays, one after the other. The service packs, the clients unpack.
 
-A body is a header and the contents of the columns. It begins with the length of the header in bytes (4 bytes, unsigned,
-little-endian). The header is JSON, padded with spaces so that the contents begin at a multiple of 8 bytes. Each column
-is an array of little-endian numbers, padded with zeros to a multiple of 8 bytes, so that a reader copies nothing.
+A body is a header and the contents of the columns, see `services.web.framing`. Each column is an array of little-endian
+numbers, padded with zeros to a multiple of 8 bytes, so that a reader copies nothing.
 """
 
-import json
-import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -15,10 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
+from services.web.framing import framed, padded, unframed
 from store import SPLITS
-
-ALIGNMENT = 8
-"""The contents of a body and each of its columns begin at a multiple of this many bytes."""
 
 SPLIT_NAMES = ("", *SPLITS)
 """The names of the codes in the column `split`; 0 is no split."""
@@ -53,8 +48,6 @@ COLUMNS: Mapping[str, ColumnKind] = {
 
 PIECE = 256 * 2**10
 """Bytes that are sent at a time."""
-
-_LENGTH = struct.Struct("<I")
 
 Columns = Mapping[str, NDArray[Any]]
 
@@ -144,7 +137,7 @@ class PackedRows:
         described, offset = [], 0
         for name, array in zip(columns, self._arrays, strict=True):
             described.append(ColumnInfo(name=name, dtype=array.dtype.name, bytes=array.nbytes, offset=offset))
-            offset += _padded(array.nbytes)
+            offset += padded(array.nbytes)
         self._head = framed({**info.model_dump(mode="json"), "columns": [each.model_dump() for each in described]})
         self.nbytes = len(self._head) + offset
 
@@ -154,28 +147,16 @@ class PackedRows:
             content = array.reshape(-1).view(np.uint8)
             for start in range(0, len(content), PIECE):
                 yield content[start : start + PIECE].tobytes()
-            if gap := _padded(len(content)) - len(content):
+            if gap := padded(len(content)) - len(content):
                 yield bytes(gap)
-
-
-def framed(header: Mapping[str, Any]) -> bytes:
-    """Return the length of a header and the header, with spaces up to a multiple of `ALIGNMENT`."""
-    text = json.dumps(header, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-    text = text.ljust(_padded(_LENGTH.size + len(text)) - _LENGTH.size)
-    return _LENGTH.pack(len(text)) + text
 
 
 def unpack_rows(body: bytes) -> Rows:
     """Return the rows in a body. The arrays are read-only views of it. Raises ValueError for other bytes."""
-    if len(body) < _LENGTH.size:
-        raise ValueError(f"it has {len(body)} bytes, and the length of its header alone takes {_LENGTH.size}")
-    [length] = _LENGTH.unpack_from(body)
-    start = _LENGTH.size + length
-    if start > len(body):
-        raise ValueError("its header is not whole")
+    found, contents = unframed(body)
     try:
-        header = _Header.model_validate_json(body[_LENGTH.size : start])
-        columns = {each.name: _array(body, start, each) for each in header.columns}
+        header = _Header.model_validate(found)
+        columns = {each.name: _array(contents, each) for each in header.columns}
     except (ValidationError, TypeError) as error:
         raise ValueError(f"its header cannot be read: {error}") from error
     for name, array in columns.items():
@@ -184,17 +165,13 @@ def unpack_rows(body: bytes) -> Rows:
     return Rows(RowsInfo(**header.model_dump(exclude={"columns"})), columns)
 
 
-def _array(body: bytes, start: int, column: ColumnInfo) -> NDArray[Any]:
-    if start + column.offset + column.bytes > len(body):
+def _array(contents: memoryview, column: ColumnInfo) -> NDArray[Any]:
+    if column.offset + column.bytes > len(contents):
         raise ValueError(f"column {column.name} is not whole")
     dtype = np.dtype(column.dtype).newbyteorder("<")
-    found = np.frombuffer(body, dtype, column.bytes // dtype.itemsize, start + column.offset)
+    found = np.frombuffer(contents, dtype, column.bytes // dtype.itemsize, column.offset)
     return found.reshape(-1, 32) if column.name == "id" else found
 
 
 def _little(array: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-
-
-def _padded(size: int) -> int:
-    return -(-size // ALIGNMENT) * ALIGNMENT

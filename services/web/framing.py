@@ -1,6 +1,6 @@
 """The form of answers with many contents: the length of a JSON header (4 bytes, little-endian), the header, contents.
 
-Spaces at the end of the header make its length, and the 4 bytes before it, a multiple of 8.
+Spaces at the end of the header make the length of both a multiple of 8.
 """
 
 import json
@@ -8,14 +8,16 @@ import struct
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+ALIGNMENT = 8
+"""The contents of a body begin at a multiple of this many bytes, so that a reader can use arrays in place."""
+
 _LENGTH = struct.Struct("<I")
-_EVEN = 8
 
 
-def framed(header: Mapping[str, Any], contents: Iterable[bytes]) -> bytes:
+def framed(header: Mapping[str, Any], contents: Iterable[bytes] = ()) -> bytes:
     """Return the body with this header and the contents, one after the other."""
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-(_LENGTH.size + len(text)) % _EVEN)
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    text = text.ljust(padded(_LENGTH.size + len(text)) - _LENGTH.size)
     return b"".join((_LENGTH.pack(len(text)), text, *contents))
 
 
@@ -27,5 +29,13 @@ def unframed(body: bytes) -> tuple[dict[str, Any], memoryview]:
     start = _LENGTH.size + length
     if start > len(body):
         raise ValueError("the header is not whole")
-    header: dict[str, Any] = json.loads(body[_LENGTH.size : start])
+    try:
+        header: dict[str, Any] = json.loads(body[_LENGTH.size : start])
+    except ValueError as error:
+        raise ValueError(f"the header cannot be read: {error}") from error
     return header, memoryview(body)[start:]
+
+
+def padded(size: int) -> int:
+    """Return the smallest multiple of `ALIGNMENT` that is not below `size`."""
+    return -(-size // ALIGNMENT) * ALIGNMENT

@@ -15,7 +15,9 @@ from store.rows import Column, strings
 ASSUMED_BYTES = 2**16
 """Memory that an overview is taken to need: its texts."""
 
-NO_STORE = OverviewResponse(store=False, assets=0, modalities={}, quarantined=0, tasks=[], encoders=[], version="")
+NO_STORE = OverviewResponse(
+    store=False, assets=0, modalities={}, quarantined=0, tasks=[], encoders=[], version="", version_without_labels=""
+)
 """The answer of a service without a store, or whose store does not exist yet."""
 
 
@@ -31,7 +33,7 @@ async def overview_of(shared: SharedResults, tables: Tables) -> OverviewResponse
     """Return the overview of the store at these versions."""
     if not tables:
         return NO_STORE
-    digest = tables.digest
+    digest = tables.digest()
     return (await shared.get(("overview", digest), _overview, tables, digest)).response
 
 
@@ -47,6 +49,7 @@ def _overview(tables: Tables, digest: str) -> Overview:
         tasks=tasks_of(rows),
         encoders=[_encoder(each) for each in store.encoders()],
         version=digest,
+        version_without_labels=tables.digest(labels=False),
     )
     return Overview(response)
 

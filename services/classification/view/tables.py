@@ -29,7 +29,8 @@ class Tables:
         versions = self.snapshot.versions
         return tuple((name, versions.get(name), self.store.database.made(name)) for name in names)
 
-    @property
-    def digest(self) -> str:
-        """A text that changes whenever any table changes."""
-        return hashlib.blake2b(repr(self.key(*sorted(self.snapshot.versions))).encode(), digest_size=16).hexdigest()
+    def digest(self, *, labels: bool = True) -> str:
+        """Return a text that changes whenever any table changes; without `labels`, any but those of labels."""
+        own = {self.store.labels.table.name, self.store.labels.history.table.name}
+        names = [name for name in sorted(self.snapshot.versions) if labels or name not in own]
+        return hashlib.blake2b(repr(self.key(*names)).encode(), digest_size=16).hexdigest()

@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,17 +15,25 @@ from services.cli.completion import head_names
 from services.cli.options import (
     AcceptOption,
     BackendOption,
+    CpusOption,
+    Engine,
+    EngineOption,
+    GpusOption,
     HeadsOption,
     JsonOption,
     NamesOnlyOption,
     OverwriteOption,
+    RayAddressOption,
     StoreOption,
     TrustOption,
+    WorkersOption,
 )
 
 if TYPE_CHECKING:
     from classifiers.published.head import PublishedHead
+    from services.jobs.predict import answers
     from services.jobs.predict.job import Predicted
+    from services.settings import Settings
 
 app = typer.Typer()
 
@@ -92,6 +101,11 @@ def predict(
     sets: Annotated[Sets, typer.Option("--sets", help="How the prediction set is built.")] = Sets.lac,
     overwrite: OverwriteOption = False,
     names_only: NamesOnlyOption = False,
+    engine: EngineOption = Engine.LOCAL,
+    ray_address: RayAddressOption = None,
+    workers: WorkersOption = None,
+    cpus: CpusOption = 1,
+    gpus: GpusOption = 0.0,
     backend: BackendOption = None,
     accept_noncommercial: AcceptOption = None,
     trust_checkpoint: TrustOption = None,
@@ -105,7 +119,7 @@ def predict(
     it was when it is started again.
     """
     from classifiers.published.registry import Registry
-    from services.jobs.predict import job
+    from services.jobs.predict import answers, job
     from store import Store
 
     if folder and (task is not None or where is not None):
@@ -114,11 +128,12 @@ def predict(
         store=store,
         heads=heads,
         backend=backend,
+        ray_address=ray_address,
         accept_noncommercial=accept_noncommercial,
         trust_checkpoint=trust_checkpoint,
     )
     published = Registry(settings.heads).load(head)
-    request = job.PredictRequest(
+    request = answers.PredictRequest(
         task=task,
         where=where,
         top_k=top_k,
@@ -127,15 +142,28 @@ def predict(
         overwrite=overwrite,
         names_only=names_only,
     )
+    run: answers.Engine = answers.local
+    if engine is Engine.RAY:
+        run = _on_ray(settings, published, workers, cpus, gpus)
     with _target(out) as file, terminal.progress_bar("predict") as bar, terminal.stopping_on_sigterm():
         if folder:
             opened = Store.open(settings.store, max_file_bytes=settings.max_file_bytes)
-            done = job.predict_files(folder, opened, published, request, file, settings, bar)
+            done = job.predict_files(folder, opened, published, request, file, settings, bar, run)
         else:
             opened = options.open_store(settings)
-            done = job.predict_stored(opened, published, request, file, bar)
+            done = job.predict_stored(opened, published, request, file, bar, run)
         first = _first(file) if out == TABLE else []
     _finish(published, done, out, first, as_json)
+
+
+def _on_ray(
+    settings: "Settings", head: "PublishedHead", workers: int | None, cpus: int, gpus: float
+) -> "answers.Engine":
+    from classifiers.published.registry import Registry
+    from services.jobs import ray
+
+    folder = Registry(settings.heads).path(f"{head.name}@{head.version}")
+    return partial(ray.predicting, ray.Workers(settings.ray_address, workers, cpus, gpus), folder)
 
 
 @contextmanager

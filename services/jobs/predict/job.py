@@ -3,63 +3,29 @@
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from classifiers.evaluation.conformal import Sets
 from classifiers.published.head import PublishedHead
-from classifiers.published.many import answer_many
-from embedder import cpus
-from services.jobs.backfill.local import one_blas_thread
-from services.jobs.backfill.prefetch import Bound, map_ahead
+from services.jobs.out_file import require_free
+from services.jobs.predict.answers import Answered, Answering, Engine, PredictRequest, local
 from services.jobs.predict.files import FileRows
 from services.jobs.predict.journal import Journal, open_journal, pinned
-from services.jobs.predict.parts import Part
+from services.jobs.predict.parts import Rows
 from services.jobs.predict.stored import StoredRows
-from services.jobs.predict.tables import batch_of, classes_of, schema_of, without_folders
+from services.jobs.predict.tables import schema_of
 from services.jobs.progress import OnProgress, Outcome, ignore
 from services.settings import Settings
 from store import Snapshot, Store
-from store.rows import Column
+from store.sources import read_sources
 
-PART_ROWS = 131072
-"""Source rows of a part of the journal. A run that is stopped loses at most these."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PredictRequest:
-    """The parameters of a run.
-
-    Attributes:
-        task, where: see `StoredRows`.
-        top_k: classes in the ranking of each row.
-        coverage, sets: the prediction sets, see `PublishedHead.answer`.
-        overwrite: replace an existing file.
-        names_only: write the name of a file on this machine, not its folder.
-    """
-
-    task: str | None = None
-    where: str | None = None
-    top_k: int = 5
-    coverage: float = 0.9
-    sets: Sets = "lac"
-    overwrite: bool = False
-    names_only: bool = False
-
-    def answering(self) -> dict[str, Any]:
-        """Return the arguments of `answer_many`."""
-        return {"top_k": self.top_k, "coverage": self.coverage, "sets": self.sets}
-
-    def written(self) -> dict[str, Any]:
-        """Return everything that changes what is written."""
-        return self.answering() | ({"names_only": True} if self.names_only else {})
+S = TypeVar("S")
 
 
 @dataclass(slots=True)
@@ -94,26 +60,24 @@ class Predicted(Outcome):
         return f"{self.rows:,} predicted"
 
 
-class Rows(Protocol):
-    """Rows to predict, in an order that stays the same."""
-
-    def named(self, part: Part) -> tuple[Column, Column]:
-        """Return the path of each row, and its labels: list<string>, null where they are unknown."""
-
-    def parts(self, start: int) -> Iterator[Part]:
-        """Yield the rows from source row `start` on."""
-
-
 def predict_stored(
-    store: Store, head: PublishedHead, request: PredictRequest, out: Path, on_progress: OnProgress[Predicted] = ignore
+    store: Store,
+    head: PublishedHead,
+    request: PredictRequest,
+    out: Path,
+    on_progress: OnProgress[Predicted] = ignore,
+    engine: Engine = local,
 ) -> Predicted:
     """Predict the stored rows and write them to `out`, which appears when all are done.
 
-    A run that was stopped goes on where it was: the same call reads the same versions of the tables.
+    A run that was stopped goes on where it was: the same call reads the same versions of the tables. It may go on with
+    another engine.
 
-    Raises OutputExists, UnknownTask, BadCondition, UnknownFeatures; UnknownCoverage and UnknownSets.
+    Raises OutputExists, UnknownTask, BadCondition, UnknownFeatures; UnknownCoverage and UnknownSets; the engine's
+    errors.
     """
     head.require_answerable(coverage=request.coverage, sets=request.sets)
+    require_free(out, overwrite=request.overwrite)
     identity = {
         "store": store.uri,
         "head": [head.name, head.version],
@@ -121,12 +85,15 @@ def predict_stored(
         "where": request.where,
         **request.written(),
     }
-    before = pinned(out)
-    again = {name: value for name, value in before.items() if name != "snapshot"} == json.loads(json.dumps(identity))
-    snapshot = Snapshot.from_json(before["snapshot"]) if again else store.snapshot()
-    rows = StoredRows(store, head, snapshot, request.task, request.where)
-    run = identity | {"snapshot": snapshot.to_json()}
-    done = write(rows, head, request, out, run, Predicted(total=rows.rows), on_progress)
+    with engine() as answering:
+        before = pinned(out)
+        again = {name: value for name, value in before.items() if name != "snapshot"} == json.loads(
+            json.dumps(identity)
+        )
+        snapshot = Snapshot.from_json(before["snapshot"]) if again else store.snapshot()
+        rows = StoredRows(store, head, snapshot, request.task, request.where)
+        run = identity | {"snapshot": snapshot.to_json()}
+        done = write(rows, head, request, out, run, Predicted(total=rows.rows), on_progress, answering)
     done.without_vector = max(0, rows.chosen - done.rows)
     return done
 
@@ -139,82 +106,67 @@ def predict_files(
     out: Path,
     settings: Settings,
     on_progress: OnProgress[Predicted] = ignore,
+    engine: Engine = local,
 ) -> Predicted:
     """Predict files and write the predictions to `out`. Nothing is stored; files that fail are counted.
 
-    Raises OutputExists, BadSource, NoNetwork, WrongFingerprint, ProbeMismatch, and the errors of loading an encoder.
+    Raises OutputExists, BadSource, NoNetwork, WrongFingerprint, ProbeMismatch, the errors of loading an encoder, and
+    the engine's errors.
     """
     head.require_answerable(coverage=request.coverage, sets=request.sets)
-    rows = FileRows(sources, head, store, settings)
-    run = {"files": rows.identity, "head": [head.name, head.version], **request.written()}
-    return write(rows, head, request, out, run, Predicted(total=rows.rows, failures=rows.failures), on_progress)
+    require_free(out, overwrite=request.overwrite)
+    read_sources(sources)  # a source that does not exist is an error before an engine starts
+    with engine() as answering:
+        rows = FileRows(sources, head, store, settings.loading, settings.limits)
+        run = {"files": rows.identity, "head": [head.name, head.version], **request.written()}
+        return write(rows, head, request, out, run, Predicted(total=rows.rows), on_progress, answering)
 
 
 def write(
-    rows: Rows,
+    rows: Rows[S],
     head: PublishedHead,
     request: PredictRequest,
     out: Path,
     run: Mapping[str, Any],
     done: Predicted,
-    on_progress: OnProgress[Predicted] = ignore,
+    on_progress: OnProgress[Predicted],
+    answering: Answering,
 ) -> Predicted:
     """Predict the rows that an earlier start of the run left, and write all to `out`."""
-    start, schema = time.perf_counter(), schema_of(head)
-    with open_journal(out, schema, run, overwrite=request.overwrite) as journal:
+    start = time.perf_counter()
+    with open_journal(out, schema_of(head), run, overwrite=request.overwrite) as journal:
         for batch in journal.replay():
             _count(done, batch)
+        done.failures.add(journal.failed)
         done.resumed, done.source_rows = journal.rows, journal.done
-        _predict(rows, head, request, journal, done, on_progress)
+        with closing(answering(rows, head, request, journal.done)) as parts:
+            for part in _grouped(parts, rows.part_rows):
+                _add(part, journal, done)
+                on_progress(done)
     done.seconds = time.perf_counter() - start
     return done
 
 
-def _predict(
-    rows: Rows,
-    head: PublishedHead,
-    request: PredictRequest,
-    journal: Journal,
-    done: Predicted,
-    on_progress: OnProgress[Predicted],
-) -> None:
-    threads = cpus.usable()
-    answer = partial(_answered, rows, head, request, journal.schema)
-    with one_blas_thread(), ThreadPoolExecutor(threads, thread_name_prefix="predict") as pool:
-        for batches, source_rows in _grouped(map_ahead(pool, answer, rows.parts(journal.done), Bound(2 * threads))):
-            journal.add(batches, source_rows)
-            for batch in batches:
-                _count(done, batch)
-            done.source_rows = journal.done
-            on_progress(done)
+def _add(part: Answered, journal: Journal, done: Predicted) -> None:
+    journal.add(part)
+    for batch in part.batches:
+        _count(done, batch)
+    done.failures.add(part.failed)
+    done.source_rows = journal.done
 
 
-def _answered(
-    rows: Rows, head: PublishedHead, request: PredictRequest, schema: pa.Schema, part: Part
-) -> tuple[list[pa.RecordBatch], int]:
-    """Return the predictions of a part, and the number of rows of the source that it took."""
-    classes, made = classes_of(head), []
-    paths, truths = rows.named(part)
-    if request.names_only:
-        paths = without_folders(paths)
-    for answering, which, X in part.steps():
-        found, numbers = answer_many(answering, X, **request.answering()), pa.array(which)
-        made.append(batch_of(schema, classes, found, *(column.take(numbers) for column in (part.ids, paths, truths))))
-    return made, part.source_rows
-
-
-def _grouped(parts: Iterable[tuple[list[pa.RecordBatch], int]]) -> Iterator[tuple[list[pa.RecordBatch], int]]:
-    """Yield the parts joined to `PART_ROWS` rows of the source."""
-    batches: list[pa.RecordBatch] = []
-    rows = 0
-    for some, count in parts:
-        batches += some
-        rows += count
-        if rows >= PART_ROWS:
-            yield batches, rows
-            batches, rows = [], 0
-    if rows:
-        yield batches, rows
+def _grouped(parts: Iterable[Answered], least: int) -> Iterator[Answered]:
+    """Yield the parts joined to at least so many rows of the source."""
+    joined = Answered([], 0)
+    for part in parts:
+        joined.batches.extend(part.batches)
+        joined.failed.extend(part.failed)
+        joined.source_rows += part.source_rows
+        if joined.source_rows >= least:
+            yield joined
+            joined = Answered([], 0)
+    if joined.source_rows:
+        yield joined
 
 
 def _count(done: Predicted, batch: pa.RecordBatch) -> None:

@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ import pyarrow as pa
 from embedder import folders
 from services.jobs.errors import OutputExists
 from services.jobs.out_file import require_free
+from services.jobs.predict.answers import Answered
 from services.jobs.predict.tables import SINKS, Sink
+from store import Quarantined
 
 RUN, LOCK = "run.json", ".lock"
 
@@ -31,6 +34,8 @@ class Journal:
         """Source rows of the finished parts, in the order of the source."""
         self.rows = 0
         """Predictions of the finished parts."""
+        self.failed: list[Quarantined] = []
+        """Files that an earlier start could not read or embed; filled by `replay`."""
         self._parts = 0
 
     def replay(self) -> Iterator[pa.RecordBatch]:
@@ -42,21 +47,23 @@ class Journal:
                 self.rows += rows.num_rows
                 yield from rows.to_batches()
                 self.done += int(file.schema.metadata[b"source_rows"])
+                self.failed += [Quarantined(**each) for each in json.loads(file.schema.metadata.get(b"failed", b"[]"))]
             self._parts += 1
 
-    def add(self, batches: list[pa.RecordBatch], source_rows: int) -> None:
-        """Keep the predictions of the next part, which took `source_rows` rows of the source."""
-        part = self._path(self._parts)
-        fresh = part.with_suffix(".new")
-        schema = self.schema.with_metadata({"source_rows": str(source_rows)})
+    def add(self, part: Answered) -> None:
+        """Keep the predictions of the next part."""
+        path = self._path(self._parts)
+        fresh = path.with_suffix(".new")
+        failed = json.dumps([asdict(each) for each in part.failed])
+        schema = self.schema.with_metadata({"source_rows": str(part.source_rows), "failed": failed})
         with pa.OSFile(str(fresh), "wb") as file, pa.ipc.new_file(file, schema) as writer:
-            for batch in batches:
+            for batch in part.batches:
                 writer.write_batch(batch)
-        fresh.replace(part)
-        if batches:
-            self._sink.write(pa.Table.from_batches(batches))
-        self.done += source_rows
-        self.rows += sum(batch.num_rows for batch in batches)
+        fresh.replace(path)
+        if part.batches:
+            self._sink.write(pa.Table.from_batches(part.batches))
+        self.done += part.source_rows
+        self.rows += sum(batch.num_rows for batch in part.batches)
         self._parts += 1
 
     def _path(self, number: int) -> Path:

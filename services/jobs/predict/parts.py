@@ -1,17 +1,21 @@
-"""Parts of the rows that a head predicts, grouped by the inputs that their rows have."""
+"""Rows that a head predicts, and their parts, grouped by the inputs that the rows have."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from classifiers.published.head import PublishedHead
 from classifiers.published.inputs import Input
+from store import Quarantined
 from store.rows import Column
 
 STEP_ROWS = 1024
 """Rows that a head answers at a time: its arrays then stay in the processor's cache."""
+
+S = TypeVar("S")
 
 Group = tuple[PublishedHead, NDArray[np.intp], NDArray[np.float32]]
 """The head that answers, the numbers of the rows that it answers, and their vectors (m, d)."""
@@ -26,6 +30,7 @@ class Part:
         ids: the rows that may be predicted, (n,).
         groups: those of them that have the inputs that the head needs.
         paths, truths: of each row, (n,); None if they are looked up by id.
+        failed: files that could not be read or embedded.
     """
 
     source_rows: int
@@ -33,6 +38,7 @@ class Part:
     groups: list[Group]
     paths: Column | None = None
     truths: Column | None = None
+    failed: list[Quarantined] = field(default_factory=list)
 
     def steps(self) -> Iterator[Group]:
         """Yield the groups in steps of at most `STEP_ROWS` rows."""
@@ -40,6 +46,37 @@ class Part:
             for start in range(0, len(rows), STEP_ROWS):
                 step = slice(start, start + STEP_ROWS)
                 yield head, rows[step], X[step]
+
+
+class Rows(Protocol[S]):
+    """Rows to predict, in an order that stays the same. A share is some of them, as another process can read them."""
+
+    @property
+    def part_rows(self) -> int:
+        """Rows of a part of the journal. A run that is stopped loses at most these and those that were read ahead."""
+
+    @property
+    def opener(self) -> "Opener[S]":
+        """What another process needs to open the same rows."""
+
+    def named(self, part: Part) -> tuple[Column, Column]:
+        """Return the path of each row, and its labels: list<string>, null where they are unknown."""
+
+    def parts(self, start: int) -> Iterator[Part]:
+        """Yield the rows from source row `start` on."""
+
+    def shares(self, start: int) -> Iterator[S]:
+        """Yield the rows from source row `start` on in shares, in order."""
+
+    def read(self, share: S) -> Iterator[Part]:
+        """Yield the rows of a share. Those of all shares are the same parts as `parts` yields."""
+
+
+class Opener(Protocol[S]):
+    """Opens the same rows in another process. It is sent there, so it must be picklable."""
+
+    def open(self, head: PublishedHead, threads: int) -> Rows[S]:
+        """Return the rows. An encoder that is loaded for them gets so many threads."""
 
 
 def groups(

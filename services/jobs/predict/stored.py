@@ -1,6 +1,7 @@
 """The rows of a store that a head predicts: chosen by task or by a condition, read in the order of their vectors."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -8,11 +9,29 @@ import pyarrow.compute as pc
 from classifiers.published.head import PublishedHead
 from services.jobs.errors import BadCondition
 from services.jobs.predict.parts import Part
-from services.jobs.predict.vectors import HeadVectors
+from services.jobs.predict.vectors import HeadVectors, Share
 from store import Snapshot, Store
 from store.errors import UnknownTask
 from store.join import Positions
 from store.rows import Column
+
+PART_ROWS = 131072
+"""Rows of a part of the journal."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreOpener:
+    """Opens the chosen rows in another process, which must reach the store under the same URI."""
+
+    store: str
+    snapshot: str
+    task: str | None
+    where: str | None
+
+    def open(self, head: PublishedHead, threads: int) -> "StoredRows":  # noqa: ARG002 - nothing is embedded
+        """Return the rows. Raises NoStore, and the errors of `StoredRows`."""
+        store = Store.open(self.store, must_exist=True)
+        return StoredRows(store, head, Snapshot.from_json(self.snapshot), self.task, self.where)
 
 
 class Lookup:
@@ -41,6 +60,7 @@ class StoredRows:
         self, store: Store, head: PublishedHead, snapshot: Snapshot, task: str | None, where: str | None
     ) -> None:
         self._store, self._vectors = store, HeadVectors(store, head, snapshot)
+        self.opener = StoreOpener(store.uri, snapshot.to_json(), task, where)
         self._wanted = chosen_assets(store, snapshot, task, where)
         self._chosen = None if self._wanted is None else Positions(self._wanted)
         assets = store.assets.table.read(["id", "uri"], version=snapshot.of(store.assets.table))
@@ -51,6 +71,10 @@ class StoredRows:
     def named(self, part: Part) -> tuple[Column, Column]:
         """Return the path of each row, and its labels: list<string>, null where they are unknown."""
         return self._paths.of(part.ids), self._truths.of(part.ids)
+
+    @property
+    def part_rows(self) -> int:
+        return PART_ROWS
 
     @property
     def rows(self) -> int:
@@ -68,6 +92,13 @@ class StoredRows:
     def parts(self, start: int) -> Iterator[Part]:
         """Yield the rows from source row `start` on."""
         return self._vectors.parts(start, self._chosen)
+
+    def shares(self, start: int) -> Iterator[Share]:
+        """Yield the rows from source row `start` on in shares that begin where a batch of `parts` begins."""
+        return self._vectors.shares(start)
+
+    def read(self, share: Share) -> Iterator[Part]:
+        return self._vectors.read(share, self._chosen)
 
 
 def chosen_assets(store: Store, snapshot: Snapshot, task: str | None, where: str | None) -> Column | None:

@@ -1,7 +1,9 @@
 """The stored vectors that a head reads, as a stream of parts with bounded memory."""
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterator
+from itertools import accumulate
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +15,7 @@ from services.jobs.predict.parts import Group, Part, groups
 from store import Features, Snapshot, Store
 from store.errors import UnknownFeatures
 from store.join import Positions
+from store.lance.fragments import shares
 from store.rows import Column, strings
 
 BATCH_ROWS = 8192
@@ -20,6 +23,12 @@ BATCH_ROWS = 8192
 
 BATCH_NUMBERS = BATCH_ROWS * 512
 """Numbers of these rows; wider rows are read in smaller batches."""
+
+SHARE_BATCHES = 4
+"""Batches of a share: reading them takes a worker much longer than asking for them."""
+
+Share = tuple[int, int]
+"""First row of the source, number of rows. All rows of a share are in one table."""
 
 
 class HeadVectors:
@@ -32,7 +41,7 @@ class HeadVectors:
 
     def __init__(self, store: Store, head: PublishedHead, snapshot: Snapshot) -> None:
         self._head, self._snapshot = head, snapshot
-        self._tables = _tables(store, head)
+        self._tables = _tables(store, head, snapshot)
         self._sources = self._tables if head.head.partial else self._tables[:1]
 
     @property
@@ -61,19 +70,41 @@ class HeadVectors:
         Args:
             chosen: the ids to keep; None for all.
         """
-        for number, (_, table) in enumerate(self._sources):
-            rows = self._count(table)
-            if start < rows:
-                yield from self._parts_of(number, start, chosen)
-            start = max(0, start - rows)
+        for number, (first, rows) in enumerate(self._bounds()):
+            if start < first + rows:
+                left = max(start, first) - first
+                yield from self._parts_of(number, (left, rows - left) if left else None, chosen)
 
-    def _parts_of(self, number: int, start: int, chosen: Positions | None) -> Iterator[Part]:
-        """Yield the rows of one table that no table before it has."""
+    def shares(self, start: int = 0) -> Iterator[Share]:
+        """Yield the rows from source row `start` on in shares that begin where a part of `parts` begins."""
+        for number, (first, rows) in enumerate(self._bounds()):
+            table, step = self._tables[number][1], self._batch_rows(number)
+            count = -(-rows // (SHARE_BATCHES * step))
+            for at, size in shares(table.table, self._version(table), count, step):
+                if (end := first + at + size) > start:
+                    begin = max(first + at, start)
+                    yield begin, end - begin
+
+    def read(self, share: Share, chosen: Positions | None = None) -> Iterator[Part]:
+        """Yield the rows of a share. Those of all shares are the same parts as `parts` yields."""
+        start, size = share
+        firsts = [first for first, _ in self._bounds()]
+        number = bisect_right(firsts, start) - 1
+        return self._parts_of(number, (start - firsts[number], size), chosen)
+
+    def _bounds(self) -> list[Share]:
+        """Return the first source row and the number of rows of each table that is read from its start."""
+        rows = [self._count(table) for _, table in self._sources]
+        return list(zip(accumulate(rows[:-1], initial=0), rows, strict=True))
+
+    def _batch_rows(self, number: int) -> int:
+        return max(1, min(BATCH_ROWS, BATCH_NUMBERS // math.prod(self._tables[number][1].shape)))
+
+    def _parts_of(self, number: int, share: Share | None, chosen: Positions | None) -> Iterator[Part]:
+        """Yield the rows of one table that no table before it has; of a `share` of its rows, None for all."""
         table = self._tables[number][1]
         before = [Positions(each.ids(version=self._version(each))) for _, each in self._tables[:number]]
-        share = (start, self._count(table) - start) if start else None
-        rows = max(1, min(BATCH_ROWS, BATCH_NUMBERS // math.prod(table.shape)))
-        for ids, X in table.scan(rows, version=self._version(table), share=share):
+        for ids, X in table.scan(self._batch_rows(number), version=self._version(table), share=share):
             keep = np.ones(len(ids), np.bool_) if chosen is None else chosen.of(ids) >= 0
             for known in before:
                 keep &= known.of(ids) < 0
@@ -110,8 +141,13 @@ class HeadVectors:
         return self._snapshot.of(table.table)
 
 
-def _tables(store: Store, head: PublishedHead) -> list[tuple[Input, Features]]:
-    """Return the tables of the head's inputs, the largest first. Raises UnknownFeatures if the head needs others."""
+def _tables(store: Store, head: PublishedHead, snapshot: Snapshot) -> list[tuple[Input, Features]]:
+    """Return the tables of the head's inputs, the largest at the snapshot first.
+
+    A table that is filled meanwhile must not come first: its rows have another order.
+
+    Raises UnknownFeatures if the head needs others.
+    """
     found: list[tuple[Input, Features]] = []
     missing: list[str] = []
     for encoder, each in zip(head.manifest.encoders, head.inputs, strict=True):
@@ -126,4 +162,4 @@ def _tables(store: Store, head: PublishedHead) -> list[tuple[Input, Features]]:
             [f"{each.name} ({each.fingerprint[:12]})" for each in store.encoders()],
             "tokens" if head.head.reads_tokens else "vectors",
         )
-    return sorted(found, key=lambda pair: -pair[1].rows)
+    return sorted(found, key=lambda pair: -pair[1].table.count(version=snapshot.of(pair[1].table)))

@@ -16,7 +16,8 @@ from typing import Any
 from services.jobs.errors import NoRay, NoWorkerFits, RayProblem
 
 OBJECTS = 256 << 20
-"""Bytes of the object store of a cluster started here. It carries ids only; Ray moves what exceeds it to disk."""
+"""Bytes of the object store of a cluster started here. It carries ids, and predictions of a few shares; Ray moves
+what exceeds it to disk."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,15 +130,20 @@ class Worker:
         try:
             store = Store.open(work.store, must_exist=True, max_file_bytes=work.max_file_bytes)
         except NoStore as error:
-            raise StoreError(
-                f"no store at {error.uri} on {socket.gethostname()}; every node of the cluster must reach the store "
-                "under this path or URI"
-            ) from error
+            raise unreachable(error) from error
         encoder = work.load(work.threads)
         features = store.features(encoder.spec.fingerprint)
         probe.check(encoder, features.probe)
         tokens = store.tokens(encoder.spec.fingerprint) if work.tokens else None
         return Job(store, encoder, features, tokens, batch=work.batch, limits=work.limits)
+
+
+def unreachable(error: NoStore) -> StoreError:
+    """Return the error of a worker that finds no store where this process has one."""
+    return StoreError(
+        f"no store at {error.uri} on {socket.gethostname()}; every node of the cluster must reach the store under this "
+        "path or URI"
+    )
 
 
 def _killed(ids: list[str], times: int) -> str:

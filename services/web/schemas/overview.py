@@ -50,3 +50,4 @@ class OverviewResponse(BaseModel):
     tasks: list[TaskOverview] = Field(description="All tasks, sorted by name.")
     encoders: list[StoredEncoder] = Field(description="The encoders with stored vectors.")
     version: str = Field(description="Changes whenever something in the store changes.")
+    version_without_labels: str = Field(description="Changes whenever something but labels changes.")

@@ -17,9 +17,11 @@ from classifiers.published.registry import Registry
 from classifiers.training.pipeline import train
 from embedder.spec import imported_spec
 from services.jobs.errors import BadCondition, OutputExists
-from services.jobs.predict import job
+from services.jobs.predict import files, stored
 from services.jobs.predict import vectors as vectors_module
-from services.jobs.predict.job import Predicted, PredictRequest, predict_files, predict_stored
+from services.jobs.predict.answers import PredictRequest
+from services.jobs.predict.job import Predicted, predict_files, predict_stored
+from services.jobs.progress import OnProgress, ignore
 from store import Asset, Label, Store, asset_id
 from store.errors import UnknownTask
 from store.schema import NO_FILE
@@ -117,13 +119,23 @@ def test_a_fused_head_answers_from_the_encoders_that_a_row_has(made, tmp_path):
     agree([rows[IDS[i]] for i in one], expected(alone, vectors(2)[one]))
 
 
+def shares_are_parts(rows: stored.StoredRows) -> None:
+    """The shares that workers read are the parts of the local run, from every row at which a run can go on."""
+    parts = list(rows.parts(0))
+    starts = np.cumsum([0, *(part.source_rows for part in parts)])
+    assert starts[-1] == rows.rows
+    for number, start in enumerate(starts):
+        shared = [part for share in rows.shares(int(start)) for part in rows.read(share)]
+        assert [part.ids.to_pylist() for part in shared] == [part.ids.to_pylist() for part in parts[number:]]
+
+
 def test_a_fused_head_answers_rows_that_only_the_smaller_table_has(made, tmp_path, monkeypatch):
     """In two runs, of which the second begins within the rows of the smaller table."""
     store, registry = made
     head, later = registry.load("f"), [asset_id(f"later {i}".encode()) for i in range(60)]
     X = vectors(5)[:60]
     store.features("two").put(later, X)
-    monkeypatch.setattr(job, "PART_ROWS", 50)
+    monkeypatch.setattr(stored, "PART_ROWS", 50)
     monkeypatch.setattr(vectors_module, "BATCH_ROWS", 50)
 
     def stop(progress: Predicted) -> None:
@@ -134,12 +146,47 @@ def test_a_fused_head_answers_rows_that_only_the_smaller_table_has(made, tmp_pat
         with pytest.raises(KeyboardInterrupt):
             predict_stored(store, head, PredictRequest(), tmp_path / "p.parquet", stop)
         done = predict_stored(store, head, PredictRequest(), tmp_path / "p.parquet")
+        shares_are_parts(stored.StoredRows(store, head, store.snapshot(), None, None))
     finally:
         ids = ", ".join(f"'{id_}'" for id_ in later)
         store.features("two").table.delete(f"id IN ({ids})")
     rows = {row["id"]: row for row in pq.read_table(tmp_path / "p.parquet").to_pylist()}
     assert (done.rows, len(rows), done.without_vector) == (N + 60, N + 60, 0)
     agree([rows[id_] for id_ in later], expected(head.from_some(head.inputs[1:]), X))
+
+
+def test_a_fused_head_answers_batches_that_only_one_encoder_embedded(made, tmp_path):
+    store, registry = made
+    head = registry.load("f")
+    request = PredictRequest(where="uri LIKE '%0.jpg' OR uri LIKE '%5.jpg'")
+    predict_stored(store, head, request, tmp_path / "p.parquet")
+    rows = {row["id"]: row for row in pq.read_table(tmp_path / "p.parquet").to_pylist()}
+    one = [i for i in range(N) if i % 5 == 0]
+    assert len(rows) == len(one)
+    agree([rows[IDS[i]] for i in one], expected(head.from_some(head.inputs[:1]), vectors(2)[one]))
+
+
+def test_a_stopped_run_of_a_fused_head_reads_the_same_table_again(made, tmp_path, monkeypatch):
+    """The smaller table grows beyond the other one meanwhile."""
+    store, registry = made
+    head, out = registry.load("f"), tmp_path / "p.jsonl"
+    monkeypatch.setattr(stored, "PART_ROWS", 100)
+    monkeypatch.setattr(vectors_module, "BATCH_ROWS", 50)
+    predict_stored(store, head, PredictRequest(), tmp_path / "whole.jsonl")
+
+    def stop(progress: Predicted) -> None:
+        if progress.source_rows >= 300:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict_stored(store, head, PredictRequest(), out, stop)
+    later = [asset_id(f"later {i}".encode()) for i in range(N)]
+    store.features("two").put(later, np.zeros((N, DIM), np.float32))
+    try:
+        assert predict_stored(store, head, PredictRequest(), out).resumed == 300
+    finally:
+        store.features("two").table.delete(f"id IN ({', '.join(map(repr, later))})")
+    assert out.read_text() == (tmp_path / "whole.jsonl").read_text()
 
 
 def test_a_task_and_a_condition_choose_rows(made, tmp_path):
@@ -163,7 +210,7 @@ def test_a_task_and_a_condition_choose_rows(made, tmp_path):
 def test_a_stopped_run_goes_on_with_the_rows_of_its_snapshot(made, tmp_path, monkeypatch):
     store, registry = made
     head, out = registry.load("g"), tmp_path / "p.parquet"
-    monkeypatch.setattr(job, "PART_ROWS", 100)
+    monkeypatch.setattr(stored, "PART_ROWS", 100)
     monkeypatch.setattr(vectors_module, "BATCH_ROWS", 50)
     predict_stored(store, head, PredictRequest(), tmp_path / "whole.parquet")
 
@@ -226,6 +273,32 @@ def test_files_of_folders_use_stored_vectors_and_embed_the_others(home, tmp_path
     for a, b in zip(one, two, strict=True):
         assert a["probability"] == pytest.approx(b["probability"], abs=0.02)
     assert not (tmp_path / "empty.db").exists()  # nothing is stored
+
+
+def test_a_stopped_run_over_folders_goes_on_and_counts_the_files_that_failed_before(home, tmp_path, monkeypatch):
+    head = Registry(home.settings.heads).load("gaussian")
+    folder, out = tmp_path / "photos", tmp_path / "p.jsonl"
+    folder.mkdir()
+    (folder / "0.txt").write_text("no photo")
+    for number, cell in enumerate(home.cells[:99], start=1):
+        (folder / f"{number}.png").write_bytes(cell.path.read_bytes())
+    monkeypatch.setattr(files, "PART_ROWS", 32)
+
+    def stop(progress: Predicted) -> None:
+        if progress.source_rows >= 64:
+            raise KeyboardInterrupt
+
+    def run(name: str, on_progress: OnProgress[Predicted] = ignore) -> Predicted:
+        return predict_files([folder], home.store, head, PredictRequest(), tmp_path / name, home.settings, on_progress)
+
+    whole = run("whole.jsonl")
+    with pytest.raises(KeyboardInterrupt):
+        run(out.name, stop)
+    done = run(out.name)
+    assert (done.resumed, done.rows) == (63, 99)
+    assert done.failures == whole.failures
+    assert done.failures.counts == {"unknown_format": 1}
+    assert out.read_text() == (tmp_path / "whole.jsonl").read_text()
 
 
 def test_stored_vectors_need_no_torch(made, tmp_path):

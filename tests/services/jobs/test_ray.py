@@ -7,14 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 from helpers import binds
+from helpers.clusters import command_of, descendants, workers
 from helpers.pictures import photo
 
 from classifiers.errors import NotTrainable
@@ -38,27 +37,6 @@ from store import Item, Label, Store
 from store.errors import NoRoom, StoreError
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")  # Ray's own, of its own defaults
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Workers]:
-    """A cluster of 2 CPUs that outlives the commands, reached by its address; it asks for a token."""
-    address = f"127.0.0.1:{free_ports(1)[0]}"
-    # Not pytest's folder: the paths of sockets, somewhere below, may have 107 characters.
-    with pytest.MonkeyPatch.context() as patch, TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        settings = {"MODE": "token", "TOKEN": "0" * 64}
-        for name, value in settings.items():
-            patch.setenv(f"RAY_AUTH_{name}", value)
-        options = ["--num-cpus=2", "--object-store-memory=100000000", "--include-dashboard=false"]
-        command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--disable-usage-stats"]
-        command += [f"--port={address.rpartition(':')[2]}", f"--temp-dir={folder}", *options]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        assert process.stdout is not None
-        assert any("Ray runtime started" in line for line in process.stdout)
-        yield Workers(address)
-        for pid in [process.pid, *descendants(process.pid)]:  # its own way out takes half a minute
-            os.kill(pid, signal.SIGKILL)
-        process.communicate()
 
 
 def fill(store: Store, count: int) -> Store:
@@ -135,7 +113,7 @@ def test_a_killed_worker_is_replaced_and_nothing_is_lost(cluster, tmp_path, cach
 
     def kill_one(now: Progress) -> None:
         if now.done and not killed:
-            killed.append(workers()[0])
+            killed.append(workers("MapWorker")[0])
             os.kill(killed[0], signal.SIGKILL)
 
     load = loader("lite0", cache_dir=cache_dir)
@@ -146,25 +124,6 @@ def test_a_killed_worker_is_replaced_and_nothing_is_lost(cluster, tmp_path, cach
     assert [row[-1] for row in failures(store)] == [1, 1]
     stats = store.features("lite0").table._handle().stats()["fragment_stats"]
     assert stats["num_fragments"] == 1  # ten commits, compacted at the end
-
-
-def workers() -> list[int]:
-    """The processes of actors that embed, of this user's clusters that began under this test."""
-    return [pid for pid in descendants(os.getpid()) if "MapWorker" in command_of(pid)]
-
-
-def descendants(pid: int) -> list[int]:
-    children = [
-        int(child) for task in Path(f"/proc/{pid}/task").glob("*/children") for child in task.read_text().split()
-    ]
-    return children + [each for child in children for each in descendants(child)]
-
-
-def command_of(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text().strip("\0")
-    except OSError:
-        return ""
 
 
 def poisoned(threads: int) -> Encoder:

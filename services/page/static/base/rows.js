@@ -53,6 +53,15 @@ export class Rows {
     for (const name of ["head", "encoder", "axes"]) this[name] = other[name] ?? this[name];
   }
 
+  /** Take over the labels of `other`, which has the same rows. Returns these rows. */
+  relabelled(other) {
+    Object.assign(this.columns, { labels_end: undefined, labels_flat: undefined });
+    this.merge(other);
+    this.edits.clear();
+    this.edition += 1;
+    return this;
+  }
+
   id(row) {
     let text = "";
     for (let i = row * ID_BYTES; i < (row + 1) * ID_BYTES; i++) text += HEX[this.columns.id[i]];

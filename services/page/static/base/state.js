@@ -19,6 +19,7 @@ class State extends EventTarget {
     this.rows = null;
     this.filter = EVERYTHING;
     this.selection = new Set(); // numbers of rows
+    this.dropped = []; // files that were dropped, with their answers
     this.notice = null; // {text, error, undo}: the last thing that happened
     this.locked = false; // a key is needed
     this.down = null; // the service does not answer: its Failure
@@ -73,12 +74,12 @@ class State extends EventTarget {
   async #look() {
     if (this.locked || document.hidden || this.labelling.busy) return;
     try {
-      const overview = await read("v1/overview");
-      if (this.down || overview.version !== this.overview?.version) {
-        const { heads } = await read("heads");
-        this.change({ overview, heads, down: null });
-        await this.load();
-      }
+      const [overview, before] = [await read("v1/overview"), this.overview];
+      if (!this.down && overview.version === before?.version) return;
+      const { heads } = await read("heads");
+      const only = !this.down && overview.version_without_labels === before?.version_without_labels;
+      this.change({ overview, heads, down: null });
+      await this.load(only && this.task ? labelColumns(this.task) : null);
     } catch (error) {
       this.fail(error);
     }
@@ -93,17 +94,20 @@ class State extends EventTarget {
     if (!same) await this.load();
   }
 
-  /** Read the columns of the rows anew. */
-  async load() {
+  /** Read the columns of the rows anew; with `columns` only these. */
+  async load(columns = null) {
     const asked = this.choice;
     const mark = this.labelling.mark();
     this.change({ loading: true });
     try {
-      const rows = new Rows(await bytes("v1/rows", { parameters: asked }));
+      const parameters = columns ? { task: asked.task, columns } : asked;
+      let rows = new Rows(await bytes("v1/rows", { parameters }));
       if (asked !== this.choice) return;
+      if (columns && rows.version !== this.rows?.version) return await this.load();
+      if (columns) rows = this.rows.relabelled(rows);
       this.labelling.replay(rows, mark);
-      if (this.rows) this.#carry(rows);
-      this.change({ rows });
+      if (this.rows !== rows && this.rows) this.#carry(rows);
+      this.change({ rows, memo: null });
     } catch (error) {
       this.fail(error);
     } finally {
@@ -137,13 +141,17 @@ class State extends EventTarget {
   }
 }
 
+const labelColumns = ({ many }) => (many ? "label,labels_end,labels_flat,split" : "label,split");
+
+const largest = (list, value) => list.reduce((best, each) => (best && value(best) >= value(each) ? best : each), null);
+
 /** Return the choice with names that exist: the task with the most labels, its newest head, that head's encoder. */
 function fitting({ task, encoder, head, axes }, overview, heads) {
-  const tasks = overview.tasks.map(({ name }) => name);
-  if (!tasks.includes(task)) task = tasks[0] ?? null;
-  const own = heads.filter((each) => each.task === task).map(({ name }) => name);
+  const { tasks } = overview;
+  if (!tasks.some(({ name }) => name === task)) task = largest(tasks, ({ labelled }) => labelled)?.name ?? null;
+  const own = heads.filter((each) => each.task === task);
   const plain = head && head.split("@")[0];
-  if (!own.includes(plain)) head = own[0] ?? null;
+  if (!own.some(({ name }) => name === plain)) head = largest(own, ({ versions }) => versions.at(-1))?.name ?? null;
   const encoders = overview.encoders.map(({ name }) => name);
   if (!encoders.includes(encoder)) {
     const read = heads.find(({ name }) => name === (head && head.split("@")[0]))?.encoders ?? [];

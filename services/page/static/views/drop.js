@@ -22,7 +22,7 @@ export async function receive(files) {
   if (folders || files.length > MOST || !heads().length) state.change({ incoming: files });
   else {
     const items = files.map(({ file }) => new Item(file));
-    state.change({ dropped: [...items, ...(state.dropped ?? [])] });
+    state.change({ dropped: [...items, ...state.dropped] });
     work(items);
   }
   location.hash = "#drop";
@@ -65,7 +65,7 @@ class Drop extends View {
   static properties = { over: { state: true } };
 
   render() {
-    const items = state.dropped ?? [];
+    const items = state.dropped;
     return html`
       <div class="drop">
         ${state.incoming ? html`<hw-keep .files=${state.incoming}></hw-keep>` : this.invitation(items.length)}

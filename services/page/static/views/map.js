@@ -4,6 +4,7 @@ import { bytes } from "../base/api.js";
 import { table } from "../base/colours.js";
 import { EVERYTHING } from "../base/filter.js";
 import { View, html, nothing } from "../base/part.js";
+import { placed } from "../base/placed.js";
 import { Rows } from "../base/rows.js";
 import { state } from "../base/state.js";
 import "../parts/scatter.js";
@@ -105,7 +106,7 @@ class MapView extends View {
           .colours=${colours}
           .strong=${this.strong(rows.count, shown, painted.group, group)}
           .marks=${this.marks(painted, shown, rows.columns, group)}
-          .extra=${state.placed ?? []}
+          .extra=${placed(state.dropped, rows)}
           .label=${`Map of ${photos(total(counts))}, coloured by: ${COLOURINGS[this.by].name}. The table beside it has the counts.`}
           .camera=${memory.places === this.places ? memory.camera : null}
           @moved=${({ detail }) => this.moved(detail)}
