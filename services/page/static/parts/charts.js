@@ -196,11 +196,12 @@ export function riskCoverage(points) {
 /**
  * Return a figure of each version, against the number of photos that it learned from: at least two numbers.
  *
- * @param {{rows: number, value: number, low?: number, high?: number, name: string}[]} versions
+ * @param {{rows: number, value: number, low?: number, high?: number, name: string}[]} versions the oldest first
  */
 export function progress(versions, title) {
   const points = [...versions].sort((a, b) => a.rows - b.rows);
   const [least, most] = [points[0].rows, points.at(-1).rows];
+  const newest = [...new Map(points.map((each) => [each.rows, each])).values()]; // one for each number of photos
   const floor = Math.max(0, Math.floor(Math.min(...points.map(({ value, low }) => low ?? value)) * 10) / 10);
   const drawing = plot({
     said: `${title}, against the number of photos that a version learned from.`,
@@ -210,7 +211,7 @@ export function progress(versions, title) {
       ${points
         .filter(({ low }) => low !== undefined)
         .map(({ rows, low, high }) => svg`<path class="interval" d=${path([[across(rows), up(low)], [across(rows), up(high)]])}></path>`)}
-      <path class="curve" d=${path(points.map(({ rows, value }) => [across(rows), up(value)]))}></path>
+      <path class="curve" d=${path(newest.map(({ rows, value }) => [across(rows), up(value)]))}></path>
       ${points.map(({ rows, value, name }) => svg`<circle cx=${across(rows)} cy=${up(value)} r="4"><title>${name}: ${percent(value)}</title></circle>`)}
     `,
   });
