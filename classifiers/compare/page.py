@@ -29,19 +29,28 @@ PAGE = Template("""\
   :root { --ink: #e6e6e6; --faint: #a0a0a0; --line: #3a3a3a; --page: #161616; --mark: #1d2c3a; }
 }
 body { margin: 2rem auto; max-width: 80rem; padding: 0 1rem; color: var(--ink); background: var(--page);
-  font: 1rem/1.5 system-ui, sans-serif; }
+  font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: break-word; }
 h1, h2 { line-height: 1.2; }
 h2 { margin-top: 2.5rem; }
 p, li, figcaption { max-width: 44rem; }
 .faint, figcaption { color: var(--faint); }
-.wide { overflow-x: auto; }
 pre { padding: .75rem; background: var(--mark); white-space: pre-wrap; overflow-wrap: anywhere; }
 table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
-th { white-space: nowrap; }
-td:not(.n) { min-width: 9rem; max-width: 22rem; overflow-wrap: break-word; }
-.n { text-align: right; white-space: nowrap; }
+th, td { padding: .3rem .5rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top;
+  overflow-wrap: anywhere; }
+th { vertical-align: bottom; overflow-wrap: normal; }
+td:not(.n) { min-width: 5rem; max-width: 22rem; }
+.n { text-align: right; overflow-wrap: normal; }
 tr.best { background: var(--mark); }
+@media (max-width: 68rem) {
+  thead { display: none; }
+  table, tbody, tr { display: block; }
+  tr { margin: 1rem 0; padding: .5rem .75rem; border: 1px solid var(--line); border-radius: .5rem; }
+  td, td:not(.n) { display: flex; justify-content: space-between; gap: 1rem; max-width: none; padding: .15rem 0;
+    border: 0; text-align: right; }
+  td:empty { display: none; }
+  td::before { content: attr(data-title); flex: none; color: var(--faint); }
+}
 figure { margin: 1.5rem 0; }
 img { max-width: min(100%, 44rem); height: auto; background: #fff; }
 </style>
@@ -191,16 +200,20 @@ def points(found: Difference) -> str:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], best: int | None = None) -> str:
-    """Return an HTML table. Columns whose title starts with = are aligned as numbers; row number `best` is marked."""
+    """Return an HTML table. Columns whose title starts with = are aligned as numbers; row number `best` is marked.
+
+    A narrow window shows each row as a list, where a cell shows its own title.
+    """
     kinds = [' class="n"' if title.startswith("=") else "" for title in columns]
     titles = [title.removeprefix("=") for title in columns]
     head = "".join(f'<th scope="col"{kind}>{escape(title)}</th>' for title, kind in zip(titles, kinds, strict=True))
     body = []
     for number, row in enumerate(rows):
-        cells = "".join(f"<td{kind}>{escape(cell)}</td>" for cell, kind in zip(row, kinds, strict=True))
+        named = zip(row, titles, kinds, strict=True)
+        cells = "".join(f'<td{kind} data-title="{escape(title)}">{escape(cell)}</td>' for cell, title, kind in named)
         body.append(f'<tr class="best">{cells}</tr>' if number == best else f"<tr>{cells}</tr>")
     lines = "\n".join(body)
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead>\n<tbody>{lines}</tbody></table></div>'
+    return f"<table><thead><tr>{head}</tr></thead>\n<tbody>{lines}</tbody></table>"
 
 
 def figure(picture: Picture) -> str:

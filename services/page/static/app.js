@@ -4,7 +4,11 @@ import { key } from "./base/api.js";
 import { dropped, picked } from "./base/files.js";
 import { View, classMap, html, nothing } from "./base/part.js";
 import { state } from "./base/state.js";
+import "./parts/opened.js";
 import "./views/browse.js";
+import "./views/heads.js";
+import "./views/jobs.js";
+import "./views/learn.js";
 import { receive } from "./views/drop.js";
 import "./views/map.js";
 
@@ -12,6 +16,9 @@ const VIEWS = {
   drop: { name: "Try", view: () => html`<hw-drop></hw-drop>` },
   browse: { name: "Photos", view: () => html`<hw-browse></hw-browse>` },
   map: { name: "Map", view: () => html`<hw-map></hw-map>` },
+  learn: { name: "Learn", view: () => html`<hw-learn></hw-learn>` },
+  heads: { name: "Heads", view: () => html`<hw-heads></hw-heads>` },
+  jobs: { name: "Jobs", view: () => html`<hw-jobs></hw-jobs>` },
 };
 
 class App extends View {
@@ -74,6 +81,7 @@ class App extends View {
       </header>
       ${state.down ? html`<p class="down" role="alert">${state.down.message}</p>` : nothing}
       <main>${VIEWS[state.view].view()}</main>
+      <hw-opened></hw-opened>
       <div class="notice" role="status" aria-live="polite">${this.notice()}</div>
     `;
   }

@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 from fastapi import FastAPI
 from helpers.browser import CHROMIUM, OFFLINE
+from helpers.page_store import StoredPage
 from helpers.serving import served
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from services.classification import create_app
 from services.page import mount
 from services.processes import Running, free_ports, running
 from services.settings import Settings
+from store import asset_id
 
 OPTIONS = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--disable-quic", "--no-first-run"]
 
@@ -48,6 +51,30 @@ def files() -> Iterator[str]:
     mount.mount(app)
     with served(app) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def own_url(home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """URL of a classification service with heads of its own, so that tests can move aliases; and their folder."""
+    from classifiers.published.registry import Registry
+    from classifiers.training.pipeline import train
+    from services.cli.demo_photos import TASK
+
+    heads = tmp_path_factory.mktemp("own") / "heads"
+    shutil.copytree(home.settings.heads, heads)
+    train(home.store, Registry(heads), task=TASK, encoders=["lite0"], kind="linear", name="gaussian")
+    with served(create_app(home.settings.model_copy(update={"heads": heads, "jobs": heads.parent / "jobs"}))) as url:
+        yield url, heads
+
+
+@pytest.fixture
+def stored(home, own_url: tuple[str, Path]) -> Iterator[StoredPage]:
+    """The page on a real store and real heads, of which `gaussian` has two versions, the second one of kind linear."""
+    url, heads = own_url
+    pictures = {asset_id(cell.path.read_bytes()): cell.path for cell in home.cells}
+    aliases = (heads / "gaussian" / "aliases.json").read_bytes()
+    yield StoredPage(home.store, pictures, url, heads)
+    (heads / "gaussian" / "aliases.json").write_bytes(aliases)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ export const number = (count) => count.toLocaleString("en");
 export const photos = (count) => (count === 1 ? "1 photo" : `${number(count)} photos`);
 
 /** Return a share as whole percent; only exactly all is 100 %. */
-export const percent = (share) => `${share < 1 ? Math.min(99, Math.round(share * 100)) : 100} %`;
+export const percent = (share) => `${share < 1 ? Math.min(99, Math.round(share * 100)) : 100}\u00a0%`;
 
 export const SPLIT_NAMES = { train: "For learning", val: "For choosing", test: "For testing", ood: "Not of these classes", none: "Without a split" };
 
