@@ -4,7 +4,7 @@ import { read } from "./api.js";
 import { state } from "./state.js";
 
 export const PRODUCTION = "production";
-export const LATEST = "latest";
+const LATEST = "latest";
 
 const TIME = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)/;
 

@@ -123,7 +123,7 @@ class Learning {
 }
 
 /** Return a name for the first head of a task: letters, digits, _ and -. */
-export function headName(task) {
+function headName(task) {
   return task.replace(/[^A-Za-z0-9_-]+/g, "-").replace(/^[-_]+/, "").slice(0, 64) || "head";
 }
 

@@ -21,14 +21,14 @@ class Learn extends View {
 
   connectedCallback() {
     super.connectedCallback();
-    this.all = false;
+    this.all = this.looked = false;
     this.embedding = null;
-    if (state.me) this.look();
-    else state.addEventListener("change", () => state.me && this.look(), { once: true });
   }
 
-  look() {
-    if (state.me?.jobs) learning.look();
+  willUpdate() {
+    if (this.looked || !state.me?.jobs) return;
+    this.looked = true;
+    learning.look();
   }
 
   render() {
