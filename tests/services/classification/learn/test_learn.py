@@ -160,7 +160,7 @@ def test_a_training_that_takes_too_long_is_ended_and_so_is_one_of_a_service_that
         answer = client.post("/v1/learn", json=LEARN)
         assert error(answer) == (409, "not_offered")
         assert "HEADWATER_LEARN_SECONDS" in answer.json()["error"]["message"]
-        assert not lives(pid)
+        until(lambda: not lives(pid))
     with serving(settings) as client:
         pid = process_of(client)
         os.kill(pid, signal.SIGSTOP)
@@ -171,7 +171,7 @@ def test_a_training_that_takes_too_long_is_ended_and_so_is_one_of_a_service_that
         client.app.state.service.admission.stopping = True
         asking.join(timeout=10)
         assert error(answers[0]) == (503, "stopping")
-        assert not lives(pid)
+        until(lambda: not lives(pid))
 
 
 @LINUX
@@ -183,7 +183,7 @@ def test_the_process_takes_few_processors_and_no_secret_and_ends_with_the_servic
         environment = dict(each.partition(b"=")[::2] for each in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
     assert {environment[name.encode()] for name in THREADS} == {b"1"}
     assert {environment[variable(name).encode()] for name in SECRETS} == {b""}
-    assert not lives(pid)
+    until(lambda: not lives(pid))
 
 
 def test_without_what_training_needs_the_answer_names_it(settings, monkeypatch, tmp_path):
