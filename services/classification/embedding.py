@@ -20,7 +20,7 @@ R = TypeVar("R")
 REFUSALS = (401, 403, 421)
 """Statuses with which the embedding service refuses this service, and not the request of its client."""
 
-PASSED = {answer for endpoint in CALLED for answer in answers_of(endpoint)} | {(503, "not_ready")}
+PASSED = {answer for endpoint in CALLED for answer in answers_of(endpoint)}
 """HTTP status and code of each error that this service passes on."""
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -22,6 +23,7 @@ from services.jobs.backfill.local import open_features
 from services.jobs.network import require_network
 from services.settings import Settings
 from services.web.app import Service
+from services.web.errors import NotReady
 from services.web.wire import Upload, VectoredBatch
 from store import Store
 from store.errors import StoreError, UnknownFeatures
@@ -35,6 +37,8 @@ REMEDIES = {
 }
 """What the operator can do about an encoder that cannot be loaded."""
 
+
+_FINGERPRINT = re.compile(r"[0-9a-f]{64}").fullmatch
 
 LONGEST_TEXT = 8192
 """Number of characters of a text that are read. No encoder reads more than 256 tokens of a text."""
@@ -73,13 +77,16 @@ class EmbeddingService(Service):
     def worker(self, name: str) -> EncoderWorker:
         """Return the worker of an encoder, by name or fingerprint.
 
-        Raises UnknownEncoder with the loaded names; NoNetwork for imported vectors.
+        Raises UnknownEncoder with the loaded names; NotReady for one that is still loading or could not be loaded;
+        NoNetwork for imported vectors.
         """
         for worker in self.workers.values():
             if name in (worker.encoder.name, worker.encoder.spec.fingerprint):
                 return worker
         with suppress(StoreError):
             require_network(self.store(), name)
+        if len(self.workers) < len(self.settings.encoders) and (name in self.settings.encoders or _FINGERPRINT(name)):
+            raise NotReady(name, self._failure)
         raise UnknownEncoder(name, sorted(self.workers))
 
     async def embed(self, uploads: Sequence[Upload], *, encoder: str, tokens: bool = False) -> VectoredBatch:

@@ -26,7 +26,7 @@ A class that is not in the table is answered as its nearest base class that is; 
     ├── BackfillsFull, JobsFull, LearningBusy 429
     ├── FolderNotAllowed 403
     ├── JobEnded, NoResult, NotShown 409
-    ├── JobsUnavailable, LearningUnavailable, LearningFailed, TooManyFollowers, AxesNotReady 503
+    ├── JobsUnavailable, LearningUnavailable, LearningFailed, TooManyFollowers, AxesNotReady, NotReady 503
     ├── BadRequest 422
     ├── EncoderNotLoaded, NotOffered, TwoValues, HeadNeeded 409
     ├── ServiceDown 502
@@ -240,6 +240,19 @@ class TooManyFollowers(RuntimeError):
         )
 
 
+class NotReady(RuntimeError):
+    """An encoder of this service is still loading, or could not be loaded."""
+
+    retry_after = 2.0
+
+    def __init__(self, encoder: str, failure: str | None) -> None:
+        super().__init__(
+            f"the encoder {shortened(encoder)!r} could not be loaded: {failure}"
+            if failure
+            else f"the encoder {shortened(encoder)!r} is still loading; ask again in some seconds"
+        )
+
+
 class AxesNotReady(RuntimeError):
     """Axes that take long are still being computed."""
 
@@ -366,6 +379,7 @@ ERRORS: dict[type[Exception], tuple[int, str]] = {
     LearningFailed: (503, "learning_failed"),
     TooManyFollowers: (503, "too_busy"),
     AxesNotReady: (503, "axes_not_ready"),
+    NotReady: (503, "not_ready"),
     EncoderNotLoaded: (409, "wrong_fingerprint"),
     NotOffered: (409, "not_offered"),
     TwoValues: (409, "two_values"),

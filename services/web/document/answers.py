@@ -32,6 +32,7 @@ from services.web.errors import (
     LearningUnavailable,
     NoResult,
     NotOffered,
+    NotReady,
     NotShown,
     Refused,
     ServiceDown,
@@ -45,7 +46,7 @@ Answer = tuple[int, str]
 """HTTP status and code of an error."""
 
 _DISK = (stored.StoreError, stored.DiskFull)
-_ENCODER = (encoders.UnknownEncoder, NotOffered)
+_ENCODER = (encoders.UnknownEncoder, NotReady, NotOffered)
 _ENGINE = (encoders.QueueFull, encoders.DeviceFull, encoders.BatcherStopped)
 _WRITABLE = (*_DISK, encoders.ProbeMismatch, stored.FeaturesMismatch)
 _HEAD = (*_DISK, heads.UnknownHead, heads.UnknownAlias, heads.UnknownVersion, heads.BadArtifact)
@@ -65,7 +66,7 @@ RAISED: Mapping[str, tuple[type[Exception], ...]] = {
     "POST /v1/embed": (BadRequest, TwoValues, *_ENCODER, *_ENGINE),
     "POST /v1/embeddings": (BadRequest, *_ENCODER, *_ENGINE),
     "GET /v1/models": (BadRequest,),
-    "GET /v1/models/{name}": (BadRequest, encoders.UnknownEncoder),
+    "GET /v1/models/{name}": (BadRequest, encoders.UnknownEncoder, NotReady),
     "POST /v1/assets": (BadRequest, TwoValues, *_ENCODER, *_ENGINE, *_WRITABLE, stored.BadSplit, stored.BadLabels),
     "POST /v1/backfills": (BadRequest, *_ENCODER, *_WRITABLE, BackfillsFull),
     "GET /v1/backfills": (BadRequest,),

@@ -203,6 +203,10 @@ def test_an_encoder_that_cannot_be_loaded_is_live_but_not_ready(home, tmp_path):
         assert (raised.value.status, raised.value.code, str(raised.value)) == (503, "not_ready", reason)
         media = told_by(home.settings.model_copy(update={"embedding_url": url}))["media"]
         assert media == {"ready": False, "reason": f"the embedding service is not ready: {reason}"}
+        form = {"files": b"x"}, {"encoder": "openclip/ViT-B-32@/no/such/file.pt"}
+        refused = httpx.post(f"{url}/v1/embed", files=form[0], params=form[1])
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "not_ready")
+        assert int(refused.headers["Retry-After"]) == 2
     finally:
         process.terminate()
         process.wait(15)
