@@ -17,6 +17,7 @@ from services.web.schemas.jobs import (
     CompareJob,
     DuplicatesJob,
     IngestJob,
+    LearningCurveJob,
     MistakesJob,
     PredictJob,
     SuggestJob,
@@ -106,6 +107,11 @@ def _compare(request: CompareJob, files: Path) -> Iterator[str]:
     yield from _option("folder", str(files))
 
 
+def _learning_curve(request: LearningCurveJob, _: Path) -> Iterator[str]:
+    yield from _option("head", request.head)
+    yield from _option("seed", request.seed)
+
+
 def _predict(request: PredictJob, files: Path) -> Iterator[str]:
     yield from _option("head", request.head)
     yield from _option("task", request.task)
@@ -193,6 +199,9 @@ COMMANDS: Mapping[str, Command] = {
         ("task", "state", "validated_on", "winner", "smallest_alike", "notes", "encoders", "classes", "test"),
         file="*/report.html",
         add=_ranked,
+    ),
+    "learning-curve": Command(
+        _learning_curve, ("head", "task", "split", "figure", "at_snapshot", "points", "held_out", "last", "next")
     ),
     "predict": Command(
         _predict,

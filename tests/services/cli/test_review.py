@@ -86,6 +86,20 @@ def test_a_mistake_is_corrected_by_the_command_that_is_printed(headwater, toy, t
     assert headwater("mistakes", "--head", "h", "--out", "m.csv", "--overwrite")[0] == 0
 
 
+def test_the_learning_curve_of_a_head_ends_with_the_head(headwater, toy):
+    code, out, _ = headwater("train", "-t", "toy", "-n", "h", "-e", "toy", "--json")
+    assert code == 0
+    trained = json.loads(out)
+    found = of(headwater, "learning-curve", "--head", "h")
+    assert found["head"] == f"h@{trained['version']}"
+    assert (found["split"], found["figure"], found["held_out"], found["at_snapshot"]) == ("test", "accuracy", 60, True)
+    assert found["points"][-1]["rows"] == 180
+    assert found["points"][-1]["value"] == pytest.approx(trained["figures"]["test"]["accuracy"])
+    code, out, _ = headwater("learning-curve", "--head", "h", COLUMNS="200")
+    assert code == 0
+    assert re.search(r"note: from \d+ to 180 training rows: [+-]\d+\.\d right answers in 100", out)
+
+
 def test_suggestions_before_and_after_the_first_head(headwater, toy):
     first = of(headwater, "suggest", "-e", "toy", "-t", "a new task", "--count", "5")
     assert (len(first["suggestions"]), first["unlabelled"], first["labelled"]) == (5, N, 0)

@@ -57,6 +57,7 @@ export const KINDS = {
   backfill: "Embed what is new",
   train: "Train a head",
   compare: "Compare heads",
+  "learning-curve": "Would more labels help?",
   predict: "Write predictions to a file",
   duplicates: "Find near-duplicates",
   mistakes: "Find wrong labels",
