@@ -53,6 +53,7 @@ def learning_curve(sizes: Sequence[int], values: NDArray[np.float64], seed: int 
     All intervals come from one bootstrap of the rows, so the difficulty of the rows cancels out in the gains. The
     prediction fits error = a · size^-b (Hestness et al. 2017, "Deep learning scaling is predictable, empirically") and
     is left out unless the fit lies within the interval of every point and the gain's interval is above `LEAST_GAIN`.
+    A curve that flattens is continued with the slope of its last step, if that is less than that of the fit.
 
     Args:
         sizes: numbers of training rows, (m ≥ 2,), increasing.
@@ -78,12 +79,10 @@ def _next(
     errors = 1 - means
     if len(logs) < LEAST_POINTS or errors[-1] <= 0:
         return None
-    exponent = _exponents(logs, errors[None])[0]
-    fitted = np.exp(np.log(np.maximum(errors, _SMALLEST)).mean() + exponent * (logs.mean() - logs))
+    fitted = np.exp(np.log(np.maximum(errors, _SMALLEST)).mean() + _slopes(logs, errors) * (logs.mean() - logs))
     if ((1 - fitted < lows) | (1 - fitted > highs)).any():
         return None
-    gains = (1 - drawn[:, -1]) * (1 - 2.0 ** -_exponents(logs, 1 - drawn))
-    found = difference(errors[-1] * (1 - 2.0**-exponent), gains, 1)
+    found = difference(_gains(logs, errors), _gains(logs, 1 - drawn), 1)
     return found if found.low >= LEAST_GAIN else None
 
 
@@ -91,7 +90,13 @@ _SMALLEST = 1e-4
 """Lower limit of an error, whose logarithm is fitted."""
 
 
-def _exponents(logs: NDArray[np.float64], errors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return b of the least-squares fit log error = log a - b · log size, (k,), for k draws of errors (k, m)."""
+def _gains(logs: NDArray[np.float64], errors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the gain of twice the training rows, (…), that errors (…, m) promise."""
+    slope = np.minimum(_slopes(logs, errors), _slopes(logs[-2:], errors[..., -2:]))
+    return np.asarray(errors[..., -1] * (1 - 2.0**-slope))
+
+
+def _slopes(logs: NDArray[np.float64], errors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return b of the least-squares fit log error = log a - b · log size, (…), for errors (…, m)."""
     centred = logs - logs.mean()
     return np.asarray(-np.log(np.maximum(errors, _SMALLEST)) @ centred / (centred @ centred))

@@ -105,6 +105,7 @@ def _compare(request: CompareJob, files: Path) -> Iterator[str]:
     yield from _options("kind", request.head_kinds)
     yield from _option("seed", request.seed)
     yield from _option("folder", str(files))
+    yield from _switch("names-only")
 
 
 def _learning_curve(request: LearningCurveJob, _: Path) -> Iterator[str]:

@@ -40,6 +40,11 @@ def test_nothing_is_predicted_from_points_that_do_not_support_it(errors, why):
     assert learning_curve(SIZES, rows(errors)).next is None, why
 
 
+def test_a_curve_that_flattens_promises_no_more_than_its_last_step():
+    curve = learning_curve(SIZES, rows((0.4, 0.3, 0.24, 0.23)))
+    assert curve.next is None or curve.next.mean <= curve.last.mean
+
+
 def test_two_points_show_their_gain_only():
     curve = learning_curve(SIZES[:2], rows((0.3, 0.2)))
     assert curve.next is None
