@@ -7,6 +7,7 @@ from typing import Literal
 
 from classifiers.compare.candidates import MAJORITY, Candidate
 from classifiers.compare.curves import CurvePoint
+from classifiers.compare.mistakes import Mistake
 from classifiers.compare.trial import Trial
 from classifiers.errors import BadParameter
 from classifiers.evaluation.figures import Evaluation
@@ -39,6 +40,7 @@ class Comparison:
             candidates are tried.
         test: figures of the winner and its controls on the test rows, by label, the winner first.
         test_pairs: the winner against each of those controls on the test rows.
+        mistakes: worst mistakes of the winner on the test rows or, without them, on the validation rows.
         curves: accuracy against principal components, by encoder.
     """
 
@@ -56,6 +58,7 @@ class Comparison:
     pairs: dict[str, Pair] = field(default_factory=dict)
     test: dict[str, Evaluation] = field(default_factory=dict)
     test_pairs: dict[str, Pair] = field(default_factory=dict)
+    mistakes: tuple[Mistake, ...] = ()
     curves: dict[str, list[CurvePoint]] = field(default_factory=dict)
 
     @property

@@ -1,12 +1,14 @@
 """A comparison as one HTML page that needs no other file; its charts are also written as PNG beside it."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from string import Template
 
 from classifiers.compare.comparison import Comparison
+from classifiers.compare.mistakes import Show, Shown
 from classifiers.compare.pictures import Picture, draw
+from classifiers.compare.sections import table, winner_sections
 from classifiers.evaluation.figures import ECE, NLL, Evaluation
 from classifiers.evaluation.paired import Difference, Pair
 
@@ -14,7 +16,7 @@ REPORT = "report.html"
 
 FIGURES = ("=accuracy", "=95 % interval", "=macro-F1", "=NLL", "=ECE")
 AHEAD = ("=winner ahead by", "=P(winner better)")
-"""Titles of the columns that `figures` and `ahead` fill; for the leading =, see `table`."""
+"""Titles of the columns that `figures` and `ahead` fill; for the leading =, see `sections.table`."""
 
 PAGE = Template("""\
 <!DOCTYPE html>
@@ -24,9 +26,10 @@ PAGE = Template("""\
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>$title</title>
 <style>
-:root { color-scheme: light dark; --ink: #1b1b1b; --faint: #666; --line: #ddd; --page: #fff; --mark: #e8f1fa; }
+:root { color-scheme: light dark; --ink: #1b1b1b; --faint: #666; --line: #ddd; --page: #fff; --mark: #e8f1fa;
+  --bar: #2f6fab; }
 @media (prefers-color-scheme: dark) {
-  :root { --ink: #e6e6e6; --faint: #a0a0a0; --line: #3a3a3a; --page: #161616; --mark: #1d2c3a; }
+  :root { --ink: #e6e6e6; --faint: #a0a0a0; --line: #3a3a3a; --page: #161616; --mark: #1d2c3a; --bar: #6aa9e0; }
 }
 body { margin: 2rem auto; max-width: 80rem; padding: 0 1rem; color: var(--ink); background: var(--page);
   font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: break-word; }
@@ -51,6 +54,14 @@ tr.best { background: var(--mark); }
   td:empty { display: none; }
   td::before { content: attr(data-title); flex: none; color: var(--faint); }
 }
+.bar { display: flex; align-items: center; gap: .5rem; min-width: 7rem; }
+.bar svg { flex: 1 1 4rem; min-width: 2rem; max-width: 9rem; height: .6rem; fill: var(--bar); }
+.bar .track { fill: var(--line); }
+.photos { display: grid; grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); gap: 1rem; padding: 0;
+  list-style: none; font-size: .875rem; }
+.photos li { overflow-wrap: anywhere; }
+.photos img { display: block; width: 8rem; height: 8rem; object-fit: contain; background: var(--mark); }
+.photos .faint { display: block; }
 figure { margin: 1.5rem 0; }
 img { max-width: min(100%, 44rem); height: auto; background: #fff; }
 </style>
@@ -64,21 +75,30 @@ $body
 """)
 
 
-def write(comparison: Comparison) -> None:
-    """Write the PNGs and `report.html` into the comparison's folder."""
-    pictures = draw(comparison)
+def write(comparison: Comparison, show: Show = lambda _: {}, shortened: Callable[[str], str] = str) -> None:
+    """Write the PNGs and `report.html` into the comparison's folder.
+
+    Args:
+        show: returns what is shown of the assets that the winner gets wrong.
+        shortened: returns the name of an encoder as the report shows it. Names can contain paths.
+    """
+    pictures, shown = draw(comparison, shortened), show([each.id for each in comparison.mistakes])
     for picture in pictures:
         (comparison.folder / f"{picture.name}.png").write_bytes(picture.png)
-    (comparison.folder / REPORT).write_text(to_html(comparison, pictures), encoding="utf-8")
+    html = to_html(comparison, pictures, shown)
+    for name in sorted(comparison.rows.encoders, key=len, reverse=True):
+        html = html.replace(escape(name), escape(shortened(name)))
+    (comparison.folder / REPORT).write_text(html, encoding="utf-8")
 
 
-def to_html(comparison: Comparison, pictures: Sequence[Picture]) -> str:
-    """Return the comparison as one HTML page with its pictures inside."""
+def to_html(comparison: Comparison, pictures: Sequence[Picture], shown: Mapping[str, Shown]) -> str:
+    """Return the comparison as one HTML page with its pictures and photos inside."""
     parts = [
         *opening(comparison),
         *verdict(comparison),
         f'<p class="faint">{escape(NLL)} {escape(ECE)}</p>',
         *test_section(comparison),
+        *winner_sections(comparison, shown),
         *ranking_section(comparison),
         *failed_section(comparison),
         "<h2>Pictures</h2>" if pictures else "",
@@ -197,23 +217,6 @@ def ahead(pair: Pair | None) -> list[str]:
 def points(found: Difference) -> str:
     """Return a difference of accuracy in percentage points, with its interval."""
     return f"{100 * found.mean:+z.1f} ({100 * found.low:+z.1f} to {100 * found.high:+z.1f})"
-
-
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]], best: int | None = None) -> str:
-    """Return an HTML table. Columns whose title starts with = are aligned as numbers; row number `best` is marked.
-
-    A narrow window shows each row as a list, where a cell shows its own title.
-    """
-    kinds = [' class="n"' if title.startswith("=") else "" for title in columns]
-    titles = [title.removeprefix("=") for title in columns]
-    head = "".join(f'<th scope="col"{kind}>{escape(title)}</th>' for title, kind in zip(titles, kinds, strict=True))
-    body = []
-    for number, row in enumerate(rows):
-        named = zip(row, titles, kinds, strict=True)
-        cells = "".join(f'<td{kind} data-title="{escape(title)}">{escape(cell)}</td>' for cell, title, kind in named)
-        body.append(f'<tr class="best">{cells}</tr>' if number == best else f"<tr>{cells}</tr>")
-    lines = "\n".join(body)
-    return f"<table><thead><tr>{head}</tr></thead>\n<tbody>{lines}</tbody></table>"
 
 
 def figure(picture: Picture) -> str:

@@ -1,5 +1,6 @@
 """The charts of a comparison, with captions, and with texts for readers who cannot see the charts."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from classifiers.compare.candidates import MAJORITY, SOFTMAX
@@ -22,23 +23,27 @@ class Picture:
     text: str
 
 
-def draw(comparison: Comparison) -> list[Picture]:
-    """Return all charts that have data; none before a candidate is finished."""
+def draw(comparison: Comparison, shortened: Callable[[str], str]) -> list[Picture]:
+    """Return all charts that have data; none before a candidate is finished.
+
+    Args:
+        shortened: returns the name of an encoder as the charts show it.
+    """
     best = comparison.winner()
     if best is None:
         return []
-    found = [parameters(comparison, best), confusion(comparison, best), reliability(comparison, best)]
-    curves = {encoder: points for encoder, points in comparison.curves.items() if points}
+    found = [parameters(comparison, best, shortened), confusion(comparison, best), reliability(comparison, best)]
+    curves = {shortened(encoder): points for encoder, points in comparison.curves.items() if points}
     return [*found, pca(curves)] if curves else found
 
 
-def parameters(comparison: Comparison, best: Trial) -> Picture:
+def parameters(comparison: Comparison, best: Trial, shortened: Callable[[str], str]) -> Picture:
     trials = [trial for trial in comparison.ranking() if trial.candidate.kind != MAJORITY]
     points = [
         plots.Point(
             trial.parameters,
             trial.evaluation.accuracy,
-            group="\n".join(trial.candidate.encoders),
+            group="\n".join(map(shortened, trial.candidate.encoders)),
             kind=trial.candidate.kind,
             name=trial.candidate.title,
         )

@@ -59,6 +59,7 @@ def to_record(comparison: Comparison) -> dict[str, Any]:
         "candidates": [candidate_record(comparison, number, candidate, ranks) for number, candidate in numbered],
         "test": {label: evaluation.summary() for label, evaluation in comparison.test.items()},
         "test_pairs": {label: asdict(pair) for label, pair in comparison.test_pairs.items()},
+        "mistakes": [asdict(each) for each in comparison.mistakes],
         "pca": {encoder: [asdict(point) for point in points] for encoder, points in comparison.curves.items()},
         "encoders": list(comparison.rows.encoders),
         "classes": list(comparison.classes),

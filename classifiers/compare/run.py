@@ -9,8 +9,9 @@ from classifiers.compare.candidates import MAJORITY, Candidate
 from classifiers.compare.comparison import Command, Comparison, against
 from classifiers.compare.curves import CurvePoint, pca_curve
 from classifiers.compare.held import HeldRows, bytes_of
+from classifiers.compare.mistakes import worst_mistakes
 from classifiers.compare.record import OUTCOMES, keep, save
-from classifiers.compare.trial import examine, outcomes_on, relearned
+from classifiers.compare.trial import Trial, examine, outcomes_on, relearned
 from classifiers.errors import NotTrainable, listing
 from classifiers.evaluation.figures import summarise
 from classifiers.evaluation.outcomes import Outcomes
@@ -156,21 +157,31 @@ def curve(comparison: Comparison, rows: HeldRows) -> list[CurvePoint]:
 
 
 def measure_test(comparison: Comparison, rows: HeldRows, heads: Mapping[str, Head]) -> None:
-    """Measure the winner and its controls on the test rows, which nothing has read before.
+    """Measure the winner and its controls on the test rows, which nothing has read before, and keep its mistakes.
 
     Args:
         heads: calibrated heads by label; other heads are learned again.
     """
+
+    def head_of(trial: Trial) -> Head:
+        own = rows.of(trial.candidate.encoders)
+        return heads.get(trial.candidate.label) or relearned(trial, own, comparison.classes)
+
     best = comparison.winner()
-    test = HeldRows.read(comparison.rows, comparison.classes, ("test",))
-    if best is None or not len(test.held["test"].ids):
+    if best is None:
         return
-    found: dict[str, Outcomes] = {}
-    for trial in (best, *comparison.controls()):
-        encoders, label = trial.candidate.encoders, trial.candidate.label
-        head = heads.get(label) or relearned(trial, rows.of(encoders), comparison.classes)
-        found[label] = outcomes_on(test.of(encoders), head, "test")
-        comparison.test[label] = summarise(found[label], trial.evaluation.classes, seed=comparison.seed)
+    encoders, head = best.candidate.encoders, head_of(best)
+    test = HeldRows.read(comparison.rows, comparison.classes, ("test",))
+    if not len(test.held["test"].ids):
+        comparison.mistakes = worst_mistakes(rows.of(encoders), head, "val")
+        return
+    comparison.mistakes = worst_mistakes(test.of(encoders), head, "test")
+    found = {best.candidate.label: outcomes_on(test.of(encoders), head, "test")}
+    for trial in comparison.controls():
+        found[trial.candidate.label] = outcomes_on(test.of(trial.candidate.encoders), head_of(trial), "test")
+    for label, outcomes in found.items():
+        classes = comparison.trials[label].evaluation.classes
+        comparison.test[label] = summarise(outcomes, classes, seed=comparison.seed)
     comparison.test_pairs = against(found.pop(best.candidate.label), found, comparison.seed)
 
 

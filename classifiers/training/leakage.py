@@ -1,7 +1,5 @@
 """The near-duplicates of held-out rows among the training rows, for one line in the report on a training run."""
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,9 +14,6 @@ from store.rows import strings
 MOST_HELD, MOST_TRAINING = 256, 16_384
 """Maximum numbers of rows that are compared: every held-out row of the sample with every training row of the sample.
 For vectors of 1,280 numbers that is 11 billion operations, a fraction of a second."""
-
-HowToList = Callable[[Leakage], str]
-"""Returns a sentence that says how to list the rows that were found."""
 
 
 def find_leakage(rows: Rows) -> Leakage | None:

@@ -16,7 +16,7 @@ from classifiers.published.manifest import TrainingRecord, ids_digest, package_v
 from classifiers.published.membership import ids_file
 from classifiers.published.registry import Registry
 from classifiers.training.kinds import KINDS, make_estimator
-from classifiers.training.leakage import HowToList, find_leakage
+from classifiers.training.leakage import find_leakage
 from classifiers.training.rows.rows import Elsewhere, Texts
 from store.errors import BadSplit
 
@@ -57,7 +57,6 @@ def train(
     seed: int = 0,
     texts: Texts | None = None,
     elsewhere: Elsewhere | None = None,
-    how_to_list: HowToList = lambda _: "",
 ) -> Trained:
     """Learn a head from the split `train`, calibrate it on `val`, read `test` once for the report, and publish it.
 
@@ -72,7 +71,6 @@ def train(
         seed: seed of the bootstrap intervals. The fits themselves are deterministic.
         texts: function that embeds texts with an encoder, for kinds that need vectors of texts; others do not call it.
         elsewhere: gathers the statistics of the training rows in other processes; for kind gaussian and one encoder.
-        how_to_list: returns a sentence for the report that says how to list near-duplicates of held-out rows.
 
     Raises:
         UnknownKind, UnknownParameter, BadName, BadParameter: with the names and values that are allowed.
@@ -86,8 +84,7 @@ def train(
     parameters = estimator.get_params()  # as the user gave them; choices of training are in the head's settings
     rows = KINDS[kind].rows(store, task, encoders, store.snapshot(), texts=texts, elsewhere=elsewhere)
     made = KINDS[kind].train(estimator, rows, parameters, seed)
-    leakage = find_leakage(rows)
-    report = replace(made.report, leakage=leakage and replace(leakage, how=how_to_list(leakage)))
+    report = replace(made.report, leakage=find_leakage(rows))
     record = TrainingRecord(
         parameters=dict(made.report.parameters),
         task=task,

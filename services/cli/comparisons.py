@@ -11,12 +11,44 @@ from services.cli import terminal
 if TYPE_CHECKING:
     from classifiers.compare.candidates import Candidate
     from classifiers.compare.comparison import Comparison
+    from classifiers.compare.mistakes import Shown
     from classifiers.compare.trial import Trial
     from classifiers.evaluation.figures import Evaluation
     from classifiers.evaluation.paired import Pair
+    from embedder.media import Limits
+    from store import Store
 
 SHOWN = 10
 """Heads in the summary, best first. The report has all of them."""
+
+PHOTO_SIDE, PHOTOS_BYTES = 128, 150_000
+"""Long side of a photo in the report, in pixels, and most bytes of all photos. More rows are shown by name."""
+
+
+def shown_assets(store: "Store", limits: "Limits", ids: Sequence[str]) -> "dict[str, Shown]":
+    """Return what the report shows of assets, by id: names without folders, and photos in small."""
+    from classifiers.compare.mistakes import Shown
+
+    stored, used = store.assets.described(ids), 0
+    found = {id_: Shown(asset.uri.rpartition("/")[2]) for id_, asset in stored.items()}
+    photos = [id_ for id_ in ids if id_ in stored and stored[id_].modality == "image"]
+    for id_, data in store.assets.contents(photos):
+        jpeg = b"" if isinstance(data, Exception) else _small(data, limits)
+        if used + len(jpeg) <= PHOTOS_BYTES:
+            found[id_] = Shown(found[id_].name, jpeg)
+            used += len(jpeg)
+    return found
+
+
+def _small(data: bytes, limits: "Limits") -> bytes:
+    """Return a photo as a small JPEG; nothing for a file that cannot be decoded."""
+    from embedder.errors import BadMedia
+    from services.classification.view.pictures import draw
+
+    try:
+        return draw(data, "image", PHOTO_SIDE, limits, reserve=lambda _: None).data
+    except BadMedia:
+        return b""
 
 
 def train_command(candidate: "Candidate", task: str, options: Sequence[str] = ()) -> str:

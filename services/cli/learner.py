@@ -51,7 +51,6 @@ def run(cpus: set[int]) -> None:
 def answer(request: dict[str, Any], settings: "Settings") -> dict[str, Any]:
     """Return ``{"result"}``, or ``{"error": {"status", "code", "message"}}`` as a service answers it."""
     from classifiers.published.registry import Registry
-    from services.cli.commands.train import listing
     from services.jobs.learn import learn
     from services.web.errors import INTERNAL, status_and_code
     from services.web.schemas.learn import LearnRequest
@@ -61,7 +60,7 @@ def answer(request: dict[str, Any], settings: "Settings") -> dict[str, Any]:
     try:
         store = Store.open(settings.store, max_file_bytes=settings.max_file_bytes)
         asked = LearnRequest.model_validate(request)
-        return {"result": learn(store, Registry(settings.heads), asked, listing)}
+        return {"result": learn(store, Registry(settings.heads), asked)}
     except Exception as error:
         fault = disk_fault(error.errno, str(error.filename)) if isinstance(error, OSError) else None
         status, code = status_and_code(fault or error)

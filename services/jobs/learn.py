@@ -7,7 +7,6 @@ from classifiers.errors import BadArtifact, NotTrainable, UnknownAlias, UnknownH
 from classifiers.published.head import PublishedHead
 from classifiers.published.registry import Registry
 from classifiers.training.kinds import KINDS
-from classifiers.training.leakage import HowToList
 from classifiers.training.pipeline import train
 from classifiers.training.versions import VersionComparison, compare_versions
 from services.jobs.learnable import targets, with_vectors
@@ -20,7 +19,7 @@ MOST_IDS = 50
 """Largest number of ids of a list in the result."""
 
 
-def learn(store: Store, registry: Registry, request: LearnRequest, how_to_list: HowToList) -> dict[str, Any]:
+def learn(store: Store, registry: Registry, request: LearnRequest) -> dict[str, Any]:
     """Train and publish a version of a head, compare it with the one before, and return the result as JSON has it.
 
     The parameters are those of the latest version if that has the same kind and task, so that only labels differ.
@@ -42,7 +41,6 @@ def learn(store: Store, registry: Registry, request: LearnRequest, how_to_list: 
         name=request.name,
         kind=kind,
         params=_parameters(latest, kind),
-        how_to_list=how_to_list,
     )
     now = registry.load(f"{request.name}@{trained.version}")
     comparison: VersionComparison | None = None

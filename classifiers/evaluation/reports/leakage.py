@@ -14,7 +14,6 @@ class Leakage:
         held, training: numbers of rows that were compared.
         all_held, all_training: numbers of rows with a vector, or with a label if not all were read.
         threshold: the cosine from which two vectors count as near-duplicates.
-        how: a sentence that says how to list the rows; empty if the caller has none.
     """
 
     task: str
@@ -25,7 +24,6 @@ class Leakage:
     all_held: int
     all_training: int
     threshold: float
-    how: str = ""
 
     def note(self) -> str:
         """Return one line for the report."""
@@ -35,8 +33,7 @@ class Leakage:
         )
         counted = f"{self.found:,} of {held} held-out rows have a near-duplicate among {training} training rows"
         doubt = "; figures on them are too good" if self.found else ""
-        ending = f" {self.how}" if self.how else ""
-        return f"{counted} (cosine ≥ {self.threshold:.4g}, {self.encoder}){doubt}.{ending}"
+        return f"{counted} (cosine ≥ {self.threshold:.4g}, {self.encoder}){doubt}."
 
     def to_dict(self) -> dict[str, Any]:
         """Return all attributes; JSON-serialisable."""

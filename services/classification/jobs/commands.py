@@ -17,6 +17,7 @@ from services.web.schemas.jobs import (
     CompareJob,
     DuplicatesJob,
     IngestJob,
+    LearningCurveJob,
     MistakesJob,
     PredictJob,
     SuggestJob,
@@ -104,6 +105,12 @@ def _compare(request: CompareJob, files: Path) -> Iterator[str]:
     yield from _options("kind", request.head_kinds)
     yield from _option("seed", request.seed)
     yield from _option("folder", str(files))
+    yield from _switch("names-only")
+
+
+def _learning_curve(request: LearningCurveJob, _: Path) -> Iterator[str]:
+    yield from _option("head", request.head)
+    yield from _option("seed", request.seed)
 
 
 def _predict(request: PredictJob, files: Path) -> Iterator[str]:
@@ -193,6 +200,9 @@ COMMANDS: Mapping[str, Command] = {
         ("task", "state", "validated_on", "winner", "smallest_alike", "notes", "encoders", "classes", "test"),
         file="*/report.html",
         add=_ranked,
+    ),
+    "learning-curve": Command(
+        _learning_curve, ("head", "task", "split", "figure", "at_snapshot", "points", "held_out", "last", "next")
     ),
     "predict": Command(
         _predict,

@@ -4,6 +4,7 @@ import json
 import shlex
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,12 +12,13 @@ import typer
 
 from services.cli import comparisons, options, terminal
 from services.cli.completion import encoder_names, kind_names, task_names
-from services.cli.options import AcceptOption, JsonOption, SeedOption, StoreOption, TrustOption
+from services.cli.options import AcceptOption, JsonOption, NamesOnlyOption, SeedOption, StoreOption, TrustOption
 
 if TYPE_CHECKING:
     from classifiers.compare.candidates import Candidate
     from classifiers.compare.comparison import Comparison
     from classifiers.training.rows.rows import Texts
+    from services.settings import Settings
     from store import Store
 
 app = typer.Typer()
@@ -97,6 +99,7 @@ def compare(
     pair: ComparePair = None,
     folder: CompareFolder = Path("compare"),
     seed: SeedOption = 0,
+    names_only: NamesOnlyOption = False,
     accept_noncommercial: AcceptOption = None,
     trust_checkpoint: TrustOption = None,
     store: StoreOption = None,
@@ -126,7 +129,7 @@ def compare(
         tried = _candidates(names, kind or (), candidate or (), candidates)
         comparison = _start(opened, folder, str(task), names, tried, seed, ["--store", store] if store else [], texts)
     if comparison.state != "done" or pair is None:
-        _run(comparison)
+        _run(comparison, settings, names_only)
     if pair:
         comparisons.show_pair(comparison, pair, as_json)
     elif as_json:
@@ -184,10 +187,16 @@ def _candidates(
     return with_controls(asked if asked and not kinds else [*asked, *defaults(encoders, kinds)])
 
 
-def _run(comparison: "Comparison") -> None:
+def _run(comparison: "Comparison", settings: "Settings", names_only: bool) -> None:
     """Run the comparison under a progress bar. Ctrl-C leaves a report of the finished candidates."""
     from classifiers.compare import page
     from classifiers.compare import run as job
+    from services.web.access.paths import cutting
+
+    shortened = cutting(settings) if names_only else str
+
+    def write() -> None:
+        page.write(comparison, partial(comparisons.shown_assets, comparison.rows.store, settings.limits), shortened)
 
     if (needed := job.memory(comparison.rows)) > job.LARGE:
         terminal.err.print(
@@ -197,11 +206,11 @@ def _run(comparison: "Comparison") -> None:
         with terminal.stopping_on_sigterm(), terminal.progress_bar("compare") as bar:
             job.run(comparison, terminal.steps(bar))
     except KeyboardInterrupt:
-        page.write(comparison)
+        write()
         again = shlex.join(["--resume", str(comparison.folder), *comparison.options])
         terminal.err.print(
             f"{len(comparison.trials)} of {len(comparison.candidates)} heads are finished, in {comparison.folder}\n"
             f"continue with: headwater compare {again}"
         )
         raise
-    page.write(comparison)
+    write()

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from services.cli import demo_photos, options, terminal
-from services.cli.commands.train import listing
 from services.cli.options import SeedOption
 from services.settings import Settings
 
@@ -89,7 +88,6 @@ def _train(settings: Settings, seed: int) -> None:
             kind=kind,
             name=kind,
             seed=seed,
-            how_to_list=listing,
         )
         test, seconds = trained.report.summaries()["test"], time.perf_counter() - start
         rows.append((kind, *(f"{test[each]:.3f}" for each in ("accuracy", "nll", "ece")), f"{seconds:.1f} s"))

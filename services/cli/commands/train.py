@@ -96,13 +96,12 @@ def train(
             seed=seed,
             texts=text_sides(opened, settings),
             elsewhere=elsewhere,
-            how_to_list=listing,
         )
     _show(trained, name, kind, as_json)
 
 
 def listing(found: "Leakage") -> str:
-    """Return the sentence of a report that names the command that lists near-duplicates."""
+    """Return a sentence that names the command that lists near-duplicates."""
     threshold = f" --threshold {found.threshold:.4g}" if found.found else ""
     task, encoder = shlex.quote(found.task), shlex.quote(found.encoder)
     return f"`headwater duplicates --encoder {encoder} --task {task}{threshold}` lists near-duplicates."
@@ -130,11 +129,13 @@ def _show(trained: "Trained", name: str, kind: str, as_json: bool) -> None:
     if as_json:
         found = {"rows": report.rows, "notes": report.notes, "warnings": trained.warnings}
         outside = report.ood.to_dict() if report.ood else None
-        leakage = report.leakage.to_dict() if report.leakage else None
+        leakage = report.leakage.to_dict() | {"how": listing(report.leakage)} if report.leakage else None
         print(json.dumps(result | found | {"figures": report.summaries(), "near_duplicates": leakage, "ood": outside}))
         return
     terminal.show(result, as_json=False)
     show_figures(report.summaries())
     if report.ood:
         print("\n".join(report.ood.markdown()))
-    terminal.notes((*report.remarks, *((report.leakage.note(),) if report.leakage else ())))
+    terminal.notes(
+        (*report.remarks, *((f"{report.leakage.note()} {listing(report.leakage)}",) if report.leakage else ()))
+    )

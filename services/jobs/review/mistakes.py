@@ -1,6 +1,5 @@
 """The job `mistakes`: labelled assets on which a head that did not learn from them disagrees with the label."""
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,13 +11,13 @@ from numpy.typing import NDArray
 
 from classifiers.published.head import PublishedHead
 from classifiers.review.confident import Doubted, Judged, doubted_classes, doubted_labels
+from classifiers.training.as_learned import rows_as_learned
 from classifiers.training.kinds import KINDS
 from classifiers.training.out_of_fold import out_of_fold
-from classifiers.training.rows.rows import FOLDS, Rows, Texts
+from classifiers.training.rows.rows import FOLDS, Texts
 from services.jobs.progress import OnProgress, Step, ignore
 from services.jobs.review.lookups import SPLITS, paths_of
 from store import Snapshot, Store
-from store.errors import SnapshotGone
 from store.join import Positions
 from store.matrix import codes_of, indicator_of
 from store.rows import Column
@@ -180,7 +179,8 @@ def find_mistakes(
     place = Positions(ids)
     answers = ANSWERS[kind.targets](published.head.classes, ids, labels, name)
     judged_by = np.full(len(ids), FROM_HEAD, object)
-    then, at_snapshot = _learned_from(store, published, now, texts)
+    as_learned = rows_as_learned(store, published, texts)
+    then = as_learned or now
     learned = then.labelled("train")["id"].combine_chunks() if any(manifest.counts) else pa.array([], pa.string())
     where = place.of(learned)
     judged_by[where[where >= 0]] = FROM_FOLDS
@@ -200,7 +200,7 @@ def find_mistakes(
         unjudged=len(ids) - len(answers.rows),
         removed=int(np.count_nonzero(where < 0)),
         likely=likely,
-        at_snapshot=at_snapshot,
+        at_snapshot=as_learned is not None,
     )
 
 
@@ -208,20 +208,6 @@ def _add(answers: _Answers, rows: NDArray[np.int64], proba: NDArray[np.float32])
     """Add the rows that have probabilities and are labelled today."""
     good = (rows >= 0) & np.isfinite(proba).all(axis=1)
     answers.add(rows[good], proba[good])
-
-
-def _learned_from(store: Store, published: PublishedHead, now: Rows, texts: Texts | None) -> tuple[Rows, bool]:
-    """Return the rows that a head learned from, and True; or those of today, and False if its versions are gone."""
-    try:
-        snapshot = Snapshot.from_json(json.dumps(published.manifest.snapshot))
-        kind = KINDS[published.head.kind]
-        then = kind.rows(store, published.manifest.task, published.fingerprints, snapshot, texts=texts)
-        for features in then.features:
-            features.table.count(version=snapshot.of(features.table))
-        then.labels  # noqa: B018 - reads the labels at that version
-    except (SnapshotGone, ValueError, LookupError):
-        return now, False
-    return then, True
 
 
 def _tabulated(

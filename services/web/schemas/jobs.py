@@ -142,6 +142,14 @@ class MistakesJob(Body):
     task: Required | None = Field(None, description="The task whose labels are judged; null for the head's own.")
 
 
+class LearningCurveJob(Body):
+    """Measure heads like one that exists on parts of its training rows: what would more labels bring?"""
+
+    kind: Literal["learning-curve"]
+    head: Required = Field(description=_HEAD)
+    seed: Seed = 0
+
+
 class SuggestJob(Body):
     """Suggest which stored assets to label next: those from which a head learns most."""
 
@@ -179,7 +187,16 @@ class ClusterJob(Body):
 
 
 AnyJob = (
-    IngestJob | BackfillJob | TrainJob | CompareJob | PredictJob | DuplicatesJob | MistakesJob | SuggestJob | ClusterJob
+    IngestJob
+    | BackfillJob
+    | TrainJob
+    | CompareJob
+    | LearningCurveJob
+    | PredictJob
+    | DuplicatesJob
+    | MistakesJob
+    | SuggestJob
+    | ClusterJob
 )
 
 

@@ -11,8 +11,11 @@ from helpers.toys import fill, make_toy
 from PIL import Image
 
 from classifiers.compare.candidates import parse_lines, with_controls
+from classifiers.compare.held import HeldRows
+from classifiers.compare.mistakes import MOST_MISTAKES, Shown
 from classifiers.compare.page import points, to_html, write
 from classifiers.compare.run import run, start
+from classifiers.compare.trial import relearned
 from classifiers.evaluation import plots
 from classifiers.evaluation.figures import evaluate
 from classifiers.evaluation.paired import Difference
@@ -45,7 +48,7 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         self.text += data
-        if self.open and self.open[-1] in ("td", "th"):
+        if {"td", "th"} & set(self.open):
             self.rows[-1][-1] += data
 
     def all(self, tag):
@@ -115,19 +118,75 @@ def test_all_that_is_known_stands_in_it(page, comparison):
     assert "<b>" in page.text
 
 
+def test_the_worst_mistakes_are_those_of_the_winner_on_test_and_have_their_photos(comparison):
+    best = comparison.winner()
+    rows = HeldRows.read(comparison.rows, comparison.classes, ("test", "train", "val"))
+    head = relearned(best, rows.of(best.candidate.encoders), comparison.classes)
+    matrix = rows.matrix("test", comparison.classes)
+    proba = head.predict_proba(matrix.X)
+    wrong = np.flatnonzero(proba.argmax(axis=1) != matrix.codes)
+    assert len(wrong) >= 2
+    order = wrong[np.argsort(-proba[wrong].max(axis=1))][:MOST_MISTAKES]
+    assert [each.id for each in comparison.mistakes] == [matrix.ids[row] for row in order]
+    assert sum(count for _, _, count in comparison.test[best.candidate.label].errors()) == len(wrong)
+    first, second, *_ = comparison.mistakes
+    file = io.BytesIO()
+    Image.new("RGB", (30, 20), "red").save(file, "JPEG")
+    shown = {first.id: Shown("<i>.jpg", file.getvalue()), second.id: Shown("a sound.wav")}
+    page = Page(to_html(comparison, [], shown))
+    [photo] = page.all("img")
+    assert photo["alt"] == "<i>.jpg"
+    assert base64.b64decode(photo["src"].removeprefix("data:image/jpeg;base64,")) == file.getvalue()
+    assert f"{first.label} ≠ {first.answer} {first.probability:.0%}<i>.jpg" in page.text
+    assert "a sound.wav" in page.text
+
+
+def test_confusions_classes_and_class_balance_are_counted(comparison, page):
+    found = comparison.test[comparison.winner().candidate.label]
+    start = page.rows.index(["label", "answer", "rows"]) + 1
+    wrong = found.errors()
+    assert page.rows[start : start + len(wrong)] == [[true, answer, str(count)] for true, answer, count in wrong]
+    assert [count for _, _, count in wrong] == sorted((count for _, _, count in wrong), reverse=True)
+    start = page.rows.index(["class", "recall", "precision", "F1", "rows"]) + 1
+    shown = {name: values for name, *values in page.rows[start : start + len(comparison.classes)]}
+    for k, name in enumerate(found.classes):
+        assert float(shown[name][0]) == pytest.approx(found.confusion[k, k] / found.confusion[k].sum(), abs=0.005)
+    start = page.rows.index(["class", "rows", "train", "val", "test"]) + 1
+    for name, *counts in page.rows[start : start + len(comparison.classes)]:
+        labelled = [
+            sum(labels == [name] for labels in comparison.rows.labelled(split)["labels"].to_pylist())
+            for split in ("train", "val", "test")
+        ]
+        assert list(map(int, counts)) == [sum(labelled), *labelled]
+
+
+def test_a_path_in_the_name_of_an_encoder_can_be_cut(tmp_path):
+    store, encoder = Store.open(tmp_path / "db"), "openclip/ViT-B-32@/srv/models/weights.pt"
+    fill(store, make_toy(n=120), encoder=encoder)
+    candidates = with_controls(parse_lines(["gaussian"], [encoder]))
+    made = start(store, tmp_path / "it", task="toy", encoders=[encoder], candidates=candidates, train_command=recipe)
+    run(made)
+    write(made)
+    report = made.folder / "report.html"
+    assert "/srv/models" in report.read_text()
+    write(made, shortened=lambda name: name.replace("/srv/models", "…"))
+    assert "/srv" not in report.read_text()
+    assert "…/weights.pt" in report.read_text()
+
+
 def test_a_difference_that_rounds_to_zero_has_no_minus():
     assert points(Difference(-1e-5, -0.012, 1e-5, 0.5)) == "+0.0 (-1.2 to +0.0)"
 
 
 def test_without_a_command_none_is_shown(comparison):
-    page = Page(to_html(replace(comparison, train_command=None), []))
+    page = Page(to_html(replace(comparison, train_command=None), [], {}))
     assert comparison.winner().candidate.label in page.text
     assert not page.all("pre")
 
 
 def test_a_page_can_be_made_before_anything_is_finished(comparison):
     nothing = replace(comparison, trials={}, failed={}, pairs={}, test={}, test_pairs={}, curves={}, state="stopped")
-    page = Page(to_html(nothing, []))
+    page = Page(to_html(nothing, [], {}))
     assert "There is no trained head" in page.text
     assert "Unfinished: 0 of 6 tried" in page.text
 

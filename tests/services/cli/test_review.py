@@ -7,6 +7,8 @@ import shlex
 import pytest
 from helpers.toys import fill, ids_of, make_toy
 
+from classifiers.published.registry import Registry
+from classifiers.training.pipeline import train
 from store import Asset, Store
 from store.schema import NO_FILE
 
@@ -42,7 +44,9 @@ def test_the_training_report_counts_near_duplicates_and_its_command_lists_them(h
     (line,) = [line for line in out.splitlines() if "near-duplicate" in line]
     assert line.startswith("note: 6 of 120 held-out rows have a near-duplicate among 180 training rows (cosine ≥ ")
     (report,) = tmp_path.glob("heads/h/*/report.md")
-    assert f"- {line.removeprefix('note: ')}\n" in report.read_text()
+    counted, hint = line.removeprefix("note: ").split(" `", 1)
+    assert f"- {counted}\n" in report.read_text()
+    assert hint not in report.read_text()
     found = of(headwater, *shlex.split(re.search("`headwater (.*?)`", line)[1]))
     assert found["held_out_rows_with_one_in_train"] == found["across_splits"] == len(found["pairs"]) == 6
     code, out, _ = headwater("duplicates", "-e", "toy", "-t", "toy", "--limit", "2", COLUMNS="200")
@@ -50,6 +54,15 @@ def test_the_training_report_counts_near_duplicates_and_its_command_lists_them(h
     assert out.splitlines()[1].startswith("across splits  1.0000")
     assert "note: the first 2 of 6 rows" in out
     assert "note: the threshold was proposed" in out
+
+
+def test_a_head_has_the_same_version_however_it_was_trained(headwater, toy, tmp_path):
+    code, out, _ = headwater("train", "-t", "toy", "-n", "h", "-e", "toy", "--json")
+    assert code == 0
+    by_command = json.loads(out)
+    store, registry = Store.open(tmp_path / "headwater.db"), Registry(tmp_path / "heads")
+    assert train(store, registry, task="toy", encoders=["toy"], name="h").version == by_command["version"]
+    assert by_command["near_duplicates"]["how"].startswith("`headwater duplicates --encoder toy --task toy --threshold")
 
 
 def test_a_mistake_is_corrected_by_the_command_that_is_printed(headwater, toy, tmp_path):
@@ -71,6 +84,20 @@ def test_a_mistake_is_corrected_by_the_command_that_is_printed(headwater, toy, t
     code, _, err = headwater("mistakes", "--head", "h", "--out", "m.csv")
     assert (code, err) == (1, "error: m.csv exists\nhint: --overwrite replaces it; --out names another file\n")
     assert headwater("mistakes", "--head", "h", "--out", "m.csv", "--overwrite")[0] == 0
+
+
+def test_the_learning_curve_of_a_head_ends_with_the_head(headwater, toy):
+    code, out, _ = headwater("train", "-t", "toy", "-n", "h", "-e", "toy", "--json")
+    assert code == 0
+    trained = json.loads(out)
+    found = of(headwater, "learning-curve", "--head", "h")
+    assert found["head"] == f"h@{trained['version']}"
+    assert (found["split"], found["figure"], found["held_out"], found["at_snapshot"]) == ("test", "accuracy", 60, True)
+    assert found["points"][-1]["rows"] == 180
+    assert found["points"][-1]["value"] == pytest.approx(trained["figures"]["test"]["accuracy"])
+    code, out, _ = headwater("learning-curve", "--head", "h", COLUMNS="200")
+    assert code == 0
+    assert re.search(r"note: from \d+ to 180 training rows: [+-]\d+\.\d right answers in 100", out)
 
 
 def test_suggestions_before_and_after_the_first_head(headwater, toy):

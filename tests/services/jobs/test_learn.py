@@ -32,7 +32,7 @@ def registry(tmp_path) -> Registry:
 
 
 def learned(store, registry, **asked):
-    return learn(store, registry, LearnRequest(**{"task": "toy", "name": "h"} | asked), lambda _: "a sentence")
+    return learn(store, registry, LearnRequest(**{"task": "toy", "name": "h"} | asked))
 
 
 def correct(store, row: int, label: str) -> None:

@@ -1,5 +1,7 @@
 """Heads: the figures are those of the report, the photos those of the answers, and aliases move when asked to."""
 
+import re
+
 import httpx
 import pytest
 from playwright.sync_api import expect
@@ -153,6 +155,27 @@ def test_versions_that_learned_from_fewer_photos_show_whether_more_help(tab, sto
     expect(section.get_by_role("img")).to_be_visible()
     section.get_by_text("As a table").click()
     expect(section.get_by_role("row")).to_have_count(3)
+
+
+@pytest.mark.slow
+def test_a_job_finds_out_what_more_labels_would_bring_and_its_curve_is_kept(tab, stored, versions, report):
+    open_heads(tab, stored)
+    section = tab.locator("section").filter(has_text="Would more labels help?")
+    section.get_by_role("button", name="Find out").click()
+    expect(section.get_by_role("img").first).to_be_visible(timeout=60_000)
+    jobs = httpx.get(f"{stored.url}/v1/jobs").json()["jobs"]
+    result = httpx.get(f"{stored.url}/v1/jobs/{jobs[0]['id']}").json()["result"]
+    assert result["head"] == f"gaussian@{versions[1]}"
+    last = result["points"][-1]
+    assert last["value"] == pytest.approx(report["evaluations"]["test"]["accuracy"])
+    section.get_by_text("As a table").first.click()
+    row = section.get_by_role("rowheader", name=f"{last['rows']}", exact=True)
+    expect(row).to_be_visible()
+    words = "With twice the labels" if result["next"] else "Nobody can say|Hardly"
+    expect(section).to_contain_text(re.compile(words))
+    tab.reload()
+    expect(section.get_by_role("img").first).to_be_visible(timeout=15_000)
+    expect(section.get_by_role("button", name="Find out")).to_have_count(0)
 
 
 @pytest.mark.slow

@@ -7,6 +7,9 @@ const ASK_AGAIN = 600; // milliseconds
 
 const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
 
+/** The kind of a job that measures what more labels would bring. */
+export const LEARNING_CURVE = "learning-curve";
+
 export const active = ({ state }) => state === "queued" || state === "running";
 
 /** Start a job. @param {object} request the body of POST /v1/jobs. Throws Failure. */
@@ -57,6 +60,7 @@ export const KINDS = {
   backfill: "Embed what is new",
   train: "Train a head",
   compare: "Compare heads",
+  [LEARNING_CURVE]: "Would more labels help?",
   predict: "Write predictions to a file",
   duplicates: "Find near-duplicates",
   mistakes: "Find wrong labels",

@@ -1,6 +1,6 @@
 // Small charts of a report. What a chart shows is also a sentence or a table, for who cannot see it.
 
-import { html, svg } from "../base/part.js";
+import { html, nothing, svg } from "../base/part.js";
 import { number, percent } from "../base/words.js";
 
 const WIDE = 320;
@@ -223,3 +223,40 @@ export function progress(versions, title) {
   ]);
   return chart(drawing, { titles: ["version", "photos", title, "likely between"], rows, caption: title });
 }
+
+/**
+ * Return how good heads are that learned from ever more photos, and dashed what twice as many would bring.
+ *
+ * @param {{points: {rows: number, value: number, low: number, high: number}[], next: ?{mean: number, low: number, high: number}}} curve
+ */
+export function learning({ points, next }, title) {
+  const last = points.at(-1);
+  const doubled = next && { rows: 2 * last.rows, ...plus(last.value, next) };
+  const all = doubled ? [...points, doubled] : points;
+  const place = ({ rows }) => Math.log2(rows); // each doubling is a step of the same width
+  const ticks = all.map(place);
+  const floor = Math.max(0, Math.floor(Math.min(...all.map(({ low }) => low)) * 10) / 10);
+  const drawing = plot({
+    said: `${title}, against the number of photos that a head learned from.`,
+    x: { range: [ticks[0], ticks.at(-1)], ticks, text: (tick) => number(Math.round(2 ** tick)), title: "photos for learning" },
+    y: { range: [floor, 1], ticks: [floor, (floor + 1) / 2, 1], text: percent },
+    content: (across, up) => svg`
+      ${all.map((each) => svg`<path class="interval" d=${path([[across(place(each)), up(each.low)], [across(place(each)), up(each.high)]])}></path>`)}
+      <path class="curve" d=${path(points.map((each) => [across(place(each)), up(each.value)]))}></path>
+      ${doubled ? svg`<path class="even" d=${path([last, doubled].map((each) => [across(place(each)), up(each.value)]))}></path>` : nothing}
+      ${points.map((each) => svg`<circle cx=${across(place(each))} cy=${up(each.value)} r="4"><title>${number(each.rows)} photos: ${percent(each.value)}</title></circle>`)}
+    `,
+  });
+  const rows = all.map(({ rows, value, low, high }) => [
+    rows > last.rows ? `${number(rows)}, predicted` : number(rows),
+    percent(value),
+    `${percent(low)} to ${percent(high)}`,
+  ]);
+  return chart(drawing, { titles: ["photos for learning", title, "likely between"], rows, caption: title });
+}
+
+const plus = (value, gain) => ({
+  value: Math.min(1, value + gain.mean),
+  low: Math.min(1, value + gain.low),
+  high: Math.min(1, value + gain.high),
+});

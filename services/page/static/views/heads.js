@@ -4,9 +4,10 @@ import { EVERYTHING } from "../base/filter.js";
 import { TERMS, abstain, best, bins, classes, main, plain, trust } from "../base/figures.js";
 import { PRODUCTION, aliases, chosen, newest, promote, report, show, versions, when } from "../base/heads.js";
 import { View, classMap, html, nothing } from "../base/part.js";
+import { LEARNING_CURVE, active, details, far, list, run } from "../base/jobs.js";
 import { state } from "../base/state.js";
 import { number, percent, photos } from "../base/words.js";
-import { balance, classBars, confusion, progress, reliability, riskCoverage, table, term } from "../parts/charts.js";
+import { balance, classBars, confusion, learning, progress, reliability, riskCoverage, table, term } from "../parts/charts.js";
 import { strip } from "../parts/strip.js";
 
 const MOST = 12; // worst mistakes that are shown
@@ -14,13 +15,23 @@ const MATRIX = 12; // classes up to which the whole matrix is shown
 const PAIRS = 12;
 const BARS = 20;
 const HISTORY = 12; // versions whose figures are compared
+const JOBS = 50; // newest jobs among which an earlier learning curve is looked for
 
 class Heads extends View {
-  static properties = { report: { state: true }, history: { state: true }, error: { state: true }, all: { state: true } };
+  static properties = {
+    report: { state: true },
+    history: { state: true },
+    error: { state: true },
+    all: { state: true },
+    curves: { state: true },
+    measuring: { state: true },
+  };
 
   constructor() {
     super();
     this.kept = new Map(); // name@version → report: a version never changes
+    this.curves = new Map(); // name@version → learning curve; null while it is unknown
+    this.measuring = new Map(); // name@version → the job that measures one
     this.report = this.error = null;
     this.history = [];
     this.all = false;
@@ -51,6 +62,7 @@ class Heads extends View {
       const some = versions(head).slice(0, HISTORY).reverse();
       const reports = await Promise.all(some.map((each) => this.read(head.name, each).catch(() => null)));
       if (wanted === this.wanted) this.history = reports.filter((each) => each && best(each));
+      await this.look(wanted);
     } catch (error) {
       if (error.status === 0 || error.status === 401) state.fail(error);
       else if (wanted === this.wanted) this.error = error;
@@ -61,6 +73,31 @@ class Heads extends View {
     const key = `${name}@${version}`;
     if (!this.kept.has(key)) this.kept.set(key, { version, ...(await report(name, version)) });
     return this.kept.get(key);
+  }
+
+  /** Look for a learning curve of this version that an earlier job has measured. */
+  async look(wanted) {
+    if (!state.me?.jobs || this.curves.has(wanted)) return;
+    this.curves.set(wanted, null);
+    const { jobs } = await list(JOBS);
+    for (const { id } of jobs.filter(({ kind, state: now }) => kind === LEARNING_CURVE && now === "done")) {
+      const { result } = await details(id);
+      if (!this.curves.get(result.head)) this.curves = new Map(this.curves).set(result.head, result);
+    }
+  }
+
+  /** Let a job measure heads like this version that learned from fewer photos. */
+  async measure(wanted) {
+    const seen = (job) => (this.measuring = new Map(this.measuring).set(wanted, job));
+    try {
+      seen({ state: "queued" });
+      const { result } = await run({ kind: LEARNING_CURVE, head: wanted }, seen);
+      this.curves = new Map(this.curves).set(result.head, result);
+    } catch (error) {
+      state.fail(error);
+    }
+    this.measuring = new Map(this.measuring);
+    this.measuring.delete(wanted);
   }
 
   render() {
@@ -215,14 +252,29 @@ class Heads extends View {
     return state.task ? html`<section><h2>Labelled photos of each class</h2>${balance(state.task.classes.slice(0, 40))}</section>` : nothing;
   }
 
-  /** How good the versions were, against how many photos they learned from: would more labels help? */
+  /** Would more labels help? Heads of parts of the photos show it, and versions that learned from different numbers. */
   more() {
     const points = this.history.map((each) => ({ rows: each.rows.train ?? 0, name: when(each.version), ...main(best(each).figures) }));
-    const title = html`<h2>Would more labels help?</h2>`;
-    if (new Set(points.map(({ rows }) => rows)).size < 2) {
-      return html`<section>${title}<p>Unknown yet. Label more photos and <a href="#learn">learn again</a>: two versions that learned from different numbers of photos show it.</p></section>`;
+    const differ = new Set(points.map(({ rows }) => rows)).size > 1;
+    return html`<section>
+      <h2>Would more labels help?</h2>
+      ${this.curve()}
+      ${differ ? html`<p>${gain(points)}</p>${progress(points, main(best(this.history[0]).figures).name)}` : nothing}
+    </section>`;
+  }
+
+  curve() {
+    const found = this.curves.get(this.wanted);
+    if (found) {
+      return html`<p>${promise(found)} <span class="soft">${earlier(found)}</span></p>
+        ${learning(found, found.figure === "F1" ? "F1 of a photo’s labels" : "right on held-out photos")}`;
     }
-    return html`<section>${title}<p>${gain(points)}</p>${progress(points, main(best(this.history[0]).figures).name)}</section>`;
+    const job = this.measuring.get(this.wanted);
+    if (job) return html`<p role="status">Learning from fewer photos: ${active(job) ? far(job) : "reading the result"}.</p>`;
+    if (!state.me?.jobs) return html`<p>This service runs no jobs, so it cannot find out.</p>`;
+    const may = state.may("write");
+    return html`<p>Heads that learn from a half, a quarter and fewer of the same photos show how much each doubling brings. Nothing is changed.</p>
+      <button ?disabled=${!may} title=${may ? "" : "Your key may only read."} @click=${() => this.measure(this.wanted)}>Find out</button>`;
   }
 
   made(report, head) {
@@ -251,6 +303,32 @@ function worst(rows) {
 function said(rows, row) {
   const answers = rows.predictions(row).join(", ") || "none";
   return html`<b>${rows.labels(row).join(", ")}</b> <span class="wrong">≠ ${answers}</span> <span class="soft">${percent(rows.columns.probability[row])}</span>`;
+}
+
+/** Return gains in 100 photos as text, without signs. */
+const hundredth = (share) => (100 * Math.abs(share)).toFixed(Math.abs(share) < 0.095 ? 1 : 0).replace(".0", "");
+
+/** Return a sentence on what twice as many labels would bring. */
+function promise({ next, points, figure }) {
+  if (!next) {
+    const [many] = points.slice(-1);
+    return many.value > 0.995
+      ? "Hardly: it is right on almost all held-out photos already."
+      : "Nobody can say: the curve is too flat or too uneven to continue it.";
+  }
+  const range = `${hundredth(next.low)} to ${hundredth(next.high)}`;
+  return figure === "F1"
+    ? `With twice the labels its F1 would probably rise by about ${hundredth(next.mean)} points (${range}).`
+    : `With twice the labels it would probably be right on about ${hundredth(next.mean)} more of 100 photos (${range}).`;
+}
+
+/** Return a sentence on what the last doubling brought. */
+function earlier({ points, last, figure }) {
+  const [few, many] = points.slice(-2);
+  const unit = figure === "F1" ? "points of F1" : "of 100 photos";
+  const chance = last.low <= 0 && last.high >= 0 ? ", which may be chance" : "";
+  const way = last.mean < 0 ? "fewer" : "more";
+  return `From ${number(few.rows)} to ${photos(many.rows)} for learning: ${hundredth(last.mean)} ${way} ${unit}${chance}.`;
 }
 
 /** Return a sentence on the versions with the fewest and the most photos to learn from. */

@@ -51,6 +51,7 @@ def test_parameters_keep_their_types():
         {"kind": "backfill"},
         {"kind": "train", "task": "t", "name": "n"},
         {"kind": "compare", "task": "t"},
+        {"kind": "learning-curve", "head": "h"},
         {"kind": "predict", "head": "h"},
         {"kind": "duplicates"},
         {"kind": "mistakes", "head": "h"},

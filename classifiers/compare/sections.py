@@ -1,0 +1,172 @@
+"""The sections of a comparison's page on its winner: mistakes with their photos, confusions, classes, class balance."""
+
+import base64
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from html import escape
+
+import numpy as np
+
+from classifiers.compare.comparison import Comparison
+from classifiers.compare.mistakes import Mistake, Shown
+from classifiers.evaluation.figures import AURC, Evaluation
+
+MOST_CLASSES = 40
+"""Largest number of classes in a table, the weakest or the rarest first."""
+
+MOST_CONFUSIONS = 20
+
+SPLITS = ("train", "val", "test")
+
+
+class Html(str):
+    """A text that is HTML already, so it is not escaped."""
+
+    __slots__ = ()
+
+
+def winner_sections(comparison: Comparison, shown: Mapping[str, Shown]) -> list[str]:
+    """Return the sections on the winner, on its test rows or, without them, on the validation rows."""
+    best = comparison.winner()
+    if best is None:
+        return []
+    found, split = comparison.test.get(best.candidate.label), "test"
+    if found is None:
+        found, split = best.evaluation, comparison.validated_on
+    return [
+        *mistakes(comparison.mistakes, shown, split),
+        *confusions(found, split),
+        *classes(found, split),
+        *abstention(found, split),
+        *balance(comparison),
+    ]
+
+
+def mistakes(found: Sequence[Mistake], shown: Mapping[str, Shown], split: str) -> list[str]:
+    """Return the section with the worst mistakes; none if no row is wrong, or the rows are not known."""
+    if not found:
+        return []
+    items = "".join(f"<li>{_photo(each, shown.get(each.id))}</li>" for each in found)
+    return [
+        "<h2>Worst mistakes</h2>",
+        f"<p>Rows of {escape(split)} that the winner gets wrong, those first of whose answer it is surest. Some may "
+        "have a wrong label.</p>",
+        f'<ul class="photos">{items}</ul>',
+    ]
+
+
+def _photo(found: Mistake, shown: Shown | None) -> str:
+    name = escape(shown.name if shown and shown.name else found.id[:12])
+    picture = ""
+    if shown and shown.jpeg:
+        data = base64.b64encode(shown.jpeg).decode()
+        picture = f'<img src="data:image/jpeg;base64,{data}" alt="{name}">'
+    return (
+        f"{picture}<strong>{escape(found.label)}</strong> ≠ {escape(found.answer)} {found.probability:.0%}"
+        f'<span class="faint">{name}</span>'
+    )
+
+
+def confusions(found: Evaluation, split: str) -> list[str]:
+    """Return the section with the pairs of classes that the winner mixes up."""
+    wrong = found.errors()
+    if not wrong:
+        return []
+    most = wrong[0][2]
+    rows = [[true, answer, bar(count / most, f"{count:,}")] for true, answer, count in wrong[:MOST_CONFUSIONS]]
+    more = f" The first {MOST_CONFUSIONS} of {len(wrong):,} pairs." if len(wrong) > MOST_CONFUSIONS else ""
+    return [
+        "<h2>What it mixes up</h2>",
+        f"<p>Rows of {escape(split)} by their label and the wrong answer, commonest first.{more}</p>",
+        table(("label", "answer", "rows"), rows),
+    ]
+
+
+def classes(found: Evaluation, split: str) -> list[str]:
+    """Return the section with the figures of each class, the weakest first."""
+    seen = np.flatnonzero(found.support)
+    weakest = seen[np.argsort(found.f1[seen], kind="stable")].tolist()
+    rows = [
+        [
+            found.classes[k],
+            *(bar(float(each[k]), f"{each[k]:.2f}") for each in (found.recall, found.precision, found.f1)),
+            f"{found.support[k]:,}",
+        ]
+        for k in weakest[:MOST_CLASSES]
+    ]
+    return [
+        "<h2>How good it is at each class</h2>",
+        f"<p>On {escape(split)}, the weakest class first{_of(len(weakest))}. <em>Recall</em>: the share of the rows of "
+        "the class that it finds. <em>Precision</em>: how often it is right when it says this class. <em>F1</em>: "
+        "their harmonic mean.</p>",
+        table(("class", "recall", "precision", "F1", "=rows"), rows),
+    ]
+
+
+def abstention(found: Evaluation, split: str) -> list[str]:
+    """Return the section on a head that answers only where it is sure."""
+    points = zip(*(each.tolist() for each in (found.selective.answered, found.selective.accuracy)), strict=True)
+    least = found.selective.min_probability.tolist()
+    rows = [
+        [bar(answered, f"{answered:.0%}"), bar(accuracy, f"{accuracy:.1%}"), f"{limit:.3f}"]
+        for (answered, accuracy), limit in zip(points, least, strict=True)
+    ]
+    return [
+        "<h2>If it answers only when it is sure</h2>",
+        f"<p>On {escape(split)} (risk-coverage). {escape(AURC)} It is {found.aurc:.4f}.</p>",
+        table(("answers", "right of these", "=if at least this sure"), rows[1::2] if len(rows) > 10 else rows),
+    ]
+
+
+def balance(comparison: Comparison) -> list[str]:
+    """Return the section with the number of labelled rows of each class, by split, the rarest first."""
+    counts = {
+        split: Counter(label for labels in comparison.rows.labelled(split)["labels"].to_pylist() for label in labels)
+        for split in SPLITS
+    }
+    sums = {name: sum(each[name] for each in counts.values()) for name in comparison.classes}
+    rarest = sorted(comparison.classes, key=lambda name: sums[name])
+    most = max(sums.values(), default=0) or 1
+    rows = [
+        [name, bar(sums[name] / most, f"{sums[name]:,}"), *(f"{each[name]:,}" for each in counts.values())]
+        for name in rarest[:MOST_CLASSES]
+    ]
+    return [
+        "<h2>Class balance</h2>",
+        f"<p>Labelled rows of each class, the rarest first{_of(len(rarest))}.</p>",
+        table(("class", "rows", *(f"={split}" for split in SPLITS)), rows),
+    ]
+
+
+def _of(count: int) -> str:
+    return f" (the first {MOST_CLASSES} of {count:,})" if count > MOST_CLASSES else ""
+
+
+def bar(share: float, text: str) -> Html:
+    """Return a bar from 0 to 1 with its number beside it."""
+    return Html(
+        '<span class="bar"><svg viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
+        f'<rect class="track" width="100" height="10"></rect><rect width="{100 * share:.1f}" height="10"></rect></svg>'
+        f"{escape(text)}</span>"
+    )
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], best: int | None = None) -> str:
+    """Return an HTML table. Columns whose title starts with = are aligned as numbers; row number `best` is marked.
+
+    A narrow window shows each row as a list, where a cell shows its own title.
+    """
+    kinds = [' class="n"' if title.startswith("=") else "" for title in columns]
+    titles = [title.removeprefix("=") for title in columns]
+    head = "".join(f'<th scope="col"{kind}>{escape(title)}</th>' for title, kind in zip(titles, kinds, strict=True))
+    body = []
+    for number, row in enumerate(rows):
+        named = zip(row, titles, kinds, strict=True)
+        cells = "".join(f'<td{kind} data-title="{escape(title)}">{_cell(cell)}</td>' for cell, title, kind in named)
+        body.append(f'<tr class="best">{cells}</tr>' if number == best else f"<tr>{cells}</tr>")
+    lines = "\n".join(body)
+    return f"<table><thead><tr>{head}</tr></thead>\n<tbody>{lines}</tbody></table>"
+
+
+def _cell(cell: str) -> str:
+    return cell if isinstance(cell, Html) else escape(cell)
