@@ -1,4 +1,4 @@
-"""All views of the page, and a label, by the keyboard alone."""
+"""All views of the page, and a label, with the keyboard alone."""
 
 import httpx
 import pytest
@@ -39,7 +39,8 @@ def test_all_views_and_a_label_without_a_mouse(tab: Page, home, lite0, tmp_path)
         go(tab, "Photos")
         expect(tab.locator(".cell img").first).to_be_visible()
         before = labels(url)
-        tab.locator("body").press("ArrowRight")
+        reach(tab, "✓")
+        tab.keyboard.press("ArrowRight")
         tab.keyboard.press("2")
         expect(tab.get_by_role("status")).to_contain_text("Saved. 1 photo: intact.")
         assert [label for _, label in labels(url) - before] == ["intact"]

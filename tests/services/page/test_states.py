@@ -51,7 +51,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
     "with sounds": {
         "drop": "Drop a photo or a sound",
         "browse": "43 ",
-        "map": "40 photos.*3 .*without a vector",
+        "map": "40 photos.*3 photos without a vector are not on the map. The encoder cannot read them.",
         "learn": "Learn from my corrections",
         "heads": "How it was made",
         "jobs": "no jobs yet",
@@ -106,6 +106,22 @@ def test_every_view_says_what_is_missing_and_hurts_no_rule(
 
 
 @pytest.mark.slow
+def test_the_head_line_is_one_line_on_a_phone_and_shows_task_and_head_when_asked(tab: Page, urls):
+    tab.set_viewport_size({"width": 390, "height": 844})
+    watched = Watched(tab, urls["with sounds"])
+    watched.show("browse", "43 photos")
+    assert tab.locator(".head").bounding_box()["height"] < 60
+    task = tab.get_by_label("Task", exact=True)
+    expect(task).to_be_hidden()
+    tab.get_by_role("button", name="Task and head").click()
+    expect(task).to_have_value("cells")
+    expect(tab.get_by_label("Head", exact=True)).to_be_visible()
+    watched.check()
+    tab.get_by_role("link", name="Learn").click()
+    expect(task).to_be_hidden()
+
+
+@pytest.mark.slow
 def test_a_photo_is_not_answered_while_the_embedding_service_is_down_and_the_page_says_why(tab: Page, urls, home):
     watched = Watched(tab, urls["with sounds"])
     watched.show("drop", "Drop a photo or a sound")
@@ -115,7 +131,7 @@ def test_a_photo_is_not_answered_while_the_embedding_service_is_down_and_the_pag
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("last", "words"), [("heads", "How it was made"), ("learn", "learned last")])
+@pytest.mark.parametrize(("last", "words"), [("heads", "How it was made"), ("learn", "What it sees")])
 def test_the_page_says_that_the_service_is_down_and_goes_on_when_it_is_back(tab: Page, home, last: str, words: str):
     [port] = free_ports(1)
     app = partial(create_app, home.settings)

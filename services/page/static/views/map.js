@@ -7,6 +7,7 @@ import { View, html, nothing } from "../base/part.js";
 import { placed } from "../base/placed.js";
 import { Rows } from "../base/rows.js";
 import { state } from "../base/state.js";
+import { unembedded } from "../parts/next.js";
 import "../parts/scatter.js";
 import "./map/card.js";
 import { COLOURINGS, colouring, counted, marks, strength } from "./map/colourings.js";
@@ -160,7 +161,7 @@ class MapView extends View {
     const without = state.shown.length - here;
     return html`<p class="summary"><strong>${photos(here)}</strong>${state.shown.length < all ? ` of ${number(all)}` : ""}
         ${state.shown.length < all ? html`<button class="quiet" @click=${() => state.narrow(EVERYTHING)}>Show everything</button>` : nothing}</p>
-      ${without ? html`<p class="soft">${photos(without)} without a vector ${without === 1 ? "is" : "are"} not on the map. To add them, run: headwater backfill</p>` : nothing}`;
+      ${without ? html`<p class="soft">${photos(without)} without a vector ${without === 1 ? "is" : "are"} not on the map. ${unembedded() ? html`<a href="#browse">Embed what is missing</a>.` : "The encoder cannot read them."}</p>` : nothing}`;
   }
 
   chosen({ group }, counts, chosen) {
