@@ -13,9 +13,9 @@ from services.processes import free_ports
 
 
 @contextmanager
-def served(app: FastAPI) -> Iterator[str]:
-    """Serve `app` on loopback during the block, which begins when it answers. Yield its URL."""
-    [port] = free_ports(1)
+def served(app: FastAPI, port: int = 0) -> Iterator[str]:
+    """Serve `app` on loopback while the block runs, from when it answers. Port 0 takes a free one. Yield the URL."""
+    [port] = [port] if port else free_ports(1)
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None, access_log=False))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -30,6 +30,7 @@ class App extends View {
     addEventListener("dragleave", (event) => this.drag(event, event.relatedTarget !== null));
     addEventListener("drop", (event) => this.drop(event));
     addEventListener("hw-files", (event) => receive(picked(event.detail.input)));
+    this.folded = true; // task, head and key, on a narrow screen
   }
 
   drag(event, over) {
@@ -53,7 +54,8 @@ class App extends View {
   follow() {
     const [view, text] = location.hash.slice(1).split("?");
     const choice = Object.fromEntries(new URLSearchParams(text));
-    state.change({ view: view in VIEWS ? view : "browse" });
+    this.folded = true;
+    state.change({ view: Object.hasOwn(VIEWS, view) ? view : "browse" });
     if (state.overview) state.choose(choice);
     else Object.assign(state.choice, choice);
   }
@@ -77,7 +79,7 @@ class App extends View {
               html`<a href=${`#${view}`} class=${classMap({ here: view === state.view })} aria-current=${view === state.view ? "page" : "false"}>${name}</a>`,
           )}
         </nav>
-        ${this.choices()}
+        ${state.overview ? this.choices() : nothing}
       </header>
       ${state.down ? html`<p class="down" role="alert">${state.down.message}</p>` : nothing}
       <main>${VIEWS[state.view].view()}</main>
@@ -86,13 +88,20 @@ class App extends View {
     `;
   }
 
+  /** What holds for all views: which task, which head, whose key. A narrow screen shows it when it is asked for. */
   choices() {
-    if (!state.overview) return nothing;
-    const heads = state.heads.filter(({ task }) => task === state.choice.task);
-    return html`
-      ${this.select("task", "Task", state.overview.tasks)} ${this.select("head", "Head", heads)}
-      ${state.me?.keys ? html`<button class="quiet" @click=${this.leave}>Forget the key of ${state.me.name}</button>` : nothing}
-    `;
+    const { overview, me, choice } = state;
+    const heads = state.heads.filter(({ task }) => task === choice.task);
+    if (!overview.tasks.length && !heads.length && !me?.keys) return nothing;
+    const fold = () => {
+      this.folded = !this.folded;
+      this.requestUpdate();
+    };
+    return html`<button class="unfold" aria-label="Task and head" aria-expanded=${String(!this.folded)} aria-controls="choices" @click=${fold}>⋯</button>
+      <div id="choices" class=${classMap({ choices: true, folded: this.folded })}>
+        ${this.select("task", "Task", overview.tasks)} ${this.select("head", "Head", heads)}
+        ${me?.keys ? html`<button class="quiet" title=${`The key of ${me.name}, with the role ${me.role}`} @click=${this.leave}>Forget the key</button>` : nothing}
+      </div>`;
   }
 
   select(name, label, options) {
@@ -113,7 +122,7 @@ class App extends View {
 
   leave() {
     key.remove();
-    state.change({ locked: true });
+    location.reload(); // nothing that the key has shown stays in memory
   }
 }
 

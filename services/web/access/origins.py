@@ -10,6 +10,7 @@ from collections.abc import Collection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.web.access.errors import CrossOrigin
+from services.web.access.roles import METHODS
 from services.web.error_answers import refusal
 
 READS = ("GET", "HEAD")
@@ -62,7 +63,7 @@ async def _answer_preflight(headers: dict[bytes, bytes], send: Send) -> None:
     """Allow the request that a browser asks about: the origin is allowed, so all that matters is the request itself."""
     answer = [
         (b"access-control-allow-origin", headers[b"origin"]),
-        (b"access-control-allow-methods", b"GET, POST"),
+        (b"access-control-allow-methods", ", ".join(METHODS).encode()),
         (b"access-control-allow-headers", headers.get(b"access-control-request-headers", b"")),
         (b"access-control-allow-private-network", b"true"),
         (b"access-control-max-age", str(PREFLIGHT_SECONDS).encode()),

@@ -18,6 +18,13 @@ from services.settings import Settings
 from services.web.access.keys import Role, make
 
 TASK = "planted"
+CHANGES = {
+    "labels": {"task": TASK, "labels": []},
+    "jobs": {"kind": "backfill"},
+    "learn": {"task": TASK, "name": "evil"},
+}
+"""Path below /v1 → a body that would change something."""
+
 PHOTOS = [photo(9000 + seed, form="PNG") for seed in range(4)]
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 
@@ -36,7 +43,17 @@ def attempts(embedding: str, classification: str, alias: str) -> str:
     await attempt("fetch of JSON", () => read({promote}, json({body})));
     await attempt("fetch of JSON as text", () => read({promote},
       {{ method: "POST", mode: "no-cors", body: JSON.stringify({body}) }}));
-    await attempt("read", () => read({json.dumps(classification)} + "/heads"));
+    for (const [path, body] of Object.entries({json.dumps(CHANGES)})) {{
+      const url = {json.dumps(classification)} + "/v1/" + path;
+      const sent = JSON.stringify(body);
+      await attempt("JSON to " + path, () => read(url, json(body)));
+      await attempt("text to " + path, () => read(url, {{ method: "POST", mode: "no-cors", body: sent }}));
+    }}
+    await attempt("file", () => submit({json.dumps(f"{classification}/v1/files?task={TASK}&label=evil")}, 3));
+    const labels = {json.dumps(f"{classification}/v1/labels?task={TASK}&id=x")};
+    await attempt("removal", () => read(labels, {{ method: "DELETE" }}));
+    for (const path of ["/heads", "/v1/overview", "/v1/rows", "/v1/me", "/v1/jobs"])
+      await attempt("read " + path, () => read({json.dumps(classification)} + path));
     """
 
 

@@ -1,11 +1,15 @@
 // Requests to the service that serves this page. A key, where the service wants one, is kept for this tab only.
 
+import { withoutPaths } from "./words.js";
+
 const KEY = "headwater-key";
+const TOO_MANY = "too_many_requests"; // the key allows no more at the moment
+const PATIENCE = 3; // times that such a request is sent again
 
 /** An answer that is an error of the service, or no answer at all (status 0). */
 export class Failure extends Error {
   constructor(status, code, message) {
-    super(message);
+    super(withoutPaths(message));
     this.status = status;
     this.code = code;
   }
@@ -39,16 +43,23 @@ export async function ask(path, { method, parameters = {}, json, form, signal } 
   if (key.get()) headers.Authorization = `Bearer ${key.get()}`;
   if (json) headers["Content-Type"] = "application/json";
   const body = json ? JSON.stringify(json) : form;
-  let answer;
+  const request = { method: method ?? (body ? "POST" : "GET"), headers, body, signal };
+  for (let left = PATIENCE; ; left--) {
+    const answer = await send(path + query(parameters), request);
+    if (answer.ok) return answer;
+    const { error } = await answer.json().catch(() => ({}));
+    if (error?.code !== TOO_MANY || !left) throw new Failure(answer.status, error?.code ?? "unknown", error?.message ?? `The service answered ${answer.status}.`);
+    await new Promise((done) => setTimeout(done, 1000 * Number(answer.headers.get("Retry-After") ?? 1)));
+  }
+}
+
+async function send(url, request) {
   try {
-    answer = await fetch(path + query(parameters), { method: method ?? (body ? "POST" : "GET"), headers, body, signal });
+    return await fetch(url, request);
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Failure(0, "no_answer", "The service does not answer. Is it still running? Start it with: headwater up");
   }
-  if (answer.ok) return answer;
-  const { error } = await answer.json().catch(() => ({}));
-  throw new Failure(answer.status, error?.code ?? "unknown", error?.message ?? `The service answered ${answer.status}.`);
 }
 
 /** Send a request and return the JSON of the answer. Throws Failure. */

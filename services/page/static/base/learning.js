@@ -14,6 +14,7 @@ class Learning {
     this.again = false;
     this.result = null; // answer of POST /v1/learn, with the name of the task
     this.error = null; // why the last training failed
+    this.lost = false; // the service did not answer when it was asked
     this.refused = null; // why it is not known what can be learned
     this.choices = new Map(); // task → {encoder, kind}, as far as the user has chosen them
     this.learned = 0; // number of changes of labels before the last training
@@ -41,6 +42,7 @@ class Learning {
       Object.assign(this, { possible: await read("v1/learn"), refused: null });
     } catch (error) {
       this.refused = this.#own(error);
+      this.lost = error.status === 0;
     }
     state.change();
   }
@@ -105,8 +107,12 @@ class Learning {
     else await state.choose({ head: name });
   }
 
-  /** Learn some moments after the last change, if `live` is on. */
+  /** Ask again when the service is back. Learn some moments after the last change, if `live` is on. */
   #look() {
+    if (this.lost && !state.down) {
+      this.lost = false;
+      this.look();
+    }
     const { clock, busy } = state.labelling;
     if (!this.live || busy || clock === this.seen) return;
     this.seen = clock;

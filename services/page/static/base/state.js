@@ -73,6 +73,7 @@ class State extends EventTarget {
 
   async #look() {
     if (this.locked || document.hidden || this.labelling.busy) return;
+    if (!this.me) return this.refresh(); // the service did not answer when the page was opened
     try {
       const [overview, before] = [await read("v1/overview"), this.overview];
       if (!this.down && overview.version === before?.version) return;
@@ -109,7 +110,8 @@ class State extends EventTarget {
       if (this.rows !== rows && this.rows) this.#carry(rows);
       this.change({ rows, memo: null });
     } catch (error) {
-      this.fail(error);
+      if (asked === this.choice) this.fail(error);
+      if (asked === this.choice && asked.axes && error.status >= 400 && error.status !== 401) await this.choose({ axes: null });
     } finally {
       this.change({ loading: false });
     }

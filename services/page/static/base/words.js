@@ -17,6 +17,12 @@ export const SPLIT_TERMS = {
   none: "This photo has no label in this task, so it is in no split.",
 };
 
+const PART = String.raw`[^\s"'\\/<>|:;,()[\]{}]+`;
+const PATH = new RegExp(String.raw`(?<![\w.:/\\…])(?:file://)?/(?:${PART}/)*(${PART})`, "g");
+
+/** Return a text in which each path of the service's machine is cut to its last part. */
+export const withoutPaths = (text) => text.replace(PATH, "…/$1");
+
 const SURE = [
   [0.95, "very sure"],
   [0.85, "sure"],

@@ -25,7 +25,7 @@ const STEPS = [
 ];
 
 /** Return how many photos have no vector, if they are more than those that could not be read. */
-function unembedded() {
+export function unembedded() {
   const { rows, overview } = state;
   if (memo.rows !== rows) memo = { rows, count: missing(rows, overview.encoders.find(({ name }) => name === state.choice.encoder)) };
   return memo.count > overview.quarantined ? memo.count : 0;

@@ -10,7 +10,7 @@ const LARGE = 1600;
 const SIMILAR = 60;
 const REMOVE = "\n"; // no class has this name
 
-const when = (text) => new Date(text).toLocaleString("en", { dateStyle: "medium", timeStyle: "short" });
+const when = (text) => new Date(text).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
 /** Return the last part of a path: no path of the service's machine is shown. */
 const base = (path) => path?.split(/[/\\]/).at(-1) ?? "";
 

@@ -7,6 +7,7 @@ import { state } from "../base/state.js";
 import "../parts/answer.js";
 import "../parts/evidence.js";
 import "../parts/keep.js";
+import "../parts/next.js";
 
 const MOST = 60; // files that are asked about and shown; more are stored instead
 const AT_ONCE = 2;
@@ -66,6 +67,7 @@ class Drop extends View {
 
   render() {
     const items = state.dropped;
+    if (!state.overview?.assets && !state.incoming && !items.length) return html`<hw-next></hw-next>`;
     return html`
       <div class="drop">
         ${state.incoming ? html`<hw-keep .files=${state.incoming}></hw-keep>` : this.invitation(items.length)}
@@ -76,10 +78,11 @@ class Drop extends View {
   }
 
   invitation(any) {
+    if (!state.heads.length && !state.may("write")) return html`<p class="soft">There are no heads yet that could answer. Your key may look at photos, not add them.</p>`;
     const what = state.heads.length ? "to see what the heads say about it" : "to store it: a folder for each class, if you have classes";
     return html`<div class=${any ? "invitation small" : "invitation"}>
       <p>${state.heads.length ? "Drop a photo or a sound anywhere on this page" : "Drop a folder of photos anywhere on this page"} ${what}.</p>
-      <label class="button">Choose files<input type="file" multiple @change=${this.pick}></label>
+      <label class=${any ? "button" : "button main"}>Choose files<input type="file" multiple @change=${this.pick}></label>
       <label class="button">Choose a folder<input type="file" webkitdirectory @change=${this.pick}></label>
     </div>`;
   }

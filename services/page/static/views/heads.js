@@ -48,7 +48,9 @@ class Heads extends View {
   willUpdate() {
     const found = this.chosen;
     const wanted = found && `${found.head.name}@${found.version}`;
-    if (wanted === this.wanted) return;
+    const back = this.lost && !state.down; // the service, which did not answer
+    if (wanted === this.wanted && !back) return;
+    this.lost = false;
     this.wanted = wanted;
     this.all = false;
     if (found) this.ask(wanted, found);
@@ -66,6 +68,7 @@ class Heads extends View {
     } catch (error) {
       if (error.status === 0 || error.status === 401) state.fail(error);
       else if (wanted === this.wanted) this.error = error;
+      this.lost = error.status === 0;
     }
   }
 

@@ -5,6 +5,7 @@ import { EVERYTHING } from "../base/filter.js";
 import { View, classMap, html, nothing, repeat } from "../base/part.js";
 import { read } from "../base/api.js";
 import { state } from "../base/state.js";
+import { withoutPaths } from "../base/words.js";
 import { table } from "../parts/charts.js";
 import "../parts/job_form.js";
 
@@ -111,7 +112,7 @@ class Jobs extends View {
         ${active(job) ? html`<button ?disabled=${!may || job.cancelling} @click=${() => this.stop(job)}>Cancel</button>` : nothing}
       </div>
       ${active(job) ? bar(job, name) : nothing}
-      ${job.error ? html`<p class="error">${job.error}</p>` : nothing}
+      ${job.error ? html`<p class="error">${withoutPaths(job.error)}</p>` : nothing}
       <details @toggle=${(event) => this.toggle(event, job.id)}>
         <summary>Details</summary>
         ${this.opened.get(job.id) ? this.details(this.opened.get(job.id)) : nothing}
@@ -131,7 +132,7 @@ class Jobs extends View {
       ${job.result ? html`<h3>Result</h3>${shown(job.result)}` : nothing}
       <h3>Asked for</h3>
       ${shown(asked)}
-      ${job.log.length ? html`<h3>Log</h3><pre tabindex="0" aria-label="Log">${job.log.join("\n")}</pre>` : nothing}
+      ${job.log.length ? html`<h3>Log</h3><pre tabindex="0" aria-label="Log">${withoutPaths(job.log.join("\n"))}</pre>` : nothing}
     `;
   }
 
@@ -164,8 +165,8 @@ const words = (name) => name.replaceAll("_", " ");
 /** Return any JSON value as tables of its parts. Empty parts say nothing and are left out. */
 function shown(value) {
   if (typeof value === "number") return value.toLocaleString("en", { maximumFractionDigits: 4 });
-  if (plain(value)) return String(value ?? "");
-  if (Array.isArray(value)) return value.every(plain) ? value.join(", ") : records(value);
+  if (plain(value)) return withoutPaths(String(value ?? ""));
+  if (Array.isArray(value)) return value.every(plain) ? withoutPaths(value.join(", ")) : records(value);
   const parts = Object.entries(value).filter(([, each]) => !empty(each));
   if (parts.length && parts.every(([, each]) => record(each))) return records(parts.map(([name, each]) => ({ name, ...each })));
   return html`<dl>${parts.map(([name, each]) => part(name, each))}</dl>`;

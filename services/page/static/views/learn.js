@@ -81,7 +81,7 @@ class Learn extends View {
     const changes = state.labelling.clock - learning.learned;
     return html`<section class="act">
       <p>
-        ${head ? html`The head <b>${head.name}</b> learned last on ${when(head.version)}.` : "No head has learned from these labels yet."}
+        ${head ? html`The head <b>${head.name}</b> learned last on ${when(head.version)}.` : task ? "No head has learned from these labels yet." : nothing}
         ${changes ? `Since then you have changed labels ${changes === 1 ? "once" : `${number(changes)} times`}.` : nothing}
       </p>
       <div class="row">

@@ -7,6 +7,7 @@ import { View, html, nothing } from "../base/part.js";
 import { placed } from "../base/placed.js";
 import { Rows } from "../base/rows.js";
 import { state } from "../base/state.js";
+import { unembedded } from "../parts/next.js";
 import "../parts/scatter.js";
 import "./map/card.js";
 import { COLOURINGS, colouring, counted, marks, strength } from "./map/colourings.js";
@@ -88,7 +89,9 @@ class MapView extends View {
 
   render() {
     const { rows } = state;
-    const problem = missing() ?? (rows.columns.x ? nowhere(rows) : (this.refusal ?? "Placing the photos …"));
+    const obstacle = missing();
+    if (obstacle) return html`<div class="map"><p class="empty">${obstacle}</p></div>`;
+    const problem = rows.columns.x ? nowhere(rows) : (this.refusal ?? "Placing the photos …");
     if (problem) return html`<div class="beside map">${this.controls()}<div class="stage"><p class="empty">${problem}</p></div></div>`;
     const { shown } = state;
     const painted = this.colouring(rows, this.by, shown, rows.columns[COLOURINGS[this.by].needs]);
@@ -158,7 +161,7 @@ class MapView extends View {
     const without = state.shown.length - here;
     return html`<p class="summary"><strong>${photos(here)}</strong>${state.shown.length < all ? ` of ${number(all)}` : ""}
         ${state.shown.length < all ? html`<button class="quiet" @click=${() => state.narrow(EVERYTHING)}>Show everything</button>` : nothing}</p>
-      ${without ? html`<p class="soft">${photos(without)} without a vector ${without === 1 ? "is" : "are"} not on the map. To add them, run: headwater backfill</p>` : nothing}`;
+      ${without ? html`<p class="soft">${photos(without)} without a vector ${without === 1 ? "is" : "are"} not on the map. ${unembedded() ? html`<a href="#browse">Embed what is missing</a>.` : "The encoder cannot read them."}</p>` : nothing}`;
   }
 
   chosen({ group }, counts, chosen) {
@@ -218,13 +221,13 @@ const radio = (name, { name: text, term }, checked, choose) =>
 function missing() {
   const { overview, rows, choice, loading } = state;
   if (!overview) return "Loading …";
-  if (!overview.assets) return "There are no photos yet. Add some: headwater ingest FOLDER --task NAME";
-  if (!choice.encoder) return "The photos have no vectors yet, so they have no place on a map. Make them: headwater backfill";
+  if (!overview.assets) return html`There are no photos yet. <a href="#browse">Add some</a>.`;
+  if (!choice.encoder) return html`The photos have no vectors yet, so they have no place on a map. <a href="#browse">Embed them</a>.`;
   if (!rows) return loading ? "Loading …" : "The photos cannot be read now. Load this page again.";
   return null;
 }
 
 const nowhere = ({ columns: { x } }) =>
-  x.some((value) => value === value) ? null : `No photo has a vector of ${state.choice.encoder} yet. Make them: headwater backfill`;
+  x.some((value) => value === value) ? null : html`No photo has a vector of ${state.choice.encoder} yet. <a href="#browse">Embed them</a>.`;
 
 customElements.define("hw-map", MapView);
