@@ -190,7 +190,7 @@ def up(
 ) -> None:
     """Run both services until Ctrl-C.
 
-    Their addresses are printed once they are ready.
+    The address of the page, and those of both services, are printed once they are ready.
     """
     from services.processes import running
 
@@ -211,6 +211,7 @@ def up(
     if "log_level" not in settings.model_fields_set:
         settings = settings.model_copy(update={"log_level": "WARNING"})
     with terminal.stopping_on_sigterm(), running(settings, one_process=one_process) as services:
+        print(f"open            {services.classification_url}/")
         print(f"embedding       {services.embedding_url}/docs")
         print(f"classification  {services.classification_url}/docs")
         print(f"try: curl -F images=@photo.jpg '{services.classification_url}/classify?head=NAME'")

@@ -185,7 +185,7 @@ def test_without_a_head_the_task_gives_its_name_and_the_simplest_kind_learns(tab
     ],
 )
 def test_roles_decide_what_can_be_done(tab, stored, result, role, learns, uses, says):
-    stored.me["role"] = role
+    stored.me |= {"role": role, "keys": True, "name": "me"}
     teach(stored, result)
     stored.open(tab, "learn?task=defective&head=gaussian")
     expect(tab.locator(".act")).to_contain_text(says)
@@ -195,6 +195,45 @@ def test_roles_decide_what_can_be_done(tab, stored, result, role, learns, uses, 
     if learns:
         button.click()
         expect(tab.get_by_role("button", name="Use it")).to_be_enabled(enabled=uses)
+
+
+@pytest.mark.slow
+def test_without_keys_nothing_is_said_of_roles(tab, stored, result):
+    teach(stored, result)
+    stored.open(tab, "learn?task=defective&head=gaussian")
+    expect(tab.get_by_role("button", name=BUTTON)).to_be_enabled()
+    expect(tab.locator(".act")).not_to_contain_text("You may")
+
+
+@pytest.mark.slow
+def test_changes_since_the_last_training_count_photos_and_not_what_was_undone(tab, stored, result):
+    teach(stored, result)
+    stored.answers["/v1/labels"] = {"task": "defective", "changed": 1, "at": "2026-01-01T00:00:00Z"}
+    stored.open(tab, "learn?task=defective&head=gaussian")
+    act = tab.locator(".act")
+    expect(act).to_contain_text("learned last on")
+    expect(act).not_to_contain_text("Since then")
+    for row in (0, 1, 2):
+        tab.evaluate(CHANGE, row)
+    expect(act).to_contain_text("Since then you have changed the labels of 3 photos.")
+    tab.keyboard.press("u")
+    expect(act).to_contain_text("the labels of 2 photos.")
+    tab.evaluate("location.hash = '#browse'")
+    again = tab.locator("hw-next")
+    expect(again).to_contain_text("2 photos relabelled.")
+    again.get_by_role("link", name="Teach the head again").click()
+    tab.get_by_role("button", name=BUTTON).click()
+    expect(tab.locator(".outcome")).to_be_visible()
+    expect(act).not_to_contain_text("Since then")
+    tab.keyboard.press("u")  # a label that this version has learned
+    expect(act).to_contain_text("the labels of 1 photo.")
+
+
+@pytest.mark.slow
+def test_the_result_leads_to_the_mistakes(tab, stored, result):
+    learn(tab, stored, result).get_by_role("link", name="Look at what it gets wrong").click()
+    expect(tab.locator("hw-next")).to_contain_text("Is a label wrong?")
+    expect(tab.get_by_label("Show")).to_have_value("disagree")
 
 
 @pytest.mark.slow

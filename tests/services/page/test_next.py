@@ -54,6 +54,30 @@ def test_photos_without_vectors_are_embedded_by_a_job(tab: Page, files: str) -> 
 
 
 @slow
+def test_storing_goes_on_in_other_views_and_stop_cancels_the_embedding(tab: Page, files: str) -> None:
+    scripted = opened(tab, files, bare(), tasks=[], heads=[], encoders=[])
+    job = {"id": "j", "kind": "backfill", "state": "running", "progress": {"done": 5, "total": 50, "note": ""}}
+    scripted.answers |= {"v1/files": {"items": [], "new": 2, "known": 0}, "v1/jobs": job, "v1/jobs/j": job}
+    tab.evaluate("location.hash = '#drop'")
+    many = [{"name": f"{i}.jpg", "mimeType": "image/jpeg", "buffer": b"x"} for i in range(2)]
+    tab.get_by_label("Choose files").set_input_files(many)
+    tab.get_by_role("button", name="Store and embed").click()
+    expect(tab.locator(".keep")).to_contain_text("10 %")
+    tab.get_by_role("link", name="look at the photos").click()
+    expect(tab.locator("hw-next")).to_contain_text("are being embedded: 10 %")
+    tab.get_by_role("link", name="Your photos").click()
+    expect(tab.locator(".keep")).to_contain_text("2 new")
+    scripted.answers |= {"v1/jobs/j/cancel": job, "v1/jobs/j": {**job, "state": "cancelled", "error": None}}
+    tab.get_by_role("button", name="Stop").click()
+    expect(tab.get_by_role("heading", name="Stopped")).to_be_visible()
+    assert scripted.asked("v1/jobs/j/cancel")
+    expect(tab.get_by_role("alert")).to_have_count(0)
+    assert len(scripted.asked("v1/files")) == 1
+    tab.get_by_role("button", name="Look at them").click()
+    expect(tab.locator("hw-next")).to_contain_text("Embed the photos")
+
+
+@slow
 def test_a_job_that_fails_says_why(tab: Page, files: str) -> None:
     scripted = opened(tab, files, bare(), tasks=[], heads=[], encoders=[])
     scripted.answers["v1/jobs"] = {"id": "j", "kind": "backfill", "state": "failed", "error": "torch is not installed."}
@@ -85,6 +109,16 @@ def test_new_photos_are_embedded_before_anything_else(tab: Page, files: str) -> 
     body = rows_body(columns, labels=CLASSES, modalities=["image", "audio"])
     opened(tab, files, columns, encoders=[encoder], answers={"v1/rows": body})
     expect(tab.locator("hw-next")).to_contain_text("10 photos not embedded yet.")
+
+
+@slow
+def test_the_process_that_trains_is_started_before_it_is_asked_for(tab: Page, files: str) -> None:
+    columns = some_columns(200, 4, labelled=1)
+    columns["vector"][:] = 1
+    scripted = opened(tab, files, columns, heads=[], answers={"v1/learn": {"ready": False, "tasks": []}})
+    expect(tab.locator("hw-next")).to_contain_text("Teach a head")
+    tab.wait_for_timeout(200)
+    assert len(scripted.asked("v1/learn")) == 1
 
 
 @slow

@@ -17,7 +17,7 @@ class Learning {
     this.lost = false; // the service did not answer when it was asked
     this.refused = null; // why it is not known what can be learned
     this.choices = new Map(); // task → {encoder, kind}, as far as the user has chosen them
-    this.learned = 0; // number of changes of labels before the last training
+    this.learned = new Map(); // task → changes of labels before the last training: key → number of photos
     this.seen = 0; // number of changes of labels before which `live` has nothing to do
     state.addEventListener("change", () => this.#look());
   }
@@ -47,6 +47,14 @@ class Learning {
     state.change();
   }
 
+  /** Number of photos whose labels were changed on this page since the task was learned last; undone ones do not count. */
+  get changes() {
+    const { task } = state.choice;
+    const [now, before] = [changed(task), this.learned.get(task) ?? new Map()];
+    const alone = (some, others) => [...some].reduce((sum, [key, count]) => sum + (others.has(key) ? 0 : count), 0);
+    return alone(now, before) + alone(before, now);
+  }
+
   get wanted() {
     return this.choices.get(state.choice.task) ?? {};
   }
@@ -70,15 +78,16 @@ class Learning {
       return;
     }
     const { task } = state.choice;
-    const { clock } = state.labelling;
-    Object.assign(this, { busy: true, error: null, seen: clock });
+    const before = changed(task);
+    Object.assign(this, { busy: true, error: null, seen: state.labelling.clock });
     state.change();
     try {
       const { head } = this;
       const name = head?.name ?? headName(task);
       const kind = head ? undefined : this.task?.kinds[0];
       const result = await read("v1/learn", { json: { task, name, kind, ...this.wanted } });
-      Object.assign(this, { result: { ...result, task, name }, learned: clock });
+      this.result = { ...result, task, name };
+      this.learned.set(task, before);
       await this.#show(name);
       if (this.live) state.say(`Learned from your labels in ${result.seconds.toFixed(1)} s.`);
     } catch (error) {
@@ -126,6 +135,11 @@ class Learning {
     state.fail(error);
     return null;
   }
+}
+
+/** Return the changes of a task's labels that are not undone: key → number of photos. */
+function changed(task) {
+  return new Map(state.labelling.done.filter((each) => each.task === task).map(({ key, numbers }) => [key, numbers.length]));
 }
 
 /** Return a name for the first head of a task: letters, digits, _ and -. */

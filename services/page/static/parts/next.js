@@ -2,11 +2,15 @@
 
 import { far, run } from "../base/jobs.js";
 import { EVERYTHING } from "../base/filter.js";
+import { keeping } from "../base/keeping.js";
+import { learning } from "../base/learning.js";
 import { View, html, nothing } from "../base/part.js";
 import { state } from "../base/state.js";
 import { number, photos } from "../base/words.js";
 
 const ENOUGH = 20; // labels
+
+const HEAD = "A head is a small classifier: it learns from your labels, in seconds, to give the label of any photo";
 
 const vectors = ({ encoders }) => Math.max(0, ...encoders.map(({ rows }) => rows));
 
@@ -21,7 +25,7 @@ const STEPS = [
   { done: () => !unembedded(), show: (part) => part.embed(`${photos(unembedded())} not embedded yet.`) },
   { done: () => headed() || totals().labelled >= ENOUGH, show: () => label() },
   { done: () => headed() || totals().classes.filter(Boolean).length > 1, show: () => html`<p>All labels are the same. A head needs <b>two classes</b>: label some photos of another one.</p>` },
-  { done: () => headed(), show: () => html`<p>${photos(totals().labelled)} labelled. <a class="button main" href="#learn">Teach a head</a></p>` },
+  { done: () => headed(), show: (part) => part.teach() },
 ];
 
 /** Return how many photos have no vector, if they are more than those that could not be read. */
@@ -55,6 +59,7 @@ class Next extends View {
 
   render() {
     if (!state.overview || !state.rows) return nothing;
+    if (keeping.busy) return html`<p role="status"><a href="#drop">Your photos</a> are being ${keeping.step.job ? "embedded" : "stored"}: ${keeping.words}.</p>`;
     if (this.words) return html`<p role="status">The photos are being embedded: ${this.words}.</p>`;
     return (STEPS.find(({ done }) => !done()) ?? { show: () => this.look() }).show(this);
   }
@@ -96,15 +101,36 @@ class Next extends View {
     this.requestUpdate();
   }
 
+  teach() {
+    this.#warm();
+    return html`<p>${photos(totals().labelled)} labelled. <a class="button main" href="#learn" title=${HEAD}>Teach a head</a></p>`;
+  }
+
+  /** Let the service start the process that trains, which takes seconds, before the user asks for it. */
+  #warm() {
+    if (this.warmed || !state.me?.jobs || !state.may("write")) return;
+    this.warmed = true;
+    learning.look();
+  }
+
   look() {
     const { wrong } = totals();
-    if (state.filter.show === "disagree") return html`<p>Is a label wrong? Press the key of the right one. Then <a href="#learn">teach the head again</a>.</p>`;
+    const { changes } = learning;
+    if (changes) this.#warm();
+    const again = html`<span class="soft">${photos(changes)} relabelled.</span> <a class="button main" href="#learn">Teach the head again</a>`;
+    if (state.filter.show === "disagree") {
+      return html`<p>Is a label wrong? Press the key of the right one. ${changes ? again : html`Then <a href="#learn">teach the head again</a>.`}</p>`;
+    }
+    if (changes) return html`<p>${again}</p>`;
     if (!wrong) return html`<button @click=${() => show("unsure", "unsure")}>Look at what the head is not sure of</button>`;
-    return html`<button title=${`Label and head differ for ${photos(wrong)}`} @click=${() => show("disagree", "sure")}>
+    return html`<button title=${`Label and head differ for ${photos(wrong)}`} @click=${mistakes}>
       Look at what the head gets wrong <span class="soft">${number(wrong)}</span>
     </button>`;
   }
 }
+
+/** Show the photos whose label is not the head's answer, the surest answer first. */
+export const mistakes = () => show("disagree", "sure");
 
 const show = (what, order) => state.change({ filter: { ...EVERYTHING, show: what, order }, selection: new Set() });
 

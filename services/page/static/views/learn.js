@@ -7,6 +7,7 @@ import { View, classMap, html, nothing } from "../base/part.js";
 import { state } from "../base/state.js";
 import { number, percent, photos } from "../base/words.js";
 import { balance, term } from "../parts/charts.js";
+import { mistakes } from "../parts/next.js";
 import { strip } from "../parts/strip.js";
 
 const MOST = 12; // photos of a strip, before "Show all"
@@ -76,23 +77,22 @@ class Learn extends View {
 
   /** The button, the switch, and what they do. */
   act() {
-    const { task, head, busy, live } = learning;
+    const { task, head, busy, live, changes } = learning;
     const may = state.may("write");
-    const changes = state.labelling.clock - learning.learned;
     return html`<section class="act">
       <p>
         ${head ? html`The head <b>${head.name}</b> learned last on ${when(head.version)}.` : task ? "No head has learned from these labels yet." : nothing}
-        ${changes ? `Since then you have changed labels ${changes === 1 ? "once" : `${number(changes)} times`}.` : nothing}
+        ${head && changes ? `Since then you have changed the labels of ${photos(changes)}.` : nothing}
       </p>
       <div class="row">
         <button class="main big" ?disabled=${busy || !may || !task} @click=${() => learning.learn()}>
-          ${busy ? "Learning…" : head ? "Learn from my corrections" : "Learn from my labels"}
+          ${busy ? (learning.possible?.ready ? "Learning…" : "Learning… The first time takes some seconds.") : head ? "Learn from my corrections" : "Learn from my labels"}
         </button>
         <label class="switch"><input type="checkbox" role="switch" .checked=${live} ?disabled=${!may} @change=${(event) => learning.setLive(event.target.checked)}>
           live: learn by itself, some moments after I change labels</label>
       </div>
       ${learning.error ? html`<p class="error" role="alert">${learning.error.message}</p>` : nothing}
-      <p class="soft">${MAY[state.me.role]}</p>
+      ${state.me.keys ? html`<p class="soft">${MAY[state.me.role]}</p>` : nothing}
       ${task ? this.more(task) : nothing}
     </section>`;
   }
@@ -126,6 +126,7 @@ class Learn extends View {
       ${this.decision(result)}
       ${this.turned("Right now, wrong before", result.comparison?.became_right)}
       ${this.turned("Wrong now, right before", result.comparison?.became_wrong)}
+      ${state.rows?.totals.wrong ? html`<p><a class="button" href="#browse" @click=${mistakes}>Look at what it gets wrong</a></p>` : nothing}
       <p class="soft">Took ${result.seconds.toFixed(1)} s. Photos and map show the answers of this version. <a href="#heads">All figures of it</a></p>
     </section>`;
   }
