@@ -120,10 +120,8 @@ def abstention(found: Evaluation, split: str) -> list[str]:
 
 def balance(comparison: Comparison) -> list[str]:
     """Return the section with the number of labelled rows of each class, by split, the rarest first."""
-    counts = {
-        split: Counter(label for labels in comparison.rows.labelled(split)["labels"].to_pylist() for label in labels)
-        for split in SPLITS
-    }
+    labelled = {split: comparison.rows.labelled(split)["labels"].to_pylist() for split in SPLITS}
+    counts = {split: Counter(label for row in rows for label in row or ()) for split, rows in labelled.items()}
     sums = {name: sum(each[name] for each in counts.values()) for name in comparison.classes}
     rarest = sorted(comparison.classes, key=lambda name: sums[name])
     most = max(sums.values(), default=0) or 1

@@ -109,7 +109,7 @@ def parts(rows: Rows, ids: Sequence[str], seed: int) -> list[list[Part]]:
     """
     labels = dict(zip(strings(rows.labels["id"]), rows.labels["labels"].to_pylist(), strict=True))
     ordered = sorted(ids)  # the same parts whatever the order of the rows is
-    first = [labels[id_][0] if labels[id_] else "" for id_ in ordered]
+    first = [next(iter(labels[id_] or ()), "") for id_ in ordered]
     groups = [np.flatnonzero(np.array(first) == name) for name in sorted(set(first))]
     generators = [np.random.default_rng((seed, draw)) for draw in range(DRAWS)]
     shuffled = [[generator.permutation(group) for group in groups] for generator in generators]

@@ -5,13 +5,14 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
-from helpers.toys import fill, make_toy, unit
+from helpers.toys import fill, ids_of, make_toy, unit
 
 from classifiers.published.registry import Registry
 from classifiers.training import leakage
 from classifiers.training.leakage import find_leakage
 from classifiers.training.pipeline import train
 from classifiers.training.rows.rows import Rows
+from store import Label
 
 N, COPIES = 600, 17
 SPLITS = ["train"] * 400 + ["val"] * 100 + ["test"] * 100
@@ -48,6 +49,23 @@ def test_a_large_task_is_looked_at_in_a_sample_that_says_so(leaking, monkeypatch
     assert (found.held, found.training, found.all_held, found.all_training) == (50, 300, 200, 400)
     assert found == find_leakage(rows_of(store))
     assert "of 50 (a sample of 200) held-out rows have a near-duplicate among 300 (a sample of 400)" in found.note()
+
+
+def test_corrected_labels_read_no_vector_again_but_new_vectors_and_splits_do(leaking, monkeypatch):
+    store, toy = leaking
+    read: list[int] = []
+    vectors = leakage._vectors
+    monkeypatch.setattr(leakage, "_vectors", lambda *asked: read.append(1) or vectors(*asked))
+    found = find_leakage(rows_of(store))
+    ids = ids_of(N)
+    store.labels.put("toy", [Label(ids[0], ["another"])])
+    assert find_leakage(rows_of(store)) == found
+    assert len(read) == 2
+    store.features("toy").table.delete(f"id = '{ids[-1]}'")
+    store.features("toy").put(ids[-1:], toy.X[:1])
+    assert find_leakage(rows_of(store)).found == found.found + 1
+    store.labels.remove("toy", ids[-1:])
+    assert find_leakage(rows_of(store)).held == 199
 
 
 def test_the_report_has_the_line(leaking, tmp_path):
