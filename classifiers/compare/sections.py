@@ -114,8 +114,8 @@ def abstention(found: Evaluation, split: str) -> list[str]:
     ]
     return [
         "<h2>If it answers only when it is sure</h2>",
-        f"<p>On {escape(split)} (risk-coverage). {escape(AURC)} It is {found.aurc:.4f}.</p>",
-        table(("answers", "right of these", "=if at least this sure"), rows[1::2] if len(rows) > 10 else rows),
+        f"<p>On {escape(split)} (risk-coverage). {escape(AURC)} AURC here: {found.aurc:.4f}.</p>",
+        table(("answers", "right of these", "=if at least this sure"), rows[::-2][::-1]),
     ]
 
 
