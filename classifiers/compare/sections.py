@@ -4,6 +4,7 @@ import base64
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from html import escape
+from typing import Any
 
 import numpy as np
 
@@ -113,15 +114,14 @@ def abstention(found: Evaluation, split: str) -> list[str]:
     ]
     return [
         "<h2>If it answers only when it is sure</h2>",
-        f"<p>On {escape(split)} (risk-coverage). {escape(AURC)} It is {found.aurc:.4f}.</p>",
-        table(("answers", "right of these", "=if at least this sure"), rows[1::2] if len(rows) > 10 else rows),
+        f"<p>On {escape(split)} (risk-coverage). {escape(AURC)} AURC here: {found.aurc:.4f}.</p>",
+        table(("answers", "right of these", "=if at least this sure"), rows[::-2][::-1]),
     ]
 
 
 def balance(comparison: Comparison) -> list[str]:
     """Return the section with the number of labelled rows of each class, by split, the rarest first."""
-    labelled = {split: comparison.rows.labelled(split)["labels"].to_pylist() for split in SPLITS}
-    counts = {split: Counter(label for row in rows for label in row or ()) for split, rows in labelled.items()}
+    counts = {split: _counted(comparison.rows.labelled(split)["labels"].to_pylist()) for split in SPLITS}
     sums = {name: sum(each[name] for each in counts.values()) for name in comparison.classes}
     rarest = sorted(comparison.classes, key=lambda name: sums[name])
     most = max(sums.values(), default=0) or 1
@@ -134,6 +134,10 @@ def balance(comparison: Comparison) -> list[str]:
         f"<p>Labelled rows of each class, the rarest first{_of(len(rarest))}.</p>",
         table(("class", "rows", *(f"={split}" for split in SPLITS)), rows),
     ]
+
+
+def _counted(lists: Sequence[Any]) -> Counter[str]:
+    return Counter(label for labels in lists for label in labels)
 
 
 def _of(count: int) -> str:

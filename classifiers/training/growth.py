@@ -107,10 +107,11 @@ def parts(rows: Rows, ids: Sequence[str], seed: int) -> list[list[Part]]:
 
     The parts of one draw contain each other. A share that has almost as many rows as the next larger one is left out.
     """
-    labels = dict(zip(strings(rows.labels["id"]), rows.labels["labels"].to_pylist(), strict=True))
+    lists: list[list[str] | None] = rows.labels["labels"].to_pylist()
+    first = {id_: labels[0] if labels else "" for id_, labels in zip(strings(rows.labels["id"]), lists, strict=True)}
     ordered = sorted(ids)  # the same parts whatever the order of the rows is
-    first = [next(iter(labels[id_] or ()), "") for id_ in ordered]
-    groups = [np.flatnonzero(np.array(first) == name) for name in sorted(set(first))]
+    named = np.array([first[id_] for id_ in ordered])
+    groups = [np.flatnonzero(named == name) for name in np.unique(named)]
     generators = [np.random.default_rng((seed, draw)) for draw in range(DRAWS)]
     shuffled = [[generator.permutation(group) for group in groups] for generator in generators]
     found: list[list[Part]] = []

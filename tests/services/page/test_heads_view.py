@@ -173,6 +173,7 @@ def test_a_job_finds_out_what_more_labels_would_bring_and_its_curve_is_kept(tab,
     expect(row).to_be_visible()
     words = "With twice the labels" if result["next"] else "Nobody can say|Hardly"
     expect(section).to_contain_text(re.compile(words))
+    expect(section).to_contain_text(f"to {last['rows']} photos for learning, it became right on")
     tab.reload()
     expect(section.get_by_role("img").first).to_be_visible(timeout=15_000)
     expect(section.get_by_role("button", name="Find out")).to_have_count(0)

@@ -328,10 +328,13 @@ function promise({ next, points, figure }) {
 /** Return a sentence on what the last doubling brought. */
 function earlier({ points, last, figure }) {
   const [few, many] = points.slice(-2);
-  const unit = figure === "F1" ? "points of F1" : "of 100 photos";
   const chance = last.low <= 0 && last.high >= 0 ? ", which may be chance" : "";
-  const way = last.mean < 0 ? "fewer" : "more";
-  return `From ${number(few.rows)} to ${photos(many.rows)} for learning: ${hundredth(last.mean)} ${way} ${unit}${chance}.`;
+  const by = hundredth(last.mean);
+  const change =
+    figure === "F1"
+      ? `its F1 ${last.mean < 0 ? "fell" : "rose"} by ${by} points`
+      : `it became right on ${by} ${last.mean < 0 ? "fewer" : "more"} of 100 photos`;
+  return `From ${number(few.rows)} to ${photos(many.rows)} for learning, ${change}${chance}.`;
 }
 
 /** Return a sentence on the versions with the fewest and the most photos to learn from. */
