@@ -11,7 +11,8 @@ FOCUSED = """() => {
 }"""
 OUTLINED = """() => {
   const at = document.activeElement;
-  return [at, at.closest("label"), ...at.children].some((each) => each && getComputedStyle(each).outlineStyle !== "none");
+  const ringed = ({ outlineStyle, boxShadow }) => outlineStyle !== "none" || boxShadow !== "none";
+  return [at, at.closest("label"), ...at.children].some((each) => each && ringed(getComputedStyle(each)));
 }"""
 MOST = 80
 
@@ -62,7 +63,7 @@ def test_all_views_and_a_label_without_a_mouse(tab: Page, home, lite0, tmp_path)
         go(tab, "Heads")
         reach(tab, "How it was made")
         tab.keyboard.press("Enter")
-        expect(tab.get_by_role("table", name="Settings")).to_be_visible()
+        expect(tab.get_by_role("rowheader", name="seed")).to_be_visible()
         go(tab, "Jobs")
         reach(tab, "Start a job")
         tab.keyboard.press("Enter")
