@@ -141,3 +141,21 @@ def test_a_key_with_a_low_rate_makes_the_page_slow_and_not_empty(tab: Page, guar
         log_in(tab, secret)
         expect(tab.locator(".cell img").first).to_be_visible(timeout=20_000)
         assert watched.problems == []
+
+
+@pytest.mark.slow
+def test_the_view_of_jobs_shows_no_folder_not_even_to_an_admin(tab: Page, guarded: Settings, home) -> None:
+    folder = guarded.heads.parent / "more"
+    folder.mkdir()
+    shutil.copy(home.cells[0].path, folder)
+    with served(create_app(guarded.model_copy(update={"job_folders": (str(folder.parent),)}))) as url:
+        headers = {"Authorization": f"Bearer {SECRETS['admin']}"}
+        asked = httpx.post(f"{url}/v1/jobs", json={"kind": "ingest", "folder": str(folder)}, headers=headers)
+        assert str(folder) in asked.raise_for_status().text
+        tab.goto(f"{url}/#jobs")
+        log_in(tab, SECRETS["admin"])
+        job = tab.get_by_role("article", name="Add a folder")
+        expect(job).to_contain_text("done", timeout=60_000)
+        job.get_by_text("Details").click()
+        expect(job).to_contain_text("…/more")
+        assert paths_on(tab, folder.parent) == []

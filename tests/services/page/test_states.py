@@ -111,11 +111,11 @@ def test_the_head_line_is_one_line_on_a_phone_and_shows_task_and_head_when_asked
     watched = Watched(tab, urls["with sounds"])
     watched.show("browse", "43 photos")
     assert tab.locator(".head").bounding_box()["height"] < 60
-    task = tab.get_by_label("Task", exact=True)
+    task = tab.get_by_role("combobox", name="Task")
     expect(task).to_be_hidden()
     tab.get_by_role("button", name="Task and head").click()
     expect(task).to_have_value("cells")
-    expect(tab.get_by_label("Head", exact=True)).to_be_visible()
+    expect(tab.get_by_role("combobox", name="Head")).to_be_visible()
     watched.check()
     tab.get_by_role("link", name="Learn").click()
     expect(task).to_be_hidden()
