@@ -46,7 +46,7 @@ def test_photos_without_vectors_are_embedded_by_a_job(tab: Page, files: str) -> 
     scripted.answers["v1/jobs/j"] = job
     tab.get_by_role("button", name="Embed the photos").click()
     expect(tab.locator("hw-next")).to_contain_text("10 %")
-    assert scripted.asked("v1/jobs") == [{"kind": "backfill"}]
+    assert scripted.asked("v1/jobs") == [{"kind": "backfill", "encoder": "lite0"}]
     scripted.columns["vector"] = np.ones(50, np.uint8)
     scripted.encoders = [{"name": "lite0", "rows": 50, "texts": False}]
     scripted.answers["v1/jobs/j"] = {**job, "state": "done"}
@@ -75,6 +75,28 @@ def test_storing_goes_on_in_other_views_and_stop_cancels_the_embedding(tab: Page
     assert len(scripted.asked("v1/files")) == 1
     tab.get_by_role("button", name="Look at them").click()
     expect(tab.locator("hw-next")).to_contain_text("Embed the photos")
+
+
+@slow
+@pytest.mark.parametrize(
+    ("modalities", "encoders", "chosen", "embedders"),
+    [
+        (["image"], [], None, ["lite0"]),
+        (["audio"], [], None, ["melstat"]),
+        (["image", "audio"], [("own", ["image"], True)], "own", ["own", "melstat"]),
+        (["image"], [("a", ["image"], True), ("b", ["image"], True)], "b", ["b"]),
+        (["image"], [("imported", ["image"], False)], "imported", ["lite0"]),
+        (["image", "audio"], [("both", ["image", "audio"], True)], "both", ["both"]),
+        (["imu"], [], None, []),
+    ],
+)
+def test_every_modality_gets_an_encoder_that_takes_it(
+    tab: Page, files: str, modalities: list[str], encoders: list[Any], chosen: str | None, embedders: list[str]
+) -> None:
+    opened(tab, files)
+    listed = [{"name": name, "modalities": taken, "network": network} for name, taken, network in encoders]
+    script = "([overview, chosen]) => import('/page/base/keeping.js').then((made) => made.embedders(overview, chosen))"
+    assert tab.evaluate(script, [{"modalities": dict.fromkeys(modalities, 1), "encoders": listed}, chosen]) == embedders
 
 
 @slow

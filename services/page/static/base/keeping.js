@@ -6,11 +6,12 @@ import { cancel, far, run } from "./jobs.js";
 import { state } from "./state.js";
 
 const AT_ONCE = 24; // files of one request
+const ENCODERS = { image: "lite0", audio: "melstat" }; // those that every installation has
 const MOST_BYTES = 16e6; // of one request; a larger file is sent alone
 
 class Keeping {
   constructor() {
-    this.step = null; // {sent, stored, known, refused: [{name, message}], job, error, ended}; null before the first file
+    this.step = null; // {sent, stored, known, refused: [{name, message}], job, error, partial, ended}; null before the first file
     this.files = [];
   }
 
@@ -74,13 +75,34 @@ class Keeping {
   }
 
   async #embed() {
-    const encoder = state.choice.encoder ?? undefined;
-    const job = await run({ kind: "backfill", encoder }, (job) => {
-      if (this.stopped && !this.step.job) cancel(job.id).catch((error) => state.fail(error));
+    const jobs = await embed((job) => {
+      if (this.stopped && this.step.job?.id !== job.id) cancel(job.id).catch((error) => state.fail(error));
       this.#step({ job });
     });
-    this.#step({ job });
+    this.#step({ partial: jobs.some(({ partial }) => partial) });
   }
+}
+
+/**
+ * Embed all that is stored and has no vector yet: one job for each encoder that this takes. Throws Failure.
+ *
+ * @param {(job: object) => void} seen called with each state of each job
+ * @returns {Promise<object[]>} the jobs
+ */
+export async function embed(seen) {
+  const jobs = [];
+  for (const encoder of embedders(state.overview, state.choice.encoder)) jobs.push(await run({ kind: "backfill", encoder }, seen));
+  return jobs;
+}
+
+/** Return encoders that embed every stored modality: the chosen one, or another that is in use, or one that is installed. */
+export function embedders({ modalities, encoders }, chosen) {
+  const able = encoders.filter(({ network }) => network !== false).sort((a, b) => (b.name === chosen) - (a.name === chosen));
+  const names = Object.keys(modalities).map((modality) => {
+    const used = able.find((each) => each.modalities?.includes(modality));
+    return used?.name ?? ENCODERS[modality];
+  });
+  return [...new Set(names.filter(Boolean))];
 }
 
 /** Show what is in the store now, and the task of the new photos. */

@@ -38,7 +38,7 @@ class Keep extends View {
   }
 
   progress() {
-    const { stored, known, refused, job, error, ended } = keeping.step;
+    const { stored, known, refused, job, error, partial, ended } = keeping.step;
     return html`<section class="keep" aria-live="polite">
       <h2>${ended ? (keeping.stopped ? "Stopped" : "Stored") : job ? "Embedding" : "Storing"}</h2>
       ${ended ? nothing : html`${bar(job)}<p>${keeping.words}</p>`}
@@ -48,7 +48,7 @@ class Keep extends View {
       </p>
       ${refused.length ? html`<ul class="refused">${refused.slice(0, REFUSED).map(({ name, message }) => html`<li>${name}: ${message}</li>`)}</ul>` : nothing}
       ${error ? html`<p class="error" role="alert">${error}</p>` : nothing}
-      ${job?.partial ? html`<p class="error">Some photos could not be embedded. Under Photos, Show says which ones and why.</p>` : nothing}
+      ${partial ? html`<p class="error">Some photos could not be embedded. Under Photos, Show says which ones and why.</p>` : nothing}
       ${ended ? html`<p><button class="main" @click=${this.look}>Look at them</button></p>` : this.meanwhile()}
     </section>`;
   }

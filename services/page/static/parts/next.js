@@ -1,8 +1,8 @@
 // The next useful step, always in sight: from an empty store to a head whose mistakes are looked at.
 
-import { far, run } from "../base/jobs.js";
+import { far } from "../base/jobs.js";
 import { EVERYTHING } from "../base/filter.js";
-import { keeping } from "../base/keeping.js";
+import { embed, keeping } from "../base/keeping.js";
 import { learning } from "../base/learning.js";
 import { View, html, nothing } from "../base/part.js";
 import { state } from "../base/state.js";
@@ -84,10 +84,9 @@ class Next extends View {
   }
 
   async start() {
-    const encoder = state.choice.encoder ?? undefined;
     this.#say("starts");
     try {
-      await run({ kind: "backfill", encoder }, (job) => this.#say(far(job)));
+      await embed((job) => this.#say(far(job)));
       await state.refresh();
       await state.load();
     } catch (error) {

@@ -1,7 +1,7 @@
 // Learn: one button makes a new version of the head from the labels as they are now, and says what became of it.
 
 import { PRODUCTION, chosen, promote, show, when } from "../base/heads.js";
-import { run } from "../base/jobs.js";
+import { embed } from "../base/keeping.js";
 import { learning } from "../base/learning.js";
 import { View, classMap, html, nothing } from "../base/part.js";
 import { state } from "../base/state.js";
@@ -58,16 +58,15 @@ class Learn extends View {
 
   /** Offer to embed: labels alone are not enough to learn from. */
   embed() {
-    const encoder = state.choice.encoder ?? undefined;
     return html`<p>The labelled photos have no vectors yet: nothing to learn from. Embedding them makes vectors, once for each photo.</p>
-      <button class="main" ?disabled=${this.embedding || !state.may("write")} @click=${() => this.backfill(encoder)}>Embed all photos</button>
+      <button class="main" ?disabled=${this.embedding || !state.may("write")} @click=${this.backfill}>Embed all photos</button>
       ${this.embedding ? html`<progress .value=${this.embedding.done} max=${this.embedding.total ?? 1}></progress>` : nothing}`;
   }
 
-  async backfill(encoder) {
+  async backfill() {
     this.embedding = { done: 0 };
     try {
-      await run({ kind: "backfill", encoder }, ({ progress }) => (this.embedding = progress ?? { done: 0 }));
+      await embed(({ progress }) => (this.embedding = progress ?? { done: 0 }));
       await Promise.all([state.refresh(), learning.look()]);
     } catch (error) {
       state.fail(error);
