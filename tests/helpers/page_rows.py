@@ -115,7 +115,8 @@ class Scripted:
     def _answer(self, route: Route, request: Request) -> None:
         url = urlsplit(request.url)
         path = url.path.lstrip("/")
-        body = request.post_data_json if request.post_data else parse_qs(url.query)
+        is_json = "json" in request.headers.get("content-type", "")
+        body = request.post_data_json if is_json else parse_qs(url.query)
         self.requests.append((request.method, path, body))
         if self.down:
             return route.abort()
