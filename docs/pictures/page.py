@@ -16,7 +16,7 @@ from PIL import Image
 HERE = Path(__file__).parent
 TEST = HERE.parents[1] / "tests" / "services" / "page" / "test_journey.py"
 KEPT = {"look-at-its-mistakes": "page-photos.png", "learn-again": "page-learn.png", "see-it-on-the-map": "page-map.png"}
-COLOURS = 96
+SIZE, COLOURS = (960, 600), 64
 
 
 def main() -> None:
@@ -25,7 +25,8 @@ def main() -> None:
         subprocess.run(command, cwd=HERE.parents[1], check=True)  # noqa: S603 - our own command
         for step, name in KEPT.items():
             [screenshot] = Path(folder).rglob(f"[0-9][0-9]-{step}.png")
-            small = Image.open(screenshot).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+            small = Image.open(screenshot).convert("RGB").resize(SIZE, Image.Resampling.LANCZOS)
+            small = small.quantize(COLOURS, dither=Image.Dither.NONE)
             small.save(HERE / name, optimize=True)
 
 
