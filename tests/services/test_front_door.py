@@ -93,6 +93,13 @@ def test_the_wheel_has_one_package_at_the_top_and_no_import_of_the_others(site):
             assert not {name.partition(".")[0] for name in names} & set(PACKAGES[1:]), path
 
 
+def test_the_wheel_has_every_file_of_the_page(site):
+    static = ROOT / "services" / "page" / "static"
+    for path in static.rglob("*.*"):
+        there = site / "headwater" / "services" / "page" / "static" / path.relative_to(static)
+        assert there.read_bytes() == path.read_bytes()
+
+
 def test_the_command_runs_from_the_wheel(site, project):
     assert "Usage" in run(site, project, "-m", "headwater", "--help")
     code = "from headwater.embedder import registry; print(registry.load('lite0').spec.dim)"
