@@ -33,10 +33,20 @@ export function chosen(heads, reference) {
 
 export const newest = (head) => head.aliases[LATEST] ?? versions(head)[0];
 
-/** Let programs that ask for the alias get this version. Throws Failure. */
-export async function promote(name, version, alias = PRODUCTION) {
-  const { heads } = await read(`heads/${encodeURIComponent(name)}/alias`, { json: { alias, version } });
+/** Let programs that ask for the head in production get this version. Throws Failure. */
+export async function promote(name, version) {
+  const { heads } = await read(`heads/${encodeURIComponent(name)}/alias`, { json: { alias: PRODUCTION, version } });
   state.change({ heads });
+}
+
+/** The same, on behalf of a button: what happened is said. */
+export async function use(head, version) {
+  try {
+    await promote(head.name, version);
+    state.say(`Programs that ask for ${head.name}@${PRODUCTION} now get the version of ${when(version)}.`);
+  } catch (error) {
+    state.fail(error);
+  }
 }
 
 /** Show the answers of a version in all views. The newest one is named without its version, so newer ones follow. */

@@ -2,7 +2,7 @@
 
 import { EVERYTHING } from "../base/filter.js";
 import { TERMS, abstain, best, bins, classes, main, plain, trust } from "../base/figures.js";
-import { PRODUCTION, aliases, chosen, newest, promote, report, show, versions, when } from "../base/heads.js";
+import { PRODUCTION, aliases, chosen, newest, report, show, use, versions, when } from "../base/heads.js";
 import { View, classMap, html, nothing } from "../base/part.js";
 import { LEARNING_CURVE, active, details, far, list, run } from "../base/jobs.js";
 import { state } from "../base/state.js";
@@ -153,18 +153,9 @@ class Heads extends View {
     if (used === version) return nothing;
     const back = used && version < used;
     const may = state.may("admin");
-    return html`<button class="main" ?disabled=${!may} title=${may ? "" : "Only a key with the role admin may decide this."} @click=${() => this.use(head, version)}>
+    return html`<button class="main" ?disabled=${!may} title=${may ? "" : "Only a key with the role admin may decide this."} @click=${() => use(head, version)}>
       ${back ? "Go back to this version" : "Use this version"}
     </button>`;
-  }
-
-  async use(head, version) {
-    try {
-      await promote(head.name, version);
-      state.say(`Programs that ask for ${head.name}@${PRODUCTION} now get the version of ${when(version)}.`);
-    } catch (error) {
-      state.fail(error);
-    }
   }
 
   figures(report, head) {

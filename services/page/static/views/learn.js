@@ -1,6 +1,6 @@
 // Learn: one button makes a new version of the head from the labels as they are now, and says what became of it.
 
-import { PRODUCTION, chosen, promote, show, when } from "../base/heads.js";
+import { PRODUCTION, chosen, promote, show, use, when } from "../base/heads.js";
 import { embed } from "../base/keeping.js";
 import { learning } from "../base/learning.js";
 import { View, classMap, html, nothing } from "../base/part.js";
@@ -151,19 +151,10 @@ class Learn extends View {
     const admin = state.may("admin");
     const worse = comparison?.interval[1] < 0;
     return html`<div class="row">
-      <button class=${classMap({ main: !worse })} ?disabled=${!admin} @click=${() => this.use(head, version)}>Use it</button>
+      <button class=${classMap({ main: !worse })} ?disabled=${!admin} @click=${() => use(head, version)}>Use it</button>
       ${old && old !== version ? html`<button class=${classMap({ main: worse })} @click=${() => this.keep(head, old)}>Keep the old one</button>` : nothing}
       <span class="soft">${admin ? `Use it: programs that ask for ${head.name}@${PRODUCTION} get this version.` : "Ask someone with the role admin to use it."}</span>
     </div>`;
-  }
-
-  async use(head, version) {
-    try {
-      await promote(head.name, version);
-      state.say(`Programs that ask for ${head.name}@${PRODUCTION} now get the version of ${when(version)}.`);
-    } catch (error) {
-      state.fail(error);
-    }
   }
 
   /** Leave things as they were: programs get, and the page shows, the old version. The new one stays in the list. */
