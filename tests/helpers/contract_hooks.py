@@ -35,7 +35,7 @@ VECTOR = {"name": "vector", "datatype": "FP32", "shape": [1, 1280], "data": [0.5
 """An input of the Open Inference Protocol. No schema can say that `data` must have the shape `shape`."""
 
 
-TASK = REAL["tasks"][0]
+TASK = REAL["learned"][0]
 """A task that heads are learned from. Jobs do not get it: they would train too."""
 
 
