@@ -116,7 +116,7 @@ def test_faults_are_said_at_their_fields_which_have_the_focus(tab, stored):
 
 @pytest.mark.slow
 def test_a_job_is_cancelled(tab, stored):
-    for _ in range(4):  # the last one still waits when the button is pressed
+    for _ in range(12):  # the last one still waits when the button is pressed
         httpx.post(f"{stored.url}/v1/jobs", json={"kind": "backfill", "encoder": "lite0"}).raise_for_status()
     open_jobs(tab, stored)
     job = tab.get_by_role("article").first

@@ -19,7 +19,7 @@ const SCALE = "440154 482475 414487 355f8d 2a788e 21918c 22a884 44bf70 7ad151 bd
 const PART = { light: [0, 0.7], dark: [1, 0.35] };
 
 /** How many classes have a colour of their own; more share colours that their names choose. */
-export const DISTINCT = CLASSES.light.split(" ").length;
+const DISTINCT = CLASSES.light.split(" ").length;
 
 const triple = (hex) => [0, 2, 4].map((at) => parseInt(hex.slice(at, at + 2), 16));
 const triples = (text) => text.split(" ").map(triple);

@@ -4,6 +4,7 @@ import { read } from "./api.js";
 import { folderOf } from "./files.js";
 import { cancel, far, run } from "./jobs.js";
 import { state } from "./state.js";
+import { number } from "./words.js";
 
 const AT_ONCE = 24; // files of one request
 const ENCODERS = { image: "lite0", audio: "melstat" }; // those that every installation has
@@ -23,7 +24,7 @@ class Keeping {
   /** How far it is, in a few words. */
   get words() {
     const { job, sent } = this.step;
-    if (!job) return `${sent.toLocaleString("en")} of ${this.files.length.toLocaleString("en")} stored`;
+    if (!job) return `${number(sent)} of ${number(this.files.length)} stored`;
     return job.progress || job.state === "queued" ? far(job) : "the encoder starts, which takes some seconds";
   }
 

@@ -7,7 +7,7 @@ const REQUESTS = 3;
 const KEPT = 3000;
 const PATIENCE = [1000, 2000, 5000]; // milliseconds before the next attempt, while the service cannot answer
 
-export class Thumbs {
+class Thumbs {
   /** @param {128|256|512} size longest side in pixels */
   constructor(size) {
     this.size = size;

@@ -2,6 +2,9 @@
 
 export const number = (count) => count.toLocaleString("en");
 
+/** Return a time of the service, as the user's clock shows it. */
+export const moment = (text) => new Date(text).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
+
 export const photos = (count) => (count === 1 ? "1 photo" : `${number(count)} photos`);
 
 /** Return a share as whole percent; only exactly all is 100 %. */

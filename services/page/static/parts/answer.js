@@ -1,17 +1,7 @@
 // One head's answer in plain words, with the terms of the field behind them.
 
 import { Part, classMap, html, nothing } from "../base/part.js";
-
-const UNUSUAL = 95;
-
-export const percent = (probability) => `${(100 * probability).toFixed(probability > 0.995 && probability < 1 ? 1 : 0)} %`;
-
-/** Return how sure a head is, as a word. */
-export function sureness(probability) {
-  if (probability >= 0.95) return "sure";
-  if (probability >= 0.8) return "fairly sure";
-  return probability >= 0.5 ? "not sure" : "guessing";
-}
+import { UNLIKE, percent, sure } from "../base/words.js";
 
 class Answer extends Part {
   static properties = { answer: { attribute: false }, name: { attribute: false } };
@@ -23,7 +13,7 @@ class Answer extends Part {
       <section class="answer" aria-label=${`Answer of ${this.name}`}>
         <h3>
           ${labels ? labels.map((each) => each.label).join(", ") || "none of its labels" : label}
-          <span class="soft" title="Calibrated probability of this class">${labels ? nothing : `${sureness(probability)}, ${percent(probability)}`}</span>
+          <span class="soft" title="Calibrated probability of this class">${labels ? nothing : `${sure(probability)}, ${percent(probability)}`}</span>
         </h3>
         <p class="soft">${this.name}</p>
         <ul class="bars">
@@ -49,7 +39,7 @@ class Answer extends Part {
   }
 
   unusual(percentile) {
-    if (percentile === null || percentile === undefined || percentile < UNUSUAL) return nothing;
+    if (percentile === null || percentile === undefined || percentile < UNLIKE) return nothing;
     const term = `Outlier percentile ${percentile.toFixed(1)}: so many of 100 photos of the kind it was trained on look more ordinary.`;
     return html`<p class="unusual" title=${term}>Looks unlike the training photos: do not trust this answer.</p>`;
   }

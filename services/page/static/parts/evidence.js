@@ -3,15 +3,15 @@
 import { Part, html } from "../base/part.js";
 import { NONE } from "../base/rows.js";
 import { state } from "../base/state.js";
-import { Thumbs } from "../base/thumbs.js";
+import { thumbs } from "../base/thumbs.js";
 
-const thumbs = new Thumbs(128);
+const pictures = thumbs(128);
 
 class Evidence extends Part {
   static properties = { hits: { attribute: false } };
 
   willUpdate() {
-    for (const { id } of this.hits) if (!thumbs.at_once(id)) thumbs.want(id, () => this.requestUpdate());
+    for (const { id } of this.hits) if (!pictures.at_once(id)) pictures.want(id, () => this.requestUpdate());
   }
 
   render() {
@@ -29,7 +29,7 @@ class Evidence extends Part {
     const open = () => row !== NONE && state.change({ open: row });
     return html`<li>
       <button class="bare" @click=${open} title=${`cosine ${score.toFixed(3)}`}>
-        <img src=${thumbs.at_once(id)?.url ?? ""} alt=${label || "a stored photo"}><span>${label}</span>
+        <img src=${pictures.at_once(id)?.url ?? ""} alt=${label || "a stored photo"}><span>${label}</span>
       </button>
     </li>`;
   }

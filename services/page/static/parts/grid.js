@@ -16,7 +16,7 @@ const MOVES = { ArrowLeft: () => -1, ArrowRight: () => 1, ArrowUp: ({ columns })
  *
  * Events: `hw-select` {selection}, `hw-current` {row}, `hw-open` {row}.
  */
-export class Grid extends View {
+class Grid extends View {
   static properties = {
     rows: { attribute: false },
     shown: { attribute: false },

@@ -4,13 +4,12 @@ import { ask, read } from "../base/api.js";
 import { classNames } from "../base/classes.js";
 import { View, html, nothing } from "../base/part.js";
 import { state } from "../base/state.js";
-import { SPLIT_NAMES, SPLIT_TERMS, UNLIKE, caption, percent, sure } from "../base/words.js";
+import { SPLIT_NAMES, SPLIT_TERMS, UNLIKE, caption, moment, percent, sure } from "../base/words.js";
 
 const LARGE = 1600;
 const SIMILAR = 60;
 const REMOVE = "\n"; // no class has this name
 
-const when = (text) => new Date(text).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
 /** Return the last part of a path: no path of the service's machine is shown. */
 const base = (path) => path?.split(/[/\\]/).at(-1) ?? "";
 
@@ -176,7 +175,7 @@ class Photo extends View {
   #past() {
     if (!this.history?.length) return nothing;
     const entry = ({ labels, source, at, until }) =>
-      html`<li>${labels.join(", ") || "no label"}${until ? "" : " (now)"}<br /><span class="soft">by ${base(source)}, ${when(at)}</span></li>`;
+      html`<li>${labels.join(", ") || "no label"}${until ? "" : " (now)"}<br /><span class="soft">by ${base(source)}, ${moment(at)}</span></li>`;
     return html`<section class="fact"><h2>History of its labels</h2><ol>${[...this.history].reverse().map(entry)}</ol></section>`;
   }
 

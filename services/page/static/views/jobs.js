@@ -5,7 +5,7 @@ import { EVERYTHING } from "../base/filter.js";
 import { View, classMap, html, nothing, repeat } from "../base/part.js";
 import { read } from "../base/api.js";
 import { state } from "../base/state.js";
-import { withoutPaths } from "../base/words.js";
+import { moment, withoutPaths } from "../base/words.js";
 import { table } from "../parts/charts.js";
 import "../parts/job_form.js";
 
@@ -108,7 +108,7 @@ class Jobs extends View {
       <div class="row">
         <h2>${name}</h2>
         <span class=${classMap({ state: true, error: job.state === "failed", right: job.state === "done" && !job.partial })}>${told(job)}</span>
-        <time class="soft" datetime=${job.created}>${new Date(job.created).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" })}</time>
+        <time class="soft" datetime=${job.created}>${moment(job.created)}</time>
         ${active(job) ? html`<button ?disabled=${!may || job.cancelling} @click=${() => this.stop(job)}>Cancel</button>` : nothing}
       </div>
       ${active(job) ? bar(job, name) : nothing}

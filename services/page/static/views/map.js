@@ -7,6 +7,7 @@ import { View, html, nothing } from "../base/part.js";
 import { placed } from "../base/placed.js";
 import { Rows } from "../base/rows.js";
 import { state } from "../base/state.js";
+import { number } from "../base/words.js";
 import { unembedded } from "../parts/next.js";
 import "../parts/scatter.js";
 import "./map/card.js";
@@ -23,7 +24,6 @@ const AXES = {
 const memory = { by: "label", group: null, task: null, camera: null, places: null };
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
-const number = (count) => count.toLocaleString("en");
 const photos = (count) => (count === 1 ? "1 photo" : `${number(count)} photos`);
 
 /** Return a function that makes its value anew only if one of its arguments is another one. */

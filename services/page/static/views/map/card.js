@@ -2,12 +2,13 @@
 
 import { Part, html, nothing } from "../../base/part.js";
 import { state } from "../../base/state.js";
-import { Thumbs } from "../../base/thumbs.js";
+import { thumbs } from "../../base/thumbs.js";
+import { percent } from "../../base/words.js";
 
 const WIDTH = 208;
 const HEIGHT = 250;
 const AWAY = 18; // pixels between the point and the card
-const thumbs = new Thumbs(256);
+const pictures = thumbs(256);
 
 class Card extends Part {
   static properties = { row: { attribute: false }, x: { attribute: false }, y: { attribute: false }, room: { attribute: false } };
@@ -16,7 +17,7 @@ class Card extends Part {
     if (!changed.has("row") || !state.rows) return;
     this.id_shown = state.rows.id(this.row);
     this.forget?.();
-    if (!thumbs.at_once(this.id_shown)) this.forget = thumbs.want(this.id_shown, () => this.requestUpdate());
+    if (!pictures.at_once(this.id_shown)) this.forget = pictures.want(this.id_shown, () => this.requestUpdate());
   }
 
   updated() {
@@ -33,7 +34,7 @@ class Card extends Part {
 
   render() {
     const { rows } = state;
-    const found = thumbs.at_once(this.id_shown);
+    const found = pictures.at_once(this.id_shown);
     return html`
       <div class="picture">${found?.url ? html`<img src=${found.url} alt="">` : found ? html`<span class="soft">${found.error}</span>` : nothing}</div>
       <dl>
@@ -52,7 +53,5 @@ class Card extends Part {
     return html`<dt>Head</dt><dd class=${wrong ? "error" : ""}>${answer}${sure >= 0 ? html` <span class="soft">${percent(sure)}</span>` : nothing}</dd>`;
   }
 }
-
-const percent = (share) => (share > 0.995 ? "over 99 %" : `${Math.round(100 * share)} %`);
 
 customElements.define("hw-map-card", Card);

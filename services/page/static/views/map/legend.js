@@ -2,8 +2,7 @@
 
 import { classMap, html, nothing } from "../../base/part.js";
 import { css } from "../../base/colours.js";
-
-const number = (count) => count.toLocaleString("en");
+import { number } from "../../base/words.js";
 
 /**
  * Return the table.
