@@ -11,13 +11,16 @@ import torch
 from PIL import Image
 
 from benchmarks.gpu import part
-from benchmarks.gpu.part import Run, seconds
+from benchmarks.gpu.part import Run, line, seconds
 from benchmarks.gpu.photos import SIZES, photos
 from embedder.media.image import decode, fit
 from embedder.spec import ImagePreprocessing
 
 BATCH = 128
 """JPEGs in one call of a batched decoder."""
+
+COUNTS = {"640×480": 1024, "1920×1080": 256}
+"""Photos to decode, by size."""
 
 FOR_NETWORKS = ImagePreprocessing(
     size=224, resize=224, interpolation="bicubic", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)
@@ -61,7 +64,7 @@ def products(run: Run) -> None:
         try:
             took = seconds(multiply, run.device, least=0.5)
         except (RuntimeError, ValueError) as error:
-            run.clock.add(what=what, note=_line(error))
+            run.clock.add(what=what, note=line(error))
         else:
             run.clock.add(what=what, value=2 * n**3 / took / 1e12, unit="TFLOP/s")
 
@@ -80,7 +83,7 @@ def _multipliers(a: torch.Tensor, b: torch.Tensor, small: bool) -> dict[str, Cal
 
 def decoders(run: Run, size: str) -> None:
     """Images/s of decoding alone: on all cores, and on the device."""
-    files = photos(24 if run.small else 1024, size)
+    files = photos(24 if run.small else COUNTS[size], size)
     on_cores = {
         "Pillow": lambda data: Image.open(io.BytesIO(data)).convert("RGB").load(),
         "simplejpeg": _simplejpeg(),
@@ -96,7 +99,7 @@ def decoders(run: Run, size: str) -> None:
         try:
             run.clock.add(what=name, size=size, value=_in_batches(many, files, run.device), unit="images/s")
         except RuntimeError as error:
-            run.clock.add(what=name, size=size, note=_line(error))
+            run.clock.add(what=name, size=size, note=line(error))
 
 
 def _simplejpeg() -> Callable[[bytes], object] | None:
@@ -157,10 +160,6 @@ def _in_batches(many: Callable[[list[torch.Tensor]], object], files: Sequence[by
             torch.cuda.synchronize()
         rates.append(len(files) / (time.perf_counter() - start))
     return statistics.median(rates)
-
-
-def _line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"[:200]
 
 
 if __name__ == "__main__":

@@ -10,10 +10,10 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import torch
@@ -34,16 +34,19 @@ from services.processes import free_ports, running
 from services.settings import Settings
 from store import Item, Store, asset_id
 
+DOLLARS_AN_HOUR = 3.5
+"""Assumed price of one GPU."""
+
 
 def models(small: bool) -> dict[str, tuple[str, int]]:
     """Return the encoders in the order of their worth: name → (open_clip's name or empty, photos)."""
     if small:
         return {"lite0": ("", 60)}
     return {
-        "ViT-L/14": ("ViT-L-14", 6144),
-        "lite0": ("", 12288),
-        "ViT-B/32": ("ViT-B-32", 12288),
-        "ViT-H/14": ("ViT-H-14", 3072),
+        "ViT-L/14": ("ViT-L-14", 8192),
+        "lite0": ("", 24576),
+        "ViT-B/32": ("ViT-B-32", 24576),
+        "ViT-H/14": ("ViT-H-14", 8192),
     }
 
 
@@ -64,27 +67,38 @@ def encoder_name(model: str, name: str, folder: Path, device: torch.device) -> s
 
 def measure(run: Run) -> None:
     with TemporaryDirectory() as folder:
-        known = photos(max(count for _, count in models(run.small).values()), "640×480")
         for name, (model, count) in models(run.small).items():
             if run.clock.left > (0 if run.small else 25) and not run.clock.measured(encoder=name, what="end"):
                 run.clock.forget(encoder=name)
-                one(run, name, encoder_name(model, name, Path(folder), run.device), known[:count], Path(folder))
+                one(run, name, encoder_name(model, name, Path(folder), run.device), count, Path(folder))
                 run.clock.add(encoder=name, what="end")
 
 
-def one(run: Run, name: str, full_name: str, files: Sequence[bytes], folder: Path) -> None:
+def stored(folder: Path, files: Sequence[bytes]) -> Store:
+    """Return a store of these photos. Encoders that embed equally many share it, each with a table of its own."""
+    path = folder / f"store-{len(files)}"
+    if path.exists():
+        return Store.open(path)
+    store = Store.open(path)
+    ingest(store, labelled(files), task="halves")
+    return store
+
+
+def one(run: Run, name: str, full_name: str, count: int, folder: Path) -> None:
     """Measure one encoder: its stages alone, a backfill, and the services."""
+    files = photos(count, "640×480")
+    store = stored(folder, files)
     settings = Settings(
-        store=str(folder / name.replace("/", "-")),
-        heads=folder / "heads",
+        store=str(folder / f"store-{count}"),
+        heads=folder / "heads" / name.replace("/", "-"),
         cache=folder / "cache",
         encoders=(full_name,),
         max_batch=32 if run.small else 256,
+        max_queue=1024,
         log_level="ERROR",
     )
     start = time.perf_counter()
     encoder = registry.load(full_name, backend=settings.backend, cache_dir=settings.cache)
-    store = Store.open(settings.store)
     features = open_features(store, encoder)
     run.clock.add(encoder=name, what="load, compile and probe", value=time.perf_counter() - start, unit="s")
     alone = {
@@ -94,19 +108,16 @@ def one(run: Run, name: str, full_name: str, files: Sequence[bytes], folder: Pat
     }
     for what, rate in alone.items():
         run.clock.add(encoder=name, what=what, value=rate, unit="images/s")
-    ingest(store, labelled(files), task="halves")
     start = time.perf_counter()
     done = backfill(store, encoder, batch=settings.max_batch)
     rate = done.done / (time.perf_counter() - start)
     stage, share = done.profile.limit(done.seconds)
-    run.clock.add(
-        encoder=name,
-        what=f"backfill ({encoder.backend})",
-        value=rate,
-        unit="images/s",
-        note=f"{stage} busy {share:.0%}",
-    )
+    note = f"{stage} busy {share:.0%}"
+    run.clock.add(encoder=name, what=f"backfill ({encoder.backend})", value=rate, unit="images/s", note=note)
     run.clock.add(encoder=name, what="backfill ÷ slowest alone", value=rate / min(alone.values()), unit="")
+    if run.device.type == "cuda":
+        dollars, note = DOLLARS_AN_HOUR / 3600 / rate * 1e6, f"at $ {DOLLARS_AN_HOUR} an hour"
+        run.clock.add(encoder=name, what="a million images", value=dollars, unit="$", note=note)
     del encoder
     if run.device.type == "cuda":
         torch.cuda.empty_cache()
@@ -156,29 +167,28 @@ def write_rate(folder: Path, dim: int, small: bool) -> float:
 
 
 def services(run: Run, name: str, settings: Settings, store: Store, files: Sequence[bytes], forward: float) -> None:
-    """Measure ``POST /v1/embed`` and ``POST /classify`` with 1, 32 and 256 clients, one photo a request."""
+    """Measure ``POST /v1/embed`` and ``POST /classify``: one client's latency, and many clients' images/s."""
     train(store, Registry(settings.heads), task="halves", encoders=[settings.encoders[0]], name="halves")
     ports = free_ports(2)
     own = settings.model_copy(update={"embedding_port": ports[0], "classification_port": ports[1]})
-    counts = (1, 4) if run.small else (1, 32, 256)
+    loads = ((4, 1), (2, 4)) if run.small else ((32, 1), (256, 1), (16, 32))
     with running(own) as started, load_generators() as pool:
         urls = {
-            "/v1/embed": f"{started.embedding_url}/v1/embed",
             "/classify": f"{started.classification_url}/classify?head=halves",
+            "/v1/embed": f"{started.embedding_url}/v1/embed",
         }
         for path, url in urls.items():
             ask = Ask.post(url, files={"images": ("x.jpg", files[0])})
-            milliseconds = latencies(ask, 20 if run.small else 200)
-            run.clock.add(encoder=name, what=f"{path}, 1 client, p50", value=statistics.median(milliseconds), unit="ms")
-            for clients in counts[1:]:
-                if run.clock.left > 5:
-                    rate = throughput(pool, ask, clients, 5 if run.small else 40)
-                    row: dict[str, Any] = {
-                        "value": rate,
-                        "unit": "images/s",
-                        "note": f"{rate / forward:.2f} of forward",
-                    }
-                    run.clock.add(encoder=name, what=f"{path}, {clients} clients", **row)
+            median = statistics.median(latencies(ask, 20 if run.small else 150))
+            run.clock.add(encoder=name, what=f"{path}, 1 client, p50", value=median, unit="ms")
+            for clients, images in loads:
+                if run.clock.left < 5:
+                    continue
+                ask = Ask.post(url, files=[("images", (f"{i}.jpg", files[i])) for i in range(images)])
+                rate = images * throughput(pool, ask, clients, 0.5 if run.small else 2.5)
+                what = f"{path}, {clients} clients" + (f", {images} photos a request" if images > 1 else "")
+                note = f"{rate / forward:.2f} of forward"
+                run.clock.add(encoder=name, what=what, value=rate, unit="images/s", note=note)
 
 
 @contextmanager
@@ -188,19 +198,28 @@ def load_generators() -> Iterator[ProcessPoolExecutor]:
         yield pool
 
 
-def throughput(pool: ProcessPoolExecutor, ask: Ask, clients: int, requests: int) -> float:
+def throughput(pool: ProcessPoolExecutor, ask: Ask, clients: int, seconds: float) -> float:
     """Return the answers/s of concurrent clients, shared out among the processes."""
     processes = min(clients, pool._max_workers)
     shares = [clients // processes + (number < clients % processes) for number in range(processes)]
-    list(pool.map(_clients, [ask] * processes, shares, [2] * processes))
+    list(pool.map(_clients, repeat(ask), shares, repeat(seconds / 5)))
     start = time.perf_counter()
-    done = sum(pool.map(_clients, [ask] * processes, shares, [requests] * processes))
+    done = sum(pool.map(_clients, repeat(ask), shares, repeat(seconds)))
     return done / (time.perf_counter() - start)
 
 
-def _clients(ask: Ask, clients: int, requests: int) -> int:
+def _clients(ask: Ask, clients: int, seconds: float) -> int:
+    """Return the number of answers that clients got who went on sending for some seconds."""
+    end = time.perf_counter() + seconds
+
+    def one(_: int) -> int:
+        done = 0
+        while time.perf_counter() < end:
+            done += len(client(ask, 8))
+        return done
+
     with ThreadPoolExecutor(clients) as pool:
-        return sum(map(len, pool.map(lambda _: client(ask, requests), range(clients))))
+        return sum(pool.map(one, range(clients)))
 
 
 if __name__ == "__main__":

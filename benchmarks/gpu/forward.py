@@ -1,10 +1,13 @@
 """Encoders alone, on random pixels: images/s, TFLOP/s, and the share of this card's own bf16 matrix product.
 
-"engine" is this project's engine, from an array of bytes in memory to an array of vectors in memory. All other modes
-start from normalised bf16 pixels on the device and leave the vectors there.
+"engine" is this project's engine in bf16, from an array of bytes in memory to an array of vectors in memory, with as
+many batches under way as it asks for. "engine, fp8" is the same with its linear layers in fp8. All other modes start
+from normalised bf16 pixels on the device and leave the vectors there.
 """
 
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,14 +16,16 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.gpu import fp8, part
+from benchmarks.gpu import part
 from benchmarks.gpu.networks import Net, nets
-from benchmarks.gpu.part import Run, seconds
+from benchmarks.gpu.part import Run, line, seconds
 from benchmarks.gpu.record import find
+from embedder import probe
 from embedder.engines.torch_engine import TorchEngine
 
-MAIN, OTHERS = 256, (1, 32, 64, 1024)
+MAIN, OTHERS = 256, (1, 8, 32, 64, 1024)
 """The batch measured first, in all modes, and those measured where time is left."""
+MODES = ("engine", "library, eager", "library, compiled", "engine, fp8")
 
 
 @dataclass
@@ -46,60 +51,62 @@ class Bench:
         size = self.net.image.size
         return torch.randn(batch, 3, size, size, device=self.run.device).to(torch.bfloat16)
 
-    def theirs(self) -> torch.nn.Module:
-        return self.net.theirs(self.run.device).to(torch.bfloat16)
+    @cached_property
+    def engines(self) -> dict[str, TorchEngine]:
+        device, mode = self.run.device.type, "eager" if self.run.small else None
+        precisions = {"engine": "bf16"} if self.run.small else {"engine": "bf16", "engine, fp8": "fp8"}
+        return {name: TorchEngine(device, precision, mode=mode) for name, precision in precisions.items()}
 
-    def ours(self) -> torch.nn.Module:
-        module = self.net.ours(self.run.device).to(torch.bfloat16)
-        for each in module.modules():
-            if isinstance(each, torch.nn.modules.batchnorm._BatchNorm):
-                each.float()
-        return module.to(memory_format=torch.channels_last)
+    @cached_property
+    def runs(self) -> dict[str, Callable[..., list[np.ndarray[Any, Any]]]]:
+        graph = self.net.graph(self.run.device)
+        return {name: engine.compile(graph) for name, engine in self.engines.items()}
 
-    def modes(self) -> dict[str, Callable[[int], Callable[[], object]]]:
-        """Return, by mode, a function that takes a batch and returns the function to time."""
-        compiled = {"library, compiled": self.theirs, "compiled": self.ours}
-        found: dict[str, Callable[[int], Callable[[], object]]] = {
-            "engine": self._engine,
-            "library, eager": lambda batch: self._on_device(self.theirs(), batch),
-        }
-        for mode, make in compiled.items():
-            found[mode] = lambda batch, make=make: self._on_device(torch.compile(make()), batch)
-        if self.run.device.type == "cuda":
-            found["compiled, CUDA graph"] = lambda batch: self._on_device(
-                torch.compile(self.ours(), mode="reduce-overhead"), batch
-            )
-            found["fp8, compiled"] = lambda batch: self._on_device(torch.compile(fp8.converted(self.ours())), batch)
-        return found
-
-    def _on_device(self, module: Callable[..., Any], batch: int) -> Callable[[], object]:
+    def seconds(self, mode: str, batch: int) -> float:
+        """Return the median seconds of a batch."""
+        least = 0.1 if self.run.small else 0.4
+        if mode.startswith("engine"):
+            size = self.net.image.size
+            pixels = np.random.default_rng(0).integers(0, 256, (batch, size, size, 3), dtype=np.uint8)
+            return overlapped(lambda: self.runs[mode]([pixels]), getattr(self.engines[mode], "lanes", 1) if batch > 1 else 1, least)
+        module = self.net.theirs(self.run.device).to(torch.bfloat16)
+        forward = torch.compile(module) if mode == "library, compiled" else module
         pixels = self.pixels(batch).to(memory_format=torch.channels_last)
 
-        def forward() -> object:
+        def once() -> object:
             with torch.inference_mode():
-                return module(pixels)
+                return forward(pixels)
 
-        return forward
+        return seconds(once, self.run.device, least=least, rounds=3)
 
-    def _engine(self, batch: int) -> Callable[[], object]:
-        size, device = self.net.image.size, self.run.device
-        engine = TorchEngine(device.type, "bf16", mode="eager" if self.run.small else None)
-        run = engine.compile(self.net.graph(device))
-        pixels = np.random.default_rng(0).integers(0, 256, (batch, size, size, 3), dtype=np.uint8)
-        return lambda: run([pixels])
+
+def overlapped(run: Callable[[], object], lanes: int, least: float) -> float:
+    """Return the median seconds of a call, of three rounds, with `lanes` calls at once. Two calls are not counted."""
+    run()
+    start = time.perf_counter()
+    run()
+    calls = lanes * max(1, round(least / (time.perf_counter() - start)))
+    rounds = []
+    with ThreadPoolExecutor(lanes) as pool:
+        for _ in range(3):
+            start = time.perf_counter()
+            list(pool.map(lambda _: run(), range(calls)))
+            rounds.append((time.perf_counter() - start) / calls)
+    return sorted(rounds)[1]
 
 
 def plan(benches: list[Bench]) -> Iterator[tuple[Bench, str, int]]:
-    """Yield what to measure, in the order of its worth: all networks at the main batch, mode by mode, then the rest."""
+    """Yield what to measure, in the order of its worth: the large networks in all modes, the others, other batches."""
     small = benches[0].run.small
-    for mode in benches[0].modes():
-        for bench in benches:
-            yield bench, mode, 4 if small else MAIN
-    for batch in (1,) if small else OTHERS:
-        for mode in ("engine", "library, eager", "compiled, CUDA graph"):
-            for bench in benches:
-                if mode in bench.modes():
-                    yield bench, mode, batch
+    main = 4 if small else MAIN
+    for bench in benches:
+        for mode in MODES[:3] if small else MODES:
+            yield bench, mode, main
+    for bench in benches:
+        for batch in (1,) if small else OTHERS:
+            yield bench, "engine", batch
+    for bench in benches:
+        yield bench, "library, eager", 1
 
 
 def measure(run: Run) -> None:
@@ -111,17 +118,14 @@ def measure(run: Run) -> None:
         try:
             one(bench, mode, batch, facts)
         except Exception as error:  # a mode that this network or this torch cannot run is a result too
-            run.clock.add(**facts, note=f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"[:200])
+            run.clock.add(**facts, note=line(error))
         if run.device.type == "cuda":
             torch.cuda.empty_cache()
-            torch._dynamo.reset()
     agreement(benches, run)
 
 
 def one(bench: Bench, mode: str, batch: int, facts: dict[str, Any]) -> None:
-    forward = bench.modes()[mode](batch)
-    clock = bench.run.clock
-    took = seconds(forward, bench.run.device, least=0.1 if bench.run.small else 0.4, rounds=3)
+    took, clock = bench.seconds(mode, batch), bench.run.clock
     speed = bench.gflop * batch / took / 1e3
     row = {**facts, "ms": 1e3 * took, "images/s": batch / took, "TFLOP/s": speed}
     if (best := ceiling(bench.run)) is not None:
@@ -136,19 +140,16 @@ def ceiling(run: Run) -> float | None:
 
 
 def agreement(benches: list[Bench], run: Run) -> None:
-    """Add the worst cosine of fp8 and bf16 vectors to fp32 ones, on random pixels and the same weights."""
+    """Add the worst cosine of the engines' vectors to fp32 ones, on random pixels and the same weights."""
     for bench in benches:
         facts = {"network": bench.net.name, "mode": "worst cosine to fp32"}
-        if run.clock.measured(**facts) or run.clock.left < 5 or run.device.type != "cuda":
+        if run.clock.measured(**facts) or run.clock.left < 5 or run.device.type != "cuda" or "runs" not in vars(bench):
             continue
-        module, pixels = bench.net.ours(run.device), bench.pixels(32).float()
-        with torch.inference_mode():
-            exact = module(pixels)[0].double()
-            half = module.to(torch.bfloat16)
-            rough = half(pixels.to(torch.bfloat16))[0].double()
-            eighth = fp8.converted(half)(pixels.to(torch.bfloat16))[0].double()
-        cosine = torch.nn.functional.cosine_similarity
-        run.clock.add(**facts, bf16=float(cosine(exact, rough).min()), fp8=float(cosine(exact, eighth).min()))
+        size = bench.net.image.size
+        pixels = np.random.default_rng(1).integers(0, 256, (32, size, size, 3), dtype=np.uint8)
+        exact = TorchEngine("cuda", "fp32", mode="eager").compile(bench.net.graph(run.device))([pixels])[0]
+        found = {mode: bench.runs[mode]([pixels])[0] for mode in bench.runs}
+        run.clock.add(**facts, **{mode: float(probe.cosines(exact, vectors).min()) for mode, vectors in found.items()})
 
 
 if __name__ == "__main__":

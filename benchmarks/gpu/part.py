@@ -67,3 +67,8 @@ def _timed(run: Callable[[], object], device: torch.device, count: int) -> float
     end.record()
     end.synchronize()
     return begin.elapsed_time(end) / 1e3 / count
+
+
+def line(error: Exception) -> str:
+    """Return the type of an error and the first line of its message."""
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"[:200]

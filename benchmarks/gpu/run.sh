@@ -10,7 +10,7 @@ SITE=${SITE:-/tmp/gpukit-site}
 PYTHON=${PYTHON:-python3}
 if [ ! -e "$SITE/.complete" ]; then
   mkdir -p "$SITE"
-  cat "$PIECES"/piece-* | xz -d -T0 | tar -C "$SITE" -x
+  cat "$PIECES"/piece-* | xz -d -T0 | tar -C "$SITE" -xi
   touch "$SITE/.complete"
 fi
 # Last in the path, so that what the machine has wins: its torch must find its own libraries.
