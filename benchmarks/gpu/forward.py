@@ -5,6 +5,7 @@ many batches under way as it asks for. "engine, fp8" is the same with its linear
 from normalised bf16 pixels on the device and leave the vectors there.
 """
 
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.gpu import part
 from benchmarks.gpu.networks import Net, nets
-from benchmarks.gpu.part import Run, line, seconds
+from benchmarks.gpu.part import Run, line, rounds
 from benchmarks.gpu.record import find
 from embedder import probe
 from embedder.engines.torch_engine import TorchEngine
@@ -62,13 +63,14 @@ class Bench:
         graph = self.net.graph(self.run.device)
         return {name: engine.compile(graph) for name, engine in self.engines.items()}
 
-    def seconds(self, mode: str, batch: int) -> float:
-        """Return the median seconds of a batch."""
+    def rounds(self, mode: str, batch: int) -> list[float]:
+        """Return the seconds of a batch in several rounds."""
         least = 0.1 if self.run.small else 0.4
         if mode.startswith("engine"):
             size = self.net.image.size
             pixels = np.random.default_rng(0).integers(0, 256, (batch, size, size, 3), dtype=np.uint8)
-            return overlapped(lambda: self.runs[mode]([pixels]), getattr(self.engines[mode], "lanes", 1) if batch > 1 else 1, least)
+            lanes = self.engines[mode].lanes if batch > 1 else 1
+            return overlapped(lambda: self.runs[mode]([pixels]), lanes, least)
         module = self.net.theirs(self.run.device).to(torch.bfloat16)
         forward = torch.compile(module) if mode == "library, compiled" else module
         pixels = self.pixels(batch).to(memory_format=torch.channels_last)
@@ -77,22 +79,21 @@ class Bench:
             with torch.inference_mode():
                 return forward(pixels)
 
-        return seconds(once, self.run.device, least=least, rounds=3)
+        return rounds(once, self.run.device, least=least)
 
 
-def overlapped(run: Callable[[], object], lanes: int, least: float) -> float:
-    """Return the median seconds of a call, of three rounds, with `lanes` calls at once. Two calls are not counted."""
+def overlapped(run: Callable[[], object], lanes: int, least: float) -> list[float]:
+    """Return the seconds of a call in five rounds, with `lanes` calls at once. Two calls are not counted."""
     run()
     start = time.perf_counter()
     run()
-    calls = lanes * max(1, round(least / (time.perf_counter() - start)))
-    rounds = []
+    calls, found = lanes * max(2, round(least / 5 / (time.perf_counter() - start))), []
     with ThreadPoolExecutor(lanes) as pool:
-        for _ in range(3):
+        for _ in range(5):
             start = time.perf_counter()
             list(pool.map(lambda _: run(), range(calls)))
-            rounds.append((time.perf_counter() - start) / calls)
-    return sorted(rounds)[1]
+            found.append((time.perf_counter() - start) / calls)
+    return found
 
 
 def plan(benches: list[Bench]) -> Iterator[tuple[Bench, str, int]]:
@@ -125,9 +126,11 @@ def measure(run: Run) -> None:
 
 
 def one(bench: Bench, mode: str, batch: int, facts: dict[str, Any]) -> None:
-    took, clock = bench.seconds(mode, batch), bench.run.clock
+    times, clock = bench.rounds(mode, batch), bench.run.clock
+    took = statistics.median(times)
     speed = bench.gflop * batch / took / 1e3
     row = {**facts, "ms": 1e3 * took, "images/s": batch / took, "TFLOP/s": speed}
+    row["spread"] = (max(times) - min(times)) / took
     if (best := ceiling(bench.run)) is not None:
         row["share of bf16 product"] = speed / best
     clock.add(**row)

@@ -40,17 +40,22 @@ def main(name: str, description: str | None, measure: Callable[[Run], None]) -> 
     measure(Run(Clock(Record.of(options.out), name, options.seconds), options.small))
 
 
-def seconds(run: Callable[[], object], device: torch.device, *, least: float = 0.3, rounds: int = 5) -> float:
-    """Return the median seconds of a call, after two calls that are not counted.
+def seconds(run: Callable[[], object], device: torch.device, *, least: float = 0.3) -> float:
+    """Return the median of `rounds`."""
+    return statistics.median(rounds(run, device, least=least))
 
-    On CUDA each round runs the work as often as fits into `least` seconds, between two events of the device, so that
-    launching is not counted where the device is the slower side.
+
+def rounds(run: Callable[[], object], device: torch.device, *, least: float = 0.3, count: int = 5) -> list[float]:
+    """Return the seconds of a call in each of `count` rounds, after two calls that are not counted.
+
+    On CUDA each round runs the work as often as fits into its part of `least` seconds, between two events of the
+    device, so that launching is not counted where the device is the slower side.
     """
     for _ in range(2):
         run()
     once = _timed(run, device, 1)
-    count = max(1, min(100, round(least / rounds / max(once, 1e-6))))
-    return statistics.median(_timed(run, device, count) for _ in range(rounds))
+    calls = max(1, min(100, round(least / count / max(once, 1e-6))))
+    return [_timed(run, device, calls) for _ in range(count)]
 
 
 def _timed(run: Callable[[], object], device: torch.device, count: int) -> float:
