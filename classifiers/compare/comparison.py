@@ -11,6 +11,7 @@ from classifiers.compare.mistakes import Mistake
 from classifiers.compare.trial import Trial
 from classifiers.errors import BadParameter
 from classifiers.evaluation.figures import Evaluation
+from classifiers.evaluation.learning_curve import LearningCurve
 from classifiers.evaluation.outcomes import Outcomes
 from classifiers.evaluation.paired import Pair, paired_bootstrap
 from classifiers.training.classes import CROSS_VALIDATION
@@ -41,6 +42,7 @@ class Comparison:
         test: figures of the winner and its controls on the test rows, by label, the winner first.
         test_pairs: the winner against each of those controls on the test rows.
         mistakes: worst mistakes of the winner on the test rows or, without them, on the validation rows.
+        growth: accuracy of the winner by number of training rows, on the rows of `mistakes`; None if not measured.
         curves: accuracy against principal components, by encoder.
     """
 
@@ -59,6 +61,7 @@ class Comparison:
     test: dict[str, Evaluation] = field(default_factory=dict)
     test_pairs: dict[str, Pair] = field(default_factory=dict)
     mistakes: tuple[Mistake, ...] = ()
+    growth: LearningCurve | None = None
     curves: dict[str, list[CurvePoint]] = field(default_factory=dict)
 
     @property

@@ -1,6 +1,7 @@
 """A task's rows read once and held in memory, so that many heads can be learned from them."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self
@@ -36,6 +37,19 @@ class HeldRows(Rows):
     def of(self, encoders: Sequence[str]) -> Self:
         """Return the same rows with only the columns of these encoders, in this order."""
         return replace(self, encoders=tuple(encoders))
+
+    def only(self, part: AbstractSet[str]) -> Self:
+        """Return the same rows without the training rows whose ids are not in `part`."""
+        train = self.held["train"]
+        keep = np.array([id_ in part for id_ in train.ids], np.bool_)
+        kept = replace(
+            train,
+            ids=[id_ for id_, kept in zip(train.ids, keep, strict=True) if kept],
+            X=train.X[keep],
+            labels=train.labels.filter(keep),
+            splits=train.splits[keep],
+        )
+        return replace(self, held={**self.held, "train": kept})
 
     def matrix(self, split: str, classes: Sequence[str]) -> "Matrix":
         source = split if self.fold is None else "train"

@@ -8,9 +8,9 @@ from string import Template
 from classifiers.compare.comparison import Comparison
 from classifiers.compare.mistakes import Show, Shown
 from classifiers.compare.pictures import Picture, draw
-from classifiers.compare.sections import table, winner_sections
+from classifiers.compare.sections import points, table, winner_sections
 from classifiers.evaluation.figures import ECE, NLL, Evaluation
-from classifiers.evaluation.paired import Difference, Pair
+from classifiers.evaluation.paired import Pair
 
 REPORT = "report.html"
 
@@ -212,11 +212,6 @@ def interval(found: Evaluation) -> str:
 def ahead(pair: Pair | None) -> list[str]:
     """Return the cells of the columns `AHEAD`; empty for the winner itself."""
     return [points(pair.accuracy), f"{pair.accuracy.better:.0%}"] if pair else ["", ""]
-
-
-def points(found: Difference) -> str:
-    """Return a difference of accuracy in percentage points, with its interval."""
-    return f"{100 * found.mean:+z.1f} ({100 * found.low:+z.1f} to {100 * found.high:+z.1f})"
 
 
 def figure(picture: Picture) -> str:

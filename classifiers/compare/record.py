@@ -60,6 +60,7 @@ def to_record(comparison: Comparison) -> dict[str, Any]:
         "test": {label: evaluation.summary() for label, evaluation in comparison.test.items()},
         "test_pairs": {label: asdict(pair) for label, pair in comparison.test_pairs.items()},
         "mistakes": [asdict(each) for each in comparison.mistakes],
+        "learning_curve": comparison.growth.to_dict() if comparison.growth else None,
         "pca": {encoder: [asdict(point) for point in points] for encoder, points in comparison.curves.items()},
         "encoders": list(comparison.rows.encoders),
         "classes": list(comparison.classes),

@@ -10,6 +10,7 @@ from classifiers.compare.comparison import Command, Comparison, against
 from classifiers.compare.curves import CurvePoint, pca_curve
 from classifiers.compare.held import HeldRows, bytes_of
 from classifiers.compare.mistakes import worst_mistakes
+from classifiers.compare.more_labels import winners_curve
 from classifiers.compare.record import OUTCOMES, keep, save
 from classifiers.compare.trial import Trial, examine, outcomes_on, relearned
 from classifiers.errors import NotTrainable, listing
@@ -157,7 +158,9 @@ def curve(comparison: Comparison, rows: HeldRows) -> list[CurvePoint]:
 
 
 def measure_test(comparison: Comparison, rows: HeldRows, heads: Mapping[str, Head]) -> None:
-    """Measure the winner and its controls on the test rows, which nothing has read before, and keep its mistakes.
+    """Measure the winner and its controls on the test rows, which nothing has read before.
+
+    The winner's mistakes and learning curve are kept too; without test rows, those on the validation rows.
 
     Args:
         heads: calibrated heads by label; other heads are learned again.
@@ -170,13 +173,15 @@ def measure_test(comparison: Comparison, rows: HeldRows, heads: Mapping[str, Hea
     best = comparison.winner()
     if best is None:
         return
-    encoders, head = best.candidate.encoders, head_of(best)
+    head, own = head_of(best), rows.of(best.candidate.encoders)
     test = HeldRows.read(comparison.rows, comparison.classes, ("test",))
-    if not len(test.held["test"].ids):
-        comparison.mistakes = worst_mistakes(rows.of(encoders), head, "val")
+    has_test = len(test.held["test"].ids) > 0
+    held, split = (test.of(best.candidate.encoders), "test") if has_test else (own, "val")
+    comparison.mistakes = worst_mistakes(held, head, split)
+    comparison.growth = winners_curve(best, head, own, held, split, comparison.classes, comparison.seed)
+    if not has_test:
         return
-    comparison.mistakes = worst_mistakes(test.of(encoders), head, "test")
-    found = {best.candidate.label: outcomes_on(test.of(encoders), head, "test")}
+    found = {best.candidate.label: outcomes_on(held, head, "test")}
     for trial in comparison.controls():
         found[trial.candidate.label] = outcomes_on(test.of(trial.candidate.encoders), head_of(trial), "test")
     for label, outcomes in found.items():

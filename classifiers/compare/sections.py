@@ -11,6 +11,9 @@ import numpy as np
 from classifiers.compare.comparison import Comparison
 from classifiers.compare.mistakes import Mistake, Shown
 from classifiers.evaluation.figures import AURC, Evaluation
+from classifiers.evaluation.learning_curve import LearningCurve
+from classifiers.evaluation.paired import Difference
+from classifiers.training.growth import DRAWS
 
 MOST_CLASSES = 40
 """Largest number of classes in a table, the weakest or the rarest first."""
@@ -39,6 +42,7 @@ def winner_sections(comparison: Comparison, shown: Mapping[str, Shown]) -> list[
         *confusions(found, split),
         *classes(found, split),
         *abstention(found, split),
+        *more_labels(comparison.growth, split),
         *balance(comparison),
     ]
 
@@ -117,6 +121,39 @@ def abstention(found: Evaluation, split: str) -> list[str]:
         f"<p>On {escape(split)} (risk-coverage). {escape(AURC)} AURC here: {found.aurc:.4f}.</p>",
         table(("answers", "right of these", "=if at least this sure"), rows[::-2][::-1]),
     ]
+
+
+def more_labels(curve: LearningCurve | None, split: str) -> list[str]:
+    """Return the section on what more labels would bring; none if no curve was measured."""
+    if curve is None:
+        return []
+    rows = [
+        [f"{each.rows:,}", bar(each.value, f"{each.value:.1%}"), f"{each.low:.1%} to {each.high:.1%}"]
+        for each in curve.points
+    ]
+    before, now = curve.points[-2:]
+    said = (
+        f"From {before.rows:,} to {now.rows:,} training rows: {points(curve.last)} right answers in 100; if the "
+        "interval contains 0, it may be chance. "
+    )
+    if curve.next:
+        said += (
+            f"With {2 * now.rows:,}, probably about {points(curve.next)} more, if the curve goes on like this: label "
+            "more rows if that is worth the work."
+        )
+    else:
+        said += "The curve is too uneven or too flat to say what more labels would bring."
+    return [
+        "<h2>What more labels would bring</h2>",
+        f"<p>Accuracy on {escape(split)} of heads like the winner that learned from a part of the training rows, each "
+        f"figure the mean of {DRAWS} random parts. {escape(said)}</p>",
+        table(("=training rows", "accuracy", "=95 % interval"), rows),
+    ]
+
+
+def points(found: Difference) -> str:
+    """Return a difference of accuracy in percentage points, with its interval."""
+    return f"{100 * found.mean:+z.1f} ({100 * found.low:+z.1f} to {100 * found.high:+z.1f})"
 
 
 def balance(comparison: Comparison) -> list[str]:

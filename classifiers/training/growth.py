@@ -79,15 +79,46 @@ def grow(
     rows = then or kind.rows(store, task, published.fingerprints, store.snapshot(), texts=texts)
     whole, ids = _learned(published, rows, seed)
     split, held = _held_out(rows, whole.classes)
-    steps = parts(rows, ids, seed)
-    values, sizes, total = [_f1(whole, held, whole.classes)], [len(ids)], DRAWS * len(steps) + 1
+    curve = curve_of(
+        _f1(whole, held, whole.classes),
+        ids,
+        parts(rows, ids, seed),
+        lambda part: _f1(_learned(published, only(rows, part), seed)[0], held, whole.classes),
+        seed=seed,
+        on_head=on_head,
+    )
+    return Growth(curve, split, "accuracy" if kind.targets == "one" else "F1", then is not None)
+
+
+def curve_of(
+    whole: NDArray[np.float64],
+    ids: Sequence[str],
+    steps: Sequence[Sequence[Part]],
+    measure: Callable[[Part], NDArray[np.float64]],
+    *,
+    seed: int = 0,
+    on_head: Callable[[int, int], None] = lambda *_: None,
+) -> LearningCurve:
+    """Return the learning curve from the figures of held-out rows, for heads on all and on parts of the training rows.
+
+    Args:
+        whole: figure of each held-out row under the head that learned from all training rows, in 0…1, (n,).
+        ids: those training rows.
+        steps: see `parts`.
+        measure: returns the same figures, under a head that learned from a part. NotTrainable and BadParameter end the
+            curve at the larger parts, because some classes have too few rows.
+        on_head: called with the number of heads that are done, and of all.
+
+    Raises NotTrainable if there are too few training rows for two points.
+    """
+    values, sizes, total = [whole], [len(ids)], DRAWS * len(steps) + 1
     on_head(1, total)
     for number, draws in enumerate(steps):
         found = []
         for draw, part in enumerate(draws):
             try:
-                found.append(_f1(_learned(published, only(rows, part), seed)[0], held, whole.classes))
-            except (NotTrainable, BadParameter):  # some classes have too few rows: the curve begins later
+                found.append(measure(part))
+            except (NotTrainable, BadParameter):
                 continue
             finally:
                 on_head(2 + number * DRAWS + draw, total)
@@ -98,8 +129,7 @@ def grow(
         raise NotTrainable(
             f"the head learned from {len(ids):,} training rows, too few to leave half of them out; label more rows"
         )
-    curve = learning_curve(sizes[::-1], np.stack(values[::-1], axis=1), seed)
-    return Growth(curve, split, "accuracy" if kind.targets == "one" else "F1", then is not None)
+    return learning_curve(sizes[::-1], np.stack(values[::-1], axis=1), seed)
 
 
 def parts(rows: Rows, ids: Sequence[str], seed: int) -> list[list[Part]]:

@@ -13,8 +13,9 @@ from PIL import Image
 from classifiers.compare.candidates import parse_lines, with_controls
 from classifiers.compare.held import HeldRows
 from classifiers.compare.mistakes import MOST_MISTAKES, Shown
-from classifiers.compare.page import points, to_html, write
+from classifiers.compare.page import to_html, write
 from classifiers.compare.run import run, start
+from classifiers.compare.sections import more_labels, points
 from classifiers.compare.trial import relearned
 from classifiers.evaluation import plots
 from classifiers.evaluation.figures import evaluate
@@ -158,6 +159,16 @@ def test_confusions_classes_and_class_balance_are_counted(comparison, page):
             for split in ("train", "val", "test")
         ]
         assert list(map(int, counts)) == [sum(labelled), *labelled]
+
+
+def test_the_learning_curve_has_a_row_for_each_number_of_training_rows(comparison, page):
+    curve = comparison.growth
+    shown = [row for row in page.rows if row[0] in {f"{each.rows:,}" for each in curve.points}]
+    assert [row[1:] for row in shown] == [
+        [f"{each.value:.1%}", f"{each.low:.1%} to {each.high:.1%}"] for each in curve.points
+    ]
+    assert "What more labels would bring" in page.text
+    assert more_labels(None, "test") == []
 
 
 def test_a_path_in_the_name_of_an_encoder_can_be_cut(tmp_path):

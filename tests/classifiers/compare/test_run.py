@@ -11,11 +11,13 @@ from sklearn.neighbors import NearestCentroid
 from classifiers.compare.candidates import MAJORITY, NEAREST, Candidate, parse_lines, with_controls
 from classifiers.compare.curves import pca_curve
 from classifiers.compare.held import HeldRows, bytes_of
+from classifiers.compare.more_labels import winners_curve
 from classifiers.compare.record import load, to_record
 from classifiers.compare.run import run, start
 from classifiers.compare.trial import learn, save_outcomes, scoring_parameters
 from classifiers.errors import BadComparison, BadParameter, NotTrainable, UnknownKind, UnknownParameter
 from classifiers.published.registry import Registry
+from classifiers.training.growth import grow
 from classifiers.training.pipeline import train
 from classifiers.training.rows.rows import Rows
 from store import Label, Store
@@ -116,6 +118,28 @@ def test_test_is_shown_for_the_winner_and_its_controls_only(done):
     assert len(done.test) < len(done.trials)
 
 
+def test_the_winners_curve_ends_at_its_accuracy_and_begins_with_heads_of_fewer_rows(done, filled, tmp_path):
+    curve, best = done.growth, done.winner()
+    last = curve.points[-1]
+    assert last.value == pytest.approx(done.test[best.candidate.label].accuracy)
+    assert last.rows == done.rows.labelled("train").num_rows
+    assert [each.rows for each in curve.points] == sorted({each.rows for each in curve.points})
+    assert curve.points[0].value < last.value
+    made = train(filled, Registry(tmp_path), task="toy", encoders=["toy"], name="x", kind=best.candidate.kind,
+                 params=best.candidate.params)  # fmt: skip
+    own = grow(filled, Registry(tmp_path).load("x"), seed=done.seed).curve
+    assert made.version
+    assert [each.rows for each in curve.points] == [each.rows for each in own.points]
+    np.testing.assert_allclose([p.value for p in curve.points], [p.value for p in own.points], atol=1e-9)
+
+
+def test_a_winner_that_learns_slowly_has_no_curve(done, monkeypatch):
+    monkeypatch.setattr("classifiers.compare.more_labels.MOST_SECONDS", 0.0)
+    rows = HeldRows.read(done.rows, done.classes, ("train", "val"))
+    best = done.winner()
+    assert winners_curve(best, learn(best.candidate, rows, done.classes)[0], rows, rows, "val", done.classes, 0) is None
+
+
 def test_test_labels_change_test_figures_alone(tmp_path):
     toy = make_toy(spread=0.7)
     splits = np.random.default_rng(0).choice(["train", "val", "test"], len(toy.X), p=[0.6, 0.2, 0.2])
@@ -129,7 +153,7 @@ def test_test_labels_change_test_figures_alone(tmp_path):
     honest, shuffled = ({key: record[key] for key in record if key != "snapshot"} for record in records)
     assert honest["test"][honest["winner"]]["accuracy"] > 0.6 > shuffled["test"][shuffled["winner"]]["accuracy"]
     for record in (honest, shuffled):
-        del record["test"], record["test_pairs"], record["mistakes"]
+        del record["test"], record["test_pairs"], record["mistakes"], record["learning_curve"]
     assert honest == shuffled
 
 
