@@ -190,6 +190,16 @@ def test_the_classification_service_finds_the_embedding_service(release: str) ->
     assert f"{release}-embedding" in of_kind("Service", {}, release)
 
 
+def test_the_encoders_are_those_of_the_settings() -> None:
+    assert environment("embedding")["HEADWATER_ENCODERS"] == ",".join(Settings.model_fields["encoders"].default)
+    assert environment("embedding", {"embedding": {"encoders": "lite1"}})["HEADWATER_ENCODERS"] == "lite1"
+
+
+def test_settings_of_the_values_reach_the_container() -> None:
+    assert environment("embedding", EXAMPLES[1])["HEADWATER_MAX_QUEUE"] == "2048"
+    assert environment("classification", EXAMPLES[1])["HEADWATER_LOG_LEVEL"] == "DEBUG"
+
+
 def test_clients_may_use_the_names_that_the_values_give() -> None:
     names = environment("classification", {"classification": {"allowedHosts": "ml.example.org"}})
     assert "ml.example.org" in names["HEADWATER_ALLOWED_HOSTS"].split(",")
@@ -336,7 +346,21 @@ def test_prometheus_gives_the_services_the_jobs_of_the_alerts() -> None:
         assert re.fullmatch(pattern, rule["replacement"].replace("$1", labels[label])), name
         assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
         assert endpoint["port"] in {port["name"] for port in service["spec"]["ports"]}
-    assert endpoint["authorization"]["credentials"]["name"] == VALUES["keys"]["secret"]
+        target = labels["app_kubernetes_io_component"]
+        assert endpoint["path"] in CREATE[target](Settings(store="")).openapi()["paths"]
+
+
+def test_the_secret_that_the_docs_make_has_what_the_chart_reads() -> None:
+    text = (ROOT / "docs" / "docker.md").read_text()
+    (line,) = re.findall(r"^kubectl create secret generic (.*)$", text, re.M)
+    name, *entries = line.replace("--from-file=", "").split()
+    secrets = [each["secret"] for target in TARGETS for each in pod(target)["volumes"] if "secret" in each]
+    (endpoint,) = of_kind("ServiceMonitor", EXAMPLES[1])["headwater"]["spec"]["endpoints"]
+    read = endpoint["authorization"]["credentials"]
+    assert {read["name"], *(secret["secretName"] for secret in secrets)} == {name}
+    assert {read["key"], *(item["key"] for secret in secrets for item in secret["items"])} == set(entries)
+    comment = (CHART / "values.yaml").read_text()
+    assert all(f"`{entry}`" in comment for entry in entries)
 
 
 # Rendering.
