@@ -1,46 +1,26 @@
 """The Helm chart against the code, the images and the compose files: names, ports, paths, rights, GPUs.
 
-The chart is rendered by `helpers.charts`, and by Helm itself where it is installed.
+The chart is rendered by `helpers.charts`; test_helm_values.py compares that with Helm, where it is installed.
 """
 
-import json
-import os
 import re
-import shutil
-import subprocess
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 import yaml
-from helpers.charts import merged, render, template
+from helpers.charts import merged, render
+from helpers.containers import CPU, CREATE, GPU, TARGETS, image_environment, stages
+from helpers.helm import CHART, EXAMPLES, VALUES
 from helpers.paths import ROOT
 from pydantic import ValidationError
 from starlette.testclient import TestClient
-from test_deployment import CPU, CREATE, GPU, TARGETS, image_environment, stages
 
 from services.settings import Settings, variable
 from services.web.access.keys import Role, make
 from services.web.access.roles import ENDPOINTS
-
-CHART = ROOT / "services" / "helm"
-VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
-SCHEMA = json.loads((CHART / "values.schema.json").read_text())
-EXAMPLES: list[dict[str, Any]] = [
-    {},
-    {
-        "gpu": {"resource": "nvidia.com/mig-1g.10gb", "count": 2, "runtimeClassName": "nvidia"},
-        "image": {"registry": "registry.example.org/team/", "tag": "mine", "pullSecrets": ["one", "two"]},
-        "storage": {"accessMode": "ReadWriteMany", "className": "shared"},
-        "embedding": {"settings": {"HEADWATER_MAX_QUEUE": "2048"}, "nodeSelector": {"gpu": "true"}},
-        "classification": {"replicas": 5, "settings": {"HEADWATER_LOG_LEVEL": "DEBUG"}, "tolerations": []},
-        "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
-    },
-    {"gpu": {"count": 0}, "storage": {"claim": "mine"}, "embedding": {"image": "headwater-embedding"}},
-]
 
 
 def of_kind(kind: str, values: Mapping[str, Any], release: str = "headwater") -> dict[str, dict[str, Any]]:
@@ -66,60 +46,11 @@ def environment(target: str, values: Mapping[str, Any] | None = None, release: s
     return image_environment(target) | given
 
 
-# Values.
-
-
-def keys_of(values: Mapping[str, Any], schema: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, bool, bool]]:
-    """(key, has a value, has a schema) of every fixed key of a table."""
-    for key in sorted({*values, *schema["properties"]} - {"global"}):
-        inner = schema["properties"].get(key, {})
-        yield above + key, key in values, key in schema["properties"]
-        if "properties" in inner:
-            yield from keys_of(values.get(key, {}), inner, f"{above}{key}.")
-
-
-def test_every_value_has_a_schema_and_every_schema_a_value() -> None:
-    found = list(keys_of(VALUES, SCHEMA))
-    assert len(found) > 20
-    assert [each for each in found if not (each[1] and each[2])] == []
-
-
-@pytest.mark.parametrize("values", EXAMPLES)
-def test_the_schema_accepts_what_the_chart_takes(values: dict[str, Any]) -> None:
-    jsonschema.Draft7Validator.check_schema(SCHEMA)
-    jsonschema.validate(merged(VALUES, values), SCHEMA)
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        {"gpu": {"resource": "gpu"}},
-        {"gpu": {"resource": "nvidia.com/mig-1g.10gb: 1\n  privileged"}},
-        {"gpu": {"count": -1}},
-        {"gpu": {"count": "1"}},
-        {"gpus": 2},
-        {"embedding": {"replicas": 2}},
-        {"embedding": {"settings": {"HEADWATER_MAX_QUEUE": 2048}}},
-        {"embedding": {"settings": {"MAX_QUEUE": "2048"}}},
-        {"embedding": {"memory": "16 GB"}},
-        {"storage": {"accessMode": "ReadOnlyMany"}},
-        {"keys": {"secret": ""}},
-        {"image": {"registry": "registry.example.org"}},
-    ],
-)
-def test_the_schema_refuses_what_would_not_run(values: dict[str, Any]) -> None:
-    with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(merged(VALUES, values), SCHEMA)
-
-
 def test_the_chart_has_the_version_of_the_project() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert (chart["version"], chart["appVersion"]) == (version, version)
     assert container("embedding")["image"].endswith(f":{version}")
-
-
-# Against the images, the code and the compose files.
 
 
 def test_images_are_those_that_compose_builds() -> None:
@@ -361,58 +292,3 @@ def test_the_secret_that_the_docs_make_has_what_the_chart_reads() -> None:
     assert {read["key"], *(item["key"] for secret in secrets for item in secret["items"])} == set(entries)
     comment = (CHART / "values.yaml").read_text()
     assert all(f"`{entry}`" in comment for entry in entries)
-
-
-# Rendering.
-
-
-@pytest.mark.parametrize("values", EXAMPLES)
-def test_documents_are_what_kubernetes_accepts(values: dict[str, Any]) -> None:
-    validator = pytest.importorskip("kubernetes_validate")
-    checked = [each for each in render(CHART, values) if "." not in each["apiVersion"].partition("/")[0]]
-    assert len(checked) >= 4
-    for document in checked:
-        validator.validate(document, "1.33", strict=True)
-
-
-@pytest.mark.skipif(shutil.which("helm") is None, reason="Helm is not installed")
-@pytest.mark.parametrize("values", EXAMPLES)
-def test_helm_renders_the_same(tmp_path: Path, values: dict[str, Any]) -> None:
-    (tmp_path / "values.json").write_text(json.dumps(values))
-    command = ["helm", "template", "headwater", str(CHART), "--values", str(tmp_path / "values.json")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=dict(os.environ))
-    theirs = [each for each in yaml.safe_load_all(done.stdout) if each]
-    by_name = {(each["kind"], each["metadata"]["name"]): each for each in theirs}
-    assert by_name == {(each["kind"], each["metadata"]["name"]): each for each in render(CHART, values)}
-
-
-@pytest.mark.parametrize(
-    ("text", "written"),
-    [
-        ("a: {{ .Values.n }}", "a: 3"),
-        ("{{ .Values.empty | default .Values.name | quote }}", '"x"'),
-        ("a\n{{- if .Values.empty }}\nb\n{{- else }}\nc\n{{- end }}\nd", "a\nc\nd"),
-        ('{{ if eq .Values.name "x" }}yes{{ end }}{{ if not .Values.name }}no{{ end }}', "yes"),
-        ("{{- with .Values.list }}{{ range . }}[{{ . }}]{{ end }}{{ end }}", "[1][2]"),
-        ("{{ range $k, $v := .Values.table }}{{ $k }}={{ $v }};{{ end }}", "a=1;b=2;"),
-        ("{{ .Values.table | toJson }}", '{"a": 1, "b": 2}'),
-    ],
-)
-def test_a_template_is_rendered_as_go_renders_it(text: str, written: str) -> None:
-    values = {"n": 3, "empty": "", "name": "x", "list": [1, 2], "table": {"b": 2, "a": 1}}
-    assert template(text, {"Values": values}) == written
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "{{ .Values.missing }}",
-        "{{ include .Values.n }}",
-        "{{ if .Values.n }}",
-        "{{.Values.n}}",
-        "{{ .Values.n | indent 2 }}",
-    ],
-)
-def test_a_template_with_anything_else_is_an_error(text: str) -> None:
-    with pytest.raises((AssertionError, KeyError)):
-        template(text, {"Values": {"n": 3}})
