@@ -8,73 +8,30 @@ import re
 import subprocess
 import sys
 import tomllib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from helpers.containers import CPU, CREATE, DOCKERFILE, GPU, KEYED, TARGETS, image_environment, stages, with_defaults
 from helpers.paths import ROOT
 from starlette.testclient import TestClient
 
-from services import classification, embedding
+from services import classification
 from services.settings import Settings
 from services.web.access.errors import Unguarded
 from services.web.access.keys import Role, make
 
-DOCKERFILE = ROOT / "services" / "Dockerfile"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-CREATE = {"embedding": embedding.create_app, "classification": classification.create_app}
-TARGETS = sorted(CREATE)
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A build stage of a Dockerfile: one FROM and its instructions, in order."""
-
-    base: str
-    steps: list[tuple[str, str]]
-
-    def all(self, instruction: str) -> list[str]:
-        return [rest for name, rest in self.steps if name == instruction]
-
-
-def stages() -> dict[str, Stage]:
-    text = re.sub(r"^#.*\n", "", DOCKERFILE.read_text(), flags=re.M).replace("\\\n", " ")
-    found: dict[str, Stage] = {}
-    for line in filter(None, map(str.strip, text.splitlines())):
-        name, _, rest = line.partition(" ")
-        if name == "FROM":
-            base, name = rest.split(" AS ")
-            found[name] = current = Stage(base, [])
-        elif found:
-            current.steps.append((name, rest.strip()))
-    return found
-
-
-def compose(*names: str) -> dict[str, Any]:
-    """Return the services of compose files, merged in order as `docker compose -f … -f …` does."""
-    merged: dict[str, Any] = {}
-    for name in names:
-        for service, fields in yaml.safe_load((ROOT / name).read_text())["services"].items():
-            known = merged.setdefault(service, {})
-            for key, value in fields.items():
-                known[key] = {**known[key], **value} if isinstance(value, dict) and key in known else value
-    return merged
-
-
-CPU, GPU = compose("docker-compose.yml"), compose("docker-compose.yml", "docker-compose.gpu.yml")
-KEYED = compose("docker-compose.yml", "docker-compose.keys.yml")
-
-
-def image_environment() -> dict[str, str]:
-    return dict(pair.split("=", 1) for line in stages()["base"].all("ENV") for pair in line.split())
 
 
 def environment(services: dict[str, Any], target: str) -> dict[str, str]:
-    """Return a container's variables: the image's, then those of compose, with `${NAME:-default}` at its default."""
-    given = services[target].get("environment", {})
-    return image_environment() | {name: re.sub(r"\$\{\w+:-(.*)\}", r"\1", value) for name, value in given.items()}
+    """Return a container's variables: the image's, then those of compose, with `${NAME:-default}` at its default.
+
+    A variable without a value is the shell's, and is not set there.
+    """
+    given = {name: value for name, value in services[target].get("environment", {}).items() if value is not None}
+    return image_environment(target) | {name: with_defaults(value) for name, value in given.items()}
 
 
 @pytest.mark.parametrize("services", [CPU, GPU, KEYED], ids=["cpu", "gpu", "keys"])
@@ -128,9 +85,64 @@ def test_the_gpu_file_adds_a_gpu_and_another_torch() -> None:
     assert CPU["embedding"]["build"]["args"] == {"TORCH": "cpu"}
     assert GPU["embedding"]["build"]["args"] == {"TORCH": "cuda"}
     (device,) = GPU["embedding"]["deploy"]["resources"]["reservations"]["devices"]
-    assert device == {"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}
+    (gpu,) = device["device_ids"]
+    assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
+    assert with_defaults(gpu) == "0"
+    assert "count" not in device  # Docker refuses both
     assert GPU["embedding"]["image"] != CPU["embedding"]["image"]
     assert GPU["classification"] == CPU["classification"]
+
+
+def test_the_shell_chooses_among_the_gpus_of_the_container() -> None:
+    """An empty CUDA_VISIBLE_DEVICES would hide every GPU, so the variable has no default."""
+    assert GPU["embedding"]["environment"]["CUDA_VISIBLE_DEVICES"] is None
+    assert "CUDA_VISIBLE_DEVICES" not in environment(GPU, "embedding")
+
+
+def test_a_container_with_a_gpu_has_time_and_room_to_compile() -> None:
+    (check,) = stages()["embedding"].all("HEALTHCHECK")
+    image = re.search(r"--start-period=(\d+)s", check)
+    compose = re.fullmatch(r"(\d+)m", GPU["embedding"]["healthcheck"]["start_period"])
+    assert image is not None
+    assert compose is not None
+    assert 60 * int(compose[1]) > int(image[1])
+    assert set(GPU["embedding"]["healthcheck"]) == {"start_period"}  # the rest is the image's
+    assert GPU["embedding"]["pids_limit"] > CPU["embedding"]["pids_limit"]
+    assert gigabytes(GPU["embedding"]) > gigabytes(CPU["embedding"])
+
+
+def gigabytes(service: dict[str, Any]) -> int:
+    return int(with_defaults(service["mem_limit"]).removesuffix("g"))
+
+
+def test_what_is_compiled_survives_a_restart() -> None:
+    """Also triton's own folder and the driver's: their defaults are in the home folder, which is read-only."""
+    cache = image_environment("embedding")["HEADWATER_CACHE"]
+    folders = [image_environment("embedding")[f"{name}_CACHE_DIR"] for name in ("TORCHINDUCTOR", "TRITON")]
+    folders.append(image_environment("embedding")["CUDA_CACHE_PATH"])
+    assert all(Path(folder).parent == Path(cache) for folder in folders)
+    assert len(set(folders)) == len(folders)
+
+
+def test_the_image_asks_the_driver_for_what_it_uses() -> None:
+    """`compute` is CUDA, `utility` nvidia-smi and NVML, `video` the library of the hardware JPEG decoder."""
+    wanted = image_environment("embedding")["NVIDIA_DRIVER_CAPABILITIES"]
+    assert set(wanted.split(",")) == {"compute", "utility", "video"}
+    assert "NVIDIA_VISIBLE_DEVICES" not in image_environment("embedding")  # whoever runs the image gives it a GPU
+
+
+@pytest.mark.parametrize(("torch", "compiler"), [("cpu", False), ("cuda", True)])
+def test_only_the_image_for_gpus_has_a_compiler(tmp_path: Path, torch: str, compiler: bool) -> None:
+    """The image's own shell line runs with programs that only print their arguments."""
+    for name in ("apt-get", "rm"):
+        program = tmp_path / name
+        program.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+        program.chmod(0o755)
+    (line,) = [run for run in stages()["embedding"].all("RUN") if "apt-get" in run]
+    given = {"TORCH": torch, "PATH": str(tmp_path)}
+    done = subprocess.run(["/bin/sh", "-c", line], env=given, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ("g++" in done.stdout.split()) is bool(done.stdout) is compiler
 
 
 def test_photos_are_where_the_documented_command_looks_for_them() -> None:
@@ -178,7 +190,7 @@ def test_a_container_starts_as_configured_and_answers_its_callers(
 
 
 def test_an_image_alone_does_not_start_without_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in image_environment().items():
+    for name, value in image_environment("classification").items():
         monkeypatch.setenv(name, value)
     with pytest.raises(Unguarded):
         classification.create_app(Settings(store=""))

@@ -32,6 +32,25 @@ VALUES = {
 }
 
 
+NUMBERS = {3: "three", 15: "fifteen"}
+DCGM_LABELS = frozenset({"gpu", "UUID", "modelName", "Hostname", "GPU_I_ID", "GPU_I_PROFILE"})
+"""Labels of each metric of NVIDIA's DCGM exporter that this project uses."""
+DCGM_FIELDS = {
+    *("GR_ENGINE_ACTIVE", "SM_ACTIVE", "PIPE_TENSOR_ACTIVE", "DRAM_ACTIVE", "PCIE_RX_BYTES", "NVJPG0_ACTIVE"),
+    *("GPU_UTIL", "FB_USED", "FB_FREE", "XID_ERRORS", "XID_ERRORS_COUNT", "ROW_REMAP_FAILURE"),
+    *("GPU_TEMP", "POWER_USAGE", "SM_CLOCK"),
+}
+"""Fields that DCGM and its exporter have (dcgm_fields.h, and `etc/*.csv` of the exporter), without their prefixes."""
+
+
+def documented_dcgm() -> set[str]:
+    return set(re.findall(r"`(DCGM_\w+)`", (ROOT / "docs" / "operations.md").read_text()))
+
+
+def test_every_metric_of_a_gpu_that_the_docs_name_exists():
+    assert {re.sub(r"^DCGM_(?:FI_DEV|FI_PROF|EXP)_", "", name) for name in documented_dcgm()} == DCGM_FIELDS
+
+
 def panels() -> list[dict[str, Any]]:
     return [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 
@@ -48,13 +67,13 @@ def plain(expression: str) -> str:
 
 def selectors(expression: str) -> Iterable[tuple[str, Mapping[str, str]]]:
     """(metric, label → value) of every selector in an expression."""
-    for name, inside in re.findall(r"\b((?:headwater|process|python)_\w+|up)\b(?:\{([^}]*)\})?", expression):
+    for name, inside in re.findall(r"\b((?:headwater|process|python|DCGM)_\w+|up)\b(?:\{([^}]*)\})?", expression):
         yield name, dict(re.findall(r'(\w+)\s*(?:=~|!~|!=|=)\s*"([^"]*)"', inside))
 
 
 @pytest.mark.parametrize(("title", "expression"), list(expressions()))
 def test_an_expression_asks_for_metrics_and_labels_that_exist(title, expression):
-    known = families() | {"up": frozenset()}
+    known = families() | {"up": frozenset()} | dict.fromkeys(documented_dcgm(), DCGM_LABELS)
     found = list(selectors(expression))
     assert found
     for name, labels in found:
@@ -81,6 +100,13 @@ def test_a_legend_names_labels_that_the_expression_leaves():
             named = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
             [(name, _), *_] = selectors(target["expr"])
             assert named <= (left if left is not None else SCRAPED | families()[name]), panel["title"]
+
+
+def test_the_docs_count_the_alerts():
+    told = re.search(r"`alerts.yml`: (\w+) alerts, (\w+) of them for", (ROOT / "docs" / "operations.md").read_text())
+    assert told is not None
+    of_gpus = [rule for rule in RULES if "DCGM" in rule["expr"]]
+    assert (told[1], told[2]) == (NUMBERS[len(RULES)], NUMBERS[len(of_gpus)])
 
 
 def test_the_dashboard_can_be_imported_into_any_grafana():
