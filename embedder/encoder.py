@@ -35,7 +35,7 @@ class Embedding:
 class Encoder(Protocol):
     """A frozen network with its preprocessing. `embedder.registry.load` makes one from a name.
 
-    All methods may be called from any thread. Calls that run the network take turns.
+    All methods may be called from any thread, and by several threads at once.
     """
 
     @property
@@ -69,6 +69,32 @@ class Encoder(Protocol):
 
     def reference_probe(self) -> NDArray[np.float32]:
         """Return the vectors (m, d) of `embedder.probe`, computed in fp32 by torch on the CPU, whatever the backend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """The calls that keep an engine busy. More rows or more calls at once make no call faster.
+
+    Attributes:
+        rows: rows of one call.
+        lanes: number of calls at once. With two, a GPU receives the rows of one call while it computes the other.
+    """
+
+    rows: int = 32
+    lanes: int = 1
+
+
+@runtime_checkable
+class HasPace(Protocol):
+    """An encoder that knows which calls keep it busy."""
+
+    def pace(self, modality: Modality) -> Pace:
+        """Return the calls that keep the network of one modality busy. The first call on a GPU takes seconds."""
+
+
+def pace_of(encoder: Encoder, modality: Modality) -> Pace:
+    """Return the calls that keep an encoder busy. Encoders that do not know it get one call of 32 rows at a time."""
+    return encoder.pace(modality) if isinstance(encoder, HasPace) else Pace()
 
 
 @runtime_checkable
@@ -212,8 +238,15 @@ class HasNetworks(Protocol):
         """Return the networks by name. Raises ExportFailed if only another encoder's networks can be exported."""
 
 
-Run = Callable[[Sequence[NDArray[Any]]], list[NDArray[Any]]]
-"""Inputs with n ≥ 1 rows each → outputs with n rows each."""
+class Run(Protocol):
+    """A network on an engine. Several threads may call it at once."""
+
+    @property
+    def pace(self) -> Pace:
+        """The calls that keep the engine busy with this network."""
+
+    def __call__(self, inputs: Sequence[NDArray[Any]], /) -> list[NDArray[Any]]:
+        """Return the outputs, with n rows each, for inputs with n ≥ 1 rows each."""
 
 
 class Engine(Protocol):

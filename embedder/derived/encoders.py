@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from embedder import probe
 from embedder.derived.stored import StoredAdapter
-from embedder.encoder import Embedding, Encoder, HasNetworks, HasPrecisions, Network
+from embedder.encoder import Embedding, Encoder, HasNetworks, HasPrecisions, Network, Pace, pace_of
 from embedder.errors import ExportFailed
 from embedder.media import Media
 from embedder.spec import EncoderSpec, Modality
@@ -35,6 +35,9 @@ class DerivedEncoder:
     @property
     def backend(self) -> str:
         return self.parent.backend
+
+    def pace(self, modality: Modality) -> Pace:
+        return pace_of(self.parent, modality)
 
     def prepare(self, media: Media) -> NDArray[Any]:
         return self.parent.prepare(media)

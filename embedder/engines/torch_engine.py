@@ -1,34 +1,42 @@
 """The torch engine. torch is imported when a TorchEngine is made, not before."""
 
+import hashlib
+import json
 import logging
 import platform
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from embedder import cpus
-from embedder.encoder import Graph, Run
+from embedder.encoder import Graph, Pace, Run
 from embedder.engines.backend import missing_for_compiling
-from embedder.errors import DeviceFull
+from embedder.engines.cache import Cache
+from embedder.engines.rows.devices import Device, Forward, HostDevice
+from embedder.engines.rows.few import FewRows
+from embedder.engines.rows.measured import CANDIDATES, fewest
+from embedder.engines.rows.passes import Passes
 
 if TYPE_CHECKING:
     import torch
 
 log = logging.getLogger("headwater.embedder")
 
-_CHUNK = 64
-"""Rows of one pass. A network for which the device has too little memory gets fewer, see `TorchEngine.compile`."""
+_UNMEASURED = 64
+"""Rows of a pass where they are not measured: on a CPU, and for inputs of varying length."""
 
 
 class TorchEngine:
     """Runs modules in torch: the engine of GPUs, and in fp32 on the CPU the reference for all other engines.
 
     On CUDA modules are compiled (`torch.compile`) unless `mode` is "eager". If compiling is impossible or fails, they
-    run in eager mode, and one line is logged. Bytes go to a CUDA device through pinned memory while it still computes,
-    and pixels are normalised there.
+    run in eager mode, and one line is logged. How rows get to a CUDA device and back: `embedder.engines.rows.cuda`.
+
+    Args:
+        device: cuda, cuda:1, mps or cpu; the best one that this build of torch can use when None.
+        cache: remembers the measured rows of a pass. None to measure them in each process.
+        graphs: False to launch passes of few rows kernel by kernel, without CUDA graphs.
     """
 
     def __init__(
@@ -37,10 +45,13 @@ class TorchEngine:
         precision: str | None = None,
         threads: int | None = None,
         mode: str | None = None,
+        cache: Cache | None = None,
+        graphs: bool = True,
     ) -> None:
         import torch
 
         self.device = torch.device(device or _usable_device(torch))
+        self._cache, self._graphs = cache, graphs
         self.precision = precision or precisions(self.device.type)[0]
         self.dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
         self.mode = mode or ("compile" if self.device.type == "cuda" else "eager")
@@ -65,44 +76,57 @@ class TorchEngine:
         )
 
     def compile(self, graph: Graph) -> Run:
-        """Return a function that runs the network, a pass of `_CHUNK` rows at a time.
+        """Return a function that runs the network in passes, as many rows at a time as the device has memory for.
 
-        When the device has too little memory for a pass, the network runs half as many rows from then on. The function
-        raises DeviceFull if one row is too many.
+        The function raises DeviceFull if one row is too many.
         """
-        import torch
-
         module = self._module(graph)
-        forward = self._compiled(module) if self.mode == "compile" else module
+        forward = partial(self._forward, graph, self._compiled(module) if self.mode == "compile" else module)
+        if self.device.type != "cuda":
+            return Passes(
+                HostDevice(self.device), self.device.type, forward, rows=lambda: _UNMEASURED, rows_of_a_call=Pace().rows
+            )
+        from embedder.engines.rows.cuda import shared
 
-        most = _CHUNK
+        device, fixed = shared(self.device), not any(-1 in port.shape for port in graph.ports)
+        few = FewRows(partial(device.record, forward, graph.ports)) if fixed and self._graphs else None
+        rows = partial(self._rows, graph, device, forward) if fixed else lambda: _UNMEASURED
+        return Passes(device, self.device.type, forward, rows, few)
 
-        def run(inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-            nonlocal most
-            start, parts = 0, list[tuple[torch.Tensor, ...]]()
-            with torch.inference_mode():
-                while start < len(inputs[0]):
-                    rows = [x[start : start + most] for x in inputs]
-                    try:
-                        parts.append(forward(*self._tensors(graph, rows)))
-                    except torch.OutOfMemoryError as error:
-                        most = self._fewer(len(rows[0]), error)
-                    else:
-                        start += len(rows[0])
-                return [torch.cat(column).float().cpu().numpy() for column in zip(*parts, strict=True)]
+    def _rows(self, graph: Graph, device: Device, forward: Forward) -> int:
+        """Return the rows of a pass: measured once, then remembered in the cache."""
+        rehearse = partial(device.rehearse, forward, graph.ports)
+        if self._cache is None:
+            return fewest(rehearse)
+        facts = [graph.key, self.name, self.machine, self._memory(), CANDIDATES]
+        key = f"rows-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]}"
 
-        return run
+        def measure(folder: Path) -> None:
+            (folder / "rows.json").write_text(json.dumps(fewest(rehearse)))
+            device.free()
 
-    def _fewer(self, rows: int, error: Exception) -> int:
-        """Return half as many rows as the device had too little memory for. Raises DeviceFull if it was one row."""
+        rows = int(json.loads((self._cache.folder(key, measure) / "rows.json").read_text()))
+        rehearse(rows)  # compiles the network here, where no other encoder waits for it
+        return rows
+
+    def _memory(self) -> int:
+        """Return the memory of the device in bytes."""
         import torch
 
-        if rows == 1:
-            raise DeviceFull(self.device.type) from error
-        log.warning("The %s device has too little memory for %d rows; passes are halved.", self.device.type, rows)
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        return rows // 2
+        return int(torch.cuda.get_device_properties(self.device).total_memory)
+
+    def _forward(
+        self, graph: Graph, network: "Callable[..., Sequence[torch.Tensor]]", *inputs: "torch.Tensor"
+    ) -> "Sequence[torch.Tensor]":
+        """Run the network on tensors of the device: floats in the precision of the engine, outputs in fp32."""
+        tensors = [x.to(self.dtype) if x.is_floating_point() else x for x in inputs]
+        if self.mode == "compile":
+            import torch
+
+            for port, x in zip(graph.ports, tensors, strict=True):
+                varying = [0, *(axis for axis, size in enumerate(port.shape, start=1) if size == -1)]
+                torch._dynamo.maybe_mark_dynamic(x, varying)  # otherwise each number of rows is compiled anew
+        return [y.float() for y in network(*tensors)]
 
     def _compiled(self, module: "torch.nn.Module") -> Callable[..., tuple["torch.Tensor", ...]]:
         """Return the module compiled, which happens at its first call. If that fails, the module itself runs."""
@@ -144,20 +168,6 @@ class TorchEngine:
             module = module.to(memory_format=torch.channels_last)  # convolutions twice as fast on CPUs
         return module if graph.normalise is None else FromPixels(module, graph.normalise, self.dtype).to(self.device)
 
-    def _tensors(self, graph: Graph, arrays: Sequence[NDArray[Any]]) -> list["torch.Tensor"]:
-        import torch
-
-        tensors = [torch.from_numpy(np.ascontiguousarray(x)) for x in arrays]
-        if self.device.type == "cuda":  # from pinned memory the next rows are copied while the device computes
-            tensors = [x.pin_memory().to(self.device, non_blocking=True) for x in tensors]
-        else:
-            tensors = [x.to(self.device) for x in tensors]
-        if self.mode == "compile":
-            for port, x in zip(graph.ports, tensors, strict=True):
-                varying = [0, *(axis for axis, size in enumerate(port.shape, start=1) if size == -1)]
-                torch._dynamo.maybe_mark_dynamic(x, varying)  # otherwise each number of rows is compiled anew
-        return [x.to(self.dtype) if x.is_floating_point() else x for x in tensors]
-
 
 def precisions(device: str) -> tuple[str, ...]:
     """Return the precisions worth trying on a device, fastest first. fp16 and bf16 are equally fast; fp16 is finer."""
@@ -168,6 +178,20 @@ def precisions(device: str) -> tuple[str, ...]:
 def _log_eager(why: str) -> None:
     """Log, once a process, that networks are not compiled."""
     log.warning("torch.compile is not used, because %s. Networks run in eager mode, which is slower.", why)
+
+
+def torch_devices(wanted: str | None) -> list[str]:
+    """Return the devices that a backend names: ["cuda:0", "cuda:1"] for cuda:0,1, and every one for cuda:all.
+
+    Args:
+        wanted: None for the best device that this build of torch can use.
+    """
+    import torch
+
+    kind, _, which = (wanted or _usable_device(torch)).partition(":")
+    if which == "all":
+        return [f"{kind}:{index}" for index in range(torch.cuda.device_count())] or [kind]
+    return [f"{kind}:{index}" for index in which.split(",")] if which else [kind]
 
 
 def _usable_device(torch: Any) -> str:

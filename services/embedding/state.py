@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 
 from embedder import cpus, probe, registry
-from embedder.encoder import Encoder
-from embedder.engines.plan import ROWS
+from embedder.encoder import Encoder, pace_of
 from embedder.errors import AdapterMissing, CheckpointNotTrusted, LicenceNotAccepted, UnknownEncoder
 from services.embedding.backfills import Backfills
 from services.embedding.decode_memory import DecodeMemory
@@ -137,7 +136,10 @@ class EmbeddingService(Service):
     def _warm_up(self, encoder: Encoder) -> None:
         """Embed one full batch of images: engines compile and measure at the first batch, which takes seconds."""
         if "image" in encoder.spec.modalities:
-            pixels, rows = encoder.prepare(probe.images()[0]), max(self.settings.max_batch, ROWS)
+            pixels, rows = (
+                encoder.prepare(probe.images()[0]),
+                max(self.settings.max_batch, pace_of(encoder, "image").rows),
+            )
             encoder.embed(np.broadcast_to(pixels, (rows, *pixels.shape)).copy())
 
     def _stored_probe(self, encoder: Encoder) -> NDArray[np.float32] | None:

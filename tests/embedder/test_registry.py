@@ -85,6 +85,9 @@ def test_a_name_belongs_to_one_family(name, family):
         ("torch-cuda-bf16", ("torch", "cuda", "bf16", None)),
         ("torch-cuda-fp16-eager", ("torch", "cuda", "fp16", "eager")),
         ("torch-compile", ("torch", None, None, "compile")),
+        ("torch-cuda:1", ("torch", "cuda:1", None, None)),
+        ("torch-cuda:0,3-bf16", ("torch", "cuda:0,3", "bf16", None)),
+        ("torch-cuda:all-fp16-eager", ("torch", "cuda:all", "fp16", "eager")),
         ("openvino-bf16", ("openvino", None, "bf16", None)),
         ("auto-fp32", ("auto", None, "fp32", None)),
     ],
@@ -98,6 +101,7 @@ def test_backend_strings(text, parts):
     "text",
     [
         *("", "tensorrt", "torch-int8", "torch-fp32-cuda", "openvino-cuda", "openvino-fp16", "auto-cuda"),
+        *("torch-cuda:", "torch-cuda:0,", "torch-cuda:x", "torch-cpu:0", "openvino-cuda:0"),
         *("auto-compile", "openvino-fp32-compile", "torch-compile-fp32"),
     ],
 )
