@@ -86,8 +86,9 @@ class TorchEngine:
             return Passes(
                 HostDevice(self.device), self.device.type, forward, rows=lambda: _UNMEASURED, rows_of_a_call=Pace().rows
             )
-        from embedder.engines.rows.cuda import shared
+        from embedder.engines.rows.cuda import shared, wait_for_weights
 
+        wait_for_weights(self.device)
         device, fixed = shared(self.device), not any(-1 in port.shape for port in graph.ports)
         few = FewRows(partial(device.record, forward, graph.ports)) if fixed and self._graphs else None
         rows = partial(self._rows, graph, device, forward) if fixed else lambda: _UNMEASURED

@@ -22,7 +22,7 @@ LANES = 2
 """Passes that keep a device busy: one is computed while the other's rows are copied."""
 
 _RECORDING = Lock()
-"""A process may record one CUDA graph at a time, whatever the device."""
+"""A process may record one CUDA graph at a time, whatever the device, and must not synchronise the device meanwhile."""
 
 
 class CudaDevice:
@@ -47,17 +47,21 @@ class CudaDevice:
                 inputs = [x.to(self._device, non_blocking=True) for x in staged]
             self._computing.wait_stream(self._arriving)
             with torch.cuda.stream(self._computing):
-                for x in inputs:
-                    x.record_stream(self._computing)  # its memory must not be used again before the kernels have run
                 outputs = forward(*inputs)
             self._leaving.wait_stream(self._computing)
-            for y in outputs:
-                y.record_stream(self._leaving)
             with torch.cuda.stream(self._leaving):
-                return _Leaving(outputs, staged)
+                return _Leaving(outputs, (staged, inputs))
 
-    def record(self, forward: Forward, ports: Sequence[Port], rows: int) -> "_Graph":
-        with _RECORDING, torch.inference_mode(), torch.cuda.device(self._device):
+    def record(self, forward: Forward, ports: Sequence[Port], rows: int) -> "_Graph | None":
+        if not _RECORDING.acquire(blocking=False):
+            return None
+        try:
+            return self._record(forward, ports, rows)
+        finally:
+            _RECORDING.release()
+
+    def _record(self, forward: Forward, ports: Sequence[Port], rows: int) -> "_Graph":
+        with torch.inference_mode(), torch.cuda.device(self._device):
             with torch.cuda.stream(self._aside):
                 inputs = zeros(ports, rows, self._device)
                 for _ in range(2):  # compiles, tunes, and allocates what outlives a pass
@@ -80,12 +84,13 @@ class CudaDevice:
 
     def rehearse(self, forward: Forward, ports: Sequence[Port], rows: int) -> bool:
         try:
-            with torch.inference_mode(), torch.cuda.stream(self._aside):
+            # Compiling may synchronise the device, which would spoil a recording.
+            with _RECORDING, torch.inference_mode(), torch.cuda.stream(self._aside):
                 forward(*zeros(ports, rows, self._device))
+                self._aside.synchronize()
         except torch.OutOfMemoryError:
             self.free()
             return False
-        self._aside.synchronize()
         return True
 
     def free(self) -> None:
@@ -97,6 +102,11 @@ class CudaDevice:
 def shared(device: torch.device) -> CudaDevice:
     """Return the streams of a device, the same for every encoder."""
     return _streams(torch.cuda.current_device() if device.index is None else device.index)
+
+
+def wait_for_weights(device: torch.device) -> None:
+    """Wait until the current stream is done: it moves and converts weights, which other streams then read."""
+    torch.cuda.current_stream(device).synchronize()
 
 
 @cache
@@ -122,10 +132,14 @@ class _Graph:
 
 
 class _Leaving:
-    """Results on their way from the device, on the current stream. A call waits for them and returns arrays."""
+    """Results on their way from the device, on the current stream. A call waits for them and returns arrays.
+
+    Args:
+        used: what the device reads until then. Freed earlier, its memory would be given to the next pass.
+    """
 
     def __init__(self, outputs: Sequence[torch.Tensor], used: object) -> None:
-        self._used = used  # the device may still read it
+        self._used = (outputs, used)
         self._results = [torch.empty(y.shape, dtype=y.dtype, pin_memory=True) for y in outputs]
         for result, y in zip(self._results, outputs, strict=True):
             result.copy_(y, non_blocking=True)

@@ -38,8 +38,8 @@ class Device(Protocol):
     def start(self, forward: Forward, arrays: Arrays) -> Wait:
         """Begin a pass. Raises torch.OutOfMemoryError if the device has too little memory for it."""
 
-    def record(self, forward: Forward, ports: Sequence[Port], rows: int) -> Recording:
-        """Return the network for a fixed number of rows, whose launch takes the device less time."""
+    def record(self, forward: Forward, ports: Sequence[Port], rows: int) -> Recording | None:
+        """Return the network for a fixed number of rows, which is launched at once. None: not now, ask again later."""
 
     def rehearse(self, forward: Forward, ports: Sequence[Port], rows: int) -> bool:
         """Compute `rows` rows of zeros beside the passes, and wait. False: there was too little memory."""

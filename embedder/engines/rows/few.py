@@ -1,4 +1,4 @@
-"""Few rows: passes of 1, 2, 4, … 32 rows, each recorded once, so that a device need not be told every kernel again.
+"""Few rows: passes of 1, 2, 4, … 32 rows, each recorded once, so that no kernel is launched by itself again.
 
 On a GPU the launch of some hundred kernels takes longer than their work if there are only few rows. A CUDA graph
 launches all of them at once.
@@ -26,10 +26,10 @@ class FewRows:
     If a recording cannot be made, or memory is short, the network runs without recordings from then on.
 
     Args:
-        record: returns the recording of the network for a number of rows.
+        record: returns the recording of the network for a number of rows; None if the device cannot record now.
     """
 
-    def __init__(self, record: Callable[[int], Recording]) -> None:
+    def __init__(self, record: Callable[[int], Recording | None]) -> None:
         self._record = record
         self._made: dict[int, Recording] = {}
         self._turn = Lock()
@@ -55,7 +55,8 @@ class FewRows:
         with self._turn:
             if size not in self._made and not self._off:
                 try:
-                    self._made[size] = self._record(size)
+                    if recording := self._record(size):
+                        self._made[size] = recording
                 except Exception as error:  # torch and CUDA raise many types
                     self._off, self._made = True, {}
                     log.warning(

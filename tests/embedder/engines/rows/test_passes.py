@@ -121,6 +121,15 @@ def test_a_network_that_cannot_be_recorded_runs_without_and_one_line_says_so(cap
     )
 
 
+def test_a_device_that_cannot_record_now_is_asked_again():
+    network, device, answers = Noted(), HostDevice(CPU), [False, True]
+    few = FewRows(lambda size: device.record(network, PORTS, size) if answers.pop(0) else None)
+    run = Passes(device, "cpu", network, lambda: 8, few)
+    for _ in range(3):
+        check(run(inputs(3)), inputs(3))
+    assert network.rows == [3, 4, 4]
+
+
 def test_when_memory_is_short_recordings_are_dropped_before_passes_are_halved(caplog):
     network = Noted()
     run = passes(network, 64, few=True)
