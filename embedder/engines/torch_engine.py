@@ -90,7 +90,7 @@ class TorchEngine:
 
         wait_for_weights(self.device)
         device, fixed = shared(self.device), not any(-1 in port.shape for port in graph.ports)
-        few = FewRows(partial(device.record, forward, graph.ports)) if fixed and self._graphs else None
+        few = FewRows(device.recorder(forward, graph.ports)) if fixed and self._graphs else None
         rows = partial(self._rows, graph, device, forward) if fixed else lambda: _UNMEASURED
         return Passes(device, self.device.type, forward, rows, few)
 

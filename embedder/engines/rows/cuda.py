@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from embedder.encoder import Port
-from embedder.engines.rows.devices import Arrays, Forward, Wait, zeros
+from embedder.engines.rows.devices import Arrays, Forward, Record, Wait, zeros
 from embedder.engines.rows.turns import Turns
 
 LANES = 2
@@ -28,8 +28,11 @@ _RECORDING = Lock()
 class CudaDevice:
     """The streams of one device. All encoders of the process share them, see `shared`.
 
-    Kernels of all passes run on one stream, so that a pass is finished before the next one begins, and its memory is
-    used again. Networks are compiled, measured and recorded on another stream, without a turn: passes go on meanwhile.
+    - Rows of a pass arrive, are computed and leave on three streams. All passes are computed on the same one, so that a
+      pass is finished before the next one begins, and its memory is used again.
+    - CUDA graphs of few rows run, and are recorded, on a stream of high priority, so that a photo does not wait for a
+      backfill. Their kernels share workspaces, which is safe because one stream runs them one after the other.
+    - Networks are compiled and measured aside, without a turn: passes go on meanwhile.
     """
 
     lanes = LANES
@@ -37,8 +40,8 @@ class CudaDevice:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._turns = Turns()
-        streams = [torch.cuda.Stream(device) for _ in range(4)]  # type: ignore[no-untyped-call]
-        self._arriving, self._computing, self._leaving, self._aside = streams
+        streams = [torch.cuda.Stream(device, priority) for priority in (0, 0, 0, 0, -1)]  # type: ignore[no-untyped-call]
+        self._arriving, self._computing, self._leaving, self._aside, self._few = streams
 
     def start(self, forward: Forward, arrays: Arrays) -> Wait:
         staged = [_pinned(x) for x in arrays]
@@ -52,31 +55,36 @@ class CudaDevice:
             with torch.cuda.stream(self._leaving):
                 return _Leaving(outputs, (staged, inputs))
 
-    def record(self, forward: Forward, ports: Sequence[Port], rows: int) -> "_Graph | None":
-        if not _RECORDING.acquire(blocking=False):
-            return None
-        try:
-            return self._record(forward, ports, rows)
-        finally:
-            _RECORDING.release()
+    def recorder(self, forward: Forward, ports: Sequence[Port]) -> Record:
+        pool = torch.cuda.graph_pool_handle()  # the graphs of a network never run at once, so they share memory
 
-    def _record(self, forward: Forward, ports: Sequence[Port], rows: int) -> "_Graph":
+        def record(rows: int) -> "_Graph | None":
+            if not _RECORDING.acquire(blocking=False):
+                return None
+            try:
+                return self._record(forward, ports, rows, pool)
+            finally:
+                _RECORDING.release()
+
+        return record
+
+    def _record(self, forward: Forward, ports: Sequence[Port], rows: int, pool: Any) -> "_Graph":
         with torch.inference_mode(), torch.cuda.device(self._device):
-            with torch.cuda.stream(self._aside):
+            with torch.cuda.stream(self._few):
                 inputs = zeros(ports, rows, self._device)
                 for _ in range(2):  # compiles, tunes, and allocates what outlives a pass
                     forward(*inputs)
-            self._aside.synchronize()
             graph = torch.cuda.CUDAGraph()
-            # Only this thread is forbidden what a recording cannot hold: the others go on.
-            with torch.cuda.graph(graph, stream=self._aside, capture_error_mode="thread_local"):
+            # A turn, because whatever another thread launched on this stream would be recorded too. "thread_local"
+            # forbids only this thread what a recording cannot hold.
+            with self._turns, torch.cuda.graph(graph, pool, self._few, capture_error_mode="thread_local"):
                 outputs = forward(*inputs)
         return _Graph(self, graph, inputs, outputs)
 
     def replay(self, graph: "_Graph", arrays: Arrays) -> Wait:
         """Begin a pass on a CUDA graph. All of it is on one stream, so no pass overwrites the buffers of another."""
         rows, staged = len(arrays[0]), [_pinned(x) for x in arrays]
-        with self._turns, torch.inference_mode(), torch.cuda.stream(self._computing):
+        with self._turns, torch.inference_mode(), torch.cuda.stream(self._few):
             for buffer, x in zip(graph.inputs, staged, strict=True):
                 buffer[:rows].copy_(x, non_blocking=True)
             graph.graph.replay()

@@ -28,6 +28,10 @@ class Recording(Protocol):
         """Begin a pass of as many rows as the recording has, or fewer. Only these come back."""
 
 
+Record = Callable[[int], Recording | None]
+"""Number of rows → the recording of a network for that number; None if the device cannot record now."""
+
+
 class Device(Protocol):
     """A device that computes passes, begun by several threads."""
 
@@ -38,8 +42,8 @@ class Device(Protocol):
     def start(self, forward: Forward, arrays: Arrays) -> Wait:
         """Begin a pass. Raises torch.OutOfMemoryError if the device has too little memory for it."""
 
-    def record(self, forward: Forward, ports: Sequence[Port], rows: int) -> Recording | None:
-        """Return the network for a fixed number of rows, which is launched at once. None: not now, ask again later."""
+    def recorder(self, forward: Forward, ports: Sequence[Port]) -> Record:
+        """Return a function that records the network for a fixed number of rows, so that it is launched at once."""
 
     def rehearse(self, forward: Forward, ports: Sequence[Port], rows: int) -> bool:
         """Compute `rows` rows of zeros beside the passes, and wait. False: there was too little memory."""
@@ -65,8 +69,8 @@ class HostDevice:
             outputs = [y.cpu().numpy() for y in forward(*tensors)]
         return lambda: outputs
 
-    def record(self, forward: Forward, ports: Sequence[Port], rows: int) -> Recording:
-        return _HostRecording(self, forward, zeros(ports, rows, self._device))
+    def recorder(self, forward: Forward, ports: Sequence[Port]) -> Record:
+        return lambda rows: _HostRecording(self, forward, zeros(ports, rows, self._device))
 
     def rehearse(self, forward: Forward, ports: Sequence[Port], rows: int) -> bool:
         import torch

@@ -5,10 +5,9 @@ launches all of them at once.
 """
 
 import logging
-from collections.abc import Callable
 from threading import Lock
 
-from embedder.engines.rows.devices import Arrays, Recording, Wait
+from embedder.engines.rows.devices import Arrays, Record, Recording, Wait
 
 log = logging.getLogger("headwater.embedder")
 
@@ -29,7 +28,7 @@ class FewRows:
         record: returns the recording of the network for a number of rows; None if the device cannot record now.
     """
 
-    def __init__(self, record: Callable[[int], Recording | None]) -> None:
+    def __init__(self, record: Record) -> None:
         self._record = record
         self._made: dict[int, Recording] = {}
         self._turn = Lock()

@@ -55,7 +55,7 @@ class TwoLanes(HostDevice):
 
 def passes(network, rows=8, few=False, device=None):
     device = device or HostDevice(CPU)
-    recordings = FewRows(lambda size: device.record(network, PORTS, size)) if few else None
+    recordings = FewRows(device.recorder(network, PORTS)) if few else None
     return Passes(device, "cpu", network, lambda: rows, recordings)
 
 
@@ -89,7 +89,7 @@ def test_the_smallest_size_that_holds_the_rows(rows, size):
 
 def test_few_rows_are_padded_and_each_size_is_recorded_once():
     network, made, device = Noted(), [], HostDevice(CPU)
-    few = FewRows(lambda size: made.append(size) or device.record(network, PORTS, size))
+    few = FewRows(lambda size: made.append(size) or device.recorder(network, PORTS)(size))
     run = Passes(device, "cpu", network, lambda: 64, few)
     for rows in (3, 4, 3, 1, 32, 20, 40):
         check(run(inputs(rows, rows)), inputs(rows, rows))
@@ -123,7 +123,7 @@ def test_a_network_that_cannot_be_recorded_runs_without_and_one_line_says_so(cap
 
 def test_a_device_that_cannot_record_now_is_asked_again():
     network, device, answers = Noted(), HostDevice(CPU), [False, True]
-    few = FewRows(lambda size: device.record(network, PORTS, size) if answers.pop(0) else None)
+    few = FewRows(lambda size: device.recorder(network, PORTS)(size) if answers.pop(0) else None)
     run = Passes(device, "cpu", network, lambda: 8, few)
     for _ in range(3):
         check(run(inputs(3)), inputs(3))
