@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from embedder import cpus, probe, registry
 from embedder.encoder import Encoder, pace_of
+from embedder.engines.rows.few import SIZES
 from embedder.errors import AdapterMissing, CheckpointNotTrusted, LicenceNotAccepted, UnknownEncoder
 from services.embedding.backfills import Backfills
 from services.embedding.decode_memory import DecodeMemory
@@ -134,13 +135,11 @@ class EmbeddingService(Service):
         return encoder
 
     def _warm_up(self, encoder: Encoder) -> None:
-        """Embed one full batch of images: engines compile and measure at the first batch, which takes seconds."""
+        """Embed batches of images: engines compile, measure and record at the first ones, which takes seconds."""
         if "image" in encoder.spec.modalities:
-            pixels, rows = (
-                encoder.prepare(probe.images()[0]),
-                max(self.settings.max_batch, pace_of(encoder, "image").rows),
-            )
-            encoder.embed(np.broadcast_to(pixels, (rows, *pixels.shape)).copy())
+            pixels, pace = encoder.prepare(probe.images()[0]), pace_of(encoder, "image")
+            for rows in (*(SIZES if pace.lanes > 1 else ()), max(self.settings.max_batch, pace.rows)):
+                encoder.embed(np.broadcast_to(pixels, (rows, *pixels.shape)).copy())
 
     def _stored_probe(self, encoder: Encoder) -> NDArray[np.float32] | None:
         """Return the probe's vectors in the store; None if there is no store, or no table of this encoder."""
