@@ -5,6 +5,7 @@ import threading
 import numpy as np
 import pytest
 from helpers.blocks import Blocks
+from helpers.paced import PacedBlocks
 from helpers.pictures import photo
 
 from embedder.encoder import Pace
@@ -14,36 +15,6 @@ from services.jobs.backfill import stages
 from services.jobs.backfill.local import backfill
 from services.jobs.ingest import ingest
 from store import Item, Store, asset_id
-
-
-class Paced(Blocks):
-    """An encoder with a pace. It notes how many calls are under way at once.
-
-    `hold` is called in each call with as many rows as its pace has, with their number: 0, 1, … Other calls are probes.
-    """
-
-    def __init__(self, pace, hold=lambda number: None):
-        super().__init__()
-        self._pace, self._hold = pace, hold
-        self._lock = threading.Lock()
-        self.under_way = self.most_under_way = 0
-
-    def pace(self, modality):
-        return self._pace
-
-    def embed(self, inputs, *, modality="image", tokens=False):
-        with self._lock:
-            number = self.batches.count(self._pace.rows)
-            self.under_way += 1
-            self.most_under_way = max(self.most_under_way, self.under_way)
-            found = super().embed(inputs, modality=modality, tokens=tokens)
-        try:
-            if len(inputs) == self._pace.rows:
-                self._hold(number)
-        finally:
-            with self._lock:
-                self.under_way -= 1
-        return found
 
 
 @pytest.fixture
@@ -67,7 +38,7 @@ def check(store, encoder):
 
 def test_as_many_batches_are_under_way_as_there_are_lanes(store):
     both = threading.Barrier(2, timeout=20)  # two batches that ran one after the other would time out here
-    encoder = Paced(Pace(4, 2), lambda number: both.wait() if number < 4 else None)
+    encoder = PacedBlocks(Pace(4, 2), lambda number: both.wait() if number < 4 else None)
     done = backfill(store, encoder)
     assert done.done == 20
     assert encoder.batches[-5:] == [4] * 5
@@ -76,7 +47,7 @@ def test_as_many_batches_are_under_way_as_there_are_lanes(store):
 
 
 def test_with_one_lane_a_batch_waits_for_the_one_before(store):
-    encoder = Paced(Pace(4, 1))
+    encoder = PacedBlocks(Pace(4, 1))
     backfill(store, encoder)
     assert encoder.most_under_way == 1
     check(store, encoder)
@@ -91,20 +62,20 @@ def test_batches_that_end_in_another_order_keep_their_rows(store):
         elif number == 1:
             later.set()
 
-    encoder = Paced(Pace(4, 2), second_first)
+    encoder = PacedBlocks(Pace(4, 2), second_first)
     assert backfill(store, encoder).done == 20
     check(store, encoder)
 
 
 @pytest.mark.parametrize(("lanes", "batch", "sizes"), [(2, 0, [8, 8, 4]), (2, 15, [15, 5]), (1, 3, [3] * 6 + [2])])
 def test_the_size_of_a_batch_is_the_encoders_own_unless_one_is_named(store, lanes, batch, sizes):
-    encoder = Paced(Pace(8, lanes))
+    encoder = PacedBlocks(Pace(8, lanes))
     backfill(store, encoder, batch=batch)
     assert encoder.batches[-len(sizes) :] == sizes
 
 
 def test_the_encoding_threads_are_as_many_as_the_lanes_and_busy_no_longer_than_the_run(store):
-    encoder = Paced(Pace(2, 3), hold=lambda number: threading.Event().wait(0.02))
+    encoder = PacedBlocks(Pace(2, 3), hold=lambda number: threading.Event().wait(0.02))
     done = backfill(store, encoder)
     encode = done.profile.stages(done.seconds)["encode"]
     assert encode.threads == 3
@@ -119,7 +90,7 @@ def test_a_failing_batch_ends_the_backfill_and_leaves_no_thread(store):
         if number == 2:
             raise RuntimeError("device gone")
 
-    encoder = Paced(Pace(4, 2), third_fails)
+    encoder = PacedBlocks(Pace(4, 2), third_fails)
     before = threading.active_count()
     with pytest.raises(RuntimeError, match="device gone"):
         backfill(store, encoder)
@@ -139,7 +110,7 @@ def test_two_batches_may_wait_for_the_encoder(store, monkeypatch, batch, ahead, 
 
     monkeypatch.setattr(stages, "map_ahead", noted)
     monkeypatch.setattr(stages, "read_ahead", lambda items, bound, note: bounds.append(bound))
-    encoder = Paced(Pace(batch, 2))
+    encoder = PacedBlocks(Pace(batch, 2))
     job = stages.Job(store, encoder, None, None, batch=0, limits=DEFAULT_LIMITS)
     job.__dict__["short_side"] = None
     job.prepared(None, "image", ["a"])
