@@ -84,6 +84,11 @@ class HasPrecisions(Protocol):
         """Return functions that make this encoder in each precision of its engine, by precision, fastest first."""
 
 
+JPEG_BATCH, JPEG_BATCHES = 64, 2
+"""JPEGs in one batch of a `JpegDecoder`, and the batches at once: while one is decoded, others are resized and copied.
+"""
+
+
 class JpegDecoder(Protocol):
     """Makes the encoder's input from many JPEGs at once, as decoding and `Encoder.prepare` do, but faster.
 

@@ -182,6 +182,11 @@ class Settings(BaseSettings):
         description="Decode large JPEGs at a fraction of their size, which is faster; used only for encoders whose "
         "vectors stay the same",
     )
+    jpegs_on_gpu: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Decode JPEGs on the GPU of an encoder: auto where it was measured to be faster than the CPU, on "
+        "always, off never; auto and on only for encoders whose vectors stay the same",
+    )
     max_batch: int = Field(32, gt=0, description="Largest number of items in one pass of an encoder")
     max_queue: int = Field(
         512, gt=0, description="Largest number of items that wait for one encoder; the service answers 503 beyond it"

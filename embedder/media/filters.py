@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 
 
 def _bilinear(x: Floats) -> Floats:
-    return np.maximum(1 - np.abs(x), 0)
+    return np.where(np.abs(x) < 1, 1 - np.abs(x), 0)
 
 
 def _bicubic(x: Floats) -> Floats:

@@ -17,16 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder import cpus, probe
-from embedder.encoder import Encoder
+from embedder.encoder import JPEG_BATCH, JPEG_BATCHES, Encoder
 from embedder.engines.cache import Cache
-from embedder.engines.jpegs.decoder import SIDE_BY_SIDE, DeviceJpegs, can_resize
+from embedder.engines.jpegs.decoder import DeviceJpegs, can_resize
 from embedder.media import Limits
 from embedder.media.image import decode
 from embedder.media.plain_jpegs import KINDS, PlainJpeg
 
 log = logging.getLogger("headwater.embedder")
 
-FACTORS = (1.0, 1.5, 2.0, 3.0)
+FACTORS = (1.0, 1.25, 1.5, 1.75, 2.0, 3.0)
 """Sizes that are tried: short side of the image ÷ side to which it is resized.
 
 Codecs differ in how they enlarge the colours, which many JPEGs hold at half the size. The more an image is reduced, the
@@ -34,10 +34,8 @@ less of that remains.
 """
 _QUALITIES = (75, 85, 95)
 _SUBSAMPLING = {"4:4:4": 0, "4:2:2": 1, "4:2:0": 2}
-_COUNTS = (1, 4, 16, 64)
+_COUNTS = (1, 4, 16, JPEG_BATCH)
 """Numbers of files at once that are timed."""
-BATCH = _COUNTS[-1]
-"""Files in one batch of a backfill."""
 _TIMED_SIZE, _TIMED_FILES, _ROUNDS = (640, 480), 256, 3
 _MARGIN = 0.05
 """Share by which the GPU must be faster. Less is noise."""
@@ -165,9 +163,9 @@ def _speeds(
         return decoder.rows([file for data in batch if isinstance(file := decoder.take(data), PlainJpeg)])
 
     gpu, cpu = dict[str, float](), dict[str, float]()
-    with ThreadPoolExecutor(cpus.usable()) as threads, ThreadPoolExecutor(SIDE_BY_SIDE) as lanes:
+    with ThreadPoolExecutor(cpus.usable()) as threads, ThreadPoolExecutor(JPEG_BATCHES) as lanes:
         for count in _COUNTS:
-            some = files if count == BATCH else files[:count]
+            some = files if count == JPEG_BATCH else files[:count]
             batches = [some[at : at + count] for at in range(0, len(some), count)]
             gpu[str(count)] = len(some) / _best(lambda: [*lanes.map(on_gpu, batches)])  # noqa: B023  # called here
             cpu[str(count)] = len(some) / _best(lambda: [*threads.map(on_cpu, some)])  # noqa: B023
@@ -203,10 +201,6 @@ def _save(choice: Choice, folder: Path) -> None:
 
 
 def _log_unused(encoder: Encoder, choice: Choice, *, forced: bool) -> None:
-    if forced:
-        worst = min(choice.cosines.values())
-        log.warning(
-            "JPEGs are decoded on the CPU: on the GPU, vectors of %s change (cosine %.4f).", encoder.name, worst
-        )
-    else:
-        log.info("JPEGs are decoded on the CPU for %s: %s", encoder.name, choice)
+    level, best = logging.WARNING if forced else logging.INFO, max(choice.cosines.values())
+    why = "it is not faster" if choice.sides else f"its pixels change vectors (best cosine {best:.4f})"
+    log.log(level, "JPEGs for %s are decoded on the CPU, not on the GPU: %s.", encoder.name, why)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.encoder import Stage
+from embedder.encoder import JPEG_BATCHES, Stage
 from embedder.media import Limits
 from embedder.media.filters import FILTERS, band
 from embedder.media.image import Axis, axes
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     import torch
 
 log = logging.getLogger("headwater.embedder")
-
-SIDE_BY_SIDE = 2
-"""Batches at once. While one is decoded, the other is read, resized and copied."""
 
 _LARGEST_PIXELS = 32_000_000
 """Largest image that is taken. A progressive JPEG takes 6 bytes a pixel of the computer's memory too."""
@@ -79,10 +76,8 @@ class DeviceJpegs:
         self._most_pixels = min(limits.max_pixels, _LARGEST_PIXELS)
         self._longest = min(limits.max_side, _LONGEST_SIDE)
         self._lanes: SimpleQueue[AbstractContextManager[object]] = SimpleQueue()
-        for _ in range(SIDE_BY_SIDE):
-            # A few streams that are used again, because torch keeps the freed memory of each stream apart.
-            is_cuda = self._device.type == "cuda"
-            self._lanes.put(torch.cuda.stream(torch.cuda.Stream(self._device)) if is_cuda else nullcontext())
+        for _ in range(JPEG_BATCHES):
+            self._lanes.put(_lane(self._device))
         self._weights = lru_cache(maxsize=_WEIGHTS)(self._make_weights)
 
     def take(self, data: bytes) -> PlainJpeg | None:
@@ -96,15 +91,17 @@ class DeviceJpegs:
     def rows(
         self, files: Sequence[PlainJpeg], stage: Stage = lambda *_: nullcontext()
     ) -> list[NDArray[np.uint8] | None]:
+        if not files:
+            return []
         try:
-            with self._lane():
+            with self._own_lane():
                 return self._rows(files, stage)
         except Exception as error:  # CUDA and torch raise many types; the CPU decodes these files
             _log_failure(f"{type(error).__name__}: {error}".partition("\n")[0])
             return [None] * len(files)
 
     @contextmanager
-    def _lane(self) -> Iterator[None]:
+    def _own_lane(self) -> Iterator[None]:
         lane = self._lanes.get()
         try:
             with lane:
@@ -119,16 +116,21 @@ class DeviceJpegs:
         with torch.inference_mode():
             pixels = torch.zeros((len(files), size, size, 3), dtype=torch.uint8, device=self._device)
             for part in _parts(files):
-                with stage("decode", len(part)):
-                    images = dict(zip(part, self._decoded([files[at] for at in part]), strict=True))
-                    self._wait()
-                with stage("prepare", len(part)):
-                    done += self._fit(files, images, pixels)
-                    self._wait()  # the codec does not wait for the memory that this part gives back
+                done += self._into(pixels, files, part, stage)
             with stage("prepare", 0):
                 rows = self._to_host(pixels).numpy()
         found = set(done)
         return [row if at in found else None for at, row in enumerate(rows)]
+
+    def _into(self, pixels: "torch.Tensor", files: Sequence[PlainJpeg], part: Sequence[int], stage: Stage) -> list[int]:
+        """Decode the files at the places `part`, write their inputs to the same places of `pixels`, see `_fit`."""
+        with stage("decode", len(part)):
+            images = dict(zip(part, self._decoded([files[at] for at in part]), strict=True))
+            self._wait()
+        with stage("prepare", len(part)):
+            done = self._fit(files, images, pixels)
+            self._wait()  # the codec does not wait for the kernels that still read the memory given back here
+        return done
 
     def _decoded(self, files: Sequence[PlainJpeg]) -> "list[torch.Tensor | None]":
         """Return the images as stored. The codec fails for a whole batch, so a batch that fails is cut in halves."""
@@ -201,6 +203,19 @@ class DeviceJpegs:
 def can_resize(p: ImagePreprocessing) -> bool:
     """True if this preprocessing can be done by products with matrices."""
     return p.interpolation in FILTERS
+
+
+def _lane(device: "torch.device") -> AbstractContextManager[object]:
+    """Return a context that can be entered many times, in which the device works on a stream of its own.
+
+    A few streams are used again and again, because torch keeps the freed memory of each stream apart.
+    """
+    import torch
+
+    if device.type != "cuda":
+        return nullcontext()
+    stream: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    return torch.cuda.stream(stream)
 
 
 def _parts(files: Sequence[PlainJpeg]) -> Iterator[list[int]]:

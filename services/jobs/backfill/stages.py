@@ -5,18 +5,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import islice
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedder import probe
-from embedder.encoder import Embedding, Encoder
+from embedder.encoder import JPEG_BATCHES, Embedding, Encoder, JpegDecoder, jpeg_decoder
 from embedder.errors import BadMedia
 from embedder.media import Limits, decode
 from embedder.media.guard import confined
 from embedder.media.room import Room
 from embedder.spec import Modality
+from services.jobs.backfill.assets import Content, PreparedAsset, size_of
+from services.jobs.backfill.jpegs import decoded_in_batches
 from services.jobs.backfill.prefetch import Bound, map_ahead, read_ahead
 from services.jobs.backfill.timing import Profile
 from store import Features, Quarantined, Store, stage_of
@@ -29,22 +30,6 @@ AHEAD, AHEAD_BYTES = 128, 256 << 20
 
 READ_AHEAD, READ_AHEAD_BYTES = 64, 64 << 20
 """Most assets, and bytes, read in one step. One step waits for the decoders while the next is read."""
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedAsset:
-    """One asset after decoding: the encoder's input made from it, or its failure."""
-
-    id: str
-    prepared: NDArray[Any] | None
-    failure: Quarantined | None = None
-
-
-def size_of(held: PreparedAsset | tuple[str, bytes | Exception]) -> int:
-    """Return the bytes that a backfill holds of an asset: its file's content, or the encoder's input."""
-    if isinstance(held, PreparedAsset):
-        return 0 if held.prepared is None else held.prepared.nbytes
-    return len(held[1]) if isinstance(held[1], bytes) else 0
 
 
 @dataclass(slots=True)
@@ -97,6 +82,11 @@ class Job:
         """
         return probe.jpeg_side(self.encoder, self.limits)
 
+    @cached_property
+    def jpegs(self) -> JpegDecoder | None:
+        """Decoder of many JPEGs at once; None to decode each on a thread."""
+        return jpeg_decoder(self.encoder, self.limits)
+
     def chunks(self, decoders: ThreadPoolExecutor, modality: Modality, ids: Sequence[str]) -> Iterator[Chunk]:
         """Embed `ids` in batches, the first starting with the first id, and yield chunks large enough for a commit."""
         return self.encode(modality, self.prepared(decoders, modality, ids))
@@ -106,6 +96,9 @@ class Job:
         side = self.short_side if ids and modality == "image" else None
         step = Bound(READ_AHEAD, READ_AHEAD_BYTES, size_of)
         contents = read_ahead(self.store.assets.contents(ids), step, partial(self.profile.add, "read"))
+        if ids and modality == "image" and (jpegs := self.jpegs):
+            self.profile.decoders = JPEG_BATCHES
+            return decoded_in_batches(jpegs, decoders, partial(self.decode, modality, side), contents, self.profile)
         bound = Bound(AHEAD, AHEAD_BYTES, size_of)
         return map_ahead(decoders, partial(self.decode, modality, side), contents, bound)
 
@@ -118,9 +111,7 @@ class Job:
             chunk.failed += part.failed
         return chunk
 
-    def decode(
-        self, modality: Modality, short_side: int | None, content: tuple[str, bytes | Exception]
-    ) -> PreparedAsset:
+    def decode(self, modality: Modality, short_side: int | None, content: Content) -> PreparedAsset:
         """Decode one asset and prepare it for the encoder. `content` is its id with its bytes or a reading error."""
         asset, data = content
         if isinstance(data, Exception):
