@@ -1,15 +1,17 @@
 """The interface of every encoder (`Encoder`), and the data that describes a built-in encoder (`Blueprint`)."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedder.errors import MODALITY_NAMES, BadMedia
-from embedder.media import Media
+from embedder.media import Limits, Media
+from embedder.media.plain_jpegs import PlainJpeg
 from embedder.spec import EncoderSpec, ImagePreprocessing, Modality
 
 if TYPE_CHECKING:
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
 
 Tokenise = Callable[[Sequence[str]], tuple[NDArray[np.int64], ...]]
 """n texts → the inputs of the text network, each with n rows."""
+
+Stage = Callable[[Literal["decode", "prepare"], int], AbstractContextManager[object]]
+"""Called with the name of a stage and a number of images. The block in its context is the stage's work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +108,48 @@ class HasPrecisions(Protocol):
 
     def variants(self) -> Mapping[str, Callable[[], Encoder]]:
         """Return functions that make this encoder in each precision of its engine, by precision, fastest first."""
+
+
+JPEG_BATCH, JPEG_BATCHES = 64, 2
+"""JPEGs in one batch of a `JpegDecoder`, and the batches at once: while one is decoded, others are resized and copied.
+"""
+
+
+class JpegDecoder(Protocol):
+    """Makes the encoder's input from many JPEGs at once, as decoding and `Encoder.prepare` do, but faster.
+
+    Attributes:
+        fewest: number of files at once from which on it was measured to be faster than the threads of the CPU.
+    """
+
+    fewest: int
+
+    def take(self, data: bytes) -> PlainJpeg | None:
+        """Return what `rows` takes, or None for a file that must be decoded the usual way."""
+
+    def rows(self, files: Sequence[PlainJpeg], stage: Stage = ...) -> list[NDArray[np.uint8] | None]:
+        """Return the (size, size, 3) uint8 input made from each file; None if it must be decoded the usual way.
+
+        Args:
+            stage: measures the two stages of the work.
+        """
+
+
+@runtime_checkable
+class HasJpegDecoder(Protocol):
+    """An encoder that may have a decoder for many JPEGs at once."""
+
+    def jpeg_decoder(self, limits: Limits, user: Encoder | None = None) -> JpegDecoder | None:
+        """Return the decoder; None if there is none, if it changes vectors, or if it is not faster.
+
+        Args:
+            user: an encoder derived from this one, whose vectors must stay the same.
+        """
+
+
+def jpeg_decoder(encoder: Encoder, limits: Limits) -> JpegDecoder | None:
+    """Return the decoder of many JPEGs at once for an encoder; None to decode all files the usual way."""
+    return encoder.jpeg_decoder(limits) if isinstance(encoder, HasJpegDecoder) else None
 
 
 def require_modality(name: str, spec: EncoderSpec, modality: Modality) -> Modality:

@@ -182,6 +182,11 @@ class Settings(BaseSettings):
         description="Decode large JPEGs at a fraction of their size, which is faster; used only for encoders whose "
         "vectors stay the same",
     )
+    jpegs_on_gpu: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Decode JPEGs on the GPU of an encoder: auto where it was measured to be faster than the CPU, on "
+        "always, off never; auto and on only for encoders whose vectors stay the same",
+    )
     max_batch: int = Field(
         0,
         ge=0,

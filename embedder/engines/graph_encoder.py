@@ -12,13 +12,25 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from embedder import probe
-from embedder.encoder import Blueprint, Embedding, Encoder, Engine, Graph, Network, Pace, Tokenise, require_modality
+from embedder.encoder import (
+    Blueprint,
+    Embedding,
+    Encoder,
+    Engine,
+    Graph,
+    JpegDecoder,
+    Network,
+    Pace,
+    Tokenise,
+    require_modality,
+)
 from embedder.engines.backend import PRECISIONS, Backend
 from embedder.engines.cache import Cache, default_folder
 from embedder.engines.fastest import FastestEngine, Once
+from embedder.engines.jpegs.choice import choose_decoder
 from embedder.engines.rows.replicas import on_devices
 from embedder.engines.torch_engine import TorchEngine, precisions, torch_devices
-from embedder.media import Media, modality_of
+from embedder.media import Limits, Media, modality_of
 from embedder.media.image import fit
 from embedder.spec import EncoderSpec, ImagePreprocessing, Modality
 
@@ -101,6 +113,9 @@ class GraphEncoder:
 
     def _reference(self) -> NDArray[np.float32]:
         return probe.embed(self._on(partial(TorchEngine, "cpu", "fp32")))
+
+    def jpeg_decoder(self, limits: Limits, user: Encoder | None = None) -> JpegDecoder | None:
+        return choose_decoder(user or self, limits, self._cache)
 
     def variants(self) -> Mapping[str, Callable[[], Encoder]]:
         return {precision: partial(self._on, make) for precision, make in self._others.items()}

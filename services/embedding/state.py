@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 
 from embedder import cpus, probe, registry
-from embedder.encoder import Encoder, pace_of
+from embedder.encoder import Encoder, jpeg_decoder, pace_of
 from embedder.engines.rows.few import SIZES
 from embedder.errors import AdapterMissing, CheckpointNotTrusted, LicenceNotAccepted, UnknownEncoder
 from services.embedding.backfills import Backfills
@@ -119,8 +119,10 @@ class EmbeddingService(Service):
         encoder = await run_in_threadpool(self._load_and_probe, name)
         limits, queue = self.settings.limits, self.settings.model_dump(include={"max_batch", "max_queue"})
         short_side = await run_in_threadpool(probe.jpeg_side, encoder, limits)
+        jpegs = await run_in_threadpool(jpeg_decoder, encoder, limits)
         worker = EncoderWorker(
-            *(encoder, self.threads, self.metrics), limits=limits, short_side=short_side, memory=self.memory, **queue
+            *(encoder, self.threads, self.metrics),
+            **(queue | {"limits": limits, "short_side": short_side, "jpegs": jpegs, "memory": self.memory}),
         )
         await worker.start()
         self.workers[name] = worker

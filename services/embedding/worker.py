@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder.batcher import Batcher
-from embedder.encoder import Encoder, Pace, pace_of, require_modality
+from embedder.encoder import Encoder, JpegDecoder, Pace, pace_of, require_modality
 from embedder.errors import MODALITY_NAMES, BadMedia, QueueFull
 from embedder.media import Limits, decode, guess
 from embedder.media.guard import Reserve, confined
 from embedder.spec import Modality
 from services.embedding.decode_memory import DecodeMemory, NoRoom
+from services.embedding.jpeg_queue import JpegQueue
 from services.web import tracing
 from services.web.error_answers import problem
 from services.web.errors import NotOffered
@@ -43,6 +44,7 @@ class EncoderWorker:
         max_queue: largest number of files that are decoded or wait.
         short_side: length in pixels of the shorter side that a large JPEG is decoded to, see
             `embedder.probe.jpeg_side`; None to decode it whole.
+        jpegs: decoder of many JPEGs at once; None to decode each on a thread.
         memory: memory for decoding; shared by all encoders of a service. None for no limit.
     """
 
@@ -56,6 +58,7 @@ class EncoderWorker:
         max_queue: int,
         limits: Limits,
         short_side: int | None,
+        jpegs: JpegDecoder | None = None,
         memory: DecodeMemory | None = None,
     ) -> None:
         self.encoder = encoder
@@ -65,15 +68,20 @@ class EncoderWorker:
         self._max_batch = max_batch
         self._file_queues: dict[Modality, Batcher[Prepared, Vector]] = {}
         self._batchers: list[Batcher[Any, Vector]] = []
+        self._jpegs = JpegQueue(jpegs, max_queue, metrics) if jpegs else None
         metrics.queue_depth(encoder.name, lambda: self._items.under_way)
 
     async def start(self) -> None:
         """Start the queues. On a GPU, the rows of a call may have to be measured first."""
         await asyncio.to_thread(self._make_queues)
-        await asyncio.gather(*(batcher.start() for batcher in self._batchers))
+        await asyncio.gather(*(queue.start() for queue in self._queues))
 
     async def stop(self) -> None:
-        await asyncio.gather(*(batcher.stop() for batcher in self._batchers))
+        await asyncio.gather(*(queue.stop() for queue in self._queues))
+
+    @property
+    def _queues(self) -> "list[Batcher[Any, Vector] | JpegQueue]":
+        return [*self._batchers, *filter(None, [self._jpegs])]
 
     def _make_queues(self) -> None:
         paces = {modality: pace_of(self.encoder, modality) for modality in self.encoder.spec.modalities}
@@ -139,7 +147,7 @@ class EncoderWorker:
         self, uploads: Sequence[Upload], queues: Mapping[Modality, Batcher[Prepared, Vector]]
     ) -> list[Vectored]:
         """Decode every upload, then embed the decoded files of each modality in its own queue."""
-        decoded = await asyncio.gather(*(self._decode_within_memory(upload, queues.keys()) for upload in uploads))
+        decoded = await self._decode_all(uploads, queues.keys())
         await asyncio.gather(
             *(
                 self._fill(queue, [file for file in decoded if file.modality == modality])
@@ -149,6 +157,20 @@ class EncoderWorker:
         for file in decoded:
             self._metrics.item(file.answer.error.code if file.answer.error else "ok")
         return [file.answer for file in decoded]
+
+    async def _decode_all(self, uploads: Sequence[Upload], takes: Collection[Modality]) -> list["_Decoded"]:
+        """Decode every upload: JPEGs together where that is faster, the rest one by one."""
+        if self._jpegs is None or "image" not in takes:
+            return await asyncio.gather(*(self._decode_within_memory(upload, takes) for upload in uploads))
+        with self._jpegs.arrived(uploads) as jpegs:
+            return await asyncio.gather(*(self._decode_jpeg(upload, takes, jpegs) for upload in uploads))
+
+    async def _decode_jpeg(self, upload: Upload, takes: Collection[Modality], jpegs: "JpegQueue | None") -> "_Decoded":
+        """Decode an upload in `jpegs`, or one by one if there is no such queue or if it does not take the file."""
+        row = await jpegs.row(upload) if jpegs else None
+        if row is None:
+            return await self._decode_within_memory(upload, takes)
+        return _Decoded(Vectored(upload.id, upload.name), "image", row)
 
     async def _decode_within_memory(self, upload: Upload, takes: Collection[Modality]) -> "_Decoded":
         """Decode on a thread. What does not fit the memory gives its thread back and waits."""

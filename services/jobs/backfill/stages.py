@@ -5,18 +5,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import islice
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedder import probe
-from embedder.encoder import Embedding, Encoder, Pace, pace_of
+from embedder.encoder import JPEG_BATCHES, Embedding, Encoder, JpegDecoder, Pace, jpeg_decoder, pace_of
 from embedder.errors import BadMedia
 from embedder.media import Limits, decode
 from embedder.media.guard import confined
 from embedder.media.room import Room
 from embedder.spec import Modality
+from services.jobs.backfill.assets import Content, PreparedAsset, size_of
+from services.jobs.backfill.jpegs import decoded_in_batches
 from services.jobs.backfill.prefetch import Bound, map_ahead, read_ahead
 from services.jobs.backfill.timing import Profile
 from store import Features, Quarantined, Store, stage_of
@@ -31,22 +32,6 @@ AHEAD, AHEAD_BATCHES, AHEAD_BYTES = 128, 2, 2 << 20
 READ_AHEAD, READ_AHEAD_BYTES = 64, 1 << 20
 """Most assets read in one step: 64, or one batch if it is more. On average each may take 1 MiB. One step waits for the
 decoders while the next is read."""
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedAsset:
-    """One asset after decoding: the encoder's input made from it, or its failure."""
-
-    id: str
-    prepared: NDArray[Any] | None
-    failure: Quarantined | None = None
-
-
-def size_of(held: PreparedAsset | tuple[str, bytes | Exception]) -> int:
-    """Return the bytes that a backfill holds of an asset: its file's content, or the encoder's input."""
-    if isinstance(held, PreparedAsset):
-        return 0 if held.prepared is None else held.prepared.nbytes
-    return len(held[1]) if isinstance(held[1], bytes) else 0
 
 
 @dataclass(slots=True)
@@ -108,6 +93,11 @@ class Job:
         """
         return probe.jpeg_side(self.encoder, self.limits)
 
+    @cached_property
+    def jpegs(self) -> JpegDecoder | None:
+        """Decoder of many JPEGs at once; None to decode each on a thread."""
+        return jpeg_decoder(self.encoder, self.limits)
+
     def batch_of(self, modality: Modality) -> int:
         """Return the number of assets in one call of the encoder. Tokens of many would fill the memory."""
         few = self.tokens is not None and modality == "image"
@@ -123,6 +113,9 @@ class Job:
         batch = self.batch_of(modality)
         step = _bound(max(READ_AHEAD, batch), READ_AHEAD_BYTES)
         contents = read_ahead(self.store.assets.contents(ids), step, partial(self.profile.add, "read"))
+        if ids and modality == "image" and (jpegs := self.jpegs):
+            self.profile.decoders = JPEG_BATCHES
+            return decoded_in_batches(jpegs, decoders, partial(self.decode, modality, side), contents, self.profile)
         bound = _bound(max(AHEAD, AHEAD_BATCHES * batch), AHEAD_BYTES)
         return map_ahead(decoders, partial(self.decode, modality, side), contents, bound)
 
@@ -133,9 +126,7 @@ class Job:
             chunk.add(part)
         return chunk
 
-    def decode(
-        self, modality: Modality, short_side: int | None, content: tuple[str, bytes | Exception]
-    ) -> PreparedAsset:
+    def decode(self, modality: Modality, short_side: int | None, content: Content) -> PreparedAsset:
         """Decode one asset and prepare it for the encoder. `content` is its id with its bytes or a reading error."""
         asset, data = content
         if isinstance(data, Exception):

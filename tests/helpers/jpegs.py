@@ -1,0 +1,71 @@
+"""JPEGs of every kind, and an encoder whose JPEGs are decoded in batches by torch on the CPU."""
+
+import io
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from embedder import probe
+from embedder.encoder import Encoder
+from embedder.engines.jpegs.decoder import DeviceJpegs
+from embedder.media import DEFAULT_LIMITS, Limits
+from embedder.media.plain_jpegs import KINDS
+
+ORIENTATION = 0x0112
+SUBSAMPLING = {"4:4:4": 0, "4:2:2": 1, "4:2:0": 2}
+
+
+def jpeg(width: int, height: int, seed: int = 0, *, mode: str = "RGB", orientation: int = 0, **saved: Any) -> bytes:
+    """Return one of the probe's images as a JPEG of this size; `orientation` 0 writes no EXIF."""
+    image, file = probe.images()[seed % 5].resize((width, height)).convert(mode), io.BytesIO()
+    if orientation:
+        saved["exif"] = Image.Exif()
+        saved["exif"][ORIENTATION] = orientation
+    image.save(file, "JPEG", **saved)
+    return file.getvalue()
+
+
+def of_kind(kind: str, width: int, height: int, seed: int = 0, **saved: Any) -> bytes:
+    """Return a JPEG of one of `plain_jpegs.KINDS`."""
+    sampling, _, progressive = kind.partition(" ")
+    options = {"mode": "L"} if sampling == "grey" else {"subsampling": SUBSAMPLING[sampling]}
+    return jpeg(width, height, seed, progressive=bool(progressive), **options, **saved)
+
+
+def damaged_inside(data: bytes) -> bytes:
+    """Return the JPEG with noise in the middle of its pixels; header and end marker are whole."""
+    noise = np.random.RandomState(0).randint(1, 255, len(data) // 4, np.uint8).tobytes()
+    at = len(data) // 2
+    return data[:at] + noise + data[at + len(noise) :]
+
+
+class Batched:
+    """An encoder whose JPEGs are decoded in batches: implements `HasJpegDecoder` by torch on the CPU."""
+
+    def __init__(self, encoder: Encoder, *, fewest: int = 1, side: int = 1) -> None:
+        self._encoder, self._fewest, self._side = encoder, fewest, side
+        self.decoders: list[Counting] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._encoder, name)
+
+    def jpeg_decoder(self, limits: Limits = DEFAULT_LIMITS, user: Encoder | None = None) -> "Counting":
+        sides = dict.fromkeys(KINDS, self._side)
+        assert self._encoder.spec.image is not None
+        self.decoders.append(Counting(self._encoder.spec.image, limits, "cpu", sides, self._fewest))
+        return self.decoders[-1]
+
+
+class Counting(DeviceJpegs):
+    """Counts its batches and the files that it has made rows of."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.batches, self.made = list[int](), 0
+
+    def rows(self, files, *stage):
+        rows = super().rows(files, *stage)
+        self.batches.append(len(files))
+        self.made += sum(row is not None for row in rows)
+        return rows
