@@ -97,16 +97,18 @@ class TorchEngine:
     def _rows(self, graph: Graph, device: Device, forward: Forward) -> int:
         """Return the rows of a pass: measured once, then remembered in the cache."""
         rehearse = partial(device.rehearse, forward, graph.ports)
-        if self._cache is None:
-            return fewest(rehearse)
+        rows = fewest(rehearse) if self._cache is None else self._remembered(graph, self._cache, rehearse)
+        device.free()
+        return rows
+
+    def _remembered(self, graph: Graph, cache: Cache, rehearse: Callable[[int], bool]) -> int:
         facts = [graph.key, self.name, self.machine, self._memory(), CANDIDATES]
         key = f"rows-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]}"
 
         def measure(folder: Path) -> None:
             (folder / "rows.json").write_text(json.dumps(fewest(rehearse)))
-            device.free()
 
-        rows = int(json.loads((self._cache.folder(key, measure) / "rows.json").read_text()))
+        rows = int(json.loads((cache.folder(key, measure) / "rows.json").read_text()))
         rehearse(rows)  # compiles the network here, where no other encoder waits for it
         return rows
 

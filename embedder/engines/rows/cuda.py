@@ -76,8 +76,13 @@ class CudaDevice:
                     forward(*inputs)
             graph = torch.cuda.CUDAGraph()
             # A turn, because whatever another thread launched on this stream would be recorded too. "thread_local"
-            # forbids only this thread what a recording cannot hold.
-            with self._turns, torch.cuda.graph(graph, pool, self._few, capture_error_mode="thread_local"):
+            # forbids only this thread what a recording cannot hold. The outer context leaves the stream even if the
+            # recording fails.
+            with (
+                self._turns,
+                torch.cuda.stream(self._few),
+                torch.cuda.graph(graph, pool, self._few, capture_error_mode="thread_local"),
+            ):
                 outputs = forward(*inputs)
         return _Graph(self, graph, inputs, outputs)
 

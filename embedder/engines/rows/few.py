@@ -13,6 +13,8 @@ log = logging.getLogger("headwater.embedder")
 
 SIZES = (1, 2, 4, 8, 16, 32)
 
+_ATTEMPTS = 2
+
 
 def size_for(rows: int) -> int | None:
     """Return the smallest size that holds `rows` rows; None for more than 32."""
@@ -22,7 +24,8 @@ def size_for(rows: int) -> int | None:
 class FewRows:
     """Recordings of one network, each made when a call first needs it.
 
-    If a recording cannot be made, or memory is short, the network runs without recordings from then on.
+    If recording fails twice, or memory is short, the network runs without recordings from then on. Once may be chance:
+    another part of the process synchronised the device meanwhile.
 
     Args:
         record: returns the recording of the network for a number of rows; None if the device cannot record now.
@@ -32,7 +35,7 @@ class FewRows:
         self._record = record
         self._made: dict[int, Recording] = {}
         self._turn = Lock()
-        self._off = False
+        self._off, self._failures = False, 0
 
     def start(self, arrays: Arrays) -> Wait | None:
         """Begin a pass on a recording, padded to its size. None: these rows need a pass without a recording."""
@@ -57,10 +60,15 @@ class FewRows:
                     if recording := self._record(size):
                         self._made[size] = recording
                 except Exception as error:  # torch and CUDA raise many types
-                    self._off, self._made = True, {}
-                    log.warning(
-                        "Passes of few rows are not recorded, because %s: %s. They run without, which is slower.",
-                        type(error).__name__,
-                        str(error).strip().partition("\n")[0],
-                    )
+                    self._failed(error)
             return self._made.get(size)
+
+    def _failed(self, error: Exception) -> None:
+        self._failures += 1
+        if self._failures == _ATTEMPTS:
+            self._off, self._made = True, {}
+            log.warning(
+                "Passes of few rows are not recorded, because %s: %s. They run without, which is slower.",
+                type(error).__name__,
+                str(error).strip().partition("\n")[0],
+            )

@@ -211,7 +211,7 @@ def test_graphs_give_the_rows_of_plain_passes(mode, precision):
     recorded, plain = (engine_on(graphs, mode, precision).compile(small()) for graphs in (True, False))
     for rows in (1, 2, 3, 5, 8, 13, 31, 32, 3, 1):  # a size comes again, with other rows in its padding
         x = pixels(rows, rows)
-        np.testing.assert_allclose(recorded([x])[0], plain([x])[0], atol=1e-5 if precision == "fp32" else 2e-3)
+        np.testing.assert_allclose(recorded([x])[0], plain([x])[0], atol=3e-3)
     assert sorted(recorded._few._made) == [1, 2, 4, 8, 16, 32]
     assert not plain._few
 
@@ -235,7 +235,7 @@ class Stubborn(Small):
 
 def test_a_network_that_no_graph_can_hold_runs_without(caplog):
     run = engine_on(graphs=True).compile(small(lambda: Stubborn().eval().requires_grad_(False), "stubborn"))
-    for rows in (3, 1, 40):
+    for rows in (3, 1, 40, 3):
         np.testing.assert_allclose(run([pixels(rows, rows)])[0], expected(pixels(rows, rows)), atol=2e-3)
     assert caplog.text.count("not recorded") == 1
     other = engine_on(graphs=True).compile(small())  # the failed recording left the device in order
@@ -351,8 +351,9 @@ def test_graphs_are_dropped_when_memory_is_short():
     run = compiled("fp32", "eager", ballast=free // 40)
     x = pixels(2)
     np.testing.assert_allclose(run([x])[0], expected(x), atol=2e-3)
-    many = pixels(64)  # does not fit, whatever is dropped
+    run._most, many = 64, pixels(64)  # does not fit, whatever is dropped
     np.testing.assert_allclose(run([many])[0], expected(many), atol=2e-3)
+    assert run._few._made == {}
     np.testing.assert_allclose(run([x])[0], expected(x), atol=2e-3)
 
 

@@ -106,7 +106,10 @@ def test_rows_of_an_earlier_call_do_not_come_back():
 
 
 def test_a_network_that_cannot_be_recorded_runs_without_and_one_line_says_so(caplog):
+    asked = []
+
     def record(size):
+        asked.append(size)
         raise RuntimeError("operation not permitted when stream is capturing\nand more")
 
     network = Noted()
@@ -114,11 +117,27 @@ def test_a_network_that_cannot_be_recorded_runs_without_and_one_line_says_so(cap
     for rows in (3, 5, 1):
         check(run(inputs(rows)), inputs(rows))
     assert network.rows == [3, 5, 1]
+    assert asked == [4, 8]
     (line,) = [record.getMessage() for record in caplog.records]
     assert line == (
         "Passes of few rows are not recorded, because RuntimeError: operation not permitted when stream is capturing. "
         "They run without, which is slower."
     )
+
+
+def test_a_recording_that_fails_once_is_tried_again(caplog):
+    network, device, faults = Noted(), HostDevice(CPU), [RuntimeError("chance")]
+
+    def record(size):
+        if faults:
+            raise faults.pop()
+        return device.recorder(network, PORTS)(size)
+
+    run = Passes(device, "cpu", network, lambda: 8, FewRows(record))
+    for _ in range(2):
+        check(run(inputs(3)), inputs(3))
+    assert network.rows == [3, 4]
+    assert not caplog.records
 
 
 def test_a_device_that_cannot_record_now_is_asked_again():
