@@ -77,12 +77,12 @@ def _suits(part: torch.nn.MultiheadAttention) -> bool:
 
 
 @cache
-def _faster(kind: type[torch.nn.MultiheadAttention]) -> Any:
+def _faster(kind: Any) -> Any:
     """Return `Attention`, or a subclass of `kind` in which ``super().forward`` is `Attention.forward`."""
     return Attention if kind is torch.nn.MultiheadAttention else type(kind.__name__, (kind, Attention), {})
 
 
-def _linear(weight: torch.nn.Parameter, bias: torch.nn.Parameter | None) -> torch.nn.Linear:
+def _linear(weight: Any, bias: Any) -> torch.nn.Linear:
     with torch.device("meta"):
         linear = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
     linear.weight, linear.bias = weight, bias

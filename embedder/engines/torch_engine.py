@@ -105,24 +105,24 @@ class TorchEngine:
         return rows // 2
 
     def _compiled(self, module: "torch.nn.Module") -> Callable[..., tuple["torch.Tensor", ...]]:
-        """Return the module compiled, which happens at its first call. If that fails, the module itself runs."""
+        """Return the module compiled, which happens at its first calls. If that fails, the module itself runs."""
         import torch
 
-        compiled = torch.compile(module)
+        from embedder.engines.blocks import Compiled
+
+        compiled = Compiled(module)
 
         def forward(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            outputs: tuple[torch.Tensor, ...]
             if self.mode == "eager":
-                outputs = module(*inputs)
-                return outputs
+                return compiled.eager(*inputs)
             try:
-                outputs = compiled(*inputs)
+                return compiled(*inputs)
             except torch.OutOfMemoryError:
                 raise
             except Exception as error:  # torch, triton and the C compiler raise many types
-                outputs = module(*inputs)  # a fault of the inputs is raised again here
+                outputs = compiled.eager(*inputs)  # a fault of the inputs is raised again here
                 self._fall_back(f"it failed with {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}")
-            return outputs
+                return outputs
 
         return forward
 
@@ -134,9 +134,12 @@ class TorchEngine:
         """Return the module on the device, in the precision and the fastest memory layout. It normalises images."""
         import torch
 
+        from embedder.engines.attention import faster
         from embedder.engines.folded import FromPixels
 
         module = graph.build().to(self.device, self.dtype)
+        if self.device.type == "cuda" or self.mode == "compile":  # in eager mode on a CPU it is the reference
+            module = faster(module)
         for part in module.modules():
             if isinstance(part, torch.nn.modules.batchnorm._BatchNorm):
                 part.float()  # running statistics lose too much in 16 bits; kernels take fp32 ones beside 16-bit input

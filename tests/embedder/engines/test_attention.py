@@ -65,10 +65,6 @@ def test_other_calls_give_what_torch_gives(batch_first):
         "weights": ((x, x, x), {}),
         "weights of each head": ((x, x, x), {"average_attn_weights": False}),
         "padding": ((x, x, x), {"need_weights": False, "key_padding_mask": padding}),
-        "causal, but without a mask": (
-            (x, x, x),
-            {"need_weights": False, "is_causal": True},
-        ),
         "one row without its axis": ((x[0], x[0], x[0]), {"need_weights": False}),
     }
     for name, (inputs, options) in calls.items():
