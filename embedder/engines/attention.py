@@ -65,7 +65,8 @@ def faster(module: torch.nn.Module) -> torch.nn.Module:
     """
     for part in [*module.modules()]:
         if isinstance(part, torch.nn.MultiheadAttention) and not isinstance(part, Attention) and _suits(part):
-            part.__class__ = _faster(type(part))
+            kind: Any = type(part)
+            part.__class__ = _faster(kind)
             part.qkv = _linear(part.in_proj_weight, part.in_proj_bias)
             part.out = _linear(part.out_proj.weight, part.out_proj.bias)
     return module

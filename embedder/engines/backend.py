@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 ENGINES = ("auto", "torch", "openvino")
 DEVICES = ("cuda", "mps", "cpu")
-PRECISIONS = ("fp32", "bf16", "fp16")
+PRECISIONS = ("fp32", "bf16", "fp16", "fp8")
 MODES = ("compile", "eager")
 
 
@@ -35,12 +35,13 @@ class Backend:
         precision = rest.pop(0) if rest and rest[0] in PRECISIONS else None
         mode = rest.pop(0) if rest and rest[0] in MODES else None
         allowed_device = device is None or engine == "torch" or (engine == "openvino" and device == "cpu")
-        allowed = allowed_device and (engine != "openvino" or precision != "fp16") and (engine == "torch" or not mode)
+        allowed_precision = engine == "torch" or (precision != "fp8" and (engine, precision) != ("openvino", "fp16"))
+        allowed = allowed_device and allowed_precision and (engine == "torch" or not mode)
         if engine not in ENGINES or rest or not allowed:
             raise ValueError(
                 f"unknown backend {text!r}; allowed: auto, torch or openvino, then optionally a device for torch "
-                f"(-cuda, -mps, -cpu), then a precision (-fp32, -bf16, for torch also -fp16), then for torch -compile "
-                f"or -eager, e.g. torch-cuda-bf16"
+                f"(-cuda, -mps, -cpu), then a precision (-fp32, -bf16, for torch also -fp16 and -fp8), then for torch "
+                f"-compile or -eager, e.g. torch-cuda-bf16"
             )
         return cls(engine, device, precision, mode)
 

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder import cpus
+from embedder import cpus, probe
 from embedder.encoder import Graph, Run
 from embedder.engines.backend import missing_for_compiling
 from embedder.errors import DeviceFull
+from embedder.media.image import fit
+from embedder.spec import ImagePreprocessing
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +44,11 @@ class TorchEngine:
 
         self.device = torch.device(device or _usable_device(torch))
         self.precision = precision or precisions(self.device.type)[0]
-        self.dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
+        self.dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp8": torch.bfloat16}[
+            self.precision
+        ]
+        if self.precision == "fp8":
+            _require_fp8(self.device)
         self.mode = mode or ("compile" if self.device.type == "cuda" else "eager")
         if self.mode == "compile" and self.device.type == "cuda" and (lacking := missing_for_compiling()):
             self._fall_back(lacking)
@@ -145,7 +151,23 @@ class TorchEngine:
                 part.float()  # running statistics lose too much in 16 bits; kernels take fp32 ones beside 16-bit input
         if self.device.type != "mps":
             module = module.to(memory_format=torch.channels_last)  # convolutions twice as fast on CPUs
-        return module if graph.normalise is None else FromPixels(module, graph.normalise, self.dtype).to(self.device)
+        if graph.normalise is None:
+            return module
+        network = FromPixels(module, graph.normalise, self.dtype).to(self.device)
+        if self.precision == "fp8":
+            self._quantise(network, graph.normalise)
+        return network
+
+    def _quantise(self, network: "torch.nn.Module", image: ImagePreprocessing) -> None:
+        """Convert layers to eight bits. The probe's images decide which, so that no vector depends on a user's."""
+        import torch
+
+        from embedder.engines.fp8 import quantise
+
+        pixels = torch.from_numpy(np.stack([fit(each, image) for each in probe.images()])).to(self.device)
+        with torch.inference_mode():
+            share = quantise(network, lambda: network(pixels)[0])
+        log.info("%.0f%% of the blocks of the network compute in eight bits; the others in bf16.", 100 * share)
 
     def _tensors(self, graph: Graph, arrays: Sequence[NDArray[Any]]) -> list["torch.Tensor"]:
         import torch
@@ -165,6 +187,16 @@ class TorchEngine:
 def precisions(device: str) -> tuple[str, ...]:
     """Return the precisions worth trying on a device, fastest first. fp16 and bf16 are equally fast; fp16 is finer."""
     return ("fp32",) if device == "cpu" else ("fp16", "bf16", "fp32")
+
+
+def _require_fp8(device: "torch.device") -> None:
+    from embedder.engines.fp8 import is_possible
+
+    if not is_possible(device):
+        raise ValueError(
+            f"the {device.type} device does not compute in fp8, which needs an NVIDIA GPU of compute capability 8.9 or "
+            f"later (RTX 40, L4, H100): use bf16 or fp16, or name no precision"
+        )
 
 
 @cache

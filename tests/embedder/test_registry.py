@@ -83,6 +83,7 @@ def test_a_name_belongs_to_one_family(name, family):
         ("torch", ("torch", None, None, None)),
         ("torch-fp32", ("torch", None, "fp32", None)),
         ("torch-cuda-bf16", ("torch", "cuda", "bf16", None)),
+        ("torch-cuda-fp8", ("torch", "cuda", "fp8", None)),
         ("torch-cuda-fp16-eager", ("torch", "cuda", "fp16", "eager")),
         ("torch-compile", ("torch", None, None, "compile")),
         ("openvino-bf16", ("openvino", None, "bf16", None)),
@@ -98,6 +99,7 @@ def test_backend_strings(text, parts):
     "text",
     [
         *("", "tensorrt", "torch-int8", "torch-fp32-cuda", "openvino-cuda", "openvino-fp16", "auto-cuda"),
+        *("openvino-fp8", "auto-fp8"),
         *("auto-compile", "openvino-fp32-compile", "torch-compile-fp32"),
     ],
 )

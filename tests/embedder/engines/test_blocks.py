@@ -7,8 +7,10 @@ import pytest
 import timm
 import torch
 from helpers import binds, clips
+from helpers.towers import mlcd, openclip, timm_tower
 from torch._dynamo.utils import counters
 
+from embedder import probe, registry
 from embedder.encoder import Graph, Port
 from embedder.engines import torch_engine
 from embedder.engines.attention import faster
@@ -17,6 +19,14 @@ from embedder.engines.torch_engine import TorchEngine
 from embedder.errors import DeviceFull
 from embedder.spec import ImagePreprocessing
 
+FAMILIES = {
+    "lite0": "lite0",
+    "mlcd": "mlcd@{folder}/MLCDVision",
+    "timm, a transformer": "timm/test_vit@{folder}/vit.safetensors",
+    "timm, a convolutional network": "timm/test_resnet@{folder}/resnet.pt",
+    "openclip": "openclip/suite@{folder}/suite.safetensors",
+    "imagebind": "imagebind/huge@{folder}/small.pth",
+}
 SIZE = 16
 IMAGE = ImagePreprocessing(size=SIZE, resize=SIZE, interpolation="bicubic", mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
 
@@ -226,3 +236,31 @@ def test_too_little_memory_in_a_block_is_not_a_fault_of_the_compiler():
     with pytest.raises(DeviceFull):
         engine.compile(graph(Wide))([pixels(2)])
     assert engine.name == "torch-cpu-fp32-compile"
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    ("family", "most"),
+    [
+        ("mlcd", 2),  # blocks and normalisation
+        ("timm, a transformer", 2),
+        ("timm, a convolutional network", 1),
+        ("openclip", 3),  # its texts have blocks of their own
+        ("imagebind", 10),  # six modalities; texts and sounds have two kinds of blocks
+        ("lite0", 2),  # an image network and a text network
+    ],
+)
+def test_no_family_is_compiled_more_often_than_it_has_kinds_of_blocks(tmp_path, family, most):
+    mlcd(tmp_path / "MLCDVision", "MLCDVision")
+    timm_tower(tmp_path / "vit.safetensors", "test_vit")
+    timm_tower(tmp_path / "resnet.pt", "test_resnet")
+    openclip(tmp_path, "suite")
+    binds.save(binds.build(), tmp_path / "small.pth")
+    name = FAMILIES[family].format(folder=tmp_path)
+    encoder = registry.load(
+        name, backend="torch-cpu-fp32-compile", cache_dir=tmp_path / "cache", accept_noncommercial=True
+    )
+    vectors = []
+    assert graphs_of(lambda: vectors.append(probe.embed(encoder))) <= most
+    assert probe.cosines(vectors[0], encoder.reference_probe()).min() > 0.99999
+    assert encoder.backend.endswith("-compile")
