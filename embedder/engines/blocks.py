@@ -7,7 +7,7 @@ Convolutional networks change their shapes from block to block and gain from fus
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import groupby
+from itertools import count, groupby
 from types import FunctionType
 from typing import TypeVar, cast
 
@@ -18,6 +18,7 @@ from embedder.engines.folded import FromPixels
 Outputs = tuple[torch.Tensor, ...]
 Function = TypeVar("Function", bound=Callable[..., object])
 
+_NUMBERS = count()
 _LISTS = (torch.nn.ModuleList, torch.nn.Sequential)
 _CONVOLUTIONS = torch.nn.modules.conv._ConvNd
 _LEAST_SHARE = 0.5
@@ -121,10 +122,12 @@ def _call(module: torch.nn.Module, *inputs: torch.Tensor) -> Outputs:
 
 
 def _compiled(call: Function, dynamic: bool | None) -> Function:
-    """Return a compiled copy of a function, with a code object of its own.
+    """Return a compiled copy of a function, with a code object and a name of its own.
 
-    torch keeps compiled code with the code object, and stops compiling when one has eight variants. Networks that
-    share a code object would use up each other's.
+    torch keeps compiled code with the code object, and stops compiling when one has eight variants. By the name it
+    remembers which sizes differed between calls, and makes them symbols: with symbols for height and width, compiling
+    lite0 took minutes. Networks must share neither.
     """
-    copy = FunctionType(call.__code__.replace(), globals(), call.__name__)
+    name = f"{call.__name__}_{next(_NUMBERS)}"
+    copy = FunctionType(call.__code__.replace(co_name=name), globals(), name)
     return cast(Function, torch.compile(copy, dynamic=dynamic))

@@ -116,6 +116,25 @@ def test_many_networks_do_not_use_up_each_others_variants():
                 compiled(torch.randn(rows, 3, SIZE, SIZE))
 
 
+def test_sizes_of_one_network_do_not_become_symbols_in_another(monkeypatch):
+    """Networks that are compiled whole have an image size each; only the number of rows may vary."""
+    symbols = []
+
+    def noting(graph, inputs):
+        shapes = [getattr(node.meta["example_value"], "shape", ()) for node in graph.graph.find_nodes(op="placeholder")]
+        symbols.append({str(size) for shape in shapes for size in shape if isinstance(size, torch.SymInt)})
+        return graph
+
+    compile_ = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda call, dynamic: compile_(call, dynamic=dynamic, backend=noting))
+    with torch.inference_mode():
+        for size in (16, 20, 24):
+            x = torch.randn(3, 3, size, size)
+            torch._dynamo.maybe_mark_dynamic(x, 0)
+            Compiled(Network(blocks=1).eval().requires_grad_(False))(x)
+    assert [len(each) for each in symbols] == [1, 1, 1]
+
+
 @pytest.mark.usefixtures("quick")
 def test_a_first_block_with_a_transposed_view_uses_the_others_code():
     blocks = torch.nn.Sequential(*(Block(16, 32) for _ in range(3))).eval().requires_grad_(False)
