@@ -14,7 +14,7 @@ ENGINES = ("auto", "torch", "openvino")
 DEVICE = re.compile(r"cuda(:\d+(,\d+)*|:all)?|mps|cpu")
 """A device of torch. cuda:1 is the second GPU, cuda:0,1 are the first two, cuda:all is every GPU of the machine."""
 
-PRECISIONS = ("fp32", "bf16", "fp16")
+PRECISIONS = ("fp32", "bf16", "fp16", "fp8")
 MODES = ("compile", "eager")
 
 
@@ -38,12 +38,13 @@ class Backend:
         precision = rest.pop(0) if rest and rest[0] in PRECISIONS else None
         mode = rest.pop(0) if rest and rest[0] in MODES else None
         allowed_device = device is None or engine == "torch" or (engine == "openvino" and device == "cpu")
-        allowed = allowed_device and (engine != "openvino" or precision != "fp16") and (engine == "torch" or not mode)
+        allowed_precision = engine == "torch" or (precision != "fp8" and (engine, precision) != ("openvino", "fp16"))
+        allowed = allowed_device and allowed_precision and (engine == "torch" or not mode)
         if engine not in ENGINES or rest or not allowed:
             raise ValueError(
                 f"unknown backend {text!r}; allowed: auto, torch or openvino, then optionally a device for torch "
                 f"(-cuda, -cuda:1, -cuda:0,1, -cuda:all, -mps, -cpu), then a precision (-fp32, -bf16, for torch also "
-                f"-fp16), then for torch -compile or -eager, e.g. torch-cuda-bf16"
+                f"-fp16 and -fp8), then for torch -compile or -eager, e.g. torch-cuda-bf16"
             )
         return cls(engine, device, precision, mode)
 

@@ -170,9 +170,12 @@ def assemble(
     cache = Cache(cache_dir or default_folder())
     wanted = Backend.parse(backend).resolve()
     makers, preferred = _engines(wanted, cache, threads)
+    others = {
+        precision: make for precision, make in makers.items() if precision != "fp8"
+    }  # used only where it is named
     if wanted.precision:
-        return GraphEncoder(name, blueprint, makers[wanted.precision](), cache, makers)
-    return GraphEncoder(name, blueprint, choose(name, blueprint, preferred, cache), cache, makers)
+        return GraphEncoder(name, blueprint, makers[wanted.precision](), cache, others)
+    return GraphEncoder(name, blueprint, choose(name, blueprint, preferred, cache), cache, others)
 
 
 def choose(name: str, blueprint: Blueprint, makers: Makers, cache: Cache) -> Engine:

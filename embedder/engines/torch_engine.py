@@ -9,7 +9,9 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedder import cpus
+import numpy as np
+
+from embedder import cpus, probe
 from embedder.encoder import Graph, Pace, Run
 from embedder.engines.backend import missing_for_compiling
 from embedder.engines.cache import Cache
@@ -17,6 +19,8 @@ from embedder.engines.rows.devices import Device, Forward, HostDevice
 from embedder.engines.rows.few import FewRows
 from embedder.engines.rows.measured import CANDIDATES, fewest
 from embedder.engines.rows.passes import Passes
+from embedder.media.image import fit
+from embedder.spec import ImagePreprocessing
 
 if TYPE_CHECKING:
     import torch
@@ -53,7 +57,11 @@ class TorchEngine:
         self.device = torch.device(device or _usable_device(torch))
         self._cache, self._graphs = cache, graphs
         self.precision = precision or precisions(self.device.type)[0]
-        self.dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
+        self.dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp8": torch.bfloat16}[
+            self.precision
+        ]
+        if self.precision == "fp8":
+            _require_fp8(self.device)
         self.mode = mode or ("compile" if self.device.type == "cuda" else "eager")
         if self.mode == "compile" and self.device.type == "cuda" and (lacking := missing_for_compiling()):
             self._fall_back(lacking)
@@ -132,24 +140,24 @@ class TorchEngine:
         return [y.float() for y in network(*tensors)]
 
     def _compiled(self, module: "torch.nn.Module") -> Callable[..., tuple["torch.Tensor", ...]]:
-        """Return the module compiled, which happens at its first call. If that fails, the module itself runs."""
+        """Return the module compiled, which happens at its first calls. If that fails, the module itself runs."""
         import torch
 
-        compiled = torch.compile(module)
+        from embedder.engines.blocks import Compiled
+
+        compiled = Compiled(module)
 
         def forward(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            outputs: tuple[torch.Tensor, ...]
             if self.mode == "eager":
-                outputs = module(*inputs)
-                return outputs
+                return compiled.eager(*inputs)
             try:
-                outputs = compiled(*inputs)
+                return compiled(*inputs)
             except torch.OutOfMemoryError:
                 raise
             except Exception as error:  # torch, triton and the C compiler raise many types
-                outputs = module(*inputs)  # a fault of the inputs is raised again here
+                outputs = compiled.eager(*inputs)  # a fault of the inputs is raised again here
                 self._fall_back(f"it failed with {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}")
-            return outputs
+                return outputs
 
         return forward
 
@@ -161,20 +169,49 @@ class TorchEngine:
         """Return the module on the device, in the precision and the fastest memory layout. It normalises images."""
         import torch
 
+        from embedder.engines.attention import faster
         from embedder.engines.folded import FromPixels
 
         module = graph.build().to(self.device, self.dtype)
+        if self.device.type == "cuda" or self.mode == "compile":  # in eager mode on a CPU it is the reference
+            module = faster(module)
         for part in module.modules():
             if isinstance(part, torch.nn.modules.batchnorm._BatchNorm):
                 part.float()  # running statistics lose too much in 16 bits; kernels take fp32 ones beside 16-bit input
         if self.device.type != "mps":
             module = module.to(memory_format=torch.channels_last)  # convolutions twice as fast on CPUs
-        return module if graph.normalise is None else FromPixels(module, graph.normalise, self.dtype).to(self.device)
+        if graph.normalise is None:
+            return module
+        network = FromPixels(module, graph.normalise, self.dtype).to(self.device)
+        if self.precision == "fp8":
+            self._quantise(network, graph.normalise)
+        return network
+
+    def _quantise(self, network: "torch.nn.Module", image: ImagePreprocessing) -> None:
+        """Convert layers to eight bits. The probe's images decide which, so that no vector depends on a user's."""
+        import torch
+
+        from embedder.engines.fp8 import quantise
+
+        pixels = torch.from_numpy(np.stack([fit(each, image) for each in probe.images()])).to(self.device)
+        with torch.inference_mode():
+            share = quantise(network, lambda: network(pixels)[0])
+        log.info("%.0f%% of the blocks of the network compute in eight bits; the others in bf16.", 100 * share)
 
 
 def precisions(device: str) -> tuple[str, ...]:
     """Return the precisions worth trying on a device, fastest first. fp16 and bf16 are equally fast; fp16 is finer."""
     return ("fp32",) if device == "cpu" else ("fp16", "bf16", "fp32")
+
+
+def _require_fp8(device: "torch.device") -> None:
+    from embedder.engines.fp8 import is_possible
+
+    if not is_possible(device):
+        raise ValueError(
+            f"the {device.type} device does not compute in fp8, which needs an NVIDIA GPU of compute capability 8.9 or "
+            f"later (RTX 40, L4, H100): use bf16 or fp16, or name no precision"
+        )
 
 
 @cache

@@ -12,6 +12,7 @@ import pytest
 import torch
 from helpers import binds, clips
 from helpers.towers import mlcd, openclip, timm_tower
+from torch._dynamo.utils import counters
 
 from embedder import probe, registry
 from embedder.encoder import Graph, Port
@@ -135,6 +136,82 @@ def test_a_row_does_not_depend_on_its_neighbours(load, family):
     assert probe.cosines(together[95:], alone).min() > 0.9999
 
 
+def transformer(precision, mode, blocks=6):
+    """Return a transformer, compiled, whose layers are large enough for eight bits."""
+    port = Port((SIZE, SIZE, 3), "uint8")
+    build = lambda: Transformer(blocks).eval().requires_grad_(False)  # noqa: E731
+    graph = Graph(key="transformer", libraries=("numpy",), build=build, ports=(port,), normalise=IMAGE)
+    return TorchEngine("cpu" if precision is None else "cuda", precision or "fp32", mode=mode).compile(graph)
+
+
+class Transformer(torch.nn.Module):
+    """Patches of 2 × 2 pixels, encoder layers of 512 units with attention in torch's own module, their mean."""
+
+    def __init__(self, blocks):
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem = torch.nn.Conv2d(3, 512, 2, 2)
+        self.blocks = torch.nn.Sequential(*(Layer() for _ in range(blocks)))
+
+    def forward(self, x):
+        return (self.blocks(self.stem(x).flatten(2).transpose(1, 2)).mean(1),)
+
+
+class Layer(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm1, self.norm2 = torch.nn.LayerNorm(512), torch.nn.LayerNorm(512)
+        self.attn = torch.nn.MultiheadAttention(512, 8, batch_first=True)
+        self.mlp = torch.nn.Sequential(torch.nn.Linear(512, 1024), torch.nn.GELU(), torch.nn.Linear(1024, 512))
+
+    def forward(self, x):
+        y = self.norm1(x)
+        x = x + self.attn(y, y, y, need_weights=False)[0]
+        return x + self.mlp(self.norm2(x))
+
+
+@pytest.mark.parametrize("mode", ["eager", "compile"])
+@pytest.mark.parametrize(
+    ("precision", "least"), [("fp32", 0.999999), ("bf16", 0.9995), ("fp16", 0.9995), ("fp8", 0.998)]
+)
+def test_a_transformer_gives_the_vectors_of_the_cpu(precision, least, mode):
+    """On CUDA its attention is replaced and its blocks are compiled; on the CPU both are torch's own."""
+    if precision == "fp8" and torch.cuda.get_device_capability() < (8, 9):
+        pytest.skip("this GPU does not compute in fp8")
+    run, wanted = transformer(precision, mode), transformer(None, "eager")
+    for rows in (3, 1, 130):
+        x = pixels(rows, seed=rows)
+        assert probe.cosines(run([x])[0], wanted([x])[0]).min() > least
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp8"])
+def test_equal_blocks_are_compiled_once(precision):
+    """In fp8 there may be two kinds of blocks: those in eight bits and those in bf16."""
+    if precision == "fp8" and torch.cuda.get_device_capability() < (8, 9):
+        pytest.skip("this GPU does not compute in fp8")
+    run, before = transformer(precision, "compile", blocks=12), counters["stats"]["unique_graphs"]
+    for rows in (3, 1, 64, 130):
+        run([pixels(rows)])
+    kinds = 2 if precision == "bf16" else 3  # normalisation is one
+    assert counters["stats"]["unique_graphs"] - before <= 2 * kinds  # one row, and any other number
+
+
+def test_eight_bits_are_used_and_refused_where_a_gpu_has_none(monkeypatch):
+    if torch.cuda.get_device_capability() >= (8, 9):
+        x = pixels(5)
+        assert not np.array_equal(transformer("fp8", "eager")([x])[0], transformer("bf16", "eager")([x])[0])
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: (8, 0))
+    with pytest.raises(ValueError, match="does not compute in fp8"):
+        TorchEngine("cuda", "fp8")
+
+
+@pytest.mark.parametrize("family", ["mlcd", "timm, a transformer", "openclip", "imagebind"])
+def test_families_of_transformers_are_compiled_by_block_in_bf16(load, family):
+    encoder = load(family, "torch-cuda-bf16-compile")
+    assert probe.cosines(probe.embed(encoder), encoder.reference_probe()).min() > 0.98
+    assert encoder.backend == "torch-cuda-bf16-compile"  # no fallback to eager mode
+
+
 def test_threads_and_streams_do_not_mix_their_results():
     """Two threads, each on a stream of its own, run two networks at once."""
     runs = [compiled("fp32", "eager"), compiled("fp32", "eager")]
@@ -173,17 +250,21 @@ def test_a_cuda_graph_gives_the_modules_numbers():
             torch.testing.assert_close(out, module(x)[0])
 
 
+def memory():
+    """Return the bytes of the device. Earlier tests' memory is given back first, because torch keeps it."""
+    torch.cuda.empty_cache()
+    return torch.cuda.mem_get_info()[1]
+
+
 def test_too_little_memory_halves_the_passes():
-    free, _ = torch.cuda.mem_get_info()
-    run = compiled("fp32", "eager", ballast=free // 20)  # room for fewer than 20 rows
+    run = compiled("fp32", "eager", ballast=memory() // 20)  # room for fewer than 20 rows
     x = pixels(70)
     np.testing.assert_allclose(run([x])[0], expected(x), atol=2e-3)
 
 
 def test_too_little_memory_for_one_row_is_one_clear_error():
-    free, _ = torch.cuda.mem_get_info()
     with pytest.raises(DeviceFull, match="cuda device has too little free memory for one item"):
-        compiled("fp32", "eager", ballast=2 * free)([pixels(3)])
+        compiled("fp32", "eager", ballast=2 * memory())([pixels(3)])
     assert len(compiled("fp32", "eager")([pixels(3)])[0]) == 3  # the device works on
 
 
