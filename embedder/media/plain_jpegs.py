@@ -112,6 +112,7 @@ class _Frame:
 
     width: int
     height: int
+    components: int
     sampling: str
     progressive: bool
 
@@ -123,14 +124,18 @@ class _Frame:
         sampling = _SAMPLINGS.get(factors)
         if precision != 8 or not width or not height or sampling is None:
             return None
-        return cls(width, height, sampling, progressive) if components == 1 or ids == _YCBCR_IDS else None
+        if components > 1 and ids != _YCBCR_IDS:
+            return None
+        return cls(width, height, components, sampling, progressive)
 
 
 def _checked(data: bytes, at: int, frame: _Frame, orientation: int) -> PlainJpeg | None:
     """Return the JPEG whose first scan is at `at`; None if its scans are unusual."""
-    end = data.find(_END, at)
-    scans = data.count(_SCAN, at, end) if frame.progressive else 1 + (data.find(_SCAN, at + 2, end) >= 0)
-    if has_too_many_scans(scans, frame.width * frame.height) or (scans > 1 and not frame.progressive):
+    if frame.progressive:
+        scans = data.count(_SCAN, at, data.find(_END, at))
+        if has_too_many_scans(scans, frame.width * frame.height):
+            return None
+    elif data[at + 4] != frame.components:  # the number of components in the scan: others would follow
         return None
     kind = frame.sampling + " progressive" * frame.progressive
     return PlainJpeg(data, frame.width, frame.height, kind, orientation)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from embedder import cpus, probe
 from embedder.encoder import JPEG_BATCH, JPEG_BATCHES, Encoder
 from embedder.engines.cache import Cache
+from embedder.engines.jpegs.colours import BLOCKS
 from embedder.engines.jpegs.decoder import DeviceJpegs, can_resize
 from embedder.media import Limits
 from embedder.media.image import decode
@@ -29,7 +30,7 @@ log = logging.getLogger("headwater.embedder")
 FACTORS = (1.0, 1.25, 1.5, 1.75, 2.0, 3.0)
 """Sizes that are tried: short side of the image ÷ side to which it is resized.
 
-Codecs differ in how they enlarge the colours, which many JPEGs hold at half the size. The more an image is reduced, the
+Codecs differ in how they enlarge the colours, see `embedder.engines.jpegs.colours`. The more an image is reduced, the
 less of that remains.
 """
 _QUALITIES = (75, 85, 95)
@@ -48,12 +49,14 @@ class Choice:
     Attributes:
         sides: short side (pixels) from which on JPEGs keep their vectors, by kind of JPEG; kinds without one are left
             to the CPU.
+        smooth: kinds whose vectors are nearer to those of the CPU if their colours are smoothed.
         cosines: worst cosine at that size, or at the largest tried, by kind.
         fewest: number of files at once from which on the GPU is faster; None if it never is.
         gpu, cpu: images a second, by number of files at once.
     """
 
     sides: Mapping[str, int]
+    smooth: Sequence[str]
     cosines: Mapping[str, float]
     fewest: int | None
     gpu: Mapping[str, float]
@@ -79,7 +82,7 @@ def choose_decoder(encoder: Encoder, limits: Limits, cache: Cache) -> DeviceJpeg
     if not choice.sides or choice.fewest is None:
         _log_unused(encoder, choice, forced=forced)
         return None
-    return DeviceJpegs(p, limits, device, choice.sides, choice.fewest)
+    return DeviceJpegs(p, limits, device, choice.sides, choice.fewest, choice.smooth)
 
 
 def device_of(backend: str) -> str | None:
@@ -92,34 +95,43 @@ def measure(encoder: Encoder, limits: Limits, device: str, *, timed: bool = True
     """Return which JPEGs keep their vectors when `device` decodes them and, if `timed`, how fast it is."""
     if encoder.spec.image is None:
         raise ValueError(f"{encoder.name} takes no images")
-    sides, cosines = _allowed(encoder, limits, device)
+    sides, smooth, cosines = _allowed(encoder, limits, device)
     if not sides or not timed:
-        return Choice(sides, cosines, 1 if sides else None, {}, {})
+        return Choice(sides, smooth, cosines, 1 if sides else None, {}, {})
     kind = "4:2:0" if "4:2:0" in sides else next(iter(sides))
-    decoder = DeviceJpegs(encoder.spec.image, limits, device, sides)
+    decoder = DeviceJpegs(encoder.spec.image, limits, device, sides, smooth=smooth)
     gpu, cpu = _speeds(encoder, decoder, limits, _photos(kind, *_large_enough(sides[kind])))
     fewest = None
     for count in reversed(_COUNTS):
         if gpu[str(count)] <= (1 + _MARGIN) * cpu[str(count)]:
             break
         fewest = count
-    return Choice(sides, cosines, fewest, gpu, cpu)
+    return Choice(sides, smooth, cosines, fewest, gpu, cpu)
 
 
-def _allowed(encoder: Encoder, limits: Limits, device: str) -> tuple[dict[str, int], dict[str, float]]:
-    """Return `Choice.sides` and `Choice.cosines`."""
+def _allowed(encoder: Encoder, limits: Limits, device: str) -> tuple[dict[str, int], list[str], dict[str, float]]:
+    """Return `Choice.sides`, `Choice.smooth` and `Choice.cosines`."""
     p = encoder.spec.image
     assert p is not None  # noqa: S101  # `measure` has checked it
-    sides, cosines = dict[str, int](), dict[str, float]()
+    sides, cosines, ways = dict[str, int](), dict[str, float](), dict(_WAYS)
     for factor in FACTORS:
         side = math.ceil(factor * p.resize)
-        decoder = DeviceJpegs(p, limits, device, dict.fromkeys(KINDS, side))
-        for kind in KINDS:
-            if kind not in sides:
-                cosines[kind] = _worst(encoder, decoder, _photos(kind, 4 * side // 3, side))
-                if cosines[kind] >= probe.LEAST_COSINE:
-                    sides[kind] = side
-    return sides, cosines
+        all_sides = dict.fromkeys(KINDS, side)
+        decoders = [DeviceJpegs(p, limits, device, all_sides, smooth=KINDS if way else ()) for way in (False, True)]
+        for kind in (each for each in KINDS if each not in sides):
+            photos = _photos(kind, 4 * side // 3, side)
+            found = {way: _worst(encoder, decoders[way], photos) for way in ways[kind]}
+            best = max(found, key=found.__getitem__)
+            ways[kind], cosines[kind] = (best,), found[best]
+            if found[best] >= probe.LEAST_COSINE:
+                sides[kind] = side
+    return sides, [kind for kind in sides if ways[kind] == (True,)], cosines
+
+
+_WAYS: dict[str, tuple[bool, ...]] = {
+    kind: (False, True) if kind.partition(" ")[0] in BLOCKS else (False,) for kind in KINDS
+}
+"""Values of "smoothed" that are tried for each kind of JPEG: both if its colours are halved."""
 
 
 def _worst(encoder: Encoder, decoder: DeviceJpegs, photos: Sequence[bytes]) -> float:

@@ -2,16 +2,17 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedder.encoder import JPEG_BATCHES, Stage
+from embedder.engines.jpegs.colours import BLOCKS, smoothed
 from embedder.media import Limits
 from embedder.media.filters import FILTERS, band
 from embedder.media.image import Axis, axes
@@ -29,8 +30,8 @@ _LONGEST_SIDE = 16_384
 """Longest side that is taken, pixels: as much as the decoder in a GPU can have."""
 _WEIGHTS = 64
 """Matrices that are kept on the device, one for each length of a side: mostly under 1 MB each, at most 15 MB."""
-_DECODED_PIXELS, _RESIZED_PIXELS = 64_000_000, 16_000_000
-"""Most pixels that are decoded at once (3 bytes each on the device), and of them resized at once (12 bytes each)."""
+_DECODED_PIXELS, _RESIZED_PIXELS = 64_000_000, 8_000_000
+"""Most pixels that are decoded at once (3 bytes each on the device), and of them resized at once (60 bytes each)."""
 
 
 def decode_jpegs(files: "list[torch.Tensor]", device: "torch.device") -> "list[torch.Tensor]":
@@ -62,16 +63,18 @@ class DeviceJpegs:
         device: str,
         sides: Mapping[str, int],
         fewest: int = 1,
+        smooth: Collection[str] = (),
     ) -> None:
         """
         Args:
             device: a device of torch: ``cuda``, ``cuda:1``, or ``cpu``, which shows the same way without a GPU.
             sides: the least short side (pixels) of images that are taken, by kind of JPEG; other kinds are not taken.
             fewest: see `embedder.encoder.JpegDecoder`.
+            smooth: kinds of JPEG whose colours are smoothed, because the codec repeats them (`jpegs.colours`).
         """
         import torch
 
-        self.fewest, self.sides = fewest, dict(sides)
+        self.fewest, self.sides, self._smooth = fewest, dict(sides), frozenset(smooth)
         self._p, self._device = preprocessing, torch.device(device)
         self._most_pixels = min(limits.max_pixels, _LARGEST_PIXELS)
         self._longest = min(limits.max_side, _LONGEST_SIDE)
@@ -153,26 +156,33 @@ class DeviceJpegs:
         """Write the inputs made from `images` to their places in `pixels`, and return the places."""
         import torch
 
-        groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+        groups: dict[tuple[int, int, int, str], list[int]] = defaultdict(list)
         for at, image in images.items():
             if image is not None:
-                groups[files[at].upright].append(at)
-        for (width, height), places in groups.items():
-            x, y = axes((width, height), self._p)
+                file = files[at]
+                groups[file.width, file.height, file.orientation, file.kind].append(at)
+        for places in groups.values():
+            first = files[places[0]]
+            x, y = axes(first.upright, self._p)
             to = pixels[:, y.pad : y.pad + y.kept, x.pad : x.pad + x.kept]
-            step = max(1, _RESIZED_PIXELS // (width * height))
+            step = max(1, _RESIZED_PIXELS // (first.width * first.height))
             for some in (places[start : start + step] for start in range(0, len(places), step)):
-                upright = [_turned(images[at], files[at].orientation) for at in some]
+                stored = torch.stack([image for at in some if (image := images[at]) is not None])
+                upright = _turned(self._smoothed(stored, first.kind), first.orientation)
                 to[torch.tensor(some, device=self._device)] = self._resized(upright, x, y)
         return [at for places in groups.values() for at in places]
 
-    def _resized(self, images: "list[torch.Tensor]", x: Axis, y: Axis) -> "torch.Tensor":
-        """Return the crops (n, height, width, 3) of n images (3, height, width) of one size: columns first."""
+    def _smoothed(self, images: "torch.Tensor", kind: str) -> "torch.Tensor":
+        block = BLOCKS.get(kind.partition(" ")[0])
+        return _rounded(smoothed(images.float(), block)) if block and kind in self._smooth else images
+
+    def _resized(self, images: "torch.Tensor", x: Axis, y: Axis) -> "torch.Tensor":
+        """Return the crops (n, height, width, 3) of images (n, 3, height, width): columns first."""
         import torch
 
         (left, across), (top, down) = self._weights(x), self._weights(y)
-        used = (slice(None), slice(top, top + down.shape[1]), slice(left, left + across.shape[1]))
-        wide = _rounded(torch.stack([image[used] for image in images]).float() @ across.T)
+        used = images[:, :, top : top + down.shape[1], left : left + across.shape[1]]
+        wide = _rounded(used.float() @ across.T)
         return _rounded(down @ wide).to(torch.uint8).permute(0, 2, 3, 1)
 
     def _make_weights(self, axis: Axis) -> "tuple[int, torch.Tensor]":
@@ -237,13 +247,12 @@ def _rounded(levels: "torch.Tensor") -> "torch.Tensor":
     return levels.add_(0.5).floor_().clamp_(0, 255)
 
 
-def _turned(image: Any, orientation: int) -> "torch.Tensor":
-    """Return a view or copy of an image (3, height, width) that is upright."""
+def _turned(images: "torch.Tensor", orientation: int) -> "torch.Tensor":
+    """Return images (n, 3, height, width) upright."""
     if orientation in (5, 6, 7, 8):
-        image = image.transpose(1, 2)
-    flipped = {2: (2,), 3: (1, 2), 4: (1,), 6: (2,), 7: (1, 2), 8: (1,)}.get(orientation, ())
-    turned: torch.Tensor = image.flip(flipped) if flipped else image
-    return turned
+        images = images.transpose(2, 3)
+    flipped = {2: (3,), 3: (2, 3), 4: (2,), 6: (3,), 7: (2, 3), 8: (2,)}.get(orientation, ())
+    return images.flip(flipped) if flipped else images
 
 
 @lru_cache(maxsize=64)

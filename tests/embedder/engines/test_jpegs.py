@@ -4,9 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from helpers.jpegs import Batched, damaged_inside, jpeg, of_kind
+from helpers.jpegs import ORIENTATION, Batched, damaged_inside, jpeg, of_kind, repeating_colours
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from embedder import probe, registry
 from embedder.derived.encoders import DerivedEncoder
@@ -187,6 +188,39 @@ def test_every_kind_keeps_the_vectors_of_lite0(lite0, monkeypatch):
     assert found.sides == dict.fromkeys(KINDS, lite0.spec.image.resize)
     assert min(found.cosines.values()) > 0.9999
     assert found.fewest == 1
+    assert found.smooth == []
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("size", [(640, 480), (481, 641), (301, 299)])
+def test_colours_that_a_codec_repeats_are_smoothed(progressive, size, monkeypatch):
+    monkeypatch.setattr(jpegs, "decode_jpegs", repeating_colours)
+    p, exif = as_wanted(224, 224), Image.Exif()
+    exif[ORIENTATION] = 6
+    options = {"quality": 90, "subsampling": 2, "progressive": progressive}
+    files = [probe.photo(*size, first, exif=exif.tobytes() if first else b"", **options) for first in range(3)]
+
+    def squares(smooth) -> float:
+        decoder = DeviceJpegs(p, Limits(), "cpu", ONE, smooth=smooth)
+        found = decoder.rows([decoder.take(data) for data in files])
+        wanted = [fit(decode(data).image, p) for data in files]
+        return float(np.mean([(a.astype(int) - b.astype(int)) ** 2 for a, b in zip(found, wanted, strict=True)]))
+
+    assert squares(KINDS) < 0.5
+    assert squares(KINDS) < squares(()) / 3
+
+
+def test_smoothing_makes_jpegs_of_halved_colours_keep_their_vectors(lite0, monkeypatch):
+    """With the colours repeated, as nvJPEG does, only larger images would."""
+    monkeypatch.setattr(jpegs, "decode_jpegs", repeating_colours)
+    monkeypatch.setattr(choice, "FACTORS", (1.0,))
+    monkeypatch.setattr(choice, "KINDS", ("4:4:4", "4:2:0"))
+    found = choice.measure(lite0, Limits(), "cpu", timed=False)
+    assert found.smooth == ["4:2:0"]
+    assert found.cosines["4:2:0"] >= probe.LEAST_COSINE
+    monkeypatch.setattr(choice, "_WAYS", {"4:4:4": (False,), "4:2:0": (False,)})
+    found = choice.measure(lite0, Limits(), "cpu", timed=False)
+    assert found.cosines["4:2:0"] < probe.LEAST_COSINE
 
 
 def blurred(files, device):
@@ -249,7 +283,7 @@ def test_the_choice_is_kept_in_the_cache(lite0, on_cpu, monkeypatch, tmp_path):
 
     def measure(encoder, limits, device, *, timed):
         measured.append(timed)
-        return choice.Choice(ONE, ONE, 4, {}, {})
+        return choice.Choice(ONE, ["4:2:0"], ONE, 4, {}, {})
 
     monkeypatch.setattr(choice, "measure", measure)
     for _ in range(2):
@@ -268,7 +302,7 @@ def test_the_cpu_decodes_if_it_should_or_must(lite0, on_cpu, monkeypatch, tmp_pa
 
     assert chosen(lite0) is None
     assert chosen(OnGpu(lite0), jpegs_on_gpu="off") is None
-    monkeypatch.setattr(choice, "measure", lambda *_, **__: choice.Choice({}, ONE, None, {}, {}))
+    monkeypatch.setattr(choice, "measure", lambda *_, **__: choice.Choice({}, [], ONE, None, {}, {}))
     assert chosen(OnGpu(lite0), jpegs_on_gpu="on") is None
     assert "its pixels change vectors (best cosine 1.0000)" in caplog.text
 

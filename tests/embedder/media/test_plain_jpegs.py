@@ -76,7 +76,7 @@ ODD = {
     "filling before a segment": PHOTO[:2] + b"\xff" + PHOTO[2:],
     "a hundred comments": PHOTO[:2] + 100 * b"\xff\xfe\0\x03." + PHOTO[2:],
     "a long header": PHOTO[:2] + 5 * (b"\xff\xe2\xff\xff" + bytes(65_533)) + PHOTO[2:],
-    "baseline with a second scan": PHOTO[:-2] + b"\xff\xda\0\x08\x01\x01\0\0\x3f\0" + PHOTO[-2:],
+    "baseline with a scan of one component": changed(PHOTO, 0xDA, 0, 1),
     "a hundred and one scans": (lambda data: data[:-2] + 101 * b"\xff\xda\0\x08\x01\x01\0\0\x3f\0" + data[-2:])(
         jpeg(64, 48, progressive=True)
     ),
