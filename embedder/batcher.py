@@ -1,4 +1,4 @@
-"""A batcher without a timer: items queue while a batch runs, and the queued items are the next batch."""
+"""A batcher without a timer: items queue while batches run, and the queued items are the next batch."""
 
 import asyncio
 import time
@@ -56,9 +56,9 @@ class _Entry(Generic[Item, Result]):
 
 
 class Batcher(Generic[Item, Result]):
-    """Gathers the items of concurrent callers into batches for one model that is not thread-safe.
+    """Gathers the items of concurrent callers into batches for one model.
 
-    One worker runs `run` on a thread of its own. While the worker is busy, items queue. When it is free, it takes the
+    Each lane calls `run` on a thread of its own. While all lanes are busy, items queue. A lane that is free takes the
     waiting items at once, first come first served, up to `max_batch`. So an idle model answers a single item without
     added wait, a busy one works on full batches, and no timer has to be tuned. (text-embeddings-inference works so
     too.)
@@ -66,7 +66,8 @@ class Batcher(Generic[Item, Result]):
     Args:
         run: takes 1 to `max_batch` items and returns one result each, in order.
         max_batch: largest number of items in one call of `run`.
-        max_queue: largest number of items that wait, not counting the batch that runs.
+        max_queue: largest number of items that wait, not counting the batches that run.
+        lanes: number of batches that run at once. With one, `run` need not be thread-safe.
         observe: called with ("queue", seconds) for each item when its batch is formed, and with ("encode", seconds) for
             each batch.
 
@@ -79,16 +80,20 @@ class Batcher(Generic[Item, Result]):
         *,
         max_batch: int = 32,
         max_queue: int = 256,
+        lanes: int = 1,
         observe: Observe | None = None,
     ) -> None:
-        if max_batch < 1 or max_queue < 1:
-            raise ValueError(f"max_batch and max_queue must be at least 1, got {max_batch} and {max_queue}")
+        if min(max_batch, max_queue, lanes) < 1:
+            raise ValueError(
+                f"max_batch, max_queue and lanes must be at least 1, got {max_batch}, {max_queue} and {lanes}"
+            )
         self._run = run
+        self._lanes = lanes
         self._max_batch = max_batch
         self._max_queue = max_queue
         self._observe = observe
         self._queue: deque[_Entry[Item, Result]] = deque()
-        self._under_way: list[_Entry[Item, Result]] = []
+        self._under_way: dict[int, list[_Entry[Item, Result]]] = {}
         self._seconds_per_item: float | None = None
         self._arrived = asyncio.Event()
         self._stopping = False
@@ -100,17 +105,17 @@ class Batcher(Generic[Item, Result]):
         return len(self._queue)
 
     async def start(self) -> None:
-        """Start the worker and its thread. Raises RuntimeError if the worker already runs."""
+        """Start the worker and its threads. Raises RuntimeError if the worker already runs."""
         if self._worker is not None and not self._worker.done():
             raise RuntimeError("the batcher already runs; call stop() first")
         self._stopping = False
-        thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batcher")
-        self._worker = asyncio.create_task(self._work(thread), name="batcher")
+        threads = ThreadPoolExecutor(self._lanes, thread_name_prefix="batcher")
+        self._worker = asyncio.create_task(self._work(threads), name="batcher")
         # A callback, not a `finally` in the task: it runs even if the task ends before its first step.
-        self._worker.add_done_callback(lambda _: self._leave_nobody_waiting(thread))
+        self._worker.add_done_callback(lambda _: self._leave_nobody_waiting(threads))
 
     async def stop(self) -> None:
-        """Fail all queued items with BatcherStopped at once. Return when the batch that runs is answered."""
+        """Fail all queued items with BatcherStopped at once. Return when the batches that run are answered."""
         self._stopping = True
         self._fail_all(self._queue)
         if self._worker is not None:
@@ -149,7 +154,7 @@ class Batcher(Generic[Item, Result]):
             self._queue = deque(entry for entry in self._queue if not entry.submission.gone)
         excess = self.depth + size - self._max_queue
         if excess > 0:
-            retry_after = self._expected_seconds(len(self._under_way) + excess)
+            retry_after = self._expected_seconds(sum(map(len, self._under_way.values())) + excess)
             raise QueueFull(
                 f"the queue is full: {self.depth} items wait, {size} more do not fit in {self._max_queue}; "
                 f"try again in {retry_after:.1f} s",
@@ -157,21 +162,27 @@ class Batcher(Generic[Item, Result]):
             )
 
     def _expected_seconds(self, items: int) -> float:
-        return _UNTIMED_SECONDS if self._seconds_per_item is None else items * self._seconds_per_item
+        return _UNTIMED_SECONDS if self._seconds_per_item is None else items * self._seconds_per_item / self._lanes
 
-    async def _work(self, thread: ThreadPoolExecutor) -> None:
+    async def _work(self, threads: ThreadPoolExecutor) -> None:
+        async with asyncio.TaskGroup() as lanes:
+            for number in range(self._lanes):
+                lanes.create_task(self._serve(number, threads))
+
+    async def _serve(self, lane: int, threads: ThreadPoolExecutor) -> None:
         while not self._stopping:
             await self._arrived.wait()
-            self._under_way = self._form_batch()
-            if self._under_way:
-                await self._answer(self._under_way, thread)
-                self._under_way = []
+            self._under_way[lane] = self._form_batch()
+            if self._under_way[lane]:
+                await self._answer(self._under_way[lane], threads)
+                self._under_way[lane] = []
 
-    def _leave_nobody_waiting(self, thread: ThreadPoolExecutor) -> None:
-        thread.shutdown(wait=False)
-        self._fail_all(self._under_way)
+    def _leave_nobody_waiting(self, threads: ThreadPoolExecutor) -> None:
+        threads.shutdown(wait=False)
+        for batch in self._under_way.values():
+            self._fail_all(batch)
         self._fail_all(self._queue)
-        self._under_way = []
+        self._under_way = {}
         self._queue.clear()
 
     def _form_batch(self) -> list[_Entry[Item, Result]]:
@@ -184,7 +195,7 @@ class Batcher(Generic[Item, Result]):
             self._arrived.clear()
         return batch
 
-    async def _answer(self, batch: list[_Entry[Item, Result]], thread: ThreadPoolExecutor) -> None:
+    async def _answer(self, batch: list[_Entry[Item, Result]], threads: ThreadPoolExecutor) -> None:
         try:
             begun = time.perf_counter()
             if self._observe:
@@ -194,7 +205,7 @@ class Batcher(Generic[Item, Result]):
             waited = {entry.submission.watch: begun - entry.arrived for entry in batch if entry.submission.watch}
             for watch, seconds in waited.items():
                 watch("queue", seconds)
-            results = await asyncio.get_running_loop().run_in_executor(thread, self._checked_run, items)
+            results = await asyncio.get_running_loop().run_in_executor(threads, self._checked_run, items)
             seconds = time.perf_counter() - begun
             self._timed(seconds, len(batch))
             for watch in waited:
@@ -207,7 +218,7 @@ class Batcher(Generic[Item, Result]):
             entry.submission.deliver(entry.position, result)
 
     def _checked_run(self, items: list[Item]) -> list[Result]:
-        """Call `run` on the worker's thread. Return one result per item, or raise an exception a future can carry."""
+        """Call `run` on a lane's thread. Return one result per item, or raise an exception a future can carry."""
         try:
             results = list(self._run(items))
         except BaseException as error:

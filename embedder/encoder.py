@@ -1,15 +1,17 @@
 """The interface of every encoder (`Encoder`), and the data that describes a built-in encoder (`Blueprint`)."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedder.errors import MODALITY_NAMES, BadMedia
-from embedder.media import Media
+from embedder.media import Limits, Media
+from embedder.media.plain_jpegs import PlainJpeg
 from embedder.spec import EncoderSpec, ImagePreprocessing, Modality
 
 if TYPE_CHECKING:
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
 
 Tokenise = Callable[[Sequence[str]], tuple[NDArray[np.int64], ...]]
 """n texts → the inputs of the text network, each with n rows."""
+
+Stage = Callable[[Literal["decode", "prepare"], int], AbstractContextManager[object]]
+"""Called with the name of a stage and a number of images. The block in its context is the stage's work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,7 @@ class Embedding:
 class Encoder(Protocol):
     """A frozen network with its preprocessing. `embedder.registry.load` makes one from a name.
 
-    All methods may be called from any thread. Calls that run the network take turns.
+    All methods may be called from any thread, and by several threads at once.
     """
 
     @property
@@ -71,12 +76,80 @@ class Encoder(Protocol):
         """Return the vectors (m, d) of `embedder.probe`, computed in fp32 by torch on the CPU, whatever the backend."""
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """The calls that keep an engine busy. More rows or more calls at once make no call faster.
+
+    Attributes:
+        rows: rows of one call.
+        lanes: number of calls at once. With two, a GPU receives the rows of one call while it computes the other.
+    """
+
+    rows: int = 32
+    lanes: int = 1
+
+
+@runtime_checkable
+class HasPace(Protocol):
+    """An encoder that knows which calls keep it busy."""
+
+    def pace(self, modality: Modality) -> Pace:
+        """Return the calls that keep the network of one modality busy. The first call on a GPU takes seconds."""
+
+
+def pace_of(encoder: Encoder, modality: Modality) -> Pace:
+    """Return the calls that keep an encoder busy. Encoders that do not know it get one call of 32 rows at a time."""
+    return encoder.pace(modality) if isinstance(encoder, HasPace) else Pace()
+
+
 @runtime_checkable
 class HasPrecisions(Protocol):
     """An encoder whose engine can compute in several precisions."""
 
     def variants(self) -> Mapping[str, Callable[[], Encoder]]:
         """Return functions that make this encoder in each precision of its engine, by precision, fastest first."""
+
+
+JPEG_BATCH, JPEG_BATCHES = 64, 2
+"""JPEGs in one batch of a `JpegDecoder`, and the batches at once: while one is decoded, others are resized and copied.
+"""
+
+
+class JpegDecoder(Protocol):
+    """Makes the encoder's input from many JPEGs at once, as decoding and `Encoder.prepare` do, but faster.
+
+    Attributes:
+        fewest: number of files at once from which on it was measured to be faster than the threads of the CPU.
+    """
+
+    fewest: int
+
+    def take(self, data: bytes) -> PlainJpeg | None:
+        """Return what `rows` takes, or None for a file that must be decoded the usual way."""
+
+    def rows(self, files: Sequence[PlainJpeg], stage: Stage = ...) -> list[NDArray[np.uint8] | None]:
+        """Return the (size, size, 3) uint8 input made from each file; None if it must be decoded the usual way.
+
+        Args:
+            stage: measures the two stages of the work.
+        """
+
+
+@runtime_checkable
+class HasJpegDecoder(Protocol):
+    """An encoder that may have a decoder for many JPEGs at once."""
+
+    def jpeg_decoder(self, limits: Limits, user: Encoder | None = None) -> JpegDecoder | None:
+        """Return the decoder; None if there is none, if it changes vectors, or if it is not faster.
+
+        Args:
+            user: an encoder derived from this one, whose vectors must stay the same.
+        """
+
+
+def jpeg_decoder(encoder: Encoder, limits: Limits) -> JpegDecoder | None:
+    """Return the decoder of many JPEGs at once for an encoder; None to decode all files the usual way."""
+    return encoder.jpeg_decoder(limits) if isinstance(encoder, HasJpegDecoder) else None
 
 
 def require_modality(name: str, spec: EncoderSpec, modality: Modality) -> Modality:
@@ -212,8 +285,15 @@ class HasNetworks(Protocol):
         """Return the networks by name. Raises ExportFailed if only another encoder's networks can be exported."""
 
 
-Run = Callable[[Sequence[NDArray[Any]]], list[NDArray[Any]]]
-"""Inputs with n ≥ 1 rows each → outputs with n rows each."""
+class Run(Protocol):
+    """A network on an engine. Several threads may call it at once."""
+
+    @property
+    def pace(self) -> Pace:
+        """The calls that keep the engine busy with this network."""
+
+    def __call__(self, inputs: Sequence[NDArray[Any]], /) -> list[NDArray[Any]]:
+        """Return the outputs, with n rows each, for inputs with n ≥ 1 rows each."""
 
 
 class Engine(Protocol):

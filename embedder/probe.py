@@ -157,20 +157,20 @@ def jpeg_side(encoder: "Encoder", limits: Limits = DEFAULT_LIMITS) -> int | None
     if encoder.spec.image is None or not limits.scale_jpegs:
         return None
     side = KEPT * encoder.spec.image.resize
-    page = _page(2 * side)
+    page = photo(2 * side, 2 * side, quality=90)
     pixels = np.stack([encoder.prepare(decode(page, short_side=enough).image) for enough in (None, side)])
     whole, scaled = encoder.embed(pixels).vectors
     return side if cosines(whole[None], scaled[None])[0] >= LEAST_COSINE else None
 
 
 @cache
-def _page(side: int) -> bytes:
-    """Return a JPEG, `side` × `side`, tiled with the images of the probe."""
-    page, file = Image.new("RGB", (side, side)), BytesIO()
-    pictures, (width, height) = cycle(images()), np.max(_SIZES, axis=0).tolist()
-    for place in product(range(0, side, width), range(0, side, height)):
+def photo(width: int, height: int, first: int = 0, **saved: Any) -> bytes:
+    """Return a JPEG tiled with the images of the probe, `first` the first of them, saved with options of Pillow."""
+    page, file = Image.new("RGB", (width, height)), BytesIO()
+    pictures, (across, down) = cycle(images()[first:] + images()[:first]), np.max(_SIZES, axis=0).tolist()
+    for place in product(range(0, width, across), range(0, height, down)):
         page.paste(next(pictures), place)
-    page.save(file, "JPEG", quality=90)
+    page.convert(saved.pop("mode", "RGB")).save(file, "JPEG", **saved)
     return file.getvalue()
 
 

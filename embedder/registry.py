@@ -110,7 +110,8 @@ def load(
         name: see `names`.
         backend: auto, torch or openvino, optionally with a device and a precision: torch-fp32, torch-cuda-bf16,
             openvino-bf16; for torch also -compile (the default on CUDA) or -eager. auto means torch on a GPU and
-            OpenVINO on a CPU. Without a precision, the fastest one that keeps this encoder's vectors is chosen.
+            OpenVINO on a CPU. Without a precision, the fastest one that keeps this encoder's vectors is chosen; fp8
+            (torch-cuda-fp8) is used only if it is named.
         cache_dir: folder for converted models and reference vectors; `embedder.engines.cache.default_folder` when None.
         threads: threads of the engine on a CPU; the engine's own choice when None.
         adapters: folder of the adapters of derived encoders, ``<encoder>+mlcd-<version>`` and

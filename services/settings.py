@@ -54,7 +54,7 @@ class Settings(BaseSettings):
     backend: str = Field(
         "auto",
         description="Inference engine that runs the encoders: auto, torch or openvino; optionally with a device and a "
-        "precision, as in torch-cuda-bf16",
+        "precision, as in torch-cuda-bf16; torch-cuda:all for all GPUs of the machine",
     )
     ray_address: str = Field(
         "", description="Ray cluster for jobs on Ray: host:port or auto; empty to start one on this machine"
@@ -182,7 +182,17 @@ class Settings(BaseSettings):
         description="Decode large JPEGs at a fraction of their size, which is faster; used only for encoders whose "
         "vectors stay the same",
     )
-    max_batch: int = Field(32, gt=0, description="Largest number of items in one pass of an encoder")
+    jpegs_on_gpu: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Decode JPEGs on the GPU of an encoder: auto where it was measured to be faster than the CPU, on "
+        "always, off never; auto and on only for encoders whose vectors stay the same",
+    )
+    max_batch: int = Field(
+        0,
+        ge=0,
+        description="Largest number of items in one call of an encoder; 0 for as many as keep it busy: 32 on a CPU, "
+        "measured on a GPU",
+    )
     max_queue: int = Field(
         512, gt=0, description="Largest number of items that wait for one encoder; the service answers 503 beyond it"
     )

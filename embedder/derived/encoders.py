@@ -9,9 +9,19 @@ from numpy.typing import NDArray
 
 from embedder import probe
 from embedder.derived.stored import StoredAdapter
-from embedder.encoder import Embedding, Encoder, HasNetworks, HasPrecisions, Network
+from embedder.encoder import (
+    Embedding,
+    Encoder,
+    HasJpegDecoder,
+    HasNetworks,
+    HasPrecisions,
+    JpegDecoder,
+    Network,
+    Pace,
+    pace_of,
+)
 from embedder.errors import ExportFailed
-from embedder.media import Media
+from embedder.media import Limits, Media
 from embedder.spec import EncoderSpec, Modality
 
 
@@ -36,6 +46,9 @@ class DerivedEncoder:
     def backend(self) -> str:
         return self.parent.backend
 
+    def pace(self, modality: Modality) -> Pace:
+        return pace_of(self.parent, modality)
+
     def prepare(self, media: Media) -> NDArray[Any]:
         return self.parent.prepare(media)
 
@@ -53,6 +66,9 @@ class DerivedEncoder:
 
     def reference_probe(self) -> NDArray[np.float32]:
         return self.adapter.change_probe(self.parent.reference_probe(), probe.assets(self.parent.spec))
+
+    def jpeg_decoder(self, limits: Limits, user: Encoder | None = None) -> JpegDecoder | None:
+        return self.parent.jpeg_decoder(limits, user or self) if isinstance(self.parent, HasJpegDecoder) else None
 
     def variants(self) -> Mapping[str, Callable[[], Encoder]]:
         makers = self.parent.variants() if isinstance(self.parent, HasPrecisions) else {}

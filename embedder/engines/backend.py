@@ -4,14 +4,17 @@ import ctypes
 import importlib.util
 import os
 import platform
+import re
 import shutil
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 ENGINES = ("auto", "torch", "openvino")
-DEVICES = ("cuda", "mps", "cpu")
-PRECISIONS = ("fp32", "bf16", "fp16")
+DEVICE = re.compile(r"cuda(:\d+(,\d+)*|:all)?|mps|cpu")
+"""A device of torch. cuda:1 is the second GPU, cuda:0,1 are the first two, cuda:all is every GPU of the machine."""
+
+PRECISIONS = ("fp32", "bf16", "fp16", "fp8")
 MODES = ("compile", "eager")
 
 
@@ -26,21 +29,22 @@ class Backend:
 
     @classmethod
     def parse(cls, text: str) -> "Backend":
-        """Parse ``engine[-device][-precision][-mode]``, e.g. auto, torch-fp32, torch-cuda-bf16-eager.
+        """Parse ``engine[-device][-precision][-mode]``, e.g. auto, torch-fp32, torch-cuda:all-bf16-eager.
 
         Raises ValueError for any other text.
         """
         engine, *rest = text.split("-")
-        device = rest.pop(0) if rest and rest[0] in DEVICES else None
+        device = rest.pop(0) if rest and DEVICE.fullmatch(rest[0]) else None
         precision = rest.pop(0) if rest and rest[0] in PRECISIONS else None
         mode = rest.pop(0) if rest and rest[0] in MODES else None
         allowed_device = device is None or engine == "torch" or (engine == "openvino" and device == "cpu")
-        allowed = allowed_device and (engine != "openvino" or precision != "fp16") and (engine == "torch" or not mode)
+        allowed_precision = engine == "torch" or (precision != "fp8" and (engine, precision) != ("openvino", "fp16"))
+        allowed = allowed_device and allowed_precision and (engine == "torch" or not mode)
         if engine not in ENGINES or rest or not allowed:
             raise ValueError(
                 f"unknown backend {text!r}; allowed: auto, torch or openvino, then optionally a device for torch "
-                f"(-cuda, -mps, -cpu), then a precision (-fp32, -bf16, for torch also -fp16), then for torch -compile "
-                f"or -eager, e.g. torch-cuda-bf16"
+                f"(-cuda, -cuda:1, -cuda:0,1, -cuda:all, -mps, -cpu), then a precision (-fp32, -bf16, for torch also "
+                f"-fp16 and -fp8), then for torch -compile or -eager, e.g. torch-cuda-bf16"
             )
         return cls(engine, device, precision, mode)
 

@@ -13,11 +13,12 @@ from embedder.engines.cache import Cache
 
 
 class Once:
-    """An engine that compiles each network once."""
+    """An engine that compiles each network once, whichever thread asks first."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._runs: dict[str, Run] = {}
+        self._turn = Lock()
 
     @property
     def name(self) -> str:
@@ -28,8 +29,10 @@ class Once:
         return self._engine.machine
 
     def compile(self, graph: Graph) -> Run:
-        if graph.key not in self._runs:
-            self._runs[graph.key] = self._engine.compile(graph)
+        if graph.key not in self._runs:  # threads that run networks do not wait for one that compiles another
+            with self._turn:
+                if graph.key not in self._runs:
+                    self._runs[graph.key] = self._engine.compile(graph)
         return self._runs[graph.key]
 
 

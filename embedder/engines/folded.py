@@ -9,21 +9,32 @@ from numpy.typing import NDArray
 from embedder.spec import ImagePreprocessing
 
 
-class FromPixels(torch.nn.Module):
-    """(n, size, size, 3) uint8 → the outputs of `module` for (pixels / 255 − mean) / std, converted to `dtype`."""
+class Normalise(torch.nn.Module):
+    """(n, size, size, 3) uint8 → (pixels / 255 − mean) / std as (n, 3, size, size) in `dtype`."""
 
     mean: torch.Tensor
     std: torch.Tensor
 
-    def __init__(self, module: torch.nn.Module, image: ImagePreprocessing, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, image: ImagePreprocessing, dtype: torch.dtype) -> None:
         super().__init__()
-        self.module, self.dtype = module, dtype
+        self.dtype = dtype
         for name, values in (("mean", image.mean), ("std", image.std)):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1))  # fp32: bf16 has no 0.485
 
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return ((pixels.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std).to(self.dtype)
+
+
+class FromPixels(torch.nn.Module):
+    """(n, size, size, 3) uint8 → the outputs of `module` for the pixels, normalised and converted to `dtype`."""
+
+    def __init__(self, module: torch.nn.Module, image: ImagePreprocessing, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.normalise = Normalise(image, dtype)
+        self.module = module
+
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        x = (pixels.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
-        outputs: tuple[torch.Tensor, ...] = self.module(x.to(self.dtype))
+        outputs: tuple[torch.Tensor, ...] = self.module(self.normalise(pixels))
         return outputs
 
 

@@ -1,6 +1,7 @@
 """An encoder from a blueprint and an engine."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -11,12 +12,25 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from embedder import probe
-from embedder.encoder import Blueprint, Embedding, Encoder, Engine, Graph, Network, Tokenise, require_modality
+from embedder.encoder import (
+    Blueprint,
+    Embedding,
+    Encoder,
+    Engine,
+    Graph,
+    JpegDecoder,
+    Network,
+    Pace,
+    Tokenise,
+    require_modality,
+)
 from embedder.engines.backend import PRECISIONS, Backend
 from embedder.engines.cache import Cache, default_folder
 from embedder.engines.fastest import FastestEngine, Once
-from embedder.engines.torch_engine import TorchEngine, precisions
-from embedder.media import Media, modality_of
+from embedder.engines.jpegs.choice import choose_decoder
+from embedder.engines.rows.replicas import on_devices
+from embedder.engines.torch_engine import TorchEngine, precisions, torch_devices
+from embedder.media import Limits, Media, modality_of
 from embedder.media.image import fit
 from embedder.spec import EncoderSpec, ImagePreprocessing, Modality
 
@@ -27,7 +41,8 @@ Makers = Mapping[str, Callable[[], Engine]]
 class GraphEncoder:
     """Implements `embedder.encoder.Encoder`. A network is compiled when it is first used.
 
-    Calls from several threads take turns at the engine, so a service can backfill while it answers.
+    Several threads may call it at once, so a service can backfill while it answers. The engine decides which calls
+    take turns.
     """
 
     def __init__(
@@ -43,12 +58,17 @@ class GraphEncoder:
         self._engine = Once(engine)
         self._cache = cache
         self._others = others or {}
-        self._turn = Lock()
+        self._tokenising = Lock()
         self._tokenise: Tokenise | None = None
 
     @property
     def backend(self) -> str:
         return self._engine.name
+
+    def pace(self, modality: Modality) -> Pace:
+        pace = self._engine.compile(self._graph(require_modality(self.name, self.spec, modality), tokens=False)).pace
+        tower = self.blueprint.towers.get(modality)
+        return replace(pace, rows=max(Pace().rows, pace.rows // tower.views)) if tower and tower.views else pace
 
     def prepare(self, media: Media) -> NDArray[Any]:
         modality = require_modality(self.name, self.spec, modality_of(media))
@@ -80,9 +100,10 @@ class GraphEncoder:
             raise ValueError(f"embed_texts takes a list of texts, not the one text {texts!r}")
         if not texts:
             return np.zeros((0, self.spec.dim), np.float32)
-        if self._tokenise is None:
-            self._tokenise = blueprint.tokeniser()
-        return _floats(self._run(blueprint.text, self._tokenise(texts))[0])
+        with self._tokenising:  # tokenisers keep state during a call
+            self._tokenise = self._tokenise or blueprint.tokeniser()
+            tokens = self._tokenise(texts)
+        return _floats(self._run(blueprint.text, tokens)[0])
 
     def reference_probe(self) -> NDArray[np.float32]:
         """Return the reference vectors. They are kept in the cache, so a warm process need not import torch."""
@@ -92,6 +113,9 @@ class GraphEncoder:
 
     def _reference(self) -> NDArray[np.float32]:
         return probe.embed(self._on(partial(TorchEngine, "cpu", "fp32")))
+
+    def jpeg_decoder(self, limits: Limits, user: Encoder | None = None) -> JpegDecoder | None:
+        return choose_decoder(user or self, limits, self._cache)
 
     def variants(self) -> Mapping[str, Callable[[], Encoder]]:
         return {precision: partial(self._on, make) for precision, make in self._others.items()}
@@ -133,8 +157,7 @@ class GraphEncoder:
         return Embedding(np.zeros((0, self.spec.dim), np.float32), empty)
 
     def _run(self, graph: Graph, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-        with self._turn:
-            return self._engine.compile(graph)(inputs)
+        return self._engine.compile(graph)(inputs)
 
 
 def assemble(
@@ -147,9 +170,12 @@ def assemble(
     cache = Cache(cache_dir or default_folder())
     wanted = Backend.parse(backend).resolve()
     makers, preferred = _engines(wanted, cache, threads)
+    others = {
+        precision: make for precision, make in makers.items() if precision != "fp8"
+    }  # used only where it is named
     if wanted.precision:
-        return GraphEncoder(name, blueprint, makers[wanted.precision](), cache, makers)
-    return GraphEncoder(name, blueprint, choose(name, blueprint, preferred, cache), cache, makers)
+        return GraphEncoder(name, blueprint, makers[wanted.precision](), cache, others)
+    return GraphEncoder(name, blueprint, choose(name, blueprint, preferred, cache), cache, others)
 
 
 def choose(name: str, blueprint: Blueprint, makers: Makers, cache: Cache) -> Engine:
@@ -171,9 +197,14 @@ def _engines(wanted: Backend, cache: Cache, threads: int | None) -> tuple[Makers
 
         openvino = {each: partial(OpenVINOEngine, cache, each, threads) for each in ("bf16", "fp32")}
         return openvino, {each: openvino[each] for each in OpenVINOEngine.precisions()}
-    device = wanted.device or TorchEngine(mode="eager").device.type
-    torch = {each: partial(TorchEngine, device, each, threads, wanted.mode) for each in reversed(PRECISIONS)}
-    return torch, {each: torch[each] for each in precisions(device)}
+    devices = torch_devices(wanted.device)
+    torch: Makers = {
+        each: partial(
+            on_devices, devices, partial(TorchEngine, precision=each, threads=threads, mode=wanted.mode, cache=cache)
+        )
+        for each in reversed(PRECISIONS)
+    }
+    return torch, {each: torch[each] for each in precisions(devices[0].partition(":")[0])}
 
 
 def _floats(array: NDArray[np.generic]) -> NDArray[np.float32]:

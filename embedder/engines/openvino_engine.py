@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder import cpus
-from embedder.encoder import Graph, Run
+from embedder.encoder import Graph, Pace, Run
 from embedder.engines.cache import Cache
 from embedder.engines.plan import PLAIN, ROWS, Plan, Streams, candidates, choose, load, save
 from embedder.spec import ImagePreprocessing
@@ -35,7 +36,7 @@ ANY = -1
 
 
 class OpenVINOEngine:
-    """Runs networks on the CPU.
+    """Runs networks on the CPU. Calls take turns, because each one uses all threads.
 
     Args:
         precision: fp32 or bf16; None for the first of `precisions`.
@@ -44,6 +45,7 @@ class OpenVINOEngine:
 
     def __init__(self, cache: Cache, precision: str | None = None, threads: int | None = None) -> None:
         self._cache = cache
+        self._turn = Lock()
         self._core = ov.Core()
         self._precision = precision or self.precisions()[0]
         self.name = f"openvino-{self._precision}"
@@ -70,18 +72,27 @@ class OpenVINOEngine:
         if self._precision == "bf16" and graph.bf16 is not None:
             graph = graph.bf16
         folder = self._cache.folder(_key(graph), lambda folder: _convert(graph, folder / "model.xml"))
-        return _Compiled(self._core, folder / "model.xml", graph, self._config, self._cache)
+        return _Compiled(self._core, folder / "model.xml", graph, self._config, self._cache, self._turn)
 
 
 class _Compiled:
     """One network. It is compiled for one row, for any number and for many rows, each when first needed."""
 
-    def __init__(self, core: ov.Core, path: Path, graph: Graph, config: dict[str, str], cache: Cache) -> None:
+    pace = Pace(ROWS)
+
+    def __init__(
+        self, core: ov.Core, path: Path, graph: Graph, config: dict[str, str], cache: Cache, turn: Lock
+    ) -> None:
         self._core, self._path, self._graph, self._config, self._cache = core, path, graph, config, cache
+        self._turn = turn
         self._requests: dict[int, ov.InferRequest] = {}
         self._streams: Streams | None = None
 
     def __call__(self, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        with self._turn:
+            return self._run(inputs)
+
+    def _run(self, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
         parts, rows = [], len(inputs[0])
         start = self._planned(inputs)
         if start and self._streams:

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from PIL import Image
 
@@ -21,6 +21,10 @@ Media = Image.Image | Sound | Plane | Motion | Video
 
 KNOWN = f"images ({READ}), sounds ({audio.READ}), videos ({video.READ})"
 
+JpegsOnGpu = Literal["auto", "on", "off"]
+"""Use of the GPU for JPEGs: where it was measured to be faster, always, or never. ``auto`` and ``on`` use it only if
+the encoder's vectors stay the same."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -34,6 +38,7 @@ class Limits:
         max_decode_seconds: most processor time that the decoding of one sound or video takes, seconds.
         max_decode_bytes: most memory of the files that a program decodes at once, bytes.
         scale_jpegs: True allows large JPEGs to be decoded at a fraction of their size, see `embedder.probe.jpeg_side`.
+        jpegs_on_gpu: where JPEGs are decoded for an encoder on a GPU, see `JpegsOnGpu`.
     """
 
     max_pixels: int = image.DEFAULT_MAX_PIXELS
@@ -43,6 +48,7 @@ class Limits:
     max_samples: int = audio.DEFAULT_MAX_SAMPLES
     max_decode_seconds: float = DEFAULT_MAX_DECODE_SECONDS
     max_decode_bytes: int = DEFAULT_MAX_DECODE_BYTES
+    jpegs_on_gpu: JpegsOnGpu = "auto"
 
 
 DEFAULT_LIMITS = Limits()

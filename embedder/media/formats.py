@@ -175,11 +175,16 @@ def _check_scans(image: ImageFile.ImageFile, data: bytes) -> None:
         return  # one scan, as almost every photo has
     end = data.find(b"\xff\xd9", begin)
     scans = 1 + data.count(b"\xff\xda", begin, end if end >= 0 else len(data))
-    if scans > _MAX_SCANS or scans * image.width * image.height > _MAX_SCANNED:
+    if has_too_many_scans(scans, image.width * image.height):
         raise BadImage(
             "unsupported",
             f"a JPEG of {scans} scans; at most {_MAX_SCANS} are decoded, fewer of a large image; save it again",
         )
+
+
+def has_too_many_scans(scans: int, pixels: int) -> bool:
+    """True if a JPEG of this many scans, for an image of this many pixels, is refused."""
+    return scans > _MAX_SCANS or scans * pixels > _MAX_SCANNED
 
 
 @contextmanager

@@ -204,16 +204,21 @@ def fit(image: Image.Image, p: ImagePreprocessing) -> NDArray[np.uint8]:
             f"interpolation {p.interpolation!r}, crop {p.crop!r}; known: {', '.join(_INTERPOLATION)}; "
             f"{', '.join(_OFFSET)}"
         )
-    short = min(image.size)
-    sides = (p.resize if p.crop == "squash" else p.resize * length // short for length in image.size)
-    whole = _OFFSET[p.crop]
-    x, y = (_Axis.of(length, resized, p.size, whole) for length, resized in zip(image.size, sides, strict=True))
+    x, y = axes(image.size, p)
     kept = np.asarray(_resized(image, x, y, _INTERPOLATION[p.interpolation]))
     if x.kept == y.kept == p.size:
         return kept.copy()
     pixels = np.zeros((p.size, p.size, 3), np.uint8)
     pixels[y.pad : y.pad + y.kept, x.pad : x.pad + x.kept] = kept
     return pixels
+
+
+def axes(size: tuple[int, int], p: ImagePreprocessing) -> "tuple[Axis, Axis]":
+    """Return the axes x and y of the crop that `fit` cuts out of an image of this width and height."""
+    short = min(size)
+    sides = (p.resize if p.crop == "squash" else p.resize * length // short for length in size)
+    x, y = (Axis.of(length, resized, p.size, _OFFSET[p.crop]) for length, resized in zip(size, sides, strict=True))
+    return x, y
 
 
 def fit_plane(values: NDArray[np.float32], p: PlanePreprocessing) -> NDArray[np.float32]:
@@ -223,12 +228,12 @@ def fit_plane(values: NDArray[np.float32], p: PlanePreprocessing) -> NDArray[np.
     """
     image = Image.fromarray(values)
     short = min(image.size)
-    x, y = (_Axis.of(length, p.resize * length // short, p.size) for length in image.size)
+    x, y = (Axis.of(length, p.resize * length // short, p.size) for length in image.size)
     return np.asarray(_resized(image, x, y, _INTERPOLATION[p.interpolation]))
 
 
 @dataclass(frozen=True, slots=True)
-class _Axis:
+class Axis:
     """One axis of the crop: `pad` black pixels, then `kept` pixels from the source positions `start` to `stop`."""
 
     length: int
@@ -251,7 +256,7 @@ class _Axis:
         return max(0, math.floor(self.start - margin)), min(self.length, math.ceil(self.stop + margin))
 
 
-def _resized(image: Image.Image, x: _Axis, y: _Axis, how: Image.Resampling) -> Image.Image:
+def _resized(image: Image.Image, x: Axis, y: Axis, how: Image.Resampling) -> Image.Image:
     """Resize columns, then rows, in two calls, because the order of the passes changes the rounding between them.
 
     One call with `box` would use the order that is cheaper for the box. It depends on Pillow's version, and from Pillow

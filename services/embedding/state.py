@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 
 from embedder import cpus, probe, registry
-from embedder.encoder import Encoder
-from embedder.engines.plan import ROWS
+from embedder.encoder import Encoder, jpeg_decoder, pace_of
+from embedder.engines.rows.few import SIZES
 from embedder.errors import AdapterMissing, CheckpointNotTrusted, LicenceNotAccepted, UnknownEncoder
 from services.embedding.backfills import Backfills
 from services.embedding.decode_memory import DecodeMemory
@@ -119,8 +119,10 @@ class EmbeddingService(Service):
         encoder = await run_in_threadpool(self._load_and_probe, name)
         limits, queue = self.settings.limits, self.settings.model_dump(include={"max_batch", "max_queue"})
         short_side = await run_in_threadpool(probe.jpeg_side, encoder, limits)
+        jpegs = await run_in_threadpool(jpeg_decoder, encoder, limits)
         worker = EncoderWorker(
-            *(encoder, self.threads, self.metrics), limits=limits, short_side=short_side, memory=self.memory, **queue
+            *(encoder, self.threads, self.metrics),
+            **(queue | {"limits": limits, "short_side": short_side, "jpegs": jpegs, "memory": self.memory}),
         )
         await worker.start()
         self.workers[name] = worker
@@ -135,10 +137,11 @@ class EmbeddingService(Service):
         return encoder
 
     def _warm_up(self, encoder: Encoder) -> None:
-        """Embed one full batch of images: engines compile and measure at the first batch, which takes seconds."""
+        """Embed batches of images: engines compile, measure and record at the first ones, which takes seconds."""
         if "image" in encoder.spec.modalities:
-            pixels, rows = encoder.prepare(probe.images()[0]), max(self.settings.max_batch, ROWS)
-            encoder.embed(np.broadcast_to(pixels, (rows, *pixels.shape)).copy())
+            pixels, pace = encoder.prepare(probe.images()[0]), pace_of(encoder, "image")
+            for rows in (*(SIZES if pace.lanes > 1 else ()), max(self.settings.max_batch, pace.rows)):
+                encoder.embed(np.broadcast_to(pixels, (rows, *pixels.shape)).copy())
 
     def _stored_probe(self, encoder: Encoder) -> NDArray[np.float32] | None:
         """Return the probe's vectors in the store; None if there is no store, or no table of this encoder."""

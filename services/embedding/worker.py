@@ -3,22 +3,23 @@
 import asyncio
 import math
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedder.batcher import Batcher
-from embedder.encoder import Encoder, require_modality
+from embedder.encoder import Encoder, JpegDecoder, Pace, pace_of, require_modality
 from embedder.errors import MODALITY_NAMES, BadMedia, QueueFull
 from embedder.media import Limits, decode, guess
 from embedder.media.guard import Reserve, confined
 from embedder.spec import Modality
 from services.embedding.decode_memory import DecodeMemory, NoRoom
+from services.embedding.jpeg_queue import JpegQueue
 from services.web import tracing
 from services.web.error_answers import problem
 from services.web.errors import NotOffered
@@ -28,6 +29,7 @@ from services.web.wire import Upload, Vectored
 
 Prepared = NDArray[Any]
 Vector = NDArray[np.float32]
+T = TypeVar("T")
 
 
 class EncoderWorker:
@@ -38,10 +40,11 @@ class EncoderWorker:
 
     Args:
         threads: pool that decodes; shared by all encoders of a service.
-        max_batch: largest number of items in one pass.
+        max_batch: largest number of items in one call of the encoder; 0 for as many as keep it busy.
         max_queue: largest number of files that are decoded or wait.
         short_side: length in pixels of the shorter side that a large JPEG is decoded to, see
             `embedder.probe.jpeg_side`; None to decode it whole.
+        jpegs: decoder of many JPEGs at once; None to decode each on a thread.
         memory: memory for decoding; shared by all encoders of a service. None for no limit.
     """
 
@@ -55,36 +58,49 @@ class EncoderWorker:
         max_queue: int,
         limits: Limits,
         short_side: int | None,
+        jpegs: JpegDecoder | None = None,
         memory: DecodeMemory | None = None,
     ) -> None:
         self.encoder = encoder
         self._threads, self._metrics = threads, metrics
         self._max_queue, self._limits, self._short_side = max_queue, limits, short_side
         self._items, self._memory = Throughput(), memory or DecodeMemory(sys.maxsize)
-        limited = {"max_batch": max_batch, "max_queue": max_queue}
-        self._file_queues: dict[Modality, Batcher[Prepared, Vector]] = {
-            modality: Batcher(
-                metrics.batches(encoder.name, partial(self._run, modality)), observe=metrics.stage, **limited
-            )
-            for modality in encoder.spec.modalities
-        }
-        self._token_queue: Batcher[Prepared, Vector] = Batcher(
-            metrics.batches(encoder.name, self._run_tokens), observe=metrics.stage, **limited
-        )
-        self._text_queue: Batcher[str, Vector] = Batcher(
-            metrics.batches(encoder.name, self._run_texts), observe=metrics.stage, **limited
-        )
+        self._max_batch = max_batch
+        self._file_queues: dict[Modality, Batcher[Prepared, Vector]] = {}
+        self._batchers: list[Batcher[Any, Vector]] = []
+        self._jpegs = JpegQueue(jpegs, max_queue, metrics) if jpegs else None
         metrics.queue_depth(encoder.name, lambda: self._items.under_way)
 
     async def start(self) -> None:
-        await asyncio.gather(*(batcher.start() for batcher in self._batchers))
+        """Start the queues. On a GPU, the rows of a call may have to be measured first."""
+        await asyncio.to_thread(self._make_queues)
+        await asyncio.gather(*(queue.start() for queue in self._queues))
 
     async def stop(self) -> None:
-        await asyncio.gather(*(batcher.stop() for batcher in self._batchers))
+        await asyncio.gather(*(queue.stop() for queue in self._queues))
 
     @property
-    def _batchers(self) -> "list[Batcher[Any, Vector]]":
-        return [*self._file_queues.values(), self._token_queue, self._text_queue]
+    def _queues(self) -> "list[Batcher[Any, Vector] | JpegQueue]":
+        return [*self._batchers, *filter(None, [self._jpegs])]
+
+    def _make_queues(self) -> None:
+        paces = {modality: pace_of(self.encoder, modality) for modality in self.encoder.spec.modalities}
+        first = next(iter(paces.values()), Pace())
+        for modality, pace in paces.items():
+            self._file_queues[modality] = self._queue(partial(self._run, modality), pace)
+        # Tokens of many images would fill the memory.
+        self._token_queue: Batcher[Prepared, Vector] = self._queue(self._run_tokens, Pace(lanes=first.lanes))
+        self._text_queue: Batcher[str, Vector] = self._queue(self._run_texts, first)
+        self._batchers += [*self._file_queues.values(), self._token_queue, self._text_queue]
+
+    def _queue(self, run: Callable[[list[T]], Sequence[Vector]], pace: Pace) -> Batcher[T, Vector]:
+        return Batcher(
+            self._metrics.batches(self.encoder.name, run),
+            max_batch=self._max_batch or pace.rows,
+            max_queue=self._max_queue,
+            lanes=pace.lanes,
+            observe=self._metrics.stage,
+        )
 
     async def embed_files(self, uploads: Sequence[Upload], *, tokens: bool = False) -> list[Vectored]:
         """Return one item for each upload, in order: its (d,) vector, all its tokens as (P · F,), or its problem.
@@ -131,7 +147,7 @@ class EncoderWorker:
         self, uploads: Sequence[Upload], queues: Mapping[Modality, Batcher[Prepared, Vector]]
     ) -> list[Vectored]:
         """Decode every upload, then embed the decoded files of each modality in its own queue."""
-        decoded = await asyncio.gather(*(self._decode_within_memory(upload, queues.keys()) for upload in uploads))
+        decoded = await self._decode_all(uploads, queues.keys())
         await asyncio.gather(
             *(
                 self._fill(queue, [file for file in decoded if file.modality == modality])
@@ -141,6 +157,20 @@ class EncoderWorker:
         for file in decoded:
             self._metrics.item(file.answer.error.code if file.answer.error else "ok")
         return [file.answer for file in decoded]
+
+    async def _decode_all(self, uploads: Sequence[Upload], takes: Collection[Modality]) -> list["_Decoded"]:
+        """Decode every upload: JPEGs together where that is faster, the rest one by one."""
+        if self._jpegs is None or "image" not in takes:
+            return await asyncio.gather(*(self._decode_within_memory(upload, takes) for upload in uploads))
+        with self._jpegs.arrived(uploads) as jpegs:
+            return await asyncio.gather(*(self._decode_jpeg(upload, takes, jpegs) for upload in uploads))
+
+    async def _decode_jpeg(self, upload: Upload, takes: Collection[Modality], jpegs: "JpegQueue | None") -> "_Decoded":
+        """Decode an upload in `jpegs`, or one by one if there is no such queue or if it does not take the file."""
+        row = await jpegs.row(upload) if jpegs else None
+        if row is None:
+            return await self._decode_within_memory(upload, takes)
+        return _Decoded(Vectored(upload.id, upload.name), "image", row)
 
     async def _decode_within_memory(self, upload: Upload, takes: Collection[Modality]) -> "_Decoded":
         """Decode on a thread. What does not fit the memory gives its thread back and waits."""

@@ -19,7 +19,7 @@ from classifiers.published.manifest import package_versions
 from embedder import cpus
 from embedder.derived.condenser import Condenser, pool
 from embedder.derived.stored import StoredAdapter
-from embedder.encoder import Encoder
+from embedder.encoder import Encoder, Pace
 from embedder.media import DEFAULT_LIMITS, Limits
 from services.jobs.backfill.stages import Job
 from services.jobs.progress import OnProgress, Step, ignore
@@ -74,7 +74,7 @@ def condense(
     request: CondenseRequest,
     adapters: Path,
     *,
-    batch: int = 32,
+    batch: int = 0,
     threads: int | None = None,
     limits: Limits = DEFAULT_LIMITS,
     on_progress: OnProgress[Step] = ignore,
@@ -86,7 +86,7 @@ def condense(
 
     Args:
         adapters: folder of adapters; this one becomes ``<adapters>/tokens-<version>``.
-        batch: images in one pass of the encoder.
+        batch: images in one call of the encoder; 0 for 32.
         threads: threads that decode images; None for one on each CPU that this process may use.
         limits: most pixels and bytes of an image.
 
@@ -136,7 +136,7 @@ def _tokens(job: Job, ids: Sequence[str], threads: int) -> Iterator[NDArray[np.f
     """Yield tokens (n, P, F), a batch at a time. Unreadable images are skipped; a backfill puts them in quarantine."""
     with ThreadPoolExecutor(threads, thread_name_prefix="decode") as decoders:
         images = (asset.prepared for asset in job.prepared(decoders, "image", ids) if asset.prepared is not None)
-        while batch := list(islice(images, job.batch)):
+        while batch := list(islice(images, job.batch or Pace().rows)):
             tokens = job.encoder.embed(np.stack(batch), tokens=True).tokens
             assert tokens is not None  # noqa: S101  # asked for
             yield tokens.astype(np.float32)

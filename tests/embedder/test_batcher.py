@@ -178,18 +178,19 @@ def test_a_caller_sees_the_wait_and_the_batches_of_its_own_items_only() -> None:
     run(test())
 
 
-@pytest.mark.parametrize("limits", [{"max_batch": 0}, {"max_queue": 0}])
+@pytest.mark.parametrize("limits", [{"max_batch": 0}, {"max_queue": 0}, {"lanes": 0}])
 def test_limits_below_one_are_refused(limits: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         Batcher(Model(), **limits)
 
 
+@pytest.mark.parametrize("lanes", [1, 2, 3])
 @pytest.mark.parametrize("seed", range(3))
-def test_a_thousand_callers_of_whom_many_leave_each_get_their_own_answer_once(seed: int) -> None:
+def test_a_thousand_callers_of_whom_many_leave_each_get_their_own_answer_once(seed: int, lanes: int) -> None:
     async def test() -> None:
         chance = random.Random(seed)
         model = Model()
-        batcher = Batcher(model, max_batch=32, max_queue=10_000)
+        batcher = Batcher(model, max_batch=32, max_queue=10_000, lanes=lanes)
         await batcher.start()
         wanted = [[3 * i + k for k in range(chance.randint(1, 3))] for i in range(1000)]
         tasks = []

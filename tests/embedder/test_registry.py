@@ -83,8 +83,12 @@ def test_a_name_belongs_to_one_family(name, family):
         ("torch", ("torch", None, None, None)),
         ("torch-fp32", ("torch", None, "fp32", None)),
         ("torch-cuda-bf16", ("torch", "cuda", "bf16", None)),
+        ("torch-cuda-fp8", ("torch", "cuda", "fp8", None)),
         ("torch-cuda-fp16-eager", ("torch", "cuda", "fp16", "eager")),
         ("torch-compile", ("torch", None, None, "compile")),
+        ("torch-cuda:1", ("torch", "cuda:1", None, None)),
+        ("torch-cuda:0,3-bf16", ("torch", "cuda:0,3", "bf16", None)),
+        ("torch-cuda:all-fp16-eager", ("torch", "cuda:all", "fp16", "eager")),
         ("openvino-bf16", ("openvino", None, "bf16", None)),
         ("auto-fp32", ("auto", None, "fp32", None)),
     ],
@@ -98,6 +102,8 @@ def test_backend_strings(text, parts):
     "text",
     [
         *("", "tensorrt", "torch-int8", "torch-fp32-cuda", "openvino-cuda", "openvino-fp16", "auto-cuda"),
+        *("torch-cuda:", "torch-cuda:0,", "torch-cuda:x", "torch-cpu:0", "openvino-cuda:0"),
+        *("openvino-fp8", "auto-fp8"),
         *("auto-compile", "openvino-fp32-compile", "torch-compile-fp32"),
     ],
 )

@@ -45,7 +45,7 @@ def backfill(
     *,
     tokens: bool = False,
     retry_quarantined: bool = False,
-    batch: int = 32,
+    batch: int = 0,
     threads: int | None = None,
     limits: Limits = DEFAULT_LIMITS,
     on_progress: OnProgress[Progress] = ignore,
@@ -61,7 +61,7 @@ def backfill(
     Args:
         tokens: store the patch tokens of images too.
         retry_quarantined: also try the assets that failed before.
-        batch: items in one pass of the encoder.
+        batch: assets in one call of the encoder; 0 for as many as keep it busy.
         threads: threads that decode; None for one on each CPU that this process may use.
         limits: limits of what is decoded.
 

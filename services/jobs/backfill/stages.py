@@ -5,18 +5,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import islice
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedder import probe
-from embedder.encoder import Embedding, Encoder
+from embedder.encoder import JPEG_BATCHES, Embedding, Encoder, JpegDecoder, Pace, jpeg_decoder, pace_of
 from embedder.errors import BadMedia
 from embedder.media import Limits, decode
 from embedder.media.guard import confined
 from embedder.media.room import Room
 from embedder.spec import Modality
+from services.jobs.backfill.assets import Content, PreparedAsset, size_of
+from services.jobs.backfill.jpegs import decoded_in_batches
 from services.jobs.backfill.prefetch import Bound, map_ahead, read_ahead
 from services.jobs.backfill.timing import Profile
 from store import Features, Quarantined, Store, stage_of
@@ -24,27 +25,13 @@ from store import Features, Quarantined, Store, stage_of
 CHUNK_ROWS = 512
 """Rows of a commit. A killed backfill loses at most these; more commits would make more versions of the table."""
 
-AHEAD, AHEAD_BYTES = 128, 256 << 20
-"""Most assets, and bytes, that are decoded but not yet encoded: enough to keep the engine busy in little memory."""
+AHEAD, AHEAD_BATCHES, AHEAD_BYTES = 128, 2, 2 << 20
+"""Most assets that are decoded but not yet encoded: 128, or two batches if they are more. On average each may take
+2 MiB. That is enough to keep the engine busy in little memory."""
 
-READ_AHEAD, READ_AHEAD_BYTES = 64, 64 << 20
-"""Most assets, and bytes, read in one step. One step waits for the decoders while the next is read."""
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedAsset:
-    """One asset after decoding: the encoder's input made from it, or its failure."""
-
-    id: str
-    prepared: NDArray[Any] | None
-    failure: Quarantined | None = None
-
-
-def size_of(held: PreparedAsset | tuple[str, bytes | Exception]) -> int:
-    """Return the bytes that a backfill holds of an asset: its file's content, or the encoder's input."""
-    if isinstance(held, PreparedAsset):
-        return 0 if held.prepared is None else held.prepared.nbytes
-    return len(held[1]) if isinstance(held[1], bytes) else 0
+READ_AHEAD, READ_AHEAD_BYTES = 64, 1 << 20
+"""Most assets read in one step: 64, or one batch if it is more. On average each may take 1 MiB. One step waits for the
+decoders while the next is read."""
 
 
 @dataclass(slots=True)
@@ -61,6 +48,11 @@ class Chunk:
     embeddings: list[Embedding] = field(default_factory=list)
     failed: list[Quarantined] = field(default_factory=list)
 
+    def add(self, part: "Chunk") -> None:
+        self.ids += part.ids
+        self.embeddings += part.embeddings
+        self.failed += part.failed
+
     def vectors(self) -> NDArray[np.float32]:
         """Return the vectors of `ids`, shape (n, d)."""
         return np.concatenate([part.vectors for part in self.embeddings])
@@ -72,7 +64,11 @@ class Chunk:
 
 
 class Job:
-    """The stages of one backfill. Each stage may run on threads of its own."""
+    """The stages of one backfill. Each stage may run on threads of its own.
+
+    Args:
+        batch: assets in one call of the encoder; 0 for as many as keep it busy.
+    """
 
     def __init__(
         self,
@@ -97,6 +93,16 @@ class Job:
         """
         return probe.jpeg_side(self.encoder, self.limits)
 
+    @cached_property
+    def jpegs(self) -> JpegDecoder | None:
+        """Decoder of many JPEGs at once; None to decode each on a thread."""
+        return jpeg_decoder(self.encoder, self.limits)
+
+    def batch_of(self, modality: Modality) -> int:
+        """Return the number of assets in one call of the encoder. Tokens of many would fill the memory."""
+        few = self.tokens is not None and modality == "image"
+        return self.batch or (Pace() if few else pace_of(self.encoder, modality)).rows
+
     def chunks(self, decoders: ThreadPoolExecutor, modality: Modality, ids: Sequence[str]) -> Iterator[Chunk]:
         """Embed `ids` in batches, the first starting with the first id, and yield chunks large enough for a commit."""
         return self.encode(modality, self.prepared(decoders, modality, ids))
@@ -104,23 +110,23 @@ class Job:
     def prepared(self, decoders: ThreadPoolExecutor, modality: Modality, ids: Sequence[str]) -> Iterator[PreparedAsset]:
         """Yield the assets `ids` in order, read, decoded and prepared ahead of the caller."""
         side = self.short_side if ids and modality == "image" else None
-        step = Bound(READ_AHEAD, READ_AHEAD_BYTES, size_of)
+        batch = self.batch_of(modality)
+        step = _bound(max(READ_AHEAD, batch), READ_AHEAD_BYTES)
         contents = read_ahead(self.store.assets.contents(ids), step, partial(self.profile.add, "read"))
-        bound = Bound(AHEAD, AHEAD_BYTES, size_of)
+        if ids and modality == "image" and (jpegs := self.jpegs):
+            self.profile.decoders = JPEG_BATCHES
+            return decoded_in_batches(jpegs, decoders, partial(self.decode, modality, side), contents, self.profile)
+        bound = _bound(max(AHEAD, AHEAD_BATCHES * batch), AHEAD_BYTES)
         return map_ahead(decoders, partial(self.decode, modality, side), contents, bound)
 
     def one_chunk(self, decoders: ThreadPoolExecutor, modality: Modality, ids: Sequence[str]) -> Chunk:
         """Embed `ids` and return all of them in one chunk."""
         chunk = Chunk()
         for part in self.chunks(decoders, modality, ids):
-            chunk.ids += part.ids
-            chunk.embeddings += part.embeddings
-            chunk.failed += part.failed
+            chunk.add(part)
         return chunk
 
-    def decode(
-        self, modality: Modality, short_side: int | None, content: tuple[str, bytes | Exception]
-    ) -> PreparedAsset:
+    def decode(self, modality: Modality, short_side: int | None, content: Content) -> PreparedAsset:
         """Decode one asset and prepare it for the encoder. `content` is its id with its bytes or a reading error."""
         asset, data = content
         if isinstance(data, Exception):
@@ -135,22 +141,35 @@ class Job:
             return self._failed(asset, error.reason, str(error))
 
     def encode(self, modality: Modality, assets: Iterator[PreparedAsset]) -> Iterator[Chunk]:
-        """Embed assets in batches, as they come, and yield chunks large enough for a commit."""
-        chunk = Chunk()
-        tokens = self.tokens is not None and modality == "image"
-        while batch := list(islice(assets, self.batch)):
-            good = [asset for asset in batch if asset.prepared is not None]
-            chunk.failed += [asset.failure for asset in batch if asset.failure]
-            if good:
-                chunk.ids += [asset.id for asset in good]
-                inputs = np.stack([asset.prepared for asset in good if asset.prepared is not None])
-                with self.profile.stage("encode", len(good)):
-                    chunk.embeddings.append(self.encoder.embed(inputs, modality=modality, tokens=tokens))
-            if len(chunk.ids) + len(chunk.failed) >= CHUNK_ROWS:
-                yield chunk
-                chunk = Chunk()
+        """Embed assets in batches, as they come, and yield chunks large enough for a commit.
+
+        As many batches are under way as the encoder has lanes.
+        """
+        chunk, lanes = Chunk(), pace_of(self.encoder, modality).lanes
+        self.profile.encoders = max(self.profile.encoders, lanes)
+        batches = iter(lambda: list(islice(assets, self.batch_of(modality))), [])
+        pool = ThreadPoolExecutor(lanes, thread_name_prefix="encode")
+        try:
+            for part in map_ahead(pool, partial(self.embed, modality), batches, Bound(lanes - 1)):
+                chunk.add(part)
+                if len(chunk.ids) + len(chunk.failed) >= CHUNK_ROWS:
+                    yield chunk
+                    chunk = Chunk()
+        finally:
+            pool.shutdown(cancel_futures=True)
         if chunk.ids or chunk.failed:
             yield chunk
+
+    def embed(self, modality: Modality, batch: Sequence[PreparedAsset]) -> Chunk:
+        """Embed one batch."""
+        good = [asset for asset in batch if asset.prepared is not None]
+        chunk = Chunk([asset.id for asset in good], failed=[asset.failure for asset in batch if asset.failure])
+        if good:
+            inputs = np.stack([asset.prepared for asset in good if asset.prepared is not None])
+            tokens = self.tokens is not None and modality == "image"
+            with self.profile.stage("encode", len(good)):
+                chunk.embeddings.append(self.encoder.embed(inputs, modality=modality, tokens=tokens))
+        return chunk
 
     def write(self, chunk: Chunk) -> tuple[int, list[Quarantined]]:
         """Commit one chunk; return the number of stored rows and the failed items.
@@ -170,6 +189,10 @@ class Job:
 
     def _failed(self, asset: str, reason: str, message: str) -> PreparedAsset:
         return PreparedAsset(asset, None, Quarantined(key=asset, stage=self.stage, reason=reason, message=message))
+
+
+def _bound(items: int, bytes_each: int) -> Bound:
+    return Bound(items, items * bytes_each, size_of)
 
 
 def settle(store: Store, stage: str, ids: Sequence[str], failed: Sequence[Quarantined]) -> None:

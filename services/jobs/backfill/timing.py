@@ -31,9 +31,16 @@ class StageTime:
 
 @dataclass(slots=True)
 class Profile:
-    """Seconds and items of every stage, added by all threads of a run. Wall-clock time: a shared core counts fully."""
+    """Seconds and items of every stage, added by all threads of a run. Wall-clock time: a shared core counts fully.
+
+    Attributes:
+        decoders: threads that decode and prepare.
+        encoders: batches that are encoded at once, each on a thread. On a GPU they share the device, so two batches
+            may both be busy while it computes one of them.
+    """
 
     decoders: int = 1
+    encoders: int = 1
     busy: dict[Stage, float] = field(default_factory=dict)
     items: dict[Stage, int] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
@@ -74,7 +81,7 @@ class Profile:
         return slowest, min(shares[slowest], 1.0)
 
     def _threads(self, pool: tuple[Stage, ...]) -> int:
-        return self.decoders if "decode" in pool else 1
+        return {"decode": self.decoders, "encode": self.encoders}.get(pool[0], 1)
 
     def _busy(self, pool: tuple[Stage, ...]) -> float:
         return sum(self.busy.get(stage, 0.0) for stage in pool)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
-from embedder.encoder import Encoder
+from embedder.encoder import Encoder, Pace
 from embedder.media import DEFAULT_LIMITS, Limits
 from embedder.spec import Modality
 from services.jobs.backfill.local import ensure_features
@@ -27,7 +27,7 @@ def backfill(
     *,
     tokens: bool = False,
     retry_quarantined: bool = False,
-    batch: int = 32,
+    batch: int = 0,
     commit_rows: int = CHUNK_ROWS,
     limits: Limits = DEFAULT_LIMITS,
     on_progress: OnProgress[Progress] = ignore,
@@ -41,6 +41,7 @@ def backfill(
         encoder: its spec and, for a new table, its reference vectors are used; it embeds nothing in this process.
         load: loads the same encoder in every worker.
         workers: the cluster, and the number and size of its workers.
+        batch: assets in one call of the encoder; 0 for as many as keep it busy.
         commit_rows: rows of a commit, rounded up to whole batches. A worker holds so many embeddings in memory.
 
     Raises:
@@ -62,7 +63,8 @@ def backfill(
         missing, progress, start = planned.missing, planned.progress, time.perf_counter()
         ids = [id_ for some in missing.values() for id_ in some]
         appenders = [Appender(table.table, ids) for table in planned.tables]
-        chunks = [(modality, some) for modality in missing for some in cut(missing[modality], batch, commit_rows)]
+        rows = batch or Pace().rows
+        chunks = [(modality, some) for modality in missing for some in cut(missing[modality], rows, commit_rows)]
         for done in embedded(chunks, work, workers, count):
             for appender, fragments in zip(appenders, done.fragments, strict=bool(done.ids)):
                 if fragments:

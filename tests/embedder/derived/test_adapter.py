@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from helpers.paced import Paced
 from helpers.pictures import photo
 from safetensors.numpy import load_file
 
@@ -13,7 +14,10 @@ from embedder import probe, registry
 from embedder.derived.adapter import Adapter
 from embedder.derived.encoders import DerivedEncoder
 from embedder.derived.stored import StoredAdapter, split_name, stored_names
+from embedder.encoder import Pace, pace_of
 from embedder.encoders.lite.configs import CONFIGS
+from embedder.engines.cache import Cache
+from embedder.engines.graph_encoder import GraphEncoder
 from embedder.errors import UnknownEncoder, WeightsError
 from embedder.media.image import decode
 
@@ -195,6 +199,11 @@ def test_a_derived_encoder_is_its_parent_then_the_adapter(tmp_path, lite0, cache
         encoder.embed(pixels, tokens=True)
     with pytest.raises(ValueError, match="use its parent lite0"):
         encoder.embed_texts(["a dog"])
+
+
+def test_it_has_the_pace_of_its_parent(lite0, tmp_path):
+    fast = GraphEncoder("lite0", lite0.blueprint, Paced(Pace(256, 2)), Cache(tmp_path))
+    assert pace_of(DerivedEncoder(fast, stored()), "image") == Pace(256, 2)
 
 
 def test_its_probe_is_checked_like_any_other(tmp_path, lite0):

@@ -8,15 +8,19 @@ import pytest
 import soundfile
 import torch
 from helpers.binds import DIM, HEADS, SMALL, build, loaders, save
+from helpers.paced import Paced
 from helpers.videos import animation
 from PIL import Image
 from safetensors.torch import save_file
 from torchaudio.functional import resample
 
 from embedder import media, probe, registry
+from embedder.encoder import Pace, pace_of
 from embedder.encoders import imagebind
 from embedder.encoders.imagebind import prepare
 from embedder.encoders.imagebind.model import Checkpoint
+from embedder.engines.cache import Cache
+from embedder.engines.graph_encoder import GraphEncoder
 from embedder.errors import ProbeMismatch, UnknownEncoder, WeightsError
 
 BACKENDS = {
@@ -127,6 +131,14 @@ def test_videos(encoder, model, monkeypatch, size):
     plain = views[0].permute(0, 2, 3, 4, 1) * CLIP_STD + CLIP_MEAN
     assert np.abs(found - 255 * plain.numpy()).max() < 1.01  # whole numbers
     equal(encoder, encoder.embed(found[None], modality="video").vectors, wanted)
+
+
+@pytest.mark.parametrize(("rows", "videos"), [(1024, 1024 // 15), (64, 32)])
+def test_a_call_has_fewer_videos_than_a_pass_has_views(checkpoint, folder, rows, videos):
+    blueprint = load(checkpoint, folder).blueprint
+    encoder = GraphEncoder("it", blueprint, Paced(Pace(rows, 2)), Cache(folder / "cache"))
+    assert pace_of(encoder, "video") == Pace(videos, 2)
+    assert pace_of(encoder, "depth") == Pace(rows, 2)
 
 
 def test_depth_thermal_and_motion(encoder, model):

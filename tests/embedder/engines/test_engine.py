@@ -3,6 +3,9 @@
 import os
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -13,9 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from embedder import cpus
-from embedder.encoder import Graph, Port
+from embedder.encoder import Graph, Pace, Port
 from embedder.engines import plan as streams
 from embedder.engines.cache import Cache
+from embedder.engines.fastest import Once
 from embedder.engines.openvino_engine import OpenVINOEngine
 from embedder.engines.plan import Plan
 from embedder.engines.torch_engine import TorchEngine
@@ -101,6 +105,38 @@ def test_results_are_not_overwritten_by_the_next_call(engines):
         kept = first.copy()
         run([pixels(1, seed=1)])
         np.testing.assert_array_equal(first, kept)
+
+
+def test_threads_get_their_own_rows(engines):
+    """Rows of several calls at once, of few rows and many, are those of each call alone."""
+    for run in engines:
+        given = [pixels(rows, seed=rows) for rows in (1, 3, 33, 70) * 3]
+        with ThreadPoolExecutor(4) as pool:
+            for x, found in zip(given, pool.map(run, [[x] for x in given]), strict=True):
+                np.testing.assert_allclose(found[0], expected(x)[0], atol=2e-5)
+
+
+def test_a_cpu_is_busy_with_one_call_of_32_rows(engines):
+    assert [run.pace for run in engines] == [Pace(32, 1)] * 2
+
+
+def test_threads_that_ask_for_one_network_compile_it_once():
+    built, begun = [], threading.Barrier(4, timeout=20)
+
+    def build():
+        built.append(1)
+        time.sleep(0.05)  # long enough for the others to ask too
+        return Small().eval().requires_grad_(False)
+
+    engine = Once(TorchEngine("cpu", "fp32"))
+
+    def ask(_):
+        begun.wait()
+        return engine.compile(graph(build))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(ask, range(4)))) == 1
+    assert built == [1]
 
 
 class Narrow(Small):
