@@ -98,7 +98,8 @@ class Job:
         contents = read_ahead(self.store.assets.contents(ids), step, partial(self.profile.add, "read"))
         if ids and modality == "image" and (jpegs := self.jpegs):
             self.profile.decoders = JPEG_BATCHES
-            return decoded_in_batches(jpegs, decoders, partial(self.decode, modality, side), contents, self.profile)
+            one = partial(self.decode, modality, side)
+            return decoded_in_batches(jpegs, decoders, one, contents, self.profile, AHEAD)
         bound = Bound(AHEAD, AHEAD_BYTES, size_of)
         return map_ahead(decoders, partial(self.decode, modality, side), contents, bound)
 
