@@ -39,9 +39,8 @@ def decoded_in_batches(
         return [ready[at] if at in ready else coming[at].result() for at in range(len(some))]
 
     # At least one batch more than are decoded at once waits for the caller.
-    bound = Bound(
-        max(JPEG_BATCHES + 1, math.ceil(ahead / JPEG_BATCH)), AHEAD_BYTES, lambda some: sum(map(size_of, some))
-    )
+    batches = max(JPEG_BATCHES + 1, math.ceil(ahead / JPEG_BATCH))
+    bound = Bound(batches, AHEAD_BYTES, lambda some: sum(map(size_of, some)))
     with ThreadPoolExecutor(JPEG_BATCHES, thread_name_prefix="jpegs") as lanes:
         for done in map_ahead(lanes, batch, _batches(contents), bound):
             yield from done
