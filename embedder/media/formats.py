@@ -170,7 +170,9 @@ def check_size(image: ImageFile.ImageFile, found: Format, max_pixels: int, max_s
 
 def _check_scans(image: ImageFile.ImageFile, data: bytes) -> None:
     """Raise BadImage for a JPEG of too many scans: each scan of 95 bytes keeps a core busy for 0.1 s."""
-    begin = image.fp.tell() if image.fp else 0  # Pillow has read up to the first scan
+    begin = image.fp.tell() if image.fp else 0  # Pillow has read up to the pixels of the first scan
+    if _has_one_scan(image, data, begin):
+        return  # the search below would hold Python's lock for up to a millisecond
     if data.find(b"\xff\xda", begin) < 0:
         return  # one scan, as almost every photo has
     end = data.find(b"\xff\xd9", begin)
@@ -180,6 +182,17 @@ def _check_scans(image: ImageFile.ImageFile, data: bytes) -> None:
             "unsupported",
             f"a JPEG of {scans} scans; at most {_MAX_SCANS} are decoded, fewer of a large image; save it again",
         )
+
+
+def _has_one_scan(image: ImageFile.ImageFile, data: bytes, begin: int) -> bool:
+    """True for a baseline JPEG whose first scan has all components: libjpeg decodes no other scan of it.
+
+    The header of the scan ends at `begin`: marker, length, n, 2 bytes for each of n components, 3 bytes.
+    """
+    components = len(image.getbands())
+    at = begin - 2 * components - 8
+    header = data[at : at + 5] if at > 0 else b""
+    return "progressive" not in image.info and header == bytes([0xFF, 0xDA, 0, 2 * components + 6, components])
 
 
 def has_too_many_scans(scans: int, pixels: int) -> bool:

@@ -38,6 +38,8 @@ _SUBSAMPLING = {"4:4:4": 0, "4:2:2": 1, "4:2:0": 2}
 _COUNTS = (1, 4, 16, JPEG_BATCH)
 """Numbers of files at once that are timed."""
 _TIMED_SIZE, _TIMED_FILES, _ROUNDS = (640, 480), 256, 3
+_NO_PIXELS = -1.0
+"""The cosine of JPEGs of which the device decodes not all."""
 _MARGIN = 0.05
 """Share by which the GPU must be faster. Less is noise."""
 
@@ -76,7 +78,7 @@ def choose_decoder(encoder: Encoder, limits: Limits, cache: Cache) -> DeviceJpeg
             lambda folder: _save(measure(encoder, limits, device, timed=not forced), folder),
         )
         choice = Choice(**json.loads((folder / "choice.json").read_text()))
-    except Exception as error:  # a codec or a driver that cannot; files are decoded without it
+    except Exception as error:  # torch, CUDA and nvJPEG raise many types; the next process tries again
         log.warning("JPEGs are decoded on the CPU, because the GPU failed (%s: %s).", type(error).__name__, error)
         return None
     if not choice.sides or choice.fewest is None:
@@ -92,10 +94,15 @@ def device_of(backend: str) -> str | None:
 
 
 def measure(encoder: Encoder, limits: Limits, device: str, *, timed: bool = True) -> Choice:
-    """Return which JPEGs keep their vectors when `device` decodes them and, if `timed`, how fast it is."""
+    """Return which JPEGs keep their vectors when `device` decodes them and, if `timed`, how fast it is.
+
+    Raises RuntimeError if the device decodes no JPEG at all, which may pass.
+    """
     if encoder.spec.image is None:
         raise ValueError(f"{encoder.name} takes no images")
     sides, smooth, cosines = _allowed(encoder, limits, device)
+    if max(cosines.values()) == _NO_PIXELS:
+        raise RuntimeError("it decodes no JPEG")
     if not sides or not timed:
         return Choice(sides, smooth, cosines, 1 if sides else None, {}, {})
     kind = "4:2:0" if "4:2:0" in sides else next(iter(sides))
@@ -139,7 +146,7 @@ def _worst(encoder: Encoder, decoder: DeviceJpegs, photos: Sequence[bytes]) -> f
     taken = [file for file in map(decoder.take, photos) if file is not None]
     rows = [row for row in decoder.rows(taken) if row is not None]
     if len(rows) < len(photos):
-        return -1.0
+        return _NO_PIXELS
     whole = [encoder.prepare(decode(data).image) for data in photos]
     vectors = encoder.embed(np.stack([*whole, *rows])).vectors
     return float(probe.cosines(vectors[: len(rows)], vectors[len(rows) :]).min())

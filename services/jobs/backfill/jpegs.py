@@ -1,5 +1,6 @@
 """Images of a backfill that a decoder takes in batches; the others go to the threads that decode them one by one."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -8,8 +9,8 @@ from services.jobs.backfill.assets import Content, PreparedAsset, size_of
 from services.jobs.backfill.prefetch import Bound, map_ahead
 from services.jobs.backfill.timing import Profile
 
-BATCH_BYTES = 32 << 20
-"""Bytes of files after which a batch is full."""
+BATCH_BYTES, AHEAD_BYTES = 32 << 20, 256 << 20
+"""Bytes of files after which a batch is full, and most bytes of all batches that wait."""
 
 
 def decoded_in_batches(
@@ -18,11 +19,13 @@ def decoded_in_batches(
     decode: Callable[[Content], PreparedAsset],
     contents: Iterable[Content],
     profile: Profile,
+    ahead: int,
 ) -> Iterator[PreparedAsset]:
     """Yield the prepared images in the order of `contents`, a few batches ahead of the caller.
 
     Args:
         decode: prepares one image, on a thread of `decoders`.
+        ahead: images that may wait for the caller, approximately.
     """
 
     def batch(some: list[Content]) -> list[PreparedAsset]:
@@ -35,9 +38,11 @@ def decoded_in_batches(
         ready = {at: PreparedAsset(some[at][0], row) for at, row in rows.items() if row is not None}
         return [ready[at] if at in ready else coming[at].result() for at in range(len(some))]
 
-    # One batch more than are decoded at once waits for the caller.
+    # At least one batch more than are decoded at once waits for the caller.
+    batches = max(JPEG_BATCHES + 1, math.ceil(ahead / JPEG_BATCH))
+    bound = Bound(batches, AHEAD_BYTES, lambda some: sum(map(size_of, some)))
     with ThreadPoolExecutor(JPEG_BATCHES, thread_name_prefix="jpegs") as lanes:
-        for done in map_ahead(lanes, batch, _batches(contents), Bound(JPEG_BATCHES + 1)):
+        for done in map_ahead(lanes, batch, _batches(contents), bound):
             yield from done
 
 

@@ -111,12 +111,13 @@ class Job:
         """Yield the assets `ids` in order, read, decoded and prepared ahead of the caller."""
         side = self.short_side if ids and modality == "image" else None
         batch = self.batch_of(modality)
-        step = _bound(max(READ_AHEAD, batch), READ_AHEAD_BYTES)
+        step, ahead = _bound(max(READ_AHEAD, batch), READ_AHEAD_BYTES), max(AHEAD, AHEAD_BATCHES * batch)
         contents = read_ahead(self.store.assets.contents(ids), step, partial(self.profile.add, "read"))
         if ids and modality == "image" and (jpegs := self.jpegs):
             self.profile.decoders = JPEG_BATCHES
-            return decoded_in_batches(jpegs, decoders, partial(self.decode, modality, side), contents, self.profile)
-        bound = _bound(max(AHEAD, AHEAD_BATCHES * batch), AHEAD_BYTES)
+            one = partial(self.decode, modality, side)
+            return decoded_in_batches(jpegs, decoders, one, contents, self.profile, ahead)
+        bound = _bound(ahead, AHEAD_BYTES)
         return map_ahead(decoders, partial(self.decode, modality, side), contents, bound)
 
     def one_chunk(self, decoders: ThreadPoolExecutor, modality: Modality, ids: Sequence[str]) -> Chunk:

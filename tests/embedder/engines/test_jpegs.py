@@ -306,12 +306,17 @@ def test_the_cpu_decodes_if_it_should_or_must(lite0, on_cpu, monkeypatch, tmp_pa
     assert chosen(OnGpu(lite0), jpegs_on_gpu="on") is None
     assert "its pixels change vectors (best cosine 1.0000)" in caplog.text
 
-    def failing(*_, **__):
-        raise RuntimeError("no nvJPEG")
 
-    monkeypatch.setattr(choice, "measure", failing)
-    assert chosen(OnGpu(lite0), tmp_path / "other") is None
-    assert "no nvJPEG" in caplog.text
+def test_a_device_that_decodes_nothing_is_tried_again_by_the_next_process(lite0, on_cpu, monkeypatch, tmp_path, caplog):
+    def full(files, device):
+        raise RuntimeError("CUDA error: out of memory")
+
+    monkeypatch.setattr(choice, "FACTORS", (1.0,))
+    with monkeypatch.context() as patch:
+        patch.setattr(jpegs, "decode_jpegs", full)
+        assert choice.choose_decoder(OnGpu(lite0), Limits(jpegs_on_gpu="on"), Cache(tmp_path)) is None
+    assert "the GPU failed (RuntimeError: it decodes no JPEG)" in caplog.text
+    assert choice.choose_decoder(OnGpu(lite0), Limits(jpegs_on_gpu="on"), Cache(tmp_path)) is not None
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import io
 import struct
 import threading
+import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -152,6 +153,22 @@ def test_bombs_that_hide_behind_a_small_header() -> None:
     error = refusal(data[:-2] + 100 * last + data[-2:])
     assert (error.reason, "scans; at most 100 are decoded" in str(error)) == ("unsupported", True)
     assert decode(data[:-2] + 10 * last + data[-2:])
+
+
+def test_more_scans_of_a_baseline_jpeg_take_no_time() -> None:
+    """Its first scan has all components, so libjpeg decodes no other one. The scans of others are counted."""
+    data = FILES["jpeg"]
+    scan = data[data.rindex(b"\xff\xda") : -2]
+    hostile = data[:-2] + 3_000 * scan + data[-2:]
+    start = time.process_time()
+    with suppress(BadImage):
+        decode(hostile)
+    assert time.process_time() - start < 0.2
+    first = data.rindex(b"\xff\xda") + 4
+    partly = bytearray(data)
+    partly[first - 2 : first + 1] = b"\0\x08\x01"  # a scan of one component
+    del partly[first + 3 : first + 7]
+    assert "scans; at most 100 are decoded" in str(refusal(bytes(partly[:-2]) + 100 * scan + data[-2:]))
 
 
 def test_long_texts_in_a_png_do_not_matter() -> None:
