@@ -1,4 +1,4 @@
-"""Spherical k-means with faiss, for the centres of pseudo-labels (MLCD, arXiv 2407.17331, §3.1)."""
+"""Spherical k-means for the centres of pseudo-labels (MLCD, arXiv 2407.17331, §3.1): faiss, or torch on a CUDA card."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,11 @@ from numpy.typing import NDArray
 
 from classifiers.clustering.clusters import CELLS, centred, nearest
 from classifiers.errors import NotTrainable
+from classifiers.fit.device import on_device
 from classifiers.heads.transform import unit_rows
+
+OnIteration = Callable[[int, int], None]
+"""Called after each iteration of k-means with (done, total)."""
 
 ITERATIONS = 25
 MOST_PER_CENTRE = 256
@@ -43,12 +47,12 @@ def fit_centres(
     clusters: int,
     *,
     seed: int = 0,
-    on_iteration: Callable[[int, int], None] = lambda *_: None,
+    on_iteration: OnIteration = lambda *_: None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Learn centres of raw vectors X (n, d) on unit(unit(x) − mean).
 
     Nearly equal centres are merged, and centres that are nearest to no row are removed. The same rows and seed give the
-    same centres.
+    same centres. k-means runs on a CUDA card if there is one and the work is worth it, see `classifiers.fit.device`.
 
     Returns:
         mean (d,), and centres (k, d) of length one, k ≤ `clusters`. Each is the nearest centre of at least one row.
@@ -59,7 +63,8 @@ def fit_centres(
         raise NotTrainable(f"{clusters} clusters cannot be made of {len(X)} rows; ask for 2 to {len(X)}")
     mean = _mean_direction(X)
     Z = centred(X, mean)
-    return mean, tidy(Z, _kmeans(Z, clusters, seed, on_iteration))
+    operations = 2.0 * Z.size * clusters * ITERATIONS
+    return mean, on_device(lambda device: _ROUTES[device](Z, clusters, seed, on_iteration), operations)
 
 
 def _mean_direction(X: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -69,9 +74,29 @@ def _mean_direction(X: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(np.sum(sums, axis=0) / len(X), np.float32)
 
 
-def _kmeans(
-    Z: NDArray[np.float32], clusters: int, seed: int, on_iteration: Callable[[int, int], None]
-) -> NDArray[np.float32]:
+def _by_faiss(Z: NDArray[np.float32], clusters: int, seed: int, on_iteration: OnIteration) -> NDArray[np.float32]:
+    """Return the tidied centres of rows Z (n, d), computed on the CPU."""
+    return tidy(Z, _kmeans(Z, clusters, seed, on_iteration))
+
+
+def _by_torch(Z: NDArray[np.float32], clusters: int, seed: int, on_iteration: OnIteration) -> NDArray[np.float32]:
+    """Return the tidied centres of rows Z (n, d), computed on a CUDA card."""
+    import torch
+
+    from classifiers.clustering import kmeans_torch
+
+    cuda = torch.device("cuda")
+    centres = kmeans_torch.kmeans(
+        Z, clusters, seed, on_iteration, iterations=ITERATIONS, most_per_centre=MOST_PER_CENTRE, device=cuda
+    )
+    points = kmeans_torch.Points(Z, cuda)
+    return tidy(Z, centres, lambda _, centres: points.codes(centres))
+
+
+_ROUTES = {"cpu": _by_faiss, "cuda": _by_torch}
+
+
+def _kmeans(Z: NDArray[np.float32], clusters: int, seed: int, on_iteration: OnIteration) -> NDArray[np.float32]:
     """Run k-means one iteration at a time, to show progress. The centres equal those of one long run."""
     import faiss
 
@@ -90,10 +115,22 @@ def _kmeans(
     return unit_rows(np.asarray(kmeans.centroids, np.float32))
 
 
-def tidy(Z: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Remove centres (k, d) that are nearest to no row of Z (n, d), and merge nearly equal centres."""
+def _codes(Z: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArray[np.int64]:
+    return nearest(Z, centres, 1)[0][:, 0]
+
+
+def tidy(
+    Z: NDArray[np.float32],
+    centres: NDArray[np.float32],
+    codes_of: Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.int64]] = _codes,
+) -> NDArray[np.float32]:
+    """Remove centres (k, d) that are nearest to no row of Z (n, d), and merge nearly equal centres.
+
+    Args:
+        codes_of: rows and centres → the number of the nearest centre of each row, (n,).
+    """
     while True:
-        sizes = np.bincount(nearest(Z, centres, 1)[0][:, 0], minlength=len(centres))
+        sizes = np.bincount(codes_of(Z, centres), minlength=len(centres))
         fewer = merge_alike(centres[sizes > 0], sizes[sizes > 0])
         if len(fewer) == len(centres):
             return centres

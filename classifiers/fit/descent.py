@@ -64,9 +64,9 @@ def descend(
 
     Args:
         learned: leaf tensors that `loss` reads. Their values are changed in place.
-        loss: row numbers (b,) int64 → scalar.
+        loss: row numbers (b,) int64, on the CPU → scalar.
         n_rows: number of rows.
-        random: draws the order of the rows.
+        random: draws the order of the rows, on the CPU.
         judge: averaged weights → a figure, larger is better. The best epoch is kept; without a judge, the last one.
 
     Raises NotTrainable when the loss is not finite.
@@ -81,15 +81,17 @@ def descend(
     if judge is not None:
         best, best_epoch, judged = copied(average), 0, [judge(average)]
     for epoch in range(1, schedule.epochs + 1):
+        values = []
         for rows in batches(n_rows, schedule.batch, random):
             optimiser.zero_grad()
             value = loss(rows)
-            require_finite(value, epoch)
             torch.autograd.backward(value)
             optimiser.step()
             cycle.step()
             step += 1
             follow(average, learned, min(AVERAGE, (1 + step) / (10 + step)))
+            values.append(value.detach())
+        require_finite(torch.stack(values), epoch)
         if judge is None:
             continue
         judged.append(judge(average))
@@ -130,11 +132,13 @@ def batches(n_rows: int, size: int, random: Generator) -> Iterator[Tensor]:
 @torch.no_grad()
 def follow(average: Parameters, learned: Parameters, decay: float) -> None:
     """Update the average in place: average ← decay · average + (1 - decay) · learned."""
-    for name, tensor in learned.items():
-        average[name].lerp_(tensor, 1.0 - decay)
+    torch._foreach_lerp_([average[name] for name in learned], list(learned.values()), 1.0 - decay)
 
 
-def require_finite(loss: Tensor, epoch: int) -> None:
-    """Raise NotTrainable for a loss that is NaN or infinite."""
-    if not torch.isfinite(loss):
-        raise NotTrainable(f"training failed: the loss is {loss.item()} in epoch {epoch}; use a smaller learning_rate")
+def require_finite(losses: Tensor, epoch: int) -> None:
+    """Raise NotTrainable if one of the losses (steps,) of an epoch is NaN or infinite.
+
+    Callers check once an epoch, because reading a number from a card waits for all of its work.
+    """
+    for loss in losses[~losses.isfinite()].tolist():
+        raise NotTrainable(f"training failed: the loss is {loss} in epoch {epoch}; use a smaller learning_rate")

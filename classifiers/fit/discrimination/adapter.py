@@ -15,8 +15,10 @@ from torch.nn.functional import batch_norm, normalize, relu
 
 from classifiers.errors import NotTrainable
 from classifiers.fit.descent import require_finite
+from classifiers.fit.device import on_device
 from classifiers.fit.discrimination.losses import cosines, draw, how_many_negatives, losses, own_centres
 from classifiers.fit.discrimination.recipe import Recipe
+from classifiers.fit.resident import CPU, Rows, moved
 from classifiers.heads.transform import unit_rows
 
 STEPS_AN_EPOCH = 8
@@ -61,7 +63,8 @@ def fit_adapter(
     """Learn g from unit rows Z.
 
     At the start g projects onto the first `dim` principal axes of Z, and W is the projected centres. The same
-    arguments give the same adapter on the same machine.
+    arguments give the same adapter on the same machine. Training runs on a CUDA card if there is one and the work is
+    worth it, see `classifiers.fit.device`.
 
     Args:
         Z: rows (n, d) of length one.
@@ -77,36 +80,55 @@ def fit_adapter(
             f"{nearest.shape[1]} positives per row leave no negative among {len(centres)} clusters; ask for more "
             "clusters or for fewer nearest ones"
         )
+    compared = nearest.shape[1] + how_many_negatives(len(centres), recipe.negatives)
+    operations = 6.0 * len(Z) * recipe.epochs * recipe.dim * (Z.shape[1] + compared)
+    return on_device(lambda device: _fit_on(torch.device(device), Z, centres, nearest, recipe, on_epoch), operations)
+
+
+def _fit_on(
+    device: torch.device,
+    Z: NDArray[np.float32],
+    centres: NDArray[np.float32],
+    nearest: NDArray[np.int64],
+    recipe: Recipe,
+    on_epoch: Callable[[int, Epoch], None],
+) -> Fitted:
+    """Return what `fit_adapter` does, computed on the device."""
     generator = torch.Generator().manual_seed(recipe.seed)
-    model = _Model(Z, centres, recipe, generator)
-    rows, own = torch.from_numpy(Z), own_centres(recipe.loss, torch.from_numpy(nearest))
+    model = _Model(Z, centres, recipe, generator, device)
+    rows, own = Rows(Z, device), Rows(own_centres(recipe.loss, nearest), device)
     batch = min(recipe.batch, max(LEAST_BATCH, len(Z) // STEPS_AN_EPOCH))
     batches = max(1, round(len(Z) / batch))
     descent = _Descent(model.groups(recipe), recipe.epochs * batches)
     curve = []
     for number in range(1, recipe.epochs + 1):
-        parts = torch.randperm(len(Z), generator=generator).tensor_split(batches)
-        steps = [_step(model, descent, rows[some], own[some], recipe, generator) for some in parts]
-        require_finite(torch.tensor(steps[-1][0]), number)
-        curve.append(Epoch(*np.mean(steps, axis=0).tolist()))
+        parts = [part.numpy() for part in torch.randperm(len(Z), generator=generator).tensor_split(batches)]
+        steps = torch.stack([_step(model, descent, rows[some], own[some], recipe, generator) for some in parts])
+        require_finite(steps[-1:, 0], number)
+        curve.append(Epoch(*steps.double().cpu().numpy().mean(axis=0).tolist()))
         on_epoch(number, curve[-1])
     return Fitted(model.arrays(), tuple(curve))
 
 
 def _step(
     model: "_Model", descent: "_Descent", Z: Tensor, own: Tensor, recipe: Recipe, generator: torch.Generator
-) -> tuple[float, float, float]:
-    """Take one step; return the loss, mean positive cosine and mean negative cosine before it."""
+) -> Tensor:
+    """Take one step; return the loss, mean positive cosine and mean negative cosine before it, (3,)."""
     E, W = model(Z), model.W
     if recipe.loss == "unicom":
-        some = draw(W.shape[1], max(1, W.shape[1] // 2), generator)
+        some = moved(draw(W.shape[1], max(1, W.shape[1] // 2), generator), W.device)
         E, W = E[:, some], W[:, some]
-    drawn = draw(len(W), how_many_negatives(len(W), recipe.negatives), generator)
+    drawn = moved(draw(len(W), how_many_negatives(len(W), recipe.negatives), generator), W.device)
     positive, negative = cosines(normalize(E), normalize(W), own, drawn)
     loss = losses(recipe.loss, positive, negative, recipe.scale, recipe.margin).mean()
     descent.step(loss)
-    with torch.no_grad():
-        return loss.item(), positive.mean().item(), negative[negative.isfinite()].mean().item()
+    return torch.stack([loss.detach(), positive.detach().mean(), _finite_mean(negative.detach())])
+
+
+def _finite_mean(x: Tensor) -> Tensor:
+    """Return the mean of the finite values of x. On a card, choosing them by a mask would wait for its work."""
+    finite = x.isfinite()
+    return torch.where(finite, x, 0.0).sum() / finite.sum() if x.is_cuda else x[finite].mean()
 
 
 class _Model:
@@ -117,21 +139,28 @@ class _Model:
     """
 
     def __init__(
-        self, Z: NDArray[np.float32], centres: NDArray[np.float32], recipe: Recipe, generator: torch.Generator
+        self,
+        Z: NDArray[np.float32],
+        centres: NDArray[np.float32],
+        recipe: Recipe,
+        generator: torch.Generator,
+        device: torch.device = CPU,
     ) -> None:
         axes = principal_axes(Z, recipe.dim)
         dim, width = axes.shape
-        self.A = _parameter(torch.from_numpy(axes))
-        self.W = _parameter(torch.from_numpy(unit_rows(centres @ axes.T)))
-        self.hidden: dict[str, Tensor] = {}
+        self.A = _parameter(torch.from_numpy(axes), device)
+        self.W = _parameter(torch.from_numpy(unit_rows(centres @ axes.T)), device)
+        hidden: dict[str, Tensor] = {}
         if recipe.hidden:
-            self.hidden = {
-                "U": _parameter(torch.randn(recipe.hidden, width, generator=generator)),
-                "gain": _parameter(torch.ones(recipe.hidden)),
-                "shift": _parameter(torch.zeros(recipe.hidden)),
-                "V": _parameter(torch.zeros(dim, recipe.hidden)),  # the hidden layer adds nothing at the start
+            hidden = {
+                "U": torch.randn(recipe.hidden, width, generator=generator),
+                "gain": torch.ones(recipe.hidden),
+                "shift": torch.zeros(recipe.hidden),
+                "V": torch.zeros(dim, recipe.hidden),  # the hidden layer adds nothing at the start
             }
-        self.mean, self.variance = torch.zeros(recipe.hidden), torch.ones(recipe.hidden)
+        self.hidden = {name: _parameter(tensor, device) for name, tensor in hidden.items()}
+        self.mean = torch.zeros(recipe.hidden, device=device)
+        self.variance = torch.ones(recipe.hidden, device=device)
 
     def __call__(self, Z: Tensor) -> Tensor:
         """Return g before the unit norm, (n, D). Batch normalisation uses the statistics of the batch."""
@@ -163,7 +192,7 @@ class _Model:
                 "hidden_bias": h["shift"] - gain * self.mean,
                 "hidden_out": h["V"],
             }
-        return {name: tensor.detach().numpy().copy() for name, tensor in found.items()}
+        return {name: tensor.detach().cpu().numpy().copy() for name, tensor in found.items()}
 
 
 class _Descent:
@@ -180,8 +209,8 @@ class _Descent:
         self.schedule.step()
 
 
-def _parameter(start: Tensor) -> Tensor:
-    return start.clone().requires_grad_(True)
+def _parameter(start: Tensor, device: torch.device) -> Tensor:
+    return moved(start, device).clone().requires_grad_(True)
 
 
 def principal_axes(Z: NDArray[np.float32], count: int) -> NDArray[np.float32]:

@@ -14,7 +14,9 @@ UNICOM's code draws a number of dimensions that the user sets; half of them is t
 
 import math
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad, softplus
 
@@ -53,7 +55,7 @@ def _log1p_sum(exponents: Tensor) -> Tensor:
     return torch.logsumexp(pad(exponents, (0, 1)), dim=1)
 
 
-def own_centres(loss: str, nearest: Tensor) -> Tensor:
+def own_centres(loss: str, nearest: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the positives (n, p) of each row among its nearest centres (n, l), nearest first."""
     return nearest[:, :1] if loss in ("single", "unicom") else nearest
 
@@ -64,7 +66,7 @@ def how_many_negatives(clusters: int, ratio: float) -> int:
 
 
 def draw(clusters: int, count: int, generator: torch.Generator) -> Tensor:
-    """Draw numbers of `count` different centres, (count,)."""
+    """Draw numbers of `count` different centres, (count,), on the CPU."""
     return torch.randperm(clusters, generator=generator)[:count]
 
 
@@ -77,7 +79,8 @@ def cosines(E: Tensor, W: Tensor, own: Tensor, drawn: Tensor) -> tuple[Tensor, T
         drawn: numbers of the centres drawn as negatives, (q,). A row's positives among them get −inf.
     """
     positive = (W[own] * E[:, None]).sum(dim=2)
-    column = torch.full((len(W),), len(drawn)).scatter(0, drawn, torch.arange(len(drawn)))
+    numbers = torch.arange(len(drawn), device=W.device)
+    column = torch.full((len(W),), len(drawn), device=W.device).scatter(0, drawn, numbers)
     # The extra column takes the positives that were not drawn; it is then cut off.
     negative = pad(E @ W[drawn].T, (0, 1)).scatter(1, column[own], -math.inf)[:, :-1]
     return positive, negative

@@ -1,6 +1,11 @@
-"""Gradient descent for mixture heads: two networks, and one training loop that cannot make the loss worse."""
+"""Gradient descent for mixture heads: two networks, and one training loop that cannot make the loss worse.
+
+Everything is float64, on a card too. Losses are compared after every pass, and in float32 the rounding of the expanded
+squares would decide some of these comparisons.
+"""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,6 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from classifiers.errors import NotTrainable
+from classifiers.fit.device import on_device
+from classifiers.fit.resident import Rows
 from classifiers.heads.gaussian.mixture import Model
 from classifiers.heads.gaussian.quadratic import Quadratic
 
@@ -19,11 +26,15 @@ HELD_OUT, LEAST_HELD_OUT = 0.1, 20
 PATIENCE = 30
 MOST_HALVINGS = 40
 """Least share of the first learning rate. Smaller rates change nothing, so training ends with the best parameters."""
+Given = Rows | Tensor
+"""Rows on the host or on a device."""
 Start = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 
 
 class SphericalMixture(nn.Module):
     """DGMMC-S, arXiv 2410.13421: log π_k + log Σ_g ω_kg N(z; μ_kg, v_kg I) with v = 1e-6 + exp(u), u learned."""
+
+    unused: Tensor
 
     def __init__(self, start: Start, priors: NDArray[np.float64]) -> None:
         super().__init__()
@@ -32,7 +43,8 @@ class SphericalMixture(nn.Module):
         self.log_variances = nn.Parameter((variances - LEAST_VARIANCE).clamp(min=LEAST_VARIANCE).log())
         self.mixing = nn.Parameter(weights.clamp(min=1e-12).log())
         self.priors = nn.Parameter(torch.from_numpy(priors).clamp(min=1e-12).log())
-        self.unused = torch.where(weights > 0, 0.0, -torch.inf).to(means.dtype)
+        unused = torch.where(weights > 0, 0.0, -torch.inf).to(means.dtype)
+        self.register_buffer("unused", unused, persistent=False)
 
     def terms(self) -> tuple[Tensor, Tensor]:
         """Return the constants (K, G) and precisions (K, G) of the components."""
@@ -50,8 +62,8 @@ class SphericalMixture(nn.Module):
         return constants - 0.5 * precisions * square
 
     def quadratic(self) -> Quadratic:
-        constants, precisions = (each.detach().numpy() for each in self.terms())
-        means = self.means.detach().numpy().reshape(constants.size, -1)
+        constants, precisions = (each.detach().cpu().numpy() for each in self.terms())
+        means = self.means.detach().cpu().numpy().reshape(constants.size, -1)
         return Quadratic.of_precisions(constants.ravel(), means, precisions.reshape(-1, 1), None)
 
 
@@ -89,10 +101,10 @@ class Softmax(nn.Module):
 
         A full matrix S becomes its least eigenvalue on the diagonal, plus directions F with S = least + ½ FᵀF.
         """
-        W, b = self.linear.detach().numpy(), self.bias.detach().numpy()
+        W, b = self.linear.detach().cpu().numpy(), self.bias.detach().cpu().numpy()
         if not self.whole:
-            return Quadratic(b, W, self.square.detach().numpy())
-        values, vectors = np.linalg.eigh(self.symmetric().detach().numpy())
+            return Quadratic(b, W, self.square.detach().cpu().numpy())
+        values, vectors = np.linalg.eigh(self.symmetric().detach().cpu().numpy())
         least = values[:, :1]
         F = np.sqrt(2.0 * (values - least))[:, :, None] * vectors.transpose(0, 2, 1)
         return Quadratic(b, W, least, F, np.zeros(F.shape[:2]))
@@ -114,7 +126,8 @@ def train(
 
     A tenth of the rows is held out first to choose the number of steps with the least loss; then all rows are trained
     for that many. With fewer than 200 rows none are held out, and all `steps` are taken. The training loss of the
-    result is at most that of the start.
+    result is at most that of the start. Training runs on a CUDA card if there is one and the work is worth it, see
+    `classifiers.fit.device`.
 
     Args:
         Z: rows (n, d), centred, with a pooled variance of 1 within classes; `codes` (n,) their classes.
@@ -122,23 +135,49 @@ def train(
 
     Raises NotTrainable when the loss of the start is not finite.
     """
-    X, y = torch.from_numpy(Z.astype(np.float64)), torch.from_numpy(codes.astype(np.int64))
+    cells = n_classes * components * Z.shape[1] ** (2 if model == "sdgm-f" else 1)
+    # Two descents, each with the gradient and the loss of as many rows at every step.
+    operations = 16.0 * steps * min(len(Z), BATCH_ROWS) * cells
+    rows, truth = Z.astype(np.float64), codes.astype(np.int64)
 
     def fresh() -> SphericalMixture | Softmax:
         if start is not None:
             return SphericalMixture(start, np.bincount(codes, minlength=n_classes) / len(codes))
         generator = torch.Generator().manual_seed(seed)
-        return Softmax((n_classes, components, X.shape[1]), model == "sdgm-f", generator)
+        return Softmax((n_classes, components, Z.shape[1]), model == "sdgm-f", generator)
 
-    order = torch.randperm(len(X), generator=torch.Generator().manual_seed(seed))
-    held = int(HELD_OUT * len(X))
+    return on_device(
+        lambda device: train_on(
+            torch.device(device), fresh, rows, truth, steps, rate, seed, start_counts=start is not None
+        ),
+        operations,
+    )
+
+
+def train_on(
+    device: torch.device,
+    fresh: Callable[[], "SphericalMixture | Softmax"],
+    rows: NDArray[np.float64],
+    truth: NDArray[np.int64],
+    steps: int,
+    rate: float,
+    seed: int,
+    *,
+    start_counts: bool,
+) -> tuple[Quadratic, int]:
+    """Return what `train` does, computed on the device. `fresh` makes the network of the start."""
+
+    def given(some: NDArray[np.int64] | slice) -> tuple[Rows, Rows]:
+        return Rows(rows[some], device), Rows(truth[some], device)
+
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed)).numpy()
+    held = int(HELD_OUT * len(rows))
     if steps and held >= LEAST_HELD_OUT:
-        out, rest = order[:held], order[held:]
-        judge = Judge(X[out], y[out], start_counts=start is not None)
-        descend(fresh(), X[rest], y[rest], steps, rate, seed, judge)
+        judge = Judge(*given(order[:held]), start_counts=start_counts)
+        descend(fresh().to(device), *given(order[held:]), steps, rate, seed, judge)
         steps = judge.best
-    network = fresh()
-    descend(network, X, y, steps, rate, seed)
+    network = fresh().to(device)
+    descend(network, *given(slice(None)), steps, rate, seed)
     return network.quadratic(), steps
 
 
@@ -149,7 +188,7 @@ class Judge:
         start_counts: True if the start is a candidate too. A random start should not be one.
     """
 
-    def __init__(self, X: Tensor, y: Tensor, *, start_counts: bool) -> None:
+    def __init__(self, X: Given, y: Given, *, start_counts: bool) -> None:
         self.rows, self.start_counts = (X, y), start_counts
         self.best, self.least = 0, math.inf
 
@@ -191,7 +230,7 @@ class Best:
 
 
 def descend(
-    network: nn.Module, X: Tensor, y: Tensor, steps: int, rate: float, seed: int, judge: Judge | None = None
+    network: nn.Module, X: Given, y: Given, steps: int, rate: float, seed: int, judge: Judge | None = None
 ) -> None:
     """Lower the cross-entropy of rows X (n, d), y (n,) by AdamW; the network ends with the best parameters met.
 
@@ -206,7 +245,7 @@ def descend(
     while done < steps and halvings <= MOST_HALVINGS and not stop:
         count = min(every, steps - done)
         for step in range(done, done + count):
-            rows = torch.randint(len(X), (BATCH_ROWS,), generator=generator) if every > 1 else slice(None)
+            rows = torch.randint(len(X), (BATCH_ROWS,), generator=generator).numpy() if every > 1 else slice(None)
             optimiser.param_groups[0]["lr"] = rate * 0.5**halvings * falling(step, steps)
             optimiser.zero_grad()
             loss(network, X[rows], y[rows]).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
@@ -234,7 +273,10 @@ def loss(network: nn.Module, X: Tensor, y: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def total_loss(network: nn.Module, X: Tensor, y: Tensor) -> float:
+def total_loss(network: nn.Module, X: Given, y: Given) -> float:
     """Return the loss of any number of rows, without gradients, a batch at a time."""
-    parts = [slice(first, first + BATCH_ROWS) for first in range(0, len(X), BATCH_ROWS)]
-    return sum(len(y[part]) * loss(network, X[part], y[part]).item() for part in parts) / len(X)
+    total = torch.zeros(())
+    for first in range(0, len(X), BATCH_ROWS):
+        truth = y[first : first + BATCH_ROWS]
+        total = total + len(truth) * loss(network, X[first : first + BATCH_ROWS], truth)
+    return total.item() / len(X)

@@ -11,8 +11,10 @@ from torch import Generator, Tensor
 
 from classifiers.evaluation.label_figures import mean_average_precision
 from classifiers.fit.descent import Parameters, Schedule, descend
+from classifiers.fit.device import on_device
 from classifiers.fit.multilabel.base import log_odds
 from classifiers.fit.multilabel.losses import asymmetric_loss, zlpr_loss
+from classifiers.fit.resident import Rows, moved
 
 FIRST_SCALE = 20.0
 """Initial scale of the cosines. Cosines of images with texts are rarely above 0.3, so all first scores lie within a
@@ -40,6 +42,8 @@ def train(
 ) -> tuple[dict[str, NDArray[np.float32]], int, tuple[float, ...]]:
     """Return the learned arrays of a `BilinearHead`, the number of the epoch they come from, and the judge's figures.
 
+    Training runs on a CUDA card if there is one and the work is worth it, see `classifiers.fit.device`.
+
     Args:
         units: vectors of norm 1, (n, d).
         labels: the labels of each row, (n, L).
@@ -48,25 +52,39 @@ def train(
 
     Raises NotTrainable when the loss is not finite.
     """
-    learning, held = split
-    images, texts, there = torch.from_numpy(units), torch.from_numpy(text), torch.from_numpy(labels)
-    random = Generator().manual_seed(plan.seed)
-    learned = start(plan, units[learning], labels[learning], text, random)
+    operations = 6.0 * len(split[0]) * plan.schedule.epochs * len(text) * (units.shape[1] + plan.rank)
+    return on_device(lambda device: train_on(torch.device(device), plan, units, labels, text, split), operations)
 
-    def scores(p: Parameters, rows: Tensor) -> Tensor:
+
+def train_on(
+    device: torch.device,
+    plan: BilinearPlan,
+    units: NDArray[np.float32],
+    labels: NDArray[np.bool_],
+    text: NDArray[np.float32],
+    split: tuple[NDArray[np.int64], NDArray[np.int64]],
+) -> tuple[dict[str, NDArray[np.float32]], int, tuple[float, ...]]:
+    """Return what `train` does, computed on the device."""
+    learning, held = split
+    images, there, texts = Rows(units, device), Rows(labels, device), moved(torch.from_numpy(text), device)
+    random = Generator().manual_seed(plan.seed)
+    first = start(plan, units[learning], labels[learning], text, random)
+    learned = {name: moved(tensor, device) for name, tensor in first.items()}
+
+    def scores(p: Parameters, rows: NDArray[np.int64]) -> Tensor:
         turned = (texts @ p["right"]) @ p["left"].T
         return p["log_scale"].exp() * (images[rows] @ (texts + turned if plan.shared else turned).T) + p["bias"]
 
-    def loss(chosen: Tensor) -> Tensor:
-        rows = torch.from_numpy(learning)[chosen]
+    def loss(drawn: Tensor) -> Tensor:
+        rows = learning[drawn.numpy()]
         return LOSSES[plan.loss](scores(learned, rows), there[rows]).mean()
 
     @torch.no_grad()
     def judge(p: Parameters) -> float:
-        return mean_average_precision(scores(p, torch.from_numpy(held)).numpy(), labels[held])
+        return mean_average_precision(scores(p, held).cpu().numpy(), labels[held])
 
     found = descend(learned, loss, len(learning), plan.schedule, random, judge if len(held) else None)
-    arrays = {name: tensor.detach().numpy() for name, tensor in found.parameters.items()}
+    arrays = {name: tensor.detach().cpu().numpy() for name, tensor in found.parameters.items()}
     arrays["scale"] = np.exp(arrays.pop("log_scale"))
     return arrays, found.epoch, found.judged
 

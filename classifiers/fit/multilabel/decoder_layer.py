@@ -9,6 +9,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import layer_norm, linear, relu
 
+from classifiers.fit.resident import moved
 from classifiers.heads.multilabel.decoder import LAYER_NORM_EPSILON
 
 Parameters = dict[str, Tensor]
@@ -24,12 +25,13 @@ def dropout(share: float, random: Generator) -> Drop:
     """Return a function that sets a random share of the values to zero and scales up the others.
 
     All queries of an image lose the same values, like the steps of a sequence in arXiv 1512.05287: drawing anew for
-    each of hundreds of queries would double the time of a step.
+    each of hundreds of queries would double the time of a step. The values are drawn on the CPU, whatever the device
+    of x, so that all devices drop the same ones; a card computes meanwhile.
     """
 
     def drop(x: Tensor) -> Tensor:
-        kept = x.new_empty(*x.shape[:-2], 1, x.shape[-1]).bernoulli_(1.0 - share, generator=random)
-        return x * (kept / (1.0 - share))
+        kept = torch.empty(*x.shape[:-2], 1, x.shape[-1], dtype=x.dtype).bernoulli_(1.0 - share, generator=random)
+        return x * moved(kept / (1.0 - share), x.device)
 
     return drop if share > 0 else keep
 

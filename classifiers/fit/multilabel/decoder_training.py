@@ -14,9 +14,11 @@ from torch.nn.functional import linear
 from classifiers.errors import BadVectors
 from classifiers.evaluation.label_figures import mean_average_precision
 from classifiers.fit.descent import Schedule, descend
+from classifiers.fit.device import on_device
 from classifiers.fit.multilabel.base import log_odds
 from classifiers.fit.multilabel.decoder_layer import Parameters, decode, dropout, embed
 from classifiers.fit.multilabel.losses import asymmetric_loss, clip_loss
+from classifiers.fit.resident import CPU, Rows, moved
 
 MOST_GROUPS = 100
 """Maximum number of group queries, as in the paper."""
@@ -68,9 +70,16 @@ class Scaling:
         variance = max(0.0, square / rows.size - float(mean @ mean) / len(mean))
         return cls(mean.astype(np.float32), math.sqrt(variance) or 1.0)
 
-    def __call__(self, rows: NDArray[Any]) -> Tensor:
-        """Return the scaled rows, float32."""
-        return torch.from_numpy((rows.astype(np.float32) - self.mean) / np.float32(self.deviation))
+    def on(self, device: torch.device) -> Callable[[Tensor], Tensor]:
+        """Return the map for tensors on a device; its results are float32."""
+        mean = moved(torch.from_numpy(self.mean), device)
+        # A tensor, because a card would multiply by the inverse of a number, which rounds differently.
+        deviation = moved(torch.tensor([self.deviation], dtype=torch.float32), device)
+        return lambda rows: (rows.float() - mean) / deviation
+
+    def __call__(self, rows: NDArray[np.float32]) -> Tensor:
+        """Return the scaled rows (n, d) on the CPU."""
+        return self.on(CPU)(torch.from_numpy(rows))
 
     def folded(self, W: NDArray[np.float32], b: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return (W, b) for unscaled rows x, from (W, b) for scaled rows."""
@@ -89,6 +98,8 @@ def train(
 ) -> tuple[Arrays, int, tuple[float, ...]]:
     """Return the learned arrays of a `DecoderHead`, the number of the epoch they come from, and the judge's figures.
 
+    Training runs on a CUDA card if there is one and the work is worth it, see `classifiers.fit.device`.
+
     Args:
         tokens: (n, P, F).
         labels: the labels of each row, (n, L).
@@ -99,32 +110,61 @@ def train(
 
     Raises BadVectors for tokens that are not finite, NotTrainable when the loss is not finite.
     """
+    scaling = Scaling.of(tokens)
+    operations = len(split[0]) * plan.schedule.epochs * operations_of_a_row(plan, tokens.shape[1:], labels.shape[1])
+    return on_device(
+        lambda device: train_on(torch.device(device), plan, scaling, tokens, labels, text, sentences, which, split),
+        operations,
+    )
+
+
+def operations_of_a_row(plan: DecoderPlan, shape: tuple[int, ...], labels: int) -> float:
+    """Return about how many floating-point operations a step takes for a row of tokens (P, F), forward and back."""
+    (P, F), D = shape, plan.width
+    queries = labels if plan.queries == "text" else min(MOST_GROUPS, labels)
+    return 6.0 * (P * D * (F + 2 * D) + queries * D * (2 * P + D + 2 * plan.hidden))
+
+
+def train_on(
+    device: torch.device,
+    plan: DecoderPlan,
+    scaling: Scaling,
+    tokens: NDArray[Any],
+    labels: NDArray[np.bool_],
+    text: NDArray[np.float32] | None,
+    sentences: NDArray[np.float32] | None,
+    which: NDArray[np.int64],
+    split: tuple[NDArray[np.int64], NDArray[np.int64]],
+) -> tuple[Arrays, int, tuple[float, ...]]:
+    """Return what `train` does, computed on the device. `scaling` is that of the tokens."""
     learning, held = split
     random = Generator().manual_seed(plan.seed)
-    scale_tokens = Scaling.of(tokens)
+    images, there, scaled = Rows(tokens, device), Rows(labels, device), scaling.on(device)
     scale_text = None if text is None or plan.queries == "groups" else Scaling.of(text)
     p = start(plan, tokens.shape[2], labels[learning], random)
     if text is not None and scale_text is not None:
         p |= text_queries(plan.width, scale_text(text), labels[learning], random)
-    align = None if sentences is None else alignment(p, sentences, which, plan.width, random)
+    align = None if sentences is None else alignment(p, sentences, which, plan.width, random, device)
+    p.update({name: moved(tensor, device) for name, tensor in p.items()})  # `align` reads p too
     drop = dropout(plan.dropout, random)
     learned = {name: tensor for name, tensor in p.items() if name not in FROZEN}
 
-    def loss(chosen: Tensor) -> Tensor:
-        rows = learning[chosen.numpy()]
-        E = embed(p, scale_tokens(tokens[rows]))
-        value = plan.beta * asymmetric_loss(decode(p, E, plan.heads, drop), torch.from_numpy(labels[rows])).mean()
+    def loss(drawn: Tensor) -> Tensor:
+        rows = learning[drawn.numpy()]
+        E = embed(p, scaled(images[rows]))
+        value = plan.beta * asymmetric_loss(decode(p, E, plan.heads, drop), there[rows]).mean()
         return value if align is None else value + plan.alpha * align(E, rows)
 
     @torch.no_grad()
     def judge(average: Parameters) -> float:
         parts = [held[first : first + ROWS_AT_ONCE] for first in range(0, len(held), ROWS_AT_ONCE)]
-        scored = [decode(p | average, embed(average, scale_tokens(tokens[rows])), plan.heads) for rows in parts]
-        return mean_average_precision(torch.cat(scored).numpy(), labels[held])
+        scored = [decode(p | average, embed(average, scaled(images[rows])), plan.heads) for rows in parts]
+        return mean_average_precision(torch.cat(scored).cpu().numpy(), labels[held])
 
     found = descend(learned, loss, len(learning), plan.schedule, random, judge if len(held) else None)
-    kept = {name: tensor.detach().numpy() for name, tensor in (p | found.parameters).items() if name not in ALIGNMENT}
-    kept["embed_W"], kept["embed_b"] = scale_tokens.folded(kept["embed_W"], kept["embed_b"])
+    whole = p | found.parameters
+    kept = {name: tensor.detach().cpu().numpy() for name, tensor in whole.items() if name not in ALIGNMENT}
+    kept["embed_W"], kept["embed_b"] = scaling.folded(kept["embed_W"], kept["embed_b"])
     if text is not None and scale_text is not None:
         kept["text_W"], kept["text_b"] = scale_text.folded(kept["text_W"], kept["text_b"])
         kept["text"] = text
@@ -161,18 +201,26 @@ def text_queries(D: int, text: Tensor, labels: NDArray[np.bool_], random: Genera
 
 
 def alignment(
-    p: Parameters, sentences: NDArray[np.float32], which: NDArray[np.int64], D: int, random: Generator
+    p: Parameters,
+    sentences: NDArray[np.float32],
+    which: NDArray[np.int64],
+    D: int,
+    random: Generator,
+    device: torch.device,
 ) -> Callable[[Tensor, NDArray[np.int64]], Tensor]:
-    """Return L_clip as a function of embedded tokens and their row numbers. Adds its learned weights to `p`."""
-    texts = Scaling.of(sentences)(sentences)
+    """Return L_clip as a function of embedded tokens on the device and their row numbers.
+
+    Adds the learned weights of L_clip to `p`, on the CPU.
+    """
+    texts = moved(Scaling.of(sentences)(sentences), device)
     p["align_image"], p["align_text"] = draw(random, D, D), draw(random, D, texts.shape[1])
     p["align_scale"] = torch.tensor(-math.log(FIRST_TEMPERATURE))
 
     def clip(E: Tensor, rows: NDArray[np.int64]) -> Tensor:
-        some = torch.from_numpy(which[rows] >= 0)
-        sets = torch.from_numpy(which[rows])[some]
-        if not len(sets):
-            return torch.zeros(())
+        labelled = np.flatnonzero(which[rows] >= 0)  # on the host, because a mask on a card has to be waited for
+        if not len(labelled):
+            return torch.zeros((), device=device)
+        some, sets = (moved(torch.from_numpy(each), device) for each in (labelled, which[rows][labelled]))
         images = linear(E.mean(dim=1)[some], p["align_image"])
         scale = p["align_scale"].clamp(max=math.log(HIGHEST_SCALE)).exp()
         return clip_loss(images, linear(texts[sets], p["align_text"]), scale, sets[:, None] == sets)

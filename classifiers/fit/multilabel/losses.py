@@ -74,6 +74,8 @@ def clip_loss(images: Tensor, texts: Tensor, scale: Tensor, same: Tensor | None 
             would push the equal texts of the others away. None: all texts differ.
     """
     cosines = normalize(widened(images), dim=1) @ normalize(widened(texts), dim=1).T
-    shared = torch.eye(len(cosines), dtype=cosines.dtype) if same is None else same.to(cosines.dtype)
+    shared = (
+        torch.eye(len(cosines), dtype=cosines.dtype, device=cosines.device) if same is None else same.to(cosines.dtype)
+    )
     target = shared / shared.sum(dim=1, keepdim=True)
     return 0.5 * (cross_entropy(scale * cosines, target) + cross_entropy(scale * cosines.T, target))
