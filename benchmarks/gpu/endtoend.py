@@ -20,13 +20,15 @@ import torch
 
 from benchmarks.feature_store import spec
 from benchmarks.gpu import part
+from benchmarks.gpu.forward import overlapped
 from benchmarks.gpu.part import Run
 from benchmarks.gpu.photos import photos
 from benchmarks.load import Ask, client, latencies
 from classifiers.published.registry import Registry
 from classifiers.training.pipeline import train
 from embedder import probe, registry
-from embedder.encoder import Encoder
+from embedder.encoder import JPEG_BATCH, JPEG_BATCHES, Encoder, jpeg_decoder, pace_of
+from embedder.media import Limits
 from embedder.media.image import decode
 from services.jobs.backfill.local import backfill, open_features
 from services.jobs.ingest import ingest
@@ -93,7 +95,6 @@ def one(run: Run, name: str, full_name: str, count: int, folder: Path) -> None:
         heads=folder / "heads" / name.replace("/", "-"),
         cache=folder / "cache",
         encoders=(full_name,),
-        max_batch=32 if run.small else 256,
         max_queue=1024,
         log_level="ERROR",
     )
@@ -101,23 +102,26 @@ def one(run: Run, name: str, full_name: str, count: int, folder: Path) -> None:
     encoder = registry.load(full_name, backend=settings.backend, cache_dir=settings.cache)
     features = open_features(store, encoder)
     run.clock.add(encoder=name, what="load, compile and probe", value=time.perf_counter() - start, unit="s")
+    decoding, where = decode_rate(encoder, files[:4096], settings.limits)
     alone = {
-        "forward alone": forward_rate(encoder, settings.max_batch, run.small),
-        "decode alone": decode_rate(encoder, files[:2048]),
+        "forward alone": forward_rate(encoder, run.small),
+        "decode alone": decoding,
         "write alone": write_rate(folder, features.spec.dim, run.small),
     }
     for what, rate in alone.items():
-        run.clock.add(encoder=name, what=what, value=rate, unit="images/s")
+        note = {"note": where} if rate == decoding else {}
+        run.clock.add(encoder=name, what=what, value=rate, unit="images/s", **note)
     start = time.perf_counter()
-    done = backfill(store, encoder, batch=settings.max_batch)
+    done = backfill(store, encoder, batch=settings.max_batch, limits=settings.limits)
     rate = done.done / (time.perf_counter() - start)
     stage, share = done.profile.limit(done.seconds)
-    note = f"{stage} busy {share:.0%}"
-    run.clock.add(encoder=name, what=f"backfill ({encoder.backend})", value=rate, unit="images/s", note=note)
+    pace = pace_of(encoder, "image")
+    note_of_backfill = f"{encoder.backend}, {pace.rows} rows, {stage} busy {share:.0%}"
+    run.clock.add(encoder=name, what="backfill", value=rate, unit="images/s", note=note_of_backfill)
     run.clock.add(encoder=name, what="backfill ÷ slowest alone", value=rate / min(alone.values()), unit="")
     if run.device.type == "cuda":
-        dollars, note = DOLLARS_AN_HOUR / 3600 / rate * 1e6, f"at $ {DOLLARS_AN_HOUR} an hour"
-        run.clock.add(encoder=name, what="a million images", value=dollars, unit="$", note=note)
+        dollars, price = DOLLARS_AN_HOUR / 3600 / rate * 1e6, f"at $ {DOLLARS_AN_HOUR} an hour"
+        run.clock.add(encoder=name, what="a million images", value=dollars, unit="$", note=price)
     del encoder
     if run.device.type == "cuda":
         torch.cuda.empty_cache()
@@ -131,26 +135,36 @@ def labelled(files: Sequence[bytes]) -> Iterator[Item]:
         )
 
 
-def forward_rate(encoder: Encoder, batch: int, small: bool) -> float:
+def forward_rate(encoder: Encoder, small: bool) -> float:
+    """Return the images/s of the encoder on pixels in memory, in batches of the size and number that suit it."""
     assert encoder.spec.image is not None
-    size = encoder.spec.image.size
-    pixels = np.random.default_rng(0).integers(0, 256, (batch, size, size, 3), dtype=np.uint8)
-    encoder.embed(pixels)
-    rates, deadline = [], time.perf_counter() + (0.5 if small else 3)
-    while len(rates) < 3 or time.perf_counter() < deadline:
-        start = time.perf_counter()
-        encoder.embed(pixels)
-        rates.append(batch / (time.perf_counter() - start))
-    return statistics.median(rates)
+    size, pace = encoder.spec.image.size, pace_of(encoder, "image")
+    pixels = np.random.default_rng(0).integers(0, 256, (pace.rows, size, size, 3), dtype=np.uint8)
+    times = overlapped(lambda: encoder.embed(pixels), pace.lanes, 0.5 if small else 2)
+    return pace.rows / statistics.median(times)
 
 
-def decode_rate(encoder: Encoder, files: Sequence[bytes]) -> float:
-    """Return the images/s of decoding and resizing on all cores, as a backfill does it."""
-    side = probe.jpeg_side(encoder)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        start = time.perf_counter()
-        list(pool.map(lambda data: encoder.prepare(decode(data, short_side=side).image), files))
-        return len(files) / (time.perf_counter() - start)
+def decode_rate(encoder: Encoder, files: Sequence[bytes], limits: Limits) -> tuple[float, str]:
+    """Return the images/s of decoding and resizing as a backfill does it, and what does it."""
+    side, jpegs = probe.jpeg_side(encoder), jpeg_decoder(encoder, limits)
+
+    def on_device(some: Sequence[bytes]) -> None:
+        assert jpegs is not None
+        rows = jpegs.rows([file for file in map(jpegs.take, some) if file])
+        if any(row is None for row in rows) or len(rows) < len(some):
+            raise RuntimeError("not all photos were decoded on the device")
+
+    start = time.perf_counter()
+    if jpegs:
+        batches = [files[first : first + JPEG_BATCH] for first in range(0, len(files), JPEG_BATCH)]
+        with ThreadPoolExecutor(JPEG_BATCHES) as lanes:
+            list(lanes.map(on_device, batches[:4]))
+            start = time.perf_counter()
+            list(lanes.map(on_device, batches))
+    else:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(lambda data: encoder.prepare(decode(data, short_side=side).image), files))
+    return len(files) / (time.perf_counter() - start), "on the GPU" if jpegs else "on all cores"
 
 
 def write_rate(folder: Path, dim: int, small: bool) -> float:

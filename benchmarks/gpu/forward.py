@@ -5,11 +5,12 @@ many batches under way as it asks for. "engine, fp8" is the same with its linear
 from normalised bf16 pixels on the device and leave the vectors there.
 """
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -22,11 +23,25 @@ from benchmarks.gpu.networks import Net, nets
 from benchmarks.gpu.part import Run, line, rounds
 from benchmarks.gpu.record import find
 from embedder import probe
+from embedder.encoder import Run as Network
+from embedder.engines.fp8 import quantise
 from embedder.engines.torch_engine import TorchEngine
+from embedder.spec import ImagePreprocessing
 
 MAIN, OTHERS = 256, (1, 8, 32, 64, 1024)
 """The batch measured first, in all modes, and those measured where time is left."""
-MODES = ("engine", "library, eager", "library, compiled", "engine, fp8")
+MODES = ("engine", "library, eager", "library, compiled", "engine, fp8", "engine, fp8 in all blocks")
+
+WITH_FP8 = ("ViT-L/14", "ViT-H/14")
+
+
+class EveryBlock(TorchEngine):
+    """The engine in fp8, whatever it takes from the cosines: it shows what fp8 could bring."""
+
+    def _quantise(self, network: torch.nn.Module, image: ImagePreprocessing) -> None:
+        pixels = torch.zeros((2, image.size, image.size, 3), dtype=torch.uint8, device=self.device).random_(0, 256)
+        with torch.inference_mode():
+            quantise(network, lambda: network(pixels)[0], math.inf)
 
 
 @dataclass
@@ -35,6 +50,7 @@ class Bench:
 
     net: Net
     run: Run
+    _made: dict[str, Network] = field(default_factory=dict)
 
     @cached_property
     def gflop(self) -> float:
@@ -52,16 +68,17 @@ class Bench:
         size = self.net.image.size
         return torch.randn(batch, 3, size, size, device=self.run.device).to(torch.bfloat16)
 
-    @cached_property
-    def engines(self) -> dict[str, TorchEngine]:
-        device, mode = self.run.device.type, "eager" if self.run.small else None
-        precisions = {"engine": "bf16"} if self.run.small else {"engine": "bf16", "engine, fp8": "fp8"}
-        return {name: TorchEngine(device, precision, mode=mode) for name, precision in precisions.items()}
-
-    @cached_property
-    def runs(self) -> dict[str, Callable[..., list[np.ndarray[Any, Any]]]]:
-        graph = self.net.graph(self.run.device)
-        return {name: engine.compile(graph) for name, engine in self.engines.items()}
+    def engine(self, mode: str) -> Network:
+        """Return the network on this project's engine; the same one at each call. fp8 is only for CUDA."""
+        if mode not in self._made:
+            device = self.run.device.type
+            engine = {
+                "engine": lambda: TorchEngine(device, "bf16", mode="eager" if self.run.small else None),
+                "engine, fp8": lambda: TorchEngine(device, "fp8"),
+                "engine, fp8 in all blocks": lambda: EveryBlock(device, "fp8"),
+            }[mode]()
+            self._made[mode] = engine.compile(self.net.graph(self.run.device))
+        return self._made[mode]
 
     def rounds(self, mode: str, batch: int) -> list[float]:
         """Return the seconds of a batch in several rounds."""
@@ -69,8 +86,8 @@ class Bench:
         if mode.startswith("engine"):
             size = self.net.image.size
             pixels = np.random.default_rng(0).integers(0, 256, (batch, size, size, 3), dtype=np.uint8)
-            lanes = self.engines[mode].lanes if batch > 1 else 1
-            return overlapped(lambda: self.runs[mode]([pixels]), lanes, least)
+            lanes = self.engine(mode).pace.lanes if batch > 1 else 1
+            return overlapped(lambda: self.engine(mode)([pixels]), lanes, least)
         module = self.net.theirs(self.run.device).to(torch.bfloat16)
         forward = torch.compile(module) if mode == "library, compiled" else module
         pixels = self.pixels(batch).to(memory_format=torch.channels_last)
@@ -101,7 +118,7 @@ def plan(benches: list[Bench]) -> Iterator[tuple[Bench, str, int]]:
     small = benches[0].run.small
     main = 4 if small else MAIN
     for bench in benches:
-        for mode in MODES[:3] if small else MODES:
+        for mode in MODES[:3] if small or bench.net.name not in WITH_FP8 else MODES:
             yield bench, mode, main
     for bench in benches:
         for batch in (1,) if small else OTHERS:
@@ -146,12 +163,12 @@ def agreement(benches: list[Bench], run: Run) -> None:
     """Add the worst cosine of the engines' vectors to fp32 ones, on random pixels and the same weights."""
     for bench in benches:
         facts = {"network": bench.net.name, "mode": "worst cosine to fp32"}
-        if run.clock.measured(**facts) or run.clock.left < 5 or run.device.type != "cuda" or "runs" not in vars(bench):
+        if run.clock.measured(**facts) or run.clock.left < 5 or run.device.type != "cuda" or not bench._made:
             continue
         size = bench.net.image.size
         pixels = np.random.default_rng(1).integers(0, 256, (32, size, size, 3), dtype=np.uint8)
         exact = TorchEngine("cuda", "fp32", mode="eager").compile(bench.net.graph(run.device))([pixels])[0]
-        found = {mode: bench.runs[mode]([pixels])[0] for mode in bench.runs}
+        found = {mode: bench.engine(mode)([pixels])[0] for mode in bench._made}
         run.clock.add(**facts, **{mode: float(probe.cosines(exact, vectors).min()) for mode, vectors in found.items()})
 
 

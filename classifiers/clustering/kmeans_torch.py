@@ -37,7 +37,7 @@ class Points:
         step = max(1, self.cells // len(centres))
         for first in range(0, len(self.rows), self.piece):
             piece = self.rows[slice(first, first + self.piece)]
-            yield piece, torch.cat([(part @ centres.T).argmax(dim=1) for part in piece.split(step)])
+            yield piece, torch.cat([(part @ centres.T).argmax(dim=1) for part in torch.split(piece, step)])
 
     def codes(self, centres: NDArray[np.float32]) -> NDArray[np.int64]:
         """Return the number of the nearest of the centres (k, d) for each row, (n,)."""
