@@ -17,7 +17,7 @@ _CR, _CB = 2 * (1 - _RED), 2 * (1 - _BLUE)
 
 
 def smoothed(levels: "torch.Tensor", block: tuple[int, int]) -> "torch.Tensor":
-    """Return images (n, 3, height, width), float32 RGB, with their colours interpolated where a codec repeated them.
+    """Interpolate, in place, the colours of images (n, 3, height, width), float32 RGB, where a codec repeated them.
 
     The colours of a JPEG are whole numbers, so they are found again exactly, unless levels were cut off at 0 or 255.
     The brightness of each pixel stays.
@@ -33,7 +33,10 @@ def smoothed(levels: "torch.Tensor", block: tuple[int, int]) -> "torch.Tensor":
     brightness = _RED * red + _GREEN * green + _BLUE * blue
     halved = torch.stack([(red - brightness) / _CR, (blue - brightness) / _CB], 1).round_()
     whole = [side * times for side, times in zip(halved.shape[2:], block, strict=True)]
-    between = interpolate(halved, whole, mode="bilinear", align_corners=False).add_(0.5).floor_()
-    cr, cb = (between - interpolate(halved, whole))[..., :height, :width].unbind(1)
-    red, blue = _CR * cr, _CB * cb
-    return levels + torch.stack([red, -(_RED * red + _BLUE * blue) / _GREEN, blue], 1)
+    change = interpolate(halved, whole, mode="bilinear", align_corners=False).add_(0.5).floor_()
+    change -= interpolate(halved, whole)
+    cr, cb = change[..., :height, :width].unbind(1)
+    levels[:, 0].add_(cr, alpha=_CR)
+    levels[:, 1].sub_(cr, alpha=_CR * _RED / _GREEN).sub_(cb, alpha=_CB * _BLUE / _GREEN)
+    levels[:, 2].add_(cb, alpha=_CB)
+    return levels

@@ -31,7 +31,7 @@ _LONGEST_SIDE = 16_384
 _WEIGHTS = 64
 """Matrices that are kept on the device, one for each length of a side: mostly under 1 MB each, at most 15 MB."""
 _DECODED_PIXELS, _RESIZED_PIXELS = 64_000_000, 8_000_000
-"""Most pixels that are decoded at once (3 bytes each on the device), and of them resized at once (60 bytes each)."""
+"""Most pixels that are decoded at once (3 bytes each on the device), and of them resized at once (30 bytes each)."""
 
 
 def decode_jpegs(files: "list[torch.Tensor]", device: "torch.device") -> "list[torch.Tensor]":
