@@ -8,8 +8,10 @@ so that scaling loses nothing, and so that the last bits of the calibration do n
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
+from typing import TypeGuard
 
 import torch
 
@@ -21,7 +23,7 @@ LEAST_SIDE = 512
 """Layers with a smaller side stay in 16 bits: converting their inputs would take longer than it saves."""
 MARGIN = 2.0
 """Inputs up to this many times the largest of the calibration are represented; larger ones become the largest."""
-MOST_LOSS = 7e-4
+MOST_LOSS = 8e-4
 """Most that quantising may take from the cosine of a vector. The probe allows 1e-3, and 16 bits take some of it."""
 
 _MULTIPLE = 16  # sides that the product of cuBLAS takes
@@ -65,59 +67,70 @@ def is_possible(device: torch.device) -> bool:
     return device.type == "cpu"
 
 
-class _Block:
-    """The linear layers of one block: (parent, name, layer), and their converted twins after `convert`."""
+@dataclass(eq=False)
+class _Layer:
+    """A linear layer of a block: the attribute `name` of `parent`. `role` is its dotted name in the block."""
 
-    def __init__(self, block: torch.nn.Module) -> None:
-        parts = [(part, name, layer) for part in block.modules() for name, layer in part.named_children()]
-        self.layers = [(part, name, layer) for part, name, layer in parts if _is_large(layer)]
-        self._twins: list[tuple[torch.nn.Module, str, torch.nn.Module]] = []
+    parent: torch.nn.Module
+    name: str
+    role: str
+    exact: torch.nn.Linear
+    eighth: torch.nn.Module | None = None
 
-    def convert(self, largest: Mapping[torch.nn.Module, float]) -> None:
-        self._twins = [
-            (part, name, Linear8(layer, largest[layer]))
-            for part, name, layer in self.layers
-            if isinstance(layer, torch.nn.Linear) and layer in largest
-        ]
-
-    def use(self, converted: bool) -> None:
-        for part, name, layer in self._twins if converted else self.layers:
-            setattr(part, name, layer)
+    def use(self, eighth: bool) -> None:
+        setattr(self.parent, self.name, (self.eighth if eighth else None) or self.exact)
 
 
 def quantise(module: torch.nn.Module, vectors: Callable[[], torch.Tensor], most_loss: float = MOST_LOSS) -> float:
-    """Convert linear layers of a frozen 16-bit module to e4m3, in place, and return the share of blocks converted.
+    """Convert linear layers of a frozen 16-bit module to e4m3, in place; return the converted share of their numbers.
 
-    The blocks that lose least alone come first. As many are converted as together lose at most `most_loss`. Layers
-    outside repeated blocks (patches, projections) and layers that `vectors` does not call stay as they are.
+    As many layers are converted as together lose at most `most_loss`. First come those with the role, in all blocks,
+    that loses least for its size; the last role may be converted in the later blocks only, so blocks are of two kinds
+    at most. Layers outside repeated blocks (patches, projections) and layers that `vectors` does not call stay.
 
     Args:
         vectors: runs the module on the calibration inputs, always the same, and returns the vectors (n, d).
-        most_loss: most of 1 − cosine that any vector may lose; infinity converts all blocks.
+        most_loss: most of 1 − cosine that any vector may lose; infinity converts all layers.
     """
-    blocks = [block for block in map(_Block, chain.from_iterable(repeated(module))) if block.layers]
-    if not blocks:
-        return 0.0
-    exact, largest = _calibrated(blocks, vectors)
-    for block in blocks:
-        block.convert(largest)
+    layers = [layer for block in chain.from_iterable(repeated(module)) for layer in _layers(block)]
+    exact, largest = _calibrated(layers, vectors)
+    layers = [layer for layer in reversed(layers) if layer.exact in largest]
+    for layer in layers:
+        layer.eighth = Linear8(layer.exact, largest[layer.exact])
 
-    def loss(chosen: Sequence[_Block]) -> float:
-        for block in blocks:
-            block.use(block in chosen)
-        found = vectors()
-        return float((1 - torch.cosine_similarity(found.double(), exact.double())).max().nan_to_num(nan=math.inf))
+    def loss(chosen: Sequence[_Layer]) -> float:
+        for layer in layers:
+            layer.use(layer in chosen)
+        cosines = torch.cosine_similarity(vectors().double(), exact.double())
+        return float((1 - cosines).max().nan_to_num(nan=math.inf))
+
+    def cost(role: str) -> float:
+        alike = [layer for layer in layers if layer.role == role]
+        return loss(alike) / _size(alike)
 
     if most_loss < math.inf:
-        blocks.sort(key=lambda block: loss([block]))
-    # the loss grows with the number of blocks, so the largest number that is allowed is found by halving
-    count = bisect_left(range(1, len(blocks) + 1), True, key=lambda n: loss(blocks[:n]) > most_loss)
-    loss(blocks[:count])
-    return count / len(blocks)
+        costs = {role: cost(role) for role in {layer.role: None for layer in layers}}
+        layers.sort(key=lambda layer: costs[layer.role])
+    # the loss grows with the number of layers, so the largest number that is allowed is found by halving
+    count = bisect_left(range(1, len(layers) + 1), True, key=lambda n: loss(layers[:n]) > most_loss)
+    for i, layer in enumerate(layers):
+        layer.use(i < count)
+    return _size(layers[:count]) / max(_size(layers), 1)
+
+
+def _layers(block: torch.nn.Module) -> Iterator[_Layer]:
+    for path, part in block.named_modules():
+        for name, layer in part.named_children():
+            if _is_large(layer):
+                yield _Layer(part, name, f"{path}.{name}", layer)
+
+
+def _size(layers: Sequence[_Layer]) -> int:
+    return sum(layer.exact.weight.numel() for layer in layers)
 
 
 def _calibrated(
-    blocks: Sequence[_Block], vectors: Callable[[], torch.Tensor]
+    layers: Sequence[_Layer], vectors: Callable[[], torch.Tensor]
 ) -> tuple[torch.Tensor, dict[torch.nn.Module, float]]:
     """Return the vectors, and the largest absolute value among the inputs of each layer that is called."""
     largest: dict[torch.nn.Module, float] = {}
@@ -125,7 +138,7 @@ def _calibrated(
     def note(layer: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
         largest[layer] = max(largest.get(layer, 0.0), float(inputs[0].abs().max()))
 
-    hooks = [layer.register_forward_pre_hook(note) for block in blocks for _, _, layer in block.layers]
+    hooks = [layer.exact.register_forward_pre_hook(note) for layer in layers]
     try:
         return vectors(), largest
     finally:
@@ -133,9 +146,11 @@ def _calibrated(
             hook.remove()
 
 
-def _is_large(layer: torch.nn.Module) -> bool:
+def _is_large(layer: torch.nn.Module) -> TypeGuard[torch.nn.Linear]:
     """True for a linear layer that gains; attention of torch's own reads its layers' weights itself and is left out."""
-    sides = tuple(layer.weight.shape) if type(layer) is torch.nn.Linear else (0,)
+    if type(layer) is not torch.nn.Linear:
+        return False
+    sides = tuple(layer.weight.shape)
     return min(sides) >= LEAST_SIDE and not any(side % _MULTIPLE for side in sides)
 
 

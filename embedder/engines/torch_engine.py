@@ -196,7 +196,7 @@ class TorchEngine:
         pixels = torch.from_numpy(np.stack([fit(each, image) for each in probe.images()])).to(self.device)
         with torch.inference_mode():
             share = quantise(network, lambda: network(pixels)[0])
-        log.info("%.0f%% of the blocks of the network compute in eight bits; the others in bf16.", 100 * share)
+        log.info("%.0f%% of the weights of large layers in blocks are in eight bits; all others in bf16.", 100 * share)
 
 
 def precisions(device: str) -> tuple[str, ...]:

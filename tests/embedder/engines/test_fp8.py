@@ -1,6 +1,7 @@
 """Products in eight bits: their error, saturation, the choice of blocks, determinism, the engine."""
 
 import math
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -150,19 +151,51 @@ def test_all_blocks_without_a_limit_and_nothing_outside_them(pixels):
     assert 1e-5 < loss(module, network(), pixels) < 0.01
 
 
-def test_as_many_blocks_as_the_limit_allows(pixels):
-    """Compare with every number of blocks, tried one by one in the order of their own losses."""
+def test_as_many_layers_as_the_limit_allows(pixels):
     whole = loss(converted(pixels, math.inf)[0], network(), pixels)
-    found = [converted(pixels, most) for most in (0.0, whole / 3, whole / 1.5, 2 * whole)]
+    limits = (0.0, whole / 3, whole / 1.5, 2 * whole)
+    found = [converted(pixels, most) for most in limits]
     shares = [share for _, share in found]
     assert shares == sorted(shares)
     assert shares[0] == 0
     assert 0 < shares[1] < 1
     assert shares[-1] == 1
-    for (module, share), most in zip(found, (0.0, whole / 3, whole / 1.5, 2 * whole), strict=True):
+    for (module, share), most in zip(found, limits, strict=True):
         assert loss(module, network(), pixels) <= most + 1e-12
-        by_block = [Linear8 in kinds(block) for block in module.blocks]
-        assert sum(by_block) == share * len(by_block)
+        eighths = [part.weight.numel() for part in module.modules() if isinstance(part, Linear8)]
+        assert sum(eighths) == share * 4 * 2 * 1024 * WIDTH * 2
+        assert len({tuple(kinds(block)) for block in module.blocks}) <= 2  # each kind is compiled by itself
+
+
+def test_the_layers_that_lose_most_for_their_size_come_last(pixels):
+    """A layer that is followed by large weights loses much: its errors are made larger."""
+    module = network()
+    for block in module.blocks:
+        block.mlp[2].weight.mul_(8)
+    with torch.inference_mode():
+        exact = module(pixels)[0].double()
+    roles = ("attn.qkv", "attn.out", "mlp.0", "mlp.2")
+    costs = {}
+    for role in roles:
+        copy = deepcopy(module)
+        with torch.inference_mode():
+            for block in copy.blocks:
+                for name, part in block.named_modules():
+                    if isinstance(part, torch.nn.Linear) and name in roles and name != role:
+                        part.__class__ = Kept
+            quantise(copy, lambda copy=copy: copy(pixels)[0], math.inf)
+            lost = float((1 - torch.cosine_similarity(copy(pixels)[0].double(), exact)).max())
+        costs[role] = lost / dict(module.blocks[0].named_modules())[role].weight.numel()
+    with torch.inference_mode():
+        quantise(module, lambda: module(pixels)[0], 0.5 * max(costs.values()) * WIDTH * WIDTH)
+    used = [role for role in roles if isinstance(dict(module.blocks[-1].named_modules())[role], Linear8)]
+    ranked = sorted(costs, key=costs.__getitem__)
+    assert used
+    assert set(used) == set(ranked[: len(used)])
+
+
+class Kept(torch.nn.Linear):
+    """A linear layer that is not converted, because it is not exactly torch's."""
 
 
 def test_small_layers_and_uncalled_ones_stay(pixels):
