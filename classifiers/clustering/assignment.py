@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from classifiers.clustering.clusters import Clustering
 from classifiers.clustering.unlabelled import SOURCE, Unlabelled
+from classifiers.fit.device import chosen, using
 from store.schema import Label
 
 
@@ -40,12 +41,14 @@ def assign(
     """
     ids: list[str] = []
     codes, cosines = [np.empty((0, count), np.int64)], [np.empty((0, count), np.float32)]
-    for some, X in rows.scan():
-        near, how_near = made.assign(X, count)
-        ids += some
-        codes.append(near)
-        cosines.append(how_near)
-        on_rows(len(ids))
+    # One choice for all batches: each batch alone may be too little work for a card.
+    with using(chosen(2.0 * len(rows.stored) * made.centres.size)):
+        for some, X in rows.scan():
+            near, how_near = made.assign(X, count)
+            ids += some
+            codes.append(near)
+            cosines.append(how_near)
+            on_rows(len(ids))
     found = np.concatenate(cosines)
     close = found >= found[:, :1] - (np.inf if delta is None else delta)
     return Assignment(ids, np.concatenate(codes), found, close.sum(axis=1))

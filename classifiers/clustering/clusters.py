@@ -1,6 +1,7 @@
 """Clusterings: centres on the unit sphere, the nearest centres of vectors, and saving and loading.
 
-This module needs only NumPy. `classifiers.clustering.kmeans` finds centres.
+`classifiers.clustering.kmeans` finds centres. Much work is done on a CUDA card, if there is one; without, this module
+needs only NumPy.
 """
 
 import hashlib
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from classifiers.errors import BadClustering, NotTrainable, UnknownClustering
+from classifiers.fit.device import on_device
 from classifiers.heads.base import check_vectors
 from classifiers.heads.transform import unit_rows
 from classifiers.names import NAME, check_name
@@ -127,6 +129,25 @@ def nearest(
         centres: (k, d), of length one.
         count: number of centres per row.
     """
+    operations = 2.0 * Z.size * len(centres)
+    return on_device(lambda device: _NEAREST[device](Z, centres, count), operations)
+
+
+def _nearest_by_torch(
+    Z: NDArray[np.float32], centres: NDArray[np.float32], count: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return what `nearest` does, computed on a CUDA card."""
+    import torch
+
+    from classifiers.clustering.kmeans_torch import Points
+
+    return Points(Z, torch.device("cuda")).nearest(centres, count)
+
+
+def _nearest_by_numpy(
+    Z: NDArray[np.float32], centres: NDArray[np.float32], count: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return what `nearest` does, computed on the CPU."""
     codes = np.empty((len(Z), count), np.int64)
     cosines = np.empty((len(Z), count), np.float32)
     rows = max(1, CELLS // len(centres))
@@ -142,3 +163,6 @@ def nearest(
         codes[part] = np.take_along_axis(some, order, axis=1)
         cosines[part] = np.take_along_axis(values, order, axis=1)
     return codes, cosines
+
+
+_NEAREST = {"cpu": _nearest_by_numpy, "cuda": _nearest_by_torch}

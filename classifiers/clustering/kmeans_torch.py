@@ -34,15 +34,41 @@ class Points:
 
     def assigned(self, centres: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield pieces of the rows (m, d), and the number of the nearest of the centres (k, d) for each row (m,)."""
-        step = max(1, self.cells // len(centres))
         for first in range(0, len(self.rows), self.piece):
             piece = self.rows[slice(first, first + self.piece)]
-            yield piece, torch.cat([(part @ centres.T).argmax(dim=1) for part in torch.split(piece, step)])
+            yield piece, torch.cat([products.argmax(dim=1) for products in self.products(piece, centres)])
+
+    def products(self, piece: Tensor, centres: Tensor) -> Iterator[Tensor]:
+        """Yield the inner products of some rows at a time of a piece (m, d) with the centres (k, d)."""
+        step = max(1, self.cells // len(centres))
+        for first in range(0, len(piece), step):
+            yield piece[first : first + step] @ centres.T
 
     def codes(self, centres: NDArray[np.float32]) -> NDArray[np.int64]:
         """Return the number of the nearest of the centres (k, d) for each row, (n,)."""
         there = moved(torch.from_numpy(centres), self.device)
         return torch.cat([codes for _, codes in self.assigned(there)]).cpu().numpy()
+
+    def nearest(self, centres: NDArray[np.float32], count: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return what `classifiers.clustering.clusters.nearest` does: numbers and inner products, (n, count)."""
+        there = moved(torch.from_numpy(centres), self.device)
+        found = [
+            ranked(products, count)
+            for first in range(0, len(self.rows), self.piece)
+            for products in self.products(self.rows[slice(first, first + self.piece)], there)
+        ]
+        codes, values = (torch.cat(parts).cpu().numpy() for parts in zip(*found, strict=True))
+        return codes, values
+
+
+def ranked(products: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return the numbers of the `count` greatest values of each row, greatest first, and these values, (m, count).
+
+    Equal values are in the order of their numbers.
+    """
+    some = products.topk(count, dim=1).indices.sort(dim=1).values
+    values, order = products.gather(1, some).sort(dim=1, descending=True, stable=True)
+    return some.gather(1, order), values
 
 
 def kmeans(
