@@ -59,6 +59,10 @@ def before_call(context, case, kwargs):
         case.path_parameters["job_id"] = real("ended_job" if ended else "job", "", draw)
     if case.path.endswith("/sound") and draw % RANDOM_ONE_IN:
         case.path_parameters["id"] = real("sound", "", draw)
+    if case.path == "/v1/encoders" and isinstance(case.body, dict) and draw % RANDOM_ONE_IN:
+        case.body = {**case.body, "name": "melstat"}
+    if case.path.startswith("/v1/encoders/") and draw % RANDOM_ONE_IN:
+        case.path_parameters["name"] = "melstat"  # other requests need lite0
     if case.path.startswith("/v1/models/") and draw % RANDOM_ONE_IN:
         case.path_parameters["name"] = real("encoder", "", draw)
 
