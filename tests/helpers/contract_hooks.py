@@ -59,12 +59,18 @@ def before_call(context, case, kwargs):
         case.path_parameters["job_id"] = real("ended_job" if ended else "job", "", draw)
     if case.path.endswith("/sound") and draw % RANDOM_ONE_IN:
         case.path_parameters["id"] = real("sound", "", draw)
-    if case.path == "/v1/encoders" and isinstance(case.body, dict) and draw % RANDOM_ONE_IN:
-        case.body = {**case.body, "name": "melstat"}
-    if case.path.startswith("/v1/encoders/") and draw % RANDOM_ONE_IN:
-        case.path_parameters["name"] = "melstat"  # other requests need lite0
+    if draw % RANDOM_ONE_IN:
+        settle_encoder(case)
     if case.path.startswith("/v1/models/") and draw % RANDOM_ONE_IN:
         case.path_parameters["name"] = real("encoder", "", draw)
+
+
+def settle_encoder(case) -> None:
+    """Load and unload melstat only: other requests need lite0."""
+    if case.path == "/v1/encoders" and isinstance(case.body, dict):
+        case.body = {**case.body, "name": "melstat"}
+    if case.path.startswith("/v1/encoders/"):
+        case.path_parameters["name"] = "melstat"
 
 
 def settle(case, draw: int) -> None:

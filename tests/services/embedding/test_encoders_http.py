@@ -57,4 +57,5 @@ def test_an_admin_loads_uses_and_unloads_an_encoder(clients):
     assert admin.unload_encoder("lite0").state == "unloaded"
     assert [each.name for each in reader.encoders()] == ["melstat"]
     assert refused(admin.unload_encoder, "lite0") == (404, "unknown_encoder")
-    assert refused(reader.embed, [photo(1, 64, 64, "JPEG")]) == (404, "unknown_encoder")
+    with pytest.raises(RemoteProblem, match="lite0"):
+        reader.embed([photo(1, 64, 64, "JPEG")], encoder="lite0")
