@@ -50,6 +50,7 @@ def before_call(context, case, kwargs):
             settle(case, draw)
         for given in (case.path_parameters, case.query, case.body):
             put_real(given, draw)
+        settle_encoder(case)
     if case.path.endswith("/infer"):
         case.body = {"inputs": [VECTOR]}
     if case.path == "/v1/learn" and isinstance(case.body, dict) and draw % RANDOM_ONE_IN:
@@ -59,8 +60,6 @@ def before_call(context, case, kwargs):
         case.path_parameters["job_id"] = real("ended_job" if ended else "job", "", draw)
     if case.path.endswith("/sound") and draw % RANDOM_ONE_IN:
         case.path_parameters["id"] = real("sound", "", draw)
-    if draw % RANDOM_ONE_IN:
-        settle_encoder(case)
     if case.path.startswith("/v1/models/") and draw % RANDOM_ONE_IN:
         case.path_parameters["name"] = real("encoder", "", draw)
 
