@@ -28,7 +28,10 @@ def clients(tmp_path_factory, cache_dir):
         **ports,
     )
     with running(settings) as started:
-        yield [Client(started.embedding_url, service="embedding", key=secret, timeout=60) for secret, _ in keys]
+        clients = [Client(started.embedding_url, service="embedding", key=secret, timeout=60) for secret, _ in keys]
+        yield clients
+        for client in clients:
+            client.close()
 
 
 def refused(call, *arguments) -> tuple[int, str]:
