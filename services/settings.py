@@ -194,7 +194,7 @@ class Settings(BaseSettings):
     max_encoders: int = Field(
         8,
         gt=0,
-        description="Largest number of encoders of the embedding service, idle ones included, beyond which none is loaded over HTTP",
+        description="Largest number of encoders of the service, idle ones included; beyond it none is loaded over HTTP",
     )
     encoder_idle_seconds: float = Field(
         0.0, ge=0, description="Seconds without a request after which an encoder is unloaded; 0 for never"
