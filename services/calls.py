@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack
+from urllib.parse import quote
 
 import httpx
 import numpy as np
@@ -21,6 +22,7 @@ from services.web.schemas import (
     AssetDetails,
     AssetsResponse,
     ClassifyResponse,
+    EncoderInfo,
     ErrorBody,
     HeadsResponse,
     HistoryResponse,
@@ -283,6 +285,18 @@ class Calls:
         """Classification service: return the file that a job has made. All of it is in memory then."""
         return Call("GET", f"/v1/jobs/{job_id}/result", _file)
 
+    def encoders(self) -> Call[list[EncoderInfo]]:
+        """Embedding service: return every encoder that was asked for, with its state."""
+        return Call("GET", "/v1/encoders", _encoders)
+
+    def load_encoder(self, name: str) -> Call[EncoderInfo]:
+        """Embedding service: load an encoder in the background. Its state is `loading` until it is ready."""
+        return Call("POST", "/v1/encoders", _body(EncoderInfo), {"json": {"name": name}})
+
+    def unload_encoder(self, name: str) -> Call[EncoderInfo]:
+        """Embedding service: answer what waits for an encoder, then free its memory."""
+        return Call("DELETE", f"/v1/encoders/{quote(name)}", _body(EncoderInfo))
+
     def ready(self, *, needs: Sequence[str] = (), seconds: float = READY_SECONDS) -> Call[dict[str, Any]]:
         """Both services: return the details of a service that is ready.
 
@@ -364,6 +378,10 @@ def _thumbnails(response: httpx.Response) -> list[Thumbnail]:
         found.append(Thumbnail(item["id"], item["type"], picture, item["width"], item["height"]))
         start = end
     return found
+
+
+def _encoders(response: httpx.Response) -> list[EncoderInfo]:
+    return [EncoderInfo.model_validate(each) for each in response.json()]
 
 
 def _body(schema: type[M]) -> Callable[[httpx.Response], M]:

@@ -196,6 +196,22 @@ class Settings(BaseSettings):
     max_queue: int = Field(
         512, gt=0, description="Largest number of items that wait for one encoder; the service answers 503 beyond it"
     )
+    allowed_encoders: Names = Field(
+        (),
+        description="Names of encoders that may be loaded over HTTP, separated by commas; * stands for any text; empty "
+        "for all names without the path of a file",
+    )
+    max_encoders: int = Field(
+        8,
+        gt=0,
+        description="Largest number of encoders of the service, idle ones included; beyond it none is loaded over HTTP",
+    )
+    encoder_idle_seconds: float = Field(
+        0.0, ge=0, description="Seconds without a request after which an encoder is unloaded; 0 for never"
+    )
+    encoder_bytes: int = Field(
+        0, ge=0, description="Most memory that the encoders of one device may hold, in bytes; 0 for no limit"
+    )
     accept_noncommercial: bool = Field(
         False,
         description="True declares that your use is not commercial, as the licence of some weights (ImageBind) asks",
@@ -242,7 +258,9 @@ class Settings(BaseSettings):
         Backend.parse(backend)  # ValueError with the allowed values
         return backend
 
-    @field_validator("encoders", "allowed_hosts", "allowed_origins", "keys", "job_folders", mode="before")
+    @field_validator(
+        "encoders", "allowed_encoders", "allowed_hosts", "allowed_origins", "keys", "job_folders", mode="before"
+    )
     @classmethod
     def _split(cls, names: object) -> object:
         return tuple(name.strip() for name in names.split(",") if name.strip()) if isinstance(names, str) else names

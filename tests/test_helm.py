@@ -1,6 +1,6 @@
 """The Helm chart against the code, the images and the compose files: names, ports, paths, rights, GPUs.
 
-The chart is rendered by `helpers.charts`; test_helm_values.py compares that with Helm, where it is installed.
+The chart is rendered by `helpers.helm_charts`; test_helm_values.py compares that with Helm, where it is installed.
 """
 
 import re
@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import yaml
-from helpers.charts import merged, render
 from helpers.containers import CPU, CREATE, GPU, TARGETS, image_environment, stages
 from helpers.helm import CHART, EXAMPLES, VALUES
+from helpers.helm_charts import merged, render
 from helpers.paths import ROOT
 from pydantic import ValidationError
 from starlette.testclient import TestClient

@@ -11,8 +11,8 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from helpers.charts import merged, render, template
 from helpers.helm import CHART, EXAMPLES, VALUES
+from helpers.helm_charts import merged, render, template
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 

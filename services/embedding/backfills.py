@@ -95,6 +95,10 @@ class Backfills:
             error=error,
         )
 
+    def encoders(self) -> set[str]:
+        """Return the names of the encoders of the backfills that run or wait."""
+        return {each.encoder for each in self._accepted.values() if each.future and not each.future.done()}
+
     def stop(self) -> None:
         """Let the running backfill write the chunk that it works on, then end it. Queued backfills never start."""
         self._stopping = True

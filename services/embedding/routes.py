@@ -7,8 +7,10 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from embedder.spec import Modality
+from services.embedding.encoders import Held, precision_of
 from services.embedding.state import EmbeddingService
 from services.embedding.storing import store_uploads
+from services.embedding.worker import EncoderWorker
 from services.jobs.backfill.local import backfill
 from services.web.errors import BadRequest, NotOffered
 from services.web.labelling import FilesLabels, FilesSplit, FilesTask, labelling
@@ -22,6 +24,7 @@ from services.web.schemas import (
     EmbeddedItem,
     EmbedResponse,
     EncoderInfo,
+    EncoderRequest,
     Name,
     OpenAIItem,
     OpenAIModel,
@@ -49,21 +52,19 @@ TOKENS = (
 ReadAs = Annotated[Modality | None, Query(description=READ_AS)]
 
 
-@router.get("/encoders", summary="The encoders that are loaded")
+@router.get("/encoders", summary="Every encoder that was asked for, with its state")
 async def list_encoders(service: Service) -> list[EncoderInfo]:
-    encoders = [worker.encoder for worker in service.workers.values()]
-    return [
-        EncoderInfo(
-            name=encoder.name,
-            fingerprint=encoder.spec.fingerprint,
-            dim=encoder.spec.dim,
-            modalities=encoder.spec.modalities,
-            backend=encoder.backend,
-            text=encoder.spec.text is not None,
-            tokens=encoder.spec.tokens,
-        )
-        for encoder in encoders
-    ]
+    return [_shown(held, service) for held in service.encoders.all()]
+
+
+@router.post("/encoders", status_code=202, summary="Load an encoder in the background; repeating this is harmless")
+async def load_encoder(body: EncoderRequest, service: Service) -> EncoderInfo:
+    return _shown(service.encoders.ask(body.name), service)
+
+
+@router.delete("/encoders/{name:path}", summary="Answer what waits for an encoder, then free its memory")
+async def unload_encoder(name: Name, service: Service) -> EncoderInfo:
+    return _shown(await service.encoders.remove(name), service)
 
 
 @router.post(
@@ -170,6 +171,34 @@ async def list_backfills(service: Service) -> BackfillsResponse:
 @router.get("/backfills/{job_id}", summary="Progress of a backfill")
 async def read_backfill(job_id: str, service: Service) -> BackfillStatus:
     return service.backfills.status(job_id)
+
+
+def _shown(held: Held, service: EmbeddingService) -> EncoderInfo:
+    info = EncoderInfo(
+        name=held.name,
+        state=held.state,
+        failure=held.failure,
+        fingerprint=held.fingerprint,
+        idle_seconds=round(service.encoders.seconds_idle(held), 3),
+    )
+    return info.model_copy(update=_of_worker(held.worker, held)) if held.worker else info
+
+
+def _of_worker(worker: EncoderWorker, held: Held) -> dict[str, object]:
+    """Return the fields of a loaded encoder."""
+    spec, backend = worker.encoder.spec, worker.encoder.backend
+    return {
+        "dim": spec.dim,
+        "modalities": spec.modalities,
+        "backend": backend,
+        "text": spec.text is not None,
+        "tokens": spec.tokens,
+        "device": held.device,
+        "precision": precision_of(backend),
+        "bytes": held.size,
+        "items_per_second": round(worker.last_minute.rate, 3),
+        "waiting": worker.waiting,
+    }
 
 
 def _as_json(item: Vectored) -> EmbeddedItem:

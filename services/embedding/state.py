@@ -1,7 +1,6 @@
 """The state of the embedding service: its encoders with their queues, its backfills, and the store if there is one."""
 
 import asyncio
-import logging
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,9 +14,10 @@ from starlette.concurrency import run_in_threadpool
 from embedder import cpus, probe, registry
 from embedder.encoder import Encoder, jpeg_decoder, pace_of
 from embedder.engines.rows.few import SIZES
-from embedder.errors import AdapterMissing, CheckpointNotTrusted, LicenceNotAccepted, UnknownEncoder
+from embedder.errors import UnknownEncoder
 from services.embedding.backfills import Backfills
 from services.embedding.decode_memory import DecodeMemory
+from services.embedding.encoders import Encoders
 from services.embedding.worker import EncoderWorker, Vector
 from services.jobs.backfill.local import open_features
 from services.jobs.network import require_network
@@ -27,16 +27,6 @@ from services.web.errors import NotReady
 from services.web.wire import Upload, VectoredBatch
 from store import Store
 from store.errors import StoreError, UnknownFeatures
-
-log = logging.getLogger("headwater.embedding")
-
-REMEDIES = {
-    LicenceNotAccepted: "set HEADWATER_ACCEPT_NONCOMMERCIAL=true",
-    AdapterMissing: "HEADWATER_ADAPTERS names the folder of adapters",
-    CheckpointNotTrusted: "if you trust whoever made it, set HEADWATER_TRUST_CHECKPOINT=true",
-}
-"""What the operator can do about an encoder that cannot be loaded."""
-
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}").fullmatch
 
@@ -53,26 +43,35 @@ class EmbeddingService(Service):
         super().__init__(settings)
         self.threads = ThreadPoolExecutor(cpus.usable(), thread_name_prefix="decode")
         self.memory = DecodeMemory(settings.max_decode_bytes)
-        self.workers: dict[str, EncoderWorker] = {}
         self.backfills = Backfills(settings.max_backfill_queue, self.metrics)
-        self.metrics.encoders(len(settings.encoders), lambda: len(self.workers))
+        self.encoders = Encoders(settings, self._make, self.backfills.encoders, self.metrics.encoder_unloaded)
+        self.metrics.encoders(self._wanted, lambda: len(self.workers))
         self._writable: set[str] = set()
-        self._failure: str | None = None
-        self._loading: asyncio.Task[None] | None = None
+        self._sweeping: asyncio.Task[None] | None = None
+
+    @property
+    def workers(self) -> dict[str, EncoderWorker]:
+        """The workers of the encoders that are ready, by name."""
+        return self.encoders.workers()
 
     async def start(self) -> None:
-        self._loading = asyncio.create_task(self._load_all())
+        for name in self.settings.encoders:
+            self.encoders.load(name)
+        self._sweeping = asyncio.create_task(self.encoders.sweep_forever())
 
     async def stop(self) -> None:
-        if self._loading:
-            self._loading.cancel()
-        await asyncio.gather(*(worker.stop() for worker in self.workers.values()))
+        if self._sweeping:
+            self._sweeping.cancel()
+        await self.encoders.stop()
         await run_in_threadpool(self.backfills.stop)
         self.threads.shutdown(cancel_futures=True)
 
     async def ready(self) -> tuple[bool, dict[str, Any]]:
-        loaded = self._loading is not None and self._loading.done() and not self._failure
-        return loaded, {"encoders": sorted(self.workers), "failure": self._failure}
+        own = [held for held in self.encoders.all() if held.name in self.settings.encoders]
+        failure = "; ".join(held.failure for held in own if held.failure) or None
+        waits = any(held.state == "loading" and not held.fingerprint for held in own)
+        is_ready = self._sweeping is not None and not waits and not failure
+        return is_ready, {"encoders": sorted(self.workers), "failure": failure}
 
     def worker(self, name: str) -> EncoderWorker:
         """Return the worker of an encoder, by name or fingerprint.
@@ -80,13 +79,12 @@ class EmbeddingService(Service):
         Raises UnknownEncoder with the loaded names; NotReady for one that is still loading or could not be loaded;
         NoNetwork for imported vectors.
         """
-        for worker in self.workers.values():
-            if name in (worker.encoder.name, worker.encoder.spec.fingerprint):
-                return worker
+        if (worker := self.encoders.worker(name)) is not None:
+            return worker
         with suppress(StoreError):
             require_network(self.store(), name)
-        if len(self.workers) < len(self.settings.encoders) and (name in self.settings.encoders or _FINGERPRINT(name)):
-            raise NotReady(name, self._failure)
+        if _FINGERPRINT(name) and (unread := [held for held in self.encoders.all() if not held.fingerprint]):
+            raise NotReady(name, unread[0].failure)
         raise UnknownEncoder(name, sorted(self.workers))
 
     async def embed(self, uploads: Sequence[Upload], *, encoder: str, tokens: bool = False) -> VectoredBatch:
@@ -107,15 +105,8 @@ class EmbeddingService(Service):
             self._writable.add(encoder.spec.fingerprint)
         return store
 
-    async def _load_all(self) -> None:
-        try:
-            for name in self.settings.encoders:
-                await self._load(name)
-        except Exception as error:
-            self._failure = "; ".join(filter(None, (f"{type(error).__name__}: {error}", REMEDIES.get(type(error)))))
-            log.exception("an encoder cannot be loaded")
-
-    async def _load(self, name: str) -> None:
+    async def _make(self, name: str) -> EncoderWorker:
+        """Load an encoder on a thread, and start its worker."""
         encoder = await run_in_threadpool(self._load_and_probe, name)
         limits, queue = self.settings.limits, self.settings.model_dump(include={"max_batch", "max_queue"})
         short_side = await run_in_threadpool(probe.jpeg_side, encoder, limits)
@@ -125,8 +116,10 @@ class EmbeddingService(Service):
             **(queue | {"limits": limits, "short_side": short_side, "jpegs": jpegs, "memory": self.memory}),
         )
         await worker.start()
-        self.workers[name] = worker
-        log.info("encoder ready", extra={"encoder": name, "backend": encoder.backend})
+        return worker
+
+    def _wanted(self) -> int:
+        return sum(held.state != "unloaded" for held in self.encoders.all())
 
     def _load_and_probe(self, name: str) -> Encoder:
         """Return the encoder, after it has embedded the probe and its vectors agree with those of its table."""

@@ -24,7 +24,7 @@ from services.web import tracing
 from services.web.error_answers import problem
 from services.web.errors import NotOffered
 from services.web.metrics import Metrics
-from services.web.waiting import Throughput
+from services.web.waiting import LastMinute, Throughput
 from services.web.wire import Upload, Vectored
 
 Prepared = NDArray[Any]
@@ -64,6 +64,7 @@ class EncoderWorker:
         self.encoder = encoder
         self._threads, self._metrics = threads, metrics
         self._max_queue, self._limits, self._short_side = max_queue, limits, short_side
+        self.last_minute = LastMinute()
         self._items, self._memory = Throughput(), memory or DecodeMemory(sys.maxsize)
         self._max_batch = max_batch
         self._file_queues: dict[Modality, Batcher[Prepared, Vector]] = {}
@@ -78,6 +79,11 @@ class EncoderWorker:
 
     async def stop(self) -> None:
         await asyncio.gather(*(queue.stop() for queue in self._queues))
+
+    @property
+    def waiting(self) -> int:
+        """Number of items that are decoded or wait."""
+        return self._items.under_way + sum(batcher.depth for batcher in self._batchers)
 
     @property
     def _queues(self) -> "list[Batcher[Any, Vector] | JpegQueue]":
@@ -123,6 +129,7 @@ class EncoderWorker:
             return await self._embed(uploads, {"image": self._token_queue} if tokens else self._file_queues)
         finally:
             self._items.end(len(uploads))
+            self.last_minute.add(len(uploads))
 
     def require_tokens(self) -> tuple[int, int]:
         """Return the number of tokens of an image and their width (P, F). Raises NotOffered if there are none."""

@@ -24,8 +24,8 @@ A class that is not in the table is answered as its nearest base class that is; 
     services.web.errors
     ├── UnknownBackfill, UnknownJob 404
     ├── BackfillsFull, JobsFull, LearningBusy 429
-    ├── FolderNotAllowed 403
-    ├── JobEnded, NoResult, NotShown 409
+    ├── FolderNotAllowed, EncoderNotAllowed 403
+    ├── JobEnded, NoResult, NotShown, EncodersFull, EncoderBusy 409
     ├── JobsUnavailable, LearningUnavailable, LearningFailed, TooManyFollowers, AxesNotReady, NotReady 503
     ├── BadRequest 422
     ├── EncoderNotLoaded, NotOffered, TwoValues, HeadNeeded 409
@@ -253,6 +253,33 @@ class NotReady(RuntimeError):
         )
 
 
+class EncoderNotAllowed(LookupError):
+    """An encoder may not be loaded over HTTP."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"the encoder {shortened(name)!r} may not be loaded over HTTP: names with the path of a file, or outside "
+            "the operator's list, are refused; the operator can add it to HEADWATER_ALLOWED_ENCODERS"
+        )
+
+
+class EncodersFull(RuntimeError):
+    """A service has as many encoders as it may have, those that failed or are unloaded included."""
+
+    def __init__(self, most: int, loaded: Sequence[str]) -> None:
+        super().__init__(
+            f"this service keeps at most {most} encoders, and has {', '.join(loaded)}; remove one "
+            "(DELETE /v1/encoders/NAME); the operator can raise HEADWATER_MAX_ENCODERS"
+        )
+
+
+class EncoderBusy(RuntimeError):
+    """An encoder cannot be unloaded now."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"the encoder {shortened(name)!r} cannot be unloaded now: {why}; ask again later")
+
+
 class AxesNotReady(RuntimeError):
     """Axes that take long are still being computed."""
 
@@ -381,6 +408,9 @@ ERRORS: dict[type[Exception], tuple[int, str]] = {
     AxesNotReady: (503, "axes_not_ready"),
     NotReady: (503, "not_ready"),
     EncoderNotLoaded: (409, "wrong_fingerprint"),
+    EncoderNotAllowed: (403, "encoder_not_allowed"),
+    EncodersFull: (409, "encoders_full"),
+    EncoderBusy: (409, "encoder_busy"),
     NotOffered: (409, "not_offered"),
     TwoValues: (409, "two_values"),
     HeadNeeded: (409, "head_needed"),

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -82,7 +82,7 @@ class Metrics:
         self._most_under_way = gauge(
             "headwater_bytes_under_way_limit", "Most memory that all requests under way may reserve, in bytes"
         )
-        self._encoders = gauge("headwater_encoders", "Encoders of the settings, and those that are loaded", ("state",))
+        self._encoders = gauge("headwater_encoders", "Encoders that should be loaded, and those that are", ("state",))
         self._backfills_waiting = gauge("headwater_backfills_waiting", "Backfills that wait for their turn")
         self._backfills = counter("headwater_backfills_total", "Backfills that ended: done or failed", ("state",))
         self._backfill_rows = counter(
@@ -162,9 +162,9 @@ class Metrics:
         self._under_way.set_function(lambda: admission.used)
         self._most_under_way.set(admission.limit)
 
-    def encoders(self, configured: int, loaded: Callable[[], int]) -> None:
-        """Show how many encoders the settings name, and how many of them are loaded."""
-        self._encoders.labels("configured").set(configured)
+    def encoders(self, configured: Callable[[], int], loaded: Callable[[], int]) -> None:
+        """Show how many encoders should be loaded, and how many are."""
+        self._encoders.labels("configured").set_function(configured)
         self._encoders.labels("loaded").set_function(loaded)
 
     def backfills_waiting(self, waiting: Callable[[], int]) -> None:
@@ -178,6 +178,11 @@ class Metrics:
     def queue_depth(self, encoder: str, depth: Callable[[], int]) -> None:
         """Show `depth()` as the number of items that wait for `encoder`."""
         self._queue_depth.labels(encoder).set_function(depth)
+
+    def encoder_unloaded(self, encoder: str) -> None:
+        """Show no queue of an encoder any more. Its gauge keeps the encoder in memory."""
+        with suppress(KeyError):
+            self._queue_depth.remove(encoder)
 
     def render(self) -> bytes:
         """Return all metrics in the text format of Prometheus."""

@@ -57,6 +57,28 @@ class Throughput:
         self._last = now
 
 
+class LastMinute:
+    """Counts what was done in the last minute, to the second."""
+
+    SECONDS = 60
+
+    def __init__(self) -> None:
+        self._counts: dict[int, int] = {}
+
+    def add(self, count: int) -> None:
+        """Count work that has just been done."""
+        now = int(time.monotonic())
+        if now not in self._counts:
+            self._counts = {second: n for second, n in self._counts.items() if second > now - self.SECONDS}
+        self._counts[now] = self._counts.get(now, 0) + count
+
+    @property
+    def rate(self) -> float:
+        """Number that was done in a second of the last minute, idle time included."""
+        begin = time.monotonic() - self.SECONDS
+        return sum(n for second, n in self._counts.items() if second > begin) / self.SECONDS
+
+
 class Lane(Throughput):
     """The requests of one sort that are under way in one process. All calls are on one event loop.
 

@@ -1,148 +1,146 @@
-"""Renders a Helm chart: the part of Go's template language that the chart uses, and nothing else.
+"""The map's elements in a tab without the rest of the page, points to show, and where these are drawn."""
 
-Known are ``if``, ``else``, ``with``, ``range``, ``end``, fields, variables, literals, and the functions of `FUNCTIONS`.
-Anything else is an error, so a template cannot use what this module would render in another way than Helm.
-"""
+import io
+from typing import Any, NamedTuple
 
-import json
-import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, TypeAlias
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from playwright.sync_api import Locator, Page
 
-import yaml
+Floats = NDArray[np.float64]
 
-TOKEN = re.compile(r"(?:\s*\{\{-|\{\{) (.*?) (?:-\}\}\s*|\}\})", re.DOTALL)
-WORD = re.compile(r'"[^"]*"|[^\s"]+')
-FUNCTIONS: Mapping[str, Callable[..., Any]] = {
-    "not": lambda value: not value,
-    "eq": lambda one, other: one == other,
-    "default": lambda otherwise, value: value or otherwise,
-    "quote": lambda value: json.dumps(_text(value)),
-    "toJson": lambda value: json.dumps(value, sort_keys=True),
-}
+CENTRES = np.array([[-4.0, 2.0], [4.0, 2.0], [0.0, -2.0]])
+RED, GREEN, BLUE = (220, 30, 30), (20, 160, 60), (30, 60, 220)
 
 
-@dataclass
-class Action:
-    """A value that is written: ``{{ .Values.gpu.count }}``."""
-
-    expression: str
-
-
-@dataclass
-class Block:
-    """A branch or a loop: what it writes if the value of its expression is not empty, and if it is."""
-
-    keyword: str = ""
-    expression: str = ""
-    body: list["Part"] = field(default_factory=list)
-    otherwise: list["Part"] = field(default_factory=list)
+def call(tab: Page, files: str, module: str, script: str, argument: object = None) -> Any:
+    """Return what `script`, a function of a module of the page and an argument, returns."""
+    tab.route("**/page/app.js", lambda route: route.fulfill(body="", content_type="text/javascript"))
+    if not tab.url.startswith(files):
+        tab.goto(files)
+    return tab.evaluate(f"async (argument) => ({script})(await import('/page/{module}'), argument)", argument)
 
 
-Part: TypeAlias = str | Action | Block
+class Chart(NamedTuple):
+    """An `hw-scatter` alone on a page."""
+
+    tab: Page
+
+    @property
+    def canvas(self) -> Locator:
+        return self.tab.locator("hw-scatter canvas")
+
+    def get(self, expression: str) -> Any:
+        return self.tab.evaluate(
+            f"(() => {{ const map = document.querySelector('hw-scatter'); return {expression}; }})()"
+        )
+
+    def set(self, **values: object) -> None:
+        self.tab.evaluate(
+            """async (values) => {
+              const map = document.querySelector("hw-scatter");
+              const [floats, bytes] = [Float32Array, Uint8Array];
+              const kinds = {x: floats, y: floats, codes: bytes, colours: bytes, strong: bytes};
+              for (const [name, value] of Object.entries(values))
+                map[name] = kinds[name] && value ? kinds[name].from(value) : value;
+              await map.updateComplete;
+            }""",
+            values,
+        )
+        self.drawn()
+
+    def drawn(self) -> None:
+        self.tab.wait_for_function(
+            "() => { const map = document.querySelector('hw-scatter'); return !map.frame && map.drawn === 1; }"
+        )
+        self.tab.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+    def place(self, point: Floats) -> tuple[float, float]:
+        """Return the pixel of the tab at which a point is drawn."""
+        camera, box = self.get("map.camera"), self.canvas.bounding_box()
+        assert box is not None
+        x = box["x"] + box["width"] / 2 + (point[0] - camera["x"]) * camera["scale"]
+        y = box["y"] + box["height"] / 2 - (point[1] - camera["y"]) * camera["scale"]
+        return float(x), float(y)
+
+    def plane(self, x: float, y: float) -> tuple[float, float]:
+        """Return the point that is drawn at a pixel of the tab."""
+        camera, box = self.get("map.camera"), self.canvas.bounding_box()
+        assert box is not None
+        right = camera["x"] + (x - box["x"] - box["width"] / 2) / camera["scale"]
+        return right, camera["y"] - (y - box["y"] - box["height"] / 2) / camera["scale"]
+
+    def picture(self) -> NDArray[np.uint8]:
+        return np.array(Image.open(io.BytesIO(self.tab.screenshot())).convert("RGB"))
+
+    def near(self, picture: NDArray[np.uint8], point: Floats, reach: int = 6) -> NDArray[np.float64]:
+        """Return the median colour around a point."""
+        x, y = self.place(point)
+        part = picture[int(y) - reach : int(y) + reach, int(x) - reach : int(x) + reach]
+        return np.median(part.reshape(-1, 3), axis=0)
+
+    def events(self) -> list[dict[str, Any]]:
+        return self.tab.evaluate("window.events.splice(0)")
 
 
-def render(chart: Path, values: Mapping[str, Any], release: str = "headwater") -> list[dict[str, Any]]:
-    """Return the documents of a chart: its own values, with `values` merged into them."""
-    described = yaml.safe_load((chart / "Chart.yaml").read_text())
-    context = {
-        "Values": merged(yaml.safe_load((chart / "values.yaml").read_text()), values),
-        "Release": {"Name": release},
-        "Chart": {"AppVersion": described["appVersion"], "Version": described["version"]},
-    }
-    texts = [template(path.read_text(), context) for path in sorted((chart / "templates").glob("*.yaml"))]
-    return [each for text in texts for each in yaml.safe_load_all(text) if each]
+RED, GREEN, BLUE = (220, 30, 30), (20, 160, 60), (30, 60, 220)
 
 
-def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """Return both, as Helm merges values: tables key by key, everything else as a whole."""
-    both = {
-        key: merged(old[key], value) if isinstance(value, dict) and isinstance(old.get(key), dict) else value
-        for key, value in new.items()
-    }
-    return {**old, **both}
+def colours(*first: tuple[int, int, int]) -> list[int]:
+    table = np.full((256, 3), 128)
+    table[: len(first)] = first
+    return table.ravel().tolist()
 
 
-def template(text: str, context: Mapping[str, Any]) -> str:
-    return "".join(_written(_parsed(text).body, context, {}))
+def blobs(count: int = 600, spread: float = 0.12) -> tuple[Floats, NDArray[np.int64]]:
+    """Return points of three dense clusters, and the number of each one's cluster."""
+    rng = np.random.default_rng(5)
+    codes = rng.integers(0, 3, count)
+    points = CENTRES[codes] + rng.normal(0, spread, (count, 2))
+    return points.astype(np.float32).astype(np.float64), codes
 
 
-def _parsed(text: str) -> Block:
-    """Return the whole template as the body of one block."""
-    above: list[tuple[Block, list[Part]]] = []
-    root = current = Block()
-    target, end = current.body, 0
-    for token in TOKEN.finditer(text):
-        target.append(_literal(text[end : token.start()]))
-        end = token.end()
-        keyword, _, rest = token[1].partition(" ")
-        if keyword in {"if", "with", "range"}:
-            above.append((current, target))
-            current = Block(keyword, rest)
-            target.append(current)
-            target = current.body
-        elif token[1] == "else":
-            target = current.otherwise
-        elif token[1] == "end":
-            current, target = above.pop()
-        else:
-            target.append(Action(token[1]))
-    assert current is root, f"{current.keyword} {current.expression} has no end"
-    target.append(_literal(text[end:]))
-    return root
+def chart(tab: Page, files: str, points: Floats, codes: NDArray[np.int64], table: list[int] | None = None) -> Chart:
+    call(
+        tab,
+        files,
+        "parts/scatter.js",
+        """() => {
+          window.events = [];
+          const map = document.createElement("hw-scatter");
+          for (const name of ["pick", "hover", "lasso", "moved"])
+            map.addEventListener(name, ({detail: {row = null, rows = null}}) =>
+              events.push({name, row, rows: rows && Array.from(rows)}));
+          document.body.replaceChildren(map);
+        }""",
+    )
+    found = Chart(tab)
+    found.set(
+        x=points[:, 0].tolist(),
+        y=points[:, 1].tolist(),
+        codes=codes.tolist(),
+        colours=table or colours(RED, GREEN, BLUE),
+        label="Map",
+    )
+    return found
 
 
-def _literal(text: str) -> str:
-    assert "{{" not in text, f"an action is spelt in an unknown way: {text}"
-    return text
+def drag(tab: Page, path: list[tuple[float, float]]) -> None:
+    tab.mouse.move(*path[0])
+    tab.mouse.down()
+    for point in path[1:]:
+        tab.mouse.move(*point, steps=3)
+    tab.mouse.up()
 
 
-def _written(parts: list[Part], dot: Any, variables: Mapping[str, Any]) -> Iterator[str]:
-    for part in parts:
-        if isinstance(part, Block):
-            yield from _block(part, dot, variables)
-        elif isinstance(part, Action):
-            yield _text(_value(part.expression, dot, variables))
-        else:
-            yield part
-
-
-def _block(block: Block, dot: Any, variables: Mapping[str, Any]) -> Iterator[str]:
-    names, _, expression = block.expression.rpartition(":= ")
-    value = _value(expression, dot, variables)
-    if not value:
-        yield from _written(block.otherwise, dot, variables)
-    elif block.keyword == "range":
-        for key in sorted(value) if isinstance(value, dict) else range(len(value)):
-            given = dict(zip(re.findall(r"\$\w+", names), (key, value[key]), strict=False))
-            yield from _written(block.body, value[key], {**variables, **given})
-    else:
-        yield from _written(block.body, value if block.keyword == "with" else dot, variables)
-
-
-def _value(expression: str, dot: Any, variables: Mapping[str, Any]) -> Any:
-    value: list[Any] = []
-    for call in expression.split(" | "):
-        first, *rest = WORD.findall(call)
-        if first in FUNCTIONS:
-            value = [FUNCTIONS[first](*(_term(each, dot, variables) for each in rest), *value)]
-        else:
-            assert not rest, f"unknown function: {call}"
-            value = [_term(first, dot, variables)]
-    return value[0]
-
-
-def _term(term: str, dot: Any, variables: Mapping[str, Any]) -> Any:
-    if term.startswith("$"):
-        return variables[term]
-    if term.startswith("."):
-        for name in filter(None, term.split(".")):
-            dot = dot[name]
-        return dot
-    return json.loads(term)
-
-
-def _text(value: Any) -> str:
-    return json.dumps(value) if isinstance(value, bool) else str(value)
+def even_odd(polygon: Floats, points: Floats) -> NDArray[np.bool_]:
+    """True for each point from which a ray upwards meets the polygon's edges an odd number of times."""
+    ends = np.roll(polygon, -1, axis=0)
+    odd = np.zeros(len(points), bool)
+    for (ax, ay), (bx, by) in zip(polygon, ends, strict=True):
+        crosses = (ax <= points[:, 0]) != (bx <= points[:, 0])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            height = ay + (points[:, 0] - ax) * (by - ay) / (bx - ax)
+        odd ^= crosses & (points[:, 1] < height)
+    return odd

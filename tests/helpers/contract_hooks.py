@@ -50,6 +50,7 @@ def before_call(context, case, kwargs):
             settle(case, draw)
         for given in (case.path_parameters, case.query, case.body):
             put_real(given, draw)
+        settle_encoder(case)
     if case.path.endswith("/infer"):
         case.body = {"inputs": [VECTOR]}
     if case.path == "/v1/learn" and isinstance(case.body, dict) and draw % RANDOM_ONE_IN:
@@ -61,6 +62,14 @@ def before_call(context, case, kwargs):
         case.path_parameters["id"] = real("sound", "", draw)
     if case.path.startswith("/v1/models/") and draw % RANDOM_ONE_IN:
         case.path_parameters["name"] = real("encoder", "", draw)
+
+
+def settle_encoder(case) -> None:
+    """Load and unload melstat only: other requests need lite0."""
+    if case.path == "/v1/encoders" and isinstance(case.body, dict):
+        case.body = {**case.body, "name": "melstat"}
+    if case.path.startswith("/v1/encoders/"):
+        case.path_parameters["name"] = "melstat"
 
 
 def settle(case, draw: int) -> None:

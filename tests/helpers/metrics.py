@@ -18,7 +18,7 @@ def filled() -> Metrics:
     metrics.answers("name", "version", 1)
     metrics.batches("lite0", len)([1])
     metrics.memory(Admission(2**20))
-    metrics.encoders(2, lambda: 1)
+    metrics.encoders(lambda: 2, lambda: 1)
     metrics.queue_depth("lite0", lambda: 0)
     metrics.backfills_waiting(lambda: 0)
     metrics.backfill_rows("lite0", 1, 1)

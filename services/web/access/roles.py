@@ -22,6 +22,8 @@ ENDPOINTS: dict[str, Role | None] = {
     "POST /v1/labels/undo": Role.write,
     # The embedding service.
     "GET /v1/encoders": Role.read,
+    "POST /v1/encoders": Role.admin,
+    "DELETE /v1/encoders/{name}": Role.admin,
     "POST /v1/embed": Role.read,
     "POST /v1/embeddings": Role.read,
     "GET /v1/models": Role.read,

@@ -21,7 +21,10 @@ from services.web.errors import (
     AxesNotReady,
     BackfillsFull,
     BadRequest,
+    EncoderBusy,
+    EncoderNotAllowed,
     EncoderNotLoaded,
+    EncodersFull,
     FolderNotAllowed,
     HeadNeeded,
     JobEnded,
@@ -63,6 +66,8 @@ RAISED: Mapping[str, tuple[type[Exception], ...]] = {
     "GET /health/ready": (),
     "GET /metrics": (),
     "GET /v1/encoders": (BadRequest,),
+    "POST /v1/encoders": (BadRequest, encoders.UnknownEncoder, EncoderNotAllowed, EncodersFull),
+    "DELETE /v1/encoders/{name}": (BadRequest, encoders.UnknownEncoder, EncoderBusy),
     "POST /v1/embed": (BadRequest, TwoValues, *_ENCODER, *_ENGINE),
     "POST /v1/embeddings": (BadRequest, *_ENCODER, *_ENGINE),
     "GET /v1/models": (BadRequest,),
@@ -129,7 +134,7 @@ errors."""
 MEDIA: set[Answer] = {(ERRORS[encoders.BadMedia][0], code) for code in (*get_args(encoders.Reason), "bad_base64")}
 """Errors of a request with one file, or with a text that is a file as a data URI, for a file that cannot be read."""
 
-UNROUTED = {"GET /v1/models/{name}": (404, HTTP_CODES[404])}
+UNROUTED = dict.fromkeys(("GET /v1/models/{name}", "DELETE /v1/encoders/{name}"), (404, HTTP_CODES[404]))
 """Endpoint → the error for a name that the pattern of its path does not match: one with a line break."""
 
 CAPABILITIES_OF = {"GET /health/ready": "needs"}

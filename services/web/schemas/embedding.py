@@ -9,23 +9,44 @@ from services.web.schemas.common import Body, Name, Problem, Whole
 
 
 class EncoderInfo(BaseModel):
-    """One encoder that the embedding service has loaded."""
+    """One encoder of the embedding service. What only a loaded encoder has is null until it is loaded."""
 
     name: str
-    fingerprint: str = Field(
+    state: Literal["loading", "ready", "failed", "unloaded"] = Field(
+        description="`ready`: it answers. `failed`: see `failure`; `POST /v1/encoders` tries again. `unloaded`: it was "
+        "not used, or another one needed its memory; the next request for it loads it again."
+    )
+    failure: str | None = Field(None, description="Why it could not be loaded, and what the operator can do.")
+    fingerprint: str | None = Field(
+        None,
         description="Digest of everything that determines the encoder's vectors. Vectors can be compared only if their "
-        "fingerprints are equal."
+        "fingerprints are equal.",
     )
-    dim: int = Field(description="Length of a vector.")
-    modalities: tuple[Modality, ...] = Field(description="What the encoder embeds, besides text.")
-    backend: str = Field(
-        description="Inference engine and precision that run the encoder here, such as `openvino-fp32`."
+    dim: int | None = Field(None, description="Length of a vector.")
+    modalities: tuple[Modality, ...] = Field((), description="What the encoder embeds, besides text.")
+    backend: str | None = Field(
+        None, description="Inference engine and precision that run the encoder here, such as `openvino-fp32`."
     )
-    text: bool = Field(description="True if the encoder embeds texts too, into the same space.")
+    text: bool = Field(False, description="True if the encoder embeds texts too, into the same space.")
     tokens: tuple[int, int] | None = Field(
+        None,
         description="Number of tokens of an image and length of each; null if the encoder has none. Tokens are vectors "
-        "of the parts of an image."
+        "of the parts of an image.",
     )
+    device: str | None = Field(None, description="Device that runs the encoder, such as `cpu` or `cuda`.")
+    precision: str | None = Field(None, description="Precision in which it computes, such as `fp32` or `bf16`.")
+    bytes: int = Field(
+        0, description="Memory that it holds on its device. On a CPU, what the process grew by when it was loaded."
+    )
+    items_per_second: float = Field(0.0, description="Files that it embedded in a second, over the last minute.")
+    waiting: int = Field(0, description="Files and texts that are decoded or wait for it.")
+    idle_seconds: float = Field(0.0, description="Seconds since the last request for it.")
+
+
+class EncoderRequest(Body):
+    """An encoder to load."""
+
+    name: Name = Field(min_length=1, description="Name of the encoder, such as `lite1`.")
 
 
 class EmbeddedItem(BaseModel):

@@ -42,7 +42,8 @@ def test_every_endpoint_that_changes_something_needs_more_than_reading():
     labels = {"POST /v1/labels", "DELETE /v1/labels", "POST /v1/labels/undo"}
     jobs = {"POST /v1/jobs", "POST /v1/jobs/{job_id}/cancel", "POST /v1/learn"}
     files = {"POST /v1/assets", "POST /v1/files", "POST /v1/backfills"}
-    assert changing == {"POST /heads/{name}/alias", *files, *labels, *jobs}
+    encoders = {"POST /v1/encoders", "DELETE /v1/encoders/{name}"}
+    assert changing == {"POST /heads/{name}/alias", *encoders, *files, *labels, *jobs}
     assert roles.ENDPOINTS["POST /heads/{name}/alias"] is Role.admin
     open_ = {each for each, role in roles.ENDPOINTS.items() if role is None}
     assert open_ == {
