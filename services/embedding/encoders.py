@@ -16,7 +16,6 @@ from embedder.errors import AdapterMissing, CheckpointNotTrusted, LicenceNotAcce
 from services.embedding import device_memory
 from services.embedding.worker import EncoderWorker
 from services.settings import Settings
-from services.web.access.paths import cutting
 from services.web.errors import EncoderBusy, EncoderNotAllowed, EncodersFull, NotReady
 
 log = logging.getLogger("headwater.embedding")
@@ -91,7 +90,7 @@ class Encoders:
         measure: Callable[[], dict[str, int]] = device_memory.held,
     ) -> None:
         self._settings, self._make, self._in_use, self._forget = settings, make, in_use, forget
-        self._clock, self._measure, self._cut = clock, measure, cutting(settings)
+        self._clock, self._measure = clock, measure
         self._held: dict[str, Held] = {}
         self._one_at_a_time = asyncio.Lock()  # the memory of one load is measured, not that of several
 
@@ -219,7 +218,7 @@ class Encoders:
                 await self._load_within_memory(held)
             except Exception as error:
                 remedy = REMEDIES.get(type(error))
-                held.failure = self._cut("; ".join(filter(None, (f"{type(error).__name__}: {error}", remedy))))
+                held.failure = "; ".join(filter(None, (f"{type(error).__name__}: {error}", remedy)))
                 held.state = "failed"
                 log.exception("an encoder cannot be loaded", extra={"encoder": held.name})
 

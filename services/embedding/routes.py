@@ -12,6 +12,7 @@ from services.embedding.state import EmbeddingService
 from services.embedding.storing import store_uploads
 from services.embedding.worker import EncoderWorker
 from services.jobs.backfill.local import backfill
+from services.web.access.paths import cutting
 from services.web.errors import BadRequest, NotOffered
 from services.web.labelling import FilesLabels, FilesSplit, FilesTask, labelling
 from services.web.parameters import ParameterRoute
@@ -54,7 +55,9 @@ ReadAs = Annotated[Modality | None, Query(description=READ_AS)]
 
 @router.get("/encoders", summary="Every encoder that was asked for, with its state")
 async def list_encoders(service: Service) -> list[EncoderInfo]:
-    return [_shown(held, service) for held in service.encoders.all()]
+    cut = cutting(service.settings)  # the name of a checkpoint can be a path, which a key must not see before it loads
+    shown = [_shown(held, service) for held in service.encoders.all()]
+    return [each if each.fingerprint else each.model_copy(update={"name": cut(each.name)}) for each in shown]
 
 
 @router.post("/encoders", status_code=202, summary="Load an encoder in the background; repeating this is harmless")

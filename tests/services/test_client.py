@@ -134,6 +134,9 @@ class Lists(Stranger):
 CALLS: dict[str, Callable[[Client], object]] = {
     "embed": lambda client: client.embed([b"x"], encoder="lite0"),
     "embed_texts": lambda client: client.embed_texts(["a"], encoder="lite0"),
+    "encoders": lambda client: client.encoders(),
+    "load_encoder": lambda client: client.load_encoder("a"),
+    "unload_encoder": lambda client: client.unload_encoder("a"),
     "classify": lambda client: client.classify([b"x"]),
     "classify_ids": lambda client: client.classify_ids(["a"]),
     "heads": lambda client: client.heads(),

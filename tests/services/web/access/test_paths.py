@@ -74,7 +74,7 @@ def answers(service: ModuleType, settings: Settings, role: str, home) -> dict[st
     urls += ["/", "/health/live", "/health/ready", "/metrics", "/docs", "/openapi.json", "/nothing"]
     headers = {"Authorization": f"Bearer {MADE[role][0]}"} if role else {}
     with TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as http:
-        while service is embedding and not app.state.service._failure:
+        while service is embedding and not any(held.failure for held in app.state.service.encoders.all()):
             time.sleep(0.01)
         return {url: http.get(url, headers=headers).text for url in urls}
 
