@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from helpers.paths import ROOT
@@ -10,6 +11,7 @@ from helpers.paths import ROOT
 from benchmarks.gpu.__main__ import PARTS
 from benchmarks.gpu.photos import SIZES, photo
 from benchmarks.gpu.record import Clock, Record, table
+from benchmarks.gpu.report import page
 
 
 @pytest.mark.slow
@@ -50,6 +52,25 @@ def test_a_table_has_a_column_for_every_name():
         "| a    | 1.5   |      |",
         "| bc   |       | none |",
     ]
+
+
+def test_the_page_of_results_is_what_its_record_gives():
+    results = ROOT / "benchmarks" / "results"
+    assert (results / "gpu.md").read_text() == page(Record.of(results / "gpu.json"))
+
+
+def test_the_page_says_what_was_reached():
+    record = Record(Path("gpu.json"))
+    record.rows("forward").extend(
+        {"network": "ViT-L/14", "mode": mode, "batch": 256, "images/s": rate, "share of bf16 product": rate / 4000}
+        for mode, rate in (("engine", 3000.0), ("library, eager", 2500.0))
+    )
+    record.rows("endtoend").append({"encoder": "lite0", "what": "backfill ÷ slowest alone", "value": 0.8, "unit": ""})
+    reached = [line.split("|")[3].strip() for line in page(record).splitlines() if line.startswith("|")][2:8]
+    assert reached[0] == "ViT-L/14 0.75; ViT-H/14 not measured"
+    assert reached[1].startswith("ViT-L/14 1.20; ")
+    assert reached[2] == "not measured"
+    assert reached[5] == "ViT-B/32 not measured; lite0 0.80"
 
 
 def test_photos_are_jpegs_of_the_size_and_no_two_are_alike():

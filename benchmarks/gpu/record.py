@@ -67,21 +67,24 @@ class Clock:
         """Add a row and write the record. Numbers are rounded to five significant digits."""
         self._record.rows(self._part).append({name: _rounded(value) for name, value in row.items()})
         self._record.write()
-        print("  " + "  ".join(f"{name} {_shown(value)}" for name, value in row.items()), flush=True)
+        print("  " + "  ".join(f"{name} {shown(value)}" for name, value in row.items()), flush=True)
 
 
 def _rounded(value: Any) -> Any:
     return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
-def _shown(value: Any) -> str:
-    return f"{value:,.4g}" if isinstance(value, float) else str(value)
+def shown(value: Any) -> str:
+    """Return a value as tables show it: numbers with four digits, or without decimals if they are large."""
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:,.4g}"
 
 
 def table(rows: list[Row]) -> str:
     """Return rows as a Markdown table: a column for each name, in the order in which names appear."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    cells = [names, *([_shown(row[name]) if name in row else "" for name in names] for row in rows)]
+    cells = [names, *([shown(row[name]) if name in row else "" for name in names] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in cells

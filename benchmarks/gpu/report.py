@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu.record import Record, Row, find, table
+from benchmarks.gpu.record import Record, Row, find, shown, table
 
 LARGE, SMALL = ("ViT-L/14", "ViT-H/14"), ("ViT-B/32", "lite0")
 MAIN = 256
@@ -57,7 +57,7 @@ def pivot(rows: list[Row], down: str, across: str, value: str, cell: Callable[[R
 
 
 def _with_unit(row: Row) -> str:
-    number = f"{row['value']:,.4g} {row.get('unit', '')}".strip()
+    number = f"{shown(row['value'])} {row.get('unit', '')}".strip()
     return f"{number} ({row['note']})" if row.get("note") else number
 
 
@@ -83,6 +83,8 @@ def _goals(record: Record) -> Iterator[tuple[str, str, str]]:
 
     def each(names: tuple[str, ...], value: Callable[[str], float | None], form: str = "{:.2f}") -> str:
         found: Mapping[str, float | None] = {name: value(name) for name in names}
+        if all(x is None for x in found.values()):
+            return "not measured"
         return "; ".join(f"{name} {form.format(x) if x is not None else 'not measured'}" for name, x in found.items())
 
     share = "share of bf16 product"

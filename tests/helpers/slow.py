@@ -27,6 +27,15 @@ SLOW: dict[str, dict[str, str | None]] = {
         "test_a_compiler_that_works_is_used": None,
         "test_a_compiler_that_fails_ends_in_eager_mode_and_one_line": None,
     },
+    "embedder/engines/test_blocks.py": {
+        "test_no_family_is_compiled_more_often_than_it_has_kinds_of_blocks": None,
+        "test_many_networks_do_not_use_up_each_others_variants": None,
+    },
+    "embedder/engines/test_fp8.py": {"test_the_engine_keeps_the_vectors_within_the_probes_limit": None},
+    "embedder/engines/test_jpegs.py": {
+        "test_every_kind_keeps_the_vectors_of_lite0": None,
+        "test_the_speeds_of_both_ways_are_measured": None,
+    },
     "embedder/engines/test_fastest.py": {
         "test_the_choice_is_the_fastest_precision_that_the_probe_accepts": "clip",
     },
@@ -163,6 +172,12 @@ SLOW: dict[str, dict[str, str | None]] = {
     "store/test_processes.py": {"test_processes_that_make_the_tables_and_write_the_same_rows": None},
     "store/test_interchange.py": {"test_exports_into_one_folder_at_once_do_not_mix": None},
     "store/test_search_index.py": {"test_a_killed_build_leaves_the_table_whole": None},
+    "services/embedding/test_encoders.py": {
+        "test_the_least_recently_used_encoder_makes_room": None,
+        "test_an_encoder_that_does_not_fit_fails_and_the_service_stays_ready": None,
+        "test_a_removed_encoder_answers_what_waits_and_leaves_no_network_behind": None,
+    },
+    "services/embedding/test_encoders_http.py": {"test_an_admin_loads_uses_and_unloads_an_encoder": None},
     "services/embedding/test_sounds.py": {"test_depth_maps_are_stored_when_they_are_called_so": None},
     "services/test_plugin.py": {
         "test_from_photos_to_a_head": None,
