@@ -28,7 +28,7 @@ class EncoderInfo(BaseModel):
         None, description="Inference engine and precision that run the encoder here, such as `openvino-fp32`."
     )
     text: bool = Field(False, description="True if the encoder embeds texts too, into the same space.")
-    tokens: tuple[int, int] | None = Field(
+    tokens: Annotated[list[int], Field(min_length=2, max_length=2)] | None = Field(
         None,
         description="Number of tokens of an image and length of each; null if the encoder has none. Tokens are vectors "
         "of the parts of an image.",
