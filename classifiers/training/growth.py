@@ -80,10 +80,10 @@ def grow(
     whole, ids = _learned(published, rows, seed)
     split, held = _held_out(rows, whole.classes)
     curve = curve_of(
-        _f1(whole, held, whole.classes),
+        f1(whole, held, whole.classes),
         ids,
         parts(rows, ids, seed),
-        lambda part: _f1(_learned(published, only(rows, part), seed)[0], held, whole.classes),
+        lambda part: f1(_learned(published, only(rows, part), seed)[0], held, whole.classes),
         seed=seed,
         on_head=on_head,
     )
@@ -175,8 +175,7 @@ def _learned(published: PublishedHead, rows: Rows, seed: int) -> tuple[Head, Seq
 def _held_out(rows: Rows, classes: tuple[str, ...]) -> tuple[str, list[LabelledRows]]:
     """Return the split that measures the heads, and its rows with one of the classes. Raises NotTrainable."""
     for split in SPLITS:
-        some = [_with_label(part) for part in rows.parts(split, classes)]
-        if found := [part for part in some if part.ids]:
+        if found := known_rows(rows, split, classes):
             return split, found
     raise NotTrainable(
         f"task {rows.task!r} has no row in split 'test' or 'val' with a vector and a label that the head knows; label "
@@ -184,12 +183,18 @@ def _held_out(rows: Rows, classes: tuple[str, ...]) -> tuple[str, list[LabelledR
     )
 
 
+def known_rows(rows: Rows, split: str, classes: Sequence[str]) -> list[LabelledRows]:
+    """Return the rows of a split with at least one of the classes, in parts that are not empty."""
+    some = [_with_label(part) for part in rows.parts(split, classes)]
+    return [part for part in some if part.ids]
+
+
 def _with_label(part: LabelledRows) -> LabelledRows:
     known = np.flatnonzero(part.Y.any(axis=1))
     return LabelledRows([part.ids[row] for row in known], part.X[known], part.Y[known])
 
 
-def _f1(head: Head, held: Sequence[LabelledRows], classes: tuple[str, ...]) -> NDArray[np.float64]:
+def f1(head: Head, held: Sequence[LabelledRows], classes: tuple[str, ...]) -> NDArray[np.float64]:
     """Return the F1 of the labels that a head gives each held-out row, (n,); with one class a row, 1 right or 0 wrong.
 
     Args:
