@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from embedder import probe
 from embedder.encoder import Encoder
+from embedder.engines.backend import Backend
 from embedder.errors import ProbeMismatch
 from embedder.media import Media
 from embedder.spec import MODALITIES, EncoderSpec, Modality
@@ -227,7 +228,7 @@ def _require_vectors(encoder: Encoder, vectors: NDArray[Any], rows: int, what: s
 
 def _require_close(encoder: Encoder, a: NDArray[np.float32], b: NDArray[np.float32], what: str) -> None:
     """Compare cosines and lengths, not bits: another batch size may change the order of sums and so the last bits."""
-    is_coarse = not {"bf16", "fp16", "fp8"}.isdisjoint(encoder.backend.split("-"))
+    is_coarse = Backend.named(encoder.backend).precision not in (None, "fp32")
     least, slack = (0.999, 0.05) if is_coarse else (0.9999, 0.01)
     x, y = a.astype(np.float64), b.astype(np.float64)
     lengths = np.linalg.norm(x, axis=1), np.linalg.norm(y, axis=1)

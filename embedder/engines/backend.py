@@ -7,7 +7,7 @@ import platform
 import re
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 ENGINES = ("auto", "torch", "openvino")
@@ -47,6 +47,19 @@ class Backend:
                 f"-fp16 and -fp8), then for torch -compile or -eager, e.g. torch-cuda-bf16"
             )
         return cls(engine, device, precision, mode)
+
+    @classmethod
+    def named(cls, name: str) -> "Backend":
+        """Return what the name of an encoder's backend says, e.g. torch-cuda-bf16-compile. What it lacks is None.
+
+        Encoders of other packages may name an engine of their own.
+        """
+        engine, *parts = name.split("-")
+
+        def found(known: Callable[[str], object]) -> str | None:
+            return next(filter(known, parts), None)
+
+        return cls(engine, found(DEVICE.fullmatch), found(PRECISIONS.__contains__), found(MODES.__contains__))
 
     def resolve(self) -> "Backend":
         """Replace `auto`: torch on a GPU, OpenVINO on the CPU if it is installed, otherwise torch."""

@@ -12,6 +12,7 @@ from typing import Literal
 from starlette.concurrency import run_in_threadpool
 
 from embedder import registry
+from embedder.engines.backend import Backend
 from embedder.errors import AdapterMissing, CheckpointNotTrusted, LicenceNotAccepted, UnknownEncoder
 from services.embedding import device_memory
 from services.embedding.worker import EncoderWorker
@@ -230,7 +231,7 @@ class Encoders:
         await self._make_room(held)
         before = await run_in_threadpool(self._measure)
         worker = await self._make(held.name)
-        held.device = device_of(worker.encoder.backend)
+        held.device = Backend.named(worker.encoder.backend).device or device_memory.CPU
         held.size = device_memory.growth(before, await run_in_threadpool(self._measure), held.device)
         held.worker, held.fingerprint = worker, worker.encoder.spec.fingerprint
         try:
@@ -280,16 +281,6 @@ class Encoders:
         del worker
         await run_in_threadpool(_free)
         log.info("encoder unloaded", extra={"encoder": held.name, "bytes": held.size})
-
-
-def device_of(backend: str) -> str:
-    """Return the device in the name of a backend: `cuda` for torch-cuda-bf16, `cpu` for openvino-bf16."""
-    return next((part for part in backend.split("-") if part.partition(":")[0] in ("cuda", "mps")), device_memory.CPU)
-
-
-def precision_of(backend: str) -> str | None:
-    """Return the precision in the name of a backend: `bf16` for torch-cuda-bf16-compile."""
-    return next((part for part in backend.split("-") if part[:2] in ("fp", "bf") and part[2:].isdigit()), None)
 
 
 def _free() -> None:

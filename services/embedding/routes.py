@@ -6,8 +6,9 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
+from embedder.engines.backend import Backend
 from embedder.spec import Modality
-from services.embedding.encoders import Held, precision_of
+from services.embedding.encoders import Held
 from services.embedding.state import EmbeddingService
 from services.embedding.storing import store_uploads
 from services.embedding.worker import EncoderWorker
@@ -197,7 +198,7 @@ def _of_worker(worker: EncoderWorker, held: Held) -> dict[str, object]:
         "text": spec.text is not None,
         "tokens": spec.tokens,
         "device": held.device,
-        "precision": precision_of(backend),
+        "precision": Backend.named(backend).precision,
         "bytes": held.size,
         "items_per_second": round(worker.last_minute.rate, 3),
         "waiting": worker.waiting,

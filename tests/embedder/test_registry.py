@@ -110,3 +110,19 @@ def test_backend_strings(text, parts):
 def test_wrong_backend_strings_tell_the_right_ones(text):
     with pytest.raises(ValueError, match=r"unknown backend .*allowed: auto, torch or openvino"):
         registry.load("lite0", backend=text)
+
+
+@pytest.mark.parametrize(
+    ("backend", "device", "precision"),
+    [
+        ("openvino-bf16", None, "bf16"),
+        ("torch-cpu-fp32", "cpu", "fp32"),
+        ("torch-cuda-fp16-compile", "cuda", "fp16"),
+        ("torch-cuda:1-fp8", "cuda:1", "fp8"),
+        ("an engine of another package-mps-bf16", "mps", "bf16"),
+        ("numpy", None, None),
+    ],
+)
+def test_the_name_of_a_backend_says_device_and_precision(backend, device, precision):
+    named = Backend.named(backend)
+    assert (named.device, named.precision) == (device, precision)

@@ -6,7 +6,6 @@ import importlib.util
 import json
 import logging
 import math
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from embedder import cpus, probe
 from embedder.encoder import JPEG_BATCH, JPEG_BATCHES, Encoder
+from embedder.engines.backend import Backend
 from embedder.engines.cache import Cache
 from embedder.engines.jpegs.colours import BLOCKS
 from embedder.engines.jpegs.decoder import DeviceJpegs, can_resize
@@ -89,8 +89,8 @@ def choose_decoder(encoder: Encoder, limits: Limits, cache: Cache) -> DeviceJpeg
 
 def device_of(backend: str) -> str | None:
     """Return torch's name of the CUDA device in the name of a backend, e.g. ``torch-cuda-bf16``; None for others."""
-    found = re.search(r"\bcuda(:\d+)?", backend)
-    return found.group() if found else None
+    device = Backend.named(backend).device
+    return device if device and device.startswith("cuda") else None
 
 
 def measure(encoder: Encoder, limits: Limits, device: str, *, timed: bool = True) -> Choice:

@@ -11,7 +11,7 @@ from helpers.pictures import photo
 
 from embedder import registry
 from embedder.errors import UnknownEncoder
-from services.embedding.encoders import Encoders, device_of, precision_of
+from services.embedding.encoders import Encoders
 from services.embedding.state import EmbeddingService
 from services.settings import Settings
 from services.web.errors import EncoderBusy, EncoderNotAllowed, EncodersFull, NotReady
@@ -211,16 +211,3 @@ def test_a_licence_that_is_not_accepted_is_a_reason_without_a_path(tmp_path):
             assert (await service.ready())[0]
 
     run(test())
-
-
-@pytest.mark.parametrize(
-    ("backend", "device", "precision"),
-    [
-        ("openvino-bf16", "cpu", "bf16"),
-        ("torch-cpu-fp32", "cpu", "fp32"),
-        ("torch-cuda-fp16-compile", "cuda", "fp16"),
-        ("torch-cuda:1-fp8", "cuda:1", "fp8"),
-    ],
-)
-def test_the_backend_names_device_and_precision(backend, device, precision):
-    assert (device_of(backend), precision_of(backend)) == (device, precision)
