@@ -41,6 +41,16 @@ def damaged_inside(data: bytes) -> bytes:
     return data[:at] + noise + data[at + len(noise) :]
 
 
+def broken(width: int, height: int) -> dict[str, bytes]:
+    """Return JPEGs that are damaged in different ways behind a whole header, with an end marker."""
+    whole = jpeg(width, height)
+    return {
+        "noise inside": damaged_inside(jpeg(width, height, quality=95)),
+        "no tables": whole.replace(b"\xff\xc4", b"\xff\xfe"),
+        "pixels left out": whole[:2000] + b"\xff\xd9",
+    }
+
+
 def repeating_colours(files: list[torch.Tensor], device: torch.device) -> list[torch.Tensor]:
     """Decode JPEGs as `decode_jpegs` does on a GPU: the halved colours of 4:2:0 are repeated, not interpolated."""
     return [_repeating(file.numpy().tobytes()) for file in files]

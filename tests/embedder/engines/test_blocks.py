@@ -7,7 +7,7 @@ import pytest
 import timm
 import torch
 from helpers import binds, clips
-from helpers.towers import mlcd, openclip, timm_tower
+from helpers.families import FAMILIES, write_weights
 from torch._dynamo.utils import counters
 
 from embedder import probe, registry
@@ -19,14 +19,6 @@ from embedder.engines.torch_engine import TorchEngine
 from embedder.errors import DeviceFull
 from embedder.spec import ImagePreprocessing
 
-FAMILIES = {
-    "lite0": "lite0",
-    "mlcd": "mlcd@{folder}/MLCDVision",
-    "timm, a transformer": "timm/test_vit@{folder}/vit.safetensors",
-    "timm, a convolutional network": "timm/test_resnet@{folder}/resnet.pt",
-    "openclip": "openclip/suite@{folder}/suite.safetensors",
-    "imagebind": "imagebind/huge@{folder}/small.pth",
-}
 SIZE = 16
 IMAGE = ImagePreprocessing(size=SIZE, resize=SIZE, interpolation="bicubic", mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
 
@@ -270,11 +262,7 @@ def test_too_little_memory_in_a_block_is_not_a_fault_of_the_compiler():
     ],
 )
 def test_no_family_is_compiled_more_often_than_it_has_kinds_of_blocks(tmp_path, family, most):
-    mlcd(tmp_path / "MLCDVision", "MLCDVision")
-    timm_tower(tmp_path / "vit.safetensors", "test_vit")
-    timm_tower(tmp_path / "resnet.pt", "test_resnet")
-    openclip(tmp_path, "suite")
-    binds.save(binds.build(), tmp_path / "small.pth")
+    write_weights(tmp_path)
     name = FAMILIES[family].format(folder=tmp_path)
     encoder = registry.load(
         name, backend="torch-cpu-fp32-compile", cache_dir=tmp_path / "cache", accept_noncommercial=True

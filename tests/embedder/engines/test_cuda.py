@@ -10,8 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from helpers import binds, clips
-from helpers.towers import mlcd, openclip, timm_tower
+from helpers.families import FAMILIES, write_weights
 from torch._dynamo.utils import counters
 
 from embedder import probe, registry
@@ -28,28 +27,13 @@ pytestmark = pytest.mark.gpu
 
 SIZE = 16
 IMAGE = ImagePreprocessing(size=SIZE, resize=SIZE, interpolation="bicubic", mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
-FAMILIES = {
-    "lite0": "lite0",
-    "mlcd": "mlcd@{folder}/MLCDVision",
-    "timm, a transformer": "timm/test_vit@{folder}/vit.safetensors",
-    "timm, a convolutional network": "timm/test_resnet@{folder}/resnet.pt",
-    "openclip": "openclip/suite@{folder}/suite.safetensors",
-    "openclip, a folder": "openclip@{folder}/hub",
-    "imagebind": "imagebind/huge@{folder}/small.pth",
-}
 
 
 @pytest.fixture(scope="module")
 def load(tmp_path_factory):
     """Return a loader (family, backend) → encoder, with weights for every family."""
     folder, cache = tmp_path_factory.mktemp("weights"), tmp_path_factory.mktemp("cache")
-    mlcd(folder / "MLCDVision", "MLCDVision")
-    timm_tower(folder / "vit.safetensors", "test_vit")
-    timm_tower(folder / "resnet.pt", "test_resnet")
-    openclip(folder, "suite")
-    clips.register(folder)
-    clips.save_folder(clips.make("tiny"), "tiny", folder / "hub", file="open_clip_model.safetensors")
-    binds.save(binds.build(), folder / "small.pth")
+    write_weights(folder)
 
     def load(family, backend):
         name = FAMILIES[family].format(folder=folder)
