@@ -82,8 +82,8 @@ class EncoderWorker:
 
     @property
     def waiting(self) -> int:
-        """Number of items that are decoded or wait."""
-        return self._items.under_way + sum(batcher.depth for batcher in self._batchers)
+        """Number of files that are not answered yet, and of texts that wait."""
+        return self._items.under_way + self._text_queue.depth
 
     @property
     def _queues(self) -> "list[Batcher[Any, Vector] | JpegQueue]":
