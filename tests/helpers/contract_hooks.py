@@ -55,6 +55,8 @@ def before_call(context, case, kwargs):
         case.body = {"inputs": [VECTOR]}
     if case.path == "/v1/learn" and isinstance(case.body, dict) and draw % RANDOM_ONE_IN:
         case.body = {**case.body, "task": TASK, "kind": None, "against": None}
+    if case.path == "/v1/labels/undo" and isinstance(case.body, dict):
+        case.body = {**case.body, "task": real("undone", "", draw)}  # no task means any: also the one to learn from
     if case.path.startswith("/v1/jobs/") and draw % RANDOM_ONE_IN:
         ended = case.path.endswith(("/events", "/result"))  # the others have no file, and their events go on
         case.path_parameters["job_id"] = real("ended_job" if ended else "job", "", draw)

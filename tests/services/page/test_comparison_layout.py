@@ -35,7 +35,7 @@ def report(tmp_path_factory):
 @pytest.mark.slow
 def test_no_table_of_a_comparison_is_cut(tab, report):
     tab.goto(report.as_uri())
-    assert tab.locator("table").count() == 7
+    assert tab.locator("table").count() == 8
     for name, (width, height) in SIZES.items():
         tab.set_viewport_size({"width": width, "height": height})
         assert tab.evaluate(WIDER) == [], name

@@ -70,9 +70,9 @@ def services(request, own, jobs) -> Iterator[tuple[Running, dict[str, str]]]:
         yield started, {"Authorization": f"Bearer {SECRET}"} if keys else {}
 
 
-def fresh_task(home, own) -> str:
+def fresh_task(home, own, name: str) -> str:
     """Label the photos in a task that no request knows yet: those of before have labels from requests by now."""
-    task = f"learned {uuid4().hex}"
+    task = f"{name} {uuid4().hex}"
     rows = [Label(asset_id(cell.path.read_bytes()), [cell.label], cell.split) for cell in home.cells]
     Store.open(own.store).labels.put(task, rows)
     return task
@@ -88,7 +88,8 @@ def real(home, own, jobs) -> dict[str, list[str]]:
         "head": heads.names(),
         "name": heads.names(),
         "version": [version for name in heads.names() for version in heads.versions(name)],
-        "learned": [fresh_task(home, own)],
+        "learned": [fresh_task(home, own, "learned")],
+        "undone": [fresh_task(home, own, "undone")],
         "id": home.store.assets.ids().to_pylist()[:5],
         "ids": home.store.assets.ids().to_pylist()[:5],
         "sound": [asset_id(SOUND)],
