@@ -150,5 +150,5 @@ def umap_points(reduced: NDArray[np.float32], seed: int = 0) -> NDArray[np.float
     if len(reduced) < 4:
         return np.ascontiguousarray(reduced[:, :2])
     umap = importlib.import_module("umap")
-    made = umap.UMAP(n_components=2, n_neighbors=min(15, len(reduced) - 1), random_state=seed)
+    made = umap.UMAP(n_components=2, n_neighbors=min(15, len(reduced) - 1), random_state=seed, n_jobs=1)
     return np.asarray(made.fit_transform(reduced), np.float32)

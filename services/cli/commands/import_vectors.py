@@ -143,7 +143,7 @@ def _summary(done: "Imported", source: "Source", task: str | None) -> dict[str, 
     }
     if task is not None:
         result |= {"labelled": done.labelled, "without_a_label": done.unlabelled}
-    return result | {"seconds": round(done.seconds, 2)}
+    return result | {"seconds": round(done.seconds, 2), "index_seconds": round(done.index_seconds, 2)}
 
 
 def _notes(done: "Imported", source: "Source", second: "SecondFile | None") -> list[str]:

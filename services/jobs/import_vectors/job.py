@@ -76,6 +76,8 @@ class Imported:
         labelled: labels that were new or changed.
         unlabelled: rows without a label, if there is a task.
         example: name of the first row that is no stored file.
+        seconds: time until vectors and labels were stored.
+        index_seconds: time to index and compact the store afterwards. A killed import lacks only that.
     """
 
     name: str
@@ -91,6 +93,7 @@ class Imported:
     unlabelled: int = 0
     example: str | None = None
     seconds: float = 0.0
+    index_seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -138,7 +141,10 @@ def import_vectors(
         _write(store, source, spec, found, done, on_progress)
     if request.task is not None:
         done.labelled = store.labels.put(request.task, _labels(store, source, request))
-    done.seconds = time.perf_counter() - start
+    stored_at = time.perf_counter()
+    on_progress(Step(done.rows, done.rows, "indexing for search"))
+    store.optimize()
+    done.seconds, done.index_seconds = stored_at - start, time.perf_counter() - stored_at
     return done
 
 
@@ -302,7 +308,6 @@ def _write(
             store.drop_empty(features)
     finally:
         assets.discard()
-    store.optimize()
 
 
 def _without_asset(store: Store, found: _Found) -> list[str]:
