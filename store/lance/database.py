@@ -144,6 +144,7 @@ class Database:
         """Remove a table with all its files."""
         with named(self.uri):
             self._connect().drop_table(name, ignore_missing=True)
+            self._held_tables = any(self._names())  # a store without its last table is empty, not gone
 
     def _connect(self) -> Any:
         with self._lock:

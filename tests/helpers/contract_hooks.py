@@ -57,12 +57,18 @@ def before_call(context, case, kwargs):
         case.body = {**case.body, "task": TASK, "kind": None, "against": None}
     if case.path == "/v1/labels/undo" and isinstance(case.body, dict):
         case.body = {**case.body, "task": real("undone", "", draw)}  # no task means any: also the one to learn from
-    if case.path.startswith("/v1/jobs/") and draw % RANDOM_ONE_IN:
+    if draw % RANDOM_ONE_IN:
+        name_in_path(case, draw)
+
+
+def name_in_path(case, draw: int) -> None:
+    """Put what exists into a path that names it."""
+    if case.path.startswith("/v1/jobs/"):
         ended = case.path.endswith(("/events", "/result"))  # the others have no file, and their events go on
         case.path_parameters["job_id"] = real("ended_job" if ended else "job", "", draw)
-    if case.path.endswith("/sound") and draw % RANDOM_ONE_IN:
+    if case.path.endswith("/sound"):
         case.path_parameters["id"] = real("sound", "", draw)
-    if case.path.startswith("/v1/models/") and draw % RANDOM_ONE_IN:
+    if case.path.startswith("/v1/models/"):
         case.path_parameters["name"] = real("encoder", "", draw)
 
 

@@ -1,14 +1,16 @@
-"""The job `import_vectors`: checks all rows of a source, then stores them as an encoder without a network.
+"""The job `import_vectors`: checks all rows of a source, and stores them as an encoder without a network.
 
-Nothing is stored before every row was checked. The new vectors then appear all at once: a killed import leaves at most
-assets without vectors, and the same import run again finishes the work.
+The rows are checked while they are written, and no reader sees one before all were found good. The new vectors then
+appear all at once: a killed import leaves at most assets without vectors, and the same import run again finishes the
+work.
 """
 
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from itertools import chain, compress
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +100,7 @@ class Imported:
 
 @dataclass(slots=True)
 class _Found:
-    """All that the first pass remembers: ids and names, no vectors.
+    """All that is remembered of the rows: ids and names, no vectors.
 
     Attributes:
         ids, known: ids of the rows without and with a stored vector.
@@ -132,13 +134,7 @@ def import_vectors(
         stored = _stored(store, request.name, spec)
         dtype: Dtype = stored.dtype if stored else ("float16" if source.dtype == "float16" else "float32")
         done = Imported(request.name, spec.fingerprint, source.dim, dtype)
-        found = _check(store, source, request, stored, done, on_progress)
-        if stored and not done.known and not request.add:
-            raise NothingInCommon(
-                f"{stored.rows:,} vectors are stored as {request.name!r}, and none of them is in {source.path}, so "
-                "nothing shows that the same network made both. If it did, say so; otherwise choose another name"
-            )
-        _write(store, source, spec, found, done, on_progress)
+        _write(store, source, spec, request, stored, done, on_progress)
     if request.task is not None:
         done.labelled = store.labels.put(request.task, _labels(store, source, request))
     stored_at = time.perf_counter()
@@ -189,16 +185,17 @@ def _stored(store: Store, name: str, spec: EncoderSpec) -> Features | None:
     return None
 
 
-def _check(
+def _checked(
     store: Store,
     source: Source,
     request: ImportRequest,
     stored: Features | None,
+    found: _Found,
     done: Imported,
     on_progress: OnProgress[Step],
-) -> _Found:
-    """Read and check every row, and return what has to be stored. Nothing is written."""
-    found, names, seen = _Found(), Names(store, source.path.parent), dict[str, int]()
+) -> Iterator[tuple[list[str], NDArray[Any]]]:
+    """Read and check every row. Yield the ids and vectors of those without a stored vector."""
+    names, seen = Names(store, source.path.parent), dict[str, int]()
     have = Positions(stored.ids() if stored else pa.array([], pa.string()))
     for chunk in source.chunks():
         _require_finite(chunk, source.path, done.dtype)
@@ -216,15 +213,15 @@ def _check(
             _check_labels(store, request, chunk, ids, source.path, done)
         done.rows += len(ids)
         found.fresh[chunk.first] = fresh
-        for id_, new in zip(ids, fresh.tolist(), strict=True):
-            (found.ids if new else found.known).append(id_)
-        on_progress(Step(done.rows, source.rows, "rows checked"))
+        some = list(compress(ids, fresh.tolist()))
+        found.ids += some
+        if len(some) < len(ids):
+            found.known += compress(ids, (~fresh).tolist())
+        on_progress(Step(done.rows, source.rows, "rows checked and written"))
+        if some:
+            yield some, chunk.vectors if len(some) == len(ids) else chunk.vectors[fresh]
     if not done.rows:
         raise BadSource(f"{source.path} has no rows")
-    done.known = len(found.known)
-    if stored and found.known:
-        _require_same(stored, source, found)
-    return found
 
 
 def _require_finite(chunk: Chunk, path: Path, dtype: Dtype) -> None:
@@ -284,30 +281,48 @@ def _labels(store: Store, source: Source, request: ImportRequest) -> Iterator[La
 
 
 def _write(
-    store: Store, source: Source, spec: EncoderSpec, found: _Found, done: Imported, on_progress: OnProgress[Step]
+    store: Store,
+    source: Source,
+    spec: EncoderSpec,
+    request: ImportRequest,
+    stored: Features | None,
+    done: Imported,
+    on_progress: OnProgress[Step],
 ) -> None:
     """Store the new rows: assets before vectors, so that no reader sees a vector without its asset."""
-    missing = _without_asset(store, found)
-    done.without_file, done.example = (
-        len(missing),
-        next((found.names[id_] for id_ in missing if id_ in found.names), None),
-    )
     probe = np.empty((0, spec.dim), np.float32)  # no network can repeat it
-    assets = Bulk(store.assets.table)
+    features = store.ensure_features(done.name, spec, probe, dtype=done.dtype)
+    found, vectors, assets = _Found(), Bulk(features.table), Bulk(store.assets.table)
+    rows = _checked(store, source, request, stored, found, done, on_progress)
     try:
+        if first := next(rows, None):
+            vectors.write(_batches(features, chain([first], rows)))
+        done.known = len(found.known)
+        if stored:
+            _require_continued(stored, source, request, found)
+        missing = _without_asset(store, found)
+        done.without_file, done.example = (
+            len(missing),
+            next((found.names[id_] for id_ in missing if id_ in found.names), None),
+        )
         assets.write(_asset_batches(missing, found.names))
-        features = store.ensure_features(done.name, spec, probe, dtype=done.dtype)
-        vectors = Bulk(features.table)
-        try:
-            if found.ids:
-                vectors.write(_vector_batches(source, features, found, on_progress))
-            assets.commit(missing)
-            done.new = vectors.commit(found.ids)
-        finally:
-            vectors.discard()
-            store.drop_empty(features)
+        assets.commit(missing)
+        done.new = vectors.commit(found.ids)
     finally:
+        vectors.discard()
         assets.discard()
+        store.drop_empty(features)
+
+
+def _require_continued(stored: Features, source: Source, request: ImportRequest, found: _Found) -> None:
+    """Raise NothingInCommon or VectorsRefused unless the file goes on with the stored vectors."""
+    if found.known:
+        _require_same(stored, source, found)
+    elif not request.add:
+        raise NothingInCommon(
+            f"{stored.rows:,} vectors are stored as {request.name!r}, and none of them is in {source.path}, so "
+            "nothing shows that the same network made both. If it did, say so; otherwise choose another name"
+        )
 
 
 def _without_asset(store: Store, found: _Found) -> list[str]:
@@ -332,20 +347,6 @@ def _asset_batches(ids: Sequence[str], names: dict[str, str]) -> Iterator[pa.Rec
         yield pa.RecordBatch.from_arrays(columns, schema=ASSETS)
 
 
-def _vector_batches(
-    source: Source, features: Features, found: _Found, on_progress: OnProgress[Step]
-) -> Iterator[pa.RecordBatch]:
-    written = 0
-    for chunk in source.chunks():
-        fresh = found.fresh.get(chunk.first)
-        if fresh is not None and not fresh.any():
-            continue
-        if fresh is None or len(fresh) != len(chunk.vectors):
-            raise BadSource(f"{source.path} was changed while it was read; import it again")
-        X = chunk.vectors if fresh.all() else chunk.vectors[fresh]
-        table = features.arrow(found.ids[written : written + len(X)], X)
-        yield from table.to_batches()
-        written += len(X)
-        on_progress(Step(written, len(found.ids), "vectors written"))
-    if written != len(found.ids):
-        raise BadSource(f"{source.path} was changed while it was read; import it again")
+def _batches(features: Features, rows: Iterable[tuple[list[str], NDArray[Any]]]) -> Iterator[pa.RecordBatch]:
+    for ids, vectors in rows:
+        yield from features.arrow(ids, vectors).to_batches()

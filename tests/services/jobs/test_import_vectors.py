@@ -17,6 +17,7 @@ from helpers.pictures import photo
 
 from embedder.spec import imported_spec
 from services.jobs.errors import NameInUse, NothingInCommon, VectorsRefused
+from services.jobs.import_vectors import sources
 from services.jobs.import_vectors.columns import Columns
 from services.jobs.import_vectors.job import Imported, ImportRequest, import_vectors
 from services.jobs.import_vectors.labels import SecondFile
@@ -314,16 +315,21 @@ def test_the_same_file_changes_nothing_and_a_changed_one_is_refused(store, tmp_p
             load(store, path, name=name)
 
 
-def test_a_stopped_import_leaves_no_vector_and_no_file_and_the_next_one_is_complete(store, tmp_path):
+@pytest.mark.parametrize("after", [0, 1])
+def test_a_stopped_import_leaves_no_vector_and_no_file_and_the_next_is_complete(store, tmp_path, monkeypatch, after):
     pq.write_table(table(), tmp_path / "v.parquet")
+    monkeypatch.setattr(sources, "ROWS", N // 2)
+    rows: list[int] = []
 
     def stop(step) -> None:
-        if step.note == "vectors written":
+        rows.append(step.handled)
+        if len(rows) > after:
             raise KeyboardInterrupt
 
     source = open_source(tmp_path / "v.parquet", None, Columns())
     with pytest.raises(KeyboardInterrupt):
         import_vectors(store, source, ImportRequest(name="clip"), stop)
+    assert rows == [N // 2, N][: after + 1]
     assert (store.encoders(), store.assets.count()) == ([], 0)
     assert [path.name for path in Path(store.uri).rglob("*.lance") if path.is_file()] == []
     spec = imported_spec("clip", DIM, source="not stated", schema=source.schema)
