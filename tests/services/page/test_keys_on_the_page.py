@@ -3,6 +3,7 @@
 import logging
 import shutil
 from collections.abc import Iterator
+from typing import Literal
 
 import httpx
 import pytest
@@ -75,6 +76,24 @@ def test_a_wrong_key_is_refused_and_a_right_one_stays_in_this_tab(tab: Page, url
     assert secret not in tab.evaluate("JSON.stringify(sessionStorage)")
     tab.reload()
     expect(tab.get_by_label("Key")).to_be_visible()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_login_fits_every_screen_and_hurts_no_rule(
+    tab: Page, url: str, scheme: Literal["light", "dark"], width: int
+) -> None:
+    tab.emulate_media(color_scheme=scheme)
+    tab.set_viewport_size({"width": width, "height": 844})
+    watched = Watched(tab, url)
+    tab.goto(f"{url}/#browse")
+    expect(tab.get_by_label("Key")).to_be_focused()
+    watched.check()
+    tab.keyboard.type("hw_" + "x" * 43)
+    tab.keyboard.press("Enter")
+    expect(tab.get_by_role("alert")).to_have_text("This key is not valid.")
+    watched.check()
 
 
 @pytest.mark.slow
