@@ -20,10 +20,15 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):
     Attributes:
         classes_: labels, sorted, (K,).
         head_: the learned NumPy head for serving, in float32.
+        needs_texts: True if `fit` takes a vector of each class's text, as `text`.
     """
 
     classes_: NDArray[Any]
     head_: Head
+
+    @property
+    def needs_texts(self) -> bool:
+        return False
 
     def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return the scores (n, K). For two classes, return their difference (n,), as scikit-learn does."""

@@ -1,6 +1,6 @@
 """Out-of-fold scores, on which fusion rules are fitted: estimators that did not learn from a row score it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -25,6 +25,25 @@ def stratified_folds(codes: NDArray[np.integer[Any]], folds: int, rng: np.random
 
 
 @dataclass(frozen=True, slots=True)
+class Learner:
+    """An estimator that has not learned, for some columns.
+
+    Attributes:
+        estimator: not fitted; it is cloned.
+        text: the vector of each class's text in these columns, by class; None if the estimator needs none.
+    """
+
+    estimator: HeadClassifier
+    text: Mapping[str, NDArray[Any]] | None = None
+
+    def fit(self, X: NDArray[Any], codes: NDArray[np.int64]) -> HeadClassifier:
+        """Return a fitted clone. Raises NotTrainable."""
+        texts = {} if self.text is None else {"text": self.text}
+        fitted: HeadClassifier = clone(self.estimator).fit(X, codes, **texts)
+        return fitted
+
+
+@dataclass(frozen=True, slots=True)
 class HeldOut:
     """Out-of-fold scores of m training rows. Rows whose class was missing from the other folds are left out.
 
@@ -45,38 +64,41 @@ class HeldOut:
     @classmethod
     def of(
         cls,
-        prototype: HeadClassifier,
+        learners: Sequence[Learner],
         blocks: Sequence[NDArray[Any]],
+        joint: Learner,
         whole: NDArray[Any] | None,
         codes: NDArray[np.int64],
         fold: NDArray[np.int64] | None,
     ) -> Self:
-        """Fit clones of `prototype` fold by fold, and score the rows left out. If `fold` is None, no rows are scored.
+        """Fit the learners fold by fold, and score the rows left out. If `fold` is None, no rows are scored.
 
         Args:
+            learners: one for each block.
             blocks: columns of each block, (n, d_b).
-            whole: all columns (n, d); None for no estimator on them.
+            joint: the learner on all columns.
+            whole: all columns (n, d); None to leave `joint` out.
             codes: true classes (n,).
             fold: fold of each row (n,).
         """
         width = int(codes.max()) + 1
         scores = np.full((len(codes), len(blocks), width), -np.inf, np.float32)
-        joint = np.zeros((len(codes), width), np.float32)
+        on_all = np.zeros((len(codes), width), np.float32)
         if fold is not None:
-            for member, block in enumerate(blocks):
-                for held, known, said in out_of_fold(prototype, block, codes, fold):
+            for member, (learner, block) in enumerate(zip(learners, blocks, strict=True)):
+                for held, known, said in out_of_fold(learner, block, codes, fold):
                     scores[held[:, None], member, known] = said
             if whole is not None:
-                joint[:] = -np.inf
-                for held, known, said in out_of_fold(prototype, whole, codes, fold):
-                    joint[held[:, None], known] = said
+                on_all[:] = -np.inf
+                for held, known, said in out_of_fold(joint, whole, codes, fold):
+                    on_all[held[:, None], known] = said
         rows = np.flatnonzero(np.isfinite(scores[np.arange(len(codes)), :, codes]).all(axis=1))
         fold_of = np.zeros(0, np.int64) if fold is None else fold[rows]
-        return cls(scores[rows], joint[rows], codes[rows], fold_of, rows)
+        return cls(scores[rows], on_all[rows], codes[rows], fold_of, rows)
 
 
 def out_of_fold(
-    prototype: HeadClassifier, X: NDArray[Any], codes: NDArray[np.int64], fold: NDArray[np.int64]
+    learner: Learner, X: NDArray[Any], codes: NDArray[np.int64], fold: NDArray[np.int64]
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[Any]]]:
     """Yield for each fold its rows (m,), the classes known without it (k,), and its scores (m, k).
 
@@ -85,7 +107,7 @@ def out_of_fold(
     for number in np.unique(fold):
         held = fold == number
         try:
-            fitted = clone(prototype).fit(X[~held], codes[~held])
+            fitted = learner.fit(X[~held], codes[~held])
         except NotTrainable:
             continue
         yield np.flatnonzero(held), fitted.classes_, fitted.scores(X[held])

@@ -64,6 +64,10 @@ class ZeroShotClassifier(HeadClassifier):
         self.scale = scale
         self.blocks = blocks
 
+    @property
+    def needs_texts(self) -> bool:
+        return True
+
     def fit(
         self, X: ArrayLike, y: ArrayLike, *, text: EmbedTexts | Mapping[Any, ArrayLike] | ArrayLike | None = None
     ) -> Self:

@@ -39,7 +39,6 @@ class ClassKind(Kind[Head]):
             of the estimator, which `without` then uses too.
         without: (estimator, head that it learned, rows with a fold held out) → the head without that fold.
         classes: (estimator, rows) → the classes to learn, sorted.
-        texts: True if the kind needs vectors of texts.
     """
 
     estimator: type[HeadClassifier]
@@ -47,7 +46,6 @@ class ClassKind(Kind[Head]):
     learn: Callable[[Any, Rows, tuple[str, ...]], Learned[Head]]
     without: Without
     classes: Callable[[Any, Rows], tuple[str, ...]] = trained_classes
-    texts: bool = False
     parallel: bool = False
     compare: Callable[[Any, Rows, Any], dict[str, FusionReport]] | None = None
     targets: ClassVar[Literal["one", "any"]] = "one"
@@ -55,7 +53,7 @@ class ClassKind(Kind[Head]):
 
     def learned(self, estimator: Any, rows: Rows) -> Learned[Head]:
         classes = self.classes(estimator, rows)
-        if self.texts:
+        if estimator.needs_texts:
             rows.require_texts()
         learned = self.learn(estimator, rows, classes)
         if learned.validated is not None:

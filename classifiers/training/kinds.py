@@ -39,7 +39,6 @@ CLASS_KINDS: dict[str, ClassKind] = {
         learn_zero_shot,
         unlearned,
         named_classes,
-        texts=True,
     ),
 }
 """Kinds that give each row exactly one class."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any, Self, get_args
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 from sklearn.utils.validation import validate_data
 
-from classifiers.errors import BadParameter
+from classifiers.errors import BadParameter, NotTrainable
 from classifiers.evaluation.calibration import fit_temperature
 from classifiers.fit.base import HeadClassifier, encode, names
 from classifiers.fit.fusion.fusers import (
@@ -22,8 +23,9 @@ from classifiers.fit.fusion.fusers import (
 )
 from classifiers.fit.fusion.gate import HIDDEN, HIDDEN_STATISTICS, fit_gate
 from classifiers.fit.gaussian.estimator import GaussianClassifier
-from classifiers.fit.held_out import HeldOut, stratified_folds
+from classifiers.fit.held_out import HeldOut, Learner, stratified_folds
 from classifiers.fit.linear import LinearClassifier
+from classifiers.fit.zeroshot import ZeroShotClassifier
 from classifiers.heads.base import Head
 from classifiers.heads.fusion.cascade import Cascade
 from classifiers.heads.fusion.combiner import ALL_RULES, Combiner
@@ -32,10 +34,16 @@ from classifiers.heads.fusion.head import FusionHead
 from classifiers.heads.fusion.members import Blocks
 from classifiers.heads.fusion.rules import filled, log_softmax, weighted
 from classifiers.heads.transform import check_edges
+from classifiers.prompts import EmbedTexts, class_vectors, given_vectors
 
-MEMBERS: dict[str, HeadClassifier] = {"gaussian": GaussianClassifier(shrinkage=0.5), "linear": LinearClassifier()}
+MEMBERS: dict[str, HeadClassifier] = {
+    "gaussian": GaussianClassifier(shrinkage=0.5),
+    "linear": LinearClassifier(),
+    "zeroshot": ZeroShotClassifier(),
+}
 """Member estimators by name, to be cloned. They are not tuned one by one. A shrinkage of 0.5 had the least out-of-fold
-NLL on two real tasks with three encoders; OAS shrinks too little there."""
+NLL on two real tasks with three encoders; OAS shrinks too little there. Zero-shot members know the classes by their
+texts only, as the backbones of arXiv 2405.17139 do; the rule learns from labelled rows."""
 
 AUTO = "auto"
 WHOLE = (AUTO, "concatenation")
@@ -53,7 +61,7 @@ class FusionClassifier(HeadClassifier):
         rule: "vote-1", "vote-3", "confidence", "log-average" (= "logit-average"), "probability-average", "stack",
             "nlc", "concatenation", "cascade", or "auto", which chooses the rule with the least out-of-fold NLL among
             "log-average", "probability-average", "stack" and "concatenation".
-        member: "gaussian", "linear", or an estimator to clone.
+        member: "gaussian", "linear", "zeroshot", or an estimator to clone.
         member_params: parameters of the member.
         blocks: column edges of the blocks, e.g. (0, 1280, 2560); None for one block.
         normalise: scale the rows of each block to unit norm, and each block to a mean column variance of 1.
@@ -110,26 +118,63 @@ class FusionClassifier(HeadClassifier):
         self.folds = folds
         self.seed = seed
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
-        """Learn from X (n, d), y (n,) labels. Raises NotTrainable, BadParameter."""
+    @property
+    def needs_texts(self) -> bool:
+        return self.make_member().needs_texts
+
+    def fit(
+        self, X: ArrayLike, y: ArrayLike, *, text: EmbedTexts | Mapping[Any, ArrayLike] | ArrayLike | None = None
+    ) -> Self:
+        """Learn from X (n, d), y (n,) labels, and for zero-shot members the texts of the classes.
+
+        Args:
+            text: see `ZeroShotClassifier.fit`; the vectors of a text in the columns of all blocks, side by side.
+
+        Raises NotTrainable, BadParameter, BadVectors.
+        """
         vectors, labels = validate_data(self, X, y, dtype=[np.float64, np.float32])
         self.classes_, codes = encode(labels)
-        self.blocks_ = make_blocks(vectors, check_parameters(self, vectors.shape[1]), self.normalise)
+        edges = check_parameters(self, vectors.shape[1])
+        self.blocks_ = make_blocks(vectors, edges, self.normalise)
         parts = self.blocks_.of(vectors)
-        prototype, whole = self.make_member(), np.concatenate(parts, axis=1) if self.rule in WHOLE else None
-        held = HeldOut.of(prototype, parts, whole, codes, self._folds(codes, len(parts)))
+        learners, joint = self._learners(text, edges)
+        whole = np.concatenate(parts, axis=1) if self.rule in WHOLE else None
+        held = HeldOut.of(learners, parts, joint, whole, codes, self._folds(codes, len(parts)))
         temperatures = np.ones(len(parts), np.float32)
         if self.calibrate:
             temperatures = fit_temperatures(held.scores, held.codes)
         self._fit_rule(held, temperatures, [part[held.rows] for part in parts])
-        self.members_ = [clone(prototype).fit(part, codes) for part in parts]
-        self.joint_ = clone(prototype).fit(whole, codes) if self.rule_ == "concatenation" else None
+        self.members_ = [learner.fit(part, codes) for learner, part in zip(learners, parts, strict=True)]
+        self.joint_ = joint.fit(whole, codes) if whole is not None and self.rule_ == "concatenation" else None
         self.out_of_fold_ = held
         self.head_ = self._head()
         return self
 
+    def _learners(self, text: Any, edges: tuple[int, ...]) -> tuple[list[Learner], Learner]:
+        """Return a member for each block, and one for all columns."""
+        member = self.make_member()
+        if not member.needs_texts:
+            return [Learner(member)] * (len(edges) - 1), Learner(member)
+        if text is None:
+            raise NotTrainable("zero-shot members know their classes by their texts: pass text to fit")
+        known = names(self.classes_)
+        vectors = (
+            class_vectors(text, known, member.prompts, edges) if callable(text) else given_vectors(text, known, edges)
+        )
+
+        def learner(start: int, stop: int, blocks: Sequence[int]) -> Learner:
+            by_code = {str(code): each[start:stop] for code, each in enumerate(vectors)}
+            return Learner(clone(member).set_params(blocks=blocks), by_code)
+
+        return [learner(*block, (0, block[1] - block[0])) for block in pairwise(edges)], learner(0, edges[-1], edges)
+
     def make_member(self) -> HeadClassifier:
-        """Return an unfitted member. Raises ValueError for parameters that it does not have, as `set_params` does."""
+        """Return an unfitted member.
+
+        Raises BadParameter for an unknown name, and ValueError for parameters that it does not have, as `set_params`.
+        """
+        if isinstance(self.member, str) and self.member not in MEMBERS:
+            raise BadParameter(f"member must be an estimator or one of {', '.join(MEMBERS)}, got {self.member!r}")
         made: HeadClassifier = clone(MEMBERS[self.member] if isinstance(self.member, str) else self.member)
         made.set_params(**(self.member_params or {}))
         return made
@@ -216,6 +261,4 @@ def check_parameters(asked: FusionClassifier, dim: int) -> tuple[int, ...]:
     for name, allowed in (("rule", (AUTO, *ALL_RULES)), ("inputs", get_args(GateInputs))):
         if getattr(asked, name) not in allowed:
             raise BadParameter(f"{name} must be one of {', '.join(allowed)}, got {getattr(asked, name)!r}")
-    if isinstance(asked.member, str) and asked.member not in MEMBERS:
-        raise BadParameter(f"member must be an estimator or one of {', '.join(MEMBERS)}, got {asked.member!r}")
     return edges

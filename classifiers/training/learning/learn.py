@@ -31,7 +31,8 @@ def learn_in_memory(estimator: HeadClassifier, rows: Rows, classes: tuple[str, .
     present, counts = np.unique(matrix.codes, return_counts=True)
     require_present(rows, classes, present)
     estimator.set_params(blocks=rows.edges())
-    estimator.fit(matrix.X, np.array(classes)[matrix.codes])
+    texts = {"text": rows.embed_texts} if estimator.needs_texts else {}
+    estimator.fit(matrix.X, np.array(classes)[matrix.codes], **texts)
     return Learned(estimator.head_, tuple(counts.tolist()), len(matrix.ids), matrix.ids, classes)
 
 

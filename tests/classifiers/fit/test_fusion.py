@@ -1,8 +1,10 @@
 """The fusion estimator: equal to its head, special cases of its rules, few rows, determinism."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
-from helpers.toys import EDGES, make_toy
+from helpers.toys import EDGES, make_toy, text_of
 from sklearn.base import clone
 
 from classifiers.errors import NotTrainable
@@ -10,7 +12,9 @@ from classifiers.evaluation.calibration import mean_nll
 from classifiers.fit.fusion.estimator import FusionClassifier
 from classifiers.fit.gaussian.estimator import GaussianClassifier
 from classifiers.fit.linear import LinearClassifier
+from classifiers.fit.zeroshot import ZeroShotClassifier
 from classifiers.heads.fusion.combiner import ALL_RULES
+from classifiers.heads.fusion.head import FusionHead
 
 
 def test_the_head_says_what_its_estimator_says(fused, hard):
@@ -89,6 +93,28 @@ def test_one_block_is_its_member_and_needs_no_folds(hard):
     alone = GaussianClassifier(shrinkage=0.2).fit(hard.X, hard.labels)
     np.testing.assert_allclose(fused.predict_proba(hard.X), alone.predict_proba(hard.X), atol=1e-7)
     assert fused.head_.loss_without([0]) is None
+
+
+@pytest.mark.parametrize("rule", sorted(ALL_RULES))
+def test_zero_shot_members_learn_from_no_label_and_the_rule_weighs_them(rule, hard):
+    text = text_of(hard.classes)
+    made = FusionClassifier(rule=rule, member="zeroshot", blocks=EDGES).fit(hard.X, hard.labels, text=text)
+    for block, member in zip(pairwise(EDGES), made.head_.members, strict=True):
+        alone = ZeroShotClassifier().fit(hard.X[:, slice(*block)], hard.labels, text=text[:, slice(*block)])
+        np.testing.assert_array_equal(member.arrays()["text"], alone.head_.arrays()["text"])
+        np.testing.assert_array_equal(
+            member.scores(hard.X[:, slice(*block)]), alone.head_.scores(hard.X[:, slice(*block)])
+        )
+    again = FusionHead.from_arrays(made.head_.arrays(), made.head_.meta())
+    np.testing.assert_array_equal(again.scores(hard.X), made.head_.scores(hard.X))
+    by_name = FusionClassifier(rule=rule, member="zeroshot", blocks=EDGES)
+    by_name.fit(hard.X, hard.labels, text=dict(zip(hard.classes, text, strict=True)))
+    np.testing.assert_array_equal(by_name.head_.scores(hard.X), made.head_.scores(hard.X))
+
+
+def test_zero_shot_members_need_texts(hard):
+    with pytest.raises(NotTrainable, match="know their classes by their texts"):
+        FusionClassifier(member="zeroshot", blocks=EDGES).fit(hard.X, hard.labels)
 
 
 def test_a_member_may_be_an_estimator(hard):

@@ -4,9 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from helpers.toys import fill, ids_of, make_toy, spec_of
+from helpers.toys import fill, ids_of, make_toy, spec_of, text_side
 from sklearn.model_selection import cross_val_predict
 
+from classifiers.errors import NotTrainable
 from classifiers.evaluation.calibration import fit_temperature
 from classifiers.fit.gaussian.estimator import GaussianClassifier
 from classifiers.published.registry import Registry
@@ -73,6 +74,23 @@ def test_without_validation_rows_the_rules_own_scores_calibrate(store, tmp_path)
     ]
     near = fit_temperature(np.mean(np.log(proba), axis=0).astype(np.float32), y)
     assert done.report.temperature == pytest.approx(near, rel=0.15)  # other folds, so not the same number
+
+
+def test_zero_shot_members_are_judged_as_zero_shot_heads_are(store, tmp_path):
+    toy = make_toy(n=600, spread=0.7)
+    fill(store, toy)
+    noisy = toy.X + np.random.default_rng(1).normal(size=toy.X.shape).astype(np.float32)
+    store.ensure_features("noisy", spec_of(12, "noisy"), noisy[:2]).put(ids_of(600), noisy)
+    asked = {"task": "toy", "name": "n", "texts": text_side}
+    params = {"member": "zeroshot", "rule": "nlc"}
+    both = train(store, Registry(tmp_path), kind="fusion", encoders=["toy", "noisy"], params=params, **asked)
+    found = json.loads((both.path / "report.json").read_text())["fusion"]["test"]["members"]
+    for encoder in ("toy", "noisy"):
+        alone = train(store, Registry(tmp_path), kind="zeroshot", encoders=[encoder], params={"blend": 0}, **asked)
+        report = json.loads((alone.path / "report.json").read_text())
+        assert found[encoder]["accuracy"] == pytest.approx(report["evaluations"]["test"]["accuracy"], abs=1e-9)
+    with pytest.raises(NotTrainable, match="texts"):
+        train(store, Registry(tmp_path), kind="fusion", encoders=["toy", "noisy"], params=params, task="toy", name="n")
 
 
 def test_other_kinds_report_no_fusion(filled, tmp_path):
