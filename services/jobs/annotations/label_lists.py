@@ -79,8 +79,9 @@ def read_split(
         raise BadAnnotations("no list of labels is given; give one of the seen labels, or one of the unseen labels")
     spelled = _Spelled(labels)
     given = {path: read_labels(path, names) for path in (seen, unseen) if path is not None}
-    listed = {path: [label for each in found if (label := spelled.find(each))] for path, found in given.items()}
-    rest = [label for label in labels if not any(label in each for each in map(set, listed.values()))]
+    listed = {path: spelled.find_all(found) for path, found in given.items()}
+    taken = {label for found in listed.values() for label in found}
+    rest = [label for label in labels if label not in taken]
     parts = [rest if path is None else listed[path] for path in (seen, unseen)]
     if both := set(parts[0]) & set(parts[1]):
         raise BadAnnotations(
@@ -107,6 +108,10 @@ class _Spelled:
         """Return the label that equals `text`, or else the only one with the same plain spelling; None if none does."""
         alike = self._plain.get(_plain(text), set())
         return self._exact.get(text) or (next(iter(alike)) if len(alike) == 1 else None)
+
+    def find_all(self, texts: Iterable[str]) -> list[str]:
+        """Return the labels that `texts` mean, each once. Texts that mean none are left out."""
+        return list(dict.fromkeys(label for text in texts if (label := self.find(text)) is not None))
 
 
 def _composed(text: str) -> str:

@@ -79,6 +79,8 @@ def test_with_one_file_the_other_labels_are_the_rest(file):
     split = read_split(labels, unseen=concepts)
     assert split == LabelSplit(("sunset", "nikon"), ("Fox_Hunt", "sky"), ("whales",))
     assert read_split(labels, seen=concepts) == LabelSplit(split.unseen, split.seen, ("whales",))
+    twice = file("twice.txt", "fox hunt\nFox_Hunt\n")
+    assert read_split(labels, seen=twice) == LabelSplit(("Fox_Hunt",), ("sky", "sunset", "nikon"))
 
 
 def test_with_both_files_labels_in_neither_are_named_and_labels_in_both_are_refused(file):
