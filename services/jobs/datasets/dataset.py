@@ -23,6 +23,10 @@ PROBLEMS = {
     "parts_damaged": Problem("part is damaged and was left out", "parts are damaged and were left out"),
     "files_missing": Problem("listed file is missing", "listed files are missing"),
     "rows_damaged": Problem("row cannot be read", "rows cannot be read"),
+    "labels_contradicted": Problem(
+        "label is verified as present and as absent, and was left out",
+        "labels are verified as present and as absent, and were left out",
+    ),
     "captions_too_long": Problem("caption is too long and was left out", "captions are too long and were left out"),
     "classes_unnamed": Problem("class has no name, so its id is its label", "classes have no name", loses=False),
     "files_unlisted": Problem("file is in no list and was left out", "files are in no list and were left out", False),

@@ -30,7 +30,7 @@ Marks = Iterator[list[str]]
 class _NusWide(Dataset, ABC):
     @classmethod
     def sign(cls, root: Path) -> Path | None:
-        return first(root, "Concepts81.txt", "*/Concepts81.txt", "*/*/Concepts81.txt")
+        return first(root, "Concepts81.txt", "*/Concepts81.txt")
 
     @abstractmethod
     def marks(self, part: str) -> Marks:

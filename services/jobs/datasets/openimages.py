@@ -25,6 +25,9 @@ from store.items import Item
 SPLITS = {"train": "train", "validation": "val", "val": "val", "test": "test"}
 """Split for each word in the name of a file of labels."""
 
+_PLACES = ("", "*/", "*/train/", "*/validation/", "*/test/")
+"""Folders of the tables, below that of the data set: all in one, or as Open Images' server has them."""
+
 _LABELS = "*annotations-human-imagelabels*.csv"
 _NAMES = "*class-descriptions*.csv"
 _PART = re.compile(rf"(?:^|-)({'|'.join(SPLITS)})-annotations-")
@@ -44,14 +47,16 @@ class _OpenImages(Dataset, ABC):
 
     @classmethod
     def sign(cls, root: Path) -> Path | None:
-        return first(root, *(f"{inner}{_LABELS}" for inner in ("", "*/", "*/*/")))
+        return first(root, *(f"{place}{_LABELS}" for place in _PLACES))
 
     def items(self) -> Iterator[Item]:
         names = self._names()
         with scratch(_SCRIPT) as database:
             database.executemany("INSERT OR IGNORE INTO files VALUES (?, ?)", self._files())
-            for path in sorted({each for inner in ("", "*/", "*/*/") for each in self.root.glob(f"{inner}{_LABELS}")}):
+            for path in self._tables(_LABELS):
                 self._load(database, path)
+            database.execute("CREATE INDEX by_image ON verified (id, class)")
+            self._contradictions(database)
             self._unlisted(database)
             yield from self._labelled(database, names)
 
@@ -60,10 +65,13 @@ class _OpenImages(Dataset, ABC):
 
     def _names(self) -> dict[str, str]:
         """Return {id of a class: its name} from the file with most names. Raises BadSource if there is none."""
-        paths = [each for inner in ("", "*/", "*/*/") for each in sorted(self.root.glob(f"{inner}{_NAMES}"))]
+        paths = self._tables(_NAMES)
         if not paths:
             raise BadSource(f"{self.root} has no {_NAMES}, the names of the classes: download it into this folder")
         return max((class_names(path) for path in paths), key=len)
+
+    def _tables(self, pattern: str) -> list[Path]:
+        return sorted({path for place in _PLACES for path in self.root.glob(f"{place}{pattern}")})
 
     def _load(self, database: sqlite3.Connection, path: Path) -> None:
         """Load the rows of the images that are there. The rows of others are counted as missing files."""
@@ -83,6 +91,13 @@ class _OpenImages(Dataset, ABC):
                 row = (image, SPLITS[part[1]], class_, int(float(confidence)))
                 database.execute("INSERT INTO verified VALUES (?, ?, ?, ?)", row)
 
+    def _contradictions(self, database: sqlite3.Connection) -> None:
+        """Forget, and count, the labels that people verified as present and as absent in one image."""
+        groups = "SELECT id, class FROM verified GROUP BY id, class HAVING MIN(present) < MAX(present)"
+        found = database.execute(groups).fetchall()
+        database.executemany("UPDATE verified SET present = NULL WHERE id = ? AND class = ?", found)
+        self.count("labels_contradicted", " ".join(found[0]) if found else "", len(found))
+
     def _unlisted(self, database: sqlite3.Connection) -> None:
         count, path = database.execute(
             "SELECT COUNT(*), MIN(path) FROM files WHERE id NOT IN (SELECT id FROM verified)"
@@ -90,7 +105,6 @@ class _OpenImages(Dataset, ABC):
         self.count("files_unlisted", path or "", count)
 
     def _labelled(self, database: sqlite3.Connection, names: dict[str, str]) -> Iterator[Item]:
-        database.execute("CREATE INDEX by_image ON verified (id)")
         unnamed = database.execute("SELECT DISTINCT class FROM verified WHERE present = ?", (self.confidence,))
         for (class_,) in unnamed.fetchall():
             self.count("classes_unnamed", class_, int(class_ not in names))

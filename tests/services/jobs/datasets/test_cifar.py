@@ -108,3 +108,10 @@ def test_hostile_names_of_classes_end_the_ingest_before_anything_is_stored(store
     with pytest.raises(BadSource, match="which no file of CIFAR does"):
         fill(store, Request((), "t"), sources=open_dataset(tmp_path, "cifar10"))
     assert store.assets.count() == 0
+
+
+def test_images_of_batches_are_stored_inline_even_by_reference(store, tmp_path):
+    cifar10(tmp_path)
+    fill(store, Request((), "t", reference=True), sources=open_dataset(tmp_path, "cifar10"))
+    ids = [asset.id for asset in store.assets.page("image")]
+    assert [asset_id(content) for _, content in store.assets.contents(ids)] == ids

@@ -1,5 +1,6 @@
 """ESC-50, NUS-WIDE and Open Images: lists of files with their labels, whole and damaged."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,49 @@ def test_what_open_images_lacks_is_counted_once_an_image(read, tmp_path):
         ),
         "files_unlisted": Some(1, f"{tmp_path}/train/00ff.jpg"),
         "classes_unnamed": Some(1, "/m/0unnamed"),
+    }
+
+
+def test_a_label_that_is_verified_as_present_and_as_absent_is_neither(read, tmp_path):
+    open_images(tmp_path)
+    path = tmp_path / "oidv6-train-annotations-human-imagelabels.csv"
+    path.write_text(path.read_text() + "00bb,crowdsource-verification,/m/0bt9lr,1\n")
+    found, dataset = read(tmp_path, "openimages")
+    assert found["00bb.jpg"] == ([], "train")
+    assert dataset.problems["labels_contradicted"] == Some(1, "00bb /m/0bt9lr")
+    assert read(tmp_path, "openimages-absent")[0]["00bb.jpg"] == ([], "train")
+
+
+def test_the_tables_of_open_images_may_lie_as_on_its_server(read, tmp_path):
+    open_images(tmp_path)
+    for part in ("oidv6-train", "validation", "test"):
+        name = f"{part}-annotations-human-imagelabels.csv"
+        folder = tmp_path / "2018_04" / part.removeprefix("oidv6-")
+        folder.mkdir(parents=True)
+        (tmp_path / name).rename(folder / name)
+    assert recognised(tmp_path) == "openimages"
+    assert len(read(tmp_path, "openimages")[0]) == 4
+
+
+def test_a_folder_that_cannot_be_read_is_counted_and_of_two_files_of_one_name_the_first_counts(
+    read, tmp_path, monkeypatch
+):
+    esc50(tmp_path)
+    photos(tmp_path, "copy/5-1005-A-0.wav")
+    (tmp_path / "locked").mkdir()
+    scandir = os.scandir
+
+    def refuse(path: str) -> object:
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    found, dataset = read(tmp_path, "esc50")
+    assert found["5-1005-A-0.wav"] == (["dog"], "test")
+    assert dataset.problems == {
+        "parts_damaged": Some(1, f"[Errno 13] Permission denied: '{tmp_path}/locked'"),
+        "files_unlisted": Some(1, f"{tmp_path}/copy/5-1005-A-0.wav"),
     }
 
 
