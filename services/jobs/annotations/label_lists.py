@@ -6,10 +6,11 @@ as ids (Open Images' `classes-trainable.txt`), whose names are in another table 
 
 import csv
 import unicodedata
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.jobs.annotations.class_names import ID, class_descriptions
 from services.jobs.annotations.errors import BadAnnotations
 from services.jobs.annotations.rows import MAX_LABEL
 from services.jobs.annotations.text import open_text
@@ -40,8 +41,8 @@ class LabelSplit:
 def read_labels(path: str | Path, names: str | Path | None = None) -> list[str]:
     """Return the labels in a file, in its order: one in each line, or one column of a table (.csv, .tsv).
 
-    A table has its labels in the column that `HEADERS` names, or in its only column, or in the second column of Open
-    Images' class descriptions, whose first column has ids like ``/m/0199g``.
+    A table has its labels in the column that `HEADERS` names, or in its only column, or it is a table of Open Images'
+    class descriptions, with ids like ``/m/0199g`` and names.
 
     Args:
         names: Open Images' class descriptions, whose names replace ids in `path`; None if the file has no ids. An id
@@ -52,7 +53,7 @@ def read_labels(path: str | Path, names: str | Path | None = None) -> list[str]:
     file = Path(path).expanduser().absolute()
     found = _cells(file) if file.suffix.lower() in TABLES else _lines(file)
     if names is not None:
-        described = _described(Path(names).expanduser().absolute())
+        described = class_descriptions(Path(names).expanduser().absolute())
         found = [(place, described.get(label, label)) for place, label in found]
     return _checked(file, found)
 
@@ -137,6 +138,8 @@ def _cells(path: Path) -> list[tuple[str, str]]:
             raise BadAnnotations(f"{path}, line {rows.line_num}: {error}") from error
     if not found:
         return []
+    if len(found[-1][1]) == 2 and ID.fullmatch(found[-1][1][0]):  # the first row may be a header
+        return list(class_descriptions(path).items())
     at, start = _column(path, [row for _, row in found])
     if short := [place for place, row in found if len(row) <= at]:
         raise BadAnnotations(f"{path}, {short[0]} has no cell with a label")
@@ -151,20 +154,10 @@ def _column(path: Path, rows: Sequence[Sequence[str]]) -> tuple[int, int]:
             return header.index(name), 1
     if all(len(row) == 1 for row in rows):
         return 0, 0
-    if all(len(row) == 2 and row[0].startswith("/") for row in rows):
-        return 1, 0
     raise BadAnnotations(
         f"{path} has {len(rows[0])} columns, and none is known to hold the labels: {', '.join(rows[0])[:200]}. Name "
         "the column label, or write one label in each line of a text file"
     )
-
-
-def _described(path: Path) -> Mapping[str, str]:
-    with open_text(path) as text:
-        found = {row[0].strip(): row[1].strip() for row in csv.reader(text) if len(row) == 2}
-    if not found:
-        raise BadAnnotations(f"{path} has no rows with an id and a name, like /m/0199g,Bicycle")
-    return found
 
 
 def _checked(path: Path, found: Iterable[tuple[str, str]]) -> list[str]:

@@ -7,6 +7,7 @@ from typing import ClassVar, NamedTuple
 
 from services.jobs.annotations.matching import Some
 from store.items import Item
+from store.rows import encodable
 from store.sources import Sources
 
 
@@ -22,6 +23,7 @@ PROBLEMS = {
     "parts_missing": Problem("part is missing", "parts are missing"),
     "parts_damaged": Problem("part is damaged and was left out", "parts are damaged and were left out"),
     "files_missing": Problem("listed file is missing", "listed files are missing"),
+    "files_unlabelled": Problem("file has no label and was left out", "files have no label and were left out"),
     "rows_damaged": Problem("row cannot be read", "rows cannot be read"),
     "labels_contradicted": Problem(
         "label is verified as present and as absent, and was left out",
@@ -68,7 +70,7 @@ class Dataset(Sources):
     def count(self, problem: str, example: str, number: int = 1) -> None:
         """Count a problem of `PROBLEMS`. Its first `example` is kept."""
         if number:
-            before = self.problems.get(problem, Some(0, example))
+            before = self.problems.get(problem, Some(0, encodable(example)))
             self.problems[problem] = Some(before.count + number, before.example)
 
     @property

@@ -6,11 +6,12 @@ with `LOC_synset_mapping.txt` and `LOC_val_solution.csv`.
 """
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from services.jobs.annotations.class_names import distinct_names
+from services.jobs.annotations.text import open_text
 from services.jobs.datasets.dataset import Dataset, first
 from services.jobs.datasets.listed import MEDIA
 from services.jobs.datasets.texts import lines, table
@@ -25,11 +26,14 @@ _TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 
 
 class Synset(NamedTuple):
-    """A class: its number in the development kit, its WordNet id, and its words, separated by commas."""
+    """A class: its WordNet id, its words, separated by commas, and its number in the development kit.
 
-    number: int
+    Other lists have the classes in another order, so only the kit's `meta.mat` gives numbers.
+    """
+
     wnid: str
     words: str
+    number: int | None = None
 
 
 class ImageNet(Dataset):
@@ -54,7 +58,7 @@ class ImageNet(Dataset):
         if path is None:
             raise BadSource(f"{self.root} has no names of classes and images of ImageNet any more")
         synsets = list((_read_meta if path.suffix == ".mat" else _read_mapping)(path))
-        names = class_names({each.wnid: each.words for each in synsets})
+        names = _names({each.wnid: each.words for each in synsets})
         for folder, split in (("train", "train"), ("val", "test")):
             found = self._folder(self.root, folder)
             if found is None:
@@ -86,21 +90,21 @@ class ImageNet(Dataset):
             else:
                 unused.discard(stem)
                 yield Item(str(images[stem]), labels=[names[wnid]], split="test")
-        self.count("files_unlisted", str(images[min(unused)]) if unused else "", len(unused))
+        self.count("files_unlabelled", str(images[min(unused)]) if unused else "", len(unused))
 
     def _truth(self, meta: Path, synsets: list[Synset]) -> Iterable[tuple[str, str]]:
-        """Return (stem of the file, WordNet id) of the validation images."""
+        """Return (stem of the file, WordNet id) of the validation images. A number without a class stays."""
         if path := first(self.root, "LOC_val_solution.csv", "*/LOC_val_solution.csv"):
             rows = table(self, path, ["ImageId", "PredictionString"])
             return ((image, boxes.split(" ")[0]) for image, boxes in rows)
         path = meta.parent / _TRUTH
-        if not path.is_file():
-            self.count("parts_missing", str(path))
+        if not path.is_file() or any(each.number is None for each in synsets):
+            self.count("parts_missing", f"{meta.parent}: LOC_val_solution.csv, or meta.mat with {_TRUTH}")
             return ()
         wnids = {str(each.number): each.wnid for each in synsets}
-        return (
-            (f"ILSVRC2012_val_{number:08}", wnids.get(code, code)) for number, (_, code) in enumerate(lines(path), 1)
-        )
+        with open_text(path) as text:
+            codes = [line.strip() for line in text]
+        return ((f"ILSVRC2012_val_{number:08}", wnids.get(code, code)) for number, code in enumerate(codes, 1))
 
 
 def _images(folder: Path) -> Iterator[Path]:
@@ -114,28 +118,24 @@ def _read_meta(path: Path) -> Iterator[Synset]:
     try:
         for row in loadmat(path, squeeze_me=True)["synsets"].reshape(-1):
             if row["num_children"] == 0:
-                yield Synset(int(row["ILSVRC2012_ID"]), str(row["WNID"]), str(row["words"]))
+                yield Synset(str(row["WNID"]), str(row["words"]), int(row["ILSVRC2012_ID"]))
     except Exception as error:  # a damaged file makes SciPy raise almost anything
         raise BadSource(f"{path} is damaged, or not of ImageNet's development kit: {error}") from error
 
 
 def _read_mapping(path: Path) -> Iterator[Synset]:
     """Yield the classes of a text file with a WordNet id and its words in each line."""
-    for number, (place, line) in enumerate(lines(path), 1):
+    for place, line in lines(path):
         wnid, _, words = line.partition(" ")
         if not _WNID.fullmatch(wnid) or not words.strip():
             raise BadSource(f"{place} has no WordNet id and words: {line[:80]!r}")
-        yield Synset(number, wnid, words.strip())
+        yield Synset(wnid, words.strip())
 
 
-def class_names(words: Mapping[str, str]) -> dict[str, str]:
-    """Return {WordNet id: name}: the first word of each class; all its words, or these and its id, if others share it.
+def _names(words: Mapping[str, str]) -> dict[str, str]:
+    """Return {WordNet id: label}: the first word of the class; all its words, or these and its id, if others share it.
 
     Args:
         words: {WordNet id: words, separated by commas}.
     """
-    names = {wnid: text.split(",")[0].strip() for wnid, text in words.items()}
-    for more in (words.__getitem__, lambda wnid: f"{words[wnid]} ({wnid})"):
-        shared = {name for name, count in Counter(names.values()).items() if count > 1}
-        names = {wnid: more(wnid) if name in shared else name for wnid, name in names.items()}
-    return names
+    return distinct_names({wnid: text.split(",")[0].strip() for wnid, text in words.items()}, words)

@@ -6,7 +6,6 @@ with or without a first line of names) and `<ImageID>.jpg`. Labels by machines (
 read.
 """
 
-import csv
 import re
 import sqlite3
 from abc import ABC
@@ -14,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
+from services.jobs.annotations.class_names import class_descriptions
 from services.jobs.annotations.scratch import scratch
-from services.jobs.annotations.text import open_text
 from services.jobs.datasets.dataset import Dataset, first
 from services.jobs.datasets.listed import media
 from services.jobs.datasets.texts import table
@@ -68,7 +67,7 @@ class _OpenImages(Dataset, ABC):
         paths = self._tables(_NAMES)
         if not paths:
             raise BadSource(f"{self.root} has no {_NAMES}, the names of the classes: download it into this folder")
-        return max((class_names(path) for path in paths), key=len)
+        return max((class_descriptions(path) for path in paths), key=len)
 
     def _tables(self, pattern: str) -> list[Path]:
         return sorted({path for place in _PLACES for path in self.root.glob(f"{place}{pattern}")})
@@ -136,16 +135,3 @@ class OpenImagesAbsent(_OpenImages):
         "validation is val, test is test"
     )
     confidence = 0
-
-
-def class_names(path: Path) -> dict[str, str]:
-    """Return {id of a class: its name} of a file of class descriptions. Raises BadSource for a row of other cells."""
-    with open_text(path) as text:
-        rows = csv.reader(text)
-        try:
-            found = {row[0].strip(): row[1].strip() for row in rows if len(row) == 2 and row[0].startswith("/")}
-        except csv.Error as error:
-            raise BadSource(f"{path}, line {rows.line_num}: {error}") from error
-    if not found:
-        raise BadSource(f"{path} has no ids and names of classes, like /m/0199g,Bicycle: it is damaged or another file")
-    return found

@@ -45,8 +45,14 @@ def test_ids_of_open_images_are_replaced_by_their_names(file):
     split = read_split(["Bicycle", "Dog, pet", "Person"], seen=trainable, names=names)
     assert split == LabelSplit(("Dog, pet", "Bicycle"), ("Person",))
     assert read_labels(file("x.txt", "/m/0zzz\nPerson\n"), names) == ["/m/0zzz", "Person"]  # as ingest labels them
-    with pytest.raises(BadAnnotations, match="has no rows with an id and a name, like /m/0199g,Bicycle"):
+    with pytest.raises(BadAnnotations, match="has no ids and names of classes, like /m/0199g,Bicycle"):
         read_labels(trainable, file("empty.csv", "<html>\n"))
+
+
+def test_classes_of_open_images_that_share_a_name_are_told_apart_by_their_ids(file):
+    names = file("class-descriptions.csv", "/m/1,Crane\n/m/2,Dog\n/m/3,Crane\n")
+    assert read_labels(names) == ["Crane (/m/1)", "Dog", "Crane (/m/3)"]
+    assert read_labels(file("x.txt", "/m/3\n/m/2\n"), names) == ["Crane (/m/3)", "Dog"]
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,9 @@
 import pytest
 from helpers.datasets import NAMES, SYNSETS, imagenet, photos, write
 
+from services.jobs.annotations.class_names import distinct_names
 from services.jobs.annotations.matching import Some
 from services.jobs.datasets.formats import open_dataset, recognised
-from services.jobs.datasets.imagenet import class_names
 from store.errors import BadSource
 
 TRAIN = {f"{wnid}_1.JPEG": ([name], "train") for wnid, name in zip(SYNSETS, NAMES, strict=True)}
@@ -51,8 +51,9 @@ def test_a_missing_image_does_not_move_the_labels_of_the_others(read, tmp_path):
     found, dataset = read(tmp_path, "imagenet")
     assert found == TRAIN | val(4, 0, 1, 2)
     assert dataset.problems == {
+        "files_unlisted": Some(2, f"{tmp_path}/train/n99999999"),
         "files_missing": Some(1, "ILSVRC2012_val_00000002.JPEG"),
-        "files_unlisted": Some(3, f"{tmp_path}/train/n99999999"),
+        "files_unlabelled": Some(1, f"{tmp_path}/val/other.JPEG"),
     }
 
 
@@ -65,8 +66,9 @@ def test_a_class_that_does_not_exist_and_a_missing_ground_truth_are_counted(read
     truth.unlink()
     dataset = open_dataset(tmp_path, "imagenet")
     assert [item.split for item in dataset] == ["train"] * 5
+    missing = f"{truth.parent}: LOC_val_solution.csv, or meta.mat with {truth.name}"
     first = f"{tmp_path}/val/ILSVRC2012_val_00000001.JPEG"
-    assert dataset.problems == {"parts_missing": Some(1, str(truth)), "files_unlisted": Some(3, first)}
+    assert dataset.problems == {"parts_missing": Some(1, missing), "files_unlabelled": Some(3, first)}
 
 
 def test_training_images_alone_are_read_and_the_missing_part_is_named(read, tmp_path):
@@ -93,6 +95,36 @@ def test_a_line_without_words_is_named(tmp_path):
         list(open_dataset(tmp_path, "imagenet"))
 
 
-def test_names_are_unique():
-    assert list(class_names(SYNSETS).values()) == NAMES
-    assert class_names({"a": "x, y", "b": "x, z"}) == {"a": "x, y", "b": "x, z"}
+def test_numbers_of_the_ground_truth_mean_nothing_without_the_list_that_numbers_the_classes(tmp_path):
+    """The lines of `synset_words.txt` are in another order than the numbers of the development kit."""
+    imagenet(tmp_path)
+    data = tmp_path / "ILSVRC2012_devkit_t12" / "data"
+    (data / "ILSVRC2012_validation_ground_truth.txt").rename(tmp_path / "ILSVRC2012_validation_ground_truth.txt")
+    (data / "meta.mat").unlink()
+    write(tmp_path / "synset_words.txt", "".join(f"{wnid} {words}\n" for wnid, words in SYNSETS.items()))
+    dataset = open_dataset(tmp_path, "imagenet")
+    assert {item.split for item in dataset} == {"train"}
+    assert dataset.problems["parts_missing"].example.startswith(f"{tmp_path}: LOC_val_solution.csv, or meta.mat with")
+    assert (dataset.problems["files_unlabelled"].count, dataset.loses) == (4, True)
+
+
+def test_a_blank_or_missing_line_of_the_ground_truth_moves_no_label(read, tmp_path):
+    imagenet(tmp_path)
+    truth = tmp_path / "ILSVRC2012_devkit_t12" / "data" / "ILSVRC2012_validation_ground_truth.txt"
+    truth.write_text("4\n\n1\n")
+    found, dataset = read(tmp_path, "imagenet")
+    assert found == TRAIN | val(4, 0, 1)
+    assert dataset.problems == {
+        "rows_damaged": Some(1, "ILSVRC2012_val_00000002 has the class "),
+        "files_unlabelled": Some(2, f"{tmp_path}/val/ILSVRC2012_val_00000002.JPEG"),
+    }
+
+
+def test_names_are_distinct():
+    words = {"a": "x, y", "b": "x, z", "c": "w", "d": "w"}
+    assert distinct_names({id_: text[0] for id_, text in words.items()}, words) == {
+        "a": "x, y",
+        "b": "x, z",
+        "c": "w (c)",
+        "d": "w (d)",
+    }

@@ -199,9 +199,10 @@ def test_a_folder_that_cannot_be_read_is_counted_and_of_two_files_of_one_name_th
 
 def test_the_names_of_the_classes_may_have_no_first_line_and_must_be_there(read, tmp_path):
     open_images(tmp_path)
-    path = replace(tmp_path / "oidv7-class-descriptions.csv", "LabelName,DisplayName\n", "")
+    path = replace(tmp_path / "oidv7-class-descriptions.csv", "LabelName,DisplayName\n", "/m/7,Person\n")
     found, _ = read(tmp_path, "openimages")
     assert found["00cc.jpg"] == (["Dog, pet"], "val")
+    assert found["00aa.jpg"] == (["Bicycle", "Person (/m/01g317)"], "train")  # another class has the same name
     write(path, "<html>")
     with pytest.raises(BadSource, match="has no ids and names of classes, like /m/0199g,Bicycle"):
         list(open_dataset(tmp_path, "openimages"))
