@@ -91,12 +91,12 @@ class NusWide1006(_NusWide):
     def marks(self, part: str) -> Marks:
         concepts = set(self.concepts)
         tags = [name for _, name in lines(self.file("TagList1k.txt"))]
-        for (place, row), checked in zip_longest(self._tags(part), self.checked(part), fillvalue=("", "")):
-            bits = row.split()
-            if len(bits) != len(tags):
-                raise BadSource(f"{place} has {len(bits)} numbers, not one for each of {len(tags)} tags: it is damaged")
+        path = self.file(f"{part}_Tags1k.dat")
+        for row, checked in zip_longest(lines(path), self.checked(part)):
+            if row is None or checked is None:
+                raise BadSource(f"{path} and Labels_*_{part}.txt have different numbers of lines: download them again")
+            bits = row[1].split()
+            if len(bits) != len(tags) or not {*bits} <= {"0", "1"}:
+                raise BadSource(f"{row[0]} is not a 0 or 1 for each of {len(tags)} tags: it is damaged")
             found = (name for name, bit in zip(tags, bits, strict=True) if bit == "1" and name not in concepts)
             yield [*checked, *found]
-
-    def _tags(self, part: str) -> Iterator[tuple[str, str]]:
-        return lines(self.file(f"{part}_Tags1k.dat"))
