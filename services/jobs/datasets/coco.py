@@ -38,7 +38,8 @@ class _Annotated(Dataset, ABC):
 
     @classmethod
     def sign(cls, root: Path) -> Path | None:
-        return first(root, f"annotations/{cls.sort}_*.json", f"*/annotations/{cls.sort}_*.json")
+        names = [f"annotations/{cls.sort}_{part}[0-9][0-9][0-9][0-9].json" for part in SPLITS]
+        return first(root, *names, *(f"*/{name}" for name in names))
 
     @abstractmethod
     def labels(self, found: list[object], classes: Mapping[object, object], place: str) -> list[str] | None:
@@ -61,7 +62,7 @@ class _Annotated(Dataset, ABC):
         inside = sorted(path.parent.iterdir()) if path else []
         found = [(match, each) for each in inside if (match := name.fullmatch(each.name))]
         if not found:
-            raise BadSource(f"{self.root} has no annotations/{self.sort}_train2017.json, nor another part or year")
+            raise BadSource(f"{self.root} has no annotations/{self.sort}_train2017.json any more, nor another of them")
         if len({match[2] for match, _ in found}) > 1:
             raise BadSource(
                 f"{found[0][1].parent} has the annotations of several years, which divide the same images in other "

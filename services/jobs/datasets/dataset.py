@@ -23,7 +23,7 @@ PROBLEMS = {
     "parts_missing": Problem("part is missing", "parts are missing"),
     "parts_damaged": Problem("part is damaged and was left out", "parts are damaged and were left out"),
     "files_missing": Problem("listed file is missing", "listed files are missing"),
-    "files_unlabelled": Problem("file has no label and was left out", "files have no label and were left out"),
+    "files_unlabelled": Problem("file of the data set has no label", "files of the data set have no label"),
     "rows_damaged": Problem("row cannot be read", "rows cannot be read"),
     "labels_contradicted": Problem(
         "label is verified as present and as absent, and was left out",

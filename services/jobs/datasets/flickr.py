@@ -32,8 +32,8 @@ def _piped(line: str) -> tuple[str, str]:
 
 
 def _comma(line: str) -> tuple[str, str]:
-    name, caption = next(csv.reader([line]))
-    return name, caption
+    name, *caption = next(csv.reader([line]))
+    return name, ",".join(caption)  # a caption without quotation marks may have commas
 
 
 FORMS: dict[str, tuple[str, Callable[[str], tuple[str, str]]]] = {

@@ -35,6 +35,8 @@ class Listed:
     def take(self, name: str, labels: list[str] | None, split: str | None) -> Item | None:
         """Return the listed file `name` with its labels; None, and count it as missing, if it is not there.
 
+        A file whose labels are None is counted as unlabelled.
+
         Args:
             name: a path or a name, with or without an ending.
         """
@@ -44,6 +46,7 @@ class Listed:
             self._dataset.count("files_missing", name)
             return None
         self._taken.add(stem)
+        self._dataset.count("files_unlabelled", path, int(labels is None))
         return Item(path, labels=labels, split=split)
 
     def close(self) -> None:

@@ -22,7 +22,7 @@ from store.errors import BadSource
 from store.items import Item
 
 SPLITS = {"train": "train", "validation": "val", "val": "val", "test": "test"}
-"""Split for each word in the name of a file of labels."""
+"""Split for each word in the name of a file of labels. Splits are drawn for a file without one."""
 
 _PLACES = ("", "*/", "*/train/", "*/validation/", "*/test/")
 """Folders of the tables, below that of the data set: all in one, or as Open Images' server has them."""
@@ -75,9 +75,7 @@ class _OpenImages(Dataset, ABC):
     def _load(self, database: sqlite3.Connection, path: Path) -> None:
         """Load the rows of the images that are there. The rows of others are counted as missing files."""
         part = _PART.search(path.name)
-        if part is None:
-            self.count("parts_damaged", f"{path}: its name has none of {', '.join(SPLITS)}")
-            return
+        split = SPLITS[part[1]] if part else None
         known = "SELECT EXISTS (SELECT 1 FROM files WHERE id = ?)"
         last, there = "", False
         for image, class_, confidence in table(self, path, ["ImageID", "LabelName", "Confidence"]):
@@ -87,7 +85,7 @@ class _OpenImages(Dataset, ABC):
             if confidence not in ("0", "1", "0.0", "1.0"):
                 self.count("rows_damaged", f"{path}: {image} has the confidence {confidence!r}")
             elif there:
-                row = (image, SPLITS[part[1]], class_, int(float(confidence)))
+                row = (image, split, class_, int(float(confidence)))
                 database.execute("INSERT INTO verified VALUES (?, ?, ?, ?)", row)
 
     def _contradictions(self, database: sqlite3.Connection) -> None:

@@ -71,6 +71,21 @@ def test_what_coco_lacks_is_counted(read, tmp_path):
     assert dataset.loses
 
 
+def test_an_image_without_captions_is_stored_and_counted(read, store, tmp_path):
+    coco(tmp_path)
+    change(tmp_path / "annotations" / "captions_val2017.json", annotations=[])
+    found, dataset = read(tmp_path, "coco-captions")
+    assert (len(found), store.assets.count()) == (3, 4)
+    assert dataset.problems == {"files_unlabelled": Some(1, f"{tmp_path}/val2017/000000000004.jpg")}
+
+
+def test_the_exports_of_annotation_tools_in_cocos_layout_are_not_coco(tmp_path):
+    coco(tmp_path)
+    for path in sorted((tmp_path / "annotations").iterdir()):
+        path.rename(path.with_name(path.name.replace("2017", "").replace("train", "default")))
+    assert recognised(tmp_path) is None
+
+
 def test_two_years_of_coco_are_not_mixed(read, store, tmp_path):
     coco(tmp_path)
     coco(tmp_path, "2014")
@@ -157,15 +172,15 @@ def test_flickr8k_has_captions_and_the_splits_of_its_lists(read, tmp_path):
 FORMS = {
     "results.csv": (
         "image_name| comment_number| comment\n"
-        "1000.jpg| 0| Two men , one | with a hat .\n1000.jpg| 1| Two men .\n"
+        "1000.jpg| 0| Two men , one | with a hat .\n1000.jpg| 1| Two men , standing .\n"
         "2199.jpg| 4   A dog runs .\n2199.jpg| 0| A dog .\n"
     ),
     "captions.txt": (
         "image,caption\n"
-        '1000.jpg,"Two men , one | with a hat ."\n1000.jpg,Two men .\n2199.jpg,A dog , runs .\n2199.jpg,A dog .\n'
+        '1000.jpg,"Two men , one | with a hat ."\n1000.jpg,Two men , standing .\n2199.jpg\n2199.jpg,A dog .\n'
     ),
     "results_20130124.token": (
-        "1000.jpg#0\tTwo men , one | with a hat .\n1000.jpg#1\tTwo men .\n2199.jpg\n2199.jpg#0\tA dog .\n"
+        "1000.jpg#0\tTwo men , one | with a hat .\n1000.jpg#1\tTwo men , standing .\n2199.jpg\n2199.jpg#0\tA dog .\n"
     ),
 }
 
@@ -177,7 +192,7 @@ def test_flickr30k_and_copies_have_captions_without_splits_and_a_damaged_line_is
     assert recognised(tmp_path) == "flickr"
     found, dataset = read(tmp_path, "flickr")
     assert {key: labels for key, (labels, _) in found.items()} == {
-        "1000.jpg": ["Two men , one | with a hat .", "Two men ."],
+        "1000.jpg": ["Two men , one | with a hat .", "Two men , standing ."],
         "2199.jpg": ["A dog ."],
     }
     line = 3 if name.endswith("token") else 4

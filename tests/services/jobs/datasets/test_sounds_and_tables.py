@@ -140,15 +140,14 @@ def test_what_open_images_lacks_is_counted_once_an_image(read, tmp_path):
     photos(tmp_path, "train/00ff.jpg", start=9)
     labels = tmp_path / "test-annotations-human-imagelabels.csv"
     replace(labels, "00dd,verification,/m/01g317,1", "00dd,verification,/m/01g317,0.7")
-    write(tmp_path / "x-annotations-human-imagelabels.csv", "ImageID,Source,LabelName,Confidence\n")
+    rows = "ImageID,Source,LabelName,Confidence\n00ee,verification,/m/0199g,1\n"
+    write(tmp_path / "mine-annotations-human-imagelabels.csv", rows)
+    photos(tmp_path, "mine/00ee.jpg", start=11)
     found, dataset = read(tmp_path, "openimages")
-    assert set(found) == {"00bb.jpg", "00cc.jpg", "00dd.jpg"}
+    assert set(found) == {"00bb.jpg", "00cc.jpg", "00dd.jpg", "00ee.jpg"}
     assert dataset.problems == {
         "files_missing": Some(1, "00aa"),
         "rows_damaged": Some(1, f"{labels}: 00dd has the confidence '0.7'"),
-        "parts_damaged": Some(
-            1, f"{tmp_path}/x-annotations-human-imagelabels.csv: its name has none of train, validation, val, test"
-        ),
         "files_unlisted": Some(1, f"{tmp_path}/train/00ff.jpg"),
         "classes_unnamed": Some(1, "/m/0unnamed"),
     }
