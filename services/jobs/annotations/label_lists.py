@@ -15,7 +15,7 @@ from services.jobs.annotations.errors import BadAnnotations
 from services.jobs.annotations.rows import MAX_LABEL
 from services.jobs.annotations.text import open_text
 
-HEADERS = ("label", "name", "class", "tag", "concept", "category", "displayname", "class_name")
+HEADERS = ("label", "name", "class", "tag", "concept", "category", "displayname", "class_name", "labelname")
 """Names of the column of labels, in order of preference. Case does not count."""
 
 TABLES = {".csv": ",", ".tsv": "\t"}

@@ -12,7 +12,12 @@ from store.sources import Sources
 
 
 class Problem(NamedTuple):
-    """Something that a data set lacks: how a user reads it for one and for several, and whether labels are lost."""
+    """A fault of a data set.
+
+    Attributes:
+        one, several: how a user reads it.
+        loses: True if a file or a label of the data set is lost by it.
+    """
 
     one: str
     several: str
@@ -75,7 +80,7 @@ class Dataset(Sources):
 
     @property
     def loses(self) -> bool:
-        """True if something that belongs to the data set was left out in the last iteration."""
+        """True if a file or a label of the data set was lost in the last iteration."""
         return any(PROBLEMS[name].loses for name in self.problems)
 
     @property

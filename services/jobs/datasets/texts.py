@@ -48,7 +48,7 @@ def table(dataset: Dataset, path: Path, columns: Sequence[str]) -> Iterator[list
 def captions(dataset: Dataset, texts: Sequence[object], place: str) -> list[str] | None:
     """Return the captions of one file, in order, each once and with single spaces; None if it has none.
 
-    Texts that are empty or no texts are counted as damaged, and those longer than MOST_CAPTION as too long.
+    Values that are empty or not text are counted as damaged, and texts longer than MOST_CAPTION as too long.
     """
     found: list[str] = []
     for text in texts:

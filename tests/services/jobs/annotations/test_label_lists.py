@@ -29,6 +29,7 @@ def file(tmp_path):
         ("a.csv", "sky\nclouds\nfox hunt\n"),
         ("a.csv", "Label\nsky\nclouds\nfox hunt\n"),
         ("a.csv", "id,Class,count\n1,sky,5\n2,clouds,5\n3,fox hunt,1\n"),
+        ("a.csv", "LabelName\nsky\nclouds\nfox hunt\n"),
         ("a.tsv", "n\ttag\n1\tsky\n2\tclouds\n3\tfox hunt\n"),
         ("class-descriptions.csv", "/m/1,sky\n/m/2,clouds\n/m/3,fox hunt\n"),
         ("oidv7-class-descriptions.csv", "LabelName,DisplayName\n/m/1,sky\n/m/2,clouds\n/m/3,fox hunt\n"),
