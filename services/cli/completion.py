@@ -59,3 +59,10 @@ def kind_names() -> Iterable[str]:
 @_starting
 def split_names() -> Iterable[str]:
     return SPLITS
+
+
+@_starting
+def format_names() -> Iterable[str]:
+    from services.jobs.datasets.formats import FORMATS
+
+    return (*FORMATS, "folders")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from services.cli import options, quarantine, terminal
+from services.cli import datasets, options, quarantine, terminal
+from services.cli.datasets import FormatOption
 from services.cli.options import JsonOption, ModalityOption, OnConflict, OnConflictOption, StoreOption, column
 from store.errors import BadSource
 
@@ -54,6 +55,7 @@ def ingest(
         ),
     ] = None,
     labels: LabelsOption = None,
+    format_: FormatOption = None,
     path_column: Annotated[str | None, column("path", "With --labels: the column with the path or name.")] = None,
     label_column: Annotated[str | None, column("label", "With --labels: the column with the label or labels.")] = None,
     split_column: Annotated[
@@ -77,10 +79,11 @@ def ingest(
     from services.jobs.fill import Request, fill
     from store import Store
 
+    chosen = datasets.choose(source, labels, format_)
     settings = options.settings(store=store)
     opened = Store.open(settings.store, must_exist=not source, max_file_bytes=settings.max_file_bytes)
     request = Request(
-        sources=source or (),
+        sources=source or () if chosen is None else (),
         task=task,
         labels=labels,
         columns=Columns(**columns),
@@ -89,11 +92,14 @@ def ingest(
         reference=reference,
     )
     with _listing_conflicts(), terminal.progress_bar("ingest") as bar:
-        done = fill(opened, request, bar)
+        done = fill(opened, request, bar, sources=chosen.dataset if chosen else None)
+    if chosen is not None:
+        chosen.require_some(done.ingested.handled)
     if source and not done.ingested.handled:
         raise BadSource(f"no file in {', '.join(source)}; give a folder of class folders, a Parquet file, or files")
-    _show(opened, settings.store, done, task, as_json)
-    raise typer.Exit(terminal.PARTIAL if _left_out(done, task) else 0)
+    _show(opened, settings.store, done, task, as_json, chosen)
+    lost = _left_out(done, task) or (chosen is not None and chosen.dataset.loses)
+    raise typer.Exit(terminal.PARTIAL if lost else 0)
 
 
 def _require_together(
@@ -108,7 +114,9 @@ def _require_together(
         raise typer.BadParameter("give a SOURCE, or --labels for assets that are stored")
 
 
-def _show(store: "Store", uri: str, done: "Filled", task: str | None, as_json: bool) -> None:
+def _show(
+    store: "Store", uri: str, done: "Filled", task: str | None, as_json: bool, chosen: datasets.Chosen | None
+) -> None:
     """Print how everything was understood, what was stored, and the classes; or JSON. Warnings go to standard error."""
     result = {
         "store": uri,
@@ -118,13 +126,18 @@ def _show(store: "Store", uri: str, done: "Filled", task: str | None, as_json: b
         "seconds": round(done.ingested.seconds, 2),
     }
     if as_json:
-        result |= _as_json(done)
+        result |= _as_json(done) | (chosen.as_json() if chosen else {})
     else:
+        if chosen:
+            chosen.show()
         _show_matching(done)
         result |= {"skipped": _counts(done.junk)} if done.junk else {}
     quarantine.show(store, result, done.ingested.failures, as_json=as_json)
     if not as_json and task is not None:
-        _show_classes(task, done)
+        if chosen and chosen.dataset.captions and any(done.classes):
+            datasets.show_captions(store, task)
+        else:
+            _show_classes(task, done)
     for warning in done.warnings:
         terminal.warn("; ".join([warning.text, *WARNING_HINTS.get(warning.code, ())]))
 
