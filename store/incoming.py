@@ -19,7 +19,7 @@ from embedder.spec import MODALITIES
 from store import references
 from store.errors import BadSource, UntrustedReferences
 from store.lance.table import Table
-from store.rows import Column, matrix_view, strings
+from store.rows import Column, matrix_view, strings, with_columns
 from store.schema import NO_FILE, asset_id
 from store.sources import open_parquet
 from store.store import Store
@@ -84,10 +84,12 @@ class Incoming(ABC):
         with open_parquet(self.path) as file:
             schema = file.schema_arrow
             wanted = self._table.schema
-            if schema.names != wanted.names:
+            may_lack = set(self._table.later) - set(schema.names)
+            if schema.names != [name for name in wanted.names if name not in may_lack]:
                 raise self._bad(f"has the columns {', '.join(schema.names)}, not {', '.join(wanted.names)}")
             for chunk in _chunks(file.iter_batches(batch_rows(schema)), schema):
                 chunk.validate(full=True)
+                chunk = with_columns(chunk, wanted, wanted.names)
                 self._require_values(chunk, wanted)
                 yield self._allowed(chunk.cast(wanted))
 
