@@ -1,7 +1,6 @@
 """Probabilities of a head's training rows from heads that did not learn from them, with the same settings."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,14 +28,13 @@ def out_of_fold(
     Raises UnknownFeatures, SnapshotGone, and what the kind of head raises for rows that it cannot read.
     """
     kind, classes = KINDS[published.head.kind], published.head.classes
-    for number in range(FOLDS):
-        fold = replace(rows, fold=(number, FOLDS), table=rows.labels)
+    for number, fold in enumerate(rows.folds(FOLDS), 1):
         try:
             head = kind.learn_again(settled_estimator(published), fold, classes)
         except (NotTrainable, BadParameter):
             continue
         yield from kind.probabilities(fold, head, "val", classes)
-        on_fold(number + 1)
+        on_fold(number)
 
 
 def settled_estimator(published: PublishedHead) -> Any:

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Self
-from zlib import crc32
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +16,9 @@ from classifiers.heads.gaussian.moments import Moment
 from classifiers.heads.gaussian.statistics import GaussianStatistics
 from classifiers.heads.transform import Transform
 from classifiers.published.manifest import EncoderBlock
+from classifiers.training.rows.folds import By, dealt, groups_of
 from store import Features, Matrix, Snapshot, Store
+from store.rows import Column
 from store.selection import BATCH_ROWS
 from store.tables.label_queries import distinct_labels
 
@@ -41,6 +42,13 @@ LEAST_CROSSED, MOST_CROSSED, ENOUGH = 20, 20_000, 10_000
 """Numbers of training rows. With fewer than the first, no rows are held out. With more than the second, only one fold
 is held out: about the third number of rows, which is enough to validate on."""
 
+LEAST_VALIDATION = 50
+"""Number of validation rows below which folds of the training rows are used instead, if these are more.
+
+A temperature that is fitted on 9 rows is mostly chance, and their prediction sets can have no coverage above 0.9. Folds
+have as many rows as there are training rows, and cost five more fits.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class LabelledRows:
@@ -58,7 +66,7 @@ class Rows:
     Attributes:
         encoders: names or fingerprints of stored encoders.
         fold: (i, n) if fold i of n of the training rows is held out as the split `val`; None for the task's own splits.
-        table: the property `labels`, if it has been read already.
+        table: the property `labels`, if it has been read already; with `fold`, it has a column `fold` too.
         texts: function that embeds texts with an encoder; None if the caller has none.
         share: (first, count) in stored order: the part of the one encoder's vectors that `batches` reads; None for all.
         elsewhere: gathers statistics of the training rows in other processes; None to gather them here.
@@ -106,23 +114,25 @@ class Rows:
         if self.table is not None:
             return self.table
         labels = self.store.labels
-        table = labels.get(self.task, version=self.snapshot.of(labels.table)).select(["id", "labels", "split"])
+        table = labels.get(self.task, version=self.snapshot.of(labels.table)).select(["id", "labels", "split", "group"])
         return table.filter(pc.not_equal(table["split"], pa.scalar("ood")))
 
     def labelled(self, split: str) -> pa.Table:
         """Return the rows of `labels` in a split. A held-out fold is the split `val`, and missing from `train`."""
         if self.fold is None or split not in ("train", "val"):
             return self.labels.filter(pc.equal(self.labels["split"], pa.scalar(split)))
-        training, held = self._folded
-        return training.filter(pa.array(held == (split == "val")))
+        held = pc.equal if split == "val" else pc.not_equal
+        return self.labels.filter(held(self.labels["fold"], pa.scalar(self.fold[0])))  # null for other splits
 
     @cached_property
-    def _folded(self) -> tuple[pa.Table, NDArray[np.bool_]]:
-        """All training rows, and a mask that is true for held-out rows, (n,)."""
-        number, count = self.fold or (0, 1)
-        training = replace(self, fold=None, table=self.labels).labelled("train")
-        ids: Any = training["id"].to_pylist()
-        return training, fold_of(ids, count) == number
+    def groups(self) -> Sequence[str]:
+        """Groups of the training rows, sorted."""
+        return groups_of(self.labelled("train"))
+
+    @property
+    def grouped(self) -> bool:
+        """True if the training rows have several groups, so that whole groups are held out."""
+        return len(self.groups) > 1
 
     def require_one_label(self) -> None:
         """Raise NotTrainable for rows with several labels or none."""
@@ -195,21 +205,57 @@ class Rows:
     def _training(self) -> tuple[tuple[str, ...], int]:
         return distinct_labels(training := self.labelled("train")), training.num_rows
 
+    @cached_property
+    def has_validation(self) -> bool:
+        """True if choices are made on the split `val`; False if on folds of the training rows, or on nothing.
+
+        The split is not used if no row has a label that can be learned, or if it has fewer than `LEAST_VALIDATION` rows
+        and the training rows are at least as many.
+        """
+        training, validation = self.labelled("train"), self.labelled("val")
+        if self.fold is not None:
+            return validation.num_rows > 0
+        known = count_known(validation["labels"], distinct_labels(training))
+        return known >= LEAST_VALIDATION or (known > 0 and training.num_rows < LEAST_VALIDATION)
+
     def validations(self) -> list[Self]:
         """Return views of the rows whose split `val` can be used for a choice.
 
-        If the task has validation rows, the only view is these rows. Otherwise there is one view for each fold, with
-        that fold of the training rows held out; none if there are too few rows.
+        If the task has enough validation rows, the only view is these rows. Otherwise there is one view for each fold,
+        with that fold of the training rows held out; none if there are too few rows.
         """
-        return [self] if self.labelled("val").num_rows else self._crossed
+        return [self] if self.has_validation else self._crossed
 
     @cached_property
     def _crossed(self) -> list[Self]:
+        return self.crossed("groups" if self.grouped else "rows")
+
+    def crossed(self, by: By) -> list[Self]:
+        """Return one view for each fold of the training rows, held out as the split `val`; none for too few rows.
+
+        Of many training rows only one fold is held out, see `MOST_CROSSED`.
+        """
         training = self.labelled("train").num_rows
         if training < LEAST_CROSSED:
             return []
-        count, used = (training // ENOUGH, 1) if training > MOST_CROSSED else (FOLDS, FOLDS)
-        return [replace(self, fold=(i, count), table=self.labels) for i in range(used)]
+        if training > MOST_CROSSED:
+            return self.folds(training // ENOUGH, by)[:1]
+        return self.folds(FOLDS, by)
+
+    def folds(self, count: int, by: By = "rows") -> list[Self]:
+        """Return one view for each of `count` folds of the training rows; for fewer groups, one for each group."""
+        if by == "groups":
+            count = min(count, len(self.groups))
+        training = pc.equal(self.labels["split"], pa.scalar("train")).to_numpy()
+        numbers = np.full(len(training), -1)
+        numbers[training] = dealt(self.labelled("train"), count, by)
+        table = self.labels.append_column("fold", pa.array(numbers, pa.int64(), mask=~training))
+        return [replace(self, fold=(i, count), table=table) for i in range(count)]
+
+    def held_out(self, ids: Sequence[str]) -> NDArray[np.bool_]:
+        """Return a mask that is true for those of these training rows that the fold holds out, (n,)."""
+        own = self.labelled("val")["id"].combine_chunks()
+        return np.asarray(pc.is_in(pa.array(ids, pa.string()), value_set=own).to_numpy(zero_copy_only=False))
 
     def batches(self, split: str, classes: Sequence[str]) -> Iterable[RowBatch]:
         """Return the rows of a split with one class each, as a stream; code -1 is a class outside `classes`."""
@@ -257,6 +303,14 @@ class Rows:
         return {"encoders": self.encoders, "rows": rows, "snapshot": self.snapshot, "classes": classes}
 
 
-def fold_of(ids: Sequence[str], count: int = FOLDS) -> NDArray[np.int64]:
-    """Return each row's fold (n,) in 0…count-1. It is a checksum of the id, so it is the same on every machine."""
-    return np.fromiter((crc32(id_.encode()) for id_ in ids), np.int64, len(ids)) % count
+def count_known(labels: Column, known: Sequence[str]) -> int:
+    """Return the number of rows that have one of the known labels, or no label at all.
+
+    Args:
+        labels: labels of each row, list<string> (n).
+    """
+    lists = labels.combine_chunks()
+    none = int(np.count_nonzero(np.asarray(pc.list_value_length(lists)) == 0))
+    found: Column = pc.is_in(lists.flatten(), value_set=pa.array(known, pa.string()))
+    owners: Column = pc.list_parent_indices(lists)
+    return none + len(pc.unique(owners.filter(found)))
