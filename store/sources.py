@@ -14,7 +14,7 @@ from embedder.spec import MODALITIES, Modality
 from store import files
 from store.errors import BadSource, StoreError
 from store.items import SPLIT_FOLDERS, Item
-from store.rows import encodable
+from store.label_values import ReadLabels, read_labels
 from store.walk import walk
 from store.webdataset import read_tar
 
@@ -98,8 +98,8 @@ def listed(folder: str | Path, junk: Counter[str] | None = None) -> Iterator[Ite
     by_split = bool(tops) and all(name.lower() in SPLIT_FOLDERS for name in tops)
     for path, folders, fault in walk(str(root), Counter() if junk is None else junk):
         split = SPLIT_FOLDERS[folders[0].lower()] if by_split and folders else None
-        labels = [encodable(name) for name in folders[int(by_split) :][:1]]
-        yield Item(path, labels=labels or None, split=split, fault=fault)
+        labels, faults = read_labels(folders[int(by_split) :][:1])
+        yield Item(path, labels=labels or None, split=split, fault=fault, label_faults=faults)
 
 
 def read_parquet(path: str | Path) -> Iterator[Item]:
@@ -108,7 +108,8 @@ def read_parquet(path: str | Path) -> Iterator[Item]:
     One column must have the name of a modality (`image`, `audio`, …) and hold bytes, or Hugging Face's struct of bytes
     and path. Optional columns: `label` (text, or a number that a Hugging Face ClassLabel names) or `labels` (a list:
     empty if the row has none of the labels, null if they are unknown), `split` and `id`.
-    A row without bytes becomes an item of zero bytes, so that it is reported and not lost.
+    A row without bytes becomes an item of zero bytes, so that it is reported and not lost. `read_labels` has the rules
+    for labels.
 
     Raises BadSource if the file is not Parquet, its columns are others, or a row has another type or an unknown split.
     """
@@ -163,22 +164,20 @@ def _item(record: dict[str, Any], modality: Modality, uri: str, class_names: Seq
     split = record.get("split")
     if split is not None and str(split).lower() not in SPLIT_FOLDERS:
         raise BadSource(f"{uri}: there is no split {split!r}; the splits are {', '.join(SPLIT_FOLDERS)}")
+    labels, faults = _labels(record, class_names)
     return Item(
         uri=uri,
         data=data or b"",
-        labels=_labels(record, class_names),
+        labels=labels,
         split=None if split is None else SPLIT_FOLDERS[str(split).lower()],
         modality=modality,
+        label_faults=faults,
     )
 
 
-def _labels(record: dict[str, Any], class_names: Sequence[str]) -> list[str] | None:
+def _labels(record: dict[str, Any], class_names: Sequence[str]) -> ReadLabels:
     values = record.get("labels")
-    if values is None:
-        if record.get("label") is None:
-            return None
-        values = [record["label"]]
-    return [class_names[value] if class_names and isinstance(value, int) else str(value) for value in values]
+    return read_labels([record.get("label")] if values is None else values, class_names)
 
 
 def class_names(schema: pa.Schema) -> list[str]:

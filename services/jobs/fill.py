@@ -110,10 +110,11 @@ def fill(
         done = Filled(
             _write(store, request, found, items, on_progress), found.matching, found.conflicts, found.examples
         )
+        faults = [Warned(word, text) for word, text in found.faulty.said().items()]
     done.junk = Counter(items.junk) if items is not None else Counter()
     done.ingested.seconds = time.perf_counter() - start
     done.classes = classes_of(store, request.task)
-    done.warnings = [*_warnings(request.task, done.classes, sheets), *_unread(request, sheets)]
+    done.warnings = [*faults, *_warnings(request.task, done.classes, sheets), *_unread(request, sheets)]
     return done
 
 

@@ -144,7 +144,8 @@ def _listing_conflicts() -> Iterator[None]:
 
 def _left_out(done: "Filled", task: str | None) -> bool:
     lost = [reason for reason in (done.matching.left if done.matching else ()) if reason.startswith("rows")]
-    return bool(done.ingested.quarantined or lost or (task is not None and not any(done.classes)))
+    unnamed = any(warning.code == "unnamed_class" for warning in done.warnings)
+    return bool(done.ingested.quarantined or lost or unnamed or (task is not None and not any(done.classes)))
 
 
 def _counts(junk: dict[str, int]) -> str:

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 from services.jobs.annotations.errors import BadAnnotations, NothingMatched
 from services.jobs.annotations.reading import Reader
 from services.jobs.annotations.rows import Annotation, normal
+from store.label_values import Faulty
 
 TABLES = """
     CREATE TABLE rows (n INTEGER PRIMARY KEY, place TEXT, given TEXT, key TEXT, labels TEXT, split TEXT);
@@ -83,19 +84,26 @@ LEFT = {
 """The reasons to leave a row or a file out."""
 
 
-def load(database: sqlite3.Connection, reader: Reader, folder: str = "") -> int:
+def load(database: sqlite3.Connection, reader: Reader, folder: str, faulty: Faulty) -> int:
     """Write the rows of a file of labels into `rows`, and return their number. Raises BadAnnotations for bad ones.
 
     Args:
         folder: the folder to which its paths are relative, if that is certain; "" otherwise.
+        faulty: counts what is wrong with the labels.
     """
     before = database.execute("SELECT COUNT(*) FROM rows").fetchone()[0]
     insert = "INSERT INTO rows (place, given, key, labels, split) VALUES (?, ?, ?, ?, ?)"
-    database.executemany(insert, (_row(each, folder) for each in reader))
+    database.executemany(insert, (_row(each, folder) for each in _counted(reader, faulty)))
     count: int = database.execute("SELECT COUNT(*) FROM rows").fetchone()[0] - before
     if not count:
         raise BadAnnotations(f"{reader.path} has no rows")
     return count
+
+
+def _counted(reader: Reader, faulty: Faulty) -> Iterator[Annotation]:
+    for each in reader:
+        faulty.add(f"{reader.path}, {each.place}", each.label_faults)
+        yield each
 
 
 def _row(found: Annotation, folder: str) -> tuple[str, str, str, str | None, str | None]:

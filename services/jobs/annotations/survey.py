@@ -21,6 +21,7 @@ from services.jobs.annotations.scratch import scratch
 from services.jobs.progress import OnProgress, Step, ignore
 from store import Item, Label, Store
 from store.errors import FrozenSplit
+from store.label_values import Faulty
 from store.rows import encodable
 
 OnConflict = Literal["error", "first", "last", "both"]
@@ -86,6 +87,7 @@ class Survey:
         labelled: number of contents with labels.
         conflicts: number of contents under different labels or splits.
         examples: the first SHOWN conflicts.
+        faulty: number of rows with labels in which something is wrong.
     """
 
     database: sqlite3.Connection
@@ -93,6 +95,7 @@ class Survey:
     labelled: int = 0
     conflicts: int = 0
     examples: list[str] = field(default_factory=list)
+    faulty: Faulty = field(default_factory=Faulty)
 
     def relabelled(self, items: Iterable[Item]) -> Iterator[Item]:
         """Yield the items with the labels and splits that were decided."""
@@ -142,8 +145,8 @@ def survey(
         if sheets:
             first = sheets[0].reader
             found.matching = Matching(str(first.path), first.understood)
-            found.matching.rows = sum(load(database, reader, folder) for reader, folder in sheets)
-        rows = _stored(store) if files is None else _read(files, id_of)
+            found.matching.rows = sum(load(database, reader, folder, found.faulty) for reader, folder in sheets)
+        rows = _stored(store) if files is None else _read(files, id_of, Faulty() if sheets else found.faulty)
         insert = "INSERT INTO files (id, uri, labels, split) VALUES (?, ?, ?, ?)"
         database.executemany(insert, _counted(rows, on_progress))
         database.execute("CREATE INDEX files_by_uri ON files (uri)")
@@ -176,8 +179,9 @@ def _stored(store: Store) -> Iterator[_FilesRow]:
             yield row["id"], row["uri"], None, None
 
 
-def _read(items: Iterable[Item], id_of: Callable[[Item], str | None]) -> Iterator[_FilesRow]:
+def _read(items: Iterable[Item], id_of: Callable[[Item], str | None], faulty: Faulty) -> Iterator[_FilesRow]:
     for item in items:
+        faulty.add(encodable(item.uri), item.label_faults)
         labels = None if item.labels is None else json.dumps(item.labels)
         yield id_of(item), encodable(item.uri), labels, item.split
 

@@ -80,12 +80,9 @@ class TableReader:
             for place, record in table.records:
                 where = f"{self.path}, {place}"
                 key = (at.id and key_of(record.get(at.id))) or (at.path and key_of(record.get(at.path))) or ""
-                yield Annotation(
-                    place,
-                    key,
-                    labels_of(record.get(at.label or ""), where, table.names),
-                    split_of(record.get(at.split), where) if at.split else None,
-                )
+                labels, faults = labels_of(record.get(at.label or ""), where, table.names)
+                split = split_of(record.get(at.split), where) if at.split else None
+                yield Annotation(place, key, labels, split, faults)
 
 
 def resolve(path: str, present: Sequence[str], named: Columns) -> Columns:
