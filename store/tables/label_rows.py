@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from store.errors import BadLabels, FrozenSplit
+from store.label_values import composed
 from store.schema import Label, check_split, split_of
 
 
@@ -24,7 +25,7 @@ def _check_text(text: str) -> None:
 
 def check(row: Label) -> None:
     """Raise BadLabels or BadSplit for a row that no task can have."""
-    if isinstance(row.labels, str) or not all(isinstance(label, str) and label for label in row.labels):
+    if isinstance(row.labels, str) or not all(isinstance(label, str) and label.strip() for label in row.labels):
         raise BadLabels(f"labels of {row.id} must be a list of non-empty strings, not {row.labels!r}")
     _check_text(f"{row.id}{row.source}{row.group or ''}{''.join(row.labels)}")
     if row.split is not None:
@@ -51,6 +52,8 @@ def filled(
 ) -> Callable[[Label], dict[str, Any] | None]:
     """Return a function that turns a Label into the row to write, with its split; None if that row is stored.
 
+    Labels are written in Unicode's composed form (NFC), and equal ones once.
+
     Args:
         before: split and group of assets whose labels were removed.
         of_groups: split of each group.
@@ -60,8 +63,13 @@ def filled(
         old = stored.get(row.id)
         last = old or before.get(row.id, {})
         group = (last.get("group") if row.group is None else row.group) or None
-        split = row.split or last.get("split") or of_groups.get(group or "") or split_of(row.id)
-        new = {"id": row.id, "labels": list(row.labels), "split": split, "source": row.source, "group": group}
+        new = {
+            "id": row.id,
+            "labels": list(dict.fromkeys(map(composed, row.labels))),
+            "split": row.split or last.get("split") or of_groups.get(group or "") or split_of(row.id),
+            "source": row.source,
+            "group": group,
+        }
         return None if old and new == {name: old[name] for name in new} else new | {"task": task, "at": at}
 
     return fill
