@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from classifiers.evaluation.calibration import fit_temperature
+from classifiers.evaluation.calibration import fit_temperature, least_temperature
 from classifiers.evaluation.conformal import keep, lac_scores
 from classifiers.evaluation.outcomes import Outcomes
 from classifiers.evaluation.reports.labels import LabelFigures, binary_nll
@@ -13,6 +13,7 @@ from classifiers.fit.multilabel.platt import fit_platt
 from classifiers.heads.base import Head, probabilities
 from classifiers.heads.multilabel.base import LabelsHead
 from classifiers.published.manifest import Conformal
+from classifiers.training.rows.rows import Rows
 from classifiers.training.rows.scored import Scored
 
 LEAST_TUNED = 10
@@ -22,6 +23,10 @@ Measured on held-out training rows of four data sets (`benchmarks/thresholds.py`
 this, the rule gains 31 points of micro-F1 and loses 3 points of macro-F1. Elsewhere it gains 0 to 6 points and loses 0
 to 2. With 40 rows instead, no figure would change by more than 2 points.
 """
+
+
+MOST_TEMPERED = 1000
+"""Maximum number of training rows that limit the confidence of a head without rows to calibrate on."""
 
 
 def calibrate(head: Head, parts: Sequence[Scored]) -> tuple[Head, Outcomes, Conformal]:
@@ -35,6 +40,16 @@ def calibrate(head: Head, parts: Sequence[Scored]) -> tuple[Head, Outcomes, Conf
     outcomes = Outcomes.concatenate([outcomes_of(calibrated, part) for part in parts])
     conformal = Conformal(rows=len(outcomes), lac=keep(lac_scores(outcomes.likelihood)), aps=keep(outcomes.before))
     return calibrated, outcomes, conformal
+
+
+def tempered(head: Head, rows: Rows) -> Head:
+    """Return a head without rows to calibrate on, with `least_temperature` of the training rows that it learned from.
+
+    Measured on heads of kind gaussian that learned from 2 classes with 3 rows each (3 tasks, 4 draws): the NLL of other
+    rows is 0.49, 117 at a temperature of 1, and 0.40 at the best temperature.
+    """
+    X, _ = rows.first("train", head.classes, MOST_TEMPERED)
+    return head.with_temperature(least_temperature(head.scores(X))) if len(X) else head
 
 
 def outcomes_of(head: Head, part: Scored) -> Outcomes:

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifiers.evaluation.calibration import fit_temperature
-from classifiers.evaluation.chance import doubt_of_classes, too_few_rows
+from classifiers.evaluation.chance import doubt_of_classes, imbalance, too_few_rows
 from classifiers.evaluation.figures import Evaluation, summarise
 from classifiers.evaluation.outcomes import Outcomes
 from classifiers.evaluation.reports.fusion import FusionReport
 from classifiers.fit.base import HeadClassifier
 from classifiers.heads.base import Head, probabilities
-from classifiers.training.calibrate import calibrate, outcomes_of
+from classifiers.training.calibrate import calibrate, outcomes_of, tempered
 from classifiers.training.kind import Calibrated, Kind
 from classifiers.training.learning.learn import Without, validated_rows
 from classifiers.training.notes import calibration_notes
@@ -66,13 +66,14 @@ class ClassKind(Kind[Head]):
     def calibrated(self, rows: Rows, learned: Learned[Head], seed: int) -> Calibrated[Head]:
         note = tuple(calibration_notes(rows, learned, on_val=self.validates(rows)))
         if not learned.validated:
-            return Calibrated(learned.head, notes=note)
+            return Calibrated(tempered(learned.head, rows) if any(learned.counts) else learned.head, notes=note)
         head, outcomes, conformal = calibrate(learned.head, learned.validated)
         figures = summarise(outcomes, head.classes, seed=seed)
         seen = np.array(learned.counts) if any(learned.counts) else figures.support
         majority, named = int(seen.argmax()), "validation rows" if rows.has_validation else "training rows"
         doubt, few = doubt_of_classes(figures, majority), too_few_rows(figures, majority, named)
-        return Calibrated(head, figures, conformal, (doubt,) if doubt else (), (few, *note) if few else note)
+        said = filter(None, (few, imbalance(figures, head.settings()), *note))
+        return Calibrated(head, figures, conformal, (doubt,) if doubt else (), tuple(said))
 
     @property
     def figure(self) -> tuple[str, Callable[[Scored], float]]:

@@ -13,8 +13,8 @@ MOST_NAMED = 10
 """Maximum number of classes or labels that a note lists."""
 
 UNCALIBRATED = (
-    "No validation rows with a vector, or too few training rows to hold some out: the temperature stays 1, and there "
-    "are no prediction sets."
+    "No validation rows with a vector, or too few training rows to hold some out: the probabilities are uncalibrated, "
+    "and only kept from being surer than so few rows allow; there are no prediction sets."
 )
 
 LEFT_OUT = {"one": "they have no vector, or a class that the head does not know", "any": "they have no vector"}

@@ -69,7 +69,7 @@ def test_files_under_two_labels_are_listed_and_a_rule_decides(headwater, photos)
     code, out, err = headwater("ingest", "photos", "--task", "t")
     pair = f"{photos}/2019/1.png (2019) and {photos}/2020/copy.png (2020)"
     assert (code, out) == (1, "")
-    assert err.startswith(f"  {pair}\nerror: 1 file has the same content under different labels or splits")
+    assert err.startswith(f"  {pair}\nerror: 1 file has the same content under different labels, splits or groups")
     assert err.endswith("hint: --on-conflict first, last or both\n")
     code, out, _ = headwater("ingest", "photos", "--task", "t", "--on-conflict", "last")
     assert (code, f"  {pair}\n" in out) == (0, True)
