@@ -1,8 +1,10 @@
 """Calibration on rows that a head did not learn from."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from classifiers.evaluation.calibration import fit_temperature, least_temperature
 from classifiers.evaluation.conformal import keep, lac_scores
@@ -13,7 +15,7 @@ from classifiers.fit.multilabel.platt import fit_platt
 from classifiers.heads.base import Head, probabilities
 from classifiers.heads.multilabel.base import LabelsHead
 from classifiers.published.manifest import Conformal
-from classifiers.training.rows.rows import Rows
+from classifiers.training.rows.rows import LEAST_VALIDATION, Rows
 from classifiers.training.rows.scored import Scored
 
 LEAST_TUNED = 10
@@ -36,10 +38,20 @@ def calibrate(head: Head, parts: Sequence[Scored]) -> tuple[Head, Outcomes, Conf
     scores are in memory at once (rows × classes × 4 bytes), never the vectors.
     """
     whole = Scored.concatenate(parts)
-    calibrated = head.with_temperature(fit_temperature(whole.scores, whole.truth))
+    calibrated = head.with_temperature(temperature_of(whole.scores, whole.truth))
     outcomes = Outcomes.concatenate([outcomes_of(calibrated, part) for part in parts])
     conformal = Conformal(rows=len(outcomes), lac=keep(lac_scores(outcomes.likelihood)), aps=keep(outcomes.before))
     return calibrated, outcomes, conformal
+
+
+def temperature_of(scores: NDArray[Any], truth: NDArray[np.integer[Any]]) -> float:
+    """Return the temperature of the scores (n, K) of rows with true classes (n,).
+
+    With fewer than `LEAST_VALIDATION` rows it is at least `least_temperature`: if all of 9 rows are right, no temperature
+    is too low for them, and the first mistake on another row would cost dozens of nats.
+    """
+    found = fit_temperature(scores, truth)
+    return found if len(truth) >= LEAST_VALIDATION else max(found, least_temperature(scores))
 
 
 def tempered(head: Head, rows: Rows) -> Head:

@@ -59,10 +59,8 @@ def calibration_notes(rows: Rows, learned: Learned[Head], *, on_val: bool, exclu
     if on_val:
         yield f"Calibrated on {used} validation rows."
     else:
-        few = rows.labelled("val").num_rows
-        why = f"Too few validation rows ({few}, not {LEAST_VALIDATION})" if few else "No validation rows"
         what = "temperature and prediction sets" if exclusive else "calibration and thresholds"
-        yield f"{why}: {what} come from {used} training rows{_how(rows, learned, exclusive)}."
+        yield f"{why_folds(rows)}: {what} come from {used} training rows{_how(rows, learned, exclusive)}."
     if found.rows < LEAST_VALIDATION:
         sets = f", and no prediction set has a coverage above {found.rows / (found.rows + 1):.2f}" if exclusive else ""
         yield (
@@ -71,12 +69,22 @@ def calibration_notes(rows: Rows, learned: Learned[Head], *, on_val: bool, exclu
         )
 
 
+def why_folds(rows: Rows) -> str:
+    """Return the reason why training rows are held out, as the start of a sentence."""
+    few = rows.labelled("val").num_rows
+    return f"Too few validation rows ({few}, not {LEAST_VALIDATION})" if few else "No validation rows"
+
+
+def fold_by_fold(rows: Rows) -> str:
+    """Return how training rows are held out."""
+    return "group by group" if rows.grouped else "fold by fold"
+
+
 def _how(rows: Rows, learned: Learned[Head], exclusive: bool) -> str:
     if not any(learned.counts):
         return ", whose labels the head did not learn from"
-    by = "group by group" if rows.grouped else "fold by fold"
     outliers = "; outlier percentiles come from the same rows, each left out in turn" if exclusive else ""
-    return f" that were held out, {by}, from heads made only for that{outliers}"
+    return f" that were held out, {fold_by_fold(rows)}, from heads made only for that{outliers}"
 
 
 def calibration_of(rows: Rows, learned: Learned[Head], on: str) -> Calibration | None:

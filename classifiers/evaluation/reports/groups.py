@@ -52,7 +52,7 @@ class GroupReport:
         if self.folds:
             yield (
                 f"Folds by rows: {self.fold_figure} {self.folds['rows']:.4f}; folds by groups, none of which is in two "
-                f"folds: {self.folds['groups']:.4f}. Expect the second on new groups."
+                f"folds: {self.folds['groups']:.4f}. Expect the second on new groups, for which the head is calibrated."
             )
         for split, each in self.splits.items():
             known = [one for one in each if one.trained]
