@@ -75,7 +75,7 @@ def least_temperature(scores: NDArray[Any]) -> float:
     justified = max((len(scores) + 1) / (len(scores) + 2), 1 / scores.shape[1])
 
     def allowed(temperature: float) -> bool:
-        return float((1 / np.exp(relative / temperature).sum(axis=1)).mean()) <= justified
+        return bool((1 / np.exp(relative / temperature).sum(axis=1)).mean() <= justified)
 
     low, high = 1.0, 1.0
     while not allowed(high) and high < MOST_TEMPERATURE:

@@ -47,7 +47,7 @@ def calibrate(head: Head, parts: Sequence[Scored]) -> tuple[Head, Outcomes, Conf
 def temperature_of(scores: NDArray[Any], truth: NDArray[np.integer[Any]]) -> float:
     """Return the temperature of the scores (n, K) of rows with true classes (n,).
 
-    With fewer than `LEAST_VALIDATION` rows it is at least `least_temperature`: if all of 9 rows are right, no temperature
+    With fewer than `LEAST_VALIDATION` rows it is at least `least_temperature`: if 9 of 9 rows are right, no temperature
     is too low for them, and the first mistake on another row would cost dozens of nats.
     """
     found = fit_temperature(scores, truth)

@@ -122,5 +122,5 @@ def _vectors(rows: Rows, features: Features, ids: list[str], most: int) -> tuple
     """Return at most `most` of the sorted assets `ids` that have a vector, a random draw: ids and directions (n, d)."""
     chosen = [ids[row] for row in sample_of(len(ids), most=most).tolist()]
     found, X = features.get(chosen, version=rows.snapshot.of(features.table))
-    there = X.any(axis=1)
-    return [id_ for id_, any_ in zip(found, there.tolist(), strict=True) if any_], unit_rows(X[there])
+    there = np.flatnonzero(X.any(axis=1))
+    return [found[row] for row in there.tolist()], unit_rows(X[there])

@@ -40,6 +40,8 @@ def f1(head: Head, held: Sequence[LabelledRows], classes: tuple[str, ...]) -> ND
 
 def f1_by_id(rows: Rows, head: Head, split: str) -> dict[str, float]:
     """Return the F1 of each row of a split that has a vector and a class that the head knows, by id."""
-    held = known_rows(rows, split, head.classes)
-    values = f1(head, held, head.classes) if held else np.empty(0)
-    return dict(zip((id_ for part in held for id_ in part.ids), values.tolist(), strict=True))
+    found: dict[str, float] = {}
+    for part in map(_with_label, rows.parts(split, head.classes)):  # tokens are read in parts that are not kept
+        if part.ids:
+            found |= zip(part.ids, f1(head, [part], head.classes).tolist(), strict=True)
+    return found

@@ -45,8 +45,9 @@ is held out: about the third number of rows, which is enough to validate on."""
 LEAST_VALIDATION = 50
 """Number of validation rows below which folds of the training rows are used instead, if these are more.
 
-A temperature that is fitted on 9 rows is mostly chance, and their prediction sets can have no coverage above 0.9. Folds
-have as many rows as there are training rows, and cost five more fits.
+Measured on three tasks (`benchmarks/calibration_rows.py`): with a temperature from 9 validation rows, the NLL of other
+rows is 0.03 to 0.11 above that with folds of 325 to 789 training rows; with 50 rows it is at most 0.023 above it. And 9
+rows allow no prediction set with a coverage above 0.9. Folds cost five more fits.
 """
 
 

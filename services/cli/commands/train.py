@@ -128,8 +128,10 @@ def _show(trained: "Trained", name: str, kind: str, as_json: bool) -> None:
         terminal.warn(warning)
     result = {"name": name, "version": trained.version, "kind": kind, "report": str(trained.path / "report.md")}
     if as_json:
-        found = {"rows": report.rows, "notes": report.notes, "warnings": trained.warnings}
-        found |= {
+        found = {
+            "rows": report.rows,
+            "notes": report.notes,
+            "warnings": trained.warnings,
             "calibration": asdict(report.calibration) if report.calibration else None,
             "groups": report.groups.to_dict() if report.groups else None,
         }

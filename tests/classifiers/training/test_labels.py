@@ -333,7 +333,7 @@ def test_a_decoder_reads_a_few_rows_of_tokens_at_a_time(tmp_path, registry, seve
 
     monkeypatch.setattr(handles, "rows_of", noted)
     monkeypatch.setattr("classifiers.training.rows.token_rows.ROWS_AT_ONCE", 50)
-    monkeypatch.setattr("classifiers.training.pipeline.find_leakage", lambda _: None)  # it reads vectors
+    monkeypatch.setattr("classifiers.training.pipeline.find_leakage", lambda *_: None)  # it reads vectors
     done = trained(store, registry, kind="decoder", params=SMALL, texts=text_side)
     assert sum(read) >= sum(done.report.rows.values()) > 500
     assert max(read) == 50

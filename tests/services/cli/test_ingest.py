@@ -153,3 +153,16 @@ def test_two_ingests_at_once_store_everything_once(photos, tmp_path):
     store = Store.open(tmp_path / "headwater.db")
     assert len(store.labels.get("t")) == 300
     assert store.assets.count() == len(set(store.assets.ids().to_pylist())) == len(list(photos.rglob("*.png")))
+
+
+def test_groups_of_a_parquet_file(headwater, tmp_path):
+    content = {"image": [photo(seed) for seed in range(4)], "label": ["a", "b", "a", "b"], "site": [1, 1, 2, 2]}
+    pq.write_table(pa.table(content), tmp_path / "p.parquet")
+    code, _, err = headwater("ingest", "p.parquet", "--group", "site")
+    assert (code, "--group needs --task" in err) == (2, True)
+    code, _, err = headwater("ingest", "p.parquet", "--task", "t", "--group", "site")
+    assert (code, err) == (0, "")
+    (store,) = (Store.open(each) for each in tmp_path.glob("*.db"))
+    found = store.labels.get("t").to_pylist()
+    assert sorted((row["group"], row["labels"][0]) for row in found) == [("1", "a"), ("1", "b"), ("2", "a"), ("2", "b")]
+    assert len({(row["group"], row["split"]) for row in found}) == 2
