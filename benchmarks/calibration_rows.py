@@ -14,7 +14,8 @@ from classifiers.evaluation.calibration import fit_temperature, mean_nll
 from classifiers.fit.gaussian.estimator import GaussianClassifier
 from classifiers.training.calibrate import temperature_of
 from classifiers.training.rows.folds import dealt
-from classifiers.training.rows.rows import FOLDS, Rows
+from classifiers.training.rows.rows import Rows
+from classifiers.training.rows.task_rows import FOLDS
 from store import Store
 
 SIZES, DRAWS = (9, 20, 50, 100), 200

@@ -28,7 +28,7 @@ from classifiers.published.head import PublishedHead
 from classifiers.published.registry import Registry
 from classifiers.training.pipeline import train
 from classifiers.training.rows.folds import dealt
-from classifiers.training.rows.rows import FOLDS
+from classifiers.training.rows.task_rows import FOLDS
 from embedder import registry
 from services.jobs.backfill.local import backfill
 from services.jobs.ingest import ingest

@@ -15,8 +15,9 @@ from classifiers.fit.multilabel.platt import fit_platt
 from classifiers.heads.base import Head, probabilities
 from classifiers.heads.multilabel.base import LabelsHead
 from classifiers.published.manifest import Conformal
-from classifiers.training.rows.rows import LEAST_VALIDATION, Rows
+from classifiers.training.rows.rows import Rows
 from classifiers.training.rows.scored import Scored
+from classifiers.training.rows.task_rows import LEAST_VALIDATION
 
 LEAST_TUNED = 10
 """Least number of positive rows of a label that gets its own threshold. With fewer, the threshold would overfit.

@@ -71,6 +71,8 @@ class Kind(ABC, Generic[H]):
         defaults: parameters that differ from the estimator's own defaults.
         reads: class that reads the rows.
         parallel: True if other processes can gather the statistics that it learns from, for one encoder.
+        folds: True if training rows are held out fold by fold. Otherwise few are held out, and a split `val` is used
+            instead, however small it is.
         compare: (estimator, rows, head) → the comparisons of a fused head, by split.
     """
 
@@ -80,6 +82,7 @@ class Kind(ABC, Generic[H]):
     defaults: Mapping[str, Any]
     reads: type[Rows] = Rows
     parallel: bool = False
+    folds: bool = True
     compare: Callable[[Any, Rows, Any], dict[str, FusionReport]] | None = None
 
     def rows(
@@ -145,7 +148,7 @@ class Kind(ABC, Generic[H]):
                 *notes(rows, used, learned, outliers, self.targets),
                 *(groups.notes() if groups else (NO_GROUPS,) if any(learned.counts) else ()),
             ),
-            calibration=calibration_of(rows, learned, "val" if on_val else self.held_out),
+            calibration=calibration_of(rows, learned, "val" if on_val else self.held_out, folds=self.folds),
             groups=groups,
             ood=measure_ood(rows, head, outliers) if exclusive else None,
             fusion=self.compare(estimator, rows, head) if self.compare else {},
@@ -158,7 +161,7 @@ class Kind(ABC, Generic[H]):
 
     def validates(self, rows: Rows) -> bool:
         """Return True if the head is calibrated on the split `val`, and not on held-out training rows."""
-        return rows.has_validation
+        return rows.has_validation or (not self.folds and rows.labelled("val").num_rows > 0)
 
     @property
     @abstractmethod

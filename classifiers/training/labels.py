@@ -52,8 +52,7 @@ class LabelKind(Kind[LabelsHead]):
             none; empty if there are too few.
         reads: class that reads the rows.
         texts: (estimator) → True if it learns with a vector of each label's name.
-        folds: True if `hold` scores all training rows, fold by fold. Otherwise it scores few rows, and a split `val` is
-            used instead, however small it is.
+        folds: True if `hold` scores all training rows, fold by fold.
     """
 
     estimator: type[LabelsEstimator]
@@ -94,11 +93,8 @@ class LabelKind(Kind[LabelsHead]):
         whole = Scored.concatenate(learned.validated)
         head, figures, note = calibrate_labels(learned.head, whole)
         doubt = doubt_of_labels(whole.scores, whole.truth)
-        notes = (note, *calibration_notes(rows, learned, on_val=self.validates(rows), exclusive=False))
-        return Calibrated(head, figures, None, (doubt,) if doubt else (), notes)
-
-    def validates(self, rows: Rows) -> bool:
-        return rows.has_validation or (not self.folds and rows.labelled("val").num_rows > 0)
+        more = calibration_notes(rows, learned, on_val=self.validates(rows), folds=self.folds, exclusive=False)
+        return Calibrated(head, figures, None, (doubt,) if doubt else (), (note, *more))
 
     @property
     def figure(self) -> tuple[str, Callable[[Scored], float]]:

@@ -10,7 +10,8 @@ from classifiers.errors import BadParameter, NotTrainable
 from classifiers.published.head import PublishedHead
 from classifiers.training.kinds import KINDS, make_estimator
 from classifiers.training.learning.tuning import AUTO
-from classifiers.training.rows.rows import FOLDS, Rows
+from classifiers.training.rows.rows import Rows
+from classifiers.training.rows.task_rows import FOLDS
 
 
 def out_of_fold(

@@ -19,7 +19,8 @@ from classifiers.errors import BadComparison, BadParameter, NotTrainable, Unknow
 from classifiers.published.registry import Registry
 from classifiers.training.growth import grow
 from classifiers.training.pipeline import train
-from classifiers.training.rows.rows import LEAST_VALIDATION, Rows
+from classifiers.training.rows.rows import Rows
+from classifiers.training.rows.task_rows import LEAST_VALIDATION
 from store import Label, Store
 from store.errors import UnknownFeatures, UnknownTask
 

@@ -26,6 +26,7 @@ from classifiers.published.registry import Registry
 from classifiers.training.kinds import CLASS_KINDS
 from classifiers.training.pipeline import evaluate_head, train
 from classifiers.training.rows import rows as rows_module
+from classifiers.training.rows import task_rows
 from store import Label
 from store.errors import BadSplit, UnknownFeatures, UnknownTask
 
@@ -210,8 +211,8 @@ def test_folds_part_the_training_rows_and_labels_are_read_once(store, toy, monke
 
 
 def test_many_training_rows_need_one_small_fold_only(store, registry, toy, monkeypatch):
-    monkeypatch.setattr(rows_module, "MOST_CROSSED", 599)
-    monkeypatch.setattr(rows_module, "ENOUGH", 50)
+    monkeypatch.setattr(task_rows, "MOST_CROSSED", 599)
+    monkeypatch.setattr(task_rows, "ENOUGH", 50)
     ids = fill(store, toy, splits=["train"] * len(toy.X))
     done = trained(store, registry)
     assert done.report.evaluations["cross-validation"].rows == np.count_nonzero(fold_of(store, ids, 12) == 0)

@@ -152,6 +152,13 @@ def test_a_kind_that_holds_out_few_rows_uses_a_small_split_val(store, registry):
         texts=text_side,
     )
     assert done.report.calibration == Calibration("val", 20, 20, None)
+    rows = store.labels.get("toy").to_pylist()
+    more = [Label(row["id"], row["labels"], "train", group=f"{i % 3}") for i, row in enumerate(rows)]
+    store.labels.put("toy", more, move_splits=True)
+    asked = {"task": "toy", "encoders": ["toy"], "kind": "bilinear", "name": "cats", "params": {"epochs": 1}}
+    held = train(store, registry, texts=text_side, **asked).report
+    assert held.calibration.folds == "rows"
+    assert "group by group" not in " ".join(held.notes)
 
 
 def test_a_comparison_holds_out_whole_groups_and_says_so(store, tmp_path):

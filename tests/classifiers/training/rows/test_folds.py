@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from classifiers.training.rows.folds import dealt, rarest
-from classifiers.training.rows.rows import LEAST_VALIDATION, Rows
+from classifiers.training.rows.rows import Rows
+from classifiers.training.rows.task_rows import LEAST_VALIDATION
 from store import Label
 
 ROWS = st.lists(
