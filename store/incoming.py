@@ -46,7 +46,7 @@ class Incoming(ABC):
 
     @staticmethod
     def of(store: Store, path: Path, roots: Sequence[Path]) -> "Incoming":
-        """Return the file with the rules of its table, which its name tells."""
+        """Return the file with the rules of its table. The name of the file says which table."""
         kind = next(
             each
             for each in (_Assets, _LabelHistory, _Labels, _Quarantine, _Features)

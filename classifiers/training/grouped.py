@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from classifiers.evaluation.reports.groups import GroupFigure, GroupReport
 from classifiers.heads.base import Head
-from classifiers.training.rows.folds import BYS, By, groups_of
+from classifiers.training.rows.folds import BYS, By, has_groups
 from classifiers.training.rows.row_f1 import f1_by_id
 from classifiers.training.rows.rows import Rows
 from classifiers.training.rows.scored import Scored
@@ -41,7 +41,7 @@ def group_report(
 def figures_of(rows: Rows, head: Head, split: str) -> list[GroupFigure]:
     """Return the figures of the groups of a split, worst first; none if no row has a group."""
     labelled = rows.labelled(split)
-    if not groups_of(labelled):
+    if not has_groups(labelled):
         return []
     values = f1_by_id(rows, head, split)
     found: dict[str, list[float]] = {}

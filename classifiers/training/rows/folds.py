@@ -84,7 +84,7 @@ def rarest(labels: Column) -> NDArray[np.int64]:
 
 def codes_of_groups(rows: pa.Table) -> NDArray[np.int64]:
     """Return a number for the group of each row, by the order of the groups' names, (n,); -1 for rows without one."""
-    if "group" not in rows.column_names:
+    if not has_groups(rows):
         return np.full(rows.num_rows, -1)
     codes: Column = pc.index_in(rows["group"], value_set=pa.array(groups_of(rows), pa.string()))
     found: NDArray[np.int64] = pc.fill_null(codes, -1).to_numpy().astype(np.int64)
@@ -93,6 +93,11 @@ def codes_of_groups(rows: pa.Table) -> NDArray[np.int64]:
 
 def groups_of(rows: pa.Table) -> Sequence[str]:
     """Return the groups of the rows, sorted."""
-    if "group" not in rows.column_names:
+    if not has_groups(rows):
         return ()
     return sorted(name for name in pc.unique(rows["group"]).to_pylist() if name is not None)
+
+
+def has_groups(rows: pa.Table) -> bool:
+    """Return True if a row has a group."""
+    return "group" in rows.column_names and rows["group"].null_count < rows.num_rows

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from classifiers.errors import NotTrainable, SeveralLabels
-from classifiers.training.rows.folds import By, dealt, groups_of
+from classifiers.training.rows.folds import By, dealt, groups_of, has_groups
 from store import Snapshot, Store
 from store.rows import Column
 from store.tables.label_queries import distinct_labels
@@ -66,7 +66,7 @@ class TaskRows:
     @cached_property
     def groups(self) -> Sequence[str]:
         """Groups of the training rows, sorted."""
-        return groups_of(self.labelled("train"))
+        return groups_of(self.labelled("train")) if has_groups(self.labels) else ()
 
     @property
     def grouped(self) -> bool:
@@ -135,9 +135,10 @@ class TaskRows:
         The split is not used if no row has a label that can be learned, or if it has fewer than `LEAST_VALIDATION` rows
         and the training rows are at least as many.
         """
-        training, validation = self.labelled("train"), self.labelled("val")
-        if self.fold is not None:
+        validation = self.labelled("val")
+        if self.fold is not None or not validation.num_rows:
             return validation.num_rows > 0
+        training = self.labelled("train")
         known = count_known(validation["labels"], distinct_labels(training))
         return known >= LEAST_VALIDATION or (known > 0 and training.num_rows < LEAST_VALIDATION)
 
