@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
@@ -26,7 +27,8 @@ from classifiers.heads.transform import unit_blocks
 from classifiers.published.head import PublishedHead
 from classifiers.published.registry import Registry
 from classifiers.training.pipeline import train
-from classifiers.training.rows.rows import fold_of
+from classifiers.training.rows.folds import dealt
+from classifiers.training.rows.task_rows import FOLDS
 from embedder import registry
 from services.jobs.backfill.local import backfill
 from services.jobs.ingest import ingest
@@ -138,8 +140,9 @@ def percentiles(store: Store) -> None:
     """Compare percentiles from left-out rows with those from five folds on caltech99, and print both."""
     matrix = store.matrix("caltech99", ["lite0"], splits=["train", "test"])
     training, test = matrix.select("train"), matrix.select("test")
+    labelled = pa.table({"id": training.ids, "labels": training.labels})
     edges, n_classes = (0, matrix.X.shape[1]), len(matrix.classes)
-    X, folds = unit_blocks(training.X, edges), fold_of(training.ids)
+    X, folds = unit_blocks(training.X, edges), dealt(labelled, FOLDS)
     statistics = GaussianStatistics.of(X, training.codes, n_classes)
     solved = PrecisionPair.of(statistics)
     folded = np.empty(len(X))

@@ -18,7 +18,8 @@ from classifiers.fit.zeroshot import ZeroShotClassifier
 from classifiers.heads.zeroshot import ZeroShotHead
 from classifiers.training.kinds import make_estimator
 from classifiers.training.learning.zero_shot import learn_zero_shot
-from classifiers.training.rows.rows import FOLDS, LEAST_CROSSED, Rows
+from classifiers.training.rows.rows import Rows
+from classifiers.training.rows.task_rows import FOLDS, LEAST_CROSSED
 from services.jobs.texts import text_sides
 from services.settings import Settings
 from store import Matrix, Store

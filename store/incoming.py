@@ -19,7 +19,7 @@ from embedder.spec import MODALITIES
 from store import references
 from store.errors import BadSource, UntrustedReferences
 from store.lance.table import Table
-from store.rows import Column, matrix_view, strings
+from store.rows import Column, matrix_view, strings, with_columns
 from store.schema import NO_FILE, asset_id
 from store.sources import open_parquet
 from store.store import Store
@@ -46,7 +46,7 @@ class Incoming(ABC):
 
     @staticmethod
     def of(store: Store, path: Path, roots: Sequence[Path]) -> "Incoming":
-        """Return the file with the rules of its table, which its name tells."""
+        """Return the file with the rules of its table. The name of the file says which table."""
         kind = next(
             each
             for each in (_Assets, _LabelHistory, _Labels, _Quarantine, _Features)
@@ -84,10 +84,12 @@ class Incoming(ABC):
         with open_parquet(self.path) as file:
             schema = file.schema_arrow
             wanted = self._table.schema
-            if schema.names != wanted.names:
+            may_lack = set(self._table.later) - set(schema.names)
+            if schema.names != [name for name in wanted.names if name not in may_lack]:
                 raise self._bad(f"has the columns {', '.join(schema.names)}, not {', '.join(wanted.names)}")
             for chunk in _chunks(file.iter_batches(batch_rows(schema)), schema):
                 chunk.validate(full=True)
+                chunk = with_columns(chunk, wanted, wanted.names)
                 self._require_values(chunk, wanted)
                 yield self._allowed(chunk.cast(wanted))
 

@@ -55,9 +55,10 @@ def _tables(store: Store) -> list[Table]:
 
 def _write(table: Table, version: int, path: Path) -> int:
     rows: int = 0
-    with pq.ParquetWriter(path, table.schema) as writer:
-        for batch in table.scan(table.schema.names, version=version, batch_rows=batch_rows(table.schema)):
-            writer.write_batch(batch.cast(table.schema))
+    schema = table.stored(version)
+    with pq.ParquetWriter(path, schema) as writer:
+        for batch in table.scan(schema.names, version=version, batch_rows=batch_rows(schema)):
+            writer.write_batch(batch.cast(schema))
             rows += batch.num_rows
     return rows
 

@@ -1,6 +1,7 @@
 """Item: one file to ingest, from wherever it comes; and the names of splits that its source may use."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from embedder.spec import Modality
 from store import files
@@ -23,6 +24,8 @@ class Item:
     Attributes:
         data: the bytes; None if they are in the file `uri`.
         labels: [] if the item has none of the task's labels; None if its labels are unknown.
+        label_faults: what is wrong with its labels, see `store.label_values.ReadLabels`.
+        group: what it has in common with other items, e.g. its speaker; None if that is not known.
         modality: None to recognise the modality by the first bytes.
         fault: the error that `read` raises, for an item that was found to be unreadable before.
     """
@@ -33,6 +36,8 @@ class Item:
     split: str | None = None
     modality: Modality | None = None
     fault: OSError | None = None
+    label_faults: Mapping[str, str] = field(default_factory=dict)
+    group: str | None = None
 
     def read(self, most: int = files.MAX_BYTES) -> bytes:
         """Return the raw bytes.

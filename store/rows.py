@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 
 Column = Any
 """An Arrow array or chunked array. `Any`, because the published stubs hardly type a compute function for both."""
+
+Rows = TypeVar("Rows", pa.Table, pa.RecordBatch)
+"""Rows in one chunk or in several."""
 
 
 def local_path(uri: str) -> Path | None:
@@ -63,6 +66,16 @@ def in_order(rows: pa.Table, ids: Sequence[str]) -> pa.Table:
     """Return the rows of `ids` in the order of `ids`. Ids without a row are left out."""
     where = pc.index_in(pa.array(ids, pa.string()), value_set=rows["id"].combine_chunks())
     return rows.take(where.drop_null())
+
+
+def with_columns(rows: Rows, schema: pa.Schema, names: Sequence[str]) -> Rows:
+    """Return these columns of `rows`; a column of `schema` that the rows lack is null."""
+    if list(names) == rows.schema.names:
+        return rows
+    own = rows.schema.names
+    fields = [(rows.schema if name in own else schema).field(name) for name in names]
+    columns = [rows[each.name] if each.name in own else pa.nulls(rows.num_rows, each.type) for each in fields]
+    return type(rows).from_arrays(columns, schema=pa.schema(fields))
 
 
 def fixed_size(vectors: NDArray[Any], type_: Any) -> Column:

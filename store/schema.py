@@ -61,6 +61,7 @@ LABELS = pa.schema(
         _need("split", pa.string()),
         _need("source", pa.string()),
         _need("at", TIME),
+        pa.field("group", pa.string()),
     ]
 )
 LABEL_HISTORY = pa.schema(
@@ -71,8 +72,17 @@ LABEL_HISTORY = pa.schema(
         *(LABELS.field(name) for name in ("labels", "split", "source", "at")),
         _need("by", pa.string()),
         _need("undone", pa.bool_()),
+        LABELS.field("group"),
     ]
 )
+LATER = ("group",)
+"""Columns of LABELS and LABEL_HISTORY that a stored table lacks until a row has a value there. They read as null.
+
+So a store that was written before these columns existed works as it is, and older versions can open a store without
+such values.
+"""
+FRACTIONS = (0.7, 0.1, 0.2)
+"""Default shares of train, val and test."""
 QUARANTINE = pa.schema(
     [
         _key("key", 1),
@@ -100,7 +110,7 @@ def asset_id(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def split_of(id_: str, fractions: tuple[float, float, float] = (0.7, 0.1, 0.2), seed: int = 0) -> str:
+def split_of(id_: str, fractions: tuple[float, float, float] = FRACTIONS, seed: int = 0) -> str:
     """Return `train`, `val` or `test`, drawn from a hash of the id: the same on every machine and for every task.
 
     Args:
@@ -157,14 +167,18 @@ class Label:
     """The labels of one asset in a task: exactly one class, or any number of labels.
 
     Attributes:
-        split: None for the stored split, or for a split by hash of the id if none is stored.
+        split: None for the stored split; if none is stored, for the split of the group, or by hash of the id without a
+            group.
         source: free text that says where the labels come from.
+        group: what the asset has in common with others, so that it is no independent example beside them: a speaker,
+            patient, site, camera. None for the stored group, "" for no group.
     """
 
     id: str
     labels: Sequence[str]
     split: str | None = None
     source: str = ""
+    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +191,7 @@ class LabelRow:
         until: time of the change that replaced or removed them; None for the current labels.
         by: source of that change.
         undone: True if that change took an earlier one back.
+        group: the group of the asset (see `Label`); None for no group.
     """
 
     id: str
@@ -188,6 +203,7 @@ class LabelRow:
     until: datetime | None = None
     by: str = ""
     undone: bool = False
+    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

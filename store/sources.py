@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from embedder.spec import MODALITIES, Modality
 from store import files
 from store.errors import BadSource, StoreError
 from store.items import SPLIT_FOLDERS, Item
-from store.rows import encodable
+from store.label_values import ReadLabels, group_of, read_labels
 from store.walk import walk
 from store.webdataset import read_tar
 
@@ -32,8 +33,8 @@ class Sources:
         junk: number of files that the last iteration skipped by their name, by that name.
     """
 
-    def __init__(self, paths: Sequence[Path], left_out: Collection[Path] = ()) -> None:
-        self.paths, self.junk = list(paths), Counter[str]()
+    def __init__(self, paths: Sequence[Path], left_out: Collection[Path] = (), group: str | None = None) -> None:
+        self.paths, self.junk, self._group = list(paths), Counter[str](), group
         self._left_out = set(map(str, left_out))
 
     def __iter__(self) -> Iterator[Item]:
@@ -42,11 +43,14 @@ class Sources:
             yield from (item for item in self._read(path) if item.uri not in self._left_out)
 
     def _read(self, path: Path) -> Iterator[Item]:
-        return read_folder(path, self.junk) if path.is_dir() else contents(Item(str(path)))
+        return read_folder(path, self.junk, self._group) if path.is_dir() else contents(Item(str(path)), self._group)
 
 
-def read_sources(sources: Sequence[str | Path], left_out: Collection[Path] = ()) -> Sources:
+def read_sources(sources: Sequence[str | Path], left_out: Collection[Path] = (), group: str | None = None) -> Sources:
     """Return the items of folders, Parquet files, tar files and other files, but for the files `left_out`.
+
+    Args:
+        group: column of the Parquet files that holds the groups.
 
     Raises BadSource before anything is read if one of the sources does not exist.
     """
@@ -56,15 +60,15 @@ def read_sources(sources: Sequence[str | Path], left_out: Collection[Path] = ())
             raise BadSource(
                 f"{path} does not exist; give a folder of class folders, a Parquet file, or images, sounds or videos"
             )
-    return Sources(paths, left_out)
+    return Sources(paths, left_out, group)
 
 
-def contents(item: Item) -> Iterator[Item]:
-    """Yield the items inside a Parquet or tar file, or else the item itself."""
+def contents(item: Item, group: str | None = None) -> Iterator[Item]:
+    """Yield the items inside a Parquet or tar file, or else the item itself; `group` is that of `read_sources`."""
     path = Path(item.uri)
     if path.suffix not in CONTAINERS or not path.is_file():
         return iter([item])
-    return read_parquet(path) if path.suffix == ".parquet" else read_tar(path)
+    return read_parquet(path, group) if path.suffix == ".parquet" else read_tar(path)
 
 
 def read_files(paths: Sequence[str | Path]) -> Iterator[Item]:
@@ -73,10 +77,10 @@ def read_files(paths: Sequence[str | Path]) -> Iterator[Item]:
         yield Item(uri=str(Path(path).expanduser().absolute()))
 
 
-def read_folder(folder: str | Path, junk: Counter[str] | None = None) -> Iterator[Item]:
+def read_folder(folder: str | Path, junk: Counter[str] | None = None, group: str | None = None) -> Iterator[Item]:
     """Yield the files in and below `folder`, sorted by path (see `listed`), and what Parquet and tar files hold."""
     for item in listed(folder, junk):
-        yield from contents(item)
+        yield from contents(item, group)
 
 
 def listed(folder: str | Path, junk: Counter[str] | None = None) -> Iterator[Item]:
@@ -98,23 +102,27 @@ def listed(folder: str | Path, junk: Counter[str] | None = None) -> Iterator[Ite
     by_split = bool(tops) and all(name.lower() in SPLIT_FOLDERS for name in tops)
     for path, folders, fault in walk(str(root), Counter() if junk is None else junk):
         split = SPLIT_FOLDERS[folders[0].lower()] if by_split and folders else None
-        labels = [encodable(name) for name in folders[int(by_split) :][:1]]
-        yield Item(path, labels=labels or None, split=split, fault=fault)
+        labels, faults = read_labels(folders[int(by_split) :][:1])
+        yield Item(path, labels=labels or None, split=split, fault=fault, label_faults=faults)
 
 
-def read_parquet(path: str | Path) -> Iterator[Item]:
+def read_parquet(path: str | Path, group: str | None = None) -> Iterator[Item]:
     """Yield the rows of a Parquet file as items with the uri ``<file>#<id or row number>``.
 
     One column must have the name of a modality (`image`, `audio`, …) and hold bytes, or Hugging Face's struct of bytes
     and path. Optional columns: `label` (text, or a number that a Hugging Face ClassLabel names) or `labels` (a list:
     empty if the row has none of the labels, null if they are unknown), `split` and `id`.
-    A row without bytes becomes an item of zero bytes, so that it is reported and not lost.
+    A row without bytes becomes an item of zero bytes, so that it is reported and not lost. `read_labels` has the rules
+    for labels.
+
+    Args:
+        group: name of the column with the group of each row; None to read none.
 
     Raises BadSource if the file is not Parquet, its columns are others, or a row has another type or an unknown split.
     """
     path = Path(path).expanduser().absolute()
     with open_parquet(path) as file:
-        yield from _rows(file, path)
+        yield from _rows(file, path, group)
 
 
 @contextmanager
@@ -137,7 +145,7 @@ def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
             raise BadSource(f"{path} is damaged: {error}") from error
 
 
-def _rows(file: pq.ParquetFile, path: Path) -> Iterator[Item]:
+def _rows(file: pq.ParquetFile, path: Path, group: str | None) -> Iterator[Item]:
     names = file.schema_arrow.names
     found = [modality for modality in MODALITIES if modality in names]
     if len(found) != 1:
@@ -145,13 +153,16 @@ def _rows(file: pq.ParquetFile, path: Path) -> Iterator[Item]:
             f"{path} needs exactly one column named {', '.join(MODALITIES[:-1])} or {MODALITIES[-1]}, which holds the "
             f"bytes of one file in each row; its columns are {', '.join(names)}"
         )
+    if group is not None and group not in names:
+        raise BadSource(f"{path} has no column {group!r} for the groups; its columns are {', '.join(names)}")
     names_of_classes = class_names(file.schema_arrow)
-    columns = [name for name in ("id", found[0], "label", "labels", "split") if name in names]
+    columns = [name for name in ("id", found[0], "label", "labels", "split", group) if name in names]
     row = 0
     for batch in file.iter_batches(_BATCH, columns=columns):
         batch.validate(full=True)
         for record in batch.to_pylist():
-            yield _item(record, found[0], f"{path}#{record.get('id') or row}", names_of_classes)
+            item = _item(record, found[0], f"{path}#{record.get('id') or row}", names_of_classes)
+            yield replace(item, group=group_of(record[group])) if group else item
             row += 1
 
 
@@ -163,22 +174,20 @@ def _item(record: dict[str, Any], modality: Modality, uri: str, class_names: Seq
     split = record.get("split")
     if split is not None and str(split).lower() not in SPLIT_FOLDERS:
         raise BadSource(f"{uri}: there is no split {split!r}; the splits are {', '.join(SPLIT_FOLDERS)}")
+    labels, faults = _labels(record, class_names)
     return Item(
         uri=uri,
         data=data or b"",
-        labels=_labels(record, class_names),
+        labels=labels,
         split=None if split is None else SPLIT_FOLDERS[str(split).lower()],
         modality=modality,
+        label_faults=faults,
     )
 
 
-def _labels(record: dict[str, Any], class_names: Sequence[str]) -> list[str] | None:
+def _labels(record: dict[str, Any], class_names: Sequence[str]) -> ReadLabels:
     values = record.get("labels")
-    if values is None:
-        if record.get("label") is None:
-            return None
-        values = [record["label"]]
-    return [class_names[value] if class_names and isinstance(value, int) else str(value) for value in values]
+    return read_labels([record.get("label")] if values is None else values, class_names)
 
 
 def class_names(schema: pa.Schema) -> list[str]:

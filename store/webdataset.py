@@ -10,6 +10,7 @@ from typing import IO, NamedTuple
 from store import files
 from store.errors import BadFile, BadSource
 from store.items import Item
+from store.label_values import ReadLabels, read_labels
 from store.rows import encodable
 
 ABOUT = ("cls", "json", "txt", "text", "caption", "index", "id", "url", "key")
@@ -59,23 +60,22 @@ def _data(file: IO[bytes] | None, info: tarfile.TarInfo) -> bytes | None:
 
 
 def _items(path: Path, sample: list[_Member]) -> Iterator[Item]:
-    labels = _labels({member.ending: member.data or b"" for member in sample if member.ending in ABOUT})
+    labels, faults = _labels({member.ending: member.data or b"" for member in sample if member.ending in ABOUT})
     media = [member for member in sample if member.ending not in ABOUT]
     for member in media or [_Member(sample[0].name, sample[0].sample, "", b"")]:
         uri = f"{path}#{member.name}"
         fault = BadFile("too_large", f"{uri} has more than the limit of {files.MAX_BYTES:,} bytes")
-        yield Item(uri, member.data or b"", labels, fault=fault if member.data is None else None)
+        yield Item(uri, member.data or b"", labels, fault=fault if member.data is None else None, label_faults=faults)
 
 
-def _labels(about: Mapping[str, bytes]) -> list[str] | None:
-    """Return the labels that the files about a sample give, or None if they give none."""
+def _labels(about: Mapping[str, bytes]) -> ReadLabels:
+    """Return the labels that the files about a sample give."""
     if text := about.get("cls", b"")[:_SMALL].decode(errors="replace").strip():
-        return [text]
+        return read_labels([text])
     try:
         record = json.loads(about.get("json", b"null"))
     except (ValueError, RecursionError):
-        return None
+        return read_labels([None])
     given = record if isinstance(record, dict) else {}
     found = next((given[name] for name in LABEL_KEYS if given.get(name) is not None), None)
-    values = found if isinstance(found, list) else [found]
-    return None if found is None else [encodable(str(value)) for value in values if str(value).strip()]
+    return read_labels(found if isinstance(found, list) else [found])

@@ -67,7 +67,7 @@ class Comparison:
     @property
     def validated_on(self) -> str:
         """ "val", or `CROSS_VALIDATION` if the task has no validation rows."""
-        return "val" if self.rows.labelled("val").num_rows else CROSS_VALIDATION
+        return "val" if self.rows.has_validation else CROSS_VALIDATION
 
     def ranking(self) -> list[Trial]:
         """Return the trials by accuracy on the validation rows, then NLL, then fewest parameters; the best first."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from classifiers.training.rows.rows import RowBatch, Rows, fold_of
+from classifiers.training.rows.rows import RowBatch, Rows
 from store.selection import BATCH_ROWS
 
 if TYPE_CHECKING:
@@ -57,8 +57,7 @@ class HeldRows(Rows):
         X = columns(whole.X, [whole.blocks[encoder] for encoder in self.encoders])
         if self.fold is None or split not in ("train", "val"):
             return replace(whole, X=X, classes=tuple(classes))
-        number, count = self.fold
-        keep = np.flatnonzero((fold_of(whole.ids, count) == number) == (split == "val"))
+        keep = np.flatnonzero(self.held_out(whole.ids) == (split == "val"))
         ids, labels = [whole.ids[i] for i in keep], whole.labels.take(keep)
         return replace(whole, ids=ids, X=X[keep], labels=labels, splits=whole.splits[keep], classes=tuple(classes))
 

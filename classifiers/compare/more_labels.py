@@ -8,7 +8,8 @@ from classifiers.compare.trial import Trial, learn
 from classifiers.errors import NotTrainable
 from classifiers.evaluation.learning_curve import LearningCurve
 from classifiers.heads.base import Head
-from classifiers.training.growth import curve_of, f1, known_rows, parts
+from classifiers.training.growth import curve_of, parts
+from classifiers.training.rows.row_f1 import f1, known_rows
 
 MOST_SECONDS = 10.0
 """Longest time, in seconds, that the winner may take to learn. The curve takes about four times as long."""

@@ -14,7 +14,7 @@ from classifiers.evaluation.paired import Pair
 
 REPORT = "report.html"
 
-FIGURES = ("=accuracy", "=95 % interval", "=macro-F1", "=NLL", "=ECE")
+FIGURES = ("=accuracy", "=95 % interval", "=balanced accuracy", "=macro-F1", "=NLL", "=ECE")
 AHEAD = ("=winner ahead by", "=P(winner better)")
 """Titles of the columns that `figures` and `ahead` fill; for the leading =, see `sections.table`."""
 
@@ -201,7 +201,8 @@ def failed_section(comparison: Comparison) -> list[str]:
 
 def figures(found: Evaluation) -> list[str]:
     """Return the cells of the columns `FIGURES`."""
-    return [f"{found.accuracy:.4f}", interval(found), *(f"{x:.4f}" for x in (found.macro_f1, found.nll, found.ece))]
+    others = (found.balanced_accuracy, found.macro_f1, found.nll, found.ece)
+    return [f"{found.accuracy:.4f}", interval(found), *(f"{x:.4f}" for x in others)]
 
 
 def interval(found: Evaluation) -> str:

@@ -18,6 +18,7 @@ from classifiers.evaluation.figures import summarise
 from classifiers.evaluation.outcomes import Outcomes
 from classifiers.heads.base import Head
 from classifiers.training.kinds import make_estimator
+from classifiers.training.notes import fold_by_fold, why_folds
 from classifiers.training.rows.rows import Rows, Texts
 from store import Store
 
@@ -204,6 +205,7 @@ def notes(comparison: Comparison, rows: HeldRows) -> Iterator[str]:
                 "of these encoders and are left out, for every candidate."
             )
     if comparison.validated_on != "val":
-        yield "No validation rows: all figures are measured on training rows that were held out, fold by fold."
+        how = fold_by_fold(comparison.rows)
+        yield f"{why_folds(comparison.rows)}: all figures are measured on training rows that were held out, {how}."
     if not comparison.rows.labelled("test").num_rows:
         yield "No test rows: there are no figures on unseen rows."

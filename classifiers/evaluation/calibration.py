@@ -20,6 +20,9 @@ LEAST_BETA, MOST_BETA = 1e-3, 1e2
 TOLERANCE = 1e-4
 """Relative error of β = 1/T at which the search stops; no number of rows determines it so exactly."""
 
+MOST_TEMPERATURE = 1e12
+"""Where the search for the least temperature ends: only equal scores need none."""
+
 LOWEST_SCORE = -1e4
 """Lowest score, relative to the row's best score. It replaces -inf, whose product with probability 0 would be NaN."""
 
@@ -54,6 +57,33 @@ def fit_temperature(scores: NDArray[Any], codes: NDArray[np.integer[Any]]) -> fl
             break
         beta, found = following, _nll(scores, codes, following)
     return 1.0 / beta if found.mean < first.mean else 1.0
+
+
+def least_temperature(scores: NDArray[Any]) -> float:
+    """Return the least T ≥ 1 at which the mean confidence of softmax(scores / T) is at most (n + 1) / (n + 2).
+
+    It is for heads without rows to calibrate on: n is the number of rows that the head learned from, and no more
+    confidence than this is justified by n rows that are all right, see `fit_temperature`. Scores of 6 rows in 1,280
+    columns differ by hundreds, so that without a temperature every answer has the probability 1.
+
+    Args:
+        scores: of the rows that the head learned from, (n, K); -inf marks a class that is never predicted.
+    """
+    if not scores.size:
+        return 1.0
+    relative = scores.astype(np.float64) - scores.max(axis=1, keepdims=True)
+    justified = max((len(scores) + 1) / (len(scores) + 2), 1 / scores.shape[1])
+
+    def allowed(temperature: float) -> bool:
+        return bool((1 / np.exp(relative / temperature).sum(axis=1)).mean() <= justified)
+
+    low, high = 1.0, 1.0
+    while not allowed(high) and high < MOST_TEMPERATURE:
+        low, high = high, 2 * high
+    while high > (1 + TOLERANCE) * low:
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if allowed(middle) else (middle, high)
+    return high
 
 
 def mean_nll(scores: NDArray[Any], codes: NDArray[np.integer[Any]], temperature: float) -> float:

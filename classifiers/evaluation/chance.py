@@ -5,6 +5,7 @@ each training run compares its head with the most frequent class, or with labels
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,10 @@ SHUFFLES = 19
 FEW = 30
 """Number of rows below which a better head gets a note instead of a warning. With so few rows, even a good head passes
 the check only if it is right on nearly all rows on which only one of the two answers is right."""
+
+MAJORITY, GAP = 0.5, 0.1
+"""Share of the rows of one class, and accuracy minus balanced accuracy, from which a note says that rare classes are
+often missed."""
 
 MOST_CELLS = 200_000
 """Maximum number of scores (rows × labels) to shuffle, which takes a fraction of a second; other rows are left out."""
@@ -78,6 +83,22 @@ def decided(found: Evaluation, majority: int) -> tuple[int, int]:
 def shown(won: int, lost: int) -> bool:
     """Return True if a head without skill wins so many of these rows with at most the probability `LEVEL`."""
     return tail(won, won + lost) <= LEVEL
+
+
+def imbalance(found: Evaluation, settings: Mapping[str, Any]) -> str | None:
+    """Return a note if most rows have one class, and the head is much better on it than on the others; None otherwise.
+
+    Args:
+        settings: settings of the head; the note proposes uniform priors unless it has them.
+    """
+    share, majority = float(found.support.max()) / found.rows, found.classes[int(found.support.argmax())]
+    if share <= MAJORITY or found.accuracy - found.balanced_accuracy < GAP or settings.get("priors") == "uniform":
+        return None
+    kind = "" if "priors" in settings else "a head of kind gaussian with "
+    return (
+        f"{share:.1%} of these rows have the class {majority!r}: accuracy {found.accuracy:.3f}, but balanced accuracy "
+        f"{found.balanced_accuracy:.3f}. If every class matters the same, try {kind}priors=uniform."
+    )
 
 
 def doubt_of_labels(scores: NDArray[Any], truth: NDArray[np.bool_]) -> str | None:

@@ -24,6 +24,10 @@ MOST_CONFUSIONS = 10
 """Maximum number of confusions in the Markdown, commonest first."""
 
 NLL = "NLL is the mean of −log of the probability that the head gave the right answer: 0 is perfect, lower is better."
+BALANCED = (
+    "Balanced accuracy is the mean over the classes of the share of their rows that are right: each class counts the "
+    "same, however rare it is."
+)
 ECE = (
     "ECE, the expected calibration error, is the mean difference between the head's probabilities and how often it is "
     "right: 0 is perfect."
@@ -76,6 +80,7 @@ class Evaluation:
     Attributes:
         classes: names of the classes, (K,).
         accuracy_interval: 95 % bootstrap interval of the accuracy.
+        balanced_accuracy: mean recall of the classes that occur.
         macro_f1: mean F1 of the classes that occur or are predicted.
         nll: mean negative log probability of the true class, in nats.
         nll_uncalibrated: the NLL before any temperature.
@@ -90,6 +95,7 @@ class Evaluation:
     rows: int
     accuracy: float
     accuracy_interval: tuple[float, float]
+    balanced_accuracy: float
     macro_f1: float
     nll: float
     nll_uncalibrated: float
@@ -105,7 +111,7 @@ class Evaluation:
 
     @property
     def terms(self) -> Sequence[str]:
-        return (NLL, ECE, AURC, OUTLIER_PERCENTILE, PREDICTION_SET)
+        return (BALANCED, NLL, ECE, AURC, OUTLIER_PERCENTILE, PREDICTION_SET)
 
     def summary(self) -> dict[str, float]:
         low, high = self.accuracy_interval
@@ -114,6 +120,7 @@ class Evaluation:
             "accuracy": self.accuracy,
             "accuracy_low": low,
             "accuracy_high": high,
+            "balanced_accuracy": self.balanced_accuracy,
             "macro_f1": self.macro_f1,
             "nll": self.nll,
             "nll_plain": self.nll_uncalibrated,
@@ -126,6 +133,7 @@ class Evaluation:
             "rows": f"{self.rows:,}",
             "accuracy": f"{self.accuracy:.4f}",
             "95 % interval": "–".join(f"{end:.4f}" for end in self.accuracy_interval),
+            "balanced accuracy": f"{self.balanced_accuracy:.4f}",
             "macro-F1": f"{self.macro_f1:.4f}",
             "NLL before → after temperature": f"{self.nll_uncalibrated:.4f} → {self.nll:.4f}",
             "ECE": f"{self.ece:.4f}",
@@ -220,19 +228,20 @@ def summarise(outcomes: Outcomes, classes: Sequence[str], *, seed: int = 0) -> E
     bins = reliability(outcomes.confidence, correct)
     support, claimed = confusion.sum(axis=1), confusion.sum(axis=0)
     f1 = ratio(2 * right, support + claimed)
-    accuracy = float(right.sum() / len(outcomes))
+    accuracy, recall = float(right.sum() / len(outcomes)), ratio(right, support)
     return Evaluation(
         classes=tuple(classes),
         rows=len(outcomes),
         accuracy=accuracy,
         accuracy_interval=bootstrap_interval(accuracy, len(outcomes), seed),
+        balanced_accuracy=float(recall[support > 0].mean()),
         macro_f1=float(f1[(support + claimed) > 0].mean()),
         nll=log_loss(outcomes.likelihood),
         nll_uncalibrated=log_loss(outcomes.uncalibrated),
         ece=bins.error(),
         aurc=risk_coverage_area(outcomes.confidence, correct),
         precision=ratio(right, claimed),
-        recall=ratio(right, support),
+        recall=recall,
         f1=f1,
         support=support,
         confusion=confusion,

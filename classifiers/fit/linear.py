@@ -1,5 +1,6 @@
 """Multinomial logistic regression as a scikit-learn estimator of a linear head."""
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, Self
 
@@ -93,7 +94,9 @@ class LinearClassifier(HeadClassifier):
         transform: Transform,
     ) -> None:
         """Learn from standardised rows Z (n, m), and fold scaler and transform into the weights."""
-        solver.fit(Z, labels, sample_weight=weights)
+        with warnings.catch_warnings():  # scikit-learn takes many classes with one row each for numbers to predict
+            warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
+            solver.fit(Z, labels, sample_weight=weights)
         coef, intercept = solver.coef_.astype(np.float64), solver.intercept_.astype(np.float64)
         if len(classes) == 2:  # scikit-learn keeps only s₁ - s₀; ∓half of it for each class gives the same softmax
             coef, intercept = np.vstack([-coef, coef]) / 2, np.concatenate([-intercept, intercept]) / 2

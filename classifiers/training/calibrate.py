@@ -1,10 +1,12 @@
 """Calibration on rows that a head did not learn from."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from classifiers.evaluation.calibration import fit_temperature
+from classifiers.evaluation.calibration import fit_temperature, least_temperature
 from classifiers.evaluation.conformal import keep, lac_scores
 from classifiers.evaluation.outcomes import Outcomes
 from classifiers.evaluation.reports.labels import LabelFigures, binary_nll
@@ -13,7 +15,9 @@ from classifiers.fit.multilabel.platt import fit_platt
 from classifiers.heads.base import Head, probabilities
 from classifiers.heads.multilabel.base import LabelsHead
 from classifiers.published.manifest import Conformal
+from classifiers.training.rows.rows import Rows
 from classifiers.training.rows.scored import Scored
+from classifiers.training.rows.task_rows import LEAST_VALIDATION
 
 LEAST_TUNED = 10
 """Least number of positive rows of a label that gets its own threshold. With fewer, the threshold would overfit.
@@ -24,6 +28,10 @@ to 2. With 40 rows instead, no figure would change by more than 2 points.
 """
 
 
+MOST_TEMPERED = 1000
+"""Maximum number of training rows that limit the confidence of a head without rows to calibrate on."""
+
+
 def calibrate(head: Head, parts: Sequence[Scored]) -> tuple[Head, Outcomes, Conformal]:
     """Fit a temperature on validation rows.
 
@@ -31,10 +39,30 @@ def calibrate(head: Head, parts: Sequence[Scored]) -> tuple[Head, Outcomes, Conf
     scores are in memory at once (rows × classes × 4 bytes), never the vectors.
     """
     whole = Scored.concatenate(parts)
-    calibrated = head.with_temperature(fit_temperature(whole.scores, whole.truth))
+    calibrated = head.with_temperature(temperature_of(whole.scores, whole.truth))
     outcomes = Outcomes.concatenate([outcomes_of(calibrated, part) for part in parts])
     conformal = Conformal(rows=len(outcomes), lac=keep(lac_scores(outcomes.likelihood)), aps=keep(outcomes.before))
     return calibrated, outcomes, conformal
+
+
+def temperature_of(scores: NDArray[Any], truth: NDArray[np.integer[Any]]) -> float:
+    """Return the temperature of the scores (n, K) of rows with true classes (n,).
+
+    With fewer than `LEAST_VALIDATION` rows it is at least `least_temperature`: if 9 of 9 rows are right, no temperature
+    is too low for them, and the first mistake on another row would cost dozens of nats.
+    """
+    found = fit_temperature(scores, truth)
+    return found if len(truth) >= LEAST_VALIDATION else max(found, least_temperature(scores))
+
+
+def tempered(head: Head, rows: Rows) -> Head:
+    """Return a head without rows to calibrate on, with `least_temperature` of the training rows that it learned from.
+
+    Measured on heads of kind gaussian that learned from 2 classes with 3 rows each (3 tasks, 4 draws): the NLL of other
+    rows is 0.49, 117 at a temperature of 1, and 0.40 at the best temperature.
+    """
+    X, _ = rows.first("train", head.classes, MOST_TEMPERED)
+    return head.with_temperature(least_temperature(head.scores(X))) if len(X) else head
 
 
 def outcomes_of(head: Head, part: Scored) -> Outcomes:

@@ -1,6 +1,6 @@
 """Training of the kinds of heads that give each row exactly one class."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -8,18 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifiers.evaluation.calibration import fit_temperature
-from classifiers.evaluation.chance import doubt_of_classes, too_few_rows
+from classifiers.evaluation.chance import doubt_of_classes, imbalance, too_few_rows
 from classifiers.evaluation.figures import Evaluation, summarise
 from classifiers.evaluation.outcomes import Outcomes
 from classifiers.evaluation.reports.fusion import FusionReport
 from classifiers.fit.base import HeadClassifier
 from classifiers.heads.base import Head, probabilities
-from classifiers.training.calibrate import calibrate, outcomes_of
+from classifiers.training.calibrate import calibrate, outcomes_of, tempered
 from classifiers.training.kind import Calibrated, Kind
 from classifiers.training.learning.learn import Without, validated_rows
-from classifiers.training.notes import calibration_note
+from classifiers.training.notes import calibration_notes
+from classifiers.training.rows.folds import By
 from classifiers.training.rows.rows import Rows
-from classifiers.training.rows.scored import Learned, scored
+from classifiers.training.rows.scored import Learned, Scored, scored
 
 CROSS_VALIDATION = "cross-validation"
 """Name of the held-out training rows in reports and metrics."""
@@ -61,15 +62,25 @@ class ClassKind(Kind[Head]):
         return replace(learned, validated=validated_rows(self.without, estimator, rows, learned.head))
 
     def calibrated(self, rows: Rows, learned: Learned[Head], seed: int) -> Calibrated[Head]:
-        note = tuple(calibration_note(rows, learned))
+        note = tuple(calibration_notes(rows, learned, on_val=self.validates(rows)))
         if not learned.validated:
-            return Calibrated(learned.head, notes=note)
+            return Calibrated(tempered(learned.head, rows) if any(learned.counts) else learned.head, notes=note)
         head, outcomes, conformal = calibrate(learned.head, learned.validated)
         figures = summarise(outcomes, head.classes, seed=seed)
         seen = np.array(learned.counts) if any(learned.counts) else figures.support
-        majority, named = int(seen.argmax()), "validation rows" if rows.labelled("val").num_rows else "training rows"
+        majority, named = int(seen.argmax()), "validation rows" if rows.has_validation else "training rows"
         doubt, few = doubt_of_classes(figures, majority), too_few_rows(figures, majority, named)
-        return Calibrated(head, figures, conformal, (doubt,) if doubt else (), (few, *note) if few else note)
+        said = filter(None, (few, imbalance(figures, head.settings()), *note))
+        return Calibrated(head, figures, conformal, (doubt,) if doubt else (), tuple(said))
+
+    @property
+    def figure(self) -> tuple[str, Callable[[Scored], float]]:
+        return "accuracy", lambda found: float(np.mean(found.scores.argmax(axis=1) == found.truth))
+
+    def crossed(self, estimator: Any, rows: Rows, head: Head, by: By) -> Sequence[Scored]:
+        if self.texts:  # a head of texts cannot forget a fold
+            return ()
+        return validated_rows(self.without, estimator, rows, head, rows.crossed(by))
 
     def learn_again(self, estimator: Any, rows: Rows, classes: tuple[str, ...]) -> Head:
         return self.learn(estimator, rows, classes).head

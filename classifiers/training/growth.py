@@ -15,6 +15,7 @@ from classifiers.heads.base import Head
 from classifiers.published.head import PublishedHead
 from classifiers.training.as_learned import rows_as_learned
 from classifiers.training.kinds import KINDS, make_estimator
+from classifiers.training.rows.row_f1 import f1, known_rows
 from classifiers.training.rows.rows import LabelledRows, Rows, Texts
 from store import Store
 from store.rows import strings
@@ -181,32 +182,3 @@ def _held_out(rows: Rows, classes: tuple[str, ...]) -> tuple[str, list[LabelledR
         f"task {rows.task!r} has no row in split 'test' or 'val' with a vector and a label that the head knows; label "
         "some rows of these splits"
     )
-
-
-def known_rows(rows: Rows, split: str, classes: Sequence[str]) -> list[LabelledRows]:
-    """Return the rows of a split with at least one of the classes, in parts that are not empty."""
-    some = [_with_label(part) for part in rows.parts(split, classes)]
-    return [part for part in some if part.ids]
-
-
-def _with_label(part: LabelledRows) -> LabelledRows:
-    known = np.flatnonzero(part.Y.any(axis=1))
-    return LabelledRows([part.ids[row] for row in known], part.X[known], part.Y[known])
-
-
-def f1(head: Head, held: Sequence[LabelledRows], classes: tuple[str, ...]) -> NDArray[np.float64]:
-    """Return the F1 of the labels that a head gives each held-out row, (n,); with one class a row, 1 right or 0 wrong.
-
-    Args:
-        classes: the columns of `held`, sorted; those that the head does not know are never given.
-    """
-    columns = np.searchsorted(np.array(classes), np.array(head.classes))
-    found = []
-    for part in held:
-        scores = head.scores(part.X)
-        own = head.labels_of(scores)
-        if own is None:
-            own = np.eye(len(head.classes), dtype=np.bool_)[scores.argmax(axis=1)]
-        truth = part.Y[:, columns]
-        found.append(2 * (own & truth).sum(axis=1) / (own.sum(axis=1) + part.Y.sum(axis=1)))
-    return np.concatenate(found)

@@ -11,13 +11,16 @@ from numpy.typing import NDArray
 from classifiers.errors import NotTrainable
 from classifiers.evaluation.figures import Figures
 from classifiers.evaluation.reports.fusion import FusionReport
+from classifiers.evaluation.reports.groups import NO_GROUPS
 from classifiers.evaluation.reports.report import Report
 from classifiers.heads.base import Head
 from classifiers.published.manifest import Conformal
-from classifiers.training.notes import notes
+from classifiers.training.grouped import group_report
+from classifiers.training.notes import calibration_of, notes
 from classifiers.training.outliers import Outliers, learn_outliers, measure_ood
+from classifiers.training.rows.folds import By
 from classifiers.training.rows.rows import Elsewhere, Rows, Texts
-from classifiers.training.rows.scored import Learned
+from classifiers.training.rows.scored import Learned, Scored
 
 if TYPE_CHECKING:
     from store import Snapshot, Store
@@ -68,6 +71,8 @@ class Kind(ABC, Generic[H]):
         defaults: parameters that differ from the estimator's own defaults.
         reads: class that reads the rows.
         parallel: True if other processes can gather the statistics that it learns from, for one encoder.
+        folds: True if training rows are held out fold by fold. Otherwise few are held out, and a split `val` is used
+            instead, however small it is.
         compare: (estimator, rows, head) → the comparisons of a fused head, by split.
     """
 
@@ -77,6 +82,7 @@ class Kind(ABC, Generic[H]):
     defaults: Mapping[str, Any]
     reads: type[Rows] = Rows
     parallel: bool = False
+    folds: bool = True
     compare: Callable[[Any, Rows, Any], dict[str, FusionReport]] | None = None
 
     def rows(
@@ -115,12 +121,17 @@ class Kind(ABC, Generic[H]):
             outliers = learn_outliers(rows, head.classes)
         else:
             outliers = Outliers(lacks=NO_LABEL if exclusive else NOT_EXCLUSIVE)
-        validation = "val" if rows.labelled("val").num_rows else self.held_out
-        figures = {validation: calibrated.figures, "test": self.evaluate(rows, head, "test", seed)}
+        on_val = self.validates(rows)
+        figures = {
+            **({} if on_val else {self.held_out: calibrated.figures}),
+            "val": calibrated.figures if on_val else self.evaluate(rows, head, "val", seed),
+            "test": self.evaluate(rows, head, "test", seed),
+        }
         found = {split: each for split, each in figures.items() if each}
         used = {"train": learned.rows} | {
             split: found[split].rows if split in found else 0 for split in ("val", "test")
         }
+        groups = group_report(rows, head, lambda by: self.crossed(estimator, rows, learned.head, by), self.figure)
         report = Report(
             task=rows.task,
             kind=head.kind,
@@ -131,7 +142,14 @@ class Kind(ABC, Generic[H]):
             temperature=head.temperature,
             evaluations=found,
             warnings=calibrated.warnings,
-            remarks=(*learned.notes, *calibrated.notes, *notes(rows, used, learned, outliers, self.targets)),
+            remarks=(
+                *learned.notes,
+                *calibrated.notes,
+                *notes(rows, used, learned, outliers, self.targets),
+                *(groups.notes() if groups else (NO_GROUPS,) if any(learned.counts) else ()),
+            ),
+            calibration=calibration_of(rows, learned, "val" if on_val else self.held_out, folds=self.folds),
+            groups=groups,
             ood=measure_ood(rows, head, outliers) if exclusive else None,
             fusion=self.compare(estimator, rows, head) if self.compare else {},
         )
@@ -140,6 +158,24 @@ class Kind(ABC, Generic[H]):
     @abstractmethod
     def learned(self, estimator: Any, rows: Rows) -> Learned[H]:
         """Learn from the training rows, and score rows that the head did not learn from."""
+
+    def validates(self, rows: Rows) -> bool:
+        """Return True if the head is calibrated on the split `val`, and not on held-out training rows."""
+        return rows.has_validation or (not self.folds and rows.labelled("val").num_rows > 0)
+
+    @property
+    @abstractmethod
+    def figure(self) -> tuple[str, Callable[[Scored], float]]:
+        """Name and function of the figure, in 0…1, by which folds of rows and folds of groups are compared."""
+
+    @abstractmethod
+    def crossed(self, estimator: Any, rows: Rows, head: H, by: By) -> Sequence[Scored]:
+        """Return the training rows, scored by heads that did not learn from their fold; empty if that is not possible.
+
+        Args:
+            estimator: the one that learned `head`, with the parameters that training chose.
+            head: not calibrated.
+        """
 
     @abstractmethod
     def calibrated(self, rows: Rows, learned: Learned[H], seed: int) -> Calibrated[H]:

@@ -45,13 +45,16 @@ CLASS_KINDS: dict[str, ClassKind] = {
 
 LABEL_KINDS: dict[str, LabelKind] = {
     "labelwise": LabelKind(LabelwiseClassifier, {"max_iter": MOST_STEPS}, fold_by_fold),
-    "bilinear": LabelKind(BilinearClassifier, {"prompts": list(PROMPTS)}, rows_held_out, texts=lambda _: True),
+    "bilinear": LabelKind(
+        BilinearClassifier, {"prompts": list(PROMPTS)}, rows_held_out, texts=lambda _: True, folds=False
+    ),
     "decoder": LabelKind(
         DecoderClassifier,
         {"prompts": list(PROMPTS)},
         rows_held_out,
         reads=TokenRows,
         texts=lambda estimator: bool(estimator.queries == "text"),
+        folds=False,
     ),
 }
 """Kinds that give a row any number of labels."""

@@ -10,6 +10,7 @@ from sklearn.base import clone
 
 from classifiers.errors import NotTrainable
 from classifiers.evaluation.chance import doubt_of_labels
+from classifiers.evaluation.label_figures import mean_average_precision
 from classifiers.evaluation.reports.labels import LabelFigures
 from classifiers.fit.multilabel.base import LabelsEstimator, hold_out
 from classifiers.fit.multilabel.bilinear import BilinearClassifier
@@ -20,6 +21,8 @@ from classifiers.heads.multilabel.base import LabelsHead
 from classifiers.prompts import class_vectors
 from classifiers.training.calibrate import calibrate_labels
 from classifiers.training.kind import Calibrated, Kind
+from classifiers.training.notes import calibration_notes
+from classifiers.training.rows.folds import By
 from classifiers.training.rows.present import require_present
 from classifiers.training.rows.rows import LabelledRows, Rows
 from classifiers.training.rows.scored import Learned, Scored, scored_labels
@@ -33,7 +36,6 @@ ROWS_A_STEP = 256
 UNCALIBRATED = (
     "No rows to calibrate on: a row gets each label whose score is at least 0, and the probabilities are uncalibrated."
 )
-CALIBRATED_ON_HELD_OUT = "No validation rows: calibration and thresholds come from training rows that were held out."
 
 
 def without_texts(_: LabelsEstimator) -> bool:
@@ -50,6 +52,7 @@ class LabelKind(Kind[LabelsHead]):
             none; empty if there are too few.
         reads: class that reads the rows.
         texts: (estimator) → True if it learns with a vector of each label's name.
+        folds: True if `hold` scores all training rows, fold by fold.
     """
 
     estimator: type[LabelsEstimator]
@@ -57,6 +60,7 @@ class LabelKind(Kind[LabelsHead]):
     hold: Callable[[Any, Rows, LabelledRows, LabelsHead], Sequence[Scored]]
     reads: type[Rows] = Rows
     texts: Callable[[Any], bool] = without_texts
+    folds: bool = True
     targets: ClassVar[Literal["one", "any"]] = "any"
     held_out: ClassVar[str] = HELD_OUT
 
@@ -71,7 +75,7 @@ class LabelKind(Kind[LabelsHead]):
         names = require_present(rows, labels, present, "labels")
         known = LabelledRows(training.ids, training.X, training.Y[:, present])
         head = fit(estimator, rows, known, names, texts=texts)
-        if rows.labelled("val").num_rows:
+        if self.validates(rows):
             validated: Sequence[Scored] = scored_labels(rows, head, "val")
         else:
             validated = self.hold(estimator, rows, known, head)
@@ -89,8 +93,15 @@ class LabelKind(Kind[LabelsHead]):
         whole = Scored.concatenate(learned.validated)
         head, figures, note = calibrate_labels(learned.head, whole)
         doubt = doubt_of_labels(whole.scores, whole.truth)
-        held = () if rows.labelled("val").num_rows else (CALIBRATED_ON_HELD_OUT,)
-        return Calibrated(head, figures, None, (doubt,) if doubt else (), (note, *held))
+        more = calibration_notes(rows, learned, on_val=self.validates(rows), folds=self.folds, exclusive=False)
+        return Calibrated(head, figures, None, (doubt,) if doubt else (), (note, *more))
+
+    @property
+    def figure(self) -> tuple[str, Callable[[Scored], float]]:
+        return "mAP", lambda found: mean_average_precision(found.scores, found.truth)
+
+    def crossed(self, estimator: Any, rows: Rows, head: LabelsHead, by: By) -> Sequence[Scored]:
+        return scored_folds(estimator, rows.crossed(by), head) if self.folds else ()
 
     def learn_again(self, estimator: Any, rows: Rows, classes: tuple[str, ...]) -> LabelsHead:
         return fit(estimator, rows, rows.labelled_rows("train", classes), classes, texts=self.texts(estimator))
@@ -152,8 +163,13 @@ def require_one_text_side(rows: Rows) -> None:
 
 def fold_by_fold(estimator: LabelsEstimator, rows: Rows, _: LabelledRows, head: LabelsHead) -> list[Scored]:
     """Return the training rows, each scored by a head learned with the same settings from the other folds."""
+    return scored_folds(estimator, rows.validations(), head)
+
+
+def scored_folds(estimator: LabelsEstimator, views: Sequence[Rows], head: LabelsHead) -> list[Scored]:
+    """Return the held-out rows of each view, scored by a head learned with the same settings without them."""
     parts: list[Scored] = []
-    for view in rows.validations():
+    for view in views:
         fold = fit(clone(estimator), view, view.labelled_rows("train", head.classes), head.classes)
         parts += scored_labels(view, fold, "val")
     return parts

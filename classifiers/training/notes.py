@@ -3,13 +3,20 @@
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
+from classifiers.evaluation.reports.report import Calibration
 from classifiers.heads.base import Head
 from classifiers.training.outliers import Outliers
 from classifiers.training.rows.rows import Rows
 from classifiers.training.rows.scored import Learned
+from classifiers.training.rows.task_rows import LEAST_VALIDATION
 
 MOST_NAMED = 10
 """Maximum number of classes or labels that a note lists."""
+
+UNCALIBRATED = (
+    "No validation rows with a vector, or too few training rows to hold some out: the probabilities are uncalibrated, "
+    "and only kept from being surer than so few rows allow; there are no prediction sets."
+)
 
 LEFT_OUT = {"one": "they have no vector, or a class that the head does not know", "any": "they have no vector"}
 
@@ -38,18 +45,64 @@ def notes(
         yield f"{which} have no training vector and are unknown to the head: {names}."
 
 
-def calibration_note(rows: Rows, learned: Learned[Head]) -> Iterator[str]:
-    """Yield a note on the rows that a head is calibrated on, unless these are validation rows."""
-    if not learned.validated:
+def calibration_notes(
+    rows: Rows, learned: Learned[Head], *, on_val: bool, folds: bool = True, exclusive: bool = True
+) -> Iterator[str]:
+    """Yield notes on the rows that a head is calibrated on.
+
+    Args:
+        on_val: True if these are the rows of the split `val`.
+        folds: True if training rows are held out fold by fold.
+        exclusive: True for heads that give each row one class, which have prediction sets and outlier percentiles.
+    """
+    found = calibration_of(rows, learned, "val" if on_val else "", folds=folds)
+    if found is None:
+        yield UNCALIBRATED
+        return
+    used = f"{found.rows:,} of {found.of:,}"
+    if on_val:
+        yield f"Calibrated on {used} validation rows."
+    else:
+        what = "temperature and prediction sets" if exclusive else "calibration and thresholds"
+        yield f"{why_folds(rows)}: {what} come from {used} training rows{_how(rows, learned, folds, exclusive)}."
+    if found.rows < LEAST_VALIDATION:
+        sets = f", and no prediction set has a coverage above {found.rows / (found.rows + 1):.2f}" if exclusive else ""
         yield (
-            "No validation rows with a vector, or too few training rows to hold some out: the temperature stays 1, and "
-            "there are no prediction sets."
+            f"Only {found.rows} rows to calibrate on: the probabilities may be far off{sets}. Label at least "
+            f"{LEAST_VALIDATION} validation rows, or more training rows."
         )
-    elif not rows.labelled("val").num_rows:
-        source = (
-            "training rows that were held out, fold by fold, from heads made only for that; outlier percentiles come "
-            "from the same rows, each left out in turn"
-            if any(learned.counts)
-            else "the training rows, whose labels the head did not learn from"
-        )
-        yield f"No validation rows: temperature and prediction sets come from {source}."
+
+
+def why_folds(rows: Rows) -> str:
+    """Return the reason why training rows are held out, as the start of a sentence."""
+    few = rows.labelled("val").num_rows
+    return f"Too few validation rows ({few}, not {LEAST_VALIDATION})" if few else "No validation rows"
+
+
+def fold_by_fold(rows: Rows) -> str:
+    """Return how training rows are held out."""
+    return "group by group" if rows.grouped else "fold by fold"
+
+
+def _how(rows: Rows, learned: Learned[Head], folds: bool, exclusive: bool) -> str:
+    if not any(learned.counts):
+        return ", whose labels the head did not learn from"
+    if not folds:
+        return " that were held out"
+    outliers = "; outlier percentiles come from the same rows, each left out in turn" if exclusive else ""
+    return f" that were held out, {fold_by_fold(rows)}, from heads made only for that{outliers}"
+
+
+def calibration_of(rows: Rows, learned: Learned[Head], on: str, *, folds: bool = True) -> Calibration | None:
+    """Return the rows that a head is calibrated on; None if on none.
+
+    Args:
+        on: "val", or the name of the held-out training rows in reports.
+        folds: True if training rows are held out fold by fold.
+    """
+    if not learned.validated:
+        return None
+    used = sum(len(part.truth) for part in learned.validated)
+    if on == "val":
+        return Calibration(on, used, rows.labelled("val").num_rows, None)
+    return Calibration(on, used, rows.labelled("train").num_rows, "groups" if folds and rows.grouped else "rows")

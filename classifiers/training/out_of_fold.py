@@ -1,7 +1,6 @@
 """Probabilities of a head's training rows from heads that did not learn from them, with the same settings."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,8 @@ from classifiers.errors import BadParameter, NotTrainable
 from classifiers.published.head import PublishedHead
 from classifiers.training.kinds import KINDS, make_estimator
 from classifiers.training.learning.tuning import AUTO
-from classifiers.training.rows.rows import FOLDS, Rows
+from classifiers.training.rows.rows import Rows
+from classifiers.training.rows.task_rows import FOLDS
 
 
 def out_of_fold(
@@ -29,14 +29,13 @@ def out_of_fold(
     Raises UnknownFeatures, SnapshotGone, and what the kind of head raises for rows that it cannot read.
     """
     kind, classes = KINDS[published.head.kind], published.head.classes
-    for number in range(FOLDS):
-        fold = replace(rows, fold=(number, FOLDS), table=rows.labels)
+    for number, fold in enumerate(rows.folds(FOLDS), 1):
         try:
             head = kind.learn_again(settled_estimator(published), fold, classes)
         except (NotTrainable, BadParameter):
             continue
         yield from kind.probabilities(fold, head, "val", classes)
-        on_fold(number + 1)
+        on_fold(number)
 
 
 def settled_estimator(published: PublishedHead) -> Any:

@@ -84,7 +84,7 @@ def train(
     parameters = estimator.get_params()  # as the user gave them; choices of training are in the head's settings
     rows = KINDS[kind].rows(store, task, encoders, store.snapshot(), texts=texts, elsewhere=elsewhere)
     made = KINDS[kind].train(estimator, rows, parameters, seed)
-    report = replace(made.report, leakage=find_leakage(rows))
+    report = replace(made.report, leakage=find_leakage(rows, made.head))
     record = TrainingRecord(
         parameters=dict(made.report.parameters),
         task=task,

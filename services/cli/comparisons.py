@@ -80,6 +80,7 @@ def show(comparison: "Comparison") -> None:
         "head",
         "encoders",
         "accuracy (95 % interval)",
+        "balanced accuracy",
         "NLL",
         "ECE",
         "behind by",
@@ -96,7 +97,7 @@ def show(comparison: "Comparison") -> None:
         print(f"… and {len(ranked) - len(shown)} more in the report")
     if comparison.test:
         terminal.table(
-            ("head", "accuracy (95 % interval)", "NLL", "ECE", "behind by"),
+            ("head", "accuracy (95 % interval)", "balanced accuracy", "NLL", "ECE", "behind by"),
             [
                 (comparison.trials[label].candidate.title, *_figures(found), _behind(comparison.test_pairs.get(label)))
                 for label, found in comparison.test.items()
@@ -122,9 +123,10 @@ def _row(comparison: "Comparison", trial: "Trial") -> tuple[str, ...]:
     return (trial.candidate.title, trial.candidate.inputs, *_figures(trial.evaluation), behind, *size)
 
 
-def _figures(found: "Evaluation") -> tuple[str, str, str]:
+def _figures(found: "Evaluation") -> tuple[str, ...]:
     low, high = found.accuracy_interval
-    return f"{found.accuracy:.3f} ({low:.3f} to {high:.3f})", f"{found.nll:.3f}", f"{found.ece:.3f}"
+    others = (found.balanced_accuracy, found.nll, found.ece)
+    return f"{found.accuracy:.3f} ({low:.3f} to {high:.3f})", *(f"{each:.3f}" for each in others)
 
 
 def _behind(pair: "Pair | None") -> str:

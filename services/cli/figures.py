@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from services.cli import terminal
 
 FIGURES = {
+    "balanced_accuracy": "balanced accuracy",
     "map": "mAP",
     "micro_f1": "micro-F1",
     "macro_f1": "macro-F1",

@@ -24,6 +24,8 @@ GAP = "  "
 INDENT = "    "
 
 EXPLAINED = {
+    "balanced accuracy": "the mean over the classes of the share of their rows that are right: each class counts the "
+    "same, however rare it is.",
     "NLL": "negative log-likelihood: the mean of -log of the probability given to the right answer. Less is better.",
     "ECE": "expected calibration error, 0 to 1: how far stated probabilities are from the share of right answers. "
     "Less is better.",

@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +19,7 @@ from services.jobs.annotations.tables import Columns
 from services.jobs.ingest import Ingested, ingest, read_id
 from services.jobs.progress import JobProgress, OnProgress, ignore
 from store import Store
+from store.errors import BadSource
 from store.items import SPLIT_FOLDERS
 from store.sources import Sources, read_sources
 
@@ -41,6 +42,7 @@ class Request:
         task: the task that the labels belong to; None: no label is stored.
         labels: a file of labels; None for the names of the folders, or the metadata of an image folder.
         columns: columns of `labels` that are not to be guessed.
+        group: column of the sources, or of the file of labels, that holds the groups; None to read none.
         on_conflict: which labels the same content gets if it is given several.
     """
 
@@ -48,6 +50,7 @@ class Request:
     task: str | None = None
     labels: str | Path | None = None
     columns: Columns | None = None
+    group: str | None = None
     on_conflict: OnConflict = "error"
     modality: Modality | None = None
     reference: bool = False
@@ -99,7 +102,8 @@ def fill(
     sheets = list(_sheets(request))
     items = sources
     if items is None and request.sources:
-        items = read_sources(request.sources, [sheet.reader.path for sheet in sheets])
+        in_sources = None if sheets else request.group
+        items = read_sources(request.sources, [sheet.reader.path for sheet in sheets], in_sources)
     if request.task is None:
         done = Filled(
             ingest(store, items or (), modality=request.modality, reference=request.reference, on_progress=on_progress)
@@ -107,13 +111,19 @@ def fill(
         done.junk = items.junk if items else Counter()
         return done
     with _surveyed(store, request, request.task, items, sheets, on_progress) as found:
+        if request.group and not found.has_groups():
+            raise BadSource(
+                f"no labelled row has a group in a column {request.group!r}; only tables and Parquet files have "
+                "columns, and nothing was stored. Give a file of labels with this column"
+            )
         done = Filled(
             _write(store, request, found, items, on_progress), found.matching, found.conflicts, found.examples
         )
+        faults = [Warned(word, text) for word, text in found.faulty.said().items()]
     done.junk = Counter(items.junk) if items is not None else Counter()
     done.ingested.seconds = time.perf_counter() - start
     done.classes = classes_of(store, request.task)
-    done.warnings = [*_warnings(request.task, done.classes, sheets), *_unread(request, sheets)]
+    done.warnings = [*faults, *_warnings(request.task, done.classes, sheets), *_unread(request, sheets)]
     return done
 
 
@@ -128,21 +138,22 @@ def classes_of(store: Store, task: str) -> dict[str, dict[str, int]]:
 def _sheets(request: Request) -> Iterator[Sheet]:
     """Yield the file of labels that was named, or else the metadata of image folders."""
     if request.labels is not None:
-        yield Sheet(open_labels(request.labels, request.columns))
+        yield Sheet(open_labels(request.labels, replace(request.columns or Columns(), group=request.group)))
     elif request.task is not None:
         for folder in (Path(source).expanduser().absolute() for source in request.sources):
             inside = [folder, *(folder / name for name in sorted(SPLIT_FOLDERS))] if folder.is_dir() else []
             for path in (each / name for each in inside for name in METADATA):
                 if path.is_file():
-                    yield from _metadata(path)
+                    yield from _metadata(path, request.group)
 
 
-def _metadata(path: Path) -> Iterator[Sheet]:
+def _metadata(path: Path, group: str | None) -> Iterator[Sheet]:
     """Yield the metadata of an image folder, unless it has no labels: then the folders have them."""
     try:
-        yield Sheet(open_labels(path, Columns(path=_FILE_NAME)), str(path.parent))
-    except NoColumn:
-        return
+        yield Sheet(open_labels(path, Columns(path=_FILE_NAME, group=group)), str(path.parent))
+    except NoColumn as error:
+        if error.role == "group":
+            raise
 
 
 def _surveyed(

@@ -132,7 +132,7 @@ class _Chunk:
         self.assets.append(asset)
         self.size += len(data) if inline else 0
         if task is not None and item.labels is not None:
-            self.labels.append(Label(id=asset.id, labels=item.labels, split=item.split, source=uri))
+            self.labels.append(Label(id=asset.id, labels=item.labels, split=item.split, source=uri, group=item.group))
 
     def write(self, store: Store, task: str | None, done: Ingested) -> None:
         """Check the labels, then write assets before labels: no reader sees a label without its asset.

@@ -34,10 +34,14 @@ KEEP = timedelta(days=7)
 """Default age up to which old versions are kept, so that a snapshot can be read for at least that time."""
 
 
-def require_schema(handle: Any, schema: pa.Schema, table: str) -> None:
-    """Raise WrongSchema if the table's columns are not those of `schema`. `table` names it in the message."""
+def require_schema(handle: Any, schema: pa.Schema, later: Sequence[str], table: str) -> None:
+    """Raise WrongSchema if the table's columns are not those of `schema`. `table` names it in the message.
+
+    Args:
+        later: columns that the table may lack.
+    """
     want, have = ({field.name: field.type for field in each} for each in (schema, handle.schema))
-    if want != have:
+    if {name: type_ for name, type_ in want.items() if name in have or name not in later} != have:
         raise WrongSchema(
             f"{table} has the columns {_columns(have)}, not {_columns(want)}, so Headwater did not create it: open "
             "another folder, or move that table away"

@@ -8,7 +8,7 @@ Two properties of LanceDB 0.40 decide how rows are merged:
 - `merge_insert` does not look for duplicates within the given rows, so they are removed first.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ from store.lance import faults
 from store.lance.database import Database
 from store.lance.handles import batches_of, compact, has_index, locate, persist, query, require_schema
 from store.lance.nearest import nearest, nearest_among, refresh
-from store.rows import Column, unique
+from store.rows import Column, unique, with_columns
 
 FEW = 1000
 """Up to this many ids are looked up with an IN filter; for more, one pass over the id column is cheaper."""
@@ -44,10 +44,11 @@ class Table:
 
     Attributes:
         key: names of the key columns; no two rows have the same key.
+        later: nullable columns that are stored from the first row on that has a value there; null before.
     """
 
-    def __init__(self, database: Database, name: str, schema: pa.Schema) -> None:
-        self.name, self.schema = name, schema
+    def __init__(self, database: Database, name: str, schema: pa.Schema, later: Sequence[str] = ()) -> None:
+        self.name, self.schema, self.later = name, schema, tuple(later)
         self.key = [field.name for field in schema if field.metadata]
         self._database = database
         self._latest: Any = None
@@ -60,12 +61,17 @@ class Table:
     def create(self) -> None:
         """Create the table if there is none. Raises WrongSchema if there is one with other columns."""
         if self._handle() is None:
-            self._latest = self._checked(self._database.create(self.name, self.schema))
+            self._latest = self._checked(self._database.create(self.name, self._without(self.later)))
 
     def version(self) -> int | None:
         """Return the newest version, or None if there is no table yet."""
         with self._using() as handle:
             return None if handle is None else int(handle.version)
+
+    def stored(self, version: int | None = None) -> pa.Schema:
+        """Return the schema without the columns that a version does not store yet."""
+        with self._using(version) as handle:
+            return self._without(() if handle is None else {*self.later} - {*handle.schema.names})
 
     def count(self, where: str | None = None, version: int | None = None) -> int:
         """Return the number of rows that satisfy the SQL filter `where`."""
@@ -120,18 +126,18 @@ class Table:
         """
         with self._using(version) as handle:
             if handle is not None:
-                found = query(handle, columns, where)
+                found = query(handle, self._present(handle, columns), where)
                 if share is not None:
                     found = found.offset(share[0]).limit(share[1])
-                yield from found.to_batches(batch_rows)
+                yield from (with_columns(batch, self.schema, columns) for batch in found.to_batches(batch_rows))
 
     def read(self, columns: Sequence[str], *, where: str | None = None, version: int | None = None) -> pa.Table:
         """Return the rows that satisfy the SQL filter `where`, in stored order."""
         with self._using(version) as handle:
             if handle is None:
                 return pa.schema([self.schema.field(name) for name in columns]).empty_table()
-            table: pa.Table = query(handle, columns, where).to_arrow()
-            return table
+            table: pa.Table = query(handle, self._present(handle, columns), where).to_arrow()
+            return with_columns(table, self.schema, columns)
 
     def fetch(
         self,
@@ -185,11 +191,37 @@ class Table:
         with self._using() as handle:
 
             def run() -> Any:
+                fitting = self._fitting(handle, rows)
                 merge = handle.merge_insert(self.key).when_not_matched_insert_all().use_index(False)
-                return matched(merge).execute(rows)
+                return matched(merge).execute(fitting)
 
             result = persist(run)
             return Merged(int(result.num_inserted_rows + result.num_updated_rows), int(result.version))
+
+    def _without(self, names: Collection[str]) -> pa.Schema:
+        """Return the schema without some columns."""
+        schema = self.schema
+        for name in names:
+            schema = schema.remove(schema.get_field_index(name))
+        return schema
+
+    def _present(self, handle: Any, columns: Sequence[str]) -> list[str]:
+        """Return those of `columns` that are stored."""
+        stored = handle.schema.names if self.later else columns
+        return [name for name in columns if name in stored or name not in self.later]
+
+    def _fitting(self, handle: Any, rows: pa.Table) -> pa.Table:
+        """Return rows with the stored columns. A column of `later` is added to the table if the rows have values."""
+        for name in self.later:
+            if name in handle.schema.names:
+                continue
+            if rows[name].null_count == rows.num_rows:
+                rows = rows.drop_columns(name)
+                continue
+            with self._database.turn(f"{self.name}.columns"):
+                if name not in handle.schema.names:  # another process may have added it
+                    handle.add_columns(pa.schema([self.schema.field(name)]))
+        return rows
 
     @contextmanager
     def _using(self, version: int | None = None) -> Iterator[Any]:
@@ -211,5 +243,5 @@ class Table:
 
     def _checked(self, handle: Any) -> Any:
         if handle is not None:
-            require_schema(handle, self.schema, f"table {self.name!r} in {self._database.uri}")
+            require_schema(handle, self.schema, self.later, f"table {self.name!r} in {self._database.uri}")
         return handle

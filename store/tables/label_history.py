@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 
 from store.lance.database import Database
 from store.lance.table import FEW, Table
-from store.rows import among, instant, quoted, strings
-from store.schema import LABEL_HISTORY, LabelRow
+from store.rows import among, instant, quoted, strings, with_columns
+from store.schema import LABEL_HISTORY, LATER, LabelRow
 
 
 class LabelHistory:
@@ -26,7 +26,7 @@ class LabelHistory:
     """
 
     def __init__(self, database: Database) -> None:
-        self.table = Table(database, "label_history", LABEL_HISTORY)
+        self.table = Table(database, "label_history", LABEL_HISTORY, LATER)
 
     def keep(self, rows: pa.Table, *, until: datetime, by: str, undone: bool = False) -> None:
         """Store rows (columns of LABELS) that a change is about to replace or remove.
@@ -39,16 +39,16 @@ class LabelHistory:
         for name, value in {"until": until, "by": by, "undone": undone}.items():
             field = LABEL_HISTORY.field(name)
             rows = rows.append_column(field, pa.repeat(pa.scalar(value, field.type), rows.num_rows))
-        self.table.upsert(rows.select(LABEL_HISTORY.names).cast(LABEL_HISTORY))
+        self.table.upsert(with_columns(rows, LABEL_HISTORY, LABEL_HISTORY.names).cast(LABEL_HISTORY))
 
-    def splits(self, task: str, ids: Sequence[str]) -> dict[str, str]:
-        """Return the last split of those of `ids` that had labels of the task."""
+    def last(self, task: str, ids: Sequence[str]) -> dict[str, dict[str, str | None]]:
+        """Return the last {"split", "group"} of those of `ids` that had labels of the task."""
         if not ids or not self.table.count():
             return {}
         where = f"task = {quoted(task)}" + (f" AND {among('id', ids)}" if len(ids) <= FEW else "")
-        rows = self.table.read(["id", "split", "until"], where=where)
+        rows = self.table.read(["id", "split", "group", "until"], where=where)
         rows = rows.filter(pc.is_in(rows["id"], value_set=pa.array(ids, pa.string()))).sort_by("until")
-        return dict(zip(strings(rows["id"]), strings(rows["split"]), strict=True))
+        return dict(zip(strings(rows["id"]), rows.select(["split", "group"]).to_pylist(), strict=True))
 
     def of(self, id_: str, task: str | None = None) -> list[LabelRow]:
         """Return the former labels of an asset, of one task or of all, the oldest change first."""

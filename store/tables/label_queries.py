@@ -10,10 +10,10 @@ from store.errors import UnknownTask
 from store.lance.database import Database
 from store.lance.table import Table
 from store.rows import Column, quoted, strings
-from store.schema import LABELS, LabelRow, check_split
+from store.schema import LABELS, LATER, LabelRow, check_split
 from store.tables.label_history import LabelHistory
 
-COLUMNS = ["id", "labels", "split", "source", "at"]
+COLUMNS = ["id", "labels", "split", "source", "at", "group"]
 """The columns of the labels of one task."""
 
 
@@ -21,7 +21,7 @@ class LabelQueries:
     """The labels of each asset in each task, as they are stored."""
 
     def __init__(self, database: Database) -> None:
-        self.table = Table(database, "labels", LABELS)
+        self.table = Table(database, "labels", LABELS, LATER)
         self.history = LabelHistory(database)
 
     def page(
@@ -54,7 +54,10 @@ class LabelQueries:
             raise UnknownTask(task, sorted(self.tasks()))
 
     def get(self, task: str, *, version: int | None = None) -> pa.Table:
-        """Return all rows of a task: id, labels list<string>, split, source, at (UTC). Raises UnknownTask."""
+        """Return all rows of a task: id, labels list<string>, split, source, at (UTC), group or null.
+
+        Raises UnknownTask.
+        """
         rows = self.table.read(COLUMNS, where=of_task(task), version=version)
         if not rows.num_rows:
             raise UnknownTask(task, sorted(self.tasks(version=version)))

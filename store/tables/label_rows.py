@@ -1,10 +1,11 @@
 """The rules of rows of labels: which may be stored, and which row is written for a given one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
 from store.errors import BadLabels, FrozenSplit
+from store.label_values import composed
 from store.schema import Label, check_split, split_of
 
 
@@ -24,9 +25,9 @@ def _check_text(text: str) -> None:
 
 def check(row: Label) -> None:
     """Raise BadLabels or BadSplit for a row that no task can have."""
-    if isinstance(row.labels, str) or not all(isinstance(label, str) and label for label in row.labels):
+    if isinstance(row.labels, str) or not all(isinstance(label, str) and label.strip() for label in row.labels):
         raise BadLabels(f"labels of {row.id} must be a list of non-empty strings, not {row.labels!r}")
-    _check_text(f"{row.id}{row.source}{''.join(row.labels)}")
+    _check_text(f"{row.id}{row.source}{row.group or ''}{''.join(row.labels)}")
     if row.split is not None:
         check_split(row.split)
 
@@ -43,18 +44,32 @@ def require_same_splits(task: str, rows: dict[str, Label], stored: dict[str, dic
 
 
 def filled(
-    task: str, stored: dict[str, dict[str, Any]], before: dict[str, str], at: datetime
+    task: str,
+    stored: dict[str, dict[str, Any]],
+    before: Mapping[str, Mapping[str, str | None]],
+    of_groups: Mapping[str, str],
+    at: datetime,
 ) -> Callable[[Label], dict[str, Any] | None]:
     """Return a function that turns a Label into the row to write, with its split; None if that row is stored.
 
+    Labels are written in Unicode's composed form (NFC), and equal ones once.
+
     Args:
-        before: splits of assets whose labels were removed.
+        before: split and group of assets whose labels were removed.
+        of_groups: split of each group.
     """
 
     def fill(row: Label) -> dict[str, Any] | None:
         old = stored.get(row.id)
-        split = row.split or (old["split"] if old else before.get(row.id) or split_of(row.id))
-        new = {"id": row.id, "labels": list(row.labels), "split": split, "source": row.source}
+        last = old or before.get(row.id, {})
+        group = (last.get("group") if row.group is None else row.group) or None
+        new = {
+            "id": row.id,
+            "labels": list(dict.fromkeys(map(composed, row.labels))),
+            "split": row.split or last.get("split") or of_groups.get(group or "") or split_of(row.id),
+            "source": row.source,
+            "group": group,
+        }
         return None if old and new == {name: old[name] for name in new} else new | {"task": task, "at": at}
 
     return fill

@@ -1,5 +1,6 @@
 """The table of labels: the labels and the split of each asset in each task, and how they change."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
@@ -15,6 +16,7 @@ from store.lance.table import FEW
 from store.rows import among, quoted, strings
 from store.schema import LABEL_HISTORY, LABELS, Label, now
 from store.tables import label_rows
+from store.tables.group_splits import proposed
 from store.tables.label_queries import COLUMNS, LabelQueries, of_task
 
 _CHUNK = 65536
@@ -24,10 +26,10 @@ _ROUNDS = 100
 class Labels(LabelQueries):
     """The table `labels`. One row for each (id, task) holds the latest labels, and a split that stays the same.
 
-    The first `put` sets an asset's split in a task: the given split, or one by hash of the id. Later rows without a
-    split keep it. A later row with another split raises FrozenSplit, because a test row that silently moves to
-    training would invalidate every figure measured before. `move_splits=True` moves it. An asset whose labels were
-    removed gets its last split back.
+    The first `put` sets an asset's split in a task: the given split, that of its group (see
+    `store.tables.group_splits`), or one by hash of the id. Later rows without a split keep it. A later row with another
+    split raises FrozenSplit, because a test row that silently moves to training would invalidate every figure measured
+    before. `move_splits=True` moves it. An asset whose labels were removed gets its last split and group back.
 
     Every change keeps the rows that it replaces or removes in `history`, and has one time, by which `store.tables.undo`
     takes it back. Changes take turns: in object storage, which has no lock, let one process at a time change labels.
@@ -116,10 +118,10 @@ class Labels(LabelQueries):
             stored = self._stored(task, list(waiting))
             if not move_splits:
                 label_rows.require_same_splits(task, waiting, stored)
-            before = self.history.splits(task, [id_ for id_ in waiting if id_ not in stored])
-            given = [
-                row for row in map(label_rows.filled(task, stored, before, at), waiting.values()) if row is not None
-            ]
+            before = self.history.last(task, [id_ for id_ in waiting if id_ not in stored])
+            new = [row for row in waiting.values() if row.split is None and row.id not in stored | before]
+            fill = label_rows.filled(task, stored, before, self._splits_of_groups(task, new), at)
+            given = [row for row in map(fill, waiting.values()) if row is not None]
             self._keep(
                 [
                     {**stored[row["id"]], "task": task, "until": at, "by": row["source"]}
@@ -141,6 +143,14 @@ class Labels(LabelQueries):
         if len(ids) > FEW:
             rows = rows.filter(pc.is_in(rows["id"], value_set=pa.array(ids, pa.string())))
         return {row["id"]: row for row in rows.to_pylist()}
+
+    def _splits_of_groups(self, task: str, rows: Sequence[Label]) -> dict[str, str]:
+        """Return the split of each group of new rows that have none: that of its stored rows, or a proposed one."""
+        sizes = Counter(row.group for row in rows if row.group)
+        if not sizes:
+            return {}
+        stored = self.table.read(["group", "split"], where=of_task(task))
+        return proposed(sizes, Counter(zip(stored["group"].to_pylist(), strings(stored["split"]), strict=True)))
 
     def prune(self, task: str, source: str, *, at: datetime | None = None) -> None:
         """Remove the task's rows of every source but `source`, after a program has rewritten the whole task."""

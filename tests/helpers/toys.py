@@ -22,6 +22,7 @@ from classifiers.prompts import PROMPTS
 from classifiers.published.artifact import outlier_file
 from classifiers.published.manifest import Conformal, EncoderBlock, TrainingRecord
 from classifiers.training.kinds import KINDS
+from classifiers.training.rows.rows import Rows
 from embedder.spec import EncoderSpec
 from store import Label, Store
 
@@ -225,6 +226,12 @@ def fill(store: Store, toy: Toy, *, task="toy", encoder="toy", splits=None) -> l
         task, [Label(id_, [label], split) for id_, label, split in zip(ids, toy.labels, splits, strict=True)]
     )
     return ids
+
+
+def fold_of(store: Store, ids: Sequence[str], count=5, *, task="toy", encoder="toy", by="rows") -> np.ndarray:
+    """Return the fold of each training row, (n,)."""
+    views = Rows(store, task, (encoder,), store.snapshot()).folds(count, by)
+    return np.stack([view.held_out(ids) for view in views]).argmax(axis=0)
 
 
 @dataclass(frozen=True)

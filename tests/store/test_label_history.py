@@ -146,6 +146,10 @@ def test_a_store_of_before_the_history_opens_and_keeps_what_it_had(tmp_path: Pat
     assert [(each.labels, each.by) for each in store.labels.of(ids[0], "animals")] == [(["dog"], "me"), (["cat"], "")]
     undo(store.labels)
     assert current(store) == before
+    store.labels.put("animals", [Label(ids[0], ["cat"], group="ann")])
+    assert {each.group for each in store.labels.of(ids[0], "animals")} == {None, "ann"}
+    undo(store.labels)
+    assert current(store) == before
     assert undo(store.labels).tasks == ("scene",)  # changes of the older version can be taken back, newest first
     assert "scene" not in store.labels.tasks()
     assert store.matrix("animals", ["toy"]).X.shape == (6, toy_spec().dim)

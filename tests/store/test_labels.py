@@ -1,12 +1,18 @@
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from store import Label, Store, split_of
 from store.errors import BadLabels, BadSplit, FrozenSplit
+from store.interchange import export_parquet, import_parquet
+from store.schema import FRACTIONS
+from store.tables.group_splits import proposed
+from store.tables.undo import undo
 
 
 def rows(store: Store, task: str = "t") -> dict[str, tuple[list[str], str]]:
@@ -85,7 +91,7 @@ _label = st.builds(
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(_label, max_size=6))
 def test_like_a_dictionary(tmp_path_factory: pytest.TempPathFactory, given_labels: list[Label]) -> None:
-    """The table behaves like a dictionary whose split is set with setdefault."""
+    """The table behaves like a dictionary of distinct labels, whose split is set with setdefault."""
     store = Store.open(Path(tmp_path_factory.mktemp("labels")))
     model: dict[str, tuple[list[str], str]] = {}
     for label in given_labels:
@@ -95,7 +101,7 @@ def test_like_a_dictionary(tmp_path_factory: pytest.TempPathFactory, given_label
                 store.labels.put("t", [label])
             continue
         store.labels.put("t", [label])
-        model[label.id] = (list(label.labels), split)
+        model[label.id] = (sorted(set(label.labels), key=list(label.labels).index), split)
     if model:
         assert rows(store) == model
 
@@ -105,6 +111,7 @@ def test_like_a_dictionary(tmp_path_factory: pytest.TempPathFactory, given_label
     [
         ("", Label("new", ["x"])),
         ("t", Label("new", [""])),
+        ("t", Label("new", ["x", " \t"])),
         ("t", Label("new", ["x"], "nosuch")),
         ("t", Label("old", ["x"], "train")),
         ("t", Label("old", ["y"], "test")),
@@ -125,3 +132,71 @@ def test_require_refuses_what_put_refuses_and_writes_nothing(store: Store, task:
     required = refusal(store.labels.require)
     assert store.snapshot().versions == before
     assert required == refusal(store.labels.put)
+
+
+def test_a_group_is_kept_with_the_labels_and_comes_back_with_them(store: Store) -> None:
+    store.labels.put("t", [Label("a", ["x"], "train", group="ann"), Label("b", ["x"], "train")])
+    store.labels.put("t", [Label("a", ["y"])])
+    assert groups(store) == {"a": "ann", "b": None}
+    store.labels.put("t", [Label("a", ["y"], group="bob")])
+    assert [each.group for each in store.labels.of("a")] == ["ann", "ann", "bob"]
+    undo(store.labels)
+    assert groups(store)["a"] == "ann"
+    store.labels.remove("t", ["a"])
+    store.labels.put("t", [Label("a", ["z"])])
+    assert groups(store)["a"] == "ann"
+    store.labels.put("t", [Label("a", ["z"], group="")])
+    assert groups(store)["a"] is None
+
+
+def groups(store: Store, task: str = "t") -> dict[str, str | None]:
+    return {row["id"]: row["group"] for row in store.labels.get(task).to_pylist()}
+
+
+def test_a_table_gets_its_column_of_groups_with_the_first_group(store: Store) -> None:
+    store.labels.put("t", [Label("a", ["x"], "train")])
+    assert "group" not in store.labels.table.stored().names
+    before = store.snapshot()
+    store.labels.put("t", [Label("b", ["x"], "train", group="ann")])
+    assert "group" in store.labels.table.stored().names
+    assert groups(store) == {"a": None, "b": "ann"}
+    old = store.labels.get("t", version=before.of(store.labels.table))
+    assert old.select(["id", "group"]).to_pylist() == [{"id": "a", "group": None}]
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_an_export_carries_the_groups(store: Store, tmp_path: Path, grouped: bool) -> None:
+    """Without groups, an export has the columns of before there were any, which older versions read."""
+    store.labels.put("t", [Label("a", ["x"], "train", group="ann" if grouped else None)])
+    store.labels.put("t", [Label("a", ["y"])])
+    export_parquet(store, tmp_path / "out")
+    assert ("group" in pq.read_schema(tmp_path / "out" / "labels.parquet").names) == grouped
+    copy = Store.open(tmp_path / "copy")
+    import_parquet(copy, tmp_path / "out")
+    assert copy.labels.of("a") == store.labels.of("a")
+    assert groups(copy) == {"a": "ann" if grouped else None}
+
+
+def test_all_rows_of_a_group_come_into_one_split_and_few_groups_into_two(store: Store) -> None:
+    labels = [Label(f"{group}{i}", ["x"], group=group) for group in ("ann", "bob", "cy", "di") for i in range(10)]
+    store.labels.put("t", [each for each in labels if each.id[-1] != "9"])
+    store.labels.put("t", [each for each in labels if each.id[-1] == "9"])
+    splits = {row["id"]: row["split"] for row in store.labels.get("t").to_pylist()}
+    by_group = {group: {splits[f"{group}{i}"] for i in range(10)} for group in ("ann", "bob", "cy", "di")}
+    assert all(len(found) == 1 for found in by_group.values())
+    assert Counter(split for [split] in by_group.values()) == {"train": 3, "test": 1}
+
+
+def test_new_rows_follow_the_stored_rows_of_their_group(store: Store) -> None:
+    store.labels.put("t", [Label(str(i), ["x"], "test", group="ann") for i in range(3)])
+    store.labels.put("t", [Label("3", ["x"], "train", group="ann"), Label("4", ["x"], group="ann")])
+    assert rows(store)["4"] == (["x"], "test")
+
+
+@given(st.dictionaries(st.text(min_size=1, max_size=3), st.integers(1, 50), min_size=20, max_size=60))
+def test_shares_of_many_groups_are_near_those_of_the_splits(sizes: dict[str, int]) -> None:
+    found = proposed(sizes, {})
+    total, largest = sum(sizes.values()), max(sizes.values())
+    for split, share in zip(("train", "val", "test"), FRACTIONS, strict=True):
+        rows = sum(size for group, size in sizes.items() if found[group] == split)
+        assert abs(rows - share * total) <= largest

@@ -8,6 +8,7 @@ from pathlib import Path
 from subprocess import Popen
 
 import numpy as np
+import pytest
 from helpers.toystore import PROBE, make_assets, make_vectors, toy_spec
 
 from embedder.spec import EncoderSpec
@@ -125,3 +126,24 @@ def test_a_table_is_made_once_however_many_begin(tmp_path: Path) -> None:
         stored = Store.open(tmp_path / "db").features(spec.fingerprint)
         assert probes == {stored.probe.tobytes()}
         assert sorted(stored.ids().to_pylist()) == ["0", "1", "2", "3", "all"]
+
+
+GROUPER = """
+import sys
+from store import Label, Store
+
+store, own = Store.open(sys.argv[1]), sys.argv[2]
+for i in range(5):
+    store.labels.put("t", [Label(f"{own}{i}", ["x"], "train", group=own)])
+"""
+
+
+@pytest.mark.slow
+def test_processes_that_store_the_first_groups_at_once_keep_all_of_them(store: Store, start_python: Start) -> None:
+    store.labels.put("t", [Label("a", ["x"], "train")])
+    running = [start_python(GROUPER, store.uri, name) for name in ("ann", "bob", "cy")]
+    for process in running:
+        process.communicate()
+    assert [process.returncode for process in running] == [0, 0, 0]
+    found = {row["id"]: row["group"] for row in store.labels.get("t").to_pylist()}
+    assert found == {"a": None} | {f"{name}{i}": name for name in ("ann", "bob", "cy") for i in range(5)}

@@ -5,14 +5,32 @@ It contains no times, so training again on the same rows makes the same report.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from classifiers.evaluation.figures import Figures
 from classifiers.evaluation.reports.fusion import FusionReport, fusion_lines
+from classifiers.evaluation.reports.groups import GroupReport
 from classifiers.evaluation.reports.leakage import Leakage
 from classifiers.evaluation.tables import table
 from classifiers.evaluation.trust import OutOfDistribution
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """The rows that a head was calibrated on.
+
+    Attributes:
+        on: name of these rows among the figures: "val", or that of the held-out training rows.
+        rows: number of rows that were used.
+        of: number of labelled rows there. The others have no vector, or the only rows of their class.
+        folds: what a fold held out, "rows" or "groups"; None if the rows are no training rows.
+    """
+
+    on: str
+    rows: int
+    of: int
+    folds: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +46,8 @@ class Report:
         remarks: other facts that a reader must know, one sentence each.
         evaluations: figures by split, with calibrated probabilities. Compare heads on val; test is read once.
         ood: how well rows of the split `ood` stand out; None without such rows.
+        calibration: the rows that the head was calibrated on; None if on none.
+        groups: figures by group; None if no row has a group.
         leakage: held-out rows with a near-duplicate among the training rows; None if that was not looked at.
         fusion: for a fused head, its comparison with its members and with other rules, by split.
     """
@@ -43,6 +63,8 @@ class Report:
     warnings: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     ood: OutOfDistribution | None = None
+    calibration: Calibration | None = None
+    groups: GroupReport | None = None
     leakage: Leakage | None = None
     fusion: Mapping[str, FusionReport] = field(default_factory=dict)
 
@@ -66,8 +88,10 @@ def to_json(report: Report) -> str:
         "settings": dict(report.settings),
         "rows": dict(report.rows),
         "temperature": report.temperature,
+        "calibration": asdict(report.calibration) if report.calibration else None,
         "notes": list(report.notes),
         "evaluations": {split: each.to_dict() for split, each in report.evaluations.items()},
+        "groups": report.groups.to_dict() if report.groups else None,
         "near_duplicates": report.leakage.to_dict() if report.leakage else None,
         "ood": report.ood.to_dict() if report.ood else None,
         "fusion": {split: each.to_dict() for split, each in report.fusion.items()},
@@ -92,6 +116,7 @@ def to_markdown(report: Report) -> str:
         *([""] if remarks else []),
         *overview(report.evaluations),
         *(["", *report.ood.markdown()] if report.ood else ()),
+        *(report.groups.markdown() if report.groups else ()),
         *(fusion_lines(report.fusion) if report.fusion else ()),
     ]
     if report.evaluations:

@@ -41,15 +41,20 @@ def relearned(estimator: HeadClassifier, head: Head, fold: Rows) -> Head:
     return learn_in_memory(clone(estimator), fold, head.classes).head
 
 
-def validated_rows(without: Without, estimator: HeadClassifier, rows: Rows, head: Head) -> list[Scored]:
+def validated_rows(
+    without: Without, estimator: HeadClassifier, rows: Rows, head: Head, views: Sequence[Rows] | None = None
+) -> list[Scored]:
     """Return the validation rows, scored by heads that did not learn from them.
 
     If the task has validation rows, `head`, which `estimator` learned, scores them. Otherwise the training rows are
     held out fold by fold, and heads learned from the other folds with the same settings score them. The result is
     empty if there are too few rows for that.
+
+    Args:
+        views: the folds to hold out; None for `rows.validations()`.
     """
     parts: list[Scored] = []
-    for view in rows.validations():
+    for view in rows.validations() if views is None else views:
         try:
             tested = head if view is rows else without(estimator, head, view)
         except NotTrainable:
@@ -84,7 +89,7 @@ def learn_best(
     choice = choose((each.scores for each in whole), whole[0].truth)
     estimator.set_params(**{name: values[choice.best]})
     learned = found[choice.best]
-    if choice.left_out is None or not rows.labelled("val").num_rows:
+    if choice.left_out is None or not rows.has_validation:
         return learned
     return replace(learned, validated=[Scored(choice.left_out, whole[0].truth)])
 
@@ -92,11 +97,13 @@ def learn_best(
 def learn_fusion(estimator: FusionClassifier, rows: Rows, classes: tuple[str, ...]) -> Learned[Head]:
     """Learn a fused head. Without validation rows, it is calibrated on the scores that its rule was fitted on.
 
+    If the rows have groups, it is fused anew for each fold instead, because the members' folds ignore groups.
+
     No member learned from the rows of these scores, and the rule learns a few numbers from hundreds of rows, so one row
     hardly changes them. Fusing anew fold by fold would take five times as long.
     """
     learned = learn_in_memory(estimator, rows, classes)
-    if rows.labelled("val").num_rows or not rows.validations() or not estimator.measured_.any():
+    if rows.has_validation or rows.grouped or not rows.validations() or not estimator.measured_.any():
         return learned
     measured, codes = estimator.measured_, estimator.out_of_fold_.codes
     return replace(learned, validated=[Scored(estimator.fused_[measured], codes[measured])], unseen=False)

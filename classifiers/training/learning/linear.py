@@ -60,7 +60,7 @@ def choose_penalty(estimator: LinearClassifier, rows: Rows, classes: tuple[str, 
         return UNCHOSEN, None
     truth = tried[0].truth
     choice = choose((each.scores for each in tried), truth)
-    if choice.left_out is None or not rows.labelled("val").num_rows:
+    if choice.left_out is None or not rows.has_validation:
         return GRID[choice.best], None
     return GRID[choice.best], Scored(choice.left_out, truth)
 

@@ -95,13 +95,13 @@ def learn_blend(estimator: ZeroShotClassifier, rows: Rows, classes: tuple[str, .
     parts = ends(estimator, text, gaussian, rows)
     if learned.validated:
         parts = [(Scored.concatenate([a for a, _ in parts]), Scored.concatenate(learned.validated))]
-    judged = rows.labelled("val").num_rows or sum(learned.counts) >= LEAST_A_CLASS * len(known)
+    judged = rows.has_validation or sum(learned.counts) >= LEAST_A_CLASS * len(known)
     measures, left_out = settle_blend(estimator, parts if judged else [])
     found = {"shrinkage": fitted.settings()["shrinkage_used"], "blend_validated": measures}
     blended_in = None if estimator.blend == 0 else gaussian
     estimator.settle(np.array(known), text, fitted.statistics.centre(), blended_in, found)
     validated = [Scored(blended(a.scores, b.scores, estimator.blend), a.truth) for a, b in parts]
-    if left_out is not None and rows.labelled("val").num_rows:
+    if left_out is not None and rows.has_validation:
         validated = [Scored(left_out, Scored.concatenate(validated).truth)]
     return replace(learned, head=estimator.head_, validated=validated, notes=(described(estimator, measures),))
 

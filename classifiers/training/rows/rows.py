@@ -2,24 +2,21 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Self
-from zlib import crc32
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from classifiers.errors import NotTrainable, SeveralLabels
+from classifiers.errors import NotTrainable
 from classifiers.heads.gaussian.moments import Moment
 from classifiers.heads.gaussian.statistics import GaussianStatistics
 from classifiers.heads.transform import Transform
 from classifiers.published.manifest import EncoderBlock
-from store import Features, Matrix, Snapshot, Store
+from classifiers.training.rows.task_rows import TaskRows
+from store import Features, Matrix
 from store.selection import BATCH_ROWS
-from store.tables.label_queries import distinct_labels
 
 RowBatch = tuple[list[str], NDArray[np.float32], NDArray[np.int64]]
 """A batch of rows: ids (n), X (n, d), codes (n,)."""
@@ -36,11 +33,6 @@ Elsewhere = Callable[["Rows", Sequence[str], Transform, Moment], tuple[GaussianS
 The function lets other processes do the work.
 """
 
-FOLDS = 5
-LEAST_CROSSED, MOST_CROSSED, ENOUGH = 20, 20_000, 10_000
-"""Numbers of training rows. With fewer than the first, no rows are held out. With more than the second, only one fold
-is held out: about the third number of rows, which is enough to validate on."""
-
 
 @dataclass(frozen=True, slots=True)
 class LabelledRows:
@@ -52,24 +44,15 @@ class LabelledRows:
 
 
 @dataclass(frozen=True)
-class Rows:
+class Rows(TaskRows):
     """The rows of one task with their vectors, at one snapshot.
 
     Attributes:
-        encoders: names or fingerprints of stored encoders.
-        fold: (i, n) if fold i of n of the training rows is held out as the split `val`; None for the task's own splits.
-        table: the property `labels`, if it has been read already.
         texts: function that embeds texts with an encoder; None if the caller has none.
         share: (first, count) in stored order: the part of the one encoder's vectors that `batches` reads; None for all.
         elsewhere: gathers statistics of the training rows in other processes; None to gather them here.
     """
 
-    store: Store
-    task: str
-    encoders: tuple[str, ...]
-    snapshot: Snapshot
-    fold: tuple[int, int] | None = None
-    table: pa.Table | None = field(default=None, repr=False, compare=False)
     texts: Texts | None = None
     share: tuple[int, int] | None = None
     elsewhere: Elsewhere | None = None
@@ -100,51 +83,6 @@ class Rows:
         """Number of columns d of all encoders together."""
         return self.edges()[-1]
 
-    @cached_property
-    def labels(self) -> pa.Table:
-        """The task's labels without the split `ood`. Raises UnknownTask with the tasks that exist."""
-        if self.table is not None:
-            return self.table
-        labels = self.store.labels
-        table = labels.get(self.task, version=self.snapshot.of(labels.table)).select(["id", "labels", "split"])
-        return table.filter(pc.not_equal(table["split"], pa.scalar("ood")))
-
-    def labelled(self, split: str) -> pa.Table:
-        """Return the rows of `labels` in a split. A held-out fold is the split `val`, and missing from `train`."""
-        if self.fold is None or split not in ("train", "val"):
-            return self.labels.filter(pc.equal(self.labels["split"], pa.scalar(split)))
-        training, held = self._folded
-        return training.filter(pa.array(held == (split == "val")))
-
-    @cached_property
-    def _folded(self) -> tuple[pa.Table, NDArray[np.bool_]]:
-        """All training rows, and a mask that is true for held-out rows, (n,)."""
-        number, count = self.fold or (0, 1)
-        training = replace(self, fold=None, table=self.labels).labelled("train")
-        ids: Any = training["id"].to_pylist()
-        return training, fold_of(ids, count) == number
-
-    def require_one_label(self) -> None:
-        """Raise NotTrainable for rows with several labels or none."""
-        sizes = self._sizes()
-        if len(wrong := np.flatnonzero(sizes != 1)):
-            first = int(wrong[0])
-            raise SeveralLabels(
-                self.task,
-                self.labels["id"][first].as_py(),
-                self.labels["labels"][first].as_py(),
-                len(wrong),
-                len(sizes),
-            )
-
-    @property
-    def one_each(self) -> bool:
-        """True if every row has exactly one label."""
-        return bool((self._sizes() == 1).all())
-
-    def _sizes(self) -> NDArray[Any]:
-        return np.asarray(pc.list_value_length(self.labels["labels"]).to_numpy())
-
     def require_texts(self) -> Texts:
         """Return the function `texts`. Raises NotTrainable unless it is there and every encoder embeds texts."""
         if blind := [features.name for features in self.features if features.spec.text is None]:
@@ -160,56 +98,6 @@ class Rows:
         """Return the vectors of n texts in the columns of all encoders, not normalised, (n, d). Raises NotTrainable."""
         sides = self.require_texts()
         return np.concatenate([sides(features.fingerprint, texts) for features in self.features], axis=1)
-
-    def all_classes(self) -> tuple[str, ...]:
-        """Return the classes of all splits except `ood`, sorted. Raises UnknownTask, NotTrainable."""
-        self.require_one_label()
-        return distinct_labels(self.labels)
-
-    def classes(self) -> tuple[str, ...]:
-        """Return the classes of the training rows, sorted.
-
-        Raises:
-            UnknownTask: of the store, with the tasks that exist.
-            NotTrainable: rows with several labels or none, no training rows, or a single class.
-        """
-        self.require_one_label()
-        names, count = self._training()
-        if len(names) < 2:
-            raise NotTrainable(
-                f"task {self.task!r} has {count} training rows of {len(names)} class(es) {list(names)}; a head needs "
-                "rows of at least 2 classes in the split 'train'"
-            )
-        return names
-
-    def label_names(self) -> tuple[str, ...]:
-        """Return the labels of the training rows, sorted. Raises UnknownTask; NotTrainable for fewer than two."""
-        names, count = self._training()
-        if len(names) < 2:
-            raise NotTrainable(
-                f"task {self.task!r} has {count} training rows with {len(names)} label(s) {list(names)}; a head needs "
-                "at least 2 labels in the split 'train'"
-            )
-        return names
-
-    def _training(self) -> tuple[tuple[str, ...], int]:
-        return distinct_labels(training := self.labelled("train")), training.num_rows
-
-    def validations(self) -> list[Self]:
-        """Return views of the rows whose split `val` can be used for a choice.
-
-        If the task has validation rows, the only view is these rows. Otherwise there is one view for each fold, with
-        that fold of the training rows held out; none if there are too few rows.
-        """
-        return [self] if self.labelled("val").num_rows else self._crossed
-
-    @cached_property
-    def _crossed(self) -> list[Self]:
-        training = self.labelled("train").num_rows
-        if training < LEAST_CROSSED:
-            return []
-        count, used = (training // ENOUGH, 1) if training > MOST_CROSSED else (FOLDS, FOLDS)
-        return [replace(self, fold=(i, count), table=self.labels) for i in range(used)]
 
     def batches(self, split: str, classes: Sequence[str]) -> Iterable[RowBatch]:
         """Return the rows of a split with one class each, as a stream; code -1 is a class outside `classes`."""
@@ -255,8 +143,3 @@ class Rows:
     def _asked(self, split: str, classes: Sequence[str]) -> dict[str, Any]:
         rows = self.labelled(split)
         return {"encoders": self.encoders, "rows": rows, "snapshot": self.snapshot, "classes": classes}
-
-
-def fold_of(ids: Sequence[str], count: int = FOLDS) -> NDArray[np.int64]:
-    """Return each row's fold (n,) in 0…count-1. It is a checksum of the id, so it is the same on every machine."""
-    return np.fromiter((crc32(id_.encode()) for id_ in ids), np.int64, len(ids)) % count

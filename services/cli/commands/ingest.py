@@ -45,6 +45,18 @@ LabelsOption = Annotated[
 ]
 
 
+GroupOption = Annotated[
+    str | None,
+    typer.Option(
+        "--group",
+        metavar="COLUMN",
+        help="The column with the speaker, patient, site or camera of each row, in --labels or a Parquet SOURCE. Rows "
+        "of one group are never in two folds, and new ones get one split.",
+        show_default="no groups",
+    ),
+]
+
+
 @app.command()
 def ingest(
     source: SourceArgument = None,
@@ -62,6 +74,7 @@ def ingest(
         str | None, column("split", "With --labels: the column with the split; none reads no split.")
     ] = None,
     id_column: Annotated[str | None, column("id", "With --labels: the column with the asset id.")] = None,
+    group: GroupOption = None,
     on_conflict: OnConflictOption = OnConflict.ERROR,
     modality: ModalityOption = None,
     reference: Annotated[bool, typer.Option("--reference", help="Store the path of each file, not its bytes.")] = False,
@@ -75,6 +88,8 @@ def ingest(
     """
     columns = {"path": path_column, "label": label_column, "split": split_column, "id": id_column}
     _require_together(source, task, labels, columns)
+    if group is not None and task is None:
+        raise typer.BadParameter("--group needs --task, whose rows have the groups")
     from services.jobs.annotations.tables import Columns
     from services.jobs.fill import Request, fill
     from store import Store
@@ -87,6 +102,7 @@ def ingest(
         task=task,
         labels=labels,
         columns=Columns(**columns),
+        group=group,
         on_conflict=on_conflict.value,
         modality=options.modality(modality),
         reference=reference,
@@ -157,7 +173,8 @@ def _listing_conflicts() -> Iterator[None]:
 
 def _left_out(done: "Filled", task: str | None) -> bool:
     lost = [reason for reason in (done.matching.left if done.matching else ()) if reason.startswith("rows")]
-    return bool(done.ingested.quarantined or lost or (task is not None and not any(done.classes)))
+    unnamed = any(warning.code == "unnamed_class" for warning in done.warnings)
+    return bool(done.ingested.quarantined or lost or unnamed or (task is not None and not any(done.classes)))
 
 
 def _counts(junk: dict[str, int]) -> str:

@@ -4,6 +4,7 @@ import json
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -127,7 +128,13 @@ def _show(trained: "Trained", name: str, kind: str, as_json: bool) -> None:
         terminal.warn(warning)
     result = {"name": name, "version": trained.version, "kind": kind, "report": str(trained.path / "report.md")}
     if as_json:
-        found = {"rows": report.rows, "notes": report.notes, "warnings": trained.warnings}
+        found = {
+            "rows": report.rows,
+            "notes": report.notes,
+            "warnings": trained.warnings,
+            "calibration": asdict(report.calibration) if report.calibration else None,
+            "groups": report.groups.to_dict() if report.groups else None,
+        }
         outside = report.ood.to_dict() if report.ood else None
         leakage = report.leakage.to_dict() | {"how": listing(report.leakage)} if report.leakage else None
         print(json.dumps(result | found | {"figures": report.summaries(), "near_duplicates": leakage, "ood": outside}))

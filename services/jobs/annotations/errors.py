@@ -11,7 +11,7 @@ class BadAnnotations(BadSource):
 
 
 class NoColumn(BadAnnotations):
-    """A table of labels has no column for one of its `role`s: path, label, split or id.
+    """A table of labels has no column for one of its `role`s: path, label, split, id or group.
 
     Attributes:
         role: the column that is needed.
@@ -38,7 +38,7 @@ class NothingMatched(BadAnnotations):
 
 
 class Conflicts(BadLabels):
-    """The same content has different labels or splits.
+    """The same content has different labels, splits or groups.
 
     Attributes:
         count: number of contents.
@@ -49,8 +49,8 @@ class Conflicts(BadLabels):
         self.count, self.examples = count, list(examples)
         contents = "1 file has" if count == 1 else f"{count:,} files have"
         super().__init__(
-            f"{contents} the same content under different labels or splits, e.g. {self.examples[0]}; nothing was "
-            "stored. Correct the labels, or decide which one counts"
+            f"{contents} the same content under different labels, splits or groups, e.g. {self.examples[0]}; "
+            "nothing was stored. Correct the labels, or decide which one counts"
         )
 
 

@@ -56,7 +56,8 @@ class Coco:
             )
             for id_, name, labels in rows:
                 place = f"image {id_}"
-                yield Annotation(place, key_of(name), labels_of(json.loads(labels), f"{self.path}, {place}"))
+                read = labels_of(json.loads(labels), f"{self.path}, {place}")
+                yield Annotation(place, key_of(name), read.labels, label_faults=read.faults)
 
     def _fields(self, key: str, piece: object) -> list[object]:
         names = _COCO[key][1]
@@ -91,8 +92,8 @@ class LabelStudio:
                 if not isinstance(task, Mapping):
                     raise BadAnnotations(f"{self.path}: task {number} is not an object")
                 place = f"task {task.get('id', number)}"
-                labels = labels_of(_choices(task), f"{self.path}, {place}")
-                yield Annotation(place, _uploaded(task), labels)
+                read = labels_of(_choices(task), f"{self.path}, {place}")
+                yield Annotation(place, _uploaded(task), read.labels, label_faults=read.faults)
 
 
 def _choices(task: Mapping[str, object]) -> list[object] | None:
@@ -175,8 +176,8 @@ class _Images:
             return
         place = f"image {self._image.get('id', '?')}"
         split = SPLIT_FOLDERS.get(self._image.get("subset", "").lower())
-        labels = labels_of(self._labels or None, place)
-        self._done.append(Annotation(place, key_of(self._image.get("name")), labels, split))
+        labels, faults = labels_of(self._labels or None, place)
+        self._done.append(Annotation(place, key_of(self._image.get("name")), labels, split, faults))
         self._image = None
 
     def take(self) -> list[Annotation]:

@@ -10,10 +10,12 @@ from typing import Literal, NamedTuple
 from services.jobs.annotations.errors import BadAnnotations, NothingMatched
 from services.jobs.annotations.reading import Reader
 from services.jobs.annotations.rows import Annotation, normal
+from store.label_values import Faulty
 
 TABLES = """
-    CREATE TABLE rows (n INTEGER PRIMARY KEY, place TEXT, given TEXT, key TEXT, labels TEXT, split TEXT);
-    CREATE TABLE files (n INTEGER PRIMARY KEY, id TEXT, uri TEXT, labels TEXT, split TEXT);
+    CREATE TABLE rows (n INTEGER PRIMARY KEY, place TEXT, given TEXT, key TEXT, labels TEXT, split TEXT,
+        grouped TEXT);
+    CREATE TABLE files (n INTEGER PRIMARY KEY, id TEXT, uri TEXT, labels TEXT, split TEXT, grouped TEXT);
     CREATE TABLE pairs (row INTEGER, file INTEGER, rank INTEGER)"""
 """`rows` of the file of labels, `files` with the labels that their source gives, and `pairs` of both that match."""
 
@@ -83,25 +85,32 @@ LEFT = {
 """The reasons to leave a row or a file out."""
 
 
-def load(database: sqlite3.Connection, reader: Reader, folder: str = "") -> int:
+def load(database: sqlite3.Connection, reader: Reader, folder: str, faulty: Faulty) -> int:
     """Write the rows of a file of labels into `rows`, and return their number. Raises BadAnnotations for bad ones.
 
     Args:
         folder: the folder to which its paths are relative, if that is certain; "" otherwise.
+        faulty: counts what is wrong with the labels.
     """
     before = database.execute("SELECT COUNT(*) FROM rows").fetchone()[0]
-    insert = "INSERT INTO rows (place, given, key, labels, split) VALUES (?, ?, ?, ?, ?)"
-    database.executemany(insert, (_row(each, folder) for each in reader))
+    insert = "INSERT INTO rows (place, given, key, labels, split, grouped) VALUES (?, ?, ?, ?, ?, ?)"
+    database.executemany(insert, (_row(each, folder) for each in _counted(reader, faulty)))
     count: int = database.execute("SELECT COUNT(*) FROM rows").fetchone()[0] - before
     if not count:
         raise BadAnnotations(f"{reader.path} has no rows")
     return count
 
 
-def _row(found: Annotation, folder: str) -> tuple[str, str, str, str | None, str | None]:
+def _counted(reader: Reader, faulty: Faulty) -> Iterator[Annotation]:
+    for each in reader:
+        faulty.add(f"{reader.path}, {each.place}", each.label_faults)
+        yield each
+
+
+def _row(found: Annotation, folder: str) -> tuple[str, str, str, str | None, str | None, str | None]:
     key = normal(found.key)
     labels = None if found.labels is None else json.dumps(found.labels)
-    return found.place, found.key, f"{folder}/{key}" if folder and key else key, labels, found.split
+    return found.place, found.key, f"{folder}/{key}" if folder and key else key, labels, found.split, found.group
 
 
 def match(database: sqlite3.Connection, roots: Sequence[str], about: Matching) -> None:

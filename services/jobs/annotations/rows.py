@@ -1,15 +1,15 @@
 """One row of a file of labels, and how the values of its cells are read."""
 
 import json
-import math
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from urllib.parse import unquote
 
 from services.jobs.annotations.errors import BadAnnotations, UnknownSplit
 from store.items import SPLIT_FOLDERS
+from store.label_values import ReadLabels, read_labels, text_of
 from store.rows import encodable
 
 MAX_LABEL = 256
@@ -28,19 +28,23 @@ class Annotation:
         key: path, name or asset id of the file, as it is written; "" if the row names none.
         labels: [] if none of the labels applies; None if the labels are unknown.
         split: None if the row has none.
+        label_faults: what is wrong with its labels, see `store.label_values.ReadLabels`.
+        group: what the file has in common with others, e.g. its speaker; None if the row names none.
     """
 
     place: str
     key: str
     labels: list[str] | None
     split: str | None = None
+    label_faults: Mapping[str, str] = field(default_factory=dict)
+    group: str | None = None
 
 
 def key_of(value: object) -> str:
     """Return the text of a cell that names a file; "" for an empty one."""
-    text = _text(value)
+    text = text_of(value)
     if isinstance(value, Mapping):  # Hugging Face's struct of bytes and path
-        text = _text(value.get("path"))
+        text = text_of(value.get("path"))
     return encodable(text)
 
 
@@ -55,18 +59,16 @@ def normal(key: str) -> str:
     return key.removeprefix("//") if key.startswith("//") else key
 
 
-def labels_of(value: object, place: str, names: Sequence[str] = ()) -> list[str] | None:
-    """Return the labels in a cell: one, several as ``a|b|c``, or a list. An empty cell is None, an empty list [].
+def labels_of(value: object, place: str, names: Sequence[str] = ()) -> ReadLabels:
+    """Return the labels in a cell: one, several as ``a|b|c``, or a list. In an empty cell they are unknown.
 
     Args:
         names: the names that whole numbers stand for, as in a ClassLabel of Hugging Face; () if numbers are labels.
 
     Raises BadAnnotations for a label longer than MAX_LABEL, and for more than MAX_LABELS.
     """
-    values = _listed(value)
-    if values is None:
-        return None
-    found = [encodable(text) for each in values if (text := _label(each, names))]
+    read = read_labels([None] if (values := _listed(value)) is None else values, names)
+    found = read.labels or []
     if len(found) > MAX_LABELS:
         raise BadAnnotations(f"{place}: {len(found):,} labels; at most {MAX_LABELS:,} are possible")
     for label in found:
@@ -75,12 +77,12 @@ def labels_of(value: object, place: str, names: Sequence[str] = ()) -> list[str]
                 f"{place}: a label of {len(label):,} characters ({label[:40]}…); at most {MAX_LABEL} are possible. "
                 "Is this the column of the labels?"
             )
-    return list(dict.fromkeys(found)) if found or not values else None
+    return read
 
 
 def split_of(value: object, place: str) -> str | None:
     """Return the split in a cell, or None for an empty one. Raises UnknownSplit."""
-    text = _text(value)
+    text = text_of(value)
     if text and text.lower() not in SPLIT_FOLDERS:
         raise UnknownSplit(f"{place}: there is no split {text[:40]!r}; the splits are {', '.join(SPLIT_FOLDERS)}")
     return SPLIT_FOLDERS[text.lower()] if text else None
@@ -91,7 +93,7 @@ def _listed(value: object) -> list[object] | None:
         value = value.get("choices")
     if isinstance(value, list | tuple):
         return list(value)
-    text = _text(value)
+    text = text_of(value)
     if text.startswith("[") and text.endswith("]"):
         try:
             return list(json.loads(text))
@@ -100,20 +102,3 @@ def _listed(value: object) -> list[object] | None:
     if not text:
         return None
     return list(text.split("|")) if isinstance(value, str) else [value]
-
-
-def _label(value: object, names: Sequence[str]) -> str:
-    if names and isinstance(value, int) and 0 <= value < len(names):
-        return names[value]
-    return _text(value)
-
-
-def _text(value: object) -> str:
-    """Return a cell as text: whole numbers without a point, nothing for null and NaN."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        if math.isnan(value):
-            return ""
-        return str(int(value)) if value.is_integer() else str(value)
-    return "" if value is None else str(value).strip()

@@ -21,6 +21,7 @@ from services.jobs.annotations.scratch import scratch
 from services.jobs.progress import OnProgress, Step, ignore
 from store import Item, Label, Store
 from store.errors import FrozenSplit
+from store.label_values import Faulty
 from store.rows import encodable
 
 OnConflict = Literal["error", "first", "last", "both"]
@@ -32,8 +33,9 @@ CHUNK = 65_536
 _EVERY = 500
 
 _SCRIPT = f"""{TABLES};
-    CREATE TABLE given (n INTEGER PRIMARY KEY, id TEXT, place TEXT, labels TEXT, canonical TEXT, split TEXT);
-    CREATE TABLE decided (id TEXT PRIMARY KEY, n INTEGER, labels TEXT, split TEXT)"""
+    CREATE TABLE given (n INTEGER PRIMARY KEY, id TEXT, place TEXT, labels TEXT, canonical TEXT, split TEXT,
+        grouped TEXT);
+    CREATE TABLE decided (id TEXT PRIMARY KEY, n INTEGER, labels TEXT, split TEXT, grouped TEXT)"""
 """`given` has a row for each time that labels are given to a content, `decided` one for each content."""
 
 
@@ -45,27 +47,28 @@ class Given(NamedTuple):
     place: str
     labels: list[str]
     split: str | None
+    group: str | None
 
     def __str__(self) -> str:
-        split = f", split {self.split}" if self.split else ""
-        return f"{self.place} ({' | '.join(self.labels) or 'no label'}{split})"
+        more = "".join(f", {name} {value}" for name, value in (("split", self.split), ("group", self.group)) if value)
+        return f"{self.place} ({' | '.join(self.labels) or 'no label'}{more})"
 
 
 def _first(given: Sequence[Given]) -> Given:
-    return given[0]._replace(split=_split(given))
+    return given[0]._replace(split=_known(given, "split"), group=_known(given, "group"))
 
 
 def _last(given: Sequence[Given]) -> Given:
-    return given[-1]._replace(split=_split(given[::-1]))
+    return given[-1]._replace(split=_known(given[::-1], "split"), group=_known(given[::-1], "group"))
 
 
 def _both(given: Sequence[Given]) -> Given:
     labels = dict.fromkeys(label for each in given for label in each.labels)
-    return given[0]._replace(labels=list(labels), split=_split(given))
+    return _first(given)._replace(labels=list(labels))
 
 
-def _split(given: Sequence[Given]) -> str | None:
-    return next((each.split for each in given if each.split is not None), None)
+def _known(given: Sequence[Given], name: str) -> str | None:
+    return next((value for each in given if (value := getattr(each, name)) is not None), None)
 
 
 DECIDE: dict[OnConflict, Callable[[Sequence[Given]], Given]] = {
@@ -84,8 +87,9 @@ class Survey:
     Attributes:
         matching: how the file of labels fits the files; None if there is none.
         labelled: number of contents with labels.
-        conflicts: number of contents under different labels or splits.
+        conflicts: number of contents under different labels, splits or groups.
         examples: the first SHOWN conflicts.
+        faulty: number of rows with labels in which something is wrong.
     """
 
     database: sqlite3.Connection
@@ -93,18 +97,26 @@ class Survey:
     labelled: int = 0
     conflicts: int = 0
     examples: list[str] = field(default_factory=list)
+    faulty: Faulty = field(default_factory=Faulty)
 
     def relabelled(self, items: Iterable[Item]) -> Iterator[Item]:
-        """Yield the items with the labels and splits that were decided."""
-        query = "SELECT d.labels, d.split FROM files f JOIN decided d ON d.id = f.id WHERE f.uri = ?"
+        """Yield the items with the labels, splits and groups that were decided."""
+        query = "SELECT d.labels, d.split, d.grouped FROM files f JOIN decided d ON d.id = f.id WHERE f.uri = ?"
         for item in items:
             row = self.database.execute(query, (encodable(item.uri),)).fetchone()
-            yield replace(item, labels=json.loads(row[0]) if row else None, split=row[1] if row else None)
+            labels, split, group = (json.loads(row[0]), *row[1:]) if row else (None, None, None)
+            yield replace(item, labels=labels, split=split, group=group)
+
+    def has_groups(self) -> bool:
+        """Return True if a content has a group."""
+        found = self.database.execute("SELECT 1 FROM decided WHERE grouped IS NOT NULL LIMIT 1").fetchone()
+        return found is not None
 
     def labels(self, source: str) -> Iterator[Label]:
         """Yield the decided labels in the order of the files."""
-        for id_, labels, split in self.database.execute("SELECT id, labels, split FROM decided ORDER BY n"):
-            yield Label(id_, json.loads(labels), split, source)
+        query = "SELECT id, labels, split, grouped FROM decided ORDER BY n"
+        for id_, labels, split, group in self.database.execute(query):
+            yield Label(id_, json.loads(labels), split, source, group)
 
 
 class Sheet(NamedTuple):
@@ -142,9 +154,9 @@ def survey(
         if sheets:
             first = sheets[0].reader
             found.matching = Matching(str(first.path), first.understood)
-            found.matching.rows = sum(load(database, reader, folder) for reader, folder in sheets)
-        rows = _stored(store) if files is None else _read(files, id_of)
-        insert = "INSERT INTO files (id, uri, labels, split) VALUES (?, ?, ?, ?)"
+            found.matching.rows = sum(load(database, reader, folder, found.faulty) for reader, folder in sheets)
+        rows = _stored(store) if files is None else _read(files, id_of, Faulty() if sheets else found.faulty)
+        insert = "INSERT INTO files (id, uri, labels, split, grouped) VALUES (?, ?, ?, ?, ?)"
         database.executemany(insert, _counted(rows, on_progress))
         database.execute("CREATE INDEX files_by_uri ON files (uri)")
         if found.matching is not None:
@@ -157,29 +169,31 @@ def survey(
 
 
 _FROM_FILES = (
-    "INSERT INTO given (id, place, labels, canonical, split) SELECT id, uri, labels, canonical(labels), split "
-    "FROM files WHERE id IS NOT NULL AND labels IS NOT NULL ORDER BY n"
+    "INSERT INTO given (id, place, labels, canonical, split, grouped) "
+    "SELECT id, uri, labels, canonical(labels), split, grouped FROM files "
+    "WHERE id IS NOT NULL AND labels IS NOT NULL ORDER BY n"
 )
 _FROM_SHEETS = (
-    "INSERT INTO given (id, place, labels, canonical, split) "
-    "SELECT f.id, f.uri || ', ' || r.place, r.labels, canonical(r.labels), COALESCE(r.split, f.split) "
+    "INSERT INTO given (id, place, labels, canonical, split, grouped) SELECT f.id, f.uri || ', ' || r.place, r.labels, "
+    "canonical(r.labels), COALESCE(r.split, f.split), COALESCE(r.grouped, f.grouped) "
     "FROM pairs p JOIN rows r ON r.n = p.row JOIN files f ON f.n = p.file "
     "WHERE p.rank >= 0 AND f.id IS NOT NULL AND r.labels IS NOT NULL ORDER BY f.n, r.n"
 )
 
-_FilesRow = tuple[str | None, str, str | None, str | None]
+_FilesRow = tuple[str | None, str, str | None, str | None, str | None]
 
 
 def _stored(store: Store) -> Iterator[_FilesRow]:
     for batch in store.assets.table.scan(["id", "uri"]):
         for row in batch.to_pylist():
-            yield row["id"], row["uri"], None, None
+            yield row["id"], row["uri"], None, None, None
 
 
-def _read(items: Iterable[Item], id_of: Callable[[Item], str | None]) -> Iterator[_FilesRow]:
+def _read(items: Iterable[Item], id_of: Callable[[Item], str | None], faulty: Faulty) -> Iterator[_FilesRow]:
     for item in items:
+        faulty.add(encodable(item.uri), item.label_faults)
         labels = None if item.labels is None else json.dumps(item.labels)
-        yield id_of(item), encodable(item.uri), labels, item.split
+        yield id_of(item), encodable(item.uri), labels, item.split, item.group
 
 
 def _counted(rows: Iterable[_FilesRow], on_progress: OnProgress[Step]) -> Iterator[_FilesRow]:
@@ -198,10 +212,11 @@ def _canonical(labels: str) -> str:
 
 
 def _decide(found: Survey, on_conflict: OnConflict) -> None:
-    """Fill `decided`. Raises Conflicts if a content has different labels or splits and `on_conflict` is "error"."""
+    """Fill `decided`. Raises Conflicts if a content is given several labels, splits or groups, for "error"."""
     database = found.database
     database.execute("CREATE INDEX given_by_id ON given (id, n)")
-    conflicts = "SELECT id FROM given GROUP BY id HAVING COUNT(DISTINCT canonical) > 1 OR COUNT(DISTINCT split) > 1"
+    several = " OR ".join(f"COUNT(DISTINCT {column}) > 1" for column in ("canonical", "split", "grouped"))
+    conflicts = f"SELECT id FROM given GROUP BY id HAVING {several}"  # noqa: S608
     database.execute(f"CREATE TABLE conflicts AS {conflicts}")
     found.conflicts = database.execute("SELECT COUNT(*) FROM conflicts").fetchone()[0]
     first = f"SELECT id FROM conflicts JOIN given USING (id) GROUP BY id ORDER BY MIN(n) LIMIT {SHOWN}"  # noqa: S608
@@ -211,16 +226,16 @@ def _decide(found: Survey, on_conflict: OnConflict) -> None:
         raise Conflicts(found.conflicts, found.examples)
     decide = DECIDE[on_conflict]
     database.executemany(
-        "INSERT INTO decided VALUES (?, ?, ?, ?)",
-        ((one.id, one.n, json.dumps(one.labels), one.split) for one in map(decide, _groups(database))),
+        "INSERT INTO decided VALUES (?, ?, ?, ?, ?)",
+        ((one.id, one.n, json.dumps(one.labels), one.split, one.group) for one in map(decide, _groups(database))),
     )
     found.labelled = database.execute("SELECT COUNT(*) FROM decided").fetchone()[0]
 
 
 def _groups(database: sqlite3.Connection, where: str = "") -> Iterator[list[Given]]:
     """Yield all labels that each content is given, content by content."""
-    rows = database.execute(f"SELECT id, n, place, labels, split FROM given {where} ORDER BY id, n")  # noqa: S608
-    given = (Given(id_, n, place, json.loads(labels), split) for id_, n, place, labels, split in rows)
+    rows = database.execute(f"SELECT id, n, place, labels, split, grouped FROM given {where} ORDER BY id, n")  # noqa: S608
+    given = (Given(id_, n, place, json.loads(labels), *rest) for id_, n, place, labels, *rest in rows)
     return (list(group) for _, group in groupby(given, key=attrgetter("id")))
 
 

@@ -17,6 +17,7 @@ from services.jobs.annotations.errors import BadAnnotations, NoColumn
 from services.jobs.annotations.json_stream import pieces
 from services.jobs.annotations.rows import Annotation, key_of, labels_of, split_of
 from services.jobs.annotations.text import open_text
+from store.label_values import group_of
 from store.sources import class_names, open_parquet
 
 KNOWN = {
@@ -42,12 +43,13 @@ Record = Mapping[str, object]
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Names of a table's columns by role; None for one to be guessed."""
+    """Names of a table's columns by role; None for one to be guessed, and for no groups."""
 
     path: str | None = None
     label: str | None = None
     split: str | None = None
     id: str | None = None
+    group: str | None = None
 
 
 class Table(NamedTuple):
@@ -71,7 +73,7 @@ class TableReader:
     def understood(self) -> str:
         """The columns that are read, as a user reads it."""
         chosen = {"path": self.columns.path, "id": self.columns.id, "label": self.columns.label}
-        chosen["split"] = self.columns.split
+        chosen |= {"split": self.columns.split, "group": self.columns.group}
         return ", ".join(f"{role} column {name}" for role, name in chosen.items() if name)
 
     def __iter__(self) -> Iterator[Annotation]:
@@ -80,12 +82,9 @@ class TableReader:
             for place, record in table.records:
                 where = f"{self.path}, {place}"
                 key = (at.id and key_of(record.get(at.id))) or (at.path and key_of(record.get(at.path))) or ""
-                yield Annotation(
-                    place,
-                    key,
-                    labels_of(record.get(at.label or ""), where, table.names),
-                    split_of(record.get(at.split), where) if at.split else None,
-                )
+                labels, faults = labels_of(record.get(at.label or ""), where, table.names)
+                split = split_of(record.get(at.split), where) if at.split else None
+                yield Annotation(place, key, labels, split, faults, group_of(record.get(at.group or "")))
 
 
 def resolve(path: str, present: Sequence[str], named: Columns) -> Columns:
@@ -106,13 +105,14 @@ def resolve(path: str, present: Sequence[str], named: Columns) -> Columns:
     if key is None and id_ is None:
         raise NoColumn(path, "path", present)
     split = None if named.split == NONE else find("split", named.split)
+    group = find("group", named.group) if named.group else None
     label = find("label", named.label)
-    others = [name for name in present if name not in (key, id_, split)]
+    others = [name for name in present if name not in (key, id_, split, group)]
     if label is None and len(others) == 1:
         label = others[0]
     if label is None:
         raise NoColumn(path, "label", present)
-    return Columns(key, label, split, id_)
+    return Columns(key, label, split, id_, group)
 
 
 @contextmanager

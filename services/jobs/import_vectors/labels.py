@@ -10,7 +10,7 @@ from services.jobs.import_vectors.sources import Chunk
 from services.jobs.import_vectors.tables import open_table
 from store.errors import BadSource
 from store.items import SPLIT_FOLDERS
-from store.rows import encodable
+from store.label_values import read_labels
 
 LONGEST = 1000
 """Most characters of a label. A head's manifest takes no longer name."""
@@ -25,15 +25,13 @@ def labels_of(value: Any, where: str) -> list[str] | None:
     A missing value and blank text mean that the labels are unknown, an empty list that there are none. Raises
     BadSource for a label that is too long.
     """
-    if value is None:
-        return None
-    several = value if isinstance(value, list) else str(value).split("|")
-    labels = [text for each in several if each is not None and (text := encodable(str(each)).strip())]
-    if long := next((each for each in labels if len(each) > LONGEST), None):
+    several = value if isinstance(value, list) else value.split("|") if isinstance(value, str) else [value]
+    labels = read_labels(several).labels
+    if long := next((each for each in labels or () if len(each) > LONGEST), None):
         raise BadSource(
             f"{where} has a label of {len(long):,} characters, {long[:30]!r}…; at most {LONGEST:,} are taken"
         )
-    return list(dict.fromkeys(labels)) if labels or isinstance(value, list) else None
+    return labels
 
 
 def split_of(value: Any, where: str) -> str | None:

@@ -14,7 +14,8 @@ from classifiers.review.confident import Doubted, Judged, doubted_classes, doubt
 from classifiers.training.as_learned import rows_as_learned
 from classifiers.training.kinds import KINDS
 from classifiers.training.out_of_fold import out_of_fold
-from classifiers.training.rows.rows import FOLDS, Texts
+from classifiers.training.rows.rows import Texts
+from classifiers.training.rows.task_rows import FOLDS
 from services.jobs.progress import OnProgress, Step, ignore
 from services.jobs.review.lookups import SPLITS, paths_of
 from store import Snapshot, Store

@@ -20,6 +20,7 @@ from classifiers.published.registry import Registry
 from classifiers.training.growth import grow
 from classifiers.training.pipeline import train
 from classifiers.training.rows.rows import Rows
+from classifiers.training.rows.task_rows import LEAST_VALIDATION
 from store import Label, Store
 from store.errors import UnknownFeatures, UnknownTask
 
@@ -211,7 +212,7 @@ def test_held_rows_are_the_rows_of_the_store(two):
         streamed = list(held.of(encoders).batches("train", rows.classes()))
         np.testing.assert_array_equal(np.concatenate([X for _, X, _ in streamed]), mine.X)
     assert bytes_of(rows, ("train", "val")) >= sum(matrix.X.nbytes for matrix in held.held.values())
-    fold = replace(held, fold=(1, 5))
+    fold = held.folds(5)[1]
     parts = [{*fold.matrix(split, rows.classes()).ids} for split in ("train", "val")]
     assert parts[0] | parts[1] == {*held.held["train"].ids}
     assert not parts[0] & parts[1]
@@ -365,8 +366,8 @@ def test_no_validation_row_has_a_class_of_the_training_rows(foreign, tmp_path):
 
 
 def test_no_validation_row_of_a_known_class_has_a_vector(foreign, tmp_path):
-    missing = "f" * 64
-    foreign.labels.put("toy", [Label(missing, ["class 1"], "val")])
+    missing = (f"{i:064x}" for i in range(LEAST_VALIDATION))
+    foreign.labels.put("toy", [Label(id_, ["class 1"], "val") for id_ in missing])
     comparison = finished(foreign, tmp_path / "it")
     assert not comparison.trials
     assert set(comparison.failed) == {each.label for each in comparison.candidates}

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from sklearn.metrics import log_loss
 
-from classifiers.evaluation.calibration import fit_temperature, outlier_percentile, score_quantiles
+from classifiers.evaluation.calibration import fit_temperature, least_temperature, outlier_percentile, score_quantiles
 from classifiers.heads.base import probabilities
 
 
@@ -95,3 +95,23 @@ def test_outlier_percentile_is_the_share_of_more_ordinary_rows():
     share = [100 * np.mean(scores < value) for value in scores[:200]]
     np.testing.assert_allclose(outlier_percentile(scores[:200], quantiles), share, atol=1.0)
     assert score_quantiles(np.zeros(0)) == ()
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 20), st.integers(2, 6), st.sampled_from([1e-3, 1.0, 30.0, 1e5]))
+def test_the_least_temperature_keeps_rows_from_being_surer_than_their_number_allows(seed, n, n_classes, scale):
+    scores, _ = drawn(seed, n, n_classes, scale)
+    temperature = least_temperature(scores)
+    allowed = max((n + 1) / (n + 2), 1 / n_classes)
+
+    def confidence(at):
+        return probabilities(scores, "softmax", at).max(axis=1).mean()
+
+    assert temperature >= 1
+    assert confidence(temperature) <= allowed + 1e-6
+    if temperature > 1:
+        assert confidence(temperature / 1.001) > allowed
+
+
+def test_without_rows_the_least_temperature_is_1():
+    assert least_temperature(np.empty((0, 3))) == 1.0

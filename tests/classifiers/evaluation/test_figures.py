@@ -1,13 +1,21 @@
 """Figures against scikit-learn's, and their edge cases."""
 
 import json
+import warnings
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss, precision_recall_fscore_support
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    confusion_matrix,
+    f1_score,
+    log_loss,
+    precision_recall_fscore_support,
+)
 
 from classifiers.evaluation.figures import evaluate, summarise
 from classifiers.evaluation.outcomes import Outcomes
@@ -37,6 +45,9 @@ def test_figures_are_those_of_scikit_learn(seed, n, n_classes):
     predicted, every = proba.argmax(axis=1), np.arange(n_classes)
     found = evaluate(proba, codes, [str(k) for k in every])
     assert found.accuracy == pytest.approx(accuracy_score(codes, predicted))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about classes that are predicted and do not occur
+        assert found.balanced_accuracy == pytest.approx(balanced_accuracy_score(codes, predicted))
     assert found.macro_f1 == pytest.approx(f1_score(codes, predicted, average="macro", zero_division=0))
     wide = proba.astype(np.float64)
     wide /= wide.sum(axis=1, keepdims=True)

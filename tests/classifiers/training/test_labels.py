@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
-from helpers.toys import LABEL_VARIANTS, fill, fill_labels, fitted, ids_of, make_label_toy, spec_of, text_side
+from helpers.toys import LABEL_VARIANTS, fill, fill_labels, fitted, fold_of, ids_of, make_label_toy, spec_of, text_side
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, f1_score
 
@@ -19,7 +19,6 @@ from classifiers.prompts import class_vectors
 from classifiers.published.registry import Registry
 from classifiers.training.kinds import KINDS
 from classifiers.training.pipeline import evaluate_head, train
-from classifiers.training.rows.rows import fold_of
 from classifiers.training.rows.token_rows import mapped
 from embedder.spec import EncoderSpec
 from store import Label, Store
@@ -126,7 +125,7 @@ def test_without_validation_rows_held_out_folds_calibrate(tmp_path, registry, se
     fill_labels(store, several, splits=["train"] * 500 + ["test"] * 100)
     done = trained(store, registry)
     rows = store.matrix("toy", ["toy"]).select("train")
-    folds, scores = fold_of(rows.ids), np.empty(rows.indicator.shape)
+    folds, scores = fold_of(store, rows.ids), np.empty(rows.indicator.shape)
     for fold in range(5):
         held = folds == fold
         part = KINDS["labelwise"].estimator(blocks=(0, 12)).fit(rows.X[~held], rows.indicator[~held])
@@ -334,7 +333,7 @@ def test_a_decoder_reads_a_few_rows_of_tokens_at_a_time(tmp_path, registry, seve
 
     monkeypatch.setattr(handles, "rows_of", noted)
     monkeypatch.setattr("classifiers.training.rows.token_rows.ROWS_AT_ONCE", 50)
-    monkeypatch.setattr("classifiers.training.pipeline.find_leakage", lambda _: None)  # it reads vectors
+    monkeypatch.setattr("classifiers.training.pipeline.find_leakage", lambda *_: None)  # it reads vectors
     done = trained(store, registry, kind="decoder", params=SMALL, texts=text_side)
     assert sum(read) >= sum(done.report.rows.values()) > 500
     assert max(read) == 50

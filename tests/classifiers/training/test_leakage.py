@@ -74,12 +74,32 @@ def test_the_report_has_the_line(leaking, tmp_path):
     done = train(store, Registry(tmp_path / "heads"), **asked)
     line = (
         f"17 of 200 held-out rows have a near-duplicate among 400 training rows (cosine ≥ "
-        f"{done.report.leakage.threshold:.4g}, toy); figures on them are too good."
+        f"{done.report.leakage.threshold:.4g}, toy); figures on them are too good. test: accuracy "
     )
-    assert f"- {line}\n" in (done.path / "report.md").read_text()
+    assert f"- {line}" in (done.path / "report.md").read_text()
     saved = json.loads((done.path / "report.json").read_text())["near_duplicates"]
     assert saved == asdict(done.report.leakage)
     assert train(store, Registry(tmp_path / "heads"), **asked).version == done.version
+
+
+def test_the_accuracy_without_the_near_duplicates_is_that_of_the_other_rows(leaking, tmp_path):
+    store, toy = leaking
+    registry = Registry(tmp_path / "heads")
+    done = train(store, registry, task="toy", encoders=["toy"], name="cats")
+    right = registry.load("cats").head.predict(toy.X[500:]) == toy.labels[500:]
+    assert list(done.report.leakage.without) == ["test"]
+    found = done.report.leakage.without["test"]
+    assert (found.rows, found.all_rows) == (100 - COPIES, 100)
+    assert found.value == pytest.approx(right[COPIES:].mean())
+    assert found.all_value == pytest.approx(right.mean()) == done.report.evaluations["test"].accuracy
+    assert f"{found.value:.4f} without them (83 rows)" in done.report.leakage.note()
+
+
+def test_with_few_training_rows_more_held_out_rows_are_compared(leaking, monkeypatch):
+    store, _ = leaking
+    monkeypatch.setattr(leakage, "MOST_HELD", 50)
+    monkeypatch.setattr(leakage, "MOST_TRAINING", 1200)
+    assert find_leakage(rows_of(store)).held == 150
 
 
 @pytest.mark.parametrize("splits", [["train"] * N, ["val"] * N])

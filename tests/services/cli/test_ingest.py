@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from helpers.pictures import photo
 
@@ -67,7 +69,7 @@ def test_files_under_two_labels_are_listed_and_a_rule_decides(headwater, photos)
     code, out, err = headwater("ingest", "photos", "--task", "t")
     pair = f"{photos}/2019/1.png (2019) and {photos}/2020/copy.png (2020)"
     assert (code, out) == (1, "")
-    assert err.startswith(f"  {pair}\nerror: 1 file has the same content under different labels or splits")
+    assert err.startswith(f"  {pair}\nerror: 1 file has the same content under different labels, splits or groups")
     assert err.endswith("hint: --on-conflict first, last or both\n")
     code, out, _ = headwater("ingest", "photos", "--task", "t", "--on-conflict", "last")
     assert (code, f"  {pair}\n" in out) == (0, True)
@@ -88,6 +90,32 @@ def test_the_option_that_mends_a_table_is_named(headwater, photos, tmp_path, row
     code, _, err = headwater("ingest", "photos", "--task", "t", "--labels", "x.csv", *options)
     assert (code, f"hint: {hint}" in err) == (1, True), err
     assert not (tmp_path / "headwater.db").exists()
+
+
+def hugging_face(path: Path, labels: list[int], **columns: list[str]) -> None:
+    """Write a Parquet file with the class names cat and dog, and a photo for each label."""
+    about = {"info": {"features": {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}}}
+    table = pa.table({"image": [photo(seed) for seed in range(len(labels))], "label": labels, **columns})
+    pq.write_table(table.replace_schema_metadata({"huggingface": json.dumps(about)}), path)
+
+
+def test_a_class_number_without_a_name_gives_no_label_and_is_counted(headwater, tmp_path):
+    """Python would count -1 from the end, and give these rows the last class."""
+    hugging_face(tmp_path / "a.parquet", [0, 1, -1, 2, 7])
+    code, out, _ = headwater("ingest", "a.parquet", "--task", "t", "--json")
+    told = json.loads(out)
+    counts = {name: sum(splits.values()) for name, splits in told["classes"].items()}
+    assert (code, told["new_assets"], counts) == (3, 5, {"cat": 1, "dog": 1})
+    assert [warning["text"] for warning in told["warnings"]] == [
+        f"1 row has -1 or NaN as its label, which means no label, e.g. {tmp_path}/a.parquet#2 (-1)",
+        f"2 rows have the number of a class that has no name; they got no label, e.g. {tmp_path}/a.parquet#3 (2)",
+    ]
+    hugging_face(tmp_path / "b.parquet", [0, 1, -1], image_id=["x", "y", "z"])
+    code, _, err = headwater(
+        "ingest", "a.parquet", "--task", "table", "--labels", "b.parquet", "--id-column", "image_id"
+    )
+    assert code == 1
+    assert "no row" in err.lower()
 
 
 @pytest.mark.parametrize("words", ["", "photos --label-column x", "photos --labels x.csv", "--task t"])
@@ -125,3 +153,16 @@ def test_two_ingests_at_once_store_everything_once(photos, tmp_path):
     store = Store.open(tmp_path / "headwater.db")
     assert len(store.labels.get("t")) == 300
     assert store.assets.count() == len(set(store.assets.ids().to_pylist())) == len(list(photos.rglob("*.png")))
+
+
+def test_groups_of_a_parquet_file(headwater, tmp_path):
+    content = {"image": [photo(seed) for seed in range(4)], "label": ["a", "b", "a", "b"], "site": [1, 1, 2, 2]}
+    pq.write_table(pa.table(content), tmp_path / "p.parquet")
+    code, _, err = headwater("ingest", "p.parquet", "--group", "site")
+    assert (code, "--group needs --task" in err) == (2, True)
+    code, _, err = headwater("ingest", "p.parquet", "--task", "t", "--group", "site")
+    assert (code, err) == (0, "")
+    (store,) = (Store.open(each) for each in tmp_path.glob("*.db"))
+    found = store.labels.get("t").to_pylist()
+    assert sorted((row["group"], row["labels"][0]) for row in found) == [("1", "a"), ("1", "b"), ("2", "a"), ("2", "b")]
+    assert len({(row["group"], row["split"]) for row in found}) == 2

@@ -252,3 +252,49 @@ def test_parquet_with_paths_alone_is_a_file_of_labels(store, tmp_path):
 )
 def test_what_is_probably_not_meant_is_said(store, tmp_path, names, codes):
     assert [warned.code for warned in fill(store, Request([photos(tmp_path / "p", *names)], "t")).warnings] == codes
+
+
+def groups_in(store: Store) -> dict[int, str | None]:
+    """Number of the photo → its group."""
+    return {IDS.index(row["id"]): row["group"] for row in store.labels.get("t").to_pylist()}
+
+
+def test_groups_come_from_a_column_of_the_table(store, tmp_path):
+    root = photos(tmp_path / "p", "1.jpg", "2.jpg", "3.jpg")
+    rows = ["file,label,speaker", "1.jpg,a,ann", "2.jpg,b,  ", "3.jpg,a,7"]
+    done = fill(store, Request([root], "t", table(tmp_path / "l.csv", *rows), group="speaker"))
+    assert "group column speaker" in done.matching.understood
+    assert groups_in(store) == {0: "ann", 1: None, 2: "7"}
+    table(tmp_path / "m.csv", "file,label,who", "2.jpg,b,bob")  # for what is stored already
+    fill(store, Request(task="t", labels=tmp_path / "m.csv", group="who"))
+    assert groups_in(store) == {0: "ann", 1: "bob", 2: "7"}
+    fill(store, Request([root], "t", tmp_path / "l.csv"))  # without a group, the stored one stays
+    assert groups_in(store) == {0: "ann", 1: "bob", 2: "7"}
+
+
+def test_groups_come_from_a_column_of_a_parquet_file(store, tmp_path):
+    content = {"image": [photo(seed, 8, 8) for seed in range(3)], "label": ["a", "b", "a"], "site": [4, None, 5]}
+    pq.write_table(pa.table(content), tmp_path / "p.parquet")
+    fill(store, Request([tmp_path / "p.parquet"], "t", group="site"))
+    assert groups_in(store) == {0: "4", 1: None, 2: "5"}
+    with pytest.raises(BadSource, match=r"p\.parquet has no column 'speaker' for the groups; its columns are image,"):
+        fill(store, Request([tmp_path / "p.parquet"], "t", group="speaker"))
+
+
+def test_a_group_that_nothing_has_is_an_error_and_nothing_is_stored(store, tmp_path):
+    root = photos(tmp_path / "p", "a/1.jpg", "b/2.jpg")
+    with pytest.raises(BadSource, match="no labelled row has a group in a column 'speaker'"):
+        fill(store, Request([root], "t", group="speaker"))
+    rows = table(tmp_path / "l.csv", "file,label,speeker", "1.jpg,a,ann")
+    with pytest.raises(BadAnnotations, match="no column 'speaker'; did you mean 'speeker'"):
+        fill(store, Request([root], "t", rows, group="speaker"))
+    assert store.assets.count() == 0
+
+
+def test_one_content_in_two_groups_is_a_conflict(store, tmp_path):
+    root = photos(tmp_path / "p", "1.jpg=0", "2.jpg=0")
+    rows = table(tmp_path / "l.csv", "file,label,site", "1.jpg,a,x", "2.jpg,a,y")
+    with pytest.raises(Conflicts, match="group"):
+        fill(store, Request([root], "t", rows, group="site"))
+    fill(store, Request([root], "t", rows, group="site", on_conflict="last"))
+    assert groups_in(store) == {0: "y"}

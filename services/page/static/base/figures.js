@@ -34,6 +34,7 @@ export function plain({ split, figures }) {
 /** What each figure that is one number is called, and what it means. */
 export const TERMS = {
   accuracy: ["accuracy", "The share of photos on which the head is right."],
+  balanced_accuracy: ["balanced accuracy", "The mean over the classes of the share of their photos that are right: each class counts the same, however rare it is."],
   map: ["mAP", "Mean average precision: how well photos with a label are ranked before those without it. 1 is perfect."],
   micro_f1: ["F1", "F1 of all decisions together: high only if the head finds most labels and gives few wrong ones."],
   macro_f1: ["macro-F1", "The mean F1 of the classes: each class counts the same, however rare it is."],

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from helpers.toys import WithTexts, fill, ids_of, make_toy, spec_of, text_of, text_side, unit
+from helpers.toys import WithTexts, fill, fold_of, ids_of, make_toy, spec_of, text_of, text_side, unit
 
 from classifiers.errors import BadParameter, NotTrainable
 from classifiers.evaluation.calibration import fit_temperature, mean_nll
@@ -14,7 +14,6 @@ from classifiers.published.manifest import ids_digest
 from classifiers.published.registry import Registry
 from classifiers.training.learning.zero_shot import STRENGTHS, UNCHOSEN
 from classifiers.training.pipeline import train
-from classifiers.training.rows.rows import fold_of
 from store import Label
 
 
@@ -70,6 +69,7 @@ def test_no_label_is_learned_from(filled, registry, toy):
     assert done.report.rows["train"] == 0
     assert [note.split(":")[0] for note in done.report.notes] == [
         "The head learned from no label",
+        "Calibrated on 72 of 72 validation rows.",
         "No outlier percentiles",
     ]
     assert published.detector is None
@@ -132,7 +132,7 @@ def test_the_blend_has_the_least_nll_on_rows_not_learned_from(store, registry, s
     done = trained(store, registry, blend="auto", shrinkage=0.3)
     matrix = store.matrix("toy", ["toy"])
     training, val = matrix.select("train"), matrix.select("val")
-    folds = fold_of(training.ids)
+    folds = fold_of(store, training.ids)
     held = [(training.X, training.codes, val.X, val.codes)]
     if "val" not in splits:
         masks = [folds == fold for fold in range(5)]

@@ -167,7 +167,7 @@ def test_no_fold_chooses_a_parameter_that_training_chose(store, registry, kind):
 
 
 def test_suggestions_are_unlabelled_and_the_head_says_how_sure_it_is(store, registry):
-    toy = make_toy(n=N)
+    toy = make_toy(n=N, spread=0.6)
     fill(store, toy, splits=["train"] * 450 + ["test"] * 50)
     store.labels.remove("toy", IDS[100:450])
     train(store, registry, task="toy", encoders=["toy"], name="h")
