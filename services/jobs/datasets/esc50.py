@@ -4,6 +4,7 @@ Layout: https://github.com/karolpiczak/ESC-50 (`meta/esc50.csv`, `audio/*.wav`).
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from services.jobs.datasets.dataset import Dataset, first
@@ -17,9 +18,9 @@ SPLITS = {"1": "train", "2": "train", "3": "train", "4": "val", "5": "test"}
 
 
 class Esc50(Dataset):
-    """ESC-50 with its categories as classes."""
+    """ESC-50 with its categories as classes. Each fold is a group, so that no recording is in two folds of training."""
 
-    understood = "ESC-50: 50 classes; folds 1 to 3 are train, fold 4 is val, fold 5 is test"
+    understood = "ESC-50: 50 classes; folds 1 to 3 are train, fold 4 is val, fold 5 is test; each fold is a group"
 
     @classmethod
     def sign(cls, root: Path) -> Path | None:
@@ -34,5 +35,5 @@ class Esc50(Dataset):
             if fold not in SPLITS or not category:
                 self.count("rows_damaged", f"{path}: {name} is in fold {fold!r} with the category {category!r}")
             elif item := sounds.take(name, [category], SPLITS[fold]):
-                yield item
+                yield replace(item, group=f"fold {fold}")
         sounds.close()

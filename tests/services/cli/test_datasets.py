@@ -18,7 +18,8 @@ def test_a_data_set_is_recognised_by_its_files_and_said(headwater, tmp_path):
     lines = out.splitlines()
     assert (code, err) == (0, "")
     assert lines[0] == (
-        "format esc50: ESC-50: 50 classes; folds 1 to 3 are train, fold 4 is val, fold 5 is test. Recognised by "
+        "format esc50: ESC-50: 50 classes; folds 1 to 3 are train, fold 4 is val, fold 5 is test; each fold is a "
+        "group. Recognised by "
         f"{tmp_path}/ESC-50-master/meta/esc50.csv; --format folders turns this off"
     )
     assert [line.split() for line in lines[-4:]] == [

@@ -18,7 +18,7 @@ def replace(path: Path, old: str, new: str) -> Path:
     return path
 
 
-def test_the_folds_of_esc50_are_splits(read, tmp_path):
+def test_the_folds_of_esc50_are_splits_and_groups(read, store, tmp_path):
     esc50(tmp_path)
     assert recognised(tmp_path) == "esc50"
     found, dataset = read(tmp_path, "esc50")
@@ -30,6 +30,8 @@ def test_the_folds_of_esc50_are_splits(read, tmp_path):
         for n, name in names.items()
     }
     assert dataset.problems == {}
+    rows = store.labels.get("esc50").to_pylist()
+    assert {(row["group"], row["split"]) for row in rows} == {(f"fold {fold}", split) for fold, split in splits.items()}
 
 
 def test_missing_sounds_damaged_rows_and_other_files_of_esc50_are_counted(read, store, tmp_path):
