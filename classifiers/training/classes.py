@@ -78,7 +78,7 @@ class ClassKind(Kind[Head]):
         return "accuracy", lambda found: float(np.mean(found.scores.argmax(axis=1) == found.truth))
 
     def crossed(self, estimator: Any, rows: Rows, head: Head, by: By) -> Sequence[Scored]:
-        if self.texts:  # a head of texts cannot forget a fold
+        if estimator.needs_texts:  # a head of texts cannot forget a fold
             return ()
         return validated_rows(self.without, estimator, rows, head, rows.crossed(by))
 
