@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from threading import Event
 from urllib.parse import unquote
 
 import pytest
@@ -23,6 +24,7 @@ class Hub:
     Attributes:
         refused: HTTP status and the hub's error code, by repository, e.g. (403, "GatedRepo").
         cut: number of bytes after which the next downloads of a file break off, one number for each, by file name.
+        stalled: set when a download has broken off while `stalls` is True: the connection then stays open.
         changed: True sends other bytes of large files than announced.
         asked: all requests, e.g. ``GET /someone/model/resolve/…``.
     """
@@ -30,6 +32,8 @@ class Hub:
     repositories: dict[str, dict[str, Path]] = field(default_factory=dict)
     refused: dict[str, tuple[int, str]] = field(default_factory=dict)
     cut: dict[str, list[int]] = field(default_factory=dict)
+    stalls: bool = False
+    stalled: Event = field(default_factory=Event)
     changed: bool = False
     asked: list[str] = field(default_factory=list)
     url: str = ""
@@ -120,6 +124,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "GET":
             self.wfile.write(content[start:][: cut.pop(0) if cut else None])
+            if cut is not None and self.hub.stalls:
+                self.wfile.flush()
+                self.hub.stalled.set()
+                self.connection.settimeout(60)
+                self.rfile.read(1)  # until the other side closes
             self.close_connection = True
 
     def log_message(self, *_):

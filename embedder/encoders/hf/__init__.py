@@ -104,7 +104,7 @@ def _spec(source: Source, settings: sounds.Settings | None, tokenise: Tokenise |
     dim, tokens = _shapes(source, model, shape)
     projected = "projected, of unit length" if part.unit else "projected"
     return EncoderSpec(
-        architecture=architecture(config),
+        architecture=_architecture(config),
         weights=source.digest(state, part),
         activation=_activation(config),
         output=projected if side else "pooled",
@@ -122,7 +122,7 @@ def _image(source: Source, part: ImageTower, config: Any) -> ImagePreprocessing:
 
 def _text_digest(source: Source, state: State, side: TextTower, tokenise: Tokenise) -> str:
     config = source.tower_config(side)
-    facts = f"{architecture(config)} {_activation(config)}"
+    facts = f"{_architecture(config)} {_activation(config)} end {config.eos_token_id}"  # CLIP takes the vector there
     return text.digest(source.digest(state, side), facts, tokenise)
 
 
@@ -148,7 +148,7 @@ _FACTS = {
 """Fields of a configuration that change a network's numbers and do not show in the shapes of its tensors."""
 
 
-def architecture(config: Any) -> str:
+def _architecture(config: Any) -> str:
     """Return the name of the architecture, with the facts that the shapes of the weights do not show."""
     theta = (getattr(config, "rope_parameters", None) or vars(config)).get("rope_theta")
     facts = {name: getattr(config, name, None) for name in _FACTS}

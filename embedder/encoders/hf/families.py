@@ -139,6 +139,8 @@ FAMILIES: Mapping[str, Family] = {
 ELSEWHERE: Mapping[str, str] = {
     "siglip2": "its images keep their shape (NaFlex); take a variant of one size, e.g. google/siglip2-base-patch16-224",
     "timm_wrapper": "give it as timm/<model>",
+    "pe_audio": "its sounds have no one length, which is not supported yet; CLAP embeds sounds and texts",
+    "pe_audio_video": "not supported yet; CLAP embeds sounds and texts, and timm/vit_pe_core_… images",
     "clip_text_model": "it has no images or sounds; take the whole model",
 }
 """Other model types that users meet, and what to do instead."""

@@ -41,13 +41,19 @@ def tokeniser(source: Source, tower: TextTower) -> Tokenise:
 
 
 def _library(source: Source) -> Any:
+    """Return transformers' tokeniser of the folder.
+
+    ``tokenizer.json`` is read as it is. transformers 5 would build some classes anew from its vocabulary, and lose e.g.
+    the lower case that SigLIP 2 was trained with.
+    """
+    folder, options = source.folder, {"local_files_only": True, "trust_remote_code": False}
     try:
-        return transformers.AutoTokenizer.from_pretrained(
-            source.folder, local_files_only=True, trust_remote_code=False, config=source.config
-        )
+        if (folder / "tokenizer.json").is_file():
+            return transformers.PreTrainedTokenizerFast.from_pretrained(folder, **options)
+        return transformers.AutoTokenizer.from_pretrained(folder, config=source.config, **options)
     except Exception as error:  # transformers' readers raise many types
         raise WeightsError(
-            f"the tokeniser in {source.folder} could not be read ({error}); its files (tokenizer.json and "
+            f"the tokeniser in {folder} could not be read ({error}); its files (tokenizer.json and "
             "tokenizer_config.json) must be beside the weights, and its library must be installed"
         ) from error
 

@@ -1,5 +1,7 @@
 """hf/… is compared with transformers' own forward pass, processors and tokenisers, on a small model of each family."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from helpers.towers import rewrite
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from sklearn.datasets import load_sample_images
+from tokenizers import Tokenizer, normalizers
 
 from embedder import probe, registry
 from embedder.encoders.hf import blueprint
@@ -131,6 +134,47 @@ def test_a_tokeniser_without_a_mask_gives_none(tmp_path):
     assert cosines(encoder.embed_texts(WORDS), vectors).min() > 0.9999
 
 
+def test_a_tokeniser_is_read_as_it_is_saved(tmp_path):
+    """transformers 5 builds Gemma's tokeniser anew, without the lower case that SigLIP 2's repositories save."""
+    folder = tmp_path / "m"
+    hub_models.save(folder, "siglip")
+    own = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    own.normalizer = normalizers.Lowercase()
+    own.save(str(folder / "tokenizer.json"))
+    rewrite(folder / "tokenizer_config.json", tokenizer_class="GemmaTokenizerFast", add_bos_token=False)
+    encoder = registry.load(f"hf@{folder}", backend="torch-fp32")
+    (ids, mask) = encoder.blueprint.tokeniser()(["A Photo OF a DOG"])
+    wanted = own.encode("a photo of a dog").ids
+    assert ids[0].tolist() == wanted + [0] * (16 - len(wanted))
+    assert mask.sum() == len(wanted)
+
+
+def test_configurations_of_older_versions_are_read(tmp_path):
+    """They repeat each part, name its type, and list the defaults of every setting that a model can have."""
+    folder = tmp_path / "m"
+    hub_models.save(folder, "clip")
+    before = blueprint(folder).spec
+    path = folder / "config.json"
+    fields = json.loads(path.read_text())
+    general = {"add_cross_attention": False, "architectures": None, "top_k": 50, "torch_dtype": None, "dropout": 0.0}
+    general |= {"_name_or_path": "", "return_dict": True, "use_cache": True, "use_bfloat16": False, "temperature": 1.0}
+    for part in ("text", "vision"):
+        fields[f"{part}_config"] |= general | {"model_type": f"clip_{part}_model"}
+        fields[f"{part}_config_dict"] = fields[f"{part}_config"] | {"model_type": f"clip_{part}_model"}
+    fields |= {
+        "transformers_version": None,
+        "torch_dtype": "float32",
+        "initializer_factor": 1.0,
+        "logit_scale_init_value": 2.6,
+    }
+    path.write_text(json.dumps(fields))
+    state = load_file(folder / "model.safetensors")
+    for part, length in (("text", 16), ("vision", 17)):
+        state[f"{part}_model.embeddings.position_ids"] = torch.arange(length)[None]
+    save_file(state, folder / "model.safetensors")
+    assert blueprint(folder).spec == before
+
+
 def test_equal_weights_have_one_fingerprint_whatever_the_file(tmp_path):
     """A prefix of the names and a classifier change nothing."""
     hub_models.save(tmp_path / "m", "dinov2")
@@ -169,3 +213,6 @@ def test_a_text_side_is_part_of_the_identity(tmp_path):
     after = blueprint(tmp_path / "m").spec
     assert after.text != before.text
     assert after.weights == before.weights
+    path = tmp_path / "m" / "config.json"
+    rewrite(path, text_config=json.loads(path.read_text())["text_config"] | {"eos_token_id": 3})
+    assert blueprint(tmp_path / "m").spec.text not in (before.text, after.text)

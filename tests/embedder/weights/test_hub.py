@@ -5,13 +5,17 @@ The hub is one of the tests' own on loopback. The client is the Hugging Face hub
 
 import hashlib
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import timm
 import torch
 from helpers import binds, clips, hub_models, hubs
+from helpers.paths import ROOT
 from helpers.towers import mlcd, rewrite, timm_tower
 from huggingface_hub import constants
 from open_clip import pretrained
@@ -164,6 +168,28 @@ def test_a_download_that_keeps_breaking_off_leaves_no_half_model(hub, model, loa
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     hub.cut.clear()
     assert load().spec == load(f"hf@{model}").spec
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_during_a_download_leaves_no_half_model(hub, model, tmp_path):
+    """Processes of their own, with the hub's own variables."""
+    code = "import sys; from embedder import registry; print(registry.load(sys.argv[1]).spec.fingerprint)"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    environment |= {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "XDG_CACHE_HOME": str(tmp_path / "xdg")}
+    command = [sys.executable, "-c", code, "hf/someone/model"]
+    hub.publish("someone/model", model)
+    hub.cut[WEIGHTS], hub.stalls = [5000], True
+    first = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert hub.stalled.wait(60)
+    first.kill()
+    first.communicate()
+    hub.cut.clear()
+    offline = subprocess.run(
+        command, env=environment | {"HF_HUB_OFFLINE": "1"}, cwd=ROOT, capture_output=True, text=True
+    )
+    assert "is set to offline" in offline.stderr
+    second = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
+    assert second.stdout.strip() == registry.load(f"hf@{model}").spec.fingerprint, second.stderr
 
 
 def test_other_bytes_than_announced_are_refused_and_fetched_again(hub, model, load):
