@@ -25,7 +25,7 @@ test it."""
 class Loader(Protocol):
     """Makes the encoders of a family. Arguments as for `load`; `name` is the whole name.
 
-    Loaders of families with `checkpoints` also take `trust_checkpoint`.
+    Loaders also take the arguments of `load` that their family names in `Family.confirmations`.
     """
 
     def __call__(self, name: str, *, backend: str, cache_dir: Path, threads: int | None) -> Encoder: ...
@@ -39,13 +39,14 @@ class Family:
         loader: ``module:function`` of its `Loader`.
         names: how its names look. ``<…>`` means any text.
         notice: what its licence says, if that does not allow every use.
-        checkpoints: True if its loader reads files of pickled tensors, and so takes `trust_checkpoint` too.
+        confirmations: further arguments of `load` that its loader takes: ``trust_checkpoint`` if it reads files of
+            pickled tensors, ``accept_noncommercial`` if each of its models has a licence of its own.
     """
 
     loader: str
     names: tuple[str, ...]
     notice: str | None = None
-    checkpoints: bool = False
+    confirmations: tuple[str, ...] = ()
 
     def takes(self, name: str) -> bool:
         """True if `name` is one of `names`, or begins like one that has a ``<``."""
@@ -72,13 +73,15 @@ class Plugin:
     version: str
 
 
+_TRUST, _ACCEPT = "trust_checkpoint", "accept_noncommercial"
+
 FAMILIES: Mapping[str, Family] = {
     "lite": Family(f"{__package__}.encoders.lite:load", ("lite0", "lite1", "lite2")),
     "melstat": Family(f"{__package__}.encoders.melstat:load", ("melstat",)),
     "openclip": Family(
         f"{__package__}.encoders.openclip:load",
         ("openclip/<model>/<pretrained>", "openclip/<model>@<checkpoint file>", "openclip@<folder>"),
-        checkpoints=True,
+        confirmations=(_TRUST,),
     ),
     "imagebind": Family(
         f"{__package__}.encoders.imagebind:load",
@@ -87,10 +90,19 @@ FAMILIES: Mapping[str, Family] = {
         "(https://creativecommons.org/licenses/by-nc/4.0/; the LICENSE file beside them is CC BY-NC-SA 4.0): with "
         "credit to Girdhar et al., ImageBind, CVPR 2023, and not for commercial use. Vectors and heads made with them "
         "may be bound by it too",
-        checkpoints=True,
+        confirmations=(_TRUST,),
     ),
     "mlcd": Family(f"{__package__}.encoders.mlcd:load", ("mlcd/<id>", "mlcd@<folder>")),
-    "timm": Family(f"{__package__}.encoders.timm_tower:load", ("timm/<model>@<file>",), checkpoints=True),
+    "timm": Family(
+        f"{__package__}.encoders.timm_tower:load",
+        ("timm/<model>", "timm/<model>@<file>"),
+        confirmations=(_TRUST, _ACCEPT),
+    ),
+    "hf": Family(
+        f"{__package__}.encoders.hf:load",
+        ("hf/<owner>/<repository>", "hf/<owner>/<repository>@<revision>", "hf@<folder>"),
+        confirmations=(_ACCEPT,),
+    ),
 }
 
 
@@ -116,7 +128,8 @@ def load(
         threads: threads of the engine on a CPU; the engine's own choice when None.
         adapters: folder of the adapters of derived encoders, ``<encoder>+mlcd-<version>`` and
             ``<encoder>+tokens-<version>``; without it, no derived encoder is known.
-        accept_noncommercial: True confirms that the use is not commercial, which ImageBind's licence demands.
+        accept_noncommercial: True confirms that the use is not commercial, which the licences of ImageBind and of some
+            weights on a hub demand.
         trust_checkpoint: True confirms that whoever made the checkpoint is trusted, which TorchScript archives need:
             reading them may run code.
 
@@ -142,8 +155,9 @@ def load(
     if family.notice:
         licence.check(name, family.notice, accepted=accept_noncommercial, marker=folder / f"{word}-licence-told")
     loader: Loader = resolve_name(family.loader)
-    trust = {"trust_checkpoint": trust_checkpoint} if family.checkpoints else {}
-    return loader(name, backend=backend, cache_dir=folder, threads=threads, **trust)
+    confirmed = {_TRUST: trust_checkpoint, _ACCEPT: accept_noncommercial}
+    more = {argument: confirmed[argument] for argument in family.confirmations}
+    return loader(name, backend=backend, cache_dir=folder, threads=threads, **more)
 
 
 def names(adapters: Path | None = None) -> list[str]:

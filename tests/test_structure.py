@@ -16,7 +16,7 @@ from services.settings import Settings, variable
 
 LIBRARIES = [path for name in ("embedder", "store", "classifiers") for path in sorted((ROOT / name).rglob("*.py"))]
 SERVICES = [path for path in sorted((ROOT / "services").rglob("*.py")) if "cli" not in path.relative_to(ROOT).parts]
-OPTION = re.compile(r"(?<![\w(])--(?!(?:create-dirs|include|head)\b)[a-z][a-z-]*(?![\w-]*:)|(?<=\w )--$")
+OPTION = re.compile(r"(?<![\w(])--(?!(?:create-dirs|include|revision|head)\b)[a-z][a-z-]*(?![\w-]*:)|(?<=\w )--$")
 """An option of ours: not one that a message gives to curl, hf or ray, and not a variable of a style sheet."""
 VARIABLE = re.compile(r"HEADWATER_\w+")
 

@@ -1,9 +1,9 @@
-"""Any image network of timm with a checkpoint of your own: ``timm/<model>@<file>``; the model's name may have a tag.
+"""Any image network of timm: ``timm/<model>`` with timm's weights from a hub, ``timm/<model>@<file>`` with your own.
 
 Vectors are the input of timm's classifier, raw: ``forward_head(forward_features(x), pre_logits=True)``. Tokens are
 ``forward_features``: the places of a map row by row, or the patch tokens without class and register tokens. Some
 networks have none. timm's configuration of the model says how images are prepared; a tag (``resnet50.a1_in1k``) chooses
-the configuration of those weights, no tag that of the model's default weights.
+those weights and their configuration, no tag the model's default weights.
 """
 
 import difflib
@@ -16,25 +16,44 @@ from typing import Any
 import timm
 import torch
 from timm.data import resolve_model_data_config
-from timm.models import get_arch_name
+from timm.models import get_arch_name, get_pretrained_cfg
 
 from embedder.encoder import Blueprint, Encoder, image_blueprint
 from embedder.engines.graph_encoder import assemble
-from embedder.errors import UnknownEncoder, Unsupported
+from embedder.errors import UnknownEncoder, Unsupported, WeightsError
 from embedder.spec import EncoderSpec, ImagePreprocessing
-from embedder.weights.checkpoint import digest, frozen, load_strictly, read_state
+from embedder.weights import licence
+from embedder.weights.checkpoint import State, digest, frozen, load_strictly, read_state
+from embedder.weights.fetch import HubFile, fetch
 
+HF_SAFE_WEIGHTS, HF_WEIGHTS = "model.safetensors", "pytorch_model.bin"
+"""Names of the files of weights in timm's repositories."""
 _CROP = {"center": "centre", "squash": "squash"}
 """timm's crop modes in our words. ``border`` is not supported: it fills uncovered pixels with the mean."""
 
 
-def load(name: str, *, backend: str, cache_dir: Path, threads: int | None, trust_checkpoint: bool = False) -> Encoder:
+def load(
+    name: str,
+    *,
+    backend: str,
+    cache_dir: Path,
+    threads: int | None,
+    trust_checkpoint: bool = False,
+    accept_noncommercial: bool = False,
+) -> Encoder:
     """Return the encoder of that name. Arguments and errors as for `embedder.registry.load`."""
+    model, at, _ = _split(name)
+    config = None if at or not _is_known(model) else get_pretrained_cfg(model)
+    if config and config.hf_hub_id:  # before anything is fetched
+        marker = cache_dir / f"timm-{model}-licence-told"
+        licence.check_named(name, config.hf_hub_id, config.license, accepted=accept_noncommercial, marker=marker)
     return assemble(name, blueprint(name, trusted=trust_checkpoint), backend, cache_dir, threads)
 
 
 def blueprint(name: str, *, trusted: bool = False) -> Blueprint:
-    """Return the blueprint of ``timm/<model>@<file>``. Reads the weights, because they are part of its identity.
+    """Return the blueprint of ``timm/<model>`` or ``timm/<model>@<file>``.
+
+    Reads the weights, because they are part of its identity.
 
     Args:
         trusted: see `embedder.weights.checkpoint.read_state`.
@@ -42,13 +61,49 @@ def blueprint(name: str, *, trusted: bool = False) -> Blueprint:
     Raises UnknownEncoder for a model that timm does not know, WeightsError for weights that are missing, unreadable or
     of another architecture, Unsupported for preprocessing that cannot be represented.
     """
-    model, _, path = name.removeprefix("timm/").partition("@")
-    if not path or not _is_known(model):
-        raise UnknownEncoder(name, [f"timm/{known}@FILE" for known in _similar(model)])
-    checkpoint = Path(path).expanduser()
-    filled = partial(_load, model, checkpoint, trusted)
+    model, at, path = _split(name)
+    if (at and not path) or not _is_known(model):
+        ending = "@FILE" if at else ""
+        raise UnknownEncoder(name, [f"timm/{known}{ending}" for known in _similar(model)])
+    if at:
+        filled = partial(_load, model, partial(read_state, Path(path).expanduser(), trusted=trusted), path)
+    else:
+        checkpoint = _published(name, model)
+        filled = partial(_load, model, partial(_converted, model, checkpoint), str(checkpoint))
     spec = _spec(model, filled())
     return image_blueprint(spec, ("timm",), partial(_tower, filled))
+
+
+def _split(name: str) -> tuple[str, str, str]:
+    return name.removeprefix("timm/").partition("@")
+
+
+def _published(name: str, model: str) -> Path:
+    """Return the file of timm's own weights, downloaded if necessary. Raises WeightsError."""
+    config = get_pretrained_cfg(model)
+    own = f"timm/{model}@FILE"
+    if not (config and config.hf_hub_id):
+        place = f"; they are at {config.url}" if config and config.url else ""
+        raise WeightsError(f"timm has no weights of {model} on a hub{place}; give a file of weights as {own}")
+    files = (config.hf_hub_filename,) if config.hf_hub_filename else (HF_SAFE_WEIGHTS, HF_WEIGHTS)
+    return fetch(name, [HubFile(config.hf_hub_id, files)], own=own)
+
+
+def _converted(model: str, checkpoint: Path) -> State:
+    """Return published tensors under the names of timm's network. timm renames those of other projects.
+
+    Raises WeightsError.
+    """
+    state = read_state(checkpoint)
+    try:
+        network = timm.create_model(model, pretrained=True, pretrained_cfg_overlay={"state_dict": state})
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise WeightsError(
+            f"the weights in {checkpoint} do not fit the architecture; fetch them again ({error})"
+        ) from error
+    if network.num_classes != network.pretrained_cfg["num_classes"]:
+        raise WeightsError(f"timm does not check the weights in {checkpoint}: their number of classes is another")
+    return dict(network.state_dict())
 
 
 def _is_known(model: str) -> bool:
@@ -68,12 +123,19 @@ def _tagged(model: str) -> list[str]:
     return list(timm.list_models(f"{get_arch_name(model)}.*", include_tags=True))
 
 
-def _load(model: str, checkpoint: Path, trusted: bool) -> Any:
-    """Return timm's network without its classifier, in fp32, filled and frozen. Raises WeightsError."""
+def _load(model: str, read: Callable[[], State], origin: str) -> Any:
+    """Return timm's network without its classifier, in fp32, filled and frozen.
+
+    Args:
+        read: returns the tensors of the whole network.
+        origin: where they come from, for errors.
+
+    Raises WeightsError.
+    """
     network = timm.create_model(model, pretrained=False, num_classes=0)
     classifier = _names(model) - set(network.state_dict())
-    state = {name: tensor for name, tensor in read_state(checkpoint, trusted=trusted).items() if name not in classifier}
-    load_strictly(network, state, str(checkpoint))
+    state = {name: tensor for name, tensor in read().items() if name not in classifier}
+    load_strictly(network, state, origin)
     return frozen(network)
 
 

@@ -10,10 +10,18 @@ from pathlib import Path
 from typing import Protocol
 
 from huggingface_hub import constants, hf_hub_download, snapshot_download, try_to_load_from_cache
-from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 
 from embedder import folders
 from embedder.errors import Published, WeightsError, WeightsMissing
+
+_SHA256_DIGITS = 64
 
 
 class Source(Protocol):
@@ -48,7 +56,24 @@ def fetch(encoder: str, sources: Sequence[Source], own: str) -> Path:
     try:
         return sources[0].download()
     except Exception as error:  # whatever the hub, its client or the network raises
-        raise WeightsMissing(encoder, str(error), published, own) from error
+        raise WeightsMissing(encoder, _why(error, published[0].origin), published, own) from error
+
+
+def _why(error: Exception, origin: str) -> str:
+    """Return why a download failed, and what helps if the hub refused it."""
+    if isinstance(error, GatedRepoError):
+        return (
+            f"the repository {origin} is gated: accept its terms at {constants.ENDPOINT}/{origin}, then log in with "
+            "`hf auth login`, or set HF_TOKEN"
+        )
+    if isinstance(error, RevisionNotFoundError):
+        return f"the repository {origin} has no such revision; give a branch, a tag or a commit that it has"
+    if isinstance(error, RepositoryNotFoundError):
+        return (
+            f"{constants.ENDPOINT} shows no repository {origin}: check its spelling; if it is private, log in with "
+            "`hf auth login`, or set HF_TOKEN"
+        )
+    return str(error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +90,15 @@ class HubFile:
     def download(self) -> Path:
         for name in self.names[:-1]:
             try:
-                return Path(hf_hub_download(self.repository, name))
+                return self._get(name)
             except EntryNotFoundError:
                 continue
-        return Path(hf_hub_download(self.repository, self.names[-1]))
+        return self._get(self.names[-1])
+
+    def _get(self, name: str) -> Path:
+        path = Path(hf_hub_download(self.repository, name, endpoint=constants.ENDPOINT))
+        _check_content(path)
+        return path
 
     def published(self) -> Published:
         command = " || ".join(f"hf download {self.repository} {name}" for name in self.names)
@@ -80,12 +110,15 @@ class HubFolder:
     """The files of a Hugging Face repository that match `patterns`.
 
     Attributes:
-        is_whole: returns True if a cached folder has all files. Another program may have fetched only some of them.
+        is_whole: returns True if a folder has all files that are needed. A cached folder may lack some, because another
+            program fetched it; a repository may lack them too.
+        revision: branch, tag or commit. None means the branch ``main``, as it was when it was fetched first.
     """
 
     repository: str
     patterns: tuple[str, ...]
     is_whole: Callable[[Path], bool]
+    revision: str | None = None
 
     def cached(self) -> Path | None:
         try:
@@ -95,14 +128,42 @@ class HubFolder:
         return folder if self.is_whole(folder) else None
 
     def download(self) -> Path:
-        return self._snapshot(offline=False)
+        folder = self._snapshot(offline=False)
+        for path in sorted(each for each in folder.rglob("*") if each.is_file()):
+            _check_content(path)
+        if not self.is_whole(folder):
+            raise WeightsError(
+                f"the repository {self.repository} has not all files that are needed: {', '.join(self.patterns)}"
+            )
+        return folder
 
     def _snapshot(self, *, offline: bool) -> Path:
-        return Path(snapshot_download(self.repository, allow_patterns=[*self.patterns], local_files_only=offline))
+        return Path(
+            snapshot_download(
+                self.repository,
+                revision=self.revision,
+                allow_patterns=[*self.patterns],
+                local_files_only=offline,
+                endpoint=constants.ENDPOINT,
+            )
+        )
 
     def published(self) -> Published:
-        place = hub_place(self.repository)
-        return Published(self.repository, self.patterns, place, f"hf download {self.repository}")
+        command = f"hf download {self.repository}"
+        command += f" --revision {shlex.quote(self.revision)}" if self.revision else ""
+        return Published(self.repository, self.patterns, hub_place(self.repository), command)
+
+
+def _check_content(path: Path) -> None:
+    """Delete a file of the hub's cache, and raise WeightsError, if its content is not what the hub announced.
+
+    The cache names a large file by its sha256. The hub's client compares only the size.
+    """
+    blob = path.resolve()
+    if len(blob.name) == _SHA256_DIGITS and (found := folders.digest(blob)) != blob.name:
+        blob.unlink()
+        path.unlink()
+        raise WeightsError(f"{path.name} arrived damaged: its sha256 is {found}, not {blob.name}; fetch it again")
 
 
 @dataclass(frozen=True, slots=True)

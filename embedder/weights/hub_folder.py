@@ -1,30 +1,39 @@
 """The folder of a model as transformers saves it and the Hugging Face hub keeps it."""
 
-import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from embedder import files
 from embedder.errors import WeightsError
 from embedder.spec import ImagePreprocessing
+from embedder.weights import preprocessor
 from embedder.weights.checkpoint import State, read_state
-from embedder.weights.fetch import HubFolder
+from embedder.weights.fetch import HubFolder, fetch
 
 CONFIG, PREPROCESSOR, WEIGHTS = "config.json", "preprocessor_config.json", "model.safetensors"
 _INDEX = f"{WEIGHTS}.index.json"
 MOST_JSON = 16 * 2**20
 """Largest JSON file that is read, bytes: the index of a model in shards names every tensor."""
-_FILES = (CONFIG, PREPROCESSOR, "*.safetensors", _INDEX)
+PROCESSOR = "processor_config.json"
+"""File in which transformers saves the settings of all processors of a model at once, under a name for each."""
+CARD = "README.md"
+_FILES = (CONFIG, PREPROCESSOR, PROCESSOR, CARD, WEIGHTS, "model-*.safetensors", _INDEX)
+TOKENISER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.*", "merges.txt", "*.model")
+"""Patterns of a tokeniser's files."""
 
-_CLIP_MEAN, _CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-_INTERPOLATION = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}  # Pillow's numbers
-_STEPS = ("do_resize", "do_center_crop", "do_rescale", "do_normalize")
+
+def published(repository: str, revision: str | None = None) -> HubFolder:
+    """Return the source of a model that transformers saved in a hub's repository. Weights are safetensors only."""
+    return HubFolder(repository, (*_FILES, *TOKENISER), _is_whole, revision)
 
 
-def published(repository: str) -> HubFolder:
-    """Return the source of a model that transformers saved in a hub's repository."""
-    return HubFolder(repository, _FILES, _is_whole)
+def card(repository: str, revision: str | None = None) -> Path | None:
+    """Return the repository's model card, downloaded if necessary; None if it cannot be had."""
+    source = HubFolder(repository, (CARD,), lambda folder: (folder / CARD).is_file(), revision)
+    try:
+        return fetch(repository, [source], own="") / CARD
+    except WeightsError:  # the weights will not be there either, and their error says why
+        return None
 
 
 def _is_whole(folder: Path) -> bool:
@@ -81,54 +90,43 @@ def read_json(path: Path) -> dict[str, Any]:
         raise WeightsError(f"{path} cannot be used: {error}; fetch the folder again") from error
 
 
-def preprocessing(folder: Path, size: int) -> ImagePreprocessing:
-    """Return what the CLIPImageProcessor that was saved in `folder` does to an image.
+def processor(folder: Path, part: str) -> tuple[Path, dict[str, Any]]:
+    """Return the file that holds the settings of a processor, and the settings: none if there is no file.
 
-    Fields that the file lacks, or a missing file, mean CLIP's preprocessing for a network of image size `size`.
-    Raises WeightsError for a file that is damaged, or that `ImagePreprocessing` cannot represent.
+    Args:
+        part: name of the settings in a file of several processors: ``image_processor`` or ``feature_extractor``.
+
+    Raises WeightsError for a damaged file.
     """
     path = folder / PREPROCESSOR
-    fields = read_json(path) if path.is_file() else {}
+    if path.is_file():
+        return path, read_json(path)
+    several = folder / PROCESSOR
+    found = read_json(several).get(part) if several.is_file() else None
+    return (several, found) if isinstance(found, dict) else (path, {})
+
+
+def preprocessing(folder: Path, size: int | None, kind: str = "CLIP") -> ImagePreprocessing:
+    """Return what the image processor that was saved in `folder` does to an image.
+
+    Fields that the file lacks have the defaults of the processor. A missing file means the defaults at the size of the
+    network.
+
+    Args:
+        size: image size of the network, pixels; None if it takes any.
+        kind: the processor of a file that does not name one, see `preprocessor.PROCESSORS`.
+
+    Raises WeightsError for a file that is damaged, or that `ImagePreprocessing` cannot represent.
+    """
+    path, fields = processor(folder, "image_processor")
     try:
-        return _preprocessing(fields, size)
+        usual = preprocessor.of_size(kind, size) if size else {}
+        found = preprocessor.parse(usual | fields, kind)
+        if size not in (None, found.size):
+            raise ValueError(f"it says crop_size {found.size}; the network takes {size} × {size} pixels")
     except (ValueError, TypeError, OverflowError) as error:  # the latter two: a field of another type, a huge number
         raise WeightsError(
             f"{path} cannot be used: {error}; fetch it again, or give the folder of a model that is prepared in a "
             "supported way"
         ) from error
-
-
-def _preprocessing(fields: Mapping[str, Any], size: int) -> ImagePreprocessing:
-    crop, resize = (_side(fields.get(name, size), name) for name in ("crop_size", "size"))
-    skipped = [step for step in _STEPS if not fields.get(step, True)]
-    resample, factor = fields.get("resample", 3), fields.get("rescale_factor", 1 / 255)
-    if skipped or resample not in _INTERPOLATION or abs(255 * factor - 1) > 1e-6 or crop != size or resize < crop:
-        raise ValueError(
-            f"it says resample {resample}, rescale_factor {factor}, crop_size {crop}, size {resize}, and leaves out "
-            f"{skipped}; supported are resample {_INTERPOLATION}, rescale_factor 1/255, crop_size {size} (the "
-            f"network's), size {size} or more, and no step left out"
-        )
-    mean, std = fields.get("image_mean", _CLIP_MEAN), fields.get("image_std", _CLIP_STD)
-    if len(mean) != 3 or len(std) != 3 or not all(map(math.isfinite, (*mean, *std))) or min(std) <= 0:
-        raise ValueError(f"it says image_mean {mean} and image_std {std}; supported are three numbers each")
-    return ImagePreprocessing(
-        size=size,
-        resize=resize,
-        interpolation=_INTERPOLATION[resample],
-        mean=tuple(mean),
-        std=tuple(std),
-        crop="centre-floor",  # transformers starts at the whole pixel below the middle; torchvision rounds
-    )
-
-
-def _side(size: Any, name: str) -> int:
-    """Return the length in ``224``, ``{"shortest_edge": 224}`` or, for a crop, ``{"height": 224, "width": 224}``.
-
-    Raises ValueError for two lengths, TypeError for lengths of another type.
-    """
-    if isinstance(size, Mapping) and (name == "crop_size" or set(size) == {"shortest_edge"}):
-        lengths = set(size.values())
-        size = lengths.pop() if len(lengths) == 1 else size
-    if not isinstance(size, int):
-        raise ValueError(f"it says {name} {size}; supported is one length, which for 'size' is the shortest edge")
-    return size
+    return found

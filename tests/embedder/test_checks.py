@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from helpers import binds, clips
+from helpers import binds, clips, hub_models
 from helpers.paths import ROOT
 from helpers.towers import mlcd, openclip, timm_tower
 from PIL import Image
@@ -28,12 +28,14 @@ NAMES = {
     "mlcd, a CLIP tower": "mlcd@{folder}/CLIPVision",
     "timm, a transformer": "timm/test_vit@{folder}/vit.safetensors",
     "timm, a convolutional network": "timm/test_resnet@{folder}/resnet.pt",
+    "hf, images and texts": "hf@{folder}/siglip",
+    "hf, sounds and texts": "hf@{folder}/clap",
     "openclip": "openclip/suite@{folder}/suite.safetensors",
     "openclip, a folder": "openclip@{folder}/hub",
     "imagebind": "imagebind/huge@{folder}/small.pth",
 }
 EXAMPLES = ("colours", "textures")
-WITH_PUBLISHED_WEIGHTS = {"imagebind/huge", "mlcd/"}
+WITH_PUBLISHED_WEIGHTS = {"imagebind/huge", "mlcd/", "hf/"}
 """Beginnings of names whose weights are downloaded; the same code runs for weights of one's own."""
 
 
@@ -45,6 +47,8 @@ def folder(tmp_path_factory):
         mlcd(folder / kind, kind)
     timm_tower(folder / "vit.safetensors", "test_vit")
     timm_tower(folder / "resnet.pt", "test_resnet")
+    for name in ("siglip", "clap"):
+        hub_models.save(folder / name, name)
     openclip(folder, "suite")
     clips.register(folder)
     clips.save_folder(clips.make("tiny"), "tiny", folder / "hub", file="open_clip_model.safetensors")

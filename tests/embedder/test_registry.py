@@ -24,7 +24,7 @@ def test_importing_it_imports_no_torch():
 
 
 @pytest.mark.parametrize(
-    "name", ["", "lite9", "lite0/x", "openclip", "openclip/", "mlcd", "mlcd/", "timm", "timm/", "nobody/nothing"]
+    "name", ["", "lite9", "lite0/x", "openclip", "openclip/", "mlcd", "mlcd/", "timm", "timm/", "hf", "nobody/nothing"]
 )
 def test_unknown_names_list_the_known(name):
     with pytest.raises(UnknownEncoder) as caught:
@@ -68,6 +68,10 @@ def test_every_family_has_a_loader_and_the_names_of_its_models():
         ("mlcd/base-patch32-224@some/folder", "mlcd"),
         ("mlcd@some/folder", "mlcd"),
         ("timm/resnet50.a1_in1k@file.pt", "timm"),
+        ("timm/resnet50", "timm"),
+        ("hf/google/siglip2-base-patch16-224", "hf"),
+        ("hf/laion/clap-htsat-unfused@refs/pr/3", "hf"),
+        ("hf@some/folder", "hf"),
         *((name, None) for name in ("lite", "lite0@x", "melstat/x", "imagebind", "imagebind/other", "mlcdx")),
     ],
 )

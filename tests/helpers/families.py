@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from helpers import binds, clips
+from helpers import binds, clips, hub_models
 from helpers.towers import mlcd, openclip, timm_tower
 
 FAMILIES = {
@@ -10,6 +10,7 @@ FAMILIES = {
     "mlcd": "mlcd@{folder}/MLCDVision",
     "timm, a transformer": "timm/test_vit@{folder}/vit.safetensors",
     "timm, a convolutional network": "timm/test_resnet@{folder}/resnet.pt",
+    "hf, images and texts": "hf@{folder}/siglip",
     "openclip": "openclip/suite@{folder}/suite.safetensors",
     "openclip, a folder": "openclip@{folder}/hub",
     "imagebind": "imagebind/huge@{folder}/small.pth",
@@ -22,6 +23,7 @@ def write_weights(folder: Path) -> None:
     mlcd(folder / "MLCDVision", "MLCDVision")
     timm_tower(folder / "vit.safetensors", "test_vit")
     timm_tower(folder / "resnet.pt", "test_resnet")
+    hub_models.save(folder / "siglip", "siglip")
     openclip(folder, "suite")
     clips.register(folder)
     clips.save_folder(clips.make("tiny"), "tiny", folder / "hub", file="open_clip_model.safetensors")

@@ -58,6 +58,11 @@ SLOW: dict[str, dict[str, str | None]] = {
         "test_the_probe_covers_every_modality": "torch-fp32",
         "test_videos": "torch-fp32|openvino-bf16",
     },
+    "embedder/encoders/test_hf.py": {
+        "test_images_equal_transformers": r"torch-cpu-fp32|openvino-bf16-siglip$|openvino-fp32-dinov3_vit$",
+        "test_texts_equal_transformers": r"torch-cpu-fp32",
+    },
+    "embedder/encoders/test_hf_sounds.py": {"test_vectors_equal_transformers": "torch-cpu-fp32"},
     "embedder/encoders/test_timm_tower.py": {"test_equals_timm": "torch-cpu-fp32|test_vit$|test_convnext"},
     "embedder/encoders/test_openclip_outputs.py": {
         "test_tokens_are_those_of_the_layer": "quickgelu|tinyres|map",

@@ -8,18 +8,17 @@ depth preprocessing the paper uses.
 
 import math
 from collections.abc import Sequence
-from fractions import Fraction
 from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from embedder.encoders.sound_clips import clip_starts, sound_clips
 from embedder.media.arrays import Motion, Plane
 from embedder.media.audio import Sound
 from embedder.media.image import fit_plane
 from embedder.media.mel import kaldi_log_mel
-from embedder.media.resample import needed, resample, resampled_length
 from embedder.media.video import Video
 from embedder.spec import (
     AudioPreprocessing,
@@ -79,26 +78,10 @@ THERMAL = PlanePreprocessing(size=224, resize=224, interpolation="bilinear", val
 MOTION = MotionPreprocessing(samples=2000, interpolation="linear")
 
 
-def clip_starts(duration: float, seconds: float, clips: int) -> list[Fraction]:
-    """Return the times (seconds) at which `clips` clips begin, spread evenly over a sound or video.
-
-    The fractions are exactly those of pytorchvideo's ConstantClipsPerVideoSampler, because a rounded division would
-    sometimes move a clip by a sample. Its release 0.1.5 divides by `clips`; ImageBind requires a later commit, which
-    divides by `clips` − 1.
-    """
-    last = Fraction(max(duration - seconds, 0))
-    return [last / max(clips - 1, 1) * index for index in range(clips)]
-
-
 def sound(media: Sound) -> NDArray[np.float32]:
     """Return log-mel spectra (clips, 1, bands, FRAMES) float32. A sound shorter than a clip is padded at its end."""
-    total = resampled_length(media.length, media.rate, _RATE)
     found = np.zeros((AUDIO.parts, 1, AUDIO.bands, FRAMES), np.float32)
-    starts = clip_starts(total / _RATE, _SECONDS, AUDIO.parts)
-    clips = [(int(start * _RATE), min(int((start + _SECONDS) * _RATE), total)) for start in starts]
-    sources = [needed(media.length, media.rate, _RATE, begin, end) for begin, end in clips]
-    for row, clip, source, part in zip(found, clips, sources, media.slices(sources), strict=True):
-        samples = resample(part, media.rate, _RATE, *clip, offset=source[0])
+    for row, samples in zip(found, sound_clips(media, _RATE, _SECONDS, AUDIO.parts), strict=True):
         spectra = kaldi_log_mel(
             samples,
             _RATE,

@@ -145,7 +145,8 @@ def test_without_a_preprocessor_configuration_clips_is_taken(folder):
         ({"rescale_factor": 1 / 127.5}, "rescale_factor"),
         ({"crop_size": {"height": 64, "width": 64}}, "crop_size 64"),
         ({"crop_size": {"height": 56, "width": 64}}, "crop_size"),
-        ({"size": {"height": 56, "width": 56}}, "shortest edge"),
+        ({"size": {"height": 56, "width": 64}}, "size"),
+        ({"size": {"longest_edge": 56}}, "size"),
     ],
 )
 def test_other_preprocessing_is_refused(folder, fields, said):

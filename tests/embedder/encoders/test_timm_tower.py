@@ -145,8 +145,10 @@ def test_a_tag_chooses_the_configuration(folder):
     for name in ("test_vit.nonesuch", "hf-hub:timm/test_vit", "local-dir:x", "", "resnet50x"):
         with pytest.raises(UnknownEncoder, match=r"timm/.*@FILE"):
             blueprint(f"{name}@{folder / 'tag.pt'}")
+        with pytest.raises(UnknownEncoder, match=r"known: timm/[^@]*$"):
+            blueprint(name)
     with pytest.raises(UnknownEncoder, match=r"timm/test_vit@FILE, timm/test_vit\.r160_in1k@FILE"):
-        blueprint("test_vit")
+        blueprint("test_vit@")
 
 
 @pytest.mark.parametrize(
