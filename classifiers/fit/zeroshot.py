@@ -31,7 +31,8 @@ class ZeroShotClassifier(HeadClassifier):
         blend: α ≥ 0, or "gaussian" for the Gaussian part alone (α → ∞).
         shrinkage: shrinkage of the Gaussian part, as in `GaussianClassifier`.
         centre: subtract m. If false, the text part is the cosine.
-        prompts: templates with one {} for the class; their text vectors are averaged.
+        prompts: the name of a set of `classifiers.prompt_sets`, or templates with one {} for the class in words, or
+            {label} for it as it is written; their text vectors are averaged.
         classes: names of the classes, with blend 0; None for those of y.
         scale: factor of the cosines; CLIP's own is 100. It matters only relative to α, or without calibration.
         blocks: column edges of the encoders, whose cosines are averaged; None for one encoder.
@@ -51,7 +52,7 @@ class ZeroShotClassifier(HeadClassifier):
         blend: Blend = 0.0,
         shrinkage: Shrinkage = "oas",
         centre: bool = True,
-        prompts: Sequence[str] = PROMPTS,
+        prompts: Sequence[str] | str = PROMPTS,
         classes: Sequence[str] | None = None,
         scale: float = 100.0,
         blocks: Sequence[int] | None = None,

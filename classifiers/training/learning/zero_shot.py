@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from classifiers.errors import NotTrainable
+from classifiers.errors import NoCovariance, NotTrainable
 from classifiers.evaluation.choice import choose
 from classifiers.fit.gaussian.estimator import GaussianClassifier
 from classifiers.fit.zeroshot import ZeroShotClassifier, check_classes
@@ -60,9 +60,20 @@ def named_classes(estimator: ZeroShotClassifier, rows: Rows) -> tuple[str, ...]:
 
 
 def learn_zero_shot(estimator: ZeroShotClassifier, rows: Rows, classes: tuple[str, ...]) -> Learned[Head]:
-    """Learn the directions of the classes' texts, with or without a Gaussian head blended in."""
+    """Learn the directions of the classes' texts, with or without a Gaussian head blended in.
+
+    If the blend is `AUTO` and no class has two different rows, there is no Gaussian: the texts are used alone.
+    """
     estimator.set_params(blocks=rows.edges())
-    return (learn_text if estimator.blend == 0 else learn_blend)(estimator, rows, classes)
+    if estimator.blend == 0:
+        return learn_text(estimator, rows, classes)
+    try:
+        return learn_blend(estimator, rows, classes)
+    except NoCovariance:
+        if estimator.blend != AUTO:
+            raise
+    learned = learn_text(estimator.set_params(blend=0.0), rows, classes)
+    return replace(learned, notes=("Blend 0: no class has two different training rows.", *learned.notes))
 
 
 def learn_text(estimator: ZeroShotClassifier, rows: Rows, classes: tuple[str, ...]) -> Learned[Head]:

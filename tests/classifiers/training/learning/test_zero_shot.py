@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers.toys import WithTexts, fill, ids_of, make_toy, spec_of, text_of, text_side, unit
 
-from classifiers.errors import BadParameter, NotTrainable
+from classifiers.errors import BadParameter, NoCovariance, NotTrainable
 from classifiers.evaluation.calibration import fit_temperature, mean_nll
 from classifiers.fit.gaussian.estimator import GaussianClassifier
 from classifiers.prompts import PROMPTS
@@ -37,9 +37,9 @@ def trained(store, registry, *, encoders=("toy",), texts=text_side, task="toy", 
         ({"blend": "some"}, "number ≥ 0, 'gaussian', or for training from a store 'auto'"),
         ({"scale": 0}, "above 0"),
         ({"centre": "no"}, "true or false"),
-        ({"prompts": "a {}"}, "list of templates"),
+        ({"prompts": "a {}"}, "no set of prompts 'a {}'; the sets are name, photo"),
         ({"prompts": []}, "list of templates"),
-        ({"prompts": ["a photo"]}, "one {} for the class"),
+        ({"prompts": ["a photo"]}, "one {} or {label} for the class"),
         ({"classes": "hat"}, "at least two different names"),
         ({"classes": ["hat"]}, "at least two different names"),
         ({"classes": ["hat", "hat"]}, "at least two different names"),
@@ -226,3 +226,23 @@ def test_the_report_is_json(filled, registry):
     report = json.loads((done.path / "report.json").read_text())
     assert report["settings"]["blend_validated"]["0"]["nll"] > 0
     assert report["parameters"]["blend"] == "auto"
+
+
+def test_without_a_covariance_the_texts_are_used_alone(store, registry, toy):
+    """One training row of each class: `auto` is the head of the texts, calibrated on the rows of `val`."""
+    first = [int(np.flatnonzero(toy.codes == k)[0]) for k in range(5)]
+    fill(store, toy)
+    ids = ids_of(600)
+    held = [row for row in range(100, 200) if row not in first]
+    rows = [Label(ids[row], [toy.labels[row]], "train" if row in first else "val") for row in (*first, *held)]
+    store.labels.put("few", rows)
+    texts_alone = trained(store, registry, task="few", blend=0.0)
+    expected = registry.load("cats").head
+    done = trained(store, registry, task="few", blend="auto")
+    found = registry.load("cats").head
+    np.testing.assert_array_equal(found.scores(toy.X), expected.scores(toy.X))
+    assert done.report.temperature == texts_alone.report.temperature != 1
+    assert done.report.settings["blend"] == 0
+    assert "Blend 0: no class has two different training rows." in done.report.notes
+    with pytest.raises(NoCovariance):
+        trained(store, registry, task="few", blend=0.5)
