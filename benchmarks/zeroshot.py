@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from classifiers.fit.zeroshot import ZeroShotClassifier
 from classifiers.heads.zeroshot import ZeroShotHead
 from classifiers.training.kinds import make_estimator
-from classifiers.training.learning.zero_shot import learn_zero_shot
+from classifiers.training.learning.few_shot import learn_named
 from classifiers.training.rows.rows import FOLDS, LEAST_CROSSED, Rows
 from services.jobs.texts import text_sides
 from services.settings import Settings
 from store import Matrix, Store
 
-SHOTS, DRAWS = (2, 4, 16), 5
+SHOTS, DRAWS = (1, 2, 4, 16), 5
 ENDS = (0.0, "gaussian", "auto")
 
 
@@ -50,7 +50,7 @@ class Few(Rows):
 
 def accuracies(estimator: ZeroShotClassifier, rows: Rows, test: Matrix) -> tuple[list[float], object]:
     """Return the test accuracy of the text part, of the Gaussian part and of the blend; and the chosen blend."""
-    head = learn_zero_shot(estimator, rows, test.classes).head
+    head = learn_named(estimator, rows, test.classes).head
     found = []
     for end in ENDS:
         settings = head.settings() if end == "auto" else {**head.settings(), "blend": end}

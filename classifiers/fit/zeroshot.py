@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from numbers import Real
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +14,15 @@ from classifiers.fit.gaussian.estimator import GaussianClassifier, Shrinkage
 from classifiers.heads.transform import check_edges, unit_blocks
 from classifiers.heads.zeroshot import Blend, ZeroShotHead, folded
 from classifiers.prompts import PROMPTS, EmbedTexts, class_vectors, given_vectors
+
+
+class LinearPart(Protocol):
+    """Scores u Wᵀ + b of vectors u at unit norm: `coef_` is W (K, d), `intercept_` is b (K,)."""
+
+    @property
+    def coef_(self) -> NDArray[np.float64]: ...
+    @property
+    def intercept_(self) -> NDArray[np.float64]: ...
 
 
 class ZeroShotClassifier(HeadClassifier):
@@ -102,7 +111,7 @@ class ZeroShotClassifier(HeadClassifier):
         classes: NDArray[Any],
         text: NDArray[np.float64],
         centre: NDArray[np.float64],
-        gaussian: GaussianClassifier | None = None,
+        gaussian: LinearPart | None = None,
         found: Mapping[str, Any] | None = None,
     ) -> Self:
         """Build the estimator from its parts.

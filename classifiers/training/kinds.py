@@ -17,11 +17,12 @@ from classifiers.training.classes import ClassKind
 from classifiers.training.fused_report import fusion_reports
 from classifiers.training.kind import Kind
 from classifiers.training.labels import LabelKind, fold_by_fold, rows_held_out
+from classifiers.training.learning.few_shot import learn_named
 from classifiers.training.learning.learn import learn_fusion, learn_mixture, relearned
 from classifiers.training.learning.linear import learn_linear
 from classifiers.training.learning.streamed import learn_streamed, without_statistics
 from classifiers.training.learning.tuning import AUTO
-from classifiers.training.learning.zero_shot import learn_zero_shot, named_classes, unlearned
+from classifiers.training.learning.zero_shot import named_classes, unlearned
 from classifiers.training.rows.token_rows import TokenRows
 
 PROMPT_SET = "common"
@@ -40,7 +41,7 @@ CLASS_KINDS: dict[str, ClassKind] = {
     "zeroshot": ClassKind(
         ZeroShotClassifier,
         {"shrinkage": AUTO},
-        learn_zero_shot,
+        learn_named,
         unlearned,
         named_classes,
         texts=True,

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from classifiers.errors import NoCovariance, NotTrainable
+from classifiers.errors import NotTrainable
 from classifiers.evaluation.choice import choose
 from classifiers.fit.gaussian.estimator import GaussianClassifier
 from classifiers.fit.zeroshot import ZeroShotClassifier, check_classes
@@ -60,20 +60,9 @@ def named_classes(estimator: ZeroShotClassifier, rows: Rows) -> tuple[str, ...]:
 
 
 def learn_zero_shot(estimator: ZeroShotClassifier, rows: Rows, classes: tuple[str, ...]) -> Learned[Head]:
-    """Learn the directions of the classes' texts, with or without a Gaussian head blended in.
-
-    If the blend is `AUTO` and no class has two different rows, there is no Gaussian: the texts are used alone.
-    """
+    """Learn the directions of the classes' texts, with or without a Gaussian head blended in."""
     estimator.set_params(blocks=rows.edges())
-    if estimator.blend == 0:
-        return learn_text(estimator, rows, classes)
-    try:
-        return learn_blend(estimator, rows, classes)
-    except NoCovariance:
-        if estimator.blend != AUTO:
-            raise
-    learned = learn_text(estimator.set_params(blend=0.0), rows, classes)
-    return replace(learned, notes=("Blend 0: no class has two different training rows.", *learned.notes))
+    return (learn_text if estimator.blend == 0 else learn_blend)(estimator, rows, classes)
 
 
 def learn_text(estimator: ZeroShotClassifier, rows: Rows, classes: tuple[str, ...]) -> Learned[Head]:
@@ -140,18 +129,21 @@ def ends(
 
 
 def settle_blend(
-    estimator: ZeroShotClassifier, parts: Sequence[tuple[Scored, Scored]]
+    estimator: ZeroShotClassifier,
+    parts: Sequence[tuple[Scored, Scored]],
+    tried: Sequence[Blend] = STRENGTHS,
+    unchosen: float = UNCHOSEN,
 ) -> tuple[dict[str, dict[str, float]], NDArray[np.float32] | None]:
-    """Choose the estimator's blend if it is `AUTO`: the one with the least NLL on the first validation rows.
+    """Choose the estimator's blend if it is `AUTO`: the one of `tried` with the least NLL on the first validation rows.
 
     Returns the NLL and accuracy of the blend and of both ends, by name, empty without validation rows; and scores of
     the validation rows that are independent of the choice, see `classifiers.evaluation.choice.Choice`.
     """
     auto = estimator.blend == AUTO
     if not parts:
-        estimator.set_params(blend=UNCHOSEN if auto else estimator.blend)
+        estimator.set_params(blend=unchosen if auto else estimator.blend)
         return {}, None
-    strengths = STRENGTHS if auto else (0.0, estimator.blend, "gaussian")
+    strengths = tried if auto else (0.0, estimator.blend, "gaussian")
     found, left_out = measured(parts, strengths)
     if auto:
         estimator.set_params(blend=min(found, key=lambda blend: found[blend]["nll"]))

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from helpers.toys import WithTexts, fill, ids_of, make_toy, spec_of, text_of, text_side, unit
 
-from classifiers.errors import BadParameter, NoCovariance, NotTrainable
+from classifiers.errors import BadParameter, NotTrainable
 from classifiers.evaluation.calibration import fit_temperature, mean_nll
 from classifiers.fit.gaussian.estimator import GaussianClassifier
 from classifiers.prompts import PROMPTS
 from classifiers.published.manifest import ids_digest
 from classifiers.published.registry import Registry
-from classifiers.training.learning.zero_shot import STRENGTHS, UNCHOSEN
+from classifiers.training.learning.zero_shot import STRENGTHS
 from classifiers.training.pipeline import train
 from classifiers.training.rows.rows import fold_of
 from store import Label
@@ -173,14 +173,6 @@ def test_test_labels_choose_nothing(store, registry):
         np.testing.assert_array_equal(after.head.arrays()[name], array)
 
 
-@pytest.mark.parametrize("rows", [15, 35])
-def test_too_few_rows_to_choose_a_blend_on(store, registry, rows):
-    fill(store, make_toy(n=rows), splits=["train"] * rows)
-    done = trained(store, registry, blend="auto")
-    assert registry.load("cats").manifest.settings["blend"] == UNCHOSEN
-    assert done.report.notes[0] == "Blend 0.1: no validation rows, or too few training rows, to judge it on."
-
-
 def test_several_encoders_are_asked_one_by_one(store, registry, toy):
     fill(store, toy)
     probe = np.eye(2, 12, dtype=np.float32)
@@ -226,23 +218,3 @@ def test_the_report_is_json(filled, registry):
     report = json.loads((done.path / "report.json").read_text())
     assert report["settings"]["blend_validated"]["0"]["nll"] > 0
     assert report["parameters"]["blend"] == "auto"
-
-
-def test_without_a_covariance_the_texts_are_used_alone(store, registry, toy):
-    """One training row of each class: `auto` is the head of the texts, calibrated on the rows of `val`."""
-    first = [int(np.flatnonzero(toy.codes == k)[0]) for k in range(5)]
-    fill(store, toy)
-    ids = ids_of(600)
-    held = [row for row in range(100, 200) if row not in first]
-    rows = [Label(ids[row], [toy.labels[row]], "train" if row in first else "val") for row in (*first, *held)]
-    store.labels.put("few", rows)
-    texts_alone = trained(store, registry, task="few", blend=0.0)
-    expected = registry.load("cats").head
-    done = trained(store, registry, task="few", blend="auto")
-    found = registry.load("cats").head
-    np.testing.assert_array_equal(found.scores(toy.X), expected.scores(toy.X))
-    assert done.report.temperature == texts_alone.report.temperature != 1
-    assert done.report.settings["blend"] == 0
-    assert "Blend 0: no class has two different training rows." in done.report.notes
-    with pytest.raises(NoCovariance):
-        trained(store, registry, task="few", blend=0.5)
