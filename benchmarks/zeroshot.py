@@ -70,7 +70,7 @@ def main() -> None:
     for task in options.tasks:
         rows = Rows(store, task, (options.encoder,), store.snapshot(), texts=text_sides(store, Settings()))
         training, test = (rows.matrix(split, rows.classes()) for split in ("train", "test"))
-        found, blend = accuracies(make_estimator("zeroshot", {"blend": "auto"}), rows, test)
+        found, blend = accuracies(make_estimator("zeroshot", {"blend": "auto"}, rows.encoders), rows, test)
         print(f"| {task} | all | {' | '.join(f'{each:.3f}' for each in found)} | {blend} |", flush=True)
         for shots in SHOTS:
             draws, blends = [], []
@@ -86,7 +86,7 @@ def main() -> None:
                     X=training.X[kept],
                     codes=training.codes[kept],
                 )
-                estimator = make_estimator("zeroshot", {"blend": "auto"})
+                estimator = make_estimator("zeroshot", {"blend": "auto"}, rows.encoders)
                 found, blend = accuracies(estimator, few, test)
                 draws.append(found)
                 blends.append(str(blend))
