@@ -23,7 +23,7 @@ SHOTS = (1, 2, 4, 8, 16)
 DRAWS = 5
 """Default number of random draws of these rows."""
 
-MEANS = "gaussian covariance=tied-spherical shrinkage=0 priors=uniform"
+MEANS = "gaussian norm=unit covariance=tied-spherical shrinkage=0 priors=uniform"
 WITHOUT_TEXTS = (MEANS, "gaussian norm=unit", "linear norm=unit")
 WITH_TEXTS = ("zeroshot", "zeroshot blend=auto")
 """Heads that are tried by default: the nearest class mean, the two usual heads, and, for encoders with a text side, the

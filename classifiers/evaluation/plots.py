@@ -175,7 +175,7 @@ def shot_curves(curves: Mapping[str, Sequence[tuple[int, float, float, float]]])
     Args:
         curves: for each head, (rows per class, accuracy, low, high) of its points.
     """
-    figure, axes = canvas(7.0, 4.2)
+    figure, axes = canvas(6.0, 5.0)
     for i, (name, points) in enumerate(curves.items()):
         if points:
             shots, values, lows, highs = zip(*points, strict=True)
@@ -188,7 +188,7 @@ def shot_curves(curves: Mapping[str, Sequence[tuple[int, float, float, float]]])
     axes.set(xlabel="training rows of each class", ylabel="accuracy")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)
-    axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1.0))
+    figure.legend(fontsize=8, frameon=False, loc="outside lower center")
     return figure
 
 

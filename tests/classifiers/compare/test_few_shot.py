@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers.toys import fill, ids_of, text_side
+from helpers.toys import fill, ids_of, text_side, unit
 from scipy import stats
 
 from classifiers.compare.candidates import parse
@@ -28,8 +28,8 @@ def test_the_nearest_class_mean_of_each_draw_is_what_it_says(filled):
         few = part.matrix("train", rows.classes())
         assert np.bincount(few.codes).tolist() == [2] * 5
         assert not part.labelled("val").num_rows
-        means = np.stack([few.X[few.codes == k].mean(axis=0) for k in range(5)])
-        nearest = np.linalg.norm(test.X[:, None] - means, axis=2).argmin(axis=1)
+        means = np.stack([unit(few.X[few.codes == k]).mean(axis=0) for k in range(5)])
+        nearest = np.linalg.norm(unit(test.X)[:, None] - means, axis=2).argmin(axis=1)
         expected.append(float(np.mean(nearest == test.codes)))
     [curve] = found.curves.values()
     assert curve[0].draws == pytest.approx(expected)
