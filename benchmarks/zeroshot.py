@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from classifiers.fit.zeroshot import ZeroShotClassifier
 from classifiers.heads.zeroshot import ZeroShotHead
 from classifiers.training.kinds import make_estimator
-from classifiers.training.learning.zero_shot import learn_zero_shot
+from classifiers.training.learning.few_shot import learn_named
 from classifiers.training.rows.rows import Rows
 from classifiers.training.rows.task_rows import FOLDS, LEAST_CROSSED
 from services.jobs.texts import text_sides
 from services.settings import Settings
 from store import Matrix, Store
 
-SHOTS, DRAWS = (2, 4, 16), 5
+SHOTS, DRAWS = (1, 2, 4, 16), 5
 ENDS = (0.0, "gaussian", "auto")
 
 
@@ -51,7 +51,7 @@ class Few(Rows):
 
 def accuracies(estimator: ZeroShotClassifier, rows: Rows, test: Matrix) -> tuple[list[float], object]:
     """Return the test accuracy of the text part, of the Gaussian part and of the blend; and the chosen blend."""
-    head = learn_zero_shot(estimator, rows, test.classes).head
+    head = learn_named(estimator, rows, test.classes).head
     found = []
     for end in ENDS:
         settings = head.settings() if end == "auto" else {**head.settings(), "blend": end}
@@ -71,7 +71,7 @@ def main() -> None:
     for task in options.tasks:
         rows = Rows(store, task, (options.encoder,), store.snapshot(), texts=text_sides(store, Settings()))
         training, test = (rows.matrix(split, rows.classes()) for split in ("train", "test"))
-        found, blend = accuracies(make_estimator("zeroshot", {"blend": "auto"}), rows, test)
+        found, blend = accuracies(make_estimator("zeroshot", {"blend": "auto"}, rows.encoders), rows, test)
         print(f"| {task} | all | {' | '.join(f'{each:.3f}' for each in found)} | {blend} |", flush=True)
         for shots in SHOTS:
             draws, blends = [], []
@@ -87,7 +87,7 @@ def main() -> None:
                     X=training.X[kept],
                     codes=training.codes[kept],
                 )
-                estimator = make_estimator("zeroshot", {"blend": "auto"})
+                estimator = make_estimator("zeroshot", {"blend": "auto"}, rows.encoders)
                 found, blend = accuracies(estimator, few, test)
                 draws.append(found)
                 blends.append(str(blend))

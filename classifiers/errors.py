@@ -34,6 +34,10 @@ class NotTrainable(ValueError):
     """No head can be trained on these rows. The message says what is missing and what to do."""
 
 
+class NoCovariance(NotTrainable):
+    """No class has two different rows, so how the rows of a class vary is unknown."""
+
+
 class SeveralLabels(NotTrainable):
     """Rows have several labels or none, and the kind of head needs exactly one.
 

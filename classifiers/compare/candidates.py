@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,9 @@ EACH = (
     "linear norm=unit",
 )
 """Candidates that are tried by default on the vectors of every encoder."""
+
+NAMED = "zeroshot blend=auto"
+"""Candidate that is tried by default on every encoder with a text side."""
 
 TOGETHER = (
     "gaussian",
@@ -126,9 +129,14 @@ def parse_lines(lines: Iterable[str], encoders: Sequence[str]) -> list[Candidate
     return [candidate for text in texts if text for candidate in parse(text, encoders)]
 
 
-def defaults(encoders: Sequence[str], kinds: Sequence[str] = ()) -> list[Candidate]:
-    """Return the default candidates; with `kinds`, only those of these kinds, and each kind with its own defaults."""
+def defaults(encoders: Sequence[str], kinds: Sequence[str] = (), text_sides: Collection[str] = ()) -> list[Candidate]:
+    """Return the default candidates; with `kinds`, only those of these kinds, and each kind with its own defaults.
+
+    Args:
+        text_sides: the encoders that also embed texts.
+    """
     alone = [Candidate(each.kind, (encoder,), each.params) for encoder in encoders for each in parse_lines(EACH, ["-"])]
+    alone += [each for encoder in encoders if encoder in text_sides for each in parse(NAMED, [encoder])]
     found = alone
     if len(encoders) > 1:
         together = {

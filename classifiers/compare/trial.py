@@ -71,7 +71,7 @@ def learn(candidate: Candidate, rows: Rows, classes: tuple[str, ...]) -> tuple[H
     if candidate.kind == MAJORITY:
         head = majority(rows, classes)
         return head, [part for view in rows.validations() for part in scored(view, head, "val")]
-    estimator = make_estimator(candidate.kind, candidate.params)
+    estimator = make_estimator(candidate.kind, candidate.params, [features.name for features in rows.features])
     if candidate.kind not in CLASS_KINDS:
         raise BadParameter(
             f"kind {candidate.kind!r} gives a row any number of labels; a comparison needs kinds that give exactly one "

@@ -169,6 +169,29 @@ def accuracy_by_parameters(points: Sequence[Point], best: int, interval: tuple[f
     return figure
 
 
+def shot_curves(curves: Mapping[str, Sequence[tuple[int, float, float, float]]]) -> Figure:
+    """Draw the accuracy of each head against the number of training rows per class, with its interval as a band.
+
+    Args:
+        curves: for each head, (rows per class, accuracy, low, high) of its points.
+    """
+    figure, axes = canvas(6.0, 5.0)
+    for i, (name, points) in enumerate(curves.items()):
+        if points:
+            shots, values, lows, highs = zip(*points, strict=True)
+            colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
+            axes.plot(shots, values, label=name, color=colour, marker=marker, linewidth=1.4, markersize=4)
+            axes.fill_between(shots, lows, highs, color=colour, alpha=0.12, linewidth=0)
+    marks = sorted({point[0] for points in curves.values() for point in points})
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(marks, [str(mark) for mark in marks])
+    axes.set(xlabel="training rows of each class", ylabel="accuracy")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
+    axes.grid(axis="y", color="#dddddd", linewidth=0.6)
+    figure.legend(fontsize=8, frameon=False, loc="outside lower center")
+    return figure
+
+
 def pca(lines: Mapping[str, Line]) -> Figure:
     """Draw accuracy against the number of principal components, one line for each encoder."""
     figure, axes = canvas(6.4, 4.2)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from numbers import Real
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +14,15 @@ from classifiers.fit.gaussian.estimator import GaussianClassifier, Shrinkage
 from classifiers.heads.transform import check_edges, unit_blocks
 from classifiers.heads.zeroshot import Blend, ZeroShotHead, folded
 from classifiers.prompts import PROMPTS, EmbedTexts, class_vectors, given_vectors
+
+
+class LinearPart(Protocol):
+    """Scores u Wᵀ + b of vectors u at unit norm: `coef_` is W (K, d), `intercept_` is b (K,)."""
+
+    @property
+    def coef_(self) -> NDArray[np.float64]: ...
+    @property
+    def intercept_(self) -> NDArray[np.float64]: ...
 
 
 class ZeroShotClassifier(HeadClassifier):
@@ -31,7 +40,8 @@ class ZeroShotClassifier(HeadClassifier):
         blend: α ≥ 0, or "gaussian" for the Gaussian part alone (α → ∞).
         shrinkage: shrinkage of the Gaussian part, as in `GaussianClassifier`.
         centre: subtract m. If false, the text part is the cosine.
-        prompts: templates with one {} for the class; their text vectors are averaged.
+        prompts: the name of a set of `classifiers.prompt_sets`, or templates with one {} for the class in words, or
+            {label} for it as it is written; their text vectors are averaged.
         classes: names of the classes, with blend 0; None for those of y.
         scale: factor of the cosines; CLIP's own is 100. It matters only relative to α, or without calibration.
         blocks: column edges of the encoders, whose cosines are averaged; None for one encoder.
@@ -51,7 +61,7 @@ class ZeroShotClassifier(HeadClassifier):
         blend: Blend = 0.0,
         shrinkage: Shrinkage = "oas",
         centre: bool = True,
-        prompts: Sequence[str] = PROMPTS,
+        prompts: Sequence[str] | str = PROMPTS,
         classes: Sequence[str] | None = None,
         scale: float = 100.0,
         blocks: Sequence[int] | None = None,
@@ -105,7 +115,7 @@ class ZeroShotClassifier(HeadClassifier):
         classes: NDArray[Any],
         text: NDArray[np.float64],
         centre: NDArray[np.float64],
-        gaussian: GaussianClassifier | None = None,
+        gaussian: LinearPart | None = None,
         found: Mapping[str, Any] | None = None,
     ) -> Self:
         """Build the estimator from its parts.

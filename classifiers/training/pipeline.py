@@ -78,11 +78,12 @@ def train(
         NotTrainable: too few rows or classes, rows with several labels, no vectors, or a singular fit.
     """
     check_name(name)
-    estimator = make_estimator(kind, params or {})
+    make_estimator(kind, params or {})  # its errors come before those of the store
     if not encoders:
         raise NotTrainable("name at least one encoder whose vectors the head reads")
-    parameters = estimator.get_params()  # as the user gave them; choices of training are in the head's settings
     rows = KINDS[kind].rows(store, task, encoders, store.snapshot(), texts=texts, elsewhere=elsewhere)
+    estimator = make_estimator(kind, params or {}, [features.name for features in rows.features])
+    parameters = estimator.get_params()  # as the user gave them; choices of training are in the head's settings
     made = KINDS[kind].train(estimator, rows, parameters, seed)
     report = replace(made.report, leakage=find_leakage(rows, made.head))
     record = TrainingRecord(

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from classifiers.errors import NotTrainable
+from classifiers.errors import NoCovariance, NotTrainable
 from classifiers.heads.gaussian.moments import Moment
 from classifiers.heads.gaussian.statistics import GaussianStatistics
 
@@ -85,10 +85,10 @@ def shrunk(covariance: NDArray[np.float64], shrinkage: float) -> NDArray[np.floa
 def pooled(statistics: GaussianStatistics) -> NDArray[np.float64]:
     """Return the pooled covariance (d, d), or its diagonal (d,). Raises NotTrainable if it is 0, or for no rows."""
     if statistics.rows == 0:
-        raise NotTrainable("no rows: a Gaussian needs at least two rows in one class")
+        raise NoCovariance("no rows: a Gaussian needs at least two rows in one class")
     covariance = statistics.covariance()
     if not covariance.any():
-        raise NotTrainable(
+        raise NoCovariance(
             f"no class has two different rows ({statistics.rows:g} rows in "
             f"{np.count_nonzero(statistics.present)} classes, n_features = {statistics.dim}): there is no covariance"
         )

@@ -129,18 +129,21 @@ def ends(
 
 
 def settle_blend(
-    estimator: ZeroShotClassifier, parts: Sequence[tuple[Scored, Scored]]
+    estimator: ZeroShotClassifier,
+    parts: Sequence[tuple[Scored, Scored]],
+    tried: Sequence[Blend] = STRENGTHS,
+    unchosen: float = UNCHOSEN,
 ) -> tuple[dict[str, dict[str, float]], NDArray[np.float32] | None]:
-    """Choose the estimator's blend if it is `AUTO`: the one with the least NLL on the first validation rows.
+    """Choose the estimator's blend if it is `AUTO`: the one of `tried` with the least NLL on the first validation rows.
 
     Returns the NLL and accuracy of the blend and of both ends, by name, empty without validation rows; and scores of
     the validation rows that are independent of the choice, see `classifiers.evaluation.choice.Choice`.
     """
     auto = estimator.blend == AUTO
     if not parts:
-        estimator.set_params(blend=UNCHOSEN if auto else estimator.blend)
+        estimator.set_params(blend=unchosen if auto else estimator.blend)
         return {}, None
-    strengths = STRENGTHS if auto else (0.0, estimator.blend, "gaussian")
+    strengths = tried if auto else (0.0, estimator.blend, "gaussian")
     found, left_out = measured(parts, strengths)
     if auto:
         estimator.set_params(blend=min(found, key=lambda blend: found[blend]["nll"]))

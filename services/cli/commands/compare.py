@@ -126,7 +126,8 @@ def compare(
         comparison = load(opened, resume, texts, comparisons.train_command)
     else:
         names = list(dict.fromkeys(encoder)) if encoder else _encoders(opened, str(task))
-        tried = _candidates(names, kind or (), candidate or (), candidates)
+        sided = [name for name in names if opened.features(name).spec.text is not None]
+        tried = _candidates(names, kind or (), candidate or (), candidates, sided)
         comparison = _start(opened, folder, str(task), names, tried, seed, ["--store", store] if store else [], texts)
     if comparison.state != "done" or pair is None:
         _run(comparison, settings, names_only)
@@ -177,14 +178,18 @@ def _start(
 
 
 def _candidates(
-    encoders: Sequence[str], kinds: Sequence[str], texts: Sequence[str], file: Path | None
+    encoders: Sequence[str], kinds: Sequence[str], texts: Sequence[str], file: Path | None, sided: Sequence[str]
 ) -> "list[Candidate]":
-    """Return the candidates that the options name, otherwise the default ones, and the controls."""
+    """Return the candidates that the options name, otherwise the default ones, and the controls.
+
+    Args:
+        sided: the encoders that also embed texts.
+    """
     from classifiers.compare.candidates import defaults, parse_lines, with_controls
 
     lines = [*texts, *(file.read_text(encoding="utf-8").splitlines() if file else ())]
     asked = parse_lines(lines, encoders)
-    return with_controls(asked if asked and not kinds else [*asked, *defaults(encoders, kinds)])
+    return with_controls(asked if asked and not kinds else [*asked, *defaults(encoders, kinds, sided)])
 
 
 def _run(comparison: "Comparison", settings: "Settings", names_only: bool) -> None:

@@ -69,6 +69,11 @@ def test_every_default_can_be_made_and_none_is_there_twice():
         assert ("fusion" in {each.kind for each in found}) == (len(encoders) > 1)
 
 
+def test_class_names_are_tried_on_encoders_that_embed_texts():
+    named = [each for each in defaults(["a", "b"], text_sides=["b"]) if each.kind == "zeroshot"]
+    assert [(each.encoders, each.params) for each in named] == [(("b",), {"blend": "auto"})]
+
+
 def test_kinds_leave_the_others_out():
     assert {each.kind for each in defaults(["a", "b"], ["mixture"])} == {"mixture"}
     assert "mixture" in {each.settings for each in defaults(["a"], ["mixture"])}

@@ -269,7 +269,7 @@ def test_bilinear_learns_with_the_texts_of_its_labels(stored, registry):
         trained(stored, registry, kind="bilinear", encoders=["toy", "toy"], texts=texts)
     with pytest.raises(NotTrainable, match="needs vectors of texts"):
         trained(stored, registry, kind="bilinear")
-    with pytest.raises(BadParameter, match="prompts must be a list"):
+    with pytest.raises(BadParameter, match="prompts must be the name of a set, or a list"):
         trained(stored, registry, kind="bilinear", params={"prompts": ["no place"]}, texts=texts)
 
 

@@ -100,6 +100,35 @@ def test_the_learning_curve_of_a_head_ends_with_the_head(headwater, toy):
     assert re.search(r"note: from \d+ to 180 training rows: [+-]\d+\.\d right answers in 100", out)
 
 
+def test_fewshot_prints_a_table_and_draws_the_curves(headwater, toy, tmp_path):
+    asked = (
+        "fewshot",
+        "-t",
+        "toy",
+        "-e",
+        "toy",
+        "--shots",
+        "1",
+        "--shots",
+        "4",
+        "--draws",
+        "2",
+        "-c",
+        "linear norm=unit",
+    )
+    found = of(headwater, *asked, "-c", "gaussian")
+    assert (found["split"], found["held_out"]) == ("test", 60)
+    assert [point["shots"] for point in found["curves"]["linear norm=unit"]] == [1, 4]
+    assert [point["shots"] for point in found["curves"]["gaussian"]] == [4]
+    assert found["best"].keys() == {"1", "4"}
+    code, out, _ = headwater(*asked, "-c", "gaussian", "--plot", "curves.png", COLUMNS="200")
+    assert code == 0
+    value = found["curves"]["linear norm=unit"][1]
+    assert f"{value['value']:.3f} ({value['low']:.3f} to {value['high']:.3f})" in out
+    assert "note: gaussian: no figure for 1 per class: " in out
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_suggestions_before_and_after_the_first_head(headwater, toy):
     first = of(headwater, "suggest", "-e", "toy", "-t", "a new task", "--count", "5")
     assert (len(first["suggestions"]), first["unlabelled"], first["labelled"]) == (5, N, 0)
