@@ -17,8 +17,9 @@ from classifiers.training.classes import ClassKind
 from classifiers.training.fused_report import fusion_reports
 from classifiers.training.kind import Kind
 from classifiers.training.labels import LabelKind, fold_by_fold, rows_held_out
-from classifiers.training.learning.learn import learn_fusion, learn_mixture, relearned
+from classifiers.training.learning.learn import learn_fusion, relearned
 from classifiers.training.learning.linear import learn_linear
+from classifiers.training.learning.mixture import learn_mixture
 from classifiers.training.learning.streamed import learn_streamed, without_statistics
 from classifiers.training.learning.tuning import AUTO
 from classifiers.training.learning.zero_shot import learn_zero_shot, named_classes, unlearned
@@ -31,7 +32,7 @@ take a thousand steps and gain nothing in mAP."""
 CLASS_KINDS: dict[str, ClassKind] = {
     "gaussian": ClassKind(GaussianClassifier, {"shrinkage": AUTO}, learn_streamed, without_statistics, parallel=True),
     "fusion": ClassKind(FusionClassifier, {}, learn_fusion, relearned, compare=fusion_reports),
-    "mixture": ClassKind(MixtureClassifier, {"components": AUTO}, learn_mixture, relearned),
+    "mixture": ClassKind(MixtureClassifier, {"shrinkage": AUTO, "power": AUTO, "C": AUTO}, learn_mixture, relearned),
     "linear": ClassKind(LinearClassifier, {"C": AUTO}, learn_linear, relearned),
     "zeroshot": ClassKind(
         ZeroShotClassifier,
