@@ -72,3 +72,12 @@ def make_estimator(kind: str, params: Mapping[str, Any]) -> Any:
         if name not in known:
             raise UnknownParameter(name, known)
     return chosen.estimator(**{**chosen.defaults, **params})
+
+
+def remade_estimator(kind: str, params: Mapping[str, Any]) -> Any:
+    """Return an unfitted estimator with the parameters of a published head.
+
+    Parameters that the kind had when the head was trained, and does not have any more, are left out.
+    """
+    known = KINDS[kind].estimator().get_params()
+    return make_estimator(kind, {name: value for name, value in params.items() if name in known})

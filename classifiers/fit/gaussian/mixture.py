@@ -18,7 +18,7 @@ from classifiers.fit.gaussian.mixture_start import Components, one_each, several
 from classifiers.fit.gaussian.mixture_training import Problem, Trained, trained
 from classifiers.fit.gaussian.parallel import gather, shares
 from classifiers.fit.gaussian.parameters import check_mixture
-from classifiers.fit.transform import Projection, TransformPlan
+from classifiers.fit.transform import Dims, Projection, TransformPlan
 from classifiers.heads.gaussian.covariance import mean_variance, pooled
 from classifiers.heads.gaussian.mixture import MixtureHead, Model, parameter_count
 from classifiers.heads.gaussian.moments import Moment
@@ -83,7 +83,7 @@ class MixtureClassifier(HeadClassifier):
         tol: float = 1e-5,
         norm: Literal["none", "unit"] = "none",
         project: Projection = "none",
-        dims: float | None = None,
+        dims: Dims | None = None,
         whiten: bool = False,
         blocks: Sequence[int] | None = None,
         seed: int = 0,

@@ -1,5 +1,6 @@
 """Probabilities out of fold are those of a head that was learned without the fold, up to one temperature a fold."""
 
+from dataclasses import replace
 from zlib import crc32
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from helpers.toys import fill, fill_labels, ids_of, make_label_toy, make_toy
 
 from classifiers.fit.gaussian.estimator import GaussianClassifier
+from classifiers.fit.gaussian.mixture import Setting
 from classifiers.fit.multilabel.labelwise import LabelwiseClassifier
 from classifiers.published.registry import Registry
 from classifiers.training.out_of_fold import out_of_fold
@@ -75,3 +77,19 @@ def test_a_class_whose_rows_are_all_in_one_fold_is_judged_without_it(store, tmp_
     column = head.head.classes.index("rare")
     assert [found[IDS[row]][column] for row in rare] == [0] * 4
     assert all(found[IDS[row]].sum() == pytest.approx(1, abs=1e-4) for row in rare)
+
+
+def test_a_head_whose_kind_has_other_parameters_now_is_judged(store, tmp_path):
+    """Mixtures of earlier versions name `steps` and `learning_rate`, and their settings have no `C`."""
+    fill(store, make_toy(n=N), splits=["train"] * N)
+    head, found = judged(store, tmp_path, "mixture", shrinkage=0.5, power=0.0625, C=0.01)
+    parameters = {"model": "dgmmc-s", "components": "auto", "steps": 200, "learning_rate": 0.01, "norm": "none"}
+    settings = {name: value for name, value in head.head.settings().items() if name not in Setting._fields}
+    earlier = replace(head, manifest=head.manifest.model_copy(update={"parameters": parameters}))
+    earlier.head._settings = settings
+    again = {
+        id_: p
+        for ids, proba in out_of_fold(earlier, Rows(store, "toy", ("toy",), store.snapshot()))
+        for id_, p in zip(ids, proba.astype(float), strict=True)
+    }
+    np.testing.assert_allclose([again[id_] for id_ in IDS], [found[id_] for id_ in IDS], atol=1e-5)
