@@ -5,9 +5,8 @@ from typing import Literal, Protocol, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import LinAlgError, cholesky, solve_triangular
+from scipy.linalg import cholesky, solve_triangular
 
-from classifiers.errors import NotTrainable
 from classifiers.heads.gaussian.covariance import mean_variance, pooled
 from classifiers.heads.gaussian.quadratic import Quadratic
 from classifiers.heads.gaussian.statistics import NOISE, GaussianStatistics
@@ -58,12 +57,7 @@ class Whitened:
         """Learn from the "shared" statistics of u - mean. Raises NotTrainable without variance within classes."""
         covariance, used = pooled(statistics), max(shrinkage, LEAST_SHRINKAGE)
         shrunk = (1.0 - used) * covariance + used * mean_variance(covariance) * np.eye(len(mean))
-        try:
-            lower = cholesky(shrunk, lower=True)
-        except LinAlgError as error:
-            raise NotTrainable(
-                f"the covariance within classes is singular ({error}); use a larger shrinkage"
-            ) from error
+        lower = cholesky(shrunk, lower=True)
         matrix = solve_triangular(lower, np.eye(len(mean)), lower=True).T
         within = np.einsum("ij,ij->j", matrix, covariance @ matrix).mean()
         total = within + between(statistics, statistics.means() @ matrix).mean()
