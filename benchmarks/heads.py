@@ -102,7 +102,7 @@ def pairs(edges: tuple[int, ...]) -> dict[str, tuple[Any, Any]]:
             QuadraticDiscriminantAnalysis(solver="eigen", shrinkage=SHRINKAGE),
         ),
         "gaussian diag": (GaussianClassifier("diag", shrinkage=1e-3), GaussianNB()),
-        "mixture, EM": (MixtureClassifier(components=COMPONENTS, steps=0), MixturePerClass()),
+        "mixture, closed form": (MixtureClassifier(components=COMPONENTS, C=0), MixturePerClass()),
         "mixture": (MixtureClassifier(components=COMPONENTS), MixturePerClass()),
         "linear": (LinearClassifier(C=PENALTY), make_pipeline(StandardScaler(), logistic)),
         "labelwise": (EachLabel(), make_pipeline(StandardScaler(), OneVsRestClassifier(logistic))),

@@ -13,7 +13,6 @@ from classifiers.clustering import kmeans_torch
 from classifiers.fit.device import chosen, using
 from classifiers.fit.discrimination.adapter import fit_adapter
 from classifiers.fit.discrimination.recipe import Recipe
-from classifiers.fit.gaussian.mixture import MixtureClassifier
 from classifiers.fit.multilabel.bilinear import BilinearClassifier
 from classifiers.fit.multilabel.decoder import DecoderClassifier
 
@@ -69,13 +68,6 @@ def bilinear(small: bool) -> Work:
     return lambda: BilinearClassifier(epochs=5).fit(Z, labels, text=text), len(Z)
 
 
-def mixture(small: bool) -> Work:
-    """Twenty steps on vectors of 512 numbers, with 100 classes."""
-    Z = unit_rows(400 if small else 4000)
-    labels = np.arange(len(Z)) % (10 if small else 100)
-    return lambda: MixtureClassifier(steps=20).fit(Z, labels), len(Z)
-
-
 def kmeans(small: bool) -> Work:
     """25 iterations, a centre for every ten rows. The CPU's figure is of the same code, not of faiss."""
     Z = unit_rows(300 if small else 40_000)
@@ -89,7 +81,7 @@ def kmeans(small: bool) -> Work:
     return work, len(Z)
 
 
-WORK = {each.__name__: each for each in (kmeans, adapter, decoder, bilinear, mixture)}
+WORK = {each.__name__: each for each in (kmeans, adapter, decoder, bilinear)}
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def pca_curve(rows: Rows, classes: Sequence[str], shares: Sequence[float] = SHAR
 
     present = np.unique(rows.matrix("train", classes).codes)
     names = require_present(rows, classes, present)
-    estimator = GaussianClassifier(project="pca", dims=1.0, blocks=rows.edges())
+    estimator = GaussianClassifier(project="pca", dims="all", blocks=rows.edges())
     gathered, transform = estimator.gather(batches, len(classes), rows.dim)
     statistics = gathered.select(present)
     explained = np.cumsum(np.diag(statistics.total_covariance()))

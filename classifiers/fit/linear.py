@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import validate_data
 
 from classifiers.fit.base import HeadClassifier, check_solver, check_weights, encode, names
-from classifiers.fit.transform import Projection, TransformPlan
+from classifiers.fit.transform import Dims, Projection, TransformPlan
 from classifiers.heads.linear import LinearHead
 from classifiers.heads.transform import Transform
 
@@ -45,7 +45,7 @@ class LinearClassifier(HeadClassifier):
         tol: float = 1e-4,
         norm: Literal["none", "unit"] = "none",
         project: Projection = "none",
-        dims: float | None = None,
+        dims: Dims | None = None,
         whiten: bool = False,
         blocks: Sequence[int] | None = None,
         seed: int = 0,

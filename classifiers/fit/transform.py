@@ -15,6 +15,8 @@ from classifiers.heads.transform import Transform, check_edges
 
 Projection = Literal["none", "centre", "pca", "ranpac"]
 PROJECTIONS: tuple[Projection, ...] = ("none", "centre", "pca", "ranpac")
+Dims = float | Literal["all"]
+"""Number of components or features, a share of the variance, or all components."""
 RANDOM_FEATURES = 2000
 """Default number of random features of RanPAC. The paper's 10,000 need statistics of 800 MB."""
 
@@ -27,9 +29,10 @@ class TransformPlan:
         norm: "unit" scales each block of columns to unit norm first; "none" does not.
         project: the next step. "centre" subtracts the mean of all rows, "pca" centres and projects onto the leading
             principal components, "ranpac" takes max(0, x R) with R ~ N(0, 1) (arXiv 2307.02251), "none" does nothing.
-        dims: for "pca" the number of components (a whole number), or the share of the variance that they must explain
-            (a fraction in 0…1); None for 0.8, as in arXiv 2410.13421. For "ranpac" the number of random features;
-            None for 2,000.
+        dims: for "pca" the number of components (a whole number), the share of the variance that they must explain
+            (above 0 and below 1), or "all"; None for 0.8, as in arXiv 2410.13421. 1.0 is refused, because it could be
+            read as one component or as all of the variance, and JSON does not tell it from 1. For "ranpac" the number
+            of random features; None for 2,000.
         whiten: give the components of "pca" unit variance.
         blocks: column edges of the encoders; None for one encoder.
         seed: seed of R.
@@ -37,7 +40,7 @@ class TransformPlan:
 
     norm: Literal["none", "unit"] = "none"
     project: Projection = "none"
-    dims: float | None = None
+    dims: Dims | None = None
     whiten: bool = False
     blocks: Sequence[int] | None = None
     seed: int = 0
@@ -53,13 +56,10 @@ class TransformPlan:
             raise BadParameter(f"norm must be 'none' or 'unit', got {self.norm!r}")
         if self.project not in PROJECTIONS:
             raise BadParameter(f"project must be one of {', '.join(PROJECTIONS)}, got {self.project!r}")
-        if self.dims is None:
-            return
-        whole = isinstance(self.dims, Integral) and not isinstance(self.dims, bool) and self.dims >= 1
-        share = isinstance(self.dims, Real) and not isinstance(self.dims, Integral) and 0 < self.dims <= 1
-        if not (whole or (share and self.project == "pca")):
+        if not (self.dims is None or whole(self.dims) or (self.project == "pca" and share(self.dims))):
             raise BadParameter(
-                f"dims must be a whole number ≥ 1, or for pca a share of the variance in 0…1, got {self.dims!r}"
+                "dims must be a whole number ≥ 1, or for pca a share of the variance above 0 and below 1, or 'all', "
+                f"got {self.dims!r}"
             )
 
     @property
@@ -74,7 +74,7 @@ class TransformPlan:
         transform = Transform(dim, edges if self.norm == "unit" else ())
         if self.project != "ranpac":
             return transform
-        shape = (dim, int(self.dims or RANDOM_FEATURES))
+        shape = (dim, RANDOM_FEATURES if self.dims is None else int(self.dims))
         random = np.random.default_rng(self.seed).normal(size=shape).astype(np.float32)
         return replace(transform, matrix=random, relu=True)
 
@@ -85,7 +85,8 @@ class TransformPlan:
         centre = statistics.centre()
         if self.project == "centre":
             return replace(transform, offset=-centre)
-        matrix = principal_components(statistics.total_covariance(), self.dims or 0.8, self.whiten)
+        dims = 0.8 if self.dims is None else 1.0 if self.dims == "all" else self.dims
+        matrix = principal_components(statistics.total_covariance(), dims, self.whiten)
         return replace(transform, matrix=matrix, offset=-centre @ matrix)
 
     def learn(self, X: NDArray[Any], weights: NDArray[np.float64] | None = None) -> Transform:
@@ -97,11 +98,22 @@ class TransformPlan:
         return self.complete(rowwise, gather(shares(X, alike, weights), 1, rowwise))
 
 
+def whole(value: object) -> bool:
+    """True for a whole number ≥ 1, but not for 1.0."""
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
+
+
+def share(value: object) -> bool:
+    """True for "all", and for a fraction above 0 and below 1."""
+    return value == "all" or (isinstance(value, Real) and not isinstance(value, Integral) and 0 < float(value) < 1)
+
+
 def principal_components(covariance: NDArray[np.float64], dims: float, whiten: bool) -> NDArray[np.float64]:
     """Return the leading eigenvectors of a covariance (d, d), as columns (d, m).
 
     Args:
-        dims: m as a whole number, or the share of the variance that the m eigenvectors must explain.
+        dims: m as a whole number, or as a float the share of the variance that the m eigenvectors must explain, up to
+            1.0 for all of it.
         whiten: divide each eigenvector by the deviation along it.
 
     Raises:

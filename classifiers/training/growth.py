@@ -14,7 +14,7 @@ from classifiers.evaluation.learning_curve import LearningCurve, learning_curve
 from classifiers.heads.base import Head
 from classifiers.published.head import PublishedHead
 from classifiers.training.as_learned import rows_as_learned
-from classifiers.training.kinds import KINDS, make_estimator
+from classifiers.training.kinds import KINDS, remade_estimator
 from classifiers.training.rows.row_f1 import f1, known_rows
 from classifiers.training.rows.rows import LabelledRows, Rows, Texts
 from store import Store
@@ -167,7 +167,7 @@ def only(rows: Rows, part: Part) -> Rows:
 def _learned(published: PublishedHead, rows: Rows, seed: int) -> tuple[Head, Sequence[str]]:
     """Return a calibrated head like `published`, and the ids of its rows. Raises NotTrainable, BadParameter."""
     kind = KINDS[published.head.kind]
-    learned = kind.learned(make_estimator(published.head.kind, published.manifest.parameters), rows)
+    learned = kind.learned(remade_estimator(published.head.kind, published.manifest.parameters), rows)
     if not any(learned.counts):
         raise NotTrainable("the head learned from no label, so more labels change nothing")
     return kind.calibrated(rows, learned, seed).head, learned.ids

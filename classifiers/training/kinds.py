@@ -18,8 +18,9 @@ from classifiers.training.fused_report import fusion_reports
 from classifiers.training.kind import Kind
 from classifiers.training.labels import LabelKind, fold_by_fold, rows_held_out
 from classifiers.training.learning.few_shot import learn_named
-from classifiers.training.learning.learn import learn_fusion, learn_mixture, relearned
+from classifiers.training.learning.learn import learn_fusion, relearned
 from classifiers.training.learning.linear import learn_linear
+from classifiers.training.learning.mixture import learn_mixture
 from classifiers.training.learning.streamed import learn_streamed, without_statistics
 from classifiers.training.learning.tuning import AUTO
 from classifiers.training.learning.zero_shot import named_classes, unlearned
@@ -36,7 +37,7 @@ take a thousand steps and gain nothing in mAP."""
 CLASS_KINDS: dict[str, ClassKind] = {
     "gaussian": ClassKind(GaussianClassifier, {"shrinkage": AUTO}, learn_streamed, without_statistics, parallel=True),
     "fusion": ClassKind(FusionClassifier, {}, learn_fusion, relearned, compare=fusion_reports),
-    "mixture": ClassKind(MixtureClassifier, {"components": AUTO}, learn_mixture, relearned),
+    "mixture": ClassKind(MixtureClassifier, {"shrinkage": AUTO, "power": AUTO, "C": AUTO}, learn_mixture, relearned),
     "linear": ClassKind(LinearClassifier, {"C": AUTO}, learn_linear, relearned),
     "zeroshot": ClassKind(
         ZeroShotClassifier,
@@ -88,3 +89,12 @@ def make_estimator(kind: str, params: Mapping[str, Any], encoders: Sequence[str]
         prompts = given.get("prompts")
         given["prompts"] = list(default_prompts(encoders) if prompts is None else check_prompts(prompts))
     return chosen.estimator(**given)
+
+
+def remade_estimator(kind: str, params: Mapping[str, Any]) -> Any:
+    """Return an unfitted estimator with the parameters of a published head.
+
+    Parameters that the kind had when the head was trained, and does not have any more, are left out.
+    """
+    known = KINDS[kind].estimator().get_params()
+    return make_estimator(kind, {name: value for name, value in params.items() if name in known})

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from classifiers.errors import BadParameter, NotTrainable
 from classifiers.published.head import PublishedHead
-from classifiers.training.kinds import KINDS, make_estimator
+from classifiers.training.kinds import KINDS, remade_estimator
 from classifiers.training.learning.tuning import AUTO
 from classifiers.training.rows.rows import Rows
 from classifiers.training.rows.task_rows import FOLDS
@@ -40,9 +40,7 @@ def out_of_fold(
 
 def settled_estimator(published: PublishedHead) -> Any:
     """Return an unfitted estimator with a head's parameters; those that training chose have the values it chose."""
-    settings = published.head.settings()
-    parameters = {
-        name: settings.get(name, value) if value == AUTO else value
-        for name, value in published.manifest.parameters.items()
-    }
-    return make_estimator(published.head.kind, parameters)
+    kind, settings = published.head.kind, published.head.settings()
+    estimator, defaults = remade_estimator(kind, published.manifest.parameters), KINDS[kind].estimator().get_params()
+    chosen = [name for name, value in estimator.get_params().items() if value == AUTO]
+    return estimator.set_params(**{name: settings.get(name, defaults[name]) for name in chosen})

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from classifiers.fit.discrimination.adapter import fit_adapter
 from classifiers.fit.discrimination.recipe import LOSSES, Recipe
-from classifiers.fit.gaussian.mixture import MixtureClassifier
 from classifiers.fit.multilabel.bilinear import BilinearClassifier
 from classifiers.fit.multilabel.decoder import DecoderClassifier
 from classifiers.heads.transform import unit_rows
@@ -20,8 +19,6 @@ _RNG = np.random.default_rng(0)
 _LABELS = _RNG.random((200, 7)) < 0.3
 _TEXT = _RNG.normal(size=(7, 24)).astype(np.float32)
 _TOKENS = (_RNG.normal(size=(200, 5, 24)) + (_LABELS @ _TEXT)[:, None] + 1).astype(np.float16)
-_CODES = np.arange(400) % 4
-_POINTS = _RNG.normal(size=(400, 8)) + 2 * _RNG.normal(size=(4, 8))[_CODES]
 _UNITS = unit_rows(_RNG.normal(size=(900, 16)).astype(np.float32))
 
 
@@ -34,11 +31,6 @@ def _decoder(**given: Any) -> Learned:
 def _bilinear(**given: Any) -> Learned:
     head = BilinearClassifier(rank=4, epochs=5, batch=33, **given).fit(_TOKENS[:, 0], _LABELS, text=_TEXT).head_
     return head.arrays(), head.scores(_TOKENS[:, 0].astype(np.float32))
-
-
-def _mixture(**given: Any) -> Learned:
-    head = MixtureClassifier(steps=20, **given).fit(_POINTS, _CODES).head_
-    return head.arrays(), head.scores(_POINTS.astype(np.float32))
 
 
 def _adapter(**given: Any) -> Learned:
@@ -56,8 +48,6 @@ TRAININGS: dict[str, Callable[[], Learned]] = {
     "bilinear": lambda: _bilinear(),
     "bilinear, zlpr": lambda: _bilinear(loss="zlpr", centre=True),
     "bilinear, two spaces": lambda: _bilinear(shared=False),
-    **{f"mixture, {model}": lambda model=model: _mixture(model=model) for model in ("dgmmc-s", "sdgm-d", "sdgm-f")},
-    "mixture, two components": lambda: _mixture(components=2),
     **{f"adapter, {loss}": lambda loss=loss: _adapter(loss=loss) for loss in LOSSES},
     "adapter, hidden": lambda: _adapter(hidden=12),
 }

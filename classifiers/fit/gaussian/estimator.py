@@ -13,7 +13,7 @@ from classifiers.fit.base import HeadClassifier, check_weights, encode, names, r
 from classifiers.fit.gaussian.parallel import Batch, Gathering, factorising, gather, shares
 from classifiers.fit.gaussian.parameters import check_covariance, known_classes, priors_of
 from classifiers.fit.gaussian.shrinkage import ledoit_wolf
-from classifiers.fit.transform import Projection, TransformPlan
+from classifiers.fit.transform import Dims, Projection, TransformPlan
 from classifiers.heads.gaussian.covariance import MOMENTS, Covariance, require_room
 from classifiers.heads.gaussian.covariance import Shrinkage as SolvedShrinkage
 from classifiers.heads.gaussian.discriminant import TIED, GaussianModel, discriminant
@@ -64,7 +64,7 @@ class GaussianClassifier(HeadClassifier):
         priors: Priors = "empirical",
         norm: Literal["none", "unit"] = "none",
         project: Projection = "none",
-        dims: float | None = None,
+        dims: Dims | None = None,
         whiten: bool = False,
         blocks: Sequence[int] | None = None,
         seed: int = 0,

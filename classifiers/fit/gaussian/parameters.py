@@ -1,4 +1,4 @@
-"""Checks of the Gaussian estimator's parameters."""
+"""Checks of the parameters of the Gaussian and mixture estimators."""
 
 from collections.abc import Mapping, Sequence
 from numbers import Real
@@ -8,8 +8,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from classifiers.errors import BadParameter
+from classifiers.fit.base import check_solver, is_real
+from classifiers.fit.gaussian.mixture_metric import METRICS
 from classifiers.heads.gaussian.covariance import Covariance
 from classifiers.heads.gaussian.discriminant import Priors
+from classifiers.heads.gaussian.mixture import Model
 
 
 def check_covariance(covariance: object, shrinkage: object, pooling: object, correlation: bool) -> None:
@@ -23,6 +26,27 @@ def check_covariance(covariance: object, shrinkage: object, pooling: object, cor
         raise BadParameter(f"pooling must be a number from 0 to 1, got {pooling!r}")
     if correlation and covariance not in ("tied", "full"):
         raise BadParameter(f"correlation needs covariance 'tied' or 'full', got {covariance!r}")
+
+
+def check_mixture(estimator: Any) -> None:
+    """Raise BadParameter for values that `MixtureClassifier` does not allow; the message names the allowed ones."""
+    for name, allowed in (("model", get_args(Model)), ("metric", METRICS)):
+        if getattr(estimator, name) not in allowed:
+            raise BadParameter(f"{name} must be one of {', '.join(allowed)}, got {getattr(estimator, name)!r}")
+    components, power, C = estimator.components, estimator.power, estimator.C
+    if not is_real(components) or not components >= 1 or components % 1:
+        raise BadParameter(f"components must be a whole number ≥ 1, got {components!r}")
+    if not share(estimator.shrinkage):
+        raise BadParameter(f"shrinkage must be a number from 0 to 1, got {estimator.shrinkage!r}")
+    if not share(power):
+        raise BadParameter(f"power must be a number from 0 to 1, got {power!r}")
+    if components > 1 and not power:
+        raise BadParameter("power must be above 0 for several components, which would otherwise stay equal")
+    if not is_real(C) or not 0 <= C < np.inf:
+        raise BadParameter(f"C must be a number ≥ 0, got {C!r}")
+    check_solver(1.0, estimator.max_iter, estimator.tol)
+    if estimator.model != "dgmmc-s" and (estimator.metric, estimator.project) == ("white", "ranpac"):
+        raise BadParameter(f"model={estimator.model!r} with project='ranpac' needs metric='col'")
 
 
 def share(value: object) -> bool:

@@ -12,7 +12,7 @@ from sklearn.utils.validation import validate_data
 
 from classifiers.fit.base import check_solver
 from classifiers.fit.multilabel.base import LabelsEstimator, check_labels, class_names, log_odds
-from classifiers.fit.transform import Projection, TransformPlan
+from classifiers.fit.transform import Dims, Projection, TransformPlan
 from classifiers.heads.multilabel.labelwise import LabelwiseHead
 
 Matrix = NDArray[np.float64]
@@ -48,7 +48,7 @@ class LabelwiseClassifier(LabelsEstimator):
         tol: float = 1e-5,
         norm: Literal["none", "unit"] = "none",
         project: Projection = "none",
-        dims: float | None = None,
+        dims: Dims | None = None,
         whiten: bool = False,
         blocks: Sequence[int] | None = None,
         seed: int = 0,

@@ -13,18 +13,23 @@ from classifiers.heads.transform import Transform
 Model = Literal["dgmmc-s", "sdgm-d", "sdgm-f"]
 
 
-def parameter_count(model: Model, n_classes: int, components: int, dim: int) -> int:
+def parameter_count(model: Model, n_classes: int, components: int, dim: int, *, common: bool = False) -> int:
     """Return the number of learned values of a mixture head, counted as in arXiv 2410.13421, table 1.
 
-    dgmmc-s has means, variances, priors and, with several components, mixture weights: KG(D + 1) + K (+ KG). sdgm-d has
-    weights of [x, x²] and a bias, sdgm-f weights of x, of the upper triangle of x xᵀ and a bias (Hayashi and Uchida,
-    ICLR 2021). The variances of the weights, which training adds, are not counted.
+    dgmmc-s has means, variances, priors and, with several components, mixture weights: KG(D + 1) + K (+ KG), or
+    KGD + 1 + K (+ KG) with a common variance. sdgm-d has weights of [x, x²] and a bias, sdgm-f weights of x, of the
+    upper triangle of x xᵀ and a bias (Hayashi and Uchida, ICLR 2021). A whitening is not counted, and neither are the
+    variances of the weights, which the training of that paper adds.
+
+    Args:
+        common: True if all components of dgmmc-s have one variance.
     """
-    each = {"dgmmc-s": dim + 1, "sdgm-d": 2 * dim + 1, "sdgm-f": dim * (dim + 3) // 2 + 1}[model]
+    each = {"dgmmc-s": dim, "sdgm-d": 2 * dim + 1, "sdgm-f": dim * (dim + 3) // 2 + 1}[model]
     count = n_classes * components * each
     if model != "dgmmc-s":
         return count
-    return count + n_classes + (n_classes * components if components > 1 else 0)
+    variances = 1 if common else n_classes * components
+    return count + variances + n_classes + (n_classes * components if components > 1 else 0)
 
 
 class MixtureHead(Head):

@@ -1,7 +1,7 @@
 """Quadratic functions of vectors: the score of a Gaussian component with any covariance."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
@@ -125,10 +125,11 @@ class Quadratic:
         arrays = {name: getattr(self, name) for name in self.ARRAYS}
         return {name: array for name, array in arrays.items() if array is not None}
 
-    def over(self, scale: float) -> Self:
-        """Return the same functions for vectors that are not divided by `scale` first."""
+    def over(self, scale: NDArray[Any]) -> Self:
+        """Return the same functions for vectors that are not divided by `scale` (d,) first."""
         powers = {"W": 1, "Q": 2, "F": 1}
-        return type(self)(**{name: array / scale ** powers.get(name, 0) for name, array in self.named().items()})
+        scaled = {name: array / scale ** powers[name] for name, array in self.named().items() if name in powers}
+        return replace(self, **scaled)
 
     def astype(self, dtype: type[np.floating[Any]]) -> Self:
         """Return the same functions in another precision."""

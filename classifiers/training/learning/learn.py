@@ -8,18 +8,12 @@ import numpy as np
 from sklearn.base import clone
 
 from classifiers.errors import NotTrainable
-from classifiers.evaluation.choice import choose
 from classifiers.fit.base import HeadClassifier
 from classifiers.fit.fusion.estimator import FusionClassifier
-from classifiers.fit.gaussian.mixture import MixtureClassifier
 from classifiers.heads.base import Head
-from classifiers.training.learning.tuning import AUTO
 from classifiers.training.rows.present import require_present
 from classifiers.training.rows.rows import Rows
 from classifiers.training.rows.scored import Learned, Scored, scored
-
-COMPONENTS = (1, 2, 4)
-"""Numbers of components of a mixture, tried in this order; the first is used if there are no rows to choose on."""
 
 Without = Callable[[Any, Any, Rows], Head]
 """(estimator, head that it learned, rows with a fold held out) → the head without that fold. Raises NotTrainable."""
@@ -61,37 +55,6 @@ def validated_rows(
             return []
         parts += [part.aligned(tested.classes, head.classes) for part in scored(view, tested, "val")]
     return parts
-
-
-def learn_mixture(estimator: MixtureClassifier, rows: Rows, classes: tuple[str, ...]) -> Learned[Head]:
-    """Learn with the number of components that does best on validation rows or folds, unless one is given."""
-    return learn_best("components", COMPONENTS, estimator, rows, classes)
-
-
-def learn_best(
-    name: str, values: Sequence[Any], estimator: HeadClassifier, rows: Rows, classes: tuple[str, ...]
-) -> Learned[Head]:
-    """Learn with the value of a parameter that has the least NLL after temperature on validation rows or folds.
-
-    The estimator's own value is used unless it is `AUTO`. The first value is used if there are no rows to choose on.
-    Among equally good values the first is chosen.
-    """
-    if estimator.get_params()[name] != AUTO:
-        return learn_in_memory(estimator, rows, classes)
-    found: list[Learned[Head]] = []
-    for value in values:
-        learned = learn_in_memory(estimator.set_params(**{name: value}), rows, classes)
-        parts = validated_rows(relearned, estimator, rows, learned.head)
-        if not parts:
-            return learned
-        found.append(replace(learned, validated=[Scored.concatenate(parts)]))
-    whole = [scored for learned in found for scored in learned.validated or ()]
-    choice = choose((each.scores for each in whole), whole[0].truth)
-    estimator.set_params(**{name: values[choice.best]})
-    learned = found[choice.best]
-    if choice.left_out is None or not rows.has_validation:
-        return learned
-    return replace(learned, validated=[Scored(choice.left_out, whole[0].truth)])
 
 
 def learn_fusion(estimator: FusionClassifier, rows: Rows, classes: tuple[str, ...]) -> Learned[Head]:

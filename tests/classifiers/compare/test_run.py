@@ -329,7 +329,9 @@ def test_the_curve_is_what_its_candidates_give(filled):
     points = pca_curve(held, rows.classes(), shares=(0.3, 0.8, 1.0))
     assert points[-1].components == 12
     for point in points:
-        candidate = Candidate("gaussian", ("toy",), {"project": "pca", "dims": point.share})
+        candidate = Candidate(
+            "gaussian", ("toy",), {"project": "pca", "dims": "all" if point.share == 1 else point.share}
+        )
         head, [part] = learn(candidate, held, rows.classes())
         assert head.transform.width == point.components
         assert np.mean(part.scores.argmax(axis=1) == part.truth) == point.accuracy

@@ -15,7 +15,7 @@ from classifiers.fit.device import using
 from classifiers.fit.discrimination.adapter import _finite_mean
 
 pytestmark = pytest.mark.gpu
-FULL = ["decoder, text", "bilinear", "mixture, dgmmc-s", "adapter, mlcd"]
+FULL = ["decoder, text", "bilinear", "adapter, mlcd"]
 
 
 def learned(name, device):

@@ -1,26 +1,39 @@
-"""Mixture heads: the paper's identities, EM against scikit-learn, torch against NumPy, and robust training."""
+"""Mixture heads: the closed form and the training against other routes, and no setting that diverges."""
 
+import subprocess
+import sys
+from itertools import product
 from typing import get_args
 
 import numpy as np
 import pytest
-import torch
+from scipy.optimize import check_grad
 from scipy.special import log_softmax, logsumexp
 from scipy.stats import multivariate_normal
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
-from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.neighbors import NearestCentroid
 
-from classifiers.errors import NotTrainable
+from classifiers.errors import BadParameter, BadVectors, NotTrainable
 from classifiers.fit.gaussian import mixture as module
-from classifiers.fit.gaussian import mixture_training
+from classifiers.fit.gaussian import mixture_features
 from classifiers.fit.gaussian.estimator import GaussianClassifier
-from classifiers.fit.gaussian.mixture import MixtureClassifier, em_start
-from classifiers.fit.gaussian.mixture_training import Softmax, SphericalMixture
+from classifiers.fit.gaussian.mixture import MixtureClassifier, Setting
+from classifiers.fit.gaussian.mixture_features import Diagonal, Landmarks, Linear, Products, Spherical, of_matrices
+from classifiers.fit.gaussian.mixture_start import Components, several
+from classifiers.fit.gaussian.mixture_training import Problem, Trained, trained
 from classifiers.heads.gaussian.mixture import Model, parameter_count
 from classifiers.heads.gaussian.quadratic import Quadratic, of_classes
+
+FEATURES = {
+    "linear": Linear,
+    "spherical": Spherical,
+    "diagonal": Diagonal,
+    "products": Products,
+    "landmarks": lambda Z: Landmarks(Z, 0),
+}
+MODELS = [(model, metric) for model in get_args(Model) for metric in ("white", "col")]
 
 
 def clumps(seed: int, rows: int = 60, dim: int = 6):
@@ -32,119 +45,7 @@ def clumps(seed: int, rows: int = 60, dim: int = 6):
     return rng.normal(size=(4 * rows, dim)) + corners[which], which // 2
 
 
-def start_of(seed: int, K: int, G: int, dim: int):
-    rng = np.random.default_rng(seed)
-    weights = rng.dirichlet(np.ones(G), size=K)
-    return rng.normal(size=(K, G, dim)), rng.uniform(0.5, 2, (K, G)), weights
-
-
-def test_with_one_variance_for_all_it_is_a_softmax_head():
-    rng = np.random.default_rng(0)
-    means, Z, log_pi = rng.normal(size=(5, 8)), rng.normal(size=(40, 8)), np.log(rng.dirichlet(np.ones(5)))
-    v = 0.37
-    scores = Quadratic.of_precisions(log_pi - 4 * np.log(2 * np.pi * v), means, np.full((5, 1), 1 / v), None)(Z)
-    linear = Z @ means.T / v + log_pi - (means**2).sum(axis=1) / (2 * v)
-    np.testing.assert_allclose(np.exp(log_softmax(scores, axis=1)), np.exp(log_softmax(linear, axis=1)), atol=1e-12)
-
-
-@pytest.mark.parametrize(("K", "G"), [(3, 1), (4, 3)])
-def test_scores_are_scipys_and_the_order_of_components_is_none(K, G):
-    means, variances, weights = start_of(1, K, G, 5)
-    network = SphericalMixture((means, variances, weights), np.full(K, 1 / K))
-    Z = np.random.default_rng(2).normal(size=(30, 5))
-    densities = [
-        [np.log(weights[k, g] / K) + multivariate_normal(means[k, g], variances[k, g]).logpdf(Z) for g in range(G)]
-        for k in range(K)
-    ]
-    expected = logsumexp(np.array(densities), axis=1).T
-    found = of_classes(network.quadratic()(Z), K)
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
-    np.testing.assert_allclose(network(torch.from_numpy(Z)).logsumexp(dim=2).detach(), found, rtol=1e-9)
-    order = np.random.default_rng(3).permutation(G)
-    turned = SphericalMixture((means[:, order], variances[:, order], weights[:, order]), np.full(K, 1 / K))
-    np.testing.assert_allclose(of_classes(turned.quadratic()(Z), K), found, rtol=1e-12)
-
-
-def test_the_expanded_distance_is_the_direct_one_in_float32_after_centring():
-    means, variances, weights = start_of(4, 3, 2, 64)
-    quadratic = SphericalMixture((means, variances, weights), np.full(3, 1 / 3)).quadratic()
-    Z = np.random.default_rng(5).normal(size=(50, 64))
-    narrow = quadratic.astype(np.float32)(Z.astype(np.float32))
-    np.testing.assert_allclose(narrow, quadratic(Z), rtol=1e-5)
-
-
-def test_a_variance_at_the_floor_still_has_a_gradient():
-    start = (np.zeros((2, 1, 4)), np.full((2, 1), 1e-6), np.ones((2, 1)))
-    network = SphericalMixture(start, np.full(2, 0.5))
-    network(torch.full((3, 4), 1e-3, dtype=torch.float64)).sum().backward()
-    assert (network.log_variances.grad.abs() > 0).all()
-
-
-def test_gradients_are_those_of_finite_differences():
-    network = SphericalMixture(start_of(6, 3, 2, 4), np.full(3, 1 / 3))
-    Z, y = torch.randn(9, 4, dtype=torch.float64), torch.arange(9) % 3
-    names, values = zip(*network.named_parameters(), strict=True)
-
-    def loss(*parameters):
-        scores = torch.func.functional_call(network, dict(zip(names, parameters, strict=True)), (Z,))
-        return torch.nn.functional.cross_entropy(scores.logsumexp(dim=2), y)
-
-    assert torch.autograd.gradcheck(loss, tuple(value.detach().requires_grad_() for value in values))
-
-
-@pytest.mark.parametrize("whole", [False, True])
-def test_sdgm_is_a_linear_function_of_its_features(whole):
-    network = Softmax((3, 2, 5), whole, torch.Generator().manual_seed(0))
-    Z = np.random.default_rng(7).normal(size=(20, 5))
-    W, b = network.linear.detach().numpy(), network.bias.detach().numpy()
-    square = network.square.detach().numpy()
-    pairs = np.triu_indices(5)
-    features = Z[:, pairs[0]] * Z[:, pairs[1]] if whole else Z**2
-    weights = square[:, pairs[0], pairs[1]] if whole else square
-    expected = Z @ W.T + features @ weights.T + b
-    np.testing.assert_allclose(network(torch.from_numpy(Z)).detach().reshape(20, 6), expected, rtol=1e-9)
-    np.testing.assert_allclose(network.quadratic()(Z), expected, rtol=1e-9)
-
-
-def test_em_is_scikit_learns_of_each_class():
-    X, codes = clumps(8)
-    means, variances, weights = em_start(X, codes, 2, 2, seed=0)
-    for k in range(2):
-        rows = X[codes == k]
-        reference = GaussianMixture(
-            2,
-            covariance_type="spherical",
-            init_params="k-means++",
-            reg_covar=1e-3,
-            max_iter=50,
-            tol=1e-2,
-            random_state=0,
-        ).fit(rows)
-        np.testing.assert_allclose(means[k], reference.means_)
-        np.testing.assert_allclose(variances[k], reference.covariances_)
-        np.testing.assert_allclose(weights[k], reference.weights_)
-
-
-def test_two_components_tell_apart_what_one_cannot():
-    X, codes = clumps(9)
-    V, true = clumps(10)
-    one = MixtureClassifier(components=1, steps=0).fit(X, codes).score(V, true)
-    two = MixtureClassifier(components=2).fit(X, codes).score(V, true)
-    assert one < 0.8
-    assert two > 0.98
-
-
-def test_training_lowers_the_loss_of_em(toy):
-    def nll(model):
-        proba = model.predict_proba(toy.X)
-        return -np.log(proba[np.arange(len(proba)), toy.codes]).mean()
-
-    start, trained = (MixtureClassifier(steps=steps).fit(toy.X, toy.labels) for steps in (0, 200))
-    assert 0 < trained.steps_ <= 200
-    assert nll(trained) < nll(start)
-
-
-def scattered(dim: int, rows: int, spread: float, seed: int = 0):
+def scattered(dim: int, rows: int, spread: float = 0.0, seed: int = 0):
     """Return four classes. With `spread` above 0, the rows of a class are at very different distances."""
     rng = np.random.default_rng(seed)
     codes = np.arange(rows) % 4
@@ -152,78 +53,218 @@ def scattered(dim: int, rows: int, spread: float, seed: int = 0):
     return sizes * (2 * rng.normal(size=(rows, dim)) + rng.normal(size=(4, dim))[codes]), codes
 
 
+def standardised(X):
+    return (X - X.mean(axis=0)) / X.std(axis=0)
+
+
+def posterior(scores):
+    return np.exp(log_softmax(scores, axis=1))
+
+
 def loss_of(scores, codes):
     return -log_softmax(scores, axis=1)[np.arange(len(codes)), codes].mean()
 
 
+def test_the_start_is_a_tempered_mixture_of_scipys_gaussians():
+    rng = np.random.default_rng(1)
+    shares = rng.dirichlet(np.ones(6)).reshape(3, 2)
+    components = Components(rng.normal(size=(3, 2, 5)), shares, 0.7)
+    Z = rng.normal(size=(30, 5))
+    W, b = components.scores(0.3)
+    densities = [
+        [np.log(shares[k, g]) + 0.3 * multivariate_normal(components.means[k, g], 0.7).logpdf(Z) for g in range(2)]
+        for k in range(3)
+    ]
+    expected = posterior(logsumexp(np.array(densities), axis=1).T)
+    np.testing.assert_allclose(posterior(of_classes(Z @ W.T + b, 3)), expected, rtol=1e-9)
+
+
+def test_without_training_and_shrinkage_it_is_linear_discriminant_analysis():
+    X, codes = scattered(6, 400)
+    lda = GaussianClassifier(shrinkage=0.0).fit(X, codes)
+    start = MixtureClassifier(shrinkage=0.0, power=1.0, C=0).fit(X, codes)
+    np.testing.assert_allclose(start.predict_proba(X), lda.predict_proba(X), atol=1e-4)
+    assert start.n_iter_ == 0
+
+
+@pytest.mark.parametrize("name", FEATURES)
+def test_features_with_weights_are_the_quadratic(name):
+    rng = np.random.default_rng(2)
+    Z = rng.normal(size=(40, 4))
+    features = FEATURES[name](Z)
+    b, W, weights = rng.normal(size=3), rng.normal(size=(3, 4)), rng.normal(size=(3, features.rows.shape[1]))
+    found = features.quadratic(b, W, weights)
+    np.testing.assert_allclose(found(Z), Z @ W.T + b + features.rows @ weights.T, rtol=1e-6, atol=1e-6)
+    scale = rng.uniform(0.5, 2, 4)
+    np.testing.assert_allclose(found.over(scale)(Z * scale), found(Z), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("rows", [30, 8])
+def test_products_and_landmarks_have_one_kernel(rows):
+    Z = np.random.default_rng(3).normal(size=(rows, 5))
+    kernel = Z @ Z.T + (Z @ Z.T) ** 2 / 5
+    centring = np.eye(rows) - 1 / rows
+    for features in (Products(Z), Landmarks(Z, 0)):
+        np.testing.assert_allclose(features.rows @ features.rows.T, centring @ kernel @ centring, atol=1e-6)
+
+
+def test_symmetric_matrices_of_any_sign_become_a_quadratic():
+    S = np.random.default_rng(4).normal(size=(3, 6, 6))
+    S += S.transpose(0, 2, 1)
+    S[2] = 0.0
+    Z = np.random.default_rng(5).normal(size=(20, 6))
+    found = of_matrices(np.zeros(3), np.zeros((3, 6)), S)
+    np.testing.assert_allclose(found(Z), np.einsum("ni,cij,nj->nc", Z, S, Z), atol=1e-6)
+
+
+@pytest.mark.parametrize("components", [1, 3])
+@pytest.mark.parametrize("C", [1e-3, 0.5, 20.0])
+def test_the_gradient_is_that_of_finite_differences(components, C):
+    rng = np.random.default_rng(6)
+    codes, start = np.arange(40) % 3, rng.normal(size=(40, 3 * components))
+    if components > 1:
+        start[:, 1] = -np.inf
+    problem = Problem(rng.normal(size=(40, 4)), start, codes, 3, C)
+    x = rng.normal(size=3 * components * 5)
+    assert check_grad(lambda x: problem(x)[0], lambda x: problem(x)[1], x) < 1e-5
+
+
+def test_a_problem_in_chunks_is_the_whole_problem(monkeypatch):
+    rng = np.random.default_rng(7)
+    problem = Problem(rng.normal(size=(50, 4)), rng.normal(size=(50, 3)), np.arange(50) % 3, 3, 1.0)
+    x = rng.normal(size=15)
+    whole = problem(x)
+    monkeypatch.setattr("classifiers.fit.gaussian.mixture_training.CHUNK_CELLS", 21)
+    assert problem(x)[0] == pytest.approx(whole[0])
+    np.testing.assert_allclose(problem(x)[1], whole[1])
+
+
+@pytest.mark.parametrize("name", FEATURES)
+@pytest.mark.parametrize("C", [0.01, 3.0])
+def test_one_component_is_scikit_learns_logistic_regression_on_the_features(name, C):
+    """A column of tens instead of an intercept gives the constants a hundredth of the penalty."""
+    X, codes = scattered(4, 120)
+    rows = FEATURES[name](standardised(X)).rows
+    found = trained(Problem(rows, np.zeros((120, 4)), codes, 4, C), 5000, 1e-9)
+    reference = LogisticRegression(C=C, fit_intercept=False, tol=1e-9, max_iter=5000)
+    reference.fit(np.column_stack([rows, np.full(120, 10.0)]), codes)
+    expected = reference.predict_proba(np.column_stack([rows, np.full(120, 10.0)]))
+    np.testing.assert_allclose(posterior(rows @ found.A.T + found.c), expected, atol=1e-4)
+
+
+def test_a_path_is_each_fit_alone_and_keeps_the_start_for_zero():
+    X, codes = scattered(4, 80)
+    settings = [Setting(*each) for each in product((0.1, 0.6), (0.0, 0.25), (0.0, 0.01, 0.1))]
+    for model, metric in MODELS:
+        given = {"model": model, "metric": metric, "max_iter": 2000, "tol": 1e-8}
+        for setting, fitted in zip(settings, MixtureClassifier(**given).path(X, codes, settings), strict=True):
+            alone = MixtureClassifier(**given, **setting._asdict()).fit(X, codes)
+            np.testing.assert_allclose(fitted.predict_proba(X), alone.predict_proba(X), atol=1e-4)
+            assert (alone.n_iter_ == 0) == (setting.C == 0)
+            assert {name: alone.head_.settings()[name] for name in Setting._fields} == setting._asdict()
+
+
+def toys():
+    rng = np.random.default_rng(8)
+    X, codes = scattered(5, 40)
+    constant, huge, far = X.copy(), X * [1e-12, 1.0, 1e9, 1e-40, 1e16], X.copy()
+    constant[:, 1], constant[:, 3] = 0.0, 7e5
+    far[0] *= 1e6
+    return {
+        "constant columns": (constant, codes),
+        "duplicate rows": (np.repeat(X[:12], 4, axis=0), np.repeat(codes[:12], 4)),
+        "two rows a class": (X[:8], codes[:8]),
+        "huge scales": (huge, codes),
+        "an outlier": (far, codes),
+        "far from zero": (X + 1e6, codes),
+        "fewer rows than columns": (rng.normal(size=(12, 30)), np.arange(12) % 3),
+        "separable": (X + 1e4 * np.eye(5)[codes], codes),
+        "one row in a class": (np.vstack([X, X[:1] + 1]), np.append(codes, 4)),
+    }
+
+
+TOYS = toys()
+EXTREMES = [Setting(*each) for each in product((0.0, 0.5, 1.0), (1e-9, 1.0), (0.0, 1e-300, 1e-6, 1.0, 1e9, 1e300))]
+WITHOUT = [Setting(0.5, 0.0, C) for C in (0.0, 1e-3, 1e300)]
+
+
+@pytest.mark.parametrize("toy", TOYS)
+@pytest.mark.parametrize(("model", "metric"), MODELS)
+def test_no_setting_diverges_or_is_worse_than_its_start(model, metric, toy):
+    X, codes = TOYS[toy]
+    for components, settings in ((1, EXTREMES + WITHOUT), (3, EXTREMES[::2])):
+        given = MixtureClassifier(model=model, metric=metric, components=components, max_iter=15)
+        starts = {}
+        for setting, fitted in zip(settings, given.path(X, codes, settings), strict=True):
+            scores = fitted.scores(X)
+            assert np.isfinite(scores).all()
+            loss = starts.setdefault(setting[:2], loss_of(scores, codes))
+            assert setting.C == 0 or loss_of(scores, codes) <= loss * (1 + 1e-6) + 1e-9
+            assert np.isfinite(fitted.head_.scores(X.astype(np.float32))).all()
+
+
+@pytest.mark.parametrize(("model", "metric"), MODELS)
+@pytest.mark.parametrize("transform", [{}, {"project": "pca", "dims": 3}, {"project": "ranpac", "dims": 12}], ids=str)
+def test_the_head_scores_like_the_estimator(model, metric, transform):
+    X, codes = scattered(6, 200)
+    X += 3
+    given = {"model": model, "metric": metric, "norm": "unit", **transform}
+    if model != "dgmmc-s" and metric == "white" and "ranpac" in transform.values():
+        with pytest.raises(BadParameter, match="metric='col'"):
+            MixtureClassifier(**given).fit(X, codes)
+        return
+    for components in (1, 2):
+        fitted = MixtureClassifier(components=components, C=1.0, **given).fit(X, codes)
+        np.testing.assert_allclose(fitted.head_.scores(X.astype(np.float32)), fitted.scores(X), atol=2e-3)
+        assert fitted.score(X, codes) > 0.5
+
+
+def test_whitening_is_folded_into_one_row_a_component():
+    X, codes = scattered(6, 200)
+    for transform in ({}, {"project": "pca", "dims": 3}, {"norm": "unit"}):
+        arrays = MixtureClassifier(**transform).fit(X, codes).head_.arrays()
+        assert {name: array.shape for name, array in arrays.items()} == {"W": (4, 6), "b": (4,)}
+
+
+def test_components_are_k_means_within_each_class():
+    X, codes = clumps(9)
+    found = several(X, codes, 1.0, 2, seed=0)
+    for k in range(2):
+        halves = [X[60 * part : 60 * (part + 1)].mean(axis=0) for part in (2 * k, 2 * k + 1)]
+        order = np.argsort(found.means[k, :, 0])
+        np.testing.assert_allclose(found.means[k, order], sorted(halves, key=lambda mean: mean[0]), atol=0.3)
+    np.testing.assert_allclose(found.shares, 0.25, atol=0.02)
+    assert found.variance == pytest.approx(1.0, abs=0.1)
+
+
 @pytest.mark.parametrize("model", get_args(Model))
-@pytest.mark.parametrize(("dim", "spread"), [(48, 0.0), (48, 0.5), (12, 1.5)])
-@pytest.mark.parametrize("batch", [4096, 64])
-def test_no_learning_rate_makes_the_loss_worse_than_the_start(model, dim, spread, batch, monkeypatch):
-    """The rates go from the lowest to the highest allowed; with batches of 64 rows one pass takes several steps."""
-    monkeypatch.setattr(mixture_training, "BATCH_ROWS", batch)
-    X, codes = scattered(dim, 240, spread)
-    start = loss_of(MixtureClassifier(model=model, steps=0).fit(X, codes).scores(X), codes)
-    for rate in (1e-4, 1e-2, 0.1, 1.0):
-        trained = MixtureClassifier(model=model, learning_rate=rate, steps=30).fit(X, codes)
-        assert loss_of(trained.scores(X), codes) <= start
-        assert loss_of(trained.head_.scores(X.astype(np.float32)), codes) <= start + 1e-4
-        if model != "dgmmc-s" and spread < 1:  # the start is random, so a trained model must be better than chance
-            assert trained.steps_ > 0
-            assert np.mean(trained.predict(X) == codes) > 0.4
+def test_two_components_tell_apart_what_one_cannot(model):
+    X, codes = clumps(9)
+    V, true = clumps(10)
+    two = MixtureClassifier(model=model, components=2).fit(X, codes).score(V, true)
+    assert two > 0.98
+    if model == "dgmmc-s":
+        assert MixtureClassifier(components=1).fit(X, codes).score(V, true) < 0.8
 
 
-def test_a_run_that_diverges_ends_at_the_best_parameters_it_met():
-    """The loss of the result is the least of all losses measured on the way."""
-    X, codes = scattered(48, 200, 0.5)
-    Z, y = torch.from_numpy(X), torch.from_numpy(codes)
-    network = Softmax((4, 1, 48), True, torch.Generator().manual_seed(0))
-    measured = []
-
-    class Witness(mixture_training.Judge):
-        def stop(self, network, step):
-            measured.append(mixture_training.loss(network, Z, y).item())
-            return False
-
-    mixture_training.descend(network, Z, y, 25, 1.0, 0, Witness(Z, y, start_counts=True))
-    assert len(measured) == 26
-    assert all(np.isfinite(measured))
-    assert max(measured) == measured[0]
-    assert mixture_training.loss(network, Z, y).item() == pytest.approx(min(measured), rel=1e-12)
-
-
-def test_where_no_step_diverges_training_is_plain_adamw():
-    X, codes = scattered(8, 120, 0.0)
-    Z, y = torch.from_numpy(X), torch.from_numpy(codes)
-    ours, plain = (Softmax((4, 1, 8), False, torch.Generator().manual_seed(0)) for _ in range(2))
-    mixture_training.descend(ours, Z, y, 20, 0.01, 0)
-    optimiser = torch.optim.AdamW(plain.parameters(), lr=0.01, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 20, eta_min=0.001)
-    for _ in range(20):
-        optimiser.zero_grad()
-        mixture_training.loss(plain, Z, y).backward()
-        optimiser.step()
-        schedule.step()
-    for a, b in zip(ours.parameters(), plain.parameters(), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
-
-
-def test_a_start_whose_loss_is_not_finite_is_refused():
-    X, codes = scattered(6, 80, 0.0)
-    means = np.full((4, 1, 6), 1e200)
-    with pytest.raises(NotTrainable, match="scale the rows"):
-        mixture_training.train(
-            X, codes, 4, 1, model="dgmmc-s", start=(means, np.ones((4, 1)), np.ones((4, 1))), steps=5, rate=0.1, seed=0
-        )
+def test_fewer_landmarks_than_rows_still_learn(monkeypatch):
+    monkeypatch.setattr(mixture_features, "MOST_LANDMARKS", 60)
+    X, codes = clumps(11, dim=12)
+    fitted = MixtureClassifier(model="sdgm-f", C=1.0).fit(X, codes)
+    assert fitted.score(*clumps(12, dim=12)) > 0.97
 
 
 def test_parameters_are_counted_as_in_the_paper():
     assert [parameter_count(model, 100, 1, 1024) for model in ("dgmmc-s", "sdgm-d")] == [102_600, 204_900]
     assert parameter_count("sdgm-f", 10, 1, 768) == 2_960_650
     assert parameter_count("dgmmc-s", 10, 3, 4) == 10 * 3 * 5 + 10 + 30
-    rng = np.random.default_rng(11)
-    fitted = MixtureClassifier(components=2, steps=1).fit(rng.normal(size=(40, 4)), np.arange(40) % 2)
-    assert fitted.head_.settings()["parameter_count"] == 2 * 2 * 5 + 2 + 4
+    assert parameter_count("dgmmc-s", 10, 3, 4, common=True) == 10 * 3 * 4 + 1 + 10 + 30
+    X, codes = scattered(4, 40)
+    counts = {
+        metric: MixtureClassifier(components=2, metric=metric).fit(X, codes).head_.settings()["parameter_count"]
+        for metric in ("white", "col")
+    }
+    assert counts == {"white": 4 * 2 * 4 + 1 + 4 + 8, "col": 4 * 2 * 5 + 4 + 8}
 
 
 def test_classes_of_few_rows_get_few_components():
@@ -238,25 +279,79 @@ def test_what_cannot_be_is_refused(monkeypatch):
     X, codes = clumps(13, rows=5)
     for params, message in [
         ({"model": "gmm"}, "dgmmc-s, sdgm-d"),
+        ({"metric": "blue"}, "white, col"),
         ({"components": 0}, "≥ 1"),
+        ({"components": 1.5}, "whole number"),
         ({"components": "auto"}, "≥ 1"),
-        ({"learning_rate": 0.0}, "at most 1"),
-        ({"learning_rate": 1.5}, "at most 1"),
-        ({"learning_rate": float("nan")}, "at most 1"),
-        ({"steps": -1}, "steps"),
-        ({"steps": 2.5}, "steps"),
+        ({"shrinkage": 1.5}, "shrinkage"),
+        ({"shrinkage": "oas"}, "shrinkage"),
+        ({"power": -0.1}, "power"),
+        ({"power": 0, "components": 2}, "several components"),
+        ({"C": -1.0}, "≥ 0"),
+        ({"C": float("nan")}, "≥ 0"),
+        ({"C": float("inf")}, "≥ 0"),
+        ({"C": True}, "≥ 0"),
+        ({"max_iter": 0}, "max_iter"),
+        ({"tol": -1.0}, "tol"),
     ]:
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(BadParameter, match=message):
             MixtureClassifier(**params).fit(X, codes)
     monkeypatch.setattr(module, "MOST_CELLS", 50)
     with pytest.raises(NotTrainable, match="project='pca'"):
         MixtureClassifier(model="sdgm-f").fit(X, codes)
+    monkeypatch.setattr(module, "MOST_CELLS", 2**26)
+    monkeypatch.setattr(mixture_features, "MOST_FEATURES", 50)
+    with pytest.raises(NotTrainable, match="fewer rows"):
+        MixtureClassifier(model="sdgm-f").fit(X, codes)
 
 
-def test_the_global_random_state_is_left_alone(toy):
-    before = torch.random.get_rng_state()
-    MixtureClassifier(model="sdgm-d", steps=2).fit(toy.X, toy.labels)
-    assert torch.equal(torch.random.get_rng_state(), before)
+def test_rows_without_variance_within_classes_are_refused():
+    equal, tiny = np.repeat(np.eye(3), 4, axis=0), 1e-20 * np.random.default_rng(0).normal(size=(12, 3))
+    for X in (equal, equal + 1e9, tiny):
+        for metric in ("white", "col"):
+            with pytest.raises(NotTrainable, match=r"variance|different rows"):
+                MixtureClassifier(metric=metric).fit(X, np.repeat(np.arange(3), 4))
+
+
+def test_values_whose_squares_overflow_are_refused():
+    X, codes = scattered(4, 40)
+    for metric in ("white", "col"):
+        with pytest.raises(BadVectors, match="squares overflow"):
+            MixtureClassifier(metric=metric).fit(X * 1e25, codes)
+
+
+def test_a_start_whose_loss_is_not_finite_is_refused():
+    with pytest.raises(NotTrainable, match="scale the rows"):
+        trained(Problem(np.ones((4, 1)), np.full((4, 2), np.nan), np.arange(4) % 2, 2, 1.0), 5, 1e-5)
+
+
+def test_a_search_that_gets_lost_ends_at_the_start():
+    """A first point whose value is above that of the start, and no iteration to come back from there."""
+    rng = np.random.default_rng(14)
+    problem = Problem(rng.normal(size=(20, 3)), np.zeros((20, 2)), np.arange(20) % 2, 2, 1.0)
+    lost = Trained(1e6 * rng.normal(size=(2, 3)), np.zeros(2), 0)
+    found = trained(problem, 1, 1e-5, lost)
+    value, _ = problem(problem.variables(found.A, found.c))
+    assert value <= problem(np.zeros(8))[0]
+
+
+@pytest.mark.slow
+def test_training_needs_no_torch():
+    code = (
+        "import sys, numpy as np; from classifiers.fit.gaussian.mixture import MixtureClassifier; "
+        "MixtureClassifier().fit(np.random.default_rng(0).normal(size=(20, 3)), np.arange(20) % 2); "
+        "sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_with_one_variance_for_all_it_is_a_softmax_head():
+    rng = np.random.default_rng(0)
+    means, Z, log_pi = rng.normal(size=(5, 8)), rng.normal(size=(40, 8)), np.log(rng.dirichlet(np.ones(5)))
+    v = 0.37
+    scores = Quadratic.of_precisions(log_pi - 4 * np.log(2 * np.pi * v), means, np.full((5, 1), 1 / v), None)(Z)
+    linear = Z @ means.T / v + log_pi - (means**2).sum(axis=1) / (2 * v)
+    np.testing.assert_allclose(posterior(scores), posterior(linear), atol=1e-12)
 
 
 @pytest.mark.filterwarnings("ignore:self.within_class_std_dev_")  # scikit-learn's: some pixels are always 0

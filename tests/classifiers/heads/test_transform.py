@@ -21,12 +21,12 @@ def wide(toy):
     return toy.X.astype(np.float64)
 
 
-@pytest.mark.parametrize("dims", [3, 0.5, 0.8, 0.95, 1.0])
+@pytest.mark.parametrize("dims", [3, 0.5, 0.8, 0.95, "all"])
 @pytest.mark.parametrize("whiten", [False, True])
 @pytest.mark.parametrize("covariance", ["tied", "diag", "full"])
 def test_pca_is_scikit_learns(toy, wide, dims, whiten, covariance):
     ours = GaussianClassifier(covariance, shrinkage=0.1, project="pca", dims=dims, whiten=whiten).fit(wide, toy.labels)
-    pca = PCA(None if dims == 1.0 else dims, whiten=whiten).fit(wide)
+    pca = PCA(None if dims == "all" else dims, whiten=whiten).fit(wide)
     Z = pca.transform(wide)
     if whiten:
         Z *= np.sqrt(len(Z) / (len(Z) - 1))  # scikit-learn divides by n - 1
@@ -98,6 +98,10 @@ def test_later_rows_go_through_the_first_ones_transform(toy, wide):
         ({"project": "pca", "dims": 0}, "whole number"),
         ({"project": "pca", "dims": 1.5}, "share of the variance"),
         ({"project": "pca", "dims": True}, "whole number"),
+        ({"project": "pca", "dims": 1.0}, "below 1, or 'all', got 1.0"),
+        ({"project": "pca", "dims": 0.0}, "above 0"),
+        ({"project": "pca", "dims": "most"}, "or 'all'"),
+        ({"project": "ranpac", "dims": "all"}, "whole number"),
         ({"project": "ranpac", "dims": 0.5}, "whole number"),
         ({"norm": "unit", "blocks": (0, 5)}, "rise from 0 to 12"),
         ({"norm": "unit", "blocks": (0, 7, 7, 12)}, "rise from 0 to 12"),

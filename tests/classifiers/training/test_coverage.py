@@ -15,7 +15,7 @@ from classifiers.evaluation.conformal import NONCONFORMITY, SETS, threshold
 from classifiers.fit.gaussian.shrinkage import CANDIDATES
 from classifiers.training.calibrate import calibrate
 from classifiers.training.kinds import CLASS_KINDS, make_estimator
-from classifiers.training.learning import learn, linear
+from classifiers.training.learning import linear, mixture
 from classifiers.training.learning.zero_shot import STRENGTHS
 from classifiers.training.rows.scored import Scored
 from store import Matrix, Snapshot
@@ -117,13 +117,14 @@ def test_chosen_parameters_cost_no_coverage(kind, given, chosen):
     assert (loss < 0.004).all()
 
 
+CLOSED_FORM = {"shrinkage": 0.5, "power": 0.25, "C": 0}
 GIVEN = {
     "gaussian": [{"shrinkage": each} for each in ("oas", *CANDIDATES)],
     "linear": [{"C": each} for each in (1e-3, 1e-2, 1e-1)],
-    "mixture": [{"components": each, "steps": 0} for each in (1, 4)],
+    "mixture": [{"components": each, **CLOSED_FORM} for each in (1, 4)],
     "zeroshot": [{"shrinkage": 0.3, "blend": each} for each in STRENGTHS],
 }
-CHOSEN = {"mixture": {"steps": 0}, "zeroshot": {"shrinkage": 0.3, "blend": "auto"}}
+CHOSEN = {"mixture": {"components": "auto", **CLOSED_FORM}, "zeroshot": {"shrinkage": 0.3, "blend": "auto"}}
 
 
 def relative(scores):
@@ -134,7 +135,7 @@ def relative(scores):
 def test_a_row_is_calibrated_by_what_is_best_on_the_other_rows(kind, monkeypatch):
     """Brute force: the choice is made again for each row, on the others, at the temperatures of all rows."""
     monkeypatch.setattr(linear, "GRID", (1e-3, 1e-2, 1e-1))  # of more, the last may be left out
-    monkeypatch.setattr(learn, "COMPONENTS", (1, 4))
+    monkeypatch.setitem(mixture.GRID, "components", (1, 4))
     others = ~np.eye(ROWS, dtype=bool)
     for seed in range(20):  # until the rows do not agree
         rows = World(seed).rows(ROWS)

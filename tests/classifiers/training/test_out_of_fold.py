@@ -1,10 +1,13 @@
 """Probabilities out of fold are those of a head that was learned without the fold, up to one temperature a fold."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from helpers.toys import fill, fill_labels, fold_of, ids_of, make_label_toy, make_toy
 
 from classifiers.fit.gaussian.estimator import GaussianClassifier
+from classifiers.fit.gaussian.mixture import Setting
 from classifiers.fit.multilabel.labelwise import LabelwiseClassifier
 from classifiers.published.registry import Registry
 from classifiers.training.out_of_fold import out_of_fold
@@ -72,3 +75,19 @@ def test_a_class_of_one_row_is_judged_without_it(store, tmp_path):
     head, found = judged(store, tmp_path, "gaussian")
     assert found[IDS[7]][head.head.classes.index("rare")] == 0
     assert found[IDS[7]].sum() == pytest.approx(1, abs=1e-4)
+
+
+def test_a_head_whose_kind_has_other_parameters_now_is_judged(store, tmp_path):
+    """Mixtures of earlier versions name `steps` and `learning_rate`, and their settings have no `C`."""
+    fill(store, make_toy(n=N), splits=["train"] * N)
+    head, found = judged(store, tmp_path, "mixture", shrinkage=0.5, power=0.0625, C=0.01)
+    parameters = {"model": "dgmmc-s", "components": "auto", "steps": 200, "learning_rate": 0.01, "norm": "none"}
+    settings = {name: value for name, value in head.head.settings().items() if name not in Setting._fields}
+    earlier = replace(head, manifest=head.manifest.model_copy(update={"parameters": parameters}))
+    earlier.head._settings = settings
+    again = {
+        id_: p
+        for ids, proba in out_of_fold(earlier, Rows(store, "toy", ("toy",), store.snapshot()))
+        for id_, p in zip(ids, proba.astype(float), strict=True)
+    }
+    np.testing.assert_allclose([again[id_] for id_ in IDS], [found[id_] for id_ in IDS], atol=1e-5)
