@@ -85,8 +85,18 @@ def learn(candidate: Candidate, rows: Rows, classes: tuple[str, ...]) -> tuple[H
 
 
 def relearned(trial: Trial, rows: Rows, classes: tuple[str, ...]) -> Head:
-    """Return the calibrated head of a finished trial, learned again; a fit gives the same head each time."""
-    return learn(trial.candidate, rows, classes)[0].with_temperature(trial.temperature)
+    """Return the calibrated head of a finished trial, learned again with the parameters that training chose."""
+    return learned_head(trial, rows, classes).with_temperature(trial.temperature)
+
+
+def learned_head(trial: Trial, rows: Rows, classes: tuple[str, ...]) -> Head:
+    """Return the uncalibrated head of a finished trial, learned from other rows with the parameters it chose."""
+    candidate = trial.candidate
+    if candidate.kind == MAJORITY:
+        return majority(rows, classes)
+    estimator = make_estimator(candidate.kind, candidate.params)
+    chosen = {name: trial.settings[name] for name, value in estimator.get_params().items() if value == AUTO}
+    return CLASS_KINDS[candidate.kind].learn(estimator.set_params(**chosen), rows, classes).head
 
 
 def outcomes_on(rows: Rows, head: Head, split: str) -> Outcomes:
