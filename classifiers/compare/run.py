@@ -16,6 +16,7 @@ from classifiers.compare.trial import Trial, examine, outcomes_on, relearned
 from classifiers.errors import NotTrainable, listing
 from classifiers.evaluation.figures import summarise
 from classifiers.evaluation.outcomes import Outcomes
+from classifiers.fit.gaussian.parallel import blas
 from classifiers.heads.base import Head
 from classifiers.training.kinds import make_estimator
 from classifiers.training.rows.rows import Rows, Texts
@@ -83,10 +84,16 @@ def start(
 def run(comparison: Comparison, on_progress: Progress = lambda *_: None) -> None:
     """Try the candidates that were not tried yet, then measure the winner and its controls on test.
 
+    BLAS uses one thread: threads that share two busy cores wait for each other, and the fits are many small products.
     If a candidate fails, the reason is recorded and the run goes on. Each finished candidate is written to disk at
     once, so nothing is lost if the run ends early.
     """
-    steps = Steps(comparison, on_progress)
+    with blas().limit(limits=1):
+        _run(comparison, Steps(comparison, on_progress))
+
+
+def _run(comparison: Comparison, steps: "Steps") -> None:
+    """Run with the threads of BLAS as they are."""
     try:
         comparison.state = "running"
         steps.next("reading rows")

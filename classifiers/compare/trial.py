@@ -20,6 +20,7 @@ from classifiers.heads.zeroshot import ZeroShotHead
 from classifiers.training.calibrate import calibrate, outcomes_of
 from classifiers.training.kinds import CLASS_KINDS, make_estimator
 from classifiers.training.learning.learn import validated_rows
+from classifiers.training.learning.tuning import AUTO
 from classifiers.training.rows.present import require_present
 from classifiers.training.rows.rows import Rows
 from classifiers.training.rows.scored import Scored, scored
@@ -95,7 +96,8 @@ def learned_head(trial: Trial, rows: Rows, classes: tuple[str, ...]) -> Head:
     if candidate.kind == MAJORITY:
         return majority(rows, classes)
     estimator = make_estimator(candidate.kind, candidate.params)
-    chosen = {name: trial.settings[name] for name, value in estimator.get_params().items() if value == AUTO}
+    asked = [name for name, value in estimator.get_params().items() if isinstance(value, str) and value == AUTO]
+    chosen = {name: trial.settings[name] for name in asked if name in trial.settings}
     return CLASS_KINDS[candidate.kind].learn(estimator.set_params(**chosen), rows, classes).head
 
 

@@ -17,6 +17,7 @@ from classifiers.training.classes import ClassKind
 from classifiers.training.fused_report import fusion_reports
 from classifiers.training.kind import Kind
 from classifiers.training.labels import LabelKind, fold_by_fold, rows_held_out
+from classifiers.training.learning.labelwise import choose_labelwise_penalty
 from classifiers.training.learning.learn import learn_fusion, learn_mixture, relearned
 from classifiers.training.learning.linear import learn_linear
 from classifiers.training.learning.streamed import learn_streamed, without_statistics
@@ -45,7 +46,9 @@ CLASS_KINDS: dict[str, ClassKind] = {
 """Kinds that give each row exactly one class."""
 
 LABEL_KINDS: dict[str, LabelKind] = {
-    "labelwise": LabelKind(LabelwiseClassifier, {"max_iter": MOST_STEPS}, fold_by_fold),
+    "labelwise": LabelKind(
+        LabelwiseClassifier, {"C": AUTO, "max_iter": MOST_STEPS}, fold_by_fold, choose=choose_labelwise_penalty
+    ),
     "bilinear": LabelKind(BilinearClassifier, {"prompts": list(PROMPTS)}, rows_held_out, texts=lambda _: True),
     "decoder": LabelKind(
         DecoderClassifier,
