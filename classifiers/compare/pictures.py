@@ -80,14 +80,16 @@ def confusion(comparison: Comparison, best: Trial) -> Picture:
 
 
 def reliability(comparison: Comparison, best: Trial) -> Picture:
-    plain = ONE_VS_REST if comparison.family is ANY_LABELS else SOFTMAX
+    several = comparison.family is ANY_LABELS
+    plain = ONE_VS_REST if several else SOFTMAX
+    what = "Probabilities of labels, and shares of rows that have them," if several else "Confidence and accuracy"
     controls = [trial for trial in comparison.controls() if trial.candidate.control == plain]
     heads = dict(zip(("winner", plain), (best, *controls), strict=False))
     errors = " and ".join(f"{trial.evaluation.ece:.3f} for the {name}" for name, trial in heads.items())
     return Picture(
         "reliability",
         plots.png(plots.reliability({name: trial.evaluation for name, trial in heads.items()})),
-        f"Confidence and accuracy of the heads on {comparison.validated_on}. Their temperatures were fitted on the "
+        f"{what} of the heads on {comparison.validated_on}. Their calibration was fitted on the "
         "same rows, so new rows look a little worse. Faint points have few rows.",
         f"Expected calibration error {errors}.",
     )

@@ -153,7 +153,7 @@ def abstention(found: Evaluation, split: str) -> list[str]:
     ]
 
 
-def more_labels(curve: LearningCurve | None, split: str, figure: str) -> list[str]:
+def more_labels(curve: LearningCurve | None, split: str, figure: str = "accuracy") -> list[str]:
     """Return the section on what more labels would bring; none if no curve was measured."""
     if curve is None:
         return []
@@ -192,15 +192,16 @@ def balance(comparison: Comparison) -> list[str]:
     counts = {split: _counted(comparison.rows.labelled(split)["labels"].to_pylist()) for split in SPLITS}
     sums = {name: sum(each[name] for each in counts.values()) for name in comparison.classes}
     rarest = sorted(comparison.classes, key=lambda name: sums[name])
+    noun = "label" if comparison.family is ANY_LABELS else "class"
     most = max(sums.values(), default=0) or 1
     rows = [
         [name, bar(sums[name] / most, f"{sums[name]:,}"), *(f"{each[name]:,}" for each in counts.values())]
         for name in rarest[:MOST_CLASSES]
     ]
     return [
-        "<h2>Class balance</h2>",
-        f"<p>Labelled rows of each class, the rarest first{_of(len(rarest))}.</p>",
-        table(("class", "rows", *(f"={split}" for split in SPLITS)), rows),
+        f"<h2>{noun.title()} balance</h2>",
+        f"<p>Labelled rows of each {noun}, the rarest first{_of(len(rarest))}.</p>",
+        table((noun, "rows", *(f"={split}" for split in SPLITS)), rows),
     ]
 
 
