@@ -157,8 +157,6 @@ def fused(
 def uncalibrated_and_calibrated(scores: NDArray[Any], temperatures: NDArray[Any]) -> Any:
     """Yield (name, rule, log-probabilities (n, B, K)) of each rule without weights, uncalibrated and calibrated."""
     for name, rule in RULES.items():
-        if name == "logit-average":  # the same choices as log-average
-            continue
         yield name, rule, filled(log_softmax(scores))
         yield f"{name}, calibrated", rule, filled(log_softmax(scores, temperatures))
 

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from classifiers.errors import NotTrainable
 from classifiers.fit.gaussian.estimator import GaussianClassifier
 from classifiers.fit.gaussian.parallel import Batch
+from classifiers.heads.gaussian.covariance import oas_shrinkage
 from classifiers.heads.gaussian.statistics import GaussianStatistics
 from classifiers.heads.transform import Transform
-from classifiers.training.learning.learn import validated_rows
-from classifiers.training.learning.streamed import tuned_shrinkage, without_statistics
+from classifiers.training.learning.streamed import Trainings
 from classifiers.training.rows.present import require_present
 from classifiers.training.rows.rows import Rows
 
@@ -65,10 +65,10 @@ def accuracy_of(
     """Return the validation accuracy with the first `count` components only, at the shrinkage that is best for them."""
     part = GaussianStatistics(statistics.counts, statistics.sums[:, :count], statistics.second[:count, :count])
     first = replace(transform, matrix=leading(transform.matrix, count), offset=leading(transform.offset, count))
-    estimator.set_params(shrinkage="oas")
-    estimator.set_params(shrinkage=tuned_shrinkage(part, estimator, first, rows, names).shrinkage)
-    head = estimator.fit_statistics(part, names, first).head_
-    parts = validated_rows(without_statistics, estimator, rows, head)
+    trainings = Trainings(part, estimator.model(names, 0.0), first, count, rows, names)
+    tuned = trainings.tuned().shrinkage
+    used = oas_shrinkage(part.covariance(), part.rows) if isinstance(tuned, str) else tuned
+    parts = trainings.unseen(used)
     if not parts:
         raise NotTrainable("no validation row with a vector has a class of the training rows")
     return float(np.concatenate([part.scores.argmax(axis=1) == part.truth for part in parts]).mean())

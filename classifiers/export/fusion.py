@@ -98,7 +98,6 @@ RULES: Mapping[str, Rule] = {
     "vote-3": _vote(BORDA),
     "confidence": _confidence,
     "log-average": _log_average,
-    "logit-average": _log_average,
     "probability-average": _probability_average,
 }
 

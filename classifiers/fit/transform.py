@@ -1,6 +1,6 @@
 """Learning the transform inside a head, from its parameters and the statistics of one pass over the rows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
 from typing import Any, Literal, Self
@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifiers.errors import BadParameter, NotTrainable
-from classifiers.fit.gaussian.parallel import gather, shares
+from classifiers.fit.gaussian.parallel import Batch, gather, shares
+from classifiers.fit.row_space import row_space
 from classifiers.heads.gaussian.statistics import GaussianStatistics
 from classifiers.heads.transform import Transform, check_edges
 
@@ -78,15 +79,23 @@ class TransformPlan:
         random = np.random.default_rng(self.seed).normal(size=shape).astype(np.float32)
         return replace(transform, matrix=random, relu=True)
 
-    def complete(self, transform: Transform, statistics: GaussianStatistics) -> Transform:
-        """Return the complete transform, from the row-wise part and the statistics of the rows after that part."""
+    def complete(
+        self, transform: Transform, statistics: GaussianStatistics, basis: NDArray[np.float64] | None = None
+    ) -> Transform:
+        """Return the complete transform, from the row-wise part and the statistics of the rows after that part.
+
+        Args:
+            basis: orthonormal (d, r), if `statistics` are those of coordinates along it, of all rows; for "pca".
+        """
         if not self.learned:
             return transform
         centre = statistics.centre()
         if self.project == "centre":
             return replace(transform, offset=-centre)
         dims = 0.8 if self.dims is None else 1.0 if self.dims == "all" else self.dims
-        matrix = principal_components(statistics.total_covariance(), dims, self.whiten)
+        matrix = principal_components(statistics.total_covariance(), dims, self.whiten, basis)
+        if basis is not None:
+            centre = basis @ centre
         return replace(transform, matrix=matrix, offset=-centre @ matrix)
 
     def learn(self, X: NDArray[Any], weights: NDArray[np.float64] | None = None) -> Transform:
@@ -95,7 +104,21 @@ class TransformPlan:
         if not self.learned:
             return rowwise
         alike = np.zeros(len(X), dtype=np.int64)
-        return self.complete(rowwise, gather(shares(X, alike, weights), 1, rowwise))
+        batches = shares(X, alike, weights)
+        basis = self.basis(batches, rowwise)
+        return self.complete(rowwise, gather(batches, 1, replace(rowwise, matrix=basis)), basis)
+
+    def basis(self, batches: Iterable[Batch], rowwise: Transform) -> NDArray[np.float64] | None:
+        """Return a basis (d, n) of the rows in which principal components cost less; None if they are not few."""
+        if self.project != "pca":
+            return None
+        parts: list[NDArray[Any]] = []
+        for batch in batches:
+            parts.append(rowwise(batch.X))
+            if sum(map(len, parts)) >= rowwise.width:
+                return None
+        rows = np.concatenate(parts) if parts else np.empty((0, rowwise.width))
+        return row_space(rows) if len(rows) and np.isfinite(rows).all() else None
 
 
 def whole(value: object) -> bool:
@@ -108,13 +131,16 @@ def share(value: object) -> bool:
     return value == "all" or (isinstance(value, Real) and not isinstance(value, Integral) and 0 < float(value) < 1)
 
 
-def principal_components(covariance: NDArray[np.float64], dims: float, whiten: bool) -> NDArray[np.float64]:
+def principal_components(
+    covariance: NDArray[np.float64], dims: float, whiten: bool, basis: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
     """Return the leading eigenvectors of a covariance (d, d), as columns (d, m).
 
     Args:
         dims: m as a whole number, or as a float the share of the variance that the m eigenvectors must explain, up to
             1.0 for all of it.
         whiten: divide each eigenvector by the deviation along it.
+        basis: orthonormal (d, r), if the covariance (r, r) is that of coordinates along it.
 
     Raises:
         NotTrainable: no variance, or m is larger than the number of directions with variance.
@@ -133,9 +159,9 @@ def principal_components(covariance: NDArray[np.float64], dims: float, whiten: b
             )
     else:
         count = min(varied, 1 + int(np.searchsorted(held, dims * held[-1] * (1 - 1e-12))))
+    kept = vectors[:, :count] if basis is None else basis @ vectors[:, :count]
     # The signs of eigenvectors differ between machines; this fixes them.
-    signs = np.where(np.abs(vectors.min(axis=0)) > vectors.max(axis=0), -1.0, 1.0)
-    kept = (vectors * signs)[:, :count]
+    kept = kept * np.where(np.abs(kept.min(axis=0)) > kept.max(axis=0), -1.0, 1.0)
     return kept / np.sqrt(values[:count]) if whiten else kept
 
 

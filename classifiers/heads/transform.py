@@ -57,6 +57,13 @@ class Transform:
             Z = Z + self.offset.astype(Z.dtype, copy=False)
         return np.maximum(Z, 0) if self.relu else Z
 
+    def then(self, matrix: NDArray[Any]) -> Self:
+        """Return the transform followed by a product with `matrix` (m, r). Raises ValueError after random features."""
+        if self.relu:
+            raise ValueError("no matrix can follow max(0, ·)")
+        whole = matrix if self.matrix is None else self.matrix @ matrix
+        return replace(self, matrix=whole, offset=None if self.offset is None else self.offset @ matrix)
+
     def folded(self, W: NDArray[Any], b: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return (W, b) of the same linear scores for `rowwise(x)` instead of z: (K, m) → (K, d), exact."""
         if not self.affine:

@@ -18,6 +18,7 @@ from classifiers.training.fused_report import fusion_reports
 from classifiers.training.kind import Kind
 from classifiers.training.labels import LabelKind, fold_by_fold, rows_held_out
 from classifiers.training.learning.few_shot import learn_named
+from classifiers.training.learning.labelwise import choose_labelwise_penalty
 from classifiers.training.learning.learn import learn_fusion, relearned
 from classifiers.training.learning.linear import learn_linear
 from classifiers.training.learning.mixture import learn_mixture
@@ -50,7 +51,9 @@ CLASS_KINDS: dict[str, ClassKind] = {
 """Kinds that give each row exactly one class."""
 
 LABEL_KINDS: dict[str, LabelKind] = {
-    "labelwise": LabelKind(LabelwiseClassifier, {"max_iter": MOST_STEPS}, fold_by_fold),
+    "labelwise": LabelKind(
+        LabelwiseClassifier, {"C": AUTO, "max_iter": MOST_STEPS}, fold_by_fold, choose=choose_labelwise_penalty
+    ),
     "bilinear": LabelKind(
         BilinearClassifier, {"prompts": PROMPT_SET}, rows_held_out, texts=lambda _: True, folds=False
     ),

@@ -21,6 +21,7 @@ from classifiers.heads.multilabel.base import LabelsHead
 from classifiers.prompts import class_vectors
 from classifiers.training.calibrate import calibrate_labels
 from classifiers.training.kind import Calibrated, Kind
+from classifiers.training.learning.tuning import Chosen
 from classifiers.training.notes import calibration_notes
 from classifiers.training.rows.folds import By
 from classifiers.training.rows.present import require_present
@@ -38,6 +39,11 @@ UNCALIBRATED = (
 )
 
 
+def all_given(*_: Any) -> Chosen:
+    """Choose no parameter."""
+    return Chosen()
+
+
 def without_texts(_: LabelsEstimator) -> bool:
     """Return False: the estimator needs no vectors of texts."""
     return False
@@ -53,6 +59,7 @@ class LabelKind(Kind[LabelsHead]):
         reads: class that reads the rows.
         texts: (estimator) → True if it learns with a vector of each label's name.
         folds: True if `hold` scores all training rows, fold by fold.
+        choose: (estimator, rows, labels) → the parameters that are chosen before training.
     """
 
     estimator: type[LabelsEstimator]
@@ -61,6 +68,7 @@ class LabelKind(Kind[LabelsHead]):
     reads: type[Rows] = Rows
     texts: Callable[[Any], bool] = without_texts
     folds: bool = True
+    choose: Callable[[Any, Rows, tuple[str, ...]], Chosen] = all_given
     targets: ClassVar[Literal["one", "any"]] = "any"
     held_out: ClassVar[str] = HELD_OUT
 
@@ -74,11 +82,13 @@ class LabelKind(Kind[LabelsHead]):
         present = np.flatnonzero(training.Y.any(axis=0))
         names = require_present(rows, labels, present, "labels")
         known = LabelledRows(training.ids, training.X, training.Y[:, present])
-        head = fit(estimator, rows, known, names, texts=texts)
+        chosen = self.choose(estimator, rows, names)
+        head = fit(estimator.set_params(**chosen.parameters), rows, known, names, texts=texts)
+        head = with_settings(head, chosen.parameters)
         if self.validates(rows):
             validated: Sequence[Scored] = scored_labels(rows, head, "val")
         else:
-            validated = self.hold(estimator, rows, known, head)
+            validated = chosen.validated or self.hold(estimator, rows, known, head)
         counts = tuple(np.count_nonzero(known.Y, axis=0).tolist())
         return Learned(head, counts, len(known.ids), known.ids, labels, validated)
 
@@ -149,6 +159,12 @@ def fit(
     text = {"text": class_vectors(rows.embed_texts, labels, estimator.prompts, rows.text_edges())} if texts else {}
     head: LabelsHead = estimator.fit(training.X, training.Y, labels, **text).head_
     return head
+
+
+def with_settings(head: LabelsHead, chosen: Mapping[str, Any]) -> LabelsHead:
+    """Return the head with chosen parameters in its settings."""
+    meta = head.meta()
+    return type(head).from_arrays(head.arrays(), {**meta, "settings": {**meta["settings"], **chosen}})
 
 
 def require_one_text_side(rows: Rows) -> None:

@@ -32,7 +32,7 @@ from classifiers.heads.fusion.combiner import ALL_RULES, Combiner
 from classifiers.heads.fusion.gate import GateInputs, gate_inputs, inverse_softplus
 from classifiers.heads.fusion.head import FusionHead
 from classifiers.heads.fusion.members import Blocks
-from classifiers.heads.fusion.rules import filled, log_softmax, weighted
+from classifiers.heads.fusion.rules import filled, log_softmax, named, weighted
 from classifiers.heads.transform import check_edges
 from classifiers.prompts import EmbedTexts, class_vectors, given_vectors
 
@@ -58,8 +58,8 @@ class FusionClassifier(HeadClassifier):
     learned from would favour the member that overfits most.
 
     Args:
-        rule: "vote-1", "vote-3", "confidence", "log-average" (= "logit-average"), "probability-average", "stack",
-            "nlc", "concatenation", "cascade", or "auto", which chooses the rule with the least out-of-fold NLL among
+        rule: "vote-1", "vote-3", "confidence", "log-average", "probability-average", "stack", "nlc",
+            "concatenation", "cascade", or "auto", which chooses the rule with the least out-of-fold NLL among
             "log-average", "probability-average", "stack" and "concatenation".
         member: "gaussian", "linear", "zeroshot", or an estimator to clone.
         member_params: parameters of the member.
@@ -189,7 +189,7 @@ class FusionClassifier(HeadClassifier):
         """Set `rule_`, `rule_nll_`, `combiner_` and `subsets_` from out-of-fold rows and their blocks."""
         logs = log_softmax(held.scores, temperatures)
         said = filled(logs)
-        self.rule_, self.rule_nll_ = self.rule, {}
+        self.rule_, self.rule_nll_ = named(self.rule), {}
         if self.rule == AUTO:
             self.rule_nll_ = choose_rule(said, held.codes, held.fold, held.whole) if len(held.codes) else {}
             self.rule_ = min(self.rule_nll_, key=self.rule_nll_.__getitem__, default="stack")
@@ -259,6 +259,6 @@ def check_parameters(asked: FusionClassifier, dim: int) -> tuple[int, ...]:
     if asked.folds < 0 or asked.folds == 1:
         raise BadParameter(f"folds must be 2 or more, or 0 for none, got {asked.folds}")
     for name, allowed in (("rule", (AUTO, *ALL_RULES)), ("inputs", get_args(GateInputs))):
-        if getattr(asked, name) not in allowed:
+        if named(getattr(asked, name)) not in allowed:
             raise BadParameter(f"{name} must be one of {', '.join(allowed)}, got {getattr(asked, name)!r}")
     return edges

@@ -1,6 +1,7 @@
 """Gaussian heads as a scikit-learn estimator."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -108,11 +109,13 @@ class GaussianClassifier(HeadClassifier):
         if not plan.learned:
             require_room(self.covariance, n_classes, rowwise.width)
             return gathering(batches(), n_classes, rowwise, moment), rowwise
-        first = gathering(batches(), n_classes, rowwise, "shared")
-        transform = plan.complete(rowwise, first)
+        basis = plan.basis(batches(), rowwise) if gathering is gather else None
+        first = gathering(batches(), n_classes, replace(rowwise, matrix=basis), "shared")
+        transform = plan.complete(rowwise, first, basis)
         require_room(self.covariance, n_classes, transform.width)
         if moment == "shared":
-            return first.mapped(transform.matrix, transform.offset), transform
+            inner = transform.matrix if basis is None or transform.matrix is None else basis.T @ transform.matrix
+            return first.mapped(inner, transform.offset), transform
         return gathering(batches(), n_classes, transform, moment), transform
 
     def settled(self, batches: Batches, statistics: GaussianStatistics, transform: Transform) -> SolvedShrinkage:

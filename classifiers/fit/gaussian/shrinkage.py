@@ -11,10 +11,13 @@ from scipy.linalg import solve
 from classifiers.evaluation.choice import choose
 from classifiers.fit.gaussian.parallel import Batch, factorising
 from classifiers.heads.gaussian.covariance import class_spectra, mean_variance, oas_shrinkage, shrunk
-from classifiers.heads.gaussian.discriminant import TIED, GaussianModel, discriminant, log_priors
+from classifiers.heads.gaussian.discriminant import TIED, GaussianModel, discriminant, log_priors, singular_pooled
 from classifiers.heads.gaussian.quadratic import Quadratic
 from classifiers.heads.gaussian.statistics import GaussianStatistics
 from classifiers.heads.transform import Transform
+
+Lambda = float | NDArray[np.float64]
+"""A shrinkage as one number, or one for each class."""
 
 CANDIDATES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Values tried besides the OAS value. OAS assumes Gaussian rows; networks' vectors have heavier tails and need more."""
@@ -35,7 +38,11 @@ class ChosenShrinkage(NamedTuple):
 
 
 def choose_shrinkage(
-    statistics: GaussianStatistics, model: GaussianModel, Z: NDArray[np.float32], codes: NDArray[np.int64]
+    statistics: GaussianStatistics,
+    model: GaussianModel,
+    Z: NDArray[np.float32],
+    codes: NDArray[np.int64],
+    dim: int | None = None,
 ) -> ChosenShrinkage:
     """Choose the shrinkage with the least NLL on validation rows. Each candidate is judged at its best temperature.
 
@@ -43,35 +50,53 @@ def choose_shrinkage(
         statistics: statistics of the training rows.
         Z: validation rows (n, m), after the transform of the training rows.
         codes: classes of the validation rows, (n,).
+        dim: see `solver`.
     """
-    solve_for = solver(statistics, model)
+    solve_for = solver(statistics, model, dim)
     centred = Z - statistics.centre().astype(np.float32)
-    candidates = (oas_shrinkage(statistics.covariance(), statistics.rows), *CANDIDATES)
+    candidates = (oas_shrinkage(statistics.covariance(), statistics.rows, dim), *CANDIDATES)
     choice = choose((solve_for(each).astype(np.float32)(centred) for each in candidates), codes)
     return ChosenShrinkage(candidates[choice.best], choice.left_out)
 
 
-def solver(statistics: GaussianStatistics, model: GaussianModel) -> Callable[[float], Quadratic]:
-    """Return a function: shrinkage → scores of centred rows. Work that all values of shrinkage share is done once."""
+def solver(
+    statistics: GaussianStatistics, model: GaussianModel, dim: int | None = None
+) -> Callable[[Lambda], Quadratic]:
+    """Return a function: shrinkage → scores of centred rows. Work that all values of shrinkage share is done once.
+
+    Args:
+        dim: width of the rows, if `statistics` are those of their coordinates in a smaller space that contains all of
+            them, see `rotatable`; None for the width of `statistics`.
+    """
     spectra = class_spectra(statistics, model.pooling) if model.covariance == "full" else None
     covariance, centre = statistics.covariance(), statistics.centre()
     means = np.where(statistics.present[:, None], statistics.means() - centre, 0.0)
     log_pi = log_priors(statistics.counts, model.priors)
 
-    def solve_tied(shrinkage: float) -> Quadratic:
-        with factorising(statistics.dim):
-            weights = solve(
-                shrunk(covariance, shrinkage), means.T, assume_a="pos", overwrite_a=True
-            )  # a tenth of a whitening's time
+    def solve_tied(shrinkage: Lambda) -> Quadratic:
+        regular = shrunk(covariance, float(np.mean(shrinkage)), dim)
+        with factorising(statistics.dim):  # takes a tenth of a whitening's time
+            try:
+                weights = solve(regular, means.T, assume_a="pos", overwrite_a=True, check_finite=False)
+            except np.linalg.LinAlgError:
+                raise singular_pooled(statistics, float(np.mean(shrinkage))) from None
         return Quadratic(log_pi - 0.5 * np.sum(means.T * weights, axis=0), weights.T)
 
-    def solve_any(shrinkage: float) -> Quadratic:
+    def solve_any(shrinkage: Lambda) -> Quadratic:
         scores = discriminant(statistics, replace(model, shrinkage=shrinkage), spectra).scores
         if model.covariance not in TIED or scores.W is None:
             return scores
         return Quadratic(scores.b + scores.W @ centre, scores.W)
 
-    return solve_tied if model.covariance == "tied" and not model.correlation else solve_any
+    return solve_tied if rotatable(model) else solve_any
+
+
+def rotatable(model: GaussianModel) -> bool:
+    """True if the scores are the same along any orthonormal basis of a space that contains all training rows.
+
+    The covariance has no part outside this space but λ (tr C / d) I, and the differences of the means lie inside.
+    """
+    return model.covariance == "tied" and not model.correlation
 
 
 def ledoit_wolf(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from classifiers.heads.fusion.cascade import Cascade
 from classifiers.heads.fusion.gate import Gate, GateInputs, gate_inputs, gate_width, inverse_softplus, softplus
-from classifiers.heads.fusion.rules import RULES, filled, log_softmax, weighted
+from classifiers.heads.fusion.rules import RULES, filled, log_softmax, named, weighted
 
 WEIGHTED = ("stack", "nlc", "concatenation")
 """Rules that weigh log-probabilities. `concatenation` does so only if a block is missing; otherwise one head reads all
@@ -120,7 +120,7 @@ class Combiner:
         """Return the combiner of these `arrays`, whose shapes were checked, and `settings`."""
         gate, cascade = settings["gate"], settings["cascade"]
         return cls(
-            rule=settings["rule"],
+            rule=named(settings["rule"]),
             temperatures=arrays["temperatures"],
             offsets=arrays["offsets"],
             gate=gate and Gate(*(arrays[f"gate_{name}"] for name in Gate.__slots__)),

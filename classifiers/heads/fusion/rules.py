@@ -104,8 +104,15 @@ RULES: Mapping[str, Callable[[Logs], NDArray[Any]]] = {
     "vote-3": vote_3,
     "confidence": confidence,
     "log-average": log_average,
-    "logit-average": log_average,
     "probability-average": probability_average,
 }
-"""Rules that learn nothing but temperatures. Logits differ from log-probabilities by a term that is the same for all
-classes and cancels in the softmax, so averaging logits equals averaging log-probabilities."""
+"""Rules that learn nothing but temperatures."""
+
+OLD_NAMES: Mapping[str, str] = {"logit-average": "log-average"}
+"""Names of rules in heads, parameters and candidates that were saved earlier, with today's names. Logits differ from
+log-probabilities by a term that all classes share and that cancels in the softmax, so both averages are one rule."""
+
+
+def named(rule: str) -> str:
+    """Return today's name of a rule."""
+    return OLD_NAMES.get(rule, rule)

@@ -45,18 +45,21 @@ class Precisions:
     shrinkage: NDArray[np.float64]
 
 
-def oas_shrinkage(covariance: NDArray[np.float64], rows: float) -> float:
+def oas_shrinkage(covariance: NDArray[np.float64], rows: float, dim: int | None = None) -> float:
     """Return the shrinkage in 0…1 towards (tr C / d) I, from the covariance and the number of rows alone.
 
     For C (d, d) it is the oracle approximating shrinkage of Chen, Wiesel, Eldar and Hero 2010, eq. 23, without the 2/d
     terms, as in scikit-learn (they vanish at the widths used here). For a diagonal (d,) it is the best linear shrinkage
     Σ Var(v_j) / Σ (v_j - v̄)² (Ledoit and Wolf 2004, eq. 2.4 for the diagonal alone), with Var(v_j) = 2 σ_j⁴ / n for
     Gaussian rows and σ_j⁴ = v_j² n / (n + 2).
+
+    Args:
+        dim: d, if C is given along a basis of a space that contains all rows; None for the size of C.
     """
     if covariance.ndim == 1:
         spread = np.sum((covariance - covariance.mean()) ** 2)
         return 1.0 if spread <= 0 else float(min(1.0, 2.0 / (rows + 2.0) * np.sum(covariance**2) / spread))
-    return oas_of(np.sum(covariance**2), np.trace(covariance), len(covariance), rows)
+    return oas_of(np.sum(covariance**2), np.trace(covariance), dim or len(covariance), rows)
 
 
 def oas_of(power: float, trace: float, dim: int, rows: float) -> float:
@@ -72,10 +75,14 @@ def shrunk_covariance(statistics: GaussianStatistics, shrinkage: Shrinkage) -> t
     return shrunk(covariance, used), used
 
 
-def shrunk(covariance: NDArray[np.float64], shrinkage: float) -> NDArray[np.float64]:
-    """Return (1 - λ) C + λ (tr C / d) I for C (d, d), or its diagonal for the diagonal of C (d,)."""
+def shrunk(covariance: NDArray[np.float64], shrinkage: float, dim: int | None = None) -> NDArray[np.float64]:
+    """Return (1 - λ) C + λ (tr C / d) I for C (d, d), or its diagonal for the diagonal of C (d,).
+
+    Args:
+        dim: d, as in `oas_shrinkage`.
+    """
     found = covariance * (1.0 - shrinkage)
-    scale = shrinkage * mean_variance(covariance)
+    scale = shrinkage * mean_variance(covariance) * (len(covariance) / (dim or len(covariance)))
     if found.ndim == 1:
         return found + scale
     found[np.diag_indices_from(found)] += scale

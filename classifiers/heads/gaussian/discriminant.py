@@ -127,7 +127,12 @@ def whitening_of(covariance: NDArray[np.float64], statistics: GaussianStatistics
             return np.asarray(1.0 / np.sqrt(covariance))
     except np.linalg.LinAlgError:
         pass
-    raise NotTrainable(
+    raise singular_pooled(statistics, used)
+
+
+def singular_pooled(statistics: GaussianStatistics, used: float) -> NotTrainable:
+    """Return the error for a singular covariance of all classes."""
+    return NotTrainable(
         f"the covariance of {statistics.rows:g} rows in {statistics.dim} dimensions is singular with "
         f"shrinkage {used:g}; use shrinkage='oas' or a larger one"
     )

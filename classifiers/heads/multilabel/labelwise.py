@@ -29,9 +29,11 @@ class LabelwiseHead(LabelsHead):
         transform: Transform | None = None,
         thresholds: Thresholds | None = None,
         temperature: float = 1.0,
+        chosen: Mapping[str, Any] | None = None,
     ) -> None:
+        """Make a head. `chosen` are parameters that training chose, as in `LinearHead`."""
         super().__init__(classes, thresholds, temperature)
-        self._linear = LinearHead(classes, W, b, transform)
+        self._linear = LinearHead(classes, W, b, transform, chosen=chosen)
 
     @property
     def dim(self) -> int:
@@ -50,4 +52,5 @@ class LabelwiseHead(LabelsHead):
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], meta: Meta) -> Self:
         thresholds, rest = Thresholds.split(arrays, len(meta["classes"]))
         linear = LinearHead.from_arrays(rest, meta)
-        return cls(meta["classes"], linear.W, linear.b, linear.transform, thresholds, meta["temperature"])
+        temperature = meta["temperature"]
+        return cls(meta["classes"], linear.W, linear.b, linear.transform, thresholds, temperature, linear.chosen)

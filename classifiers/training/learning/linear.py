@@ -15,19 +15,10 @@ from classifiers.fit.linear import LinearClassifier
 from classifiers.heads.base import Head
 from classifiers.heads.linear import LinearHead
 from classifiers.training.learning.learn import learn_in_memory
-from classifiers.training.learning.tuning import AUTO, tuning_rows
+from classifiers.training.learning.tuning import AUTO, PENALTIES, UNCHOSEN, Patience, tuning_rows
 from classifiers.training.rows.present import require_present
 from classifiers.training.rows.rows import Rows
 from classifiers.training.rows.scored import Learned, Scored
-
-GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2)
-"""Values of C that are tried, the cheapest first: the larger C, the more steps a fit takes."""
-
-UNCHOSEN = 1e-2
-"""The value of C if there are no rows to choose on."""
-
-PATIENCE = 2
-"""The search stops after so many values in a row that are worse than the best."""
 
 
 def learn_linear(estimator: LinearClassifier, rows: Rows, classes: tuple[str, ...]) -> Learned[Head]:
@@ -43,7 +34,7 @@ def learn_linear(estimator: LinearClassifier, rows: Rows, classes: tuple[str, ..
 
 
 def choose_penalty(estimator: LinearClassifier, rows: Rows, classes: tuple[str, ...]) -> tuple[float, Scored | None]:
-    """Return the best C of `GRID`, and the validation rows with scores that are independent of the choice.
+    """Return the best C of `PENALTIES`, and the validation rows with scores that are independent of the choice.
 
     C is `UNCHOSEN` if there are too few rows to choose on. The scores have a column for every class; None without
     validation rows, and if the head's own scores can be used (see `classifiers.evaluation.choice`). Raises NoVectors.
@@ -61,8 +52,8 @@ def choose_penalty(estimator: LinearClassifier, rows: Rows, classes: tuple[str, 
     truth = tried[0].truth
     choice = choose((each.scores for each in tried), truth)
     if choice.left_out is None or not rows.has_validation:
-        return GRID[choice.best], None
-    return GRID[choice.best], Scored(choice.left_out, truth)
+        return PENALTIES[choice.best], None
+    return PENALTIES[choice.best], Scored(choice.left_out, truth)
 
 
 def path(estimator: LinearClassifier, view: Rows, classes: tuple[str, ...]) -> Iterator[Scored]:
@@ -77,15 +68,13 @@ def path(estimator: LinearClassifier, view: Rows, classes: tuple[str, ...]) -> I
     if not len(codes):
         return
     estimator.set_params(blocks=view.edges())
-    best, worse = np.inf, 0
+    patience = Patience()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a fit that has not converged is judged like any other
-        for fitted in estimator.path(matrix.X, np.array(classes)[matrix.codes], GRID):
+        for fitted in estimator.path(matrix.X, np.array(classes)[matrix.codes], PENALTIES):
             scored = Scored(fitted.head_.scores(X), codes)
             yield scored.aligned(present, classes)
-            now = nll(scored)
-            best, worse = min(best, now), worse + 1 if now > best else 0
-            if worse == PATIENCE:
+            if patience.ends(nll(scored)):
                 return
 
 

@@ -1,15 +1,19 @@
 """Learning from one pass over the rows, in statistics from which the rows of a fold can be subtracted."""
 
 from collections.abc import Iterable, Iterator
-from typing import Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from sklearn.base import clone
 
-from classifiers.fit.gaussian.estimator import GaussianClassifier
+from classifiers.errors import NotTrainable
+from classifiers.fit.gaussian.estimator import GaussianClassifier, Shrinkage
 from classifiers.fit.gaussian.parallel import Batch, Gathering, gather
-from classifiers.fit.gaussian.shrinkage import choose_shrinkage
+from classifiers.fit.gaussian.shrinkage import choose_shrinkage, rotatable, solver
+from classifiers.fit.row_space import row_space
 from classifiers.heads.base import Head
+from classifiers.heads.gaussian.discriminant import GaussianModel
 from classifiers.heads.gaussian.head import GaussianHead
 from classifiers.heads.gaussian.moments import Moment
 from classifiers.heads.gaussian.statistics import GaussianStatistics
@@ -33,19 +37,22 @@ def learn_streamed(estimator: GaussianClassifier, rows: Rows, classes: tuple[str
             yield Batch(X, codes)
         require_present(rows, classes, np.flatnonzero(seen))  # before a transform is learned from no row
 
-    tuned, validated = estimator.shrinkage == AUTO, None
+    tuned = estimator.shrinkage == AUTO
     estimator.set_params(shrinkage="oas" if tuned else estimator.shrinkage, blocks=rows.edges())
     gathering = gather if rows.elsewhere is None else _by_others(rows.elsewhere, rows, classes, ids)
     gathered, transform = estimator.gather(batches, len(classes), rows.dim, gathering)
     present = np.flatnonzero(gathered.present)
     names = require_present(rows, classes, present)
     statistics = gathered.select(present)
-    if tuned:
-        shrinkage, validated = tuned_shrinkage(statistics, estimator, transform, rows, names)
-        estimator.set_params(shrinkage=shrinkage)
+    trainings = Trainings.of(statistics, estimator, transform, rows, names)
+    chosen = trainings.tuned() if tuned else Tuned(estimator.shrinkage)
+    estimator.set_params(shrinkage=chosen.shrinkage)
     settled = estimator.settled(batches, gathered, transform)
     settled = settled[present] if isinstance(settled, np.ndarray) and len(settled) > 1 else settled
     estimator.fit_statistics(statistics, names, transform, settled)
+    validated = chosen.validated
+    if rows.validations() and not rows.has_validation:
+        validated = trainings.unseen(estimator.head_.settings()["shrinkage_used"])
     counts = statistics.counts.astype(int).tolist()
     return Learned(estimator.head_, tuple(counts), sum(counts), ids, classes, validated)
 
@@ -68,35 +75,96 @@ class Tuned(NamedTuple):
             the head's own scores can be used, see `classifiers.evaluation.choice`.
     """
 
-    shrinkage: float | Literal["oas"]
+    shrinkage: Shrinkage
     validated: list[Scored] | None = None
 
 
-def tuned_shrinkage(
-    statistics: GaussianStatistics,
-    estimator: GaussianClassifier,
-    transform: Transform,
-    rows: Rows,
-    classes: tuple[str, ...],
-) -> Tuned:
-    """Choose the shrinkage with the least NLL on the first validation rows (see `tuning.TUNING_ROWS`).
+@dataclass(frozen=True, slots=True)
+class Trainings:
+    """The statistics of the training rows, from which those of every fold are subtracted, so each row is read once.
 
-    Without validation rows, the result is the median of the best shrinkages of the folds. The statistics of the other
-    folds are `statistics` minus those of the fold.
+    If there are fewer rows than columns, and the model allows it (see `rotatable`), the statistics are those of the
+    rows' coordinates in the space that they span. For 1,000 rows of 3,840 columns, a solution then takes a fiftieth of
+    the time, and is the same.
+
+    Attributes:
+        statistics: of the transformed rows, or of their coordinates.
+        transform: of vectors, to transformed rows or coordinates.
+        dim: width of the transformed rows.
+        rows: the rows, with vectors and folds.
+        classes: classes of the statistics, sorted.
     """
-    model, chosen, validated = estimator.model(classes), [], None
-    for view in rows.validations():
-        learned = statistics
-        X, codes = view.first("val", classes, tuning_rows(len(classes)))
-        if view is not rows:
-            learned = statistics.subtract(held_out(view, classes, transform, statistics.moment))
-        known = learned.present[codes]
-        if known.any() and learned.covariance().any():
-            shrinkage, left_out = choose_shrinkage(learned, model, transform(X[known]), codes[known])
-            chosen.append(shrinkage)
-            if view is rows and left_out is not None:
-                validated = [Scored(left_out, codes[known])]
-    return Tuned(float(np.median(chosen)) if chosen else "oas", validated)
+
+    statistics: GaussianStatistics
+    model: GaussianModel
+    transform: Transform
+    dim: int
+    rows: Rows
+    classes: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls,
+        statistics: GaussianStatistics,
+        estimator: GaussianClassifier,
+        transform: Transform,
+        rows: Rows,
+        classes: tuple[str, ...],
+    ) -> Self:
+        """Return the statistics as they are, or those of coordinates where that costs less."""
+        model, dim = estimator.model(classes, 0.0), statistics.dim
+        if rotatable(model) and not transform.relu and statistics.rows < dim and rows.validations():
+            basis = row_space(np.concatenate([transform(X) for X, _ in rows.known("train", classes)]))
+            transform = transform.then(basis)
+            known = (Batch(X, codes) for X, codes in rows.known("train", classes))
+            statistics = gather(known, len(classes), transform, "shared")
+        return cls(statistics, model, transform, dim, rows, classes)
+
+    def tuned(self) -> Tuned:
+        """Choose the shrinkage with the least NLL on the first validation rows (see `tuning.TUNING_ROWS`).
+
+        Without validation rows, the result is the median of the best shrinkages of the folds.
+        """
+        chosen, validated = [], None
+        for view in self.rows.validations():
+            learned = self.without(view)
+            X, codes = view.first("val", self.classes, tuning_rows(len(self.classes)))
+            known = learned.present[codes]
+            if known.any() and learned.covariance().any():
+                Z, truth = self.transform(X[known]), codes[known]
+                shrinkage, left_out = choose_shrinkage(learned, self.model, Z, truth, self.dim)
+                chosen.append(shrinkage)
+                if view is self.rows and left_out is not None:
+                    validated = [Scored(left_out, truth)]
+        return Tuned(float(np.median(chosen)) if chosen else "oas", validated)
+
+    def unseen(self, shrinkage: Any) -> list[Scored]:
+        """Return the validation rows, or the rows of every fold scored without it; empty if a fold leaves too few rows.
+
+        Args:
+            shrinkage: one number, or one for each class.
+        """
+        parts: list[Scored] = []
+        for view in self.rows.validations():
+            learned = self.without(view)
+            if np.count_nonzero(learned.present) < 2:
+                return []
+            try:
+                scores = solver(learned, self.model, self.dim)(np.asarray(shrinkage)).astype(np.float32)
+            except NotTrainable:
+                return []
+            centre = learned.centre().astype(np.float32)
+            for X, codes in view.known("val", self.classes):
+                if not (known := learned.present[codes]).any():
+                    continue
+                parts.append(Scored(scores(self.transform(X[known]) - centre), codes[known]))
+        return parts
+
+    def without(self, view: Rows) -> GaussianStatistics:
+        """Return the statistics without the rows that a view holds out."""
+        if view is self.rows:
+            return self.statistics
+        return self.statistics.subtract(held_out(view, self.classes, self.transform, self.statistics.moment))
 
 
 def held_out(fold: Rows, classes: tuple[str, ...], transform: Transform, moment: Moment) -> GaussianStatistics:

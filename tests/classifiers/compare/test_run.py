@@ -8,16 +8,21 @@ import pytest
 from helpers.toys import fill, ids_of, make_toy, spec_of, text_of, text_side, unit
 from sklearn.neighbors import NearestCentroid
 
-from classifiers.compare.candidates import MAJORITY, NEAREST, Candidate, parse_lines, with_controls
+from classifiers.compare.candidates import MAJORITY, NEAREST, SOFTMAX, Candidate, parse_lines, with_controls
 from classifiers.compare.curves import pca_curve
+from classifiers.compare.family import ONE_CLASS
 from classifiers.compare.held import HeldRows, bytes_of
 from classifiers.compare.more_labels import winners_curve
+from classifiers.compare.one_class import learn
 from classifiers.compare.record import load, to_record
 from classifiers.compare.run import run, start
-from classifiers.compare.trial import learn, save_outcomes, scoring_parameters
+from classifiers.compare.trial import scoring_parameters
 from classifiers.errors import BadComparison, BadParameter, NotTrainable, UnknownKind, UnknownParameter
+from classifiers.fit.gaussian.parallel import blas, workers
+from classifiers.fit.linear import LinearClassifier
 from classifiers.published.registry import Registry
 from classifiers.training.growth import grow
+from classifiers.training.learning.learn import learn_in_memory
 from classifiers.training.pipeline import train
 from classifiers.training.rows.rows import Rows
 from classifiers.training.rows.task_rows import LEAST_VALIDATION
@@ -138,7 +143,10 @@ def test_a_winner_that_learns_slowly_has_no_curve(done, monkeypatch):
     monkeypatch.setattr("classifiers.compare.more_labels.MOST_SECONDS", 0.0)
     rows = HeldRows.read(done.rows, done.classes, ("train", "val"))
     best = done.winner()
-    assert winners_curve(best, learn(best.candidate, rows, done.classes)[0], rows, rows, "val", done.classes, 0) is None
+    assert (
+        winners_curve(best, learn(best.candidate, rows, done.classes)[0], rows, rows, "val", done.classes, 0, ONE_CLASS)
+        is None
+    )
 
 
 def test_test_labels_change_test_figures_alone(tmp_path):
@@ -255,14 +263,14 @@ def test_what_is_finished_outlives_an_interruption_and_goes_on(filled, tmp_path,
 
 def test_a_stop_while_outcomes_are_written_costs_this_candidate_alone(filled, tmp_path, done, monkeypatch):
     """Also a disk that is full at this moment: the record must not name outcomes that are not there."""
-    comparison = begun(filled, tmp_path / "it")
+    comparison, saving = begun(filled, tmp_path / "it"), ONE_CLASS.save
 
     def stopped(path, outcomes):
         if path.stem == "2":
             raise KeyboardInterrupt
-        save_outcomes(path, outcomes)
+        saving(path, outcomes)
 
-    monkeypatch.setattr("classifiers.compare.record.save_outcomes", stopped)
+    monkeypatch.setattr(ONE_CLASS, "save", stopped)
     with pytest.raises(KeyboardInterrupt):
         run(comparison)
     monkeypatch.undo()
@@ -376,3 +384,22 @@ def test_no_validation_row_of_a_known_class_has_a_vector(foreign, tmp_path):
     rows = HeldRows.read(comparison.rows, comparison.classes, ("train", "val"))
     with pytest.raises(NotTrainable, match="no validation row with a vector has a class of the training rows"):
         pca_curve(rows, comparison.classes)
+
+
+def test_a_comparison_uses_one_blas_thread_and_gives_the_others_back(filled, tmp_path):
+    seen = []
+    with blas().limit(limits=2):
+        before = workers()
+        run(begun(filled, tmp_path / "it", ["gaussian"]), lambda *_: seen.append(workers()))
+        assert workers() == before
+    assert set(seen) == {1}
+
+
+def test_a_control_is_learned_again_with_the_penalty_it_chose(done, filled, monkeypatch):
+    control = next(trial for trial in done.trials.values() if trial.candidate.control == SOFTMAX)
+    rows = HeldRows.read(done.rows, done.classes, ("train", "val"))
+    monkeypatch.setattr("classifiers.training.learning.linear.choose_penalty", None)  # must not be called
+    again = done.family.relearn(control, rows, done.classes)
+    whole = learn_in_memory(LinearClassifier(C=control.settings["C"]), rows, done.classes).head
+    np.testing.assert_array_equal(again.scores(rows.held["val"].X), whole.scores(rows.held["val"].X))
+    assert again.temperature == control.temperature

@@ -194,3 +194,12 @@ def test_rows_that_no_member_can_learn_from_are_refused(hard):
 def test_parameters_out_of_range_are_refused(hard, params, message):
     with pytest.raises(ValueError, match=message):
         FusionClassifier(**params).fit(hard.X, hard.labels)
+
+
+def test_parameters_saved_with_a_rules_old_name_learn_the_same_head(hard):
+    before, now = (
+        FusionClassifier(rule=rule, blocks=EDGES).fit(hard.X, hard.labels).head_
+        for rule in ("logit-average", "log-average")
+    )
+    assert before.settings() == now.settings()
+    assert before.scores(hard.X).tobytes() == now.scores(hard.X).tobytes()

@@ -62,9 +62,8 @@ def test_a_head_is_learnt_calibrated_and_published(stored, registry):
     assert manifest.counts == tuple(training.indicator.sum(axis=0).tolist())
     listed = "".join(f"{id_}\n" for id_ in sorted(training.ids))
     assert manifest.training_ids == hashlib.sha256(listed.encode()).hexdigest()
-    uncalibrated = (
-        KINDS["labelwise"].estimator(blocks=(0, 12)).fit(training.X, training.indicator, matrix.classes).head_
-    )
+    estimator = KINDS["labelwise"].estimator(C=manifest.settings["C"], blocks=(0, 12))
+    uncalibrated = estimator.fit(training.X, training.indicator, matrix.classes).head_
     scores = uncalibrated.scores(validation.X)
     platt = fit_platt(scores, validation.indicator)
     assert head.temperature == pytest.approx(platt.temperature, rel=1e-5)
@@ -128,7 +127,8 @@ def test_without_validation_rows_held_out_folds_calibrate(tmp_path, registry, se
     folds, scores = fold_of(store, rows.ids), np.empty(rows.indicator.shape)
     for fold in range(5):
         held = folds == fold
-        part = KINDS["labelwise"].estimator(blocks=(0, 12)).fit(rows.X[~held], rows.indicator[~held])
+        estimator = KINDS["labelwise"].estimator(C=registry.load("many").manifest.settings["C"], blocks=(0, 12))
+        part = estimator.fit(rows.X[~held], rows.indicator[~held])
         scores[held] = part.head_.scores(rows.X[held])
     assert registry.load("many").head.temperature == pytest.approx(
         fit_platt(scores, rows.indicator).temperature, rel=1e-3

@@ -10,7 +10,7 @@ from classifiers.evaluation.calibration import fit_temperature, mean_nll
 from classifiers.fit.linear import LinearClassifier
 from classifiers.heads.linear import LinearHead
 from classifiers.published.registry import Registry
-from classifiers.training.learning.linear import GRID, UNCHOSEN
+from classifiers.training.learning.tuning import PENALTIES, UNCHOSEN
 from classifiers.training.pipeline import train
 
 
@@ -42,13 +42,13 @@ def test_the_penalty_has_the_least_nll_on_rows_not_learned_from(store, registry,
         masks = [fold_of(store, rows.ids) == fold for fold in range(5)]
         held = [(rows.X[~m], rows.codes[~m], rows.X[m], rows.codes[m]) for m in masks]
     found = {}
-    for C in GRID[:-1]:  # the last fits many steps and is far from the best here
+    for C in PENALTIES:
         scores = np.concatenate([LinearClassifier(C=C).fit(X, y).scores(V) for X, y, V, _ in held])
         codes = np.concatenate([each[3] for each in held])
         found[C] = mean_nll(scores, codes, fit_temperature(scores, codes))
     published = registry.load("cats")
     assert published.manifest.parameters["C"] == "auto"
-    assert published.manifest.settings["C"] == min(found, key=found.get)
+    assert found[published.manifest.settings["C"]] <= min(found.values()) + 1e-3
     whole = LinearClassifier(C=published.manifest.settings["C"]).fit(rows.X, rows.codes)
     np.testing.assert_allclose(published.head.scores(rows.X), whole.scores(rows.X), atol=1e-3)
 
@@ -71,7 +71,7 @@ def test_the_softmax_control_of_a_comparison_has_a_chosen_penalty_too(filled, tm
     comparison = start(filled, tmp_path / "it", task="toy", encoders=["toy"], candidates=candidates)
     run(comparison)
     [control] = [trial for trial in comparison.trials.values() if trial.candidate.control == SOFTMAX]
-    assert control.settings["C"] in GRID
+    assert control.settings["C"] in PENALTIES
 
 
 def test_a_path_ends_where_a_fit_from_zero_ends(toy):
