@@ -8,6 +8,7 @@ from classifiers.fit.fusion.estimator import FusionClassifier
 from classifiers.fit.gaussian.estimator import GaussianClassifier
 from classifiers.fit.gaussian.mixture import MixtureClassifier
 from classifiers.fit.linear import LinearClassifier
+from classifiers.fit.multilabel.bank.estimator import BankClassifier
 from classifiers.fit.multilabel.bilinear import BilinearClassifier
 from classifiers.fit.multilabel.decoder import DecoderClassifier
 from classifiers.fit.multilabel.labelwise import LabelwiseClassifier
@@ -16,13 +17,13 @@ from classifiers.prompts import PROMPTS
 from classifiers.training.classes import ClassKind
 from classifiers.training.fused_report import fusion_reports
 from classifiers.training.kind import Kind
-from classifiers.training.labels import LabelKind, fold_by_fold, rows_held_out
+from classifiers.training.labels import LabelKind, fold_by_fold, out_of_fold_rows, rows_held_out
 from classifiers.training.learning.learn import learn_fusion, learn_mixture, relearned
 from classifiers.training.learning.linear import learn_linear
 from classifiers.training.learning.streamed import learn_streamed, without_statistics
 from classifiers.training.learning.tuning import AUTO
 from classifiers.training.learning.zero_shot import learn_zero_shot, named_classes, unlearned
-from classifiers.training.rows.token_rows import TokenRows
+from classifiers.training.rows.token_rows import TextSpaceRows, TokenRows
 
 MOST_STEPS = 200
 """Maximum number of L-BFGS steps of `labelwise`. Tens of labels converge in fewer steps; hundreds of rare labels would
@@ -47,6 +48,9 @@ CLASS_KINDS: dict[str, ClassKind] = {
 LABEL_KINDS: dict[str, LabelKind] = {
     "labelwise": LabelKind(LabelwiseClassifier, {"max_iter": MOST_STEPS}, fold_by_fold),
     "bilinear": LabelKind(BilinearClassifier, {"prompts": list(PROMPTS)}, rows_held_out, texts=lambda _: True),
+    "bank": LabelKind(
+        BankClassifier, {"prompts": list(PROMPTS)}, out_of_fold_rows, reads=TextSpaceRows, texts=lambda _: True
+    ),
     "decoder": LabelKind(
         DecoderClassifier,
         {"prompts": list(PROMPTS)},
