@@ -5,15 +5,14 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from classifiers.export.writer import Writer
-from classifiers.heads.multilabel.bank.head import PER_LABEL, BankHead
+from classifiers.heads.multilabel.bank.head import BankHead
 from classifiers.heads.multilabel.bank.labels import LabelBank
 from classifiers.heads.multilabel.bank.members import LEAST, SHARPNESS, Array, Member, softmax
 
 
 def bank(w: Writer, head: BankHead, x: str) -> str:
     """Return the scores (n, L) of flattened tokens x (n, P·F)."""
-    arrays, (P, F) = head.arrays(), head.tokens
-    own = {name: arrays[name][arrays["asked"]] for name in ("text", *PER_LABEL)}
+    arrays, own, (P, F) = head.arrays(), head.own, head.tokens
     tokens = w.reshaped(x, -1, P, F)
     vectors = w.reduced("Mean", tokens, 1, keep=False)
     features = list(statistics(w, tokens, P))

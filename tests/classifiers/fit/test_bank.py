@@ -101,6 +101,16 @@ def test_the_process_over_labels_is_that_of_scikit_learn(text):
     np.testing.assert_allclose(found, process.predict(asked), atol=1e-5)
 
 
+def test_a_label_left_out_is_predicted_by_all_others(text):
+    bank = toy_bank(F)
+    factors = mixing.left_out_weights(text, bank)
+    for label in range(3):
+        others = np.delete(np.arange(3), label)
+        expected = process_weights(text[others], bank, text[[label]], NOISE)[:, 0]
+        np.testing.assert_allclose(np.delete(factors[label], label), expected, atol=1e-4)
+        assert factors[label, label] == 0
+
+
 def test_the_mixture_is_at_least_its_best_member_and_leaves_noise_out():
     rng = np.random.default_rng(0)
     labels = rng.random((300, 4)) > 0.7
@@ -167,6 +177,20 @@ def test_labels_that_were_never_trained_are_found_by_their_texts(pictures, learn
     assert unseen > average_precisions(cosines, labels[600:])[18:].mean() + 0.1
     assert average_precisions(scores, labels[600:])[:18].mean() > 0.8
     assert learned.unseen_ == pytest.approx(unseen, abs=0.1)
+
+
+def test_other_labels_help_a_trained_one_as_they_did_out_of_fold(pictures, learned):
+    tokens, _, _, bank = pictures
+    arrays, meta = learned.head_.arrays(), learned.head_.meta()
+    alone = BankHead.from_arrays({**arrays, "smooth": np.zeros_like(arrays["smooth"])}, meta)
+    X = flat(tokens[600:])
+    patches = Patches(tokens[600:], bank)
+    z = (patches.features() - arrays["mean"]) / arrays["deviation"]
+    linear = z @ arrays["linear"].T + arrays["constant"]
+    help_ = np.concatenate([linear, z[:, -len(bank.bias) :]], axis=1) @ arrays["smooth"].T
+    expected = alone.scores(X) + arrays["slope"] * help_
+    assert np.abs(help_).max() > 0.1
+    np.testing.assert_allclose(learned.head_.scores(X), expected, atol=2e-3)
 
 
 def test_a_label_by_text_scores_the_same_whatever_else_is_asked(pictures, learned):

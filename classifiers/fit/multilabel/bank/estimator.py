@@ -207,6 +207,8 @@ class Mixed:
         unseen: mixture for labels by text.
         helpers: standardised helpers of trained labels, by member.
         weight: weight of each helper.
+        smooth, offset: what other labels predict for trained labels, see `BankHead`: factors (L, L + K), and the
+            mean that is subtracted, (L,).
         scores: calibrated out-of-fold scores of trained labels, (m, L).
         own: slope and bias of each trained label, (2, L).
         common: slope and bias of labels by text, (2,).
@@ -215,6 +217,8 @@ class Mixed:
     unseen: mixing.Mixture
     helpers: Mapping[Member, mixing.Standardised]
     weight: float
+    smooth: Array
+    offset: Array
     scores: Array
     own: Array
     common: Array
@@ -260,19 +264,32 @@ def learn_mixture(
     for noise in mixing.NOISES[: None if bank else 1]:
         candidates[noise] = mixing.process_scores(linear, logits, text, folds, bank, noise)
     unseen = mixing.mix(candidates, there)
-    weight, helped = mixing.choose_help(linear, [each.scores for each in by_text.helpers.values()], there)
+    factors = mixing.left_out_weights(text, bank)
+    predicted = mixing.standardised(np.concatenate([linear, logits], axis=1) @ factors.T)
+    strength, smoothed = mixing.choose_help(linear, [predicted.scores], there)
+    weight, helped = mixing.choose_help(smoothed, [each.scores for each in by_text.helpers.values()], there)
+    scale = np.float32(strength) / predicted.deviation
     own = platt_each(helped, there)
-    return Mixed(unseen, by_text.helpers, weight, helped * own[0] + own[1], own, line(fit_platt(unseen.scores, there)))
+    return Mixed(
+        unseen=unseen,
+        helpers=by_text.helpers,
+        weight=weight,
+        smooth=scale[:, None] * factors,
+        offset=scale * predicted.mean,
+        scores=helped * own[0] + own[1],
+        own=own,
+        common=line(fit_platt(unseen.scores, there)),
+    )
 
 
 def label_arrays(trained: Linear, mixed: Mixed, features: Features) -> dict[str, NDArray[Any]]:
     """Return the head's arrays of the trained labels, see `BankHead`."""
     L, helpers = len(trained.constant), mixed.helpers if mixed.weight else {}
     mix = np.zeros((L, len(mixed.members)), np.float32)
-    offset = np.zeros(L, np.float32)
+    offset = -mixed.offset
     for member, found in helpers.items():
         column = mix[:, mixed.members.index(member)] = np.float32(mixed.weight) / found.deviation
-        offset -= column * found.mean
+        offset = offset - column * found.mean
     slope, bias = mixed.own
     return {
         "linear": np.concatenate([trained.weights, np.zeros((L, features.labels), np.float32)], axis=1),
@@ -280,6 +297,7 @@ def label_arrays(trained: Linear, mixed: Mixed, features: Features) -> dict[str,
         "mix": mix,
         "slope": slope,
         "bias": bias + slope * offset,
+        "smooth": mixed.smooth,
         "common": mixed.common,
     }
 

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifiers.evaluation.label_figures import mean_average_precision
-from classifiers.heads.multilabel.bank.head import SMALLEST, process_weights
+from classifiers.heads.multilabel.bank.head import NOISE, SMALLEST, process_weights
 from classifiers.heads.multilabel.bank.labels import LabelBank
-from classifiers.heads.multilabel.bank.members import SHARPNESS, Member, Patches, outdone
+from classifiers.heads.multilabel.bank.members import SHARPNESS, Member, Patches, kernel, outdone
 
 Array = NDArray[np.float32]
 
@@ -26,8 +26,8 @@ NOISES = (0.5, 2.0)
 HELPERS = (Member("conse-mean", 1.0, 0.1), Member("conse-max", 1.0, 0.1), RIVALS)
 """Members that are added to the linear scores of trained labels, each with the same weight."""
 
-HELP = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
-"""Weights of the helpers that are tried."""
+HELP = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.8)
+"""Weights of the helpers that are tried, and of what other labels predict."""
 
 LABEL_FOLDS = 4
 MOST_PICKS = 10
@@ -39,7 +39,7 @@ def members(bank: bool) -> tuple[Member, ...]:
     if not bank:
         return COSINE, RIVALS
     names = ("conse", "conse-mean", "conse-max")
-    conse = (Member(name, T, tau) for name in names for T in LABEL_TEMPERATURES for tau in TEXT_TEMPERATURES)
+    conse = (Member(name, T, tau) for T in LABEL_TEMPERATURES for tau in TEXT_TEMPERATURES for name in names)
     return COSINE, RIVALS, *conse
 
 
@@ -155,9 +155,27 @@ def mix(candidates: Mapping[Candidate, Array], labels: NDArray[np.bool_]) -> Mix
     return Mixture(counts, total, best)
 
 
-def choose_help(linear: Array, help_: Sequence[Array], labels: NDArray[np.bool_]) -> tuple[float, Array]:
-    """Return the weight of `HELP` with the highest mean average precision, and the helped scores, (n, L)."""
+def left_out_weights(text: Array, bank: LabelBank | None) -> Array:
+    """Return factors (S, S + K) with which the Gaussian process predicts each trained label from all other labels.
+
+    For row l of A = (K + N)⁻¹ they are -A_lj / A_ll for j ≠ l and 0 for j = l (Rasmussen & Williams 2006, eq. 5.12).
+
+    Args:
+        text: texts of the trained labels, norm 1, (S, F).
+    """
+    known = text if bank is None else np.concatenate([text, bank.text])
+    inverse = np.linalg.inv(kernel(known, known) + NOISE * np.eye(len(known)))[: len(text)]
+    own = np.arange(len(text))
+    factors = -inverse / inverse[own, own][:, None]
+    factors[own, own] = 0.0
+    return factors.astype(np.float32)
+
+
+def choose_help(
+    scores: Array, help_: Sequence[Array], labels: NDArray[np.bool_], weights: Sequence[float] = HELP
+) -> tuple[float, Array]:
+    """Return the weight with the highest mean average precision, and the scores with that much help, (n, L)."""
     total = np.sum(help_, axis=0, dtype=np.float32)
-    tried = [linear + np.float32(weight) * total for weight in HELP]
-    best = int(np.argmax([mean_average_precision(scores, labels) for scores in tried]))
-    return HELP[best], tried[best]
+    tried = [scores + np.float32(weight) * total for weight in weights]
+    best = int(np.argmax([mean_average_precision(each, labels) for each in tried]))
+    return weights[best], tried[best]

@@ -25,35 +25,40 @@ class Fit:
     """Ridge regressions of labels on rows for every penalty, from one eigendecomposition.
 
     Attributes:
-        basis: right singular vectors of the rows, (D, r).
+        rows: Z (m, D) if Z Zᵀ was decomposed; None if Zᵀ Z was.
+        vectors: the basis is Zᵀ `vectors`, or `vectors` itself: right singular vectors of Z, (m or D, r).
         squares: squared singular values, (r,).
-        projected: labels projected on `basis`, less their mean, (r, L).
+        projected: labels projected on the basis, less their mean, (r, L).
         mean: mean of the labels, (L,).
     """
 
-    basis: Array
+    rows: Array | None
+    vectors: Array
     squares: Array
     projected: Array
     mean: Array
 
     @classmethod
     def of(cls, Z: Array, Y: Array) -> "Fit":
-        """Decompose rows Z (n, D) with labels Y (n, L), 0 or 1. The smaller of Z Zᵀ and Zᵀ Z is decomposed."""
+        """Decompose rows Z (m, D) with labels Y (m, L), 0 or 1. The smaller of Z Zᵀ and Zᵀ Z is decomposed."""
         small = len(Z) <= Z.shape[1]
-        squares, vectors = eigh(Z @ Z.T if small else Z.T @ Z, check_finite=False)
+        squares, vectors = eigh(Z @ Z.T if small else Z.T @ Z, check_finite=False, overwrite_a=True, driver="evd")
         kept = squares > max(float(squares[-1]), 0.0) * 1e-6
         squares, vectors = squares[kept], vectors[:, kept]
-        basis = Z.T @ (vectors / np.sqrt(squares)) if small else vectors
         mean = Y.mean(axis=0)
-        return cls(basis, squares, basis.T @ (Z.T @ (Y - mean)), mean)
+        if not small:
+            return cls(None, vectors, squares, vectors.T @ (Z.T @ (Y - mean)), mean)
+        roots = np.sqrt(squares)
+        return cls(Z, vectors / roots, squares, roots[:, None] * (vectors.T @ (Y - mean)), mean)
 
     def weights(self, penalty: float) -> Array:
         """Return one vector for each label, (L, D)."""
-        return np.ascontiguousarray((self.basis @ (self.projected / (self.squares + np.float32(penalty))[:, None])).T)
+        found = self.vectors @ (self.projected / (self.squares + np.float32(penalty))[:, None])
+        return np.ascontiguousarray((found if self.rows is None else self.rows.T @ found).T)
 
     def scores(self, Z: Array, penalties: Sequence[float]) -> list[Array]:
         """Return the scores (n, L) of rows Z (n, D) for each penalty."""
-        coordinates = Z @ self.basis
+        coordinates = (Z if self.rows is None else Z @ self.rows.T) @ self.vectors
         return [coordinates @ (self.projected / (self.squares + np.float32(p))[:, None]) + self.mean for p in penalties]
 
 

@@ -35,14 +35,17 @@ class BankHead(TextHead):
     z are the standardised `Patches.features` of an image: statistics of its tokens, and the scores of the label bank.
     `members` are scores of the label's text alone, see `Patches.score`.
 
-    A trained label has the linear scores of a ridge regression, plus members. A label by text has a mixture of members
+    A trained label has the linear scores of a ridge regression, plus members, plus what the other labels predict for it
+    (`smooth`). A label by text has a mixture of members
     and of a Gaussian process over labels, which predicts a label's linear score from those of trained labels and of
     the bank's labels with similar texts. Its parts are standardised on a few training rows, the reference rows.
 
     Arrays in float32, of A known labels, of which the first S were trained and L are the `classes`: text (A, F),
     linear (A, C), constant, slope and bias (A,), mix (A, M); asked int64 (L,), the rows of the classes; mean and
-    deviation (C,) of the features; reference (r, P, F), tokens; common (2,), slope and bias of labels by text;
-    shift (1,); and with a label bank of K labels bank_weights (K, F), bank_bias (K,) and bank_text (K, F).
+    deviation (C,) of the features; smooth (S, S + K), factors of the trained labels' linear scores and of the bank's
+    standardised scores, which are added to the linear scores of a trained label; reference (r, P, F), tokens;
+    common (2,), slope and bias of labels by text; shift (1,); and with a label bank of K labels bank_weights (K, F),
+    bank_bias (K,) and bank_text (K, F).
 
     Attributes:
         inside: True for classes that were trained, (L,).
@@ -74,10 +77,19 @@ class BankHead(TextHead):
         self.trained = tuple(settings["trained"])
         self.members = tuple(Member(str(name), float(T), float(tau)) for name, T, tau in settings["members"])
         self.bank = bank_of(self._arrays, bool(settings["unit"]))
-        asked = self._arrays["asked"]
-        self._own = {name: self._arrays[name][asked] for name in ("text", *PER_LABEL)}
-        self.inside = asked < len(self.trained)
-        self._mixed = self._own["mix"].any(axis=0)
+        self.inside = self._arrays["asked"] < len(self.trained)
+        self.own = self._smoothed()
+        self._mixed = self.own["mix"].any(axis=0)
+
+    def _smoothed(self) -> dict[str, Array]:
+        """Return `text` and the `PER_LABEL` arrays of the classes, with `smooth` applied."""
+        S, asked = len(self.trained), self._arrays["asked"]
+        own = {name: self._arrays[name][asked] for name in ("text", *PER_LABEL)}
+        factors = self._arrays["smooth"][asked[self.inside]]
+        if factors.any():
+            own["linear"][self.inside] += combined(factors, self._arrays["linear"][:S])
+            own["constant"][self.inside] += factors[:, :S] @ self._arrays["constant"][:S]
+        return own
 
     @property
     def dim(self) -> int:
@@ -85,7 +97,7 @@ class BankHead(TextHead):
 
     @property
     def text(self) -> Array:
-        return np.asarray(self._own["text"])
+        return np.asarray(self.own["text"])
 
     @property
     def rivals(self) -> Array:
@@ -105,7 +117,7 @@ class BankHead(TextHead):
         return scores
 
     def _score(self, patches: Patches) -> Array:
-        own = self._own
+        own = self.own
         raw = self._standardised(patches) @ own["linear"].T + own["constant"]
         for column in np.flatnonzero(self._mixed):
             raw += own["mix"][:, column] * self._member(patches, self.members[column], own["text"], self.inside)
@@ -182,10 +194,8 @@ class BankHead(TextHead):
         are `kernel` of the texts, and N has `NOISE` for trained labels and `noise` for the bank's.
         """
         S, own = len(self.trained), self._arrays
-        alpha = process_weights(self.rivals, self.bank, text, noise)
-        rows = alpha[:S].T @ own["linear"][:S]
-        rows[:, rows.shape[1] - (len(alpha) - S) :] += alpha[S:].T
-        return rows.astype(np.float32), (alpha[:S].T @ own["constant"][:S]).astype(np.float32)
+        alpha = process_weights(self.rivals, self.bank, text, noise).T.astype(np.float32)
+        return combined(alpha, own["linear"][:S]), alpha[:, :S] @ own["constant"][:S]
 
     @cached_property
     def _reference(self) -> Patches:
@@ -210,6 +220,17 @@ class BankHead(TextHead):
         if len(asked) and not (asked.min() >= 0 and asked.max() < known):
             raise ValueError(f"array 'asked' must hold numbers of the {known} known labels")
         return cls(meta["classes"], own, meta["settings"], thresholds, meta["temperature"])
+
+
+def combined(factors: Array, linear: Array) -> Array:
+    """Return sums of linear scores (m, C): of the trained labels' `linear` (S, C), and of the bank's own columns.
+
+    Args:
+        factors: of the S trained labels and the bank's K labels, whose scores are the last K features, (m, S + K).
+    """
+    rows = factors[:, : len(linear)] @ linear
+    rows[:, rows.shape[1] - (factors.shape[1] - len(linear)) :] += factors[:, len(linear) :]
+    return np.asarray(rows)
 
 
 def process_weights(trained: Array, bank: LabelBank | None, text: Array, noise: float) -> NDArray[np.float64]:
@@ -252,6 +273,7 @@ def expected_shapes(arrays: Mapping[str, NDArray[Any]], meta: Meta) -> dict[str,
         "reference": (int(settings["reference"]), P, F),
         "common": (2,),
         "shift": (1,),
+        "smooth": (len(settings["trained"]), len(settings["trained"]) + K),
     }
     if K:
         shapes |= {"bank_weights": (K, F), "bank_bias": (K,), "bank_text": (K, F)}
