@@ -29,6 +29,9 @@ HELPERS = (Member("conse-mean", 1.0, 0.1), Member("conse-max", 1.0, 0.1), RIVALS
 HELP = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.8)
 """Weights of the helpers that are tried, and of what other labels predict."""
 
+LEAST_HELPED = 50
+"""Least number of rows with which weights of help can be chosen. With fewer, trained labels get no help."""
+
 LABEL_FOLDS = 4
 MOST_PICKS = 10
 ROWS_A_STEP = 50
@@ -171,10 +174,9 @@ def left_out_weights(text: Array, bank: LabelBank | None) -> Array:
     return factors.astype(np.float32)
 
 
-def choose_help(
-    scores: Array, help_: Sequence[Array], labels: NDArray[np.bool_], weights: Sequence[float] = HELP
-) -> tuple[float, Array]:
-    """Return the weight with the highest mean average precision, and the scores with that much help, (n, L)."""
+def choose_help(scores: Array, help_: Sequence[Array], labels: NDArray[np.bool_]) -> tuple[float, Array]:
+    """Return the weight of `HELP` with the highest mean average precision, and the scores with its help, (n, L)."""
+    weights = HELP if len(labels) >= LEAST_HELPED else HELP[:1]
     total = np.sum(help_, axis=0, dtype=np.float32)
     tried = [scores + np.float32(weight) * total for weight in weights]
     best = int(np.argmax([mean_average_precision(each, labels) for each in tried]))

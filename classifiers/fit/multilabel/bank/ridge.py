@@ -58,7 +58,7 @@ class Fit:
 
     def scores(self, Z: Array, penalties: Sequence[float]) -> list[Array]:
         """Return the scores (n, L) of rows Z (n, D) for each penalty."""
-        coordinates = (Z if self.rows is None else Z @ self.rows.T) @ self.vectors
+        coordinates: Array = (Z if self.rows is None else Z @ self.rows.T) @ self.vectors
         return [coordinates @ (self.projected / (self.squares + np.float32(p))[:, None]) + self.mean for p in penalties]
 
 

@@ -44,7 +44,7 @@ class Patches:
     def __init__(self, tokens: Array, bank: LabelBank | None) -> None:
         """Take tokens (n, P, F), P ≥ 1. With P = 1, the one token is the vector of the image."""
         self.tokens, self.bank = tokens, bank
-        self._latest: tuple[tuple[float, ...], int, Array] = ((), 0, tokens)
+        self._latest: tuple[tuple[float, ...], Array | None, Array] = ((), None, tokens)
 
     @cached_property
     def vectors(self) -> Array:
@@ -80,9 +80,10 @@ class Patches:
             return np.asarray(unit_rows(self.vectors) @ text.T)
         if member.name == "conse":
             return self._conse(self.logits, member, text)
-        if self._latest[:2] != (member[1:], id(text)):  # the mean and the maximum are asked one after the other
-            self._latest = (member[1:], id(text), self._conse(self.token_logits, member, text))
-        each = self._latest[2]
+        temperatures, of, each = self._latest
+        if temperatures != member[1:] or of is not text:  # the mean and the maximum are asked one after the other
+            each = self._conse(self.token_logits, member, text)
+            self._latest = (member[1:], text, each)
         return np.asarray(each.mean(axis=1) if member.name == "conse-mean" else each.max(axis=1))
 
     def _conse(self, logits: Array, member: Member, text: Array) -> Array:
