@@ -77,6 +77,33 @@ class Encoder(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Bank:
+    """Labels that an encoder knows without training: the 1,000 classes of ImageNet.
+
+    The scores of a vector v are ``weights v + bias``. Without a classifier of its own, an encoder scores by cosines.
+
+    Attributes:
+        weights: (K, d) float32.
+        bias: (K,) float32.
+        texts: the mean text vector of each label, norm 1, (K, d) float32.
+        unit: True if vectors must be scaled to norm 1 first.
+    """
+
+    weights: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    texts: NDArray[np.float32]
+    unit: bool = False
+
+
+@runtime_checkable
+class HasBank(Protocol):
+    """An encoder that may know labels without training."""
+
+    def bank(self) -> Bank | None:
+        """Return the labels that the encoder knows; None if it takes no text."""
+
+
+@dataclass(frozen=True, slots=True)
 class Pace:
     """The calls that keep an engine busy. More rows or more calls at once make no call faster.
 
@@ -223,6 +250,7 @@ class Blueprint:
         text: network that returns (vectors,) for the tokeniser's output.
         tokeniser: makes the tokeniser, at the first use.
         towers: networks of the modalities other than images and texts.
+        classifier: returns the (weights (1000, d), bias (1000,)) of ImageNet's classes on vectors; None without one.
     """
 
     spec: EncoderSpec
@@ -231,6 +259,7 @@ class Blueprint:
     text: Graph | None = None
     tokeniser: Callable[[], Tokenise] | None = None
     towers: Mapping[Modality, Tower] = field(default_factory=dict)
+    classifier: Callable[[], tuple[NDArray[np.float32], NDArray[np.float32]]] | None = None
 
 
 def image_blueprint(

@@ -129,8 +129,9 @@ def _inputs(published: PublishedHead) -> dict[str, tuple[int, ...]]:
     """Return the shape of a row for each input: `vectors` or `tokens`, or the encoders' names if there are several."""
     encoders = published.manifest.encoders
     if len(encoders) == 1:
-        shape = tuple(getattr(published.head, "tokens", (published.head.dim,)))
-        return {"tokens" if published.head.reads_tokens else "vectors": shape}
+        if published.head.reads_tokens:
+            return {"tokens": tuple(getattr(published.head, "tokens", ()))}
+        return {"vectors": (published.head.dim,)}
     names = [each.name for each in encoders]
     unique = names if len(set(names)) == len(names) else [f"{each.name}.{each.fingerprint[:12]}" for each in encoders]
     return {name: (each.columns[1] - each.columns[0],) for name, each in zip(unique, encoders, strict=True)}

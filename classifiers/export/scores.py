@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from classifiers.export.bank import bank
 from classifiers.export.fusion import combined, log_softmax
 from classifiers.export.writer import Writer
 from classifiers.heads.base import Head
@@ -152,6 +153,7 @@ SCORES: Mapping[str, Callable[[Writer, Any, str], str]] = {
     "mixture": mixture,
     "zeroshot": zero_shot,
     "bilinear": bilinear,
+    "bank": bank,
     "decoder": decoder,
     "fusion": fused,
 }

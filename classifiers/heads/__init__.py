@@ -5,6 +5,7 @@ from classifiers.heads.fusion.head import FusionHead
 from classifiers.heads.gaussian.head import GaussianHead
 from classifiers.heads.gaussian.mixture import MixtureHead
 from classifiers.heads.linear import LinearHead
+from classifiers.heads.multilabel.bank.head import BankHead
 from classifiers.heads.multilabel.bilinear import BilinearHead
 from classifiers.heads.multilabel.decoder import DecoderHead
 from classifiers.heads.multilabel.labelwise import LabelwiseHead
@@ -18,6 +19,7 @@ HEADS |= {
         LinearHead,
         MixtureHead,
         ZeroShotHead,
+        BankHead,
         BilinearHead,
         DecoderHead,
         LabelwiseHead,
@@ -25,6 +27,7 @@ HEADS |= {
 }
 __all__ = [
     "HEADS",
+    "BankHead",
     "BilinearHead",
     "DecoderHead",
     "FusionHead",

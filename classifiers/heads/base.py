@@ -78,7 +78,7 @@ class Head(ABC):
 
     kind: ClassVar[str]
     link: ClassVar[Link] = "softmax"
-    reads_tokens: ClassVar[bool] = False
+    reads_tokens: bool = False
     partial: ClassVar[bool] = False
 
     def __init__(self, classes: Sequence[str], temperature: float = 1.0) -> None:

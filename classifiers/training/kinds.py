@@ -8,6 +8,7 @@ from classifiers.fit.fusion.estimator import FusionClassifier
 from classifiers.fit.gaussian.estimator import GaussianClassifier
 from classifiers.fit.gaussian.mixture import MixtureClassifier
 from classifiers.fit.linear import LinearClassifier
+from classifiers.fit.multilabel.bank.estimator import BankClassifier
 from classifiers.fit.multilabel.bilinear import BilinearClassifier
 from classifiers.fit.multilabel.decoder import DecoderClassifier
 from classifiers.fit.multilabel.labelwise import LabelwiseClassifier
@@ -16,7 +17,7 @@ from classifiers.prompts import check_prompts, default_prompts
 from classifiers.training.classes import ClassKind
 from classifiers.training.fused_report import fusion_reports
 from classifiers.training.kind import Kind
-from classifiers.training.labels import LabelKind, fold_by_fold, rows_held_out
+from classifiers.training.labels import LabelKind, fold_by_fold, out_of_fold_rows, rows_held_out
 from classifiers.training.learning.few_shot import learn_named
 from classifiers.training.learning.labelwise import choose_labelwise_penalty
 from classifiers.training.learning.learn import learn_fusion, relearned
@@ -25,7 +26,7 @@ from classifiers.training.learning.mixture import learn_mixture
 from classifiers.training.learning.streamed import learn_streamed, without_statistics
 from classifiers.training.learning.tuning import AUTO
 from classifiers.training.learning.zero_shot import named_classes, unlearned
-from classifiers.training.rows.token_rows import TokenRows
+from classifiers.training.rows.token_rows import TextSpaceRows, TokenRows
 
 PROMPT_SET = "common"
 """Default prompts of `bilinear` and `decoder`. The bare name is no better for labels (mAP of the cosine on training
@@ -56,6 +57,14 @@ LABEL_KINDS: dict[str, LabelKind] = {
     ),
     "bilinear": LabelKind(
         BilinearClassifier, {"prompts": PROMPT_SET}, rows_held_out, texts=lambda _: True, folds=False
+    ),
+    "bank": LabelKind(
+        BankClassifier,
+        {"prompts": PROMPT_SET},
+        out_of_fold_rows,
+        reads=TextSpaceRows,
+        texts=lambda _: True,
+        folds=False,
     ),
     "decoder": LabelKind(
         DecoderClassifier,

@@ -12,6 +12,7 @@ from classifiers.errors import NotTrainable
 from classifiers.evaluation.chance import doubt_of_labels
 from classifiers.evaluation.label_figures import mean_average_precision
 from classifiers.evaluation.reports.labels import LabelFigures
+from classifiers.fit.multilabel.bank.estimator import BankClassifier
 from classifiers.fit.multilabel.base import LabelsEstimator, hold_out
 from classifiers.fit.multilabel.bilinear import BilinearClassifier
 from classifiers.fit.multilabel.decoder import DecoderClassifier
@@ -156,8 +157,12 @@ def fit(
     """
     if "blocks" in estimator.get_params():
         estimator.set_params(blocks=rows.edges())
-    text = {"text": class_vectors(rows.embed_texts, labels, estimator.prompts, rows.text_edges())} if texts else {}
-    head: LabelsHead = estimator.fit(training.X, training.Y, labels, **text).head_
+    given: dict[str, Any] = {}
+    if texts:
+        given["text"] = class_vectors(rows.embed_texts, labels, estimator.prompts, rows.text_edges())
+    if estimator.reads_bank:
+        given["bank"] = rows.label_bank()
+    head: LabelsHead = estimator.fit(training.X, training.Y, labels, **given).head_
     return head
 
 
@@ -189,6 +194,11 @@ def scored_folds(estimator: LabelsEstimator, views: Sequence[Rows], head: Labels
         fold = fit(clone(estimator), view, view.labelled_rows("train", head.classes), head.classes)
         parts += scored_labels(view, fold, "val")
     return parts
+
+
+def out_of_fold_rows(estimator: BankClassifier, _: Rows, training: LabelledRows, __: LabelsHead) -> list[Scored]:
+    """Return the training rows with the out-of-fold scores of the estimator, which it needed for choices of its own."""
+    return [Scored(estimator.out_of_fold_, training.Y[estimator.rows_])]
 
 
 def rows_held_out(

@@ -13,6 +13,7 @@ from PIL import Image
 
 from embedder import probe
 from embedder.encoder import (
+    Bank,
     Blueprint,
     Embedding,
     Encoder,
@@ -24,6 +25,7 @@ from embedder.encoder import (
     Tokenise,
     require_modality,
 )
+from embedder.engines import imagenet
 from embedder.engines.backend import PRECISIONS, Backend
 from embedder.engines.cache import Cache, default_folder
 from embedder.engines.fastest import FastestEngine, Once
@@ -110,6 +112,20 @@ class GraphEncoder:
         key = f"probe-{self.spec.fingerprint[:32]}-{probe.REVISION}"
         folder = self._cache.folder(key, lambda folder: np.save(folder / "vectors.npy", self._reference()))
         return _floats(np.load(folder / "vectors.npy", allow_pickle=False))
+
+    def bank(self) -> Bank | None:
+        """Return the classes of ImageNet. They are kept in the cache, because embedding their texts takes a while."""
+        if self.blueprint.text is None:
+            return None
+        key = f"bank-{self.spec.fingerprint[:32]}-{imagenet.REVISION}"
+        folder = self._cache.folder(
+            key, lambda folder: np.save(folder / "texts.npy", imagenet.vectors(self.embed_texts))
+        )
+        texts = _floats(np.load(folder / "texts.npy", allow_pickle=False))
+        if self.blueprint.classifier is not None:
+            return Bank(*self.blueprint.classifier(), texts)
+        weights = np.float32(imagenet.SCALE) * texts
+        return Bank(weights, np.zeros(len(weights), np.float32), texts, unit=True)
 
     def _reference(self) -> NDArray[np.float32]:
         return probe.embed(self._on(partial(TorchEngine, "cpu", "fp32")))

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from embedder.spec import MODALITIES
 from services.settings import Settings
 
-KINDS = ("gaussian", "fusion", "mixture", "linear", "zeroshot", "labelwise", "bilinear", "decoder")
+KINDS = ("gaussian", "fusion", "mixture", "linear", "zeroshot", "labelwise", "bilinear", "bank", "decoder")
 """The kinds of heads. Written out, because `classifiers.training`, which defines them, imports scikit-learn."""
 
 SPLITS = ("train", "val", "test")

@@ -12,7 +12,7 @@ import pytest
 
 TESTS = Path(__file__).parent.parent
 
-ONE_OF_A_KIND = r"^(gaussian|fusion|mixture|linear|zeroshot|labelwise|bilinear|decoder)($|-)"
+ONE_OF_A_KIND = r"^(gaussian|fusion|mixture|linear|zeroshot|labelwise|bilinear|bank|decoder)($|-)"
 """Of the heads that tests are run with, those with the defaults of their kind."""
 
 SLOW: dict[str, dict[str, str | None]] = {

@@ -3,19 +3,21 @@
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from zlib import crc32
 
 import numpy as np
 
 from classifiers.evaluation.calibration import score_quantiles
 from classifiers.evaluation.conformal import aps_of_true, keep, lac_scores
+from classifiers.fit.multilabel.bank.estimator import BankClassifier
 from classifiers.fit.multilabel.bilinear import BilinearClassifier
 from classifiers.fit.multilabel.decoder import DecoderClassifier
 from classifiers.fit.multilabel.labelwise import LabelwiseClassifier
 from classifiers.fit.zeroshot import ZeroShotClassifier
 from classifiers.heads.base import probabilities
 from classifiers.heads.gaussian.statistics import GaussianStatistics
+from classifiers.heads.multilabel.bank.labels import LabelBank
 from classifiers.heads.outlier import OutlierDetector, PrecisionPair
 from classifiers.heads.transform import unit_blocks
 from classifiers.prompts import PROMPTS
@@ -142,6 +144,8 @@ LABEL_VARIANTS: dict[str, tuple[type, dict]] = {
     "bilinear cosine": (BilinearClassifier, {"rank": 0, "epochs": 5, "centre": True}),
     "bilinear": (BilinearClassifier, {"rank": 4, "epochs": 20, "centre": True}),
     "bilinear apart": (BilinearClassifier, {"rank": 12, "shared": False, "loss": "zlpr", "learning_rate": 1e-2}),
+    "bank": (BankClassifier, {}),
+    "bank tokens": (BankClassifier, {"penalty": 1.0}),
     "decoder": (DecoderClassifier, _SMALL),
     "decoder groups": (DecoderClassifier, {**_SMALL, "queries": "groups"}),
 }
@@ -158,7 +162,20 @@ def estimator(variant: str, **more):
 
 def shaped(variant: str, X):
     """Return X in the shape that the estimator expects."""
-    return X.reshape(-1, *TOKENS) if variant.startswith("decoder") else X
+    return X.reshape(-1, *TOKENS) if variant.startswith(("decoder", "bank tokens")) else X
+
+
+def toy_bank(width: int, labels: int = 7) -> LabelBank:
+    """Return a label bank with random weights and texts."""
+    weights, text = np.random.default_rng(1).normal(size=(2, labels, width)).astype(np.float32)
+    return LabelBank(weights, np.arange(labels, dtype=np.float32), unit(text), unit=True)
+
+
+def given(variant: str) -> dict:
+    """Return what a variant for any number of labels learns with, besides rows and labels."""
+    if variant.startswith("labelwise"):
+        return {}
+    return {"text": TEXT[:, :6], "bank": toy_bank(6)} if variant == "bank tokens" else {"text": TEXT}
 
 
 def fit(variant: str, X, labels, **more):
@@ -167,8 +184,7 @@ def fit(variant: str, X, labels, **more):
     if variant not in LABEL_VARIANTS:
         return made.fit(X, labels)
     classes = [f"class {k}" for k in range(5)]
-    text = {} if variant.startswith("labelwise") else {"text": TEXT}
-    return made.fit(shaped(variant, X), labels[:, None] == np.array(classes), classes, **text)
+    return made.fit(shaped(variant, X), labels[:, None] == np.array(classes), classes, **given(variant))
 
 
 def fitted(variant: str, toy: Toy, **more):
@@ -252,11 +268,12 @@ def make_label_toy(n=600, dim=12, n_labels=4, seed=0) -> LabelToy:
     return LabelToy(X, Y, tuple("abcdefgh"[:n_labels]))
 
 
-def fill_labels(store: Store, toy: LabelToy, *, task="toy", encoder="toy", splits=None) -> list[str]:
-    """Store the toy's vectors and labels, any number per row, and return the ids; see `fill`."""
+def fill_labels(store: Store, toy: LabelToy, *, task="toy", encoder="toy", splits=None, tokens=None) -> list[str]:
+    """Store the toy's vectors and labels, any number per row, and return the ids; see `fill`. `tokens` are (P, F)."""
     ids = ids_of(len(toy.X))
     probe = np.eye(2, toy.X.shape[1], dtype=np.float32)
-    store.ensure_features(encoder, spec_of(toy.X.shape[1], weights=encoder), probe).put(ids, toy.X)
+    spec = replace(spec_of(toy.X.shape[1], weights=encoder), tokens=tokens)
+    store.ensure_features(encoder, spec, probe).put(ids, toy.X)
     splits = [None] * len(ids) if splits is None else splits
     rows = [[name for name, there in zip(toy.classes, own, strict=True) if there] for own in toy.Y]
     store.labels.put(task, [Label(i, some, split) for i, some, split in zip(ids, rows, splits, strict=True)])

@@ -1,7 +1,7 @@
 """The base class of the estimators for rows with any number of labels, and functions on label matrices."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,9 +20,11 @@ class LabelsEstimator(BaseEstimator):
     """An estimator whose rows have any number of labels.
 
     Attributes:
+        reads_bank: True if `fit` takes the label bank of an encoder.
         classes_: names of the labels, in the order of the columns of Y, (L,); 0…L-1 if fit was given no names.
     """
 
+    reads_bank: ClassVar[bool] = False
     classes_: NDArray[Any]
 
     def __sklearn_tags__(self) -> Any:

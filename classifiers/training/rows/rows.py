@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from classifiers.errors import NotTrainable
 from classifiers.heads.gaussian.moments import Moment
 from classifiers.heads.gaussian.statistics import GaussianStatistics
+from classifiers.heads.multilabel.bank.labels import LabelBank
 from classifiers.heads.transform import Transform
 from classifiers.published.manifest import EncoderBlock
 from classifiers.training.rows.task_rows import TaskRows
@@ -26,6 +27,15 @@ KnownRows = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 Texts = Callable[[str, Sequence[str]], NDArray[np.float32]]
 """(fingerprint of an encoder, n texts) → their vectors (n, d), not normalised, in the space of its images."""
+
+
+@runtime_checkable
+class HasBanks(Protocol):
+    """A function like `Texts` that also has the label banks of encoders."""
+
+    def bank(self, fingerprint: str) -> LabelBank | None:
+        """Return the label bank of an encoder, by its fingerprint; None if it has none."""
+
 
 Elsewhere = Callable[["Rows", Sequence[str], Transform, Moment], tuple[GaussianStatistics, list[str]]]
 """(rows, classes, transform, moment) → the statistics of the transformed training rows, and the ids of the rows.
@@ -98,6 +108,11 @@ class Rows(TaskRows):
         """Return the vectors of n texts in the columns of all encoders, not normalised, (n, d). Raises NotTrainable."""
         sides = self.require_texts()
         return np.concatenate([sides(features.fingerprint, texts) for features in self.features], axis=1)
+
+    def label_bank(self) -> LabelBank | None:
+        """Return the label bank of the one encoder; None if it has none, or the caller gave none."""
+        [features] = self.features
+        return self.texts.bank(features.fingerprint) if isinstance(self.texts, HasBanks) else None
 
     def batches(self, split: str, classes: Sequence[str]) -> Iterable[RowBatch]:
         """Return the rows of a split with one class each, as a stream; code -1 is a class outside `classes`."""

@@ -16,10 +16,20 @@ from store.matrix import indicator_of
 from store.rows import strings
 
 if TYPE_CHECKING:
-    from store import Features
+    from store import Features, Store
 
 ROWS_AT_ONCE = 256
 """Number of rows that are read at a time: 64 MB of lite0's tokens in float32."""
+
+
+def token_table(store: "Store", encoders: Sequence[str]) -> "Features":
+    """Return the one encoder's table of tokens. Raises NotTrainable for several encoders, NoTokens without a table."""
+    if len(encoders) != 1:
+        raise NotTrainable(f"this kind reads the tokens of one encoder, got {len(encoders)}: {tuple(encoders)}")
+    try:
+        return store.tokens(encoders[0])
+    except UnknownFeatures as error:
+        raise NoTokens(encoders[0]) from error
 
 
 class TokenRows(Rows):
@@ -28,13 +38,7 @@ class TokenRows(Rows):
     @cached_property
     def features(self) -> "list[Features]":
         """The encoder's table of tokens. Raises NoTokens if there is none."""
-        if len(self.encoders) != 1:
-            raise NotTrainable(f"a decoder reads the tokens of one encoder, got {len(self.encoders)}: {self.encoders}")
-        [encoder] = self.encoders
-        try:
-            return [self.store.tokens(encoder)]
-        except UnknownFeatures as error:
-            raise NoTokens(encoder) from error
+        return [token_table(self.store, self.encoders)]
 
     def labelled_rows(self, split: str, classes: Sequence[str]) -> LabelledRows:
         """Return all rows of a split. X float16 (n, P, F) is mapped from a temporary file, deleted with the array.
@@ -60,6 +64,32 @@ class TokenRows(Rows):
         version = self.snapshot.of(features.table)
         for ids, tokens in features.stream(list(row), ROWS_AT_ONCE, version=version):
             yield LabelledRows(ids, tokens.reshape(len(ids), self.dim), truth[[row[id_] for id_ in ids]])
+
+
+class TextSpaceRows(TokenRows):
+    """The rows of one task with what lies in the space of the encoder's text vectors: tokens, or else vectors.
+
+    Tokens lie there if the encoder's vector is their mean, as for lite0. CLIP's vectors are projections, and its tokens
+    are not, so its vectors are read.
+    """
+
+    @property
+    def _by_tokens(self) -> bool:
+        spec = self.store.features(self.encoders[0]).spec
+        return spec.tokens is not None and spec.output == "pooled" and spec.tokens[1] == spec.dim
+
+    @cached_property
+    def features(self) -> "list[Features]":
+        """The table of tokens, or of vectors. Raises NoTokens if there are no tokens where they are to be read."""
+        if self._by_tokens:
+            return [token_table(self.store, self.encoders)]
+        return [self.store.features(encoder) for encoder in self.encoders]
+
+    def labelled_rows(self, split: str, classes: Sequence[str]) -> LabelledRows:
+        return (TokenRows if self._by_tokens else Rows).labelled_rows(self, split, classes)
+
+    def parts(self, split: str, classes: Sequence[str]) -> Iterator[LabelledRows]:
+        return (TokenRows if self._by_tokens else Rows).parts(self, split, classes)
 
 
 def mapped(shape: tuple[int, ...]) -> NDArray[np.float16]:

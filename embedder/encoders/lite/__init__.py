@@ -60,4 +60,5 @@ def blueprint(name: str) -> Blueprint:
             ports=minilm.PORTS,
         ),
         tokeniser=minilm.tokeniser,
+        classifier=partial(network.classifier, config),
     )

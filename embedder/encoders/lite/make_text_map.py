@@ -17,26 +17,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
-from timm.data import ImageNetInfo
 
 from embedder.encoders.lite import minilm
 from embedder.encoders.lite.configs import CONFIGS
 from embedder.encoders.lite.network import state
 from embedder.encoders.lite.text_map import artifact
+from embedder.engines.imagenet import class_texts
 
 RIDGE = 1.0
 """Strength of the ridge. From 1 to 10, held-out ImageNet classes are recognised equally well (`benchmarks/textmap.py`);
 on other images a smaller value is better."""
-
-
-def class_texts(info: ImageNetInfo, index: int) -> list[tuple[str, float]]:
-    """Return English texts for an ImageNet class, each with its weight. The weights of a class add up to 1."""
-    name, *synonyms = info.index_to_description(index).split(", ")
-    gloss = info.index_to_description(index, detailed=True).split(": ", 1)[1]
-    texts = {name: 2.0, f"a photo of a {name}.": 2.0, f"{name}: {gloss}": 2.0, gloss: 1.0}
-    texts |= {synonym: 1.0 for synonym in synonyms if synonym not in texts}
-    total = sum(texts.values())
-    return [(text, weight / total) for text, weight in texts.items()]
 
 
 def ridge(
@@ -89,8 +79,7 @@ class Examples:
 
 def examples() -> Examples:
     """Return the texts of all ImageNet classes that timm ships, as vectors."""
-    info = ImageNetInfo()
-    rows = [(i, text, weight) for i in range(1000) for text, weight in class_texts(info, i)]
+    rows = [(i, text, weight) for i, some in enumerate(class_texts()) for text, weight in some]
     classes, texts, weights = zip(*rows, strict=True)
     return Examples(encode(texts), np.array(weights), np.array(classes))
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embedder import probe
 from embedder.encoders.lite.configs import ModelConfig
@@ -59,6 +60,12 @@ def build(config: ModelConfig, *, tokens: bool) -> "torch.nn.Module":
     check_digest(digest(images), config.weights, config.package)
     load_strictly(tower.network, images, config.package)
     return frozen(tower)
+
+
+def classifier(config: ModelConfig) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the weights (1000, d) and bias (1000,) of a model's classifier of ImageNet. Raises WeightsError."""
+    tensors = state(config)
+    return tensors["classifier.weight"].numpy(), tensors["classifier.bias"].numpy()
 
 
 def build_bf16(config: ModelConfig, *, tokens: bool) -> "torch.nn.Module":

@@ -10,7 +10,7 @@ from classifiers.names import NAME
 from embedder.spec import Modality
 from services.web.schemas.common import MOST_NAME, Body
 
-HeadKind = Literal["gaussian", "fusion", "mixture", "linear", "zeroshot", "labelwise", "bilinear", "decoder"]
+HeadKind = Literal["gaussian", "fusion", "mixture", "linear", "zeroshot", "labelwise", "bilinear", "bank", "decoder"]
 """The kinds of heads. Written out, because `classifiers.training`, which defines them, imports scikit-learn."""
 
 MOST_ENCODERS = 16

@@ -35,7 +35,8 @@ def test_probabilities_are_such_and_sum_to_one_where_a_row_has_one_label(head, t
 
 
 def test_it_learns(head, toy):
-    assert np.mean(head.predict(toy.X) == toy.labels) > 0.85
+    least = 0.7 if head.kind == "bank" and head.reads_tokens else 0.85  # statistics do not see the order of tokens
+    assert np.mean(head.predict(toy.X) == toy.labels) > least
 
 
 @pytest.mark.parametrize("variant", EVERY)
@@ -45,7 +46,7 @@ def test_class_order_is_that_of_the_sorted_labels_whatever_the_row_order(variant
     assert shuffled.head_.classes == tuple(sorted(toy.classes))
     straight = fitted(variant, toy).head_
     several = straight.settings().get("components", 1) > 1  # centres of k-means depend on the order
-    if several or straight.kind in ("fusion", "bilinear", "decoder"):  # held-out rows depend on the order
+    if several or straight.kind in ("fusion", "bilinear", "bank", "decoder"):  # held-out rows depend on the order
         assert np.mean(shuffled.head_.predict(toy.X) == straight.predict(toy.X)) > 0.94
     else:
         np.testing.assert_allclose(shuffled.head_.predict_proba(toy.X), straight.predict_proba(toy.X), atol=2e-3)
@@ -150,7 +151,7 @@ def test_temperature_changes_confidence_and_no_prediction(head, toy):
 def test_two_rows_a_class_are_enough(variant, toy):
     few = np.concatenate([np.flatnonzero(toy.codes == k)[:2] for k in range(5)])
     head = fit(variant, toy.X[few], toy.labels[few]).head_
-    least = 0.4 if head.kind == "decoder" else 0.5  # the decoder does not see the order of its tokens
+    least = 0.4 if head.reads_tokens else 0.5  # these heads do not see the order of their tokens
     assert np.mean(head.predict(toy.X) == toy.labels) > least
 
 

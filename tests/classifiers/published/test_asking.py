@@ -166,7 +166,7 @@ def test_any_other_head_needs_all_it_reads(head, toy, tmp_path):
         pytest.skip("cascades are tested above")
     one = load(save(tmp_path / "toy", head, record_of(head, toy)))
     [only] = one.inputs
-    assert (only.tokens, one.steps) == (head.kind == "decoder", ())
+    assert (only.tokens, one.steps) == (head.reads_tokens, ())
     column = [Item(toy.X[0]), Item(error="broken"), Item()]
     assert next_inputs([one], {only: column}) == {only: [2]}
     [(answering, vectors)] = answerable(one, {only: column})

@@ -119,8 +119,8 @@ def test_what_cannot_be_answered_is_refused(published, toy):
 
 
 def test_vectors_of_another_encoder_are_refused(published):
-    of_decoder = published.head.kind == "decoder"
-    reads, not_read = Input(FINGERPRINT, of_decoder), Input(FINGERPRINT, not of_decoder)
+    tokens = published.head.reads_tokens
+    reads, not_read = Input(FINGERPRINT, tokens), Input(FINGERPRINT, not tokens)
     published.require([reads])
     for others in ([Input("b" * 64)], [not_read], []):
         with pytest.raises(WrongFingerprint, match=r"reads vectors of toy \(aaaa"):

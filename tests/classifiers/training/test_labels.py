@@ -6,7 +6,18 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
-from helpers.toys import LABEL_VARIANTS, fill, fill_labels, fitted, fold_of, ids_of, make_label_toy, spec_of, text_side
+from helpers.toys import (
+    LABEL_VARIANTS,
+    fill,
+    fill_labels,
+    fitted,
+    fold_of,
+    ids_of,
+    make_label_toy,
+    spec_of,
+    text_side,
+    toy_bank,
+)
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, f1_score
 
@@ -354,3 +365,66 @@ def test_a_decoder_without_test_rows_has_a_note_in_place_of_figures(tmp_path, re
     done = trained(store, registry, kind="decoder", params=SMALL, texts=text_side)
     assert list(done.report.evaluations) == ["held-out"]
     assert "No test rows: there are no figures on unseen rows." in done.report.notes
+
+
+class WithBank:
+    """A text side that knows five labels of its own."""
+
+    def __call__(self, fingerprint, texts):
+        return text_side(fingerprint, texts)
+
+    def bank(self, fingerprint):
+        return toy_bank(12, labels=5)
+
+
+def in_text_space(tmp_path, several, splits) -> Store:
+    """Return a store whose tokens are as wide as its vectors: two a row, which have the row as their mean."""
+    store = Store.open(tmp_path / "db")
+    ids = fill_labels(store, several, splits=splits, tokens=(2, 12))
+    shift = np.random.default_rng(0).normal(size=several.X.shape).astype(np.float32)
+    tokens = np.stack([several.X + shift, several.X - shift], axis=1)
+    spec = store.features("toy").spec
+    store.ensure_tokens("toy", spec, np.eye(2, 12, dtype=np.float32)).put(ids, tokens)
+    return store
+
+
+def test_a_label_bank_reads_tokens_that_are_in_the_space_of_texts(tmp_path, registry, several):
+    store = in_text_space(tmp_path, several, ["train"] * 400 + ["val"] * 100 + ["test"] * 100)
+    done = trained(store, registry, kind="bank", texts=WithBank())
+    published = registry.load("many")
+    assert (published.head.tokens, published.manifest.encoders[0].columns) == ((2, 12), (0, 24))
+    assert evaluate_head(store, published).summary() == pytest.approx(
+        done.report.evaluations["test"].summary(), rel=1e-4
+    )
+    with pytest.raises(NotTrainable, match="tokens of one encoder, got 2"):
+        trained(store, registry, kind="bank", encoders=["toy", "toy"], texts=WithBank())
+
+
+def test_a_label_bank_without_tokens_says_how_to_get_them(tmp_path, registry, several):
+    store = Store.open(tmp_path / "db")
+    fill_labels(store, several, tokens=(2, 12))
+    with pytest.raises(NoTokens, match="store the tokens of that encoder first"):
+        trained(store, registry, kind="bank", texts=text_side)
+
+
+@pytest.mark.parametrize("texts", [text_side, WithBank()])
+def test_a_label_bank_reads_vectors_if_tokens_are_not_in_the_space_of_texts(stored, registry, texts):
+    done = trained(stored, registry, kind="bank", texts=texts)
+    head = registry.load("many").head
+    assert (head.reads_tokens, head.tokens) == (False, (1, 12))
+    assert (head.bank is None) == (texts is text_side)
+    assert done.report.evaluations["test"].summary()["map"] > 0.5
+    asked = registry.load("many").with_labels(["a", "new"], text_side("", ["a", "new"]))
+    scores = registry.load("many").head.scores(make_label_toy().X)
+    np.testing.assert_allclose(asked.head.scores(make_label_toy().X)[:, 0], scores[:, 0], atol=1e-3)
+    assert asked.head.classes == ("a", "new")
+
+
+def test_out_of_fold_rows_calibrate_a_label_bank(tmp_path, registry, several):
+    store = Store.open(tmp_path / "db")
+    fill_labels(store, several, splits=["train"] * 500 + ["test"] * 100)
+    done = trained(store, registry, kind="bank", texts=text_side)
+    held, test = (done.report.evaluations[split].summary() for split in ("held-out", "test"))
+    assert done.report.evaluations["held-out"].rows == 500
+    assert held["map"] == pytest.approx(test["map"], abs=0.1)
+    assert done.report.settings["trained"] == list("abcd")

@@ -8,11 +8,14 @@ import httpx
 import numpy as np
 import pyarrow as pa
 import pytest
+from helpers.toys import unit
 from typer.testing import CliRunner
 
 from classifiers.errors import WrongFingerprint
+from classifiers.heads.multilabel.bank.labels import LabelBank
 from classifiers.prompts import PROMPTS, class_vectors
 from classifiers.published.registry import Registry
+from classifiers.training.pipeline import train
 from embedder.media.image import decode
 from services.classification import texts as texts_module
 from services.classification.texts import LabelTexts
@@ -144,6 +147,42 @@ def test_texts_of_another_encoder_are_refused(services, home):
     other = replace(published, manifest=published.manifest.model_copy(update={"encoders": encoders}))
     with pytest.raises(WrongFingerprint, match="none with this fingerprint in the embedding service"):
         ask(services, other, ["cat"])
+
+
+class TextsOfLite0:
+    """The text side of lite0, and a bank of two labels that it knows."""
+
+    def __init__(self, lite0):
+        self.lite0 = lite0
+
+    def __call__(self, _, texts):
+        return self.lite0.embed_texts(texts)
+
+    def bank(self, _):
+        text = unit(self.lite0.embed_texts(["a house", "a solar panel"]))
+        return LabelBank(10 * text, np.zeros(2, np.float32), text, unit=True)
+
+
+def test_a_label_bank_answers_for_labels_that_were_never_trained(services, home, lite0, china, tmp_path):
+    registry, options = Registry(tmp_path), {"task": "looks", "encoders": ["lite0"], "kind": "bank", "name": "known"}
+    train(home.store, registry, texts=TextsOfLite0(lite0), **options)
+    published = registry.load("known")
+    assert (published.head.tokens, published.head.bank.bias.shape) == ((49, 1280), (2,))
+    names = ["even", "palace", "red car"]
+
+    async def ask_for_names():
+        async with AsyncClient(services.embedding_url, service="embedding") as client:
+            return await LabelTexts(client, at_once=5).asked_for([published], names)
+
+    [asked] = asyncio.run(ask_for_names())
+    tokens = lite0.embed(np.stack([lite0.prepare(decode(china).image)]), tokens=True).tokens.reshape(1, -1)
+    own = published.head.scores(tokens)[0, published.head.classes.index("even")]
+    assert asked.head.scores(tokens)[0, 0] == pytest.approx(own, abs=1e-3)
+    [answer] = asked.answer(tokens, top_k=3)
+    assert {label for label, _ in answer.top_k} == set(names)
+    text = class_vectors(lite0.embed_texts, names, PROMPTS, (0, 1280))
+    expected = published.with_labels(names, text).head.predict_proba(tokens)
+    np.testing.assert_allclose(asked.head.predict_proba(tokens), expected, atol=0.02)
 
 
 def test_a_decoder_gets_tokens_from_the_embedding_service_or_the_store(client, home, lite0, photos):

@@ -1,0 +1,1 @@
+"""Fitting of heads of kind `bank`, in closed form."""
