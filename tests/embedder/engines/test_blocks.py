@@ -257,6 +257,7 @@ def test_too_little_memory_in_a_block_is_not_a_fault_of_the_compiler():
         ("timm, a transformer", 2),
         ("timm, a convolutional network", 1),
         ("openclip", 3),  # its texts have blocks of their own
+        ("hf, images and texts", 3),  # blocks and the head that pools, of both towers
         ("imagebind", 10),  # six modalities; texts and sounds have two kinds of blocks
         ("lite0", 2),  # an image network and a text network
     ],
