@@ -11,6 +11,16 @@ from classifiers.errors import BadParameter, NotCompared
 NEAREST, SOFTMAX, MAJORITY = "nearest class mean", "plain softmax", "majority class"
 """Names of the controls, which a head has to beat before it is worth its parameters."""
 
+NEAREST_LABEL, ONE_VS_REST, SHARES = "nearest label mean", "plain one-vs-rest", "label shares"
+"""Names of the controls of tasks with any number of labels a row."""
+
+LABEL_CONTROL_KINDS = (NEAREST_LABEL, SHARES)
+UNTRAINABLE = (MAJORITY, *LABEL_CONTROL_KINDS)
+"""Controls that no kind of head trains, so that they cannot be published."""
+
+CONSTANT = (MAJORITY, SHARES)
+"""Controls that read no vector."""
+
 EACH = (
     "gaussian",
     "gaussian norm=unit",
@@ -32,12 +42,17 @@ TOGETHER = (
 """Candidates that are tried by default on the vectors of all encoders side by side, if there are several."""
 
 
+LABEL_EACH = ("labelwise norm=unit", "labelwise norm=unit project=pca dims=0.95")
+"""Candidates that are tried by default on tasks with any number of labels a row, on the vectors of every encoder and
+of all encoders side by side."""
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """One kind of head with its hyper-parameters, to be trained on the vectors of some encoders.
 
     Attributes:
-        kind: kind of head, one of `classifiers.training.kinds.CLASS_KINDS`, or `MAJORITY`.
+        kind: kind of head, one of `classifiers.training.kinds.KINDS`, or one of `UNTRAINABLE`.
         control: name of the control, if the candidate is one; otherwise "".
     """
 
@@ -58,12 +73,17 @@ class Candidate:
 
     @property
     def inputs(self) -> str:
-        """The encoders for readers; the majority class reads no vector."""
-        return "–" if self.kind == MAJORITY else " ".join(self.encoders)
+        """The encoders for readers; a constant control reads no vector."""
+        return "–" if self.kind in CONSTANT else " ".join(self.encoders)
+
+    @property
+    def trainable(self) -> bool:
+        """True if the head can be trained and published."""
+        return self.kind not in UNTRAINABLE
 
     @property
     def label(self) -> str:
-        """The unique name among all candidates. `parse` reads it back, except for `MAJORITY`."""
+        """The unique name among all candidates. `parse` reads it back, except for `UNTRAINABLE` kinds."""
         return f"{self.settings} @ {' '.join(self.encoders)}"
 
 
@@ -71,6 +91,12 @@ CONTROLS: tuple[tuple[str, Mapping[str, Any], str], ...] = (
     ("gaussian", {"covariance": "tied-spherical", "shrinkage": 0.0, "priors": "uniform"}, NEAREST),
     ("linear", {}, SOFTMAX),
     (MAJORITY, {}, MAJORITY),
+)
+
+LABEL_CONTROLS: tuple[tuple[str, Mapping[str, Any], str], ...] = (
+    (NEAREST_LABEL, {}, NEAREST_LABEL),
+    ("labelwise", {}, ONE_VS_REST),
+    (SHARES, {}, SHARES),
 )
 
 
@@ -125,14 +151,19 @@ def parse_lines(lines: Iterable[str], encoders: Sequence[str]) -> list[Candidate
     return [candidate for text in texts if text for candidate in parse(text, encoders)]
 
 
-def defaults(encoders: Sequence[str], kinds: Sequence[str] = ()) -> list[Candidate]:
-    """Return the default candidates; with `kinds`, only those of these kinds, and each kind with its own defaults."""
-    alone = [Candidate(each.kind, (encoder,), each.params) for encoder in encoders for each in parse_lines(EACH, ["-"])]
+def defaults(encoders: Sequence[str], kinds: Sequence[str] = (), *, several: bool = False) -> list[Candidate]:
+    """Return the default candidates; with `kinds`, only those of these kinds, and each kind with its own defaults.
+
+    Args:
+        several: True for a task with any number of labels a row.
+    """
+    lines, joint = (LABEL_EACH, LABEL_EACH) if several else (EACH, TOGETHER)
+    alone = [
+        Candidate(each.kind, (encoder,), each.params) for encoder in encoders for each in parse_lines(lines, ["-"])
+    ]
     found = alone
     if len(encoders) > 1:
-        together = {
-            each.label: each for text in TOGETHER for each in parse(f"{text} @ {shlex.join(encoders)}", encoders)
-        }
+        together = {each.label: each for text in joint for each in parse(f"{text} @ {shlex.join(encoders)}", encoders)}
         found = alone + list(together.values())
     if kinds:
         own = [candidate for kind in kinds for candidate in parse(kind, encoders)]
@@ -140,11 +171,16 @@ def defaults(encoders: Sequence[str], kinds: Sequence[str] = ()) -> list[Candida
     return found
 
 
-def with_controls(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Return the candidates without repetitions, and the controls on every set of encoders of a candidate."""
+def with_controls(candidates: Sequence[Candidate], *, several: bool = False) -> list[Candidate]:
+    """Return the candidates without repetitions, and the controls on every set of encoders of a candidate.
+
+    Args:
+        several: True for heads that give a row any number of labels.
+    """
     sets = list(dict.fromkeys(candidate.encoders for candidate in candidates))
-    controls = [Candidate(kind, each, params, name) for each in sets for kind, params, name in CONTROLS]
-    majority = [each for each in controls if each.control == MAJORITY][:1]  # the majority class reads no vector
+    wanted = LABEL_CONTROLS if several else CONTROLS
+    controls = [Candidate(kind, each, params, name) for each in sets for kind, params, name in wanted]
+    constant = [each for each in controls if each.kind in CONSTANT][:1]  # it reads no vector, so one is enough
     named = {each.label: each for each in candidates}
-    named |= {each.label: each for each in controls if each.control != MAJORITY}
-    return [*named.values(), *majority]
+    named |= {each.label: each for each in controls if each.kind not in CONSTANT}
+    return [*named.values(), *constant]

@@ -1,19 +1,17 @@
 """The state of a comparison, and what follows from it: the ranking, the winner, its lead and its controls."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from classifiers.compare.candidates import MAJORITY, Candidate
+from classifiers.compare.candidates import CONSTANT, Candidate
 from classifiers.compare.curves import CurvePoint
+from classifiers.compare.family import Family, family_of
 from classifiers.compare.mistakes import Mistake
 from classifiers.compare.trial import Trial
 from classifiers.errors import BadParameter
-from classifiers.evaluation.figures import Evaluation
 from classifiers.evaluation.learning_curve import LearningCurve
-from classifiers.evaluation.outcomes import Outcomes
-from classifiers.evaluation.paired import Pair, paired_bootstrap
 from classifiers.training.classes import CROSS_VALIDATION
 from classifiers.training.rows.rows import Rows
 
@@ -57,12 +55,17 @@ class Comparison:
     state: State = "running"
     trials: dict[str, Trial] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
-    pairs: dict[str, Pair] = field(default_factory=dict)
-    test: dict[str, Evaluation] = field(default_factory=dict)
-    test_pairs: dict[str, Pair] = field(default_factory=dict)
+    pairs: dict[str, Any] = field(default_factory=dict)
+    test: dict[str, Any] = field(default_factory=dict)
+    test_pairs: dict[str, Any] = field(default_factory=dict)
     mistakes: tuple[Mistake, ...] = ()
     growth: LearningCurve | None = None
     curves: dict[str, list[CurvePoint]] = field(default_factory=dict)
+
+    @property
+    def family(self) -> Family:
+        """What the heads have in common: the figures, and how they are learned."""
+        return family_of(self.candidates)
 
     @property
     def validated_on(self) -> str:
@@ -70,17 +73,18 @@ class Comparison:
         return "val" if self.rows.labelled("val").num_rows else CROSS_VALIDATION
 
     def ranking(self) -> list[Trial]:
-        """Return the trials by accuracy on the validation rows, then NLL, then fewest parameters; the best first."""
+        """Return the trials by accuracy or mAP on the validation rows, then NLL, then fewest parameters; best first."""
         return sorted(
-            self.trials.values(), key=lambda each: (-each.evaluation.accuracy, each.evaluation.nll, each.parameters)
+            self.trials.values(),
+            key=lambda each: (-self.family.value(each.evaluation), each.evaluation.nll, each.parameters),
         )
 
     def winner(self) -> Trial | None:
-        """Return the best trial that can be published, so not the majority class."""
-        return next((trial for trial in self.ranking() if trial.candidate.kind != MAJORITY), None)
+        """Return the best trial that can be published."""
+        return next((trial for trial in self.ranking() if trial.candidate.trainable), None)
 
     def controls(self) -> list[Trial]:
-        """Return the controls on the winner's encoders and the majority class, without the winner itself."""
+        """Return the controls on the winner's encoders and the constant one, without the winner itself."""
         best = self.winner()
         return [
             trial
@@ -88,10 +92,10 @@ class Comparison:
             if best and trial is not best and is_control(trial.candidate, best.candidate.encoders)
         ]
 
-    def pair(self, first: str, second: str) -> tuple[Trial, Trial, Pair]:
+    def pair(self, first: str, second: str) -> tuple[Trial, Trial, Any]:
         """Return two trials, given by rank (1 is the best) or label, and their comparison. Raises BadParameter."""
         a, b = self.find(first), self.find(second)
-        return a, b, paired_bootstrap(a.outcomes, [b.outcomes], seed=self.seed)[0]
+        return a, b, self.against(a, {"b": b})["b"]
 
     def find(self, asked: str) -> Trial:
         """Return the trial with a rank or label. Raises BadParameter."""
@@ -109,7 +113,12 @@ class Comparison:
         best = self.winner()
         if best is not None:
             others = [trial for trial in self.trials.values() if trial is not best]
-            self.pairs = against(best.outcomes, {each.candidate.label: each.outcomes for each in others}, self.seed)
+            self.pairs = self.against(best, {each.candidate.label: each for each in others})
+
+    def against(self, best: Trial, others: Mapping[str, Trial]) -> dict[str, Any]:
+        """Return the comparison of a trial with each of the others on the validation rows, by the others' names."""
+        measured = {name: (each.outcomes, each.evaluation) for name, each in others.items()}
+        return self.family.against((best.outcomes, best.evaluation), measured, self.seed)
 
     def smallest_alike(self) -> Trial | None:
         """Return the smallest of the trials whose difference from the winner in accuracy and NLL may be chance.
@@ -119,9 +128,7 @@ class Comparison:
         best = self.winner()
         alike = [self.trials[label] for label, pair in self.pairs.items() if pair.alike]
         smaller = [each for each in alike if best and each.parameters < best.parameters]
-        return min(
-            (each for each in smaller if each.candidate.kind != MAJORITY), key=lambda t: t.parameters, default=None
-        )
+        return min((each for each in smaller if each.candidate.trainable), key=lambda t: t.parameters, default=None)
 
     def command(self, trial: Trial | None) -> str:
         """Return the command that trains and publishes a candidate; "" for None, and without `train_command`."""
@@ -130,9 +137,4 @@ class Comparison:
 
 def is_control(candidate: Candidate, encoders: Sequence[str]) -> bool:
     """True if the candidate is a control for heads on these encoders."""
-    return candidate.kind == MAJORITY or (bool(candidate.control) and candidate.encoders == tuple(encoders))
-
-
-def against(best: Outcomes, others: dict[str, Outcomes], seed: int) -> dict[str, Pair]:
-    """Return the comparison of `best` with each of `others` on the same rows, by the names of the others."""
-    return dict(zip(others, paired_bootstrap(best, list(others.values()), seed=seed), strict=True))
+    return candidate.kind in CONSTANT or (bool(candidate.control) and candidate.encoders == tuple(encoders))

@@ -13,7 +13,12 @@ MOST_MISTAKES = 24
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """A row whose label is not the class that the head gives it with this probability."""
+    """A row with a wrong answer, which the head gives with this probability.
+
+    Attributes:
+        label: the class of the row, or its labels.
+        answer: a class or label that the row does not have, or "not" and a label that it has.
+    """
 
     id: str
     label: str
@@ -34,24 +39,31 @@ Show = Callable[[Sequence[str]], Mapping[str, Shown]]
 
 
 def worst_mistakes(rows: HeldRows, head: Head, split: str, most: int = MOST_MISTAKES) -> tuple[Mistake, ...]:
-    """Return the rows of a split that a calibrated head gets wrong, those first of whose wrong class it is surest.
+    """Return the rows of a split that a calibrated head gets wrong, those first of whose wrong answer it is surest.
 
-    Rows of classes that the head does not know are left out. The result is empty for a split without rows.
+    Rows without a class or label that the head knows are left out. The result is empty for a split without rows.
     """
-    matrix = rows.matrix(split, head.classes)
-    known = np.flatnonzero(matrix.codes >= 0)
+    held = rows.labelled_rows(split, head.classes)
+    known = np.flatnonzero(held.Y.any(axis=1))
     if not len(known):
         return ()
-    proba = probabilities(head.scores(matrix.X[known]), head.link, head.temperature)
-    answers, truth = proba.argmax(axis=1), matrix.codes[known]
-    wrong = np.flatnonzero(answers != truth)
-    surest = wrong[np.argsort(-proba[wrong, answers[wrong]], kind="stable")][:most]
+    scores, truth = head.scores(held.X[known]), held.Y[known]
+    proba, given = probabilities(scores, head.link, head.temperature), head.labels_of(scores)
+    if given is None:
+        given = np.eye(len(head.classes), dtype=np.bool_)[proba.argmax(axis=1)]
+        missed = np.zeros_like(given)  # the class that is given instead says it all
+    else:
+        missed = truth & ~given
+    sure = np.where(given & ~truth, proba, np.where(missed, 1 - proba, -1.0))
+    worst = sure.argmax(axis=1)
+    rank = sure[np.arange(len(known)), worst]
+    surest = [row for row in np.argsort(-rank, kind="stable")[:most].tolist() if rank[row] >= 0]
     return tuple(
         Mistake(
-            matrix.ids[known[row]],
-            head.classes[truth[row]],
-            head.classes[answers[row]],
-            float(proba[row, answers[row]]),
+            held.ids[known[row]],
+            ", ".join(head.classes[k] for k in np.flatnonzero(truth[row])),
+            ("not " if missed[row, worst[row]] else "") + head.classes[worst[row]],
+            float(rank[row]),
         )
-        for row in surest.tolist()
+        for row in surest
     )

@@ -4,19 +4,20 @@ import base64
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from string import Template
+from typing import Any
 
 from classifiers.compare.comparison import Comparison
+from classifiers.compare.family import ANY_LABELS
 from classifiers.compare.mistakes import Show, Shown
 from classifiers.compare.pictures import Picture, draw
 from classifiers.compare.sections import points, table, winner_sections
-from classifiers.evaluation.figures import ECE, NLL, Evaluation
-from classifiers.evaluation.paired import Pair
+from classifiers.evaluation.figures import ECE, NLL
+from classifiers.evaluation.reports.labels import MAP
 
 REPORT = "report.html"
 
-FIGURES = ("=accuracy", "=95 % interval", "=macro-F1", "=NLL", "=ECE")
 AHEAD = ("=winner ahead by", "=P(winner better)")
-"""Titles of the columns that `figures` and `ahead` fill; for the leading =, see `sections.table`."""
+"""Titles of the columns that `ahead` fills; for the leading =, see `sections.table`."""
 
 PAGE = Template("""\
 <!DOCTYPE html>
@@ -96,7 +97,7 @@ def to_html(comparison: Comparison, pictures: Sequence[Picture], shown: Mapping[
     parts = [
         *opening(comparison),
         *verdict(comparison),
-        f'<p class="faint">{escape(NLL)} {escape(ECE)}</p>',
+        f'<p class="faint">{escape(terms(comparison))}</p>',
         *test_section(comparison),
         *winner_sections(comparison, shown),
         *ranking_section(comparison),
@@ -105,6 +106,11 @@ def to_html(comparison: Comparison, pictures: Sequence[Picture], shown: Mapping[
         *map(figure, pictures),
     ]
     return PAGE.substitute(title=escape(f"Heads for {comparison.rows.task}"), body="\n".join(filter(None, parts)))
+
+
+def terms(comparison: Comparison) -> str:
+    """Return the meaning of the figures."""
+    return " ".join([*([MAP] if comparison.family is ANY_LABELS else []), NLL, ECE])
 
 
 def opening(comparison: Comparison) -> list[str]:
@@ -128,19 +134,21 @@ def verdict(comparison: Comparison) -> list[str]:
     best, smaller = comparison.winner(), comparison.smallest_alike()
     if best is None:
         return ["<p>There is no trained head. If candidates failed, the reasons are below.</p>"]
-    found = best.evaluation
+    family, found = comparison.family, best.evaluation
+    low, high = family.interval(found)
     lines = [
         "<h2>Train this one</h2>",
-        f"<p><strong>{escape(best.candidate.label)}</strong>: {found.accuracy:.1%} of {found.rows:,} validation rows "
-        f"({interval(found)}). It was chosen as the best of {len(comparison.trials)} on these rows: "
-        "expect a slightly lower accuracy on new rows.</p>",
+        f"<p><strong>{escape(best.candidate.label)}</strong>: {family.figure} {family.value(found):.1%} on "
+        f"{found.rows:,} validation rows ({low:.3f} to {high:.3f}). It was chosen as the best of "
+        f"{len(comparison.trials)} on these rows: "
+        f"expect a slightly lower {family.figure} on new rows.</p>",
         command_block(comparison.command(best)),
     ]
     if smaller:
         lines += [
             f"<p>A smaller head may be as good, with {smaller.parameters:,} parameters instead of {best.parameters:,}: "
-            f"<strong>{escape(smaller.candidate.label)}</strong>, {smaller.evaluation.accuracy:.1%}. The difference "
-            "on these rows may be chance.</p>",
+            f"<strong>{escape(smaller.candidate.label)}</strong>, {family.value(smaller.evaluation):.1%}. The "
+            "difference on these rows may be chance.</p>",
             command_block(comparison.command(smaller)),
         ]
     return lines
@@ -154,11 +162,18 @@ def test_section(comparison: Comparison) -> list[str]:
     """Return the section with the figures of the winner and its controls on the test rows."""
     if not comparison.test:
         return []
-    columns = ("head", "encoders", *FIGURES, *AHEAD)
+    columns = ("head", "encoders", *comparison.family.titles, *AHEAD)
     rows = []
     for label, found in comparison.test.items():
         candidate = comparison.trials[label].candidate
-        rows.append([candidate.title, candidate.inputs, *figures(found), *ahead(comparison.test_pairs.get(label))])
+        rows.append(
+            [
+                candidate.title,
+                candidate.inputs,
+                *comparison.family.cells(found),
+                *ahead(comparison, comparison.test_pairs.get(label)),
+            ]
+        )
     return [
         f"<h2>On {next(iter(comparison.test.values())).rows:,} test rows</h2>",
         "<p>Read once, after the choice, for the winner and for the controls: simple heads that it should beat.</p>",
@@ -168,15 +183,15 @@ def test_section(comparison: Comparison) -> list[str]:
 
 def ranking_section(comparison: Comparison) -> list[str]:
     """Return the section with all finished candidates, best first, and with the meaning of the columns."""
-    columns = ("=rank", "head", "encoders", *FIGURES, *AHEAD, "=parameters", "=seconds")
+    columns = ("=rank", "head", "encoders", *comparison.family.titles, *AHEAD, "=parameters", "=seconds")
     ranked = comparison.ranking()
     rows = [
         [
             str(rank),
             trial.candidate.title,
             trial.candidate.inputs,
-            *figures(trial.evaluation),
-            *ahead(comparison.pairs.get(trial.candidate.label)),
+            *comparison.family.cells(trial.evaluation),
+            *ahead(comparison, comparison.pairs.get(trial.candidate.label)),
             f"{trial.parameters:,}",
             f"{trial.seconds:.1f}",
         ]
@@ -185,7 +200,8 @@ def ranking_section(comparison: Comparison) -> list[str]:
     best = comparison.winner()
     return [
         f"<h2>Ranking on {escape(comparison.validated_on)}</h2>",
-        "<p>Sorted by accuracy, then NLL. <em>Winner ahead by</em>: difference of accuracy in percentage points with "
+        f"<p>Sorted by {comparison.family.figure}, then NLL. <em>Winner ahead by</em>: difference of "
+        f"{comparison.family.figure} in percentage points with "
         "its 95 % interval, from the same rows resampled for both heads. If the interval contains 0, the difference "
         "may be chance. <em>P(winner better)</em>: share of the resamples in which the winner is better.</p>",
         table(columns, rows, best=ranked.index(best) if best else None),
@@ -199,19 +215,10 @@ def failed_section(comparison: Comparison) -> list[str]:
     return ["<h2>Not ranked</h2>", table(("head", "why"), [[*each] for each in comparison.failed.items()])]
 
 
-def figures(found: Evaluation) -> list[str]:
-    """Return the cells of the columns `FIGURES`."""
-    return [f"{found.accuracy:.4f}", interval(found), *(f"{x:.4f}" for x in (found.macro_f1, found.nll, found.ece))]
-
-
-def interval(found: Evaluation) -> str:
-    low, high = found.accuracy_interval
-    return f"{low:.3f} to {high:.3f}"
-
-
-def ahead(pair: Pair | None) -> list[str]:
+def ahead(comparison: Comparison, pair: Any) -> list[str]:
     """Return the cells of the columns `AHEAD`; empty for the winner itself."""
-    return [points(pair.accuracy), f"{pair.accuracy.better:.0%}"] if pair else ["", ""]
+    lead = comparison.family.lead(pair) if pair else None
+    return [points(lead), f"{lead.better:.0%}"] if lead else ["", ""]
 
 
 def figure(picture: Picture) -> str:

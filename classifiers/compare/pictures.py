@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from classifiers.compare.candidates import MAJORITY, SOFTMAX
+from classifiers.compare.candidates import ONE_VS_REST, SOFTMAX
 from classifiers.compare.comparison import Comparison
 from classifiers.compare.curves import CurvePoint
+from classifiers.compare.family import ANY_LABELS
 from classifiers.compare.trial import Trial
 from classifiers.evaluation import plots
 
@@ -32,17 +33,20 @@ def draw(comparison: Comparison, shortened: Callable[[str], str]) -> list[Pictur
     best = comparison.winner()
     if best is None:
         return []
-    found = [parameters(comparison, best, shortened), confusion(comparison, best), reliability(comparison, best)]
+    found = [parameters(comparison, best, shortened), reliability(comparison, best)]
+    if comparison.family is not ANY_LABELS:
+        found.insert(1, confusion(comparison, best))
     curves = {shortened(encoder): points for encoder, points in comparison.curves.items() if points}
     return [*found, pca(curves)] if curves else found
 
 
 def parameters(comparison: Comparison, best: Trial, shortened: Callable[[str], str]) -> Picture:
-    trials = [trial for trial in comparison.ranking() if trial.candidate.kind != MAJORITY]
+    trials = [trial for trial in comparison.ranking() if trial.candidate.trainable]
+    family = comparison.family
     points = [
         plots.Point(
             trial.parameters,
-            trial.evaluation.accuracy,
+            family.value(trial.evaluation),
             group="\n".join(map(shortened, trial.candidate.encoders)),
             kind=trial.candidate.kind,
             name=trial.candidate.title,
@@ -52,10 +56,12 @@ def parameters(comparison: Comparison, best: Trial, shortened: Callable[[str], s
     sizes, right = [point.parameters for point in points], [point.accuracy for point in points]
     return Picture(
         "parameters",
-        plots.png(plots.accuracy_by_parameters(points, trials.index(best), best.evaluation.accuracy_interval)),
-        "Accuracy of each head by its number of parameters; the best on each set of encoders is named. The winner is "
-        "ringed, and the band is the 95 % interval of its accuracy.",
-        f"{len(points)} heads of {min(sizes):,} to {max(sizes):,} parameters, with accuracies from "
+        plots.png(
+            plots.accuracy_by_parameters(points, trials.index(best), family.interval(best.evaluation), family.figure)
+        ),
+        f"{family.figure[0].upper() + family.figure[1:]} of each head by its number of parameters; the best on each "
+        f"set of encoders is named. The winner is ringed, and the band is the 95 % interval of its {family.figure}.",
+        f"{len(points)} heads of {min(sizes):,} to {max(sizes):,} parameters, with {family.figure} from "
         f"{min(right):.1%} to {max(right):.1%}; the winner has {best.parameters:,}.",
     )
 
@@ -74,13 +80,16 @@ def confusion(comparison: Comparison, best: Trial) -> Picture:
 
 
 def reliability(comparison: Comparison, best: Trial) -> Picture:
-    softmax = [trial for trial in comparison.controls() if trial.candidate.control == SOFTMAX]
-    heads = dict(zip(("winner", SOFTMAX), (best, *softmax), strict=False))
+    several = comparison.family is ANY_LABELS
+    plain = ONE_VS_REST if several else SOFTMAX
+    what = "Probabilities of labels, and shares of rows that have them," if several else "Confidence and accuracy"
+    controls = [trial for trial in comparison.controls() if trial.candidate.control == plain]
+    heads = dict(zip(("winner", plain), (best, *controls), strict=False))
     errors = " and ".join(f"{trial.evaluation.ece:.3f} for the {name}" for name, trial in heads.items())
     return Picture(
         "reliability",
         plots.png(plots.reliability({name: trial.evaluation for name, trial in heads.items()})),
-        f"Confidence and accuracy of the heads on {comparison.validated_on}. Their temperatures were fitted on the "
+        f"{what} of the heads on {comparison.validated_on}. Their calibration was fitted on the "
         "same rows, so new rows look a little worse. Faint points have few rows.",
         f"Expected calibration error {errors}.",
     )

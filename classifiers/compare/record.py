@@ -8,9 +8,8 @@ from typing import Any
 
 from classifiers.compare.candidates import Candidate
 from classifiers.compare.comparison import Command, Comparison
-from classifiers.compare.trial import Trial, load_outcomes, save_outcomes
+from classifiers.compare.trial import Trial
 from classifiers.errors import BadComparison
-from classifiers.evaluation.figures import summarise
 from classifiers.training.rows.rows import Rows, Texts
 from store import Snapshot, Store
 
@@ -30,7 +29,8 @@ def keep(comparison: Comparison, trial: Trial) -> None:
 
     The outcomes come first: a run that is stopped here writes its record without this trial.
     """
-    save_outcomes(outcomes_path(comparison.folder, comparison.candidates.index(trial.candidate)), trial.outcomes)
+    path = outcomes_path(comparison.folder, comparison.candidates.index(trial.candidate))
+    comparison.family.save(path, trial.outcomes)
     comparison.trials[trial.candidate.label] = trial
     save(comparison)
 
@@ -138,11 +138,12 @@ def load(store: Store, folder: Path, texts: Texts | None = None, train_command: 
 
 def restored(comparison: Comparison, number: int, entry: Mapping[str, Any]) -> Trial:
     """Return a finished trial from its entry and its outcomes on disk."""
-    outcomes = load_outcomes(outcomes_path(comparison.folder, number))
+    family = comparison.family
+    outcomes = family.load(outcomes_path(comparison.folder, number))
     return Trial(
         comparison.candidates[number],
         outcomes,
-        summarise(outcomes, entry["classes"], seed=comparison.seed),
+        family.measure(outcomes, tuple(entry["classes"]), comparison.seed),
         entry["temperature"],
         entry["parameter_count"],
         entry["seconds"],

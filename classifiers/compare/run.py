@@ -2,20 +2,20 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from classifiers.compare.candidates import MAJORITY, Candidate
-from classifiers.compare.comparison import Command, Comparison, against
+from classifiers.compare.candidates import Candidate
+from classifiers.compare.comparison import Command, Comparison
 from classifiers.compare.curves import CurvePoint, pca_curve
+from classifiers.compare.family import ANY_LABELS, family_of
 from classifiers.compare.held import HeldRows, bytes_of
 from classifiers.compare.mistakes import worst_mistakes
 from classifiers.compare.more_labels import winners_curve
 from classifiers.compare.record import OUTCOMES, keep, save
-from classifiers.compare.trial import Trial, examine, outcomes_on, relearned
+from classifiers.compare.trial import Trial, examine
 from classifiers.errors import NotTrainable, listing
-from classifiers.evaluation.figures import summarise
-from classifiers.evaluation.outcomes import Outcomes
 from classifiers.fit.gaussian.parallel import blas
 from classifiers.heads.base import Head
 from classifiers.training.kinds import make_estimator
@@ -60,9 +60,9 @@ def start(
     rows = Rows(store, task, tuple(encoders), store.snapshot(), texts=texts)
     rows.blocks()  # raises for unknown encoders, before any work
     for candidate in candidates:
-        if candidate.kind != MAJORITY:
+        if candidate.trainable:
             make_estimator(candidate.kind, candidate.params)
-    classes = rows.classes()
+    classes = family_of(candidates).classes(rows)
     if not rows.validations():
         raise NotTrainable(
             f"task {task!r} has no rows in split 'val', and only {rows.labelled('train').num_rows} training rows, too "
@@ -137,7 +137,8 @@ def attempt(comparison: Comparison, candidate: Candidate, rows: HeldRows) -> Hea
     """Try one candidate and record its result. Returns its head, or None if it failed."""
     comparison.failed.pop(candidate.label, None)
     try:
-        trial, head = examine(candidate, rows.of(candidate.encoders), comparison.classes, comparison.seed)
+        own = rows.of(candidate.encoders)
+        trial, head = examine(candidate, own, comparison.classes, comparison.seed, comparison.family)
         require_same_rows(comparison, trial.outcomes)
     except Exception as error:
         comparison.failed[candidate.label] = f"{type(error).__name__}: {error}"
@@ -147,17 +148,19 @@ def attempt(comparison: Comparison, candidate: Candidate, rows: HeldRows) -> Hea
     return head
 
 
-def require_same_rows(comparison: Comparison, outcomes: Outcomes) -> None:
+def require_same_rows(comparison: Comparison, outcomes: Any) -> None:
     """Raise NotTrainable if a candidate was validated on other rows than the first candidate."""
-    first = next(iter(comparison.trials.values()), None)
-    if first and not np.array_equal(first.outcomes.codes, outcomes.codes):
+    first, truth = next(iter(comparison.trials.values()), None), comparison.family.truth
+    if first and not np.array_equal(truth(first.outcomes), truth(outcomes)):
         raise NotTrainable(
             f"validated on {len(outcomes)} rows, other candidates on {len(first.outcomes)}: it knows other classes"
         )
 
 
 def curve(comparison: Comparison, rows: HeldRows) -> list[CurvePoint]:
-    """Return the accuracy by number of principal components; empty if the rows have no components."""
+    """Return the accuracy by number of principal components; empty if there are none, or any number of labels a row."""
+    if comparison.family is ANY_LABELS:
+        return []
     try:
         return pca_curve(rows, comparison.classes)
     except NotTrainable:
@@ -173,28 +176,31 @@ def measure_test(comparison: Comparison, rows: HeldRows, heads: Mapping[str, Hea
         heads: calibrated heads by label; other heads are learned again.
     """
 
+    family, classes = comparison.family, comparison.classes
+
     def head_of(trial: Trial) -> Head:
-        own = rows.of(trial.candidate.encoders)
-        return heads.get(trial.candidate.label) or relearned(trial, own, comparison.classes)
+        kept = heads.get(trial.candidate.label)
+        return kept or family.relearn(trial, rows.of(trial.candidate.encoders), classes)
 
     best = comparison.winner()
     if best is None:
         return
     head, own = head_of(best), rows.of(best.candidate.encoders)
-    test = HeldRows.read(comparison.rows, comparison.classes, ("test",))
+    test = HeldRows.read(comparison.rows, classes, ("test",))
     has_test = len(test.held["test"].ids) > 0
     held, split = (test.of(best.candidate.encoders), "test") if has_test else (own, "val")
     comparison.mistakes = worst_mistakes(held, head, split)
-    comparison.growth = winners_curve(best, head, own, held, split, comparison.classes, comparison.seed)
+    comparison.growth = winners_curve(best, head, own, held, split, classes, comparison.seed, family)
     if not has_test:
         return
-    found = {best.candidate.label: outcomes_on(held, head, "test")}
+    found = {best.candidate.label: family.outcomes_on(held, head, "test")}
     for trial in comparison.controls():
-        found[trial.candidate.label] = outcomes_on(test.of(trial.candidate.encoders), head_of(trial), "test")
+        found[trial.candidate.label] = family.outcomes_on(test.of(trial.candidate.encoders), head_of(trial), "test")
     for label, outcomes in found.items():
-        classes = comparison.trials[label].evaluation.classes
-        comparison.test[label] = summarise(outcomes, classes, seed=comparison.seed)
-    comparison.test_pairs = against(found.pop(best.candidate.label), found, comparison.seed)
+        known = comparison.trials[label].evaluation.classes
+        comparison.test[label] = family.measure(outcomes, known, comparison.seed)
+    pairs = {label: (outcomes, comparison.test[label]) for label, outcomes in found.items()}
+    comparison.test_pairs = family.against(pairs.pop(best.candidate.label), pairs, comparison.seed)
 
 
 def memory(rows: Rows) -> int:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from classifiers.compare.comparison import Comparison
+from classifiers.compare.family import ANY_LABELS
+from classifiers.compare.label_outcomes import LabelMeasured
 from classifiers.compare.mistakes import Mistake, Shown
 from classifiers.evaluation.figures import AURC, Evaluation
 from classifiers.evaluation.learning_curve import LearningCurve
@@ -37,13 +39,41 @@ def winner_sections(comparison: Comparison, shown: Mapping[str, Shown]) -> list[
     found, split = comparison.test.get(best.candidate.label), "test"
     if found is None:
         found, split = best.evaluation, comparison.validated_on
+    own = labels(found, split) if comparison.family is ANY_LABELS else one_class(found, split)
     return [
         *mistakes(comparison.mistakes, shown, split),
-        *confusions(found, split),
-        *classes(found, split),
-        *abstention(found, split),
-        *more_labels(comparison.growth, split),
+        *own,
+        *more_labels(comparison.growth, split, comparison.family.growth),
         *balance(comparison),
+    ]
+
+
+def one_class(found: Evaluation, split: str) -> list[str]:
+    """Return the sections on a head that gives each row one class."""
+    return [*confusions(found, split), *classes(found, split), *abstention(found, split)]
+
+
+def labels(measured: LabelMeasured, split: str) -> list[str]:
+    """Return the section with the figures of each label, the lowest average precision first."""
+    found = measured.figures
+    seen = np.flatnonzero(found.support)
+    weakest = seen[np.argsort(found.average_precision[seen], kind="stable")].tolist()
+    rows = [
+        [
+            found.classes[k],
+            *(bar(float(each[k]), f"{each[k]:.2f}") for each in (found.average_precision, found.recall)),
+            *(bar(float(each[k]), f"{each[k]:.2f}") for each in (found.precision, found.f1)),
+            f"{found.support[k]:,}",
+        ]
+        for k in weakest[:MOST_CLASSES]
+    ]
+    return [
+        "<h2>How good it is at each label</h2>",
+        f"<p>On {escape(split)}, the weakest label first{_of(len(weakest))}. <em>Average precision</em>: how far the "
+        "rows with the label are ranked before the others. <em>Recall</em>: the share of the rows with the label that "
+        "get it. <em>Precision</em>: how often it is right to give the label. <em>F1</em>: the harmonic mean of "
+        "these two.</p>",
+        table(("label", "average precision", "recall", "precision", "F1", "=rows"), rows),
     ]
 
 
@@ -123,7 +153,7 @@ def abstention(found: Evaluation, split: str) -> list[str]:
     ]
 
 
-def more_labels(curve: LearningCurve | None, split: str) -> list[str]:
+def more_labels(curve: LearningCurve | None, split: str, figure: str = "accuracy") -> list[str]:
     """Return the section on what more labels would bring; none if no curve was measured."""
     if curve is None:
         return []
@@ -132,8 +162,9 @@ def more_labels(curve: LearningCurve | None, split: str) -> list[str]:
         for each in curve.points
     ]
     before, now = curve.points[-2:]
+    gained = "right answers" if figure == "accuracy" else f"points of {figure}"
     said = (
-        f"From {before.rows:,} to {now.rows:,} training rows: {points(curve.last)} right answers in 100; if the "
+        f"From {before.rows:,} to {now.rows:,} training rows: {points(curve.last)} {gained} in 100; if the "
         "interval contains 0, it may be chance. "
     )
     if curve.next:
@@ -145,9 +176,9 @@ def more_labels(curve: LearningCurve | None, split: str) -> list[str]:
         said += "The curve is too uneven or too flat to say what more labels would bring."
     return [
         "<h2>What more labels would bring</h2>",
-        f"<p>Accuracy on {escape(split)} of heads like the winner that learned from a part of the training rows, each "
-        f"figure the mean of {DRAWS} random parts. {escape(said)}</p>",
-        table(("=training rows", "accuracy", "=95 % interval"), rows),
+        f"<p>{figure[0].upper() + figure[1:]} on {escape(split)} of heads like the winner that learned from a part of "
+        f"the training rows, each figure the mean of {DRAWS} random parts. {escape(said)}</p>",
+        table(("=training rows", figure, "=95 % interval"), rows),
     ]
 
 
@@ -161,15 +192,16 @@ def balance(comparison: Comparison) -> list[str]:
     counts = {split: _counted(comparison.rows.labelled(split)["labels"].to_pylist()) for split in SPLITS}
     sums = {name: sum(each[name] for each in counts.values()) for name in comparison.classes}
     rarest = sorted(comparison.classes, key=lambda name: sums[name])
+    noun = "label" if comparison.family is ANY_LABELS else "class"
     most = max(sums.values(), default=0) or 1
     rows = [
         [name, bar(sums[name] / most, f"{sums[name]:,}"), *(f"{each[name]:,}" for each in counts.values())]
         for name in rarest[:MOST_CLASSES]
     ]
     return [
-        "<h2>Class balance</h2>",
-        f"<p>Labelled rows of each class, the rarest first{_of(len(rarest))}.</p>",
-        table(("class", "rows", *(f"={split}" for split in SPLITS)), rows),
+        f"<h2>{noun.title()} balance</h2>",
+        f"<p>Labelled rows of each {noun}, the rarest first{_of(len(rarest))}.</p>",
+        table((noun, "rows", *(f"={split}" for split in SPLITS)), rows),
     ]
 
 

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from classifiers.evaluation.figures import Evaluation
-from classifiers.evaluation.trust import ECE_BINS
+from classifiers.evaluation.trust import ECE_BINS, Reliability
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#666666", "#b2a000")
 """Colours of Okabe and Ito, which colour-blind readers can distinguish too."""
@@ -97,7 +98,14 @@ def confusion(evaluation: Evaluation) -> Figure:
     return figure
 
 
-def reliability(heads: Mapping[str, Evaluation]) -> Figure:
+class Measured(Protocol):
+    """Figures with bins of reliability."""
+
+    @property
+    def reliability(self) -> Reliability: ...
+
+
+def reliability(heads: Mapping[str, Measured]) -> Figure:
     """Draw accuracy against confidence in bins, one line for each head, and below it the rows of the first head.
 
     Bins with fewer than `ENOUGH_ROWS` rows show little: they are faint, and no line goes through them.
@@ -124,8 +132,10 @@ def reliability(heads: Mapping[str, Evaluation]) -> Figure:
     return figure
 
 
-def accuracy_by_parameters(points: Sequence[Point], best: int, interval: tuple[float, float]) -> Figure:
-    """Draw the accuracy of each head against its number of parameters, on a logarithmic axis.
+def accuracy_by_parameters(
+    points: Sequence[Point], best: int, interval: tuple[float, float], figure_name: str = "accuracy"
+) -> Figure:
+    """Draw the accuracy (or another figure) of each head against its number of parameters, on a logarithmic axis.
 
     Args:
         points: best head first.
@@ -159,7 +169,7 @@ def accuracy_by_parameters(points: Sequence[Point], best: int, interval: tuple[f
     axes.scatter(ringed.parameters, ringed.accuracy, s=150, facecolor="none", edgecolor="black", linewidth=1.2)
     axes.set_xscale("log")
     axes.margins(x=0.12)
-    axes.set(xlabel="parameters", ylabel="validation accuracy")
+    axes.set(xlabel="parameters", ylabel=f"validation {figure_name}")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
     axes.yaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)

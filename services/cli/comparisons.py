@@ -4,7 +4,7 @@ import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from services.cli import terminal
 
@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from classifiers.compare.comparison import Comparison
     from classifiers.compare.mistakes import Shown
     from classifiers.compare.trial import Trial
-    from classifiers.evaluation.figures import Evaluation
-    from classifiers.evaluation.paired import Pair
     from embedder.media import Limits
     from store import Store
 
@@ -75,14 +73,12 @@ def show(comparison: "Comparison") -> None:
     ranked = comparison.ranking()
     controls = comparison.controls()
     shown = [(rank, trial) for rank, trial in enumerate(ranked, 1) if rank <= SHOWN or trial in controls]
+    figures = (f"{comparison.family.figure} (95 % interval)", "NLL", "ECE", "behind by")
     columns = (
         "rank",
         "head",
         "encoders",
-        "accuracy (95 % interval)",
-        "NLL",
-        "ECE",
-        "behind by",
+        *figures,
         "parameters",
         "seconds",
     )
@@ -94,11 +90,16 @@ def show(comparison: "Comparison") -> None:
     )
     if len(shown) < len(ranked):
         print(f"… and {len(ranked) - len(shown)} more in the report")
+    pairs = comparison.test_pairs
     if comparison.test:
         terminal.table(
-            ("head", "accuracy (95 % interval)", "NLL", "ECE", "behind by"),
+            ("head", *figures),
             [
-                (comparison.trials[label].candidate.title, *_figures(found), _behind(comparison.test_pairs.get(label)))
+                (
+                    comparison.trials[label].candidate.title,
+                    *_figures(comparison, found),
+                    _behind(comparison, pairs.get(label)),
+                )
                 for label, found in comparison.test.items()
             ],
             f"Test, read once, {next(iter(comparison.test.values())).rows:,} rows:",
@@ -117,21 +118,22 @@ def show(comparison: "Comparison") -> None:
 
 
 def _row(comparison: "Comparison", trial: "Trial") -> tuple[str, ...]:
-    behind = _behind(comparison.pairs.get(trial.candidate.label))
+    behind = _behind(comparison, comparison.pairs.get(trial.candidate.label))
     size = (f"{trial.parameters:,}", f"{trial.seconds:.1f}")
-    return (trial.candidate.title, trial.candidate.inputs, *_figures(trial.evaluation), behind, *size)
+    return (trial.candidate.title, trial.candidate.inputs, *_figures(comparison, trial.evaluation), behind, *size)
 
 
-def _figures(found: "Evaluation") -> tuple[str, str, str]:
-    low, high = found.accuracy_interval
-    return f"{found.accuracy:.3f} ({low:.3f} to {high:.3f})", f"{found.nll:.3f}", f"{found.ece:.3f}"
+def _figures(comparison: "Comparison", found: Any) -> tuple[str, str, str]:
+    """Return accuracy or mAP, NLL and ECE."""
+    low, high = comparison.family.interval(found)
+    return f"{comparison.family.value(found):.3f} ({low:.3f} to {high:.3f})", f"{found.nll:.3f}", f"{found.ece:.3f}"
 
 
-def _behind(pair: "Pair | None") -> str:
-    """Return the points of accuracy behind the winner, with their 95 % interval."""
+def _behind(comparison: "Comparison", pair: Any) -> str:
+    """Return the points of accuracy or mAP behind the winner, with their 95 % interval."""
     if pair is None:
         return ""
-    found = pair.accuracy
+    found = comparison.family.lead(pair)
     return f"{100 * found.mean:z.1f} ({100 * found.low:z.1f} to {100 * found.high:z.1f})"
 
 
@@ -142,10 +144,11 @@ def show_pair(comparison: "Comparison", asked: tuple[str, str], as_json: bool) -
     if as_json:
         print(json.dumps(named | asdict(found)))
         return
-    nll = found.nll
+    nll, lead = found.nll, comparison.family.lead(found)
+    more = "A is more accurate" if comparison.family.figure == "accuracy" else f"A has more {comparison.family.figure}"
     result = {
-        "accuracy A - B, points": _behind(found),
-        "resamplings in which A is more accurate": f"{found.accuracy.better:.1%}",
+        f"{comparison.family.figure} A - B, points": _behind(comparison, found),
+        f"resamplings in which {more}": f"{lead.better:.1%}",
         "NLL A - B": f"{nll.mean:z.4f} ({nll.low:z.4f} to {nll.high:z.4f})",
         "resamplings in which A has less NLL": f"{nll.better:.1%}",
     }

@@ -31,8 +31,8 @@ class LabelwiseClassifier(LabelsEstimator):
         C: inverse strength of the penalty, > 0, as in scikit-learn. "auto" is allowed only in training from a store,
             which has rows to choose on.
         max_iter: maximum number of L-BFGS iterations.
-        tol: training stops when the largest component of the gradient (of the mean loss, along the axes of `solutions`) is
-            below this.
+        tol: training stops when the largest component of the gradient (of the mean loss, along the axes of
+            `solutions`) is below this.
         norm, project, dims, whiten, blocks, seed: the transform of the vectors, see `TransformPlan`.
 
     Attributes:

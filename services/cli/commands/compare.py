@@ -107,7 +107,8 @@ def compare(
 ) -> None:
     """Train many heads on the same stored vectors and rank them on the validation rows.
 
-    Prints the command that trains the best one, and writes a report. Nothing is published.
+    Heads that give each row one class are ranked by accuracy, those that give any number of labels by mAP (mean
+    average precision). Prints the command that trains the best one, and writes a report. Nothing is published.
     """
     if (task is None) == (resume is None):
         raise typer.BadParameter("give either --task for a new comparison or --resume to continue one")
@@ -126,7 +127,7 @@ def compare(
         comparison = load(opened, resume, texts, comparisons.train_command)
     else:
         names = list(dict.fromkeys(encoder)) if encoder else _encoders(opened, str(task))
-        tried = _candidates(names, kind or (), candidate or (), candidates)
+        tried = _candidates(opened, str(task), names, kind or (), candidate or (), candidates)
         comparison = _start(opened, folder, str(task), names, tried, seed, ["--store", store] if store else [], texts)
     if comparison.state != "done" or pair is None:
         _run(comparison, settings, names_only)
@@ -177,14 +178,19 @@ def _start(
 
 
 def _candidates(
-    encoders: Sequence[str], kinds: Sequence[str], texts: Sequence[str], file: Path | None
+    store: "Store", task: str, encoders: Sequence[str], kinds: Sequence[str], texts: Sequence[str], file: Path | None
 ) -> "list[Candidate]":
     """Return the candidates that the options name, otherwise the default ones, and the controls."""
     from classifiers.compare.candidates import defaults, parse_lines, with_controls
+    from classifiers.training.kinds import LABEL_KINDS
+    from classifiers.training.rows.rows import Rows
 
     lines = [*texts, *(file.read_text(encoding="utf-8").splitlines() if file else ())]
     asked = parse_lines(lines, encoders)
-    return with_controls(asked if asked and not kinds else [*asked, *defaults(encoders, kinds)])
+    named = {*kinds, *(each.kind for each in asked)}
+    several = named <= set(LABEL_KINDS) if named else not Rows(store, task, (), store.snapshot()).one_each
+    tried = asked if asked and not kinds else [*asked, *defaults(encoders, kinds, several=several)]
+    return with_controls(tried, several=several)
 
 
 def _run(comparison: "Comparison", settings: "Settings", names_only: bool) -> None:

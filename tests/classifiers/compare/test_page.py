@@ -16,7 +16,6 @@ from classifiers.compare.mistakes import MOST_MISTAKES, Shown
 from classifiers.compare.page import to_html, write
 from classifiers.compare.run import run, start
 from classifiers.compare.sections import more_labels, points
-from classifiers.compare.trial import relearned
 from classifiers.evaluation import plots
 from classifiers.evaluation.figures import evaluate
 from classifiers.evaluation.paired import Difference
@@ -122,7 +121,7 @@ def test_all_that_is_known_stands_in_it(page, comparison):
 def test_the_worst_mistakes_are_those_of_the_winner_on_test_and_have_their_photos(comparison):
     best = comparison.winner()
     rows = HeldRows.read(comparison.rows, comparison.classes, ("test", "train", "val"))
-    head = relearned(best, rows.of(best.candidate.encoders), comparison.classes)
+    head = comparison.family.relearn(best, rows.of(best.candidate.encoders), comparison.classes)
     matrix = rows.matrix("test", comparison.classes)
     proba = head.predict_proba(matrix.X)
     wrong = np.flatnonzero(proba.argmax(axis=1) != matrix.codes)

@@ -10,11 +10,13 @@ from sklearn.neighbors import NearestCentroid
 
 from classifiers.compare.candidates import MAJORITY, NEAREST, Candidate, parse_lines, with_controls
 from classifiers.compare.curves import pca_curve
+from classifiers.compare.family import ONE_CLASS
 from classifiers.compare.held import HeldRows, bytes_of
 from classifiers.compare.more_labels import winners_curve
+from classifiers.compare.one_class import learn
 from classifiers.compare.record import load, to_record
 from classifiers.compare.run import run, start
-from classifiers.compare.trial import learn, save_outcomes, scoring_parameters
+from classifiers.compare.trial import scoring_parameters
 from classifiers.errors import BadComparison, BadParameter, NotTrainable, UnknownKind, UnknownParameter
 from classifiers.published.registry import Registry
 from classifiers.training.growth import grow
@@ -137,7 +139,10 @@ def test_a_winner_that_learns_slowly_has_no_curve(done, monkeypatch):
     monkeypatch.setattr("classifiers.compare.more_labels.MOST_SECONDS", 0.0)
     rows = HeldRows.read(done.rows, done.classes, ("train", "val"))
     best = done.winner()
-    assert winners_curve(best, learn(best.candidate, rows, done.classes)[0], rows, rows, "val", done.classes, 0) is None
+    assert (
+        winners_curve(best, learn(best.candidate, rows, done.classes)[0], rows, rows, "val", done.classes, 0, ONE_CLASS)
+        is None
+    )
 
 
 def test_test_labels_change_test_figures_alone(tmp_path):
@@ -254,14 +259,14 @@ def test_what_is_finished_outlives_an_interruption_and_goes_on(filled, tmp_path,
 
 def test_a_stop_while_outcomes_are_written_costs_this_candidate_alone(filled, tmp_path, done, monkeypatch):
     """Also a disk that is full at this moment: the record must not name outcomes that are not there."""
-    comparison = begun(filled, tmp_path / "it")
+    comparison, saving = begun(filled, tmp_path / "it"), ONE_CLASS.save
 
     def stopped(path, outcomes):
         if path.stem == "2":
             raise KeyboardInterrupt
-        save_outcomes(path, outcomes)
+        saving(path, outcomes)
 
-    monkeypatch.setattr("classifiers.compare.record.save_outcomes", stopped)
+    monkeypatch.setattr(ONE_CLASS, "save", stopped)
     with pytest.raises(KeyboardInterrupt):
         run(comparison)
     monkeypatch.undo()

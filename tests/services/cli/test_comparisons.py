@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from classifiers.compare.candidates import parse
+from classifiers.compare.family import ONE_CLASS
 from classifiers.evaluation.paired import Difference, Pair
 from embedder.media import Limits
 from services.cli import comparisons
@@ -38,7 +39,7 @@ def test_the_command_trains_the_candidate():
 def test_a_difference_that_rounds_to_zero_has_no_minus(capsys):
     tiny = Difference(-1e-6, -2e-6, 1e-6, 0.5)
     trial = SimpleNamespace(candidate=SimpleNamespace(label="gaussian @ lite0"), outcomes=[0])
-    comparison = SimpleNamespace(pair=lambda *_: (trial, trial, Pair(tiny, tiny)))
+    comparison = SimpleNamespace(pair=lambda *_: (trial, trial, Pair(tiny, tiny)), family=ONE_CLASS)
     show_pair(comparison, ("1", "2"), as_json=False)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("  ")[-1].strip() for line in lines if "A - B" in line] == [
