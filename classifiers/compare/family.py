@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,18 @@ from classifiers.training.calibrate import calibrate
 from classifiers.training.kinds import LABEL_KINDS
 from classifiers.training.rows.rows import Rows
 
-if TYPE_CHECKING:
-    from classifiers.compare.trial import Trial
+
+class Finished(Protocol):
+    """A trial of a candidate: the candidate, and the temperature and settings of its head."""
+
+    @property
+    def candidate(self) -> Candidate: ...
+
+    @property
+    def temperature(self) -> float: ...
+
+    @property
+    def settings(self) -> Mapping[str, Any]: ...
 
 
 class Family(ABC):
@@ -61,7 +71,7 @@ class Family(ABC):
         """Return the calibrated head, and the outcomes of the rows that it was calibrated on."""
 
     @abstractmethod
-    def relearn(self, trial: "Trial", rows: Rows, classes: tuple[str, ...]) -> Head:
+    def relearn(self, trial: Finished, rows: Rows, classes: tuple[str, ...]) -> Head:
         """Return the calibrated head of a finished trial, learned again with the parameters that training chose."""
 
     @abstractmethod
@@ -129,7 +139,7 @@ class OneClass(Family):
     def calibrate(self, head: Any, parts: Sequence[Any]) -> tuple[Head, Outcomes]:
         return calibrate(head, parts)[:2]
 
-    def relearn(self, trial: "Trial", rows: Rows, classes: tuple[str, ...]) -> Head:
+    def relearn(self, trial: Finished, rows: Rows, classes: tuple[str, ...]) -> Head:
         return learned_head(trial.candidate, trial.settings, rows, classes).with_temperature(trial.temperature)
 
     def outcomes_on(self, rows: Rows, head: Any, split: str) -> Outcomes:
@@ -181,7 +191,7 @@ class AnyLabels(Family):
     def calibrate(self, head: Any, parts: Sequence[Any]) -> tuple[Head, LabelOutcomes]:
         return calibrate_head(head, parts)
 
-    def relearn(self, trial: "Trial", rows: Rows, classes: tuple[str, ...]) -> Head:  # noqa: ARG002 - as above
+    def relearn(self, trial: Finished, rows: Rows, classes: tuple[str, ...]) -> Head:  # noqa: ARG002 - as above
         chosen = {"C": trial.settings["C"]} if "C" in trial.settings else {}  # alone, because training chooses only C
         candidate = replace(trial.candidate, params={**trial.candidate.params, **chosen})
         return calibrate_head(*learn_labels(candidate, rows))[0]

@@ -105,7 +105,7 @@ def show(comparison: "Comparison") -> None:
             f"Test, read once, {next(iter(comparison.test.values())).rows:,} rows:",
             explained=False,
         )
-    terminal.explain(columns)
+    terminal.explain((*columns, comparison.family.figure))
     for label, reason in comparison.failed.items():
         print(f"not ranked: {label}: {reason}")
     terminal.notes(comparison.notes)

@@ -32,7 +32,7 @@ EXPLAINED = {
     "mAP": "mean average precision over the labels, 0 to 1. More is better.",
     "F1@3": "F1 of the 3 most probable labels of each row, 0 to 1. More is better.",
     "micro-F1": "F1 of all decisions counted together, 0 to 1; macro-F1 is the mean F1 of the labels. More is better.",
-    "behind by": "accuracy of the best head minus that of this head, in points, with its 95 % interval. "
+    "behind by": "accuracy (or mAP) of the best head minus that of this head, in points, with its 95 % interval. "
     "If the interval contains 0, the difference may be chance.",
     "prediction set": "the labels that together contain the right one with the probability --coverage.",
     "outlier percentile": "the percentage of calibration rows that look more ordinary than this file. "
