@@ -65,7 +65,7 @@ VARIANTS: dict[str, tuple[str, dict]] = {
     "fusion": ("fusion", {"blocks": (0, 5, 12), "folds": 4}),
     "fusion cascade": ("fusion", {"blocks": (0, 5, 12), "rule": "cascade", "member_params": {"project": "centre"}}),
     "mixture": ("mixture", {}),
-    "mixture of three": ("mixture", {"components": 3, "norm": "unit", "project": "pca", "dims": 10}),
+    "mixture of three": ("mixture", {"components": 3, "norm": "unit", "project": "pca", "dims": 9}),
     "mixture by EM": ("mixture", {"components": 2, "steps": 0}),
     "mixture sdgm-d": ("mixture", {"model": "sdgm-d", "components": 2}),
     "mixture sdgm-f": ("mixture", {"model": "sdgm-f"}),

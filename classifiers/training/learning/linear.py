@@ -34,12 +34,10 @@ def learn_linear(estimator: LinearClassifier, rows: Rows, classes: tuple[str, ..
 
 
 def choose_penalty(estimator: LinearClassifier, rows: Rows, classes: tuple[str, ...]) -> tuple[float, Scored | None]:
-    """Return the best C of `PENALTIES`, and rows that were not learned from, with scores for calibration.
+    """Return the best C of `PENALTIES`, and the validation rows with scores that are independent of the choice.
 
-    These are the validation rows with scores that are independent of the choice, or the rows of all folds. The scores
-    have a column for every class. They are None if the head's own scores of the validation rows can be used (see
-    `classifiers.evaluation.choice`), if a fold has more rows than are chosen on, and if there are too few rows to
-    choose on; then C is `UNCHOSEN`. Raises NoVectors.
+    C is `UNCHOSEN` if there are too few rows to choose on. The scores have a column for every class; None without
+    validation rows, and if the head's own scores can be used (see `classifiers.evaluation.choice`). Raises NoVectors.
     """
     found: list[list[Scored]] = []
     for view in rows.validations():
@@ -53,10 +51,9 @@ def choose_penalty(estimator: LinearClassifier, rows: Rows, classes: tuple[str, 
         return UNCHOSEN, None
     truth = tried[0].truth
     choice = choose((each.scores for each in tried), truth)
-    if rows.labelled("val").num_rows:
-        return PENALTIES[choice.best], None if choice.left_out is None else Scored(choice.left_out, truth)
-    every = all(len(parts[0].truth) < tuning_rows(len(classes)) for parts in found if parts)
-    return PENALTIES[choice.best], tried[choice.best] if every else None
+    if choice.left_out is None or not rows.labelled("val").num_rows:
+        return PENALTIES[choice.best], None
+    return PENALTIES[choice.best], Scored(choice.left_out, truth)
 
 
 def path(estimator: LinearClassifier, view: Rows, classes: tuple[str, ...]) -> Iterator[Scored]:

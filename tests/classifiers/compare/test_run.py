@@ -8,7 +8,7 @@ import pytest
 from helpers.toys import fill, ids_of, make_toy, spec_of, text_of, text_side, unit
 from sklearn.neighbors import NearestCentroid
 
-from classifiers.compare.candidates import MAJORITY, NEAREST, Candidate, parse_lines, with_controls
+from classifiers.compare.candidates import MAJORITY, NEAREST, SOFTMAX, Candidate, parse_lines, with_controls
 from classifiers.compare.curves import pca_curve
 from classifiers.compare.family import ONE_CLASS
 from classifiers.compare.held import HeldRows, bytes_of
@@ -18,8 +18,11 @@ from classifiers.compare.record import load, to_record
 from classifiers.compare.run import run, start
 from classifiers.compare.trial import scoring_parameters
 from classifiers.errors import BadComparison, BadParameter, NotTrainable, UnknownKind, UnknownParameter
+from classifiers.fit.gaussian.parallel import blas, workers
+from classifiers.fit.linear import LinearClassifier
 from classifiers.published.registry import Registry
 from classifiers.training.growth import grow
+from classifiers.training.learning.learn import learn_in_memory
 from classifiers.training.pipeline import train
 from classifiers.training.rows.rows import Rows
 from store import Label, Store
@@ -378,3 +381,22 @@ def test_no_validation_row_of_a_known_class_has_a_vector(foreign, tmp_path):
     rows = HeldRows.read(comparison.rows, comparison.classes, ("train", "val"))
     with pytest.raises(NotTrainable, match="no validation row with a vector has a class of the training rows"):
         pca_curve(rows, comparison.classes)
+
+
+def test_a_comparison_uses_one_blas_thread_and_gives_the_others_back(filled, tmp_path):
+    seen = []
+    with blas().limit(limits=2):
+        before = workers()
+        run(begun(filled, tmp_path / "it", ["gaussian"]), lambda *_: seen.append(workers()))
+        assert workers() == before
+    assert set(seen) == {1}
+
+
+def test_a_control_is_learned_again_with_the_penalty_it_chose(done, filled, monkeypatch):
+    control = next(trial for trial in done.trials.values() if trial.candidate.control == SOFTMAX)
+    rows = HeldRows.read(done.rows, done.classes, ("train", "val"))
+    monkeypatch.setattr("classifiers.training.learning.linear.choose_penalty", None)  # must not be called
+    again = done.family.relearn(control, rows, done.classes)
+    whole = learn_in_memory(LinearClassifier(C=control.settings["C"]), rows, done.classes).head
+    np.testing.assert_array_equal(again.scores(rows.held["val"].X), whole.scores(rows.held["val"].X))
+    assert again.temperature == control.temperature

@@ -133,7 +133,7 @@ def relative(scores):
 @pytest.mark.parametrize("kind", sorted(GIVEN))
 def test_a_row_is_calibrated_by_what_is_best_on_the_other_rows(kind, monkeypatch):
     """Brute force: the choice is made again for each row, on the others, at the temperatures of all rows."""
-    monkeypatch.setattr(linear, "GRID", (1e-3, 1e-2, 1e-1))  # of more, the last may be left out
+    monkeypatch.setattr(linear, "PENALTIES", (1e-3, 1e-2, 1e-1))  # of more, the last may be left out
     monkeypatch.setattr(learn, "COMPONENTS", (1, 4))
     others = ~np.eye(ROWS, dtype=bool)
     for seed in range(20):  # until the rows do not agree

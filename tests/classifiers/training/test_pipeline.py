@@ -46,7 +46,8 @@ def trained(store, registry, **changes):
 
 @pytest.mark.parametrize("kind", sorted(CLASS_KINDS))
 def test_a_head_is_learnt_calibrated_and_published(filled, registry, toy, kind):
-    done = trained(filled, registry, kind=kind)
+    given = {"params": {"C": 0.1}} if kind == "linear" else {}  # a choice is calibrated on scores of several heads
+    done = trained(filled, registry, kind=kind, **given)
     published = registry.load("cats")
     manifest = published.manifest
     matrix = filled.matrix("toy", ["toy"])
