@@ -93,7 +93,7 @@ def test_a_zero_shot_head_chooses_among_other_names(client, services, home, lite
     ("head", "labels", "code", "told"),
     [
         ("words", ["cat"], "not_offered", "needs at least 2 names"),
-        ("words", [f"{i:0100}" for i in range(256)], "not_offered", "at most 65536"),
+        ("named", [f"{i:0100}" for i in range(256)], "not_offered", "at most 65536"),
         ("several", ["cat"], "no_texts", "it knows bright, defective, even; leave labels out"),
         ("gaussian", ["cat"], "no_texts", "a kind that reads texts: bilinear"),
         ("named", ["cat", "cat"], "bad_request", "each once"),
