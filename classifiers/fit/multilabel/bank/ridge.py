@@ -58,7 +58,7 @@ class Fit:
 
     def scores(self, Z: Array, penalties: Sequence[float]) -> list[Array]:
         """Return the scores (n, L) of rows Z (n, D) for each penalty."""
-        coordinates: Array = np.asarray((Z if self.rows is None else Z @ self.rows.T) @ self.vectors, np.float32)
+        coordinates = np.asarray((Z if self.rows is None else Z @ self.rows.T) @ self.vectors, np.float32)
         return [coordinates @ (self.projected / (self.squares + np.float32(p))[:, None]) + self.mean for p in penalties]
 
 
