@@ -20,12 +20,14 @@ from classifiers.fit.fusion.fusers import (
 )
 from classifiers.fit.fusion.gate import adam_step, fit_gate, gated_loss, gradient
 from classifiers.fit.gaussian.estimator import GaussianClassifier
-from classifiers.fit.held_out import HeldOut, stratified_folds
+from classifiers.fit.held_out import HeldOut, Learner, stratified_folds
 from classifiers.heads.fusion.cascade import NEVER
 from classifiers.heads.fusion.combiner import Combiner
 from classifiers.heads.fusion.gate import Gate, inverse_softplus
 from classifiers.heads.fusion.head import position
 from classifiers.heads.fusion.rules import filled, log_softmax, weighted
+
+GAUSSIAN = Learner(GaussianClassifier())
 
 
 def members(seed=0, n=400, strengths=(1.0, 2.0, 0.2), n_classes=4):
@@ -211,7 +213,7 @@ def test_folds_are_even_in_size_and_in_classes(n, folds, seed):
 def test_held_out_scores_are_those_of_estimators_without_the_fold(toy):
     fold = stratified_folds(toy.codes, 3, np.random.default_rng(0))
     blocks = [toy.X[:, :5], toy.X[:, 5:]]
-    held = HeldOut.of(GaussianClassifier(), blocks, toy.X, toy.codes, fold)
+    held = HeldOut.of([GAUSSIAN] * len(blocks), blocks, GAUSSIAN, toy.X, toy.codes, fold)
     np.testing.assert_array_equal(held.rows, np.arange(len(toy.X)))
     for number in range(3):
         out = fold == number
@@ -226,7 +228,7 @@ def test_rows_of_a_class_that_no_other_fold_has_are_left_out(toy):
     rows = np.concatenate([np.flatnonzero(toy.codes == 0)[:1], np.flatnonzero(toy.codes != 0)[:100]])
     codes = toy.codes[rows]
     fold = stratified_folds(codes, 4, np.random.default_rng(0))
-    held = HeldOut.of(GaussianClassifier(), [toy.X[rows]], None, codes, fold)
+    held = HeldOut.of([GAUSSIAN], [toy.X[rows]], GAUSSIAN, None, codes, fold)
     assert held.rows.tolist() == list(range(1, 101))
     assert np.isneginf(held.scores[held.fold == fold[0], :, 0]).all()
     assert np.isfinite(held.scores[held.fold != fold[0]]).all()
@@ -237,7 +239,7 @@ def test_rows_of_a_class_that_no_other_fold_has_are_left_out(toy):
 
 def test_folds_that_cannot_be_learned_from_give_no_rows():
     X, codes = np.eye(3), np.arange(3)
-    held = HeldOut.of(GaussianClassifier(), [X], None, codes, np.arange(3))
+    held = HeldOut.of([GAUSSIAN], [X], GAUSSIAN, None, codes, np.arange(3))
     assert held.scores.shape == (0, 1, 3)
     with pytest.raises(NotTrainable):
         GaussianClassifier().fit(X, codes)

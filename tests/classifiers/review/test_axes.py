@@ -117,7 +117,7 @@ def test_umap_gets_the_rows_and_few_rows_need_none(monkeypatch):
             self.options = options
 
         def fit_transform(self, given):
-            assert self.options == {"n_components": 2, "n_neighbors": 15, "random_state": 0}
+            assert self.options == {"n_components": 2, "n_neighbors": 15, "random_state": 0, "n_jobs": 1}
             return given[:, 1:3].astype(np.float64)
 
     monkeypatch.setitem(sys.modules, "umap", types.SimpleNamespace(UMAP=Umap))

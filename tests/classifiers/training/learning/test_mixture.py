@@ -4,14 +4,13 @@ from itertools import product
 
 import numpy as np
 import pytest
-from helpers.toys import fill, make_toy
+from helpers.toys import fill, fold_of, make_toy
 
 from classifiers.evaluation.calibration import fit_temperature, mean_nll
 from classifiers.fit.gaussian.mixture import MixtureClassifier, Setting
 from classifiers.published.registry import Registry
 from classifiers.training.learning.mixture import GRID, starts
 from classifiers.training.pipeline import train
-from classifiers.training.rows.rows import fold_of
 
 
 @pytest.fixture
@@ -28,9 +27,9 @@ def held_rows(store, splits):
     """Return (X, codes, V, codes of V) of each view that a choice is made on."""
     matrix = store.matrix("toy", ["toy"])
     rows, val = matrix.select("train"), matrix.select("val")
-    if not splits:
+    if "val" in splits:
         return [(rows.X, rows.codes, val.X, val.codes)]
-    masks = [fold_of(rows.ids) == fold for fold in range(5)]
+    masks = [fold_of(store, rows.ids) == fold for fold in range(5)]
     return [(rows.X[~m], rows.codes[~m], rows.X[m], rows.codes[m]) for m in masks]
 
 
@@ -42,7 +41,7 @@ def nll_of(held, **params):
 
 
 @pytest.mark.parametrize("model", ["dgmmc-s", pytest.param("sdgm-d", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("splits", [None, ["train"] * 200], ids=["val", "folds"])
+@pytest.mark.parametrize("splits", [["val"] * 60 + ["train"] * 140, ["train"] * 200], ids=["val", "folds"])
 def test_no_start_is_better_on_rows_not_learned_from(store, registry, splits, model):
     fill(store, make_toy(n=200, dim=10, n_classes=5, spread=0.5), splits=splits)
     published = trained(store, registry, model=model)

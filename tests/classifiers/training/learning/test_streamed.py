@@ -64,8 +64,8 @@ def test_components_of_few_rows_are_scikit_learns(wide, whiten):
 
 
 def test_all_components_of_few_rows_are_as_many_as_the_rows_vary_in(wide):
-    fitted = GaussianClassifier(project="pca", dims=1.0).fit(wide.X, wide.codes)
+    fitted = GaussianClassifier(project="pca", dims="all").fit(wide.X, wide.codes)
     assert fitted.transform_.width == fitted.statistics_.dim == ROWS - 1
     whole = GaussianClassifier(project="centre", shrinkage=0.5).fit(wide.X, wide.codes)
-    inner = GaussianClassifier(project="pca", dims=1.0, shrinkage=0.5 * (ROWS - 1) / DIM).fit(wide.X, wide.codes)
+    inner = GaussianClassifier(project="pca", dims="all", shrinkage=0.5 * (ROWS - 1) / DIM).fit(wide.X, wide.codes)
     assert np.mean(whole.predict(wide.X) == inner.predict(wide.X)) > 0.99
