@@ -159,7 +159,8 @@ def test_without_validation_rows_held_out_folds_calibrate(store, registry, toy, 
     done = trained(store, registry, kind=kind)
     published = registry.load("cats")
     rows = store.matrix("toy", ["toy"]).select("train")
-    settled = {name: done.report.settings[name] for name in ("shrinkage", "C") if name in done.report.settings}
+    chosen = ("shrinkage", "power", "C")
+    settled = {name: done.report.settings[name] for name in chosen if name in done.report.settings}
     estimator = make(kind, **LEARNING.get(kind, {}), **settled)
     folds, y = fold_of(store, rows.ids), np.array(rows.classes)[rows.codes]
     scores = np.empty((len(y), len(rows.classes)))

@@ -188,7 +188,7 @@ def test_compare_ranks_heads_and_tells_how_to_train_the_best(headwater, home, tm
     code, out, err = headwater(*shlex.split(told)[1:], "--json")
     assert code == 0, err
     best = record["candidates"][0]
-    assert json.loads(out)["figures"]["val"]["accuracy"] == best["validation"]["accuracy"]
+    assert json.loads(out)["figures"]["cross-validation"]["accuracy"] == best["validation"]["accuracy"]
     assert json.loads(out)["figures"]["test"]["accuracy"] == record["test"][best["label"]]["accuracy"]
     code, out, err = headwater("compare", "--resume", folder, "--pair", "1", "2", "--json", *options)
     assert code == 0, err
