@@ -139,7 +139,7 @@ class Target:
 
     def labels_of_256_times_100_characters(self) -> str:
         labels = ",".join((f"a brightly coloured thing {i} . , ".replace(",", ";") * 9)[:100] for i in range(256))
-        url = f"{self.classification}/classify?head=words&labels={quote(labels, safe=',')}"
+        url = f"{self.classification}/classify?head=named&labels={quote(labels, safe=',')}"
         return _post(url, b'{"ids":["' + b"0" * 64 + b'"]}')
 
     def header_of_150_mb(self) -> str:
