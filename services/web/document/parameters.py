@@ -10,6 +10,7 @@ from classifiers.published.registry import LATEST, VERSION
 from services.web.columns import COLUMNS
 from services.web.media_types import FORM
 from services.web.schemas import LABELS, MOST_NAME
+from services.web.schemas.labels import NOT_BLANK
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Joined:
     in_form: Mapping[str, Any] = field(default_factory=dict)
 
 
-_LABEL = {"type": "string", "minLength": 1, "maxLength": MOST_NAME}
+_LABEL = {"type": "string", "minLength": 1, "maxLength": MOST_NAME, "pattern": NOT_BLANK}
 
 _WITHIN: Mapping[str, Mapping[str, Any]] = {"task": {}, "label": {}, "split": {}}
 _NEED_TASK = {"label": ["task"], "split": ["task"]}
