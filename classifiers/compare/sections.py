@@ -7,12 +7,14 @@ from html import escape
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from classifiers.compare.comparison import Comparison
 from classifiers.compare.family import ANY_LABELS
 from classifiers.compare.label_outcomes import LabelMeasured
 from classifiers.compare.mistakes import Mistake, Shown
 from classifiers.evaluation.figures import AURC, Evaluation
+from classifiers.evaluation.label_figures import LabelEvaluation
 from classifiers.evaluation.learning_curve import LearningCurve
 from classifiers.evaluation.paired import Difference
 from classifiers.training.growth import DRAWS
@@ -58,15 +60,7 @@ def labels(measured: LabelMeasured, split: str) -> list[str]:
     found = measured.figures
     seen = np.flatnonzero(found.support)
     weakest = seen[np.argsort(found.average_precision[seen], kind="stable")].tolist()
-    rows = [
-        [
-            found.classes[k],
-            *(bar(float(each[k]), f"{each[k]:.2f}") for each in (found.average_precision, found.recall)),
-            *(bar(float(each[k]), f"{each[k]:.2f}") for each in (found.precision, found.f1)),
-            f"{found.support[k]:,}",
-        ]
-        for k in weakest[:MOST_CLASSES]
-    ]
+    rows = _bars(found, weakest, (found.average_precision, found.recall, found.precision, found.f1))
     return [
         "<h2>How good it is at each label</h2>",
         f"<p>On {escape(split)}, the weakest label first{_of(len(weakest))}. <em>Average precision</em>: how far the "
@@ -121,14 +115,7 @@ def classes(found: Evaluation, split: str) -> list[str]:
     """Return the section with the figures of each class, the weakest first."""
     seen = np.flatnonzero(found.support)
     weakest = seen[np.argsort(found.f1[seen], kind="stable")].tolist()
-    rows = [
-        [
-            found.classes[k],
-            *(bar(float(each[k]), f"{each[k]:.2f}") for each in (found.recall, found.precision, found.f1)),
-            f"{found.support[k]:,}",
-        ]
-        for k in weakest[:MOST_CLASSES]
-    ]
+    rows = _bars(found, weakest, (found.recall, found.precision, found.f1))
     return [
         "<h2>How good it is at each class</h2>",
         f"<p>On {escape(split)}, the weakest class first{_of(len(weakest))}. <em>Recall</em>: the share of the rows of "
@@ -207,6 +194,16 @@ def balance(comparison: Comparison) -> list[str]:
 
 def _counted(lists: Sequence[Any]) -> Counter[str]:
     return Counter(label for labels in lists for label in labels)
+
+
+def _bars(
+    found: Evaluation | LabelEvaluation, order: Sequence[int], figures: Sequence[NDArray[Any]]
+) -> list[list[str]]:
+    """Return the rows of a table: the first classes or labels in an order, a bar for each figure, number of rows."""
+    return [
+        [found.classes[k], *(bar(float(each[k]), f"{each[k]:.2f}") for each in figures), f"{found.support[k]:,}"]
+        for k in order[:MOST_CLASSES]
+    ]
 
 
 def _of(count: int) -> str:

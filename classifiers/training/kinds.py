@@ -55,15 +55,12 @@ LABEL_KINDS: dict[str, LabelKind] = {
     "labelwise": LabelKind(
         LabelwiseClassifier, {"C": AUTO, "max_iter": MOST_STEPS}, fold_by_fold, choose=choose_labelwise_penalty
     ),
-    "bilinear": LabelKind(
-        BilinearClassifier, {"prompts": PROMPT_SET}, rows_held_out, texts=lambda _: True, folds=False
-    ),
+    "bilinear": LabelKind(BilinearClassifier, {"prompts": PROMPT_SET}, rows_held_out, folds=False),
     "bank": LabelKind(
         BankClassifier,
         {"prompts": PROMPT_SET},
         out_of_fold_rows,
         reads=TextSpaceRows,
-        texts=lambda _: True,
         folds=False,
     ),
     "decoder": LabelKind(
@@ -71,7 +68,6 @@ LABEL_KINDS: dict[str, LabelKind] = {
         {"prompts": PROMPT_SET},
         rows_held_out,
         reads=TokenRows,
-        texts=lambda estimator: bool(estimator.queries == "text"),
         folds=False,
     ),
 }
@@ -104,9 +100,11 @@ def make_estimator(kind: str, params: Mapping[str, Any], encoders: Sequence[str]
 
 
 def remade_estimator(kind: str, params: Mapping[str, Any]) -> Any:
-    """Return an unfitted estimator with the parameters of a published head.
+    """Return an unfitted estimator with the parameters of a published head, see `still_known`."""
+    return make_estimator(kind, still_known(kind, params))
 
-    Parameters that the kind had when the head was trained, and does not have any more, are left out.
-    """
+
+def still_known(kind: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters that a kind still has, of those that it had when a head was trained."""
     known = KINDS[kind].estimator().get_params()
-    return make_estimator(kind, {name: value for name, value in params.items() if name in known})
+    return {name: value for name, value in params.items() if name in known}

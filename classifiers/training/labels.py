@@ -45,11 +45,6 @@ def all_given(*_: Any) -> Chosen:
     return Chosen()
 
 
-def without_texts(_: LabelsEstimator) -> bool:
-    """Return False: the estimator needs no vectors of texts."""
-    return False
-
-
 @dataclass(frozen=True, slots=True)
 class LabelKind(Kind[LabelsHead]):
     """A kind of head for rows with any number of labels.
@@ -58,7 +53,6 @@ class LabelKind(Kind[LabelsHead]):
         hold: (estimator, rows, training rows, head) → scored training rows that replace validation rows if the task has
             none; empty if there are too few.
         reads: class that reads the rows.
-        texts: (estimator) → True if it learns with a vector of each label's name.
         folds: True if `hold` scores all training rows, fold by fold.
         choose: (estimator, rows, labels) → the parameters that are chosen before training.
     """
@@ -67,7 +61,6 @@ class LabelKind(Kind[LabelsHead]):
     defaults: Mapping[str, Any]
     hold: Callable[[Any, Rows, LabelledRows, LabelsHead], Sequence[Scored]]
     reads: type[Rows] = Rows
-    texts: Callable[[Any], bool] = without_texts
     folds: bool = True
     choose: Callable[[Any, Rows, tuple[str, ...]], Chosen] = all_given
     targets: ClassVar[Literal["one", "any"]] = "any"
@@ -75,8 +68,7 @@ class LabelKind(Kind[LabelsHead]):
 
     def learned(self, estimator: Any, rows: Rows) -> Learned[LabelsHead]:
         """Learn from all training rows at once. Memory: n × d × 4 bytes, and the solver's own."""
-        texts = self.texts(estimator)
-        if texts:
+        if estimator.needs_texts:
             require_one_text_side(rows)
         labels = rows.label_names()
         training = rows.labelled_rows("train", labels)
@@ -84,7 +76,7 @@ class LabelKind(Kind[LabelsHead]):
         names = require_present(rows, labels, present, "labels")
         known = LabelledRows(training.ids, training.X, training.Y[:, present])
         chosen = self.choose(estimator, rows, names)
-        head = fit(estimator.set_params(**chosen.parameters), rows, known, names, texts=texts)
+        head = fit(estimator.set_params(**chosen.parameters), rows, known, names)
         head = with_settings(head, chosen.parameters)
         if self.validates(rows):
             validated: Sequence[Scored] = scored_labels(rows, head, "val")
@@ -115,7 +107,7 @@ class LabelKind(Kind[LabelsHead]):
         return scored_folds(estimator, rows.crossed(by), head) if self.folds else ()
 
     def learn_again(self, estimator: Any, rows: Rows, classes: tuple[str, ...]) -> LabelsHead:
-        return fit(estimator, rows, rows.labelled_rows("train", classes), classes, texts=self.texts(estimator))
+        return fit(estimator, rows, rows.labelled_rows("train", classes), classes)
 
     def probabilities(
         self, rows: Rows, head: LabelsHead, split: str, classes: tuple[str, ...]
@@ -146,19 +138,18 @@ class LabelKind(Kind[LabelsHead]):
         return LabelFigures.of(head, whole.scores, whole.truth)
 
 
-def fit(
-    estimator: Any, rows: Rows, training: LabelledRows, labels: tuple[str, ...], *, texts: bool = False
-) -> LabelsHead:
+def fit(estimator: Any, rows: Rows, training: LabelledRows, labels: tuple[str, ...]) -> LabelsHead:
     """Return the head that an estimator learns from training rows.
 
     Args:
         estimator: not fitted; its blocks are set to the columns of the encoders.
-        texts: True if it learns with a vector of each label's name. Raises NotTrainable if the rows have no text side.
+
+    Raises NotTrainable if it needs vectors of the labels' names, and the rows have no text side.
     """
     if "blocks" in estimator.get_params():
         estimator.set_params(blocks=rows.edges())
     given: dict[str, Any] = {}
-    if texts:
+    if estimator.needs_texts:
         given["text"] = class_vectors(rows.embed_texts, labels, estimator.prompts, rows.text_edges())
     if estimator.reads_bank:
         given["bank"] = rows.label_bank()

@@ -6,7 +6,7 @@ from typing import Any
 from classifiers.errors import BadArtifact, NotTrainable, UnknownAlias, UnknownHead
 from classifiers.published.head import PublishedHead
 from classifiers.published.registry import Registry
-from classifiers.training.kinds import KINDS
+from classifiers.training.kinds import still_known
 from classifiers.training.pipeline import train
 from classifiers.training.versions import VersionComparison, compare_versions
 from services.jobs.learnable import targets, with_vectors
@@ -90,8 +90,7 @@ def _parameters(latest: PublishedHead | None, kind: str) -> Mapping[str, Any]:
     """Return the parameters of the latest version that a head of this kind still has."""
     if latest is None or latest.head.kind != kind:
         return {}
-    known = KINDS[kind].estimator().get_params()
-    return {name: value for name, value in latest.manifest.parameters.items() if name in known}
+    return still_known(kind, latest.manifest.parameters)
 
 
 def _reference(head: PublishedHead) -> str:

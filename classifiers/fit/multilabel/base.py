@@ -20,12 +20,17 @@ class LabelsEstimator(BaseEstimator):
     """An estimator whose rows have any number of labels.
 
     Attributes:
+        needs_texts: True if `fit` takes a vector of each label's name, as `text`.
         reads_bank: True if `fit` takes the label bank of an encoder.
         classes_: names of the labels, in the order of the columns of Y, (L,); 0…L-1 if fit was given no names.
     """
 
     reads_bank: ClassVar[bool] = False
     classes_: NDArray[Any]
+
+    @property
+    def needs_texts(self) -> bool:
+        return False
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

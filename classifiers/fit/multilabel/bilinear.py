@@ -67,6 +67,10 @@ class BilinearClassifier(LabelsEstimator):
         self.seed = seed
         self.prompts = prompts
 
+    @property
+    def needs_texts(self) -> bool:
+        return True
+
     def fit(self, X: ArrayLike, Y: ArrayLike, classes: Sequence[str] | None = None, *, text: ArrayLike) -> Self:
         """Learn from vectors and labels.
 

@@ -91,6 +91,10 @@ class DecoderClassifier(LabelsEstimator):
         self.seed = seed
         self.prompts = prompts
 
+    @property
+    def needs_texts(self) -> bool:
+        return bool(self.queries == "text")
+
     def fit(
         self,
         X: ArrayLike,

@@ -62,6 +62,10 @@ class BankClassifier(LabelsEstimator):
         self.seed = seed
         self.prompts = prompts
 
+    @property
+    def needs_texts(self) -> bool:
+        return True
+
     def fit(
         self,
         X: ArrayLike,
