@@ -45,7 +45,7 @@ class Family(ABC):
         figure: name of the figure that ranks the heads.
         named_beside: names of the figures that `beside` gives.
         growth: name of the figure of the learning curve, the mean of a figure of each row.
-        titles: titles of the columns of `cells`; for the leading =, see `sections.table`.
+        titles: titles of the columns of `cells`; for the leading =, see `html.table`.
         stored: names of the arrays on disk, by field of the outcomes.
     """
 

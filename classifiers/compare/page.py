@@ -1,79 +1,22 @@
 """A comparison as one HTML page that needs no other file; its charts are also written as PNG beside it."""
 
-import base64
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
-from string import Template
 from typing import Any
 
 from classifiers.compare.comparison import Comparison
 from classifiers.compare.family import ANY_LABELS
 from classifiers.compare.mistakes import Show, Shown
 from classifiers.compare.pictures import Picture, draw
-from classifiers.compare.sections import points, table, winner_sections
+from classifiers.compare.sections import points, winner_sections
 from classifiers.evaluation.figures import ECE, NLL
+from classifiers.evaluation.html import command_block, page, picture, table
 from classifiers.evaluation.reports.labels import MAP
 
 REPORT = "report.html"
 
 AHEAD = ("=winner ahead by", "=P(winner better)")
-"""Titles of the columns that `ahead` fills; for the leading =, see `sections.table`."""
-
-PAGE = Template("""\
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>$title</title>
-<style>
-:root { color-scheme: light dark; --ink: #1b1b1b; --faint: #666; --line: #ddd; --page: #fff; --mark: #e8f1fa;
-  --bar: #2f6fab; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e6e6e6; --faint: #a0a0a0; --line: #3a3a3a; --page: #161616; --mark: #1d2c3a; --bar: #6aa9e0; }
-}
-body { margin: 2rem auto; max-width: 80rem; padding: 0 1rem; color: var(--ink); background: var(--page);
-  font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: break-word; }
-h1, h2 { line-height: 1.2; }
-h2 { margin-top: 2.5rem; }
-p, li, figcaption { max-width: 44rem; }
-.faint, figcaption { color: var(--faint); }
-pre { padding: .75rem; background: var(--mark); white-space: pre-wrap; overflow-wrap: anywhere; }
-table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .5rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top;
-  overflow-wrap: anywhere; }
-th { vertical-align: bottom; overflow-wrap: normal; }
-td:not(.n) { min-width: 5rem; max-width: 22rem; }
-.n { text-align: right; overflow-wrap: normal; }
-tr.best { background: var(--mark); }
-@media (max-width: 68rem) {
-  thead { display: none; }
-  table, tbody, tr { display: block; }
-  tr { margin: 1rem 0; padding: .5rem .75rem; border: 1px solid var(--line); border-radius: .5rem; }
-  td, td:not(.n) { display: flex; justify-content: space-between; gap: 1rem; max-width: none; padding: .15rem 0;
-    border: 0; text-align: right; }
-  td:empty { display: none; }
-  td::before { content: attr(data-title); flex: none; color: var(--faint); }
-}
-.bar { display: flex; align-items: center; gap: .5rem; min-width: 7rem; }
-.bar svg { flex: 1 1 4rem; min-width: 2rem; max-width: 9rem; height: .6rem; fill: var(--bar); }
-.bar .track { fill: var(--line); }
-.photos { display: grid; grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); gap: 1rem; padding: 0;
-  list-style: none; font-size: .875rem; }
-.photos li { overflow-wrap: anywhere; }
-.photos img { display: block; width: 8rem; height: 8rem; object-fit: contain; background: var(--mark); }
-.photos .faint { display: block; }
-figure { margin: 1.5rem 0; }
-img { max-width: min(100%, 44rem); height: auto; background: #fff; }
-</style>
-</head>
-<body>
-<main>
-$body
-</main>
-</body>
-</html>
-""")
+"""Titles of the columns that `ahead` fills; for the leading =, see `html.table`."""
 
 
 def write(comparison: Comparison, show: Show = lambda _: {}, shortened: Callable[[str], str] = str) -> None:
@@ -84,8 +27,8 @@ def write(comparison: Comparison, show: Show = lambda _: {}, shortened: Callable
         shortened: returns the name of an encoder as the report shows it. Names can contain paths.
     """
     pictures, shown = draw(comparison, shortened), show([each.id for each in comparison.mistakes])
-    for picture in pictures:
-        (comparison.folder / f"{picture.name}.png").write_bytes(picture.png)
+    for each in pictures:
+        (comparison.folder / f"{each.name}.png").write_bytes(each.png)
     html = to_html(comparison, pictures, shown)
     for name in sorted(comparison.rows.encoders, key=len, reverse=True):
         html = html.replace(escape(name), escape(shortened(name)))
@@ -103,9 +46,9 @@ def to_html(comparison: Comparison, pictures: Sequence[Picture], shown: Mapping[
         *ranking_section(comparison),
         *failed_section(comparison),
         "<h2>Pictures</h2>" if pictures else "",
-        *map(figure, pictures),
+        *(picture(each.png, each.text, each.caption) for each in pictures),
     ]
-    return PAGE.substitute(title=escape(f"Heads for {comparison.rows.task}"), body="\n".join(filter(None, parts)))
+    return page(f"Heads for {comparison.rows.task}", parts)
 
 
 def terms(comparison: Comparison) -> str:
@@ -152,10 +95,6 @@ def verdict(comparison: Comparison) -> list[str]:
             command_block(comparison.command(smaller)),
         ]
     return lines
-
-
-def command_block(command: str) -> str:
-    return f"<pre><code>{escape(command)}</code></pre>" if command else ""
 
 
 def test_section(comparison: Comparison) -> list[str]:
@@ -219,11 +158,3 @@ def ahead(comparison: Comparison, pair: Any) -> list[str]:
     """Return the cells of the columns `AHEAD`; empty for the winner itself."""
     lead = comparison.family.lead(pair) if pair else None
     return [points(lead), f"{lead.better:.0%}"] if lead else ["", ""]
-
-
-def figure(picture: Picture) -> str:
-    data = base64.b64encode(picture.png).decode()
-    return (
-        f'<figure><img src="data:image/png;base64,{data}" alt="{escape(picture.text)}">'
-        f"<figcaption>{escape(picture.caption)}</figcaption></figure>"
-    )

@@ -14,6 +14,7 @@ from classifiers.compare.family import ANY_LABELS
 from classifiers.compare.label_outcomes import LabelMeasured
 from classifiers.compare.mistakes import Mistake, Shown
 from classifiers.evaluation.figures import AURC, Evaluation
+from classifiers.evaluation.html import bar, table
 from classifiers.evaluation.label_figures import LabelEvaluation
 from classifiers.evaluation.learning_curve import LearningCurve
 from classifiers.evaluation.paired import Difference
@@ -25,12 +26,6 @@ MOST_CLASSES = 40
 MOST_CONFUSIONS = 20
 
 SPLITS = ("train", "val", "test")
-
-
-class Html(str):
-    """A text that is HTML already, so it is not escaped."""
-
-    __slots__ = ()
 
 
 def winner_sections(comparison: Comparison, shown: Mapping[str, Shown]) -> list[str]:
@@ -208,33 +203,3 @@ def _bars(
 
 def _of(count: int) -> str:
     return f" (the first {MOST_CLASSES} of {count:,})" if count > MOST_CLASSES else ""
-
-
-def bar(share: float, text: str) -> Html:
-    """Return a bar from 0 to 1 with its number beside it."""
-    return Html(
-        '<span class="bar"><svg viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
-        f'<rect class="track" width="100" height="10"></rect><rect width="{100 * share:.1f}" height="10"></rect></svg>'
-        f"{escape(text)}</span>"
-    )
-
-
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]], best: int | None = None) -> str:
-    """Return an HTML table. Columns whose title starts with = are aligned as numbers; row number `best` is marked.
-
-    A narrow window shows each row as a list, where a cell shows its own title.
-    """
-    kinds = [' class="n"' if title.startswith("=") else "" for title in columns]
-    titles = [title.removeprefix("=") for title in columns]
-    head = "".join(f'<th scope="col"{kind}>{escape(title)}</th>' for title, kind in zip(titles, kinds, strict=True))
-    body = []
-    for number, row in enumerate(rows):
-        named = zip(row, titles, kinds, strict=True)
-        cells = "".join(f'<td{kind} data-title="{escape(title)}">{_cell(cell)}</td>' for cell, title, kind in named)
-        body.append(f'<tr class="best">{cells}</tr>' if number == best else f"<tr>{cells}</tr>")
-    lines = "\n".join(body)
-    return f"<table><thead><tr>{head}</tr></thead>\n<tbody>{lines}</tbody></table>"
-
-
-def _cell(cell: str) -> str:
-    return cell if isinstance(cell, Html) else escape(cell)

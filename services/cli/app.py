@@ -31,6 +31,7 @@ from services.cli.commands import (
     learning_curve,
     predict,
     quarantine,
+    reproduce,
     review,
     services,
     store,
@@ -89,6 +90,7 @@ _add(assets.assets_app, "assets")
 _add(quarantine.quarantine_app, "quarantine")
 _add(heads.heads_app, "heads")
 _add(keys.keys_app, "keys")
+_add(reproduce.reproduce_app, "reproduce")
 
 
 def _versions(wanted: bool) -> None:

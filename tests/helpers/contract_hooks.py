@@ -57,6 +57,8 @@ def before_call(context, case, kwargs):
         case.body = {**case.body, "task": TASK, "kind": None, "against": None}
     if case.path == "/v1/labels/undo" and isinstance(case.body, dict):
         case.body = {**case.body, "task": real("undone", "", draw)}  # no task means any: also the one to learn from
+    if case.path == "/search" and draw % RANDOM_ONE_IN and "task" in (case.query or {}):
+        case.query = {**case.query, "task": TASK}  # a search within a task that does not exist finds nothing: 404
     if draw % RANDOM_ONE_IN:
         name_in_path(case, draw)
 
