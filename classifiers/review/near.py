@@ -20,7 +20,7 @@ SCREENED = 64
 BASIS_ROWS = 512
 """Maximum number of rows from which the screening learns its basis."""
 
-CROWDED = 0.03
+CROWDED = 0.005
 """Share of a block above which all of its cosines are computed: that is faster than taking pairs one by one."""
 
 ROUNDING = 1e-3
@@ -120,24 +120,32 @@ def _row_of_blocks(Z: NDArray[Any], Q: NDArray[np.float32], start: int, threshol
         if other == start:
             passed = np.triu(passed, 1)
         if count := int(np.count_nonzero(passed)):
-            first, second = Z[start : start + BLOCK], Z[other : other + BLOCK]
-            i, j, cosines = _cosines(first, second, passed, crowded=count > CROWDED * passed.size)
-            near = cosines >= threshold
-            yield Pairs(i[near] + start, j[near] + other, np.minimum(cosines[near], 1))
+            chosen = _of_all if count > CROWDED * passed.size else _of_each
+            i, j, cosines = chosen(Z[start : start + BLOCK], Z[other : other + BLOCK], passed, threshold)
+            yield Pairs(i + start, j + other, np.minimum(cosines, 1))
 
 
-def _cosines(
-    first: NDArray[Any], second: NDArray[Any], passed: NDArray[np.bool_], *, crowded: bool
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-    """Return the rows of the pairs that `passed`, (m,) each, and their cosines (m,)."""
+Near = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
+"""The rows in two blocks of pairs that reach the threshold, and their cosines, (m,) each."""
+
+
+def _of_all(first: NDArray[Any], second: NDArray[Any], passed: NDArray[np.bool_], threshold: float) -> Near:
+    """Compute the cosines of all pairs of two blocks, in one product."""
+    cosines = first.astype(np.float32) @ second.astype(np.float32).T
+    i, j = np.nonzero((cosines >= threshold) & passed)
+    return i, j, cosines[i, j]
+
+
+def _of_each(first: NDArray[Any], second: NDArray[Any], passed: NDArray[np.bool_], threshold: float) -> Near:
+    """Compute the cosines of the pairs that `passed` only."""
     i, j = np.nonzero(passed)
-    if crowded:
-        return i, j, (first.astype(np.float32) @ second.astype(np.float32).T)[i, j]
     parts = [np.empty(0, np.float32)]
     for start in range(0, len(i), BLOCK):
         a, b = first[i[start : start + BLOCK]], second[j[start : start + BLOCK]]
         parts.append(np.einsum("ij,ij->i", a.astype(np.float32), b.astype(np.float32)))
-    return i, j, np.concatenate(parts)
+    cosines = np.concatenate(parts)
+    near = cosines >= threshold
+    return i[near], j[near], cosines[near]
 
 
 def _sorted(found: list[Pairs]) -> Pairs:
