@@ -16,6 +16,7 @@ from classifiers.errors import NotTrainable
 from classifiers.fit.transform import token_components
 from classifiers.heads.gaussian.statistics import GaussianStatistics
 from classifiers.published.manifest import package_versions
+from classifiers.published.membership import ids_file
 from embedder import cpus
 from embedder.derived.condenser import Condenser, pool
 from embedder.derived.stored import StoredAdapter
@@ -103,25 +104,26 @@ def condense(
         Condenser(arrays).shape(spec.tokens)
     except ValueError as error:  # raised before any image is decoded
         raise NotTrainable(f"{encoder.name}: {error}") from error
-    learned, kept = 0, 1.0
+    seen: list[str] = []
+    kept = 1.0
     record: dict[str, Any] = {"wanted": asdict(request), "packages": package_versions(("headwater", "numpy"))}
     if request.components is not None:
         rows = Unlabelled(store, store.features(spec.fingerprint), store.snapshot(), request.rows_of)
         ids = _sample(store, rows.ids, request)
         statistics = GaussianStatistics.empty(1, spec.tokens[1])
         job = Job(store, encoder, rows.features, None, batch=batch, limits=limits)
-        for tokens in _tokens(job, ids, threads or cpus.usable()):
+        for these, tokens in _tokens(job, ids, threads or cpus.usable()):
             flat = pool(tokens, request.pool).reshape(-1, spec.tokens[1])
             statistics.update(flat, np.zeros(len(flat), np.int64))
-            learned += len(tokens)
-            on_progress(Step(learned, len(ids), "images learned from"))
+            seen += these
+            on_progress(Step(len(seen), len(ids), "images learned from"))
         kept, components = token_components(statistics, request.components)
         arrays |= components
-        record |= {"images": learned, "kept": kept, "snapshot": json.loads(rows.snapshot.to_json())}
+        record |= {"images": len(seen), "kept": kept, "snapshot": json.loads(rows.snapshot.to_json())}
     condenser = Condenser(arrays)
     stored = StoredAdapter(encoder.name, spec.fingerprint, condenser, record)
-    path, after = stored.save(adapters), condenser.shape(spec.tokens)
-    return Condensed(stored.name, stored.spec(spec).fingerprint, path, spec.tokens, after, learned, kept)
+    path, after = stored.save(adapters, ids_file(seen)), condenser.shape(spec.tokens)
+    return Condensed(stored.name, stored.spec(spec).fingerprint, path, spec.tokens, after, len(seen), kept)
 
 
 def _sample(store: Store, ids: Sequence[str], request: CondenseRequest) -> list[str]:
@@ -132,11 +134,12 @@ def _sample(store: Store, ids: Sequence[str], request: CondenseRequest) -> list[
     return [found[i] for i in np.sort(drawn).tolist()]
 
 
-def _tokens(job: Job, ids: Sequence[str], threads: int) -> Iterator[NDArray[np.float32]]:
-    """Yield tokens (n, P, F), a batch at a time. Unreadable images are skipped; a backfill puts them in quarantine."""
+def _tokens(job: Job, ids: Sequence[str], threads: int) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
+    """Yield ids and tokens (n, P, F), a batch at a time. Unreadable images are skipped; a backfill puts them in quarantine."""
     with ThreadPoolExecutor(threads, thread_name_prefix="decode") as decoders:
-        images = (asset.prepared for asset in job.prepared(decoders, "image", ids) if asset.prepared is not None)
+        assets = job.prepared(decoders, "image", ids)
+        images = ((asset.id, asset.prepared) for asset in assets if asset.prepared is not None)
         while batch := list(islice(images, job.batch or Pace().rows)):
-            tokens = job.encoder.embed(np.stack(batch), tokens=True).tokens
+            tokens = job.encoder.embed(np.stack([prepared for _, prepared in batch]), tokens=True).tokens
             assert tokens is not None  # noqa: S101  # asked for
-            yield tokens.astype(np.float32)
+            yield [id_ for id_, _ in batch], tokens.astype(np.float32)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import httpx
@@ -10,11 +11,13 @@ import pytest
 from helpers.commands import runner, settings_in
 from helpers.pictures import photo
 
+from classifiers.published.membership import saw
 from services.client import Client
 from services.jobs.texts import text_sides
 from services.processes import running
 from services.settings import Settings
 from store import Store, asset_id
+from store.rows import strings
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +110,10 @@ def test_condensed_tokens_come_from_stored_ones_or_from_images_and_answer(settin
     (tmp_path / "new.png").write_bytes(photo(78))
     headwater("ingest", tmp_path / "new.png")
     store = Store.open(settings.store)
+    said = [
+        saw(settings.adapters / encoder.rpartition("+")[2], [id_])[id_] for id_ in strings(store.assets.ids("image"))
+    ]
+    assert Counter(said) == {"yes": 64, "no": len(said) - 64}
     whole = store.tokens("lite0").rows
     done = headwater("backfill", "--encoder", encoder, "--tokens", "--profile")
     assert (done["embedded"], done["profile"]["encode"]["busy"] > 0) == (len(store.assets.ids("image")), True)
