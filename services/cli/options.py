@@ -226,6 +226,17 @@ OnConflictOption = Annotated[
     ),
 ]
 
+GroupOption = Annotated[
+    str | None,
+    typer.Option(
+        "--group",
+        metavar="COLUMN",
+        help="The column with the speaker, patient, site or camera of each row, in the table of labels or a "
+        "Parquet SOURCE. Rows of one group are never in two folds, and new ones get one split.",
+        show_default="no groups",
+    ),
+]
+
 
 def column(name: str, what: str) -> Any:
     """Return the option for the column `name` of a table of labels."""

@@ -135,7 +135,10 @@ def _sample(store: Store, ids: Sequence[str], request: CondenseRequest) -> list[
 
 
 def _tokens(job: Job, ids: Sequence[str], threads: int) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
-    """Yield ids and tokens (n, P, F), a batch at a time. Unreadable images are skipped; a backfill puts them in quarantine."""
+    """Yield ids and tokens (n, P, F), a batch at a time.
+
+    Unreadable images are skipped; a backfill puts them in quarantine.
+    """
     with ThreadPoolExecutor(threads, thread_name_prefix="decode") as decoders:
         assets = job.prepared(decoders, "image", ids)
         images = ((asset.id, asset.prepared) for asset in assets if asset.prepared is not None)

@@ -78,6 +78,7 @@ def _switch(name: str, on: bool = True) -> list[str]:
 def _ingest(request: IngestJob, _: Path) -> Iterator[str]:
     yield from _option("task", request.task)
     yield from _option("labels", request.labels_file)
+    yield from _option("group", request.group)
     yield from _option("on-conflict", request.on_conflict)
     yield from _option("modality", request.modality)
     yield from _switch("reference", request.reference)

@@ -155,8 +155,8 @@ class ServiceJobs:
         if not self._settings.store:
             raise StoreError("this service has no store; its operator can set HEADWATER_STORE")
         given = body.model_dump(exclude_none=True)
-        if "labels_file" in given and "task" not in given:
-            raise NotOffered("labels_file needs task, to which the labels belong; name the task")
+        for name in {"labels_file", "group"} & given.keys() if "task" not in given else ():
+            raise NotOffered(f"{name} needs task, to which the labels belong; name the task")
         if body.kind == "suggest" and not {"head", "task"} & given.keys():
             raise NotOffered("suggest needs head, or task and encoder for a task without a head; name one of them")
         head = self._known.head(given["head"]) if "head" in given else None

@@ -9,7 +9,15 @@ import typer
 
 from services.cli import datasets, options, quarantine, terminal
 from services.cli.datasets import FormatOption
-from services.cli.options import JsonOption, ModalityOption, OnConflict, OnConflictOption, StoreOption, column
+from services.cli.options import (
+    GroupOption,
+    JsonOption,
+    ModalityOption,
+    OnConflict,
+    OnConflictOption,
+    StoreOption,
+    column,
+)
 from store.errors import BadSource
 
 if TYPE_CHECKING:
@@ -41,18 +49,6 @@ LabelsOption = Annotated[
         metavar="FILE",
         help="A table of labels (CSV, JSON, JSON lines, Parquet), or an export of COCO, Label Studio or CVAT.",
         show_default="the names of the class folders",
-    ),
-]
-
-
-GroupOption = Annotated[
-    str | None,
-    typer.Option(
-        "--group",
-        metavar="COLUMN",
-        help="The column with the speaker, patient, site or camera of each row, in --labels or a Parquet SOURCE. Rows "
-        "of one group are never in two folds, and new ones get one split.",
-        show_default="no groups",
     ),
 ]
 

@@ -145,6 +145,7 @@ def import_(
         str | None, options.column("split", "The column with the split; none reads no split.")
     ] = None,
     id_column: Annotated[str | None, options.column("id", "The column with the asset id.")] = None,
+    group: options.GroupOption = None,
     on_conflict: options.OnConflictOption = options.OnConflict.ERROR,
     store: StoreOption = None,
     as_json: JsonOption = False,
@@ -157,7 +158,7 @@ def import_(
     from services.jobs.labelling import import_labels
 
     opened = options.open_store(options.settings(store=store))
-    columns = Columns(path_column, label_column, split_column, id_column)
+    columns = Columns(path_column, label_column, split_column, id_column, group)
     done = import_labels(opened, file, task, columns, on_conflict=on_conflict.value)
     matching = done.matching
     result = {"task": task, "read": matching.understood, "rows": matching.rows, "matched_by": matching.by}

@@ -63,6 +63,11 @@ class IngestJob(Body):
     labels_file: Place | None = Field(
         None, description="A table of labels or an export of an annotation tool, below the same folders; needs `task`."
     )
+    group: Required | None = Field(
+        None,
+        description="The column of `labels_file`, or of Parquet files, with the speaker, patient, site or camera of "
+        "each row: rows of one group are never in two folds. It needs `task`.",
+    )
     on_conflict: Literal["error", "first", "last", "both"] = Field(
         "error", description="What to do if the same content has different labels or splits."
     )

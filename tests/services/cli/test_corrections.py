@@ -9,6 +9,7 @@ import pytest
 from helpers.pictures import photo
 
 from classifiers.published.membership import FILE
+from store import Store, asset_id
 
 
 @pytest.fixture
@@ -141,6 +142,16 @@ def test_a_table_labels_stored_assets(headwater, pets, table):
     assert labels(headwater, "new") == {"00.png": ["x"], "01.png": ["y", "z"]}
     assert of(headwater, "labels", "import", pets / name, "-t", "new")["changed"] == 0
     assert of(headwater, "undo")["unlabelled_again"] == 2
+
+
+def test_a_table_names_the_groups_too(headwater, pets):
+    (pets / "t.csv").write_text("file,label,camera\n00.png,x,left\n01.png,y,right\n")
+    assert of(headwater, "labels", "import", pets / "t.csv", "-t", "new", "--group", "camera")["changed"] == 2
+    [first] = Store.open(pets.parent / "headwater.db").labels.of(asset_id(photo(0)), "new")
+    assert (first.labels, first.group) == (["x"], "left")
+    code, _, err = headwater("labels", "import", pets / "t.csv", "-t", "new", "--group", "site")
+    assert (code, "no column 'site'" in err) == (1, True), err
+    of(headwater, "undo")
 
 
 def test_bad_tables_are_refused_in_one_line_and_nothing_is_written(headwater, pets):

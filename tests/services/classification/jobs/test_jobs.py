@@ -40,6 +40,7 @@ def test_a_job_waits_for_the_next_service_and_does_what_the_command_does(setting
     assert (job["state"], job["error"], job["position"]) == ("done", None, None), job
     assert job["request"] == INGEST | {
         "labels_file": None,
+        "group": None,
         "on_conflict": "error",
         "modality": None,
         "reference": False,
@@ -73,6 +74,7 @@ def test_a_job_waits_for_the_next_service_and_does_what_the_command_does(setting
         ({"kind": "ingest", "folder": "../db"}, (403, "folder_not_allowed")),
         ({"kind": "ingest", "folder": ".", "task": "t", "labels_file": "/etc/passwd"}, (403, "folder_not_allowed")),
         ({"kind": "ingest", "folder": ".", "labels_file": "hat/0.png"}, (409, "not_offered")),
+        ({"kind": "ingest", "folder": ".", "group": "camera"}, (409, "not_offered")),
         ({"kind": "train", "task": "t", "name": "../a"}, (422, "bad_request")),
         ({"kind": "train", "task": "t", "name": "a", "head_kind": "magic"}, (422, "bad_request")),
         ({"kind": "train", "task": "t", "name": "a", "parameters": {"a b": 1}}, (422, "bad_request")),
