@@ -19,9 +19,9 @@ Draws = NDArray[np.float32]
 """How often each draw has each row, (draws, n)."""
 
 
-def row_draws(rows: int, labels: int, seed: int) -> Draws:
-    """Return draws of `rows` rows with replacement; fewer draws for many rows and labels, see `MOST_CELLS`."""
-    count = int(np.clip(MOST_CELLS // (rows * labels), LEAST_DRAWS, BOOTSTRAP_DRAWS))
+def row_draws(rows: int, labels: int, seed: int, cells: int = MOST_CELLS) -> Draws:
+    """Return draws of `rows` rows with replacement; fewer draws for many rows and labels, at most so many `cells`."""
+    count = int(np.clip(cells // (rows * labels), LEAST_DRAWS, BOOTSTRAP_DRAWS))
     rng = np.random.default_rng(seed)
     return np.stack([np.bincount(rng.integers(0, rows, rows), minlength=rows) for _ in range(count)]).astype(np.float32)
 

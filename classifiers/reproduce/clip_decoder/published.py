@@ -3,8 +3,8 @@
 from classifiers.reproduce.paper import Paper, Table
 
 SOURCES = (
-    "[text]: read in the paper. [abstract]: read in its abstract. [code]: read in the authors' repository. – is a figure "
-    "that could not be read at its source."
+    "[text]: read in the paper. [abstract]: read in its abstract. [code]: read in the authors' repository. – is a "
+    "figure that could not be read at its source."
 )
 
 PAPER = Paper(

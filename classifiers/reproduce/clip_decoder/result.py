@@ -117,10 +117,9 @@ def tables(study: Study, summary: Summary) -> Iterator[Table]:
 
 def notes(study: Study, mode: str, heads: Mapping[str, Figures]) -> Iterator[str]:
     """Yield what the cells of a table mean, and how the heads learned."""
-    yield from MEANING
     yield from (FEW.format(KS[name]) for name in KS if name not in heads[CHANCE])
     if mode == ZSL:
-        yield from (NO_LEAK, CHOSEN)
+        yield from (*MEANING, NO_LEAK, CHOSEN)
         if CAPTIONED in heads and study.captions is not None:
             usable = study.captions.usable(study.plan.draws[0].unseen)
             yield LEAK.format(int((~usable).sum()), len(usable))

@@ -24,6 +24,10 @@ from classifiers.training.rows.token_rows import tokens_in_text_space
 
 ZSL, GZSL, CLOSED = "zsl", "gzsl", "closed"
 
+CELLS = 2 * 10**8
+"""Most cells (draws × rows × labels) of the bootstrap of one head: a tenth of a comparison's, because there are tens of
+heads. They take about 2 s."""
+
 Progress = Callable[[int, int, str], None]
 """A function that is called with (number of steps done, number of all steps, name of the current step)."""
 
@@ -122,7 +126,7 @@ class Study:
 
     @cached_property
     def row_draws(self) -> Draws:
-        return row_draws(len(self.test.ids), len(self.names), self.plan.seed)
+        return row_draws(len(self.test.ids), len(self.names), self.plan.seed, CELLS)
 
     def entrants(self, draw: LabelDraw) -> list[Entrant]:
         """Return the entrants that can learn from the labels of a draw."""

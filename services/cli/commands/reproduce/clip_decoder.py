@@ -165,8 +165,8 @@ def listed(
     remarks = []
     if split.unknown:
         remarks.append(
-            f"{len(split.unknown):,} labels of the lists, e.g. {split.unknown[0]}: fewer rows than --min-rows have them, "
-            "or none."
+            f"{len(split.unknown):,} labels of the lists, e.g. {split.unknown[0]}: fewer rows than --min-rows have "
+            "them, or none."
         )
     if split.unlisted:
         remarks.append(f"{len(split.unlisted):,} labels of the task that no list has, e.g. {split.unlisted[0]}.")
