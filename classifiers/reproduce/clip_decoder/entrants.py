@@ -71,6 +71,11 @@ class Entrant(ABC):
         """The family and what tells the entrant from the others in it."""
         return self.family
 
+    @property
+    def alignment(self) -> tuple[str, float] | None:
+        """What a decoder is aligned to, and the weight of it; None for other heads."""
+        return None
+
     @abstractmethod
     def learn(self, lesson: Lesson) -> Learned:
         """Learn from the seen labels. Raises NotTrainable, BadVectors, BadParameter."""
@@ -136,6 +141,10 @@ class Decoder(Entrant):
     @property
     def label(self) -> str:
         return f"{self.family}, α={self.alpha:g}" if self.alpha else self.family
+
+    @property
+    def alignment(self) -> tuple[str, float] | None:
+        return ("captions" if self.captions else "labels" if self.alpha else "nothing", self.alpha)
 
     def learn(self, lesson: Lesson) -> Learned:
         made = make_estimator("decoder", {**self.params, "alpha": self.alpha})

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from classifiers.reproduce.clip_decoder.captions import LEAK
-from classifiers.reproduce.clip_decoder.entrants import ALIGNED, CAPTIONED, CHANCE, PLAIN
+from classifiers.reproduce.clip_decoder.entrants import CAPTIONED, CHANCE
 from classifiers.reproduce.clip_decoder.figures import KS, MAP, Figure, Figures
 from classifiers.reproduce.clip_decoder.findings import Summary, findings, leads
 from classifiers.reproduce.clip_decoder.published import PAPER
@@ -143,13 +143,11 @@ def seconds(study: Study, mode: str, family: str) -> str:
 def weight_rows(study: Study) -> Iterator[tuple[str, ...]]:
     """Yield the mean figures of each decoder over the draws of the labels."""
     parts = [trials for trials in study.trials if ZSL in trials[0].figures]
-    for label, family in {each.label: each.family for each in parts[0]}.items():
-        if family in (PLAIN, ALIGNED, CAPTIONED):
-            own = [each for trials in parts for each in trials if each.label == label]
-            shown = [np.mean([each.judged for each in own])]
-            shown += [np.mean([each.figures[mode][MAP].value for each in own]) for mode in (ZSL, GZSL)]
-            target = {PLAIN: "nothing", ALIGNED: "labels", CAPTIONED: "captions"}[family]
-            yield target, label.rpartition("=")[2] if "=" in label else "0", *(f"{each:.3f}" for each in shown)
+    for target, alpha in (each.alignment for each in parts[0] if each.alignment):
+        own = [each for trials in parts for each in trials if each.alignment == (target, alpha)]
+        shown = [np.mean([each.judged for each in own])]
+        shown += [np.mean([each.figures[mode][MAP].value for each in own]) for mode in (ZSL, GZSL)]
+        yield target, f"{alpha:g}", *(f"{each:.3f}" for each in shown)
 
 
 def missing(study: Study) -> Iterator[str]:

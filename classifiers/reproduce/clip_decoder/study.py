@@ -60,6 +60,7 @@ class Trial:
     """One entrant on one draw of the labels.
 
     Attributes:
+        alignment: see `Entrant`.
         judged: see `Learned`.
         seconds: time to learn, in seconds.
         figures: by mode (`ZSL`, `GZSL`, `CLOSED`), then by name.
@@ -67,6 +68,7 @@ class Trial:
 
     label: str
     family: str
+    alignment: tuple[str, float] | None
     judged: float
     seconds: float
     figures: Mapping[str, Mapping[str, Figure]]
@@ -179,12 +181,12 @@ class Study:
         learned = entrant.learn(lesson)
         seconds = time.perf_counter() - start
         figures = self.figures(self.scores(learned, draw), draw)
-        return Trial(entrant.label, entrant.family, learned.judged, seconds, figures)
+        return Trial(entrant.label, entrant.family, entrant.alignment, learned.judged, seconds, figures)
 
     def chance(self, draw: LabelDraw) -> Trial:
         """Return random scores, measured like heads."""
         scores = np.random.default_rng(self.plan.seed).random((len(self.test.ids), len(draw.names)), np.float32)
-        return Trial(CHANCE, CHANCE, 0.0, 0.0, self.figures(scores, draw))
+        return Trial(CHANCE, CHANCE, None, 0.0, 0.0, self.figures(scores, draw))
 
     def scores(self, learned: Learned, draw: LabelDraw) -> NDArray[np.float32]:
         """Return the scores of the labels of a draw on the test rows, (n, L)."""
