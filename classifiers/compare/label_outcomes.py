@@ -116,9 +116,10 @@ def draws(
 
     Raises ValueError for no rows.
     """
-    drawn, wide = row_draws(*logits.shape, seed), logits.astype(np.float64)
+    (n, L), wide = logits.shape, logits.astype(np.float64)
+    drawn = row_draws(n, L, seed)
     losses = (np.logaddexp(0.0, wide) - truth * wide).mean(axis=1)
-    return drawn_map(logits, truth, drawn), drawn @ losses / len(logits)
+    return drawn_map(logits, truth, drawn), drawn @ losses / n
 
 
 def lead_of(best: LabelMeasured, others: Mapping[str, LabelMeasured]) -> dict[str, Any]:

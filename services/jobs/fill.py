@@ -103,7 +103,8 @@ def fill(
     sheets = list(_sheets(request))
     items = sources
     if items is None and request.sources:
-        group, label = (None, None) if sheets else (request.group, request.columns and request.columns.label)
+        label = request.columns.label if request.columns else None
+        group, label = (None, None) if sheets else (request.group, label)
         items = read_sources(request.sources, [sheet.reader.path for sheet in sheets], group, label)
     if request.task is None:
         done = Filled(

@@ -22,6 +22,9 @@ from classifiers.training.labels import require_one_text_side
 from classifiers.training.rows.rows import Rows
 from classifiers.training.rows.token_rows import tokens_in_text_space
 
+ALPHAS = (0.1, 0.3, 1.0)
+"""Weights of the alignment that are tried by default. The paper has 1, beside a sum over rows in the other loss."""
+
 ZSL, GZSL, CLOSED = "zsl", "gzsl", "closed"
 
 CELLS = 2 * 10**8
@@ -47,7 +50,7 @@ class Plan:
     """
 
     draws: tuple[LabelDraw, ...]
-    alphas: tuple[float, ...] = (0.1, 0.3, 1.0)
+    alphas: tuple[float, ...] = ALPHAS
     params: Mapping[str, Any] = field(default_factory=dict)
     captions: str | None = None
     seed: int = 0
@@ -217,7 +220,7 @@ class Study:
 
 def labels_of(rows: Rows, least: int) -> tuple[str, ...]:
     """Return the labels of a task that at least `least` rows have, sorted. Raises UnknownTask."""
-    return frequent(rows.labels["labels"].to_pylist(), least)
+    return frequent([labels or [] for labels in rows.labels["labels"].to_pylist()], least)
 
 
 def winners(trials: Sequence[Trial]) -> Iterator[Trial]:

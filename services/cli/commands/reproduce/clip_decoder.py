@@ -109,7 +109,7 @@ def clip_decoder(
     if any(not 0 < each < float("inf") for each in alpha or ()):
         raise typer.BadParameter("--alpha must be above 0; the decoder without alignment is always measured")
     from classifiers.reproduce.clip_decoder.result import reproduction
-    from classifiers.reproduce.clip_decoder.study import Plan, Study, labels_of
+    from classifiers.reproduce.clip_decoder.study import ALPHAS, Plan, Study, labels_of
     from classifiers.training.rows.rows import Rows
     from services.jobs.texts import text_sides
 
@@ -125,7 +125,7 @@ def clip_decoder(
         divided, told, remarks = drawn(names, unseen_share or SHARE, draws or DRAWS, seed), "at random", ()
     plan = Plan(
         draws=tuple(divided),
-        alphas=tuple(dict.fromkeys(alpha)) if alpha else Plan.alphas,
+        alphas=tuple(dict.fromkeys(alpha)) if alpha else ALPHAS,
         params=options.parameters(params),
         captions=captions,
         seed=seed,
