@@ -15,7 +15,7 @@ from classifiers.heads.multilabel.bilinear import BilinearHead
 from classifiers.reproduce.clip_decoder.images import Images
 from classifiers.training.kinds import make_estimator
 
-CHANCE, COSINE, BILINEAR, BANK = "chance", "cosine", "bilinear", "label bank"
+CHANCE, COSINE, BILINEAR, BANK = "chance", "cosine", "bilinear head", "label bank"
 PLAIN, ALIGNED, CAPTIONED = "decoder", "decoder, aligned to labels", "decoder, aligned to captions"
 GROUPS, LABELWISE = "decoder, group queries", "one regression per label"
 
