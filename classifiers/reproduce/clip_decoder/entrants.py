@@ -8,16 +8,22 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from classifiers.evaluation.label_figures import mean_average_precision
 from classifiers.fit.multilabel.labelwise import LabelwiseClassifier
 from classifiers.heads.multilabel.bank.labels import LabelBank
 from classifiers.heads.multilabel.base import LabelsHead
 from classifiers.heads.multilabel.bilinear import BilinearHead
 from classifiers.reproduce.clip_decoder.images import Images
+from classifiers.reproduce.clip_decoder.labels import draws
 from classifiers.training.kinds import make_estimator
 
 CHANCE, COSINE, BILINEAR, BANK = "chance", "cosine", "bilinear head", "label bank"
 PLAIN, ALIGNED, CAPTIONED = "decoder", "decoder, aligned to labels", "decoder, aligned to captions"
 GROUPS, LABELWISE = "decoder, group queries", "one regression per label"
+
+HELD_OUT, LEAST_LABELS = 0.2, 5
+"""Share of the seen labels, and of the rows, that judge a head as if the labels were unseen; and the least number of
+labels for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +36,7 @@ class Lesson:
         text: their text vectors, (L, t).
         bank: labels that the encoder knows without training; None for none.
         tokens_by_text: true if the tokens lie in the space of the text vectors.
+        zero_shot: true if the head will be asked for labels that it does not learn.
         captions: mean caption vector of each row, zero for a row without one, (n, t); None without captions.
     """
 
@@ -38,6 +45,7 @@ class Lesson:
     text: NDArray[np.float32]
     bank: LabelBank | None = None
     tokens_by_text: bool = True
+    zero_shot: bool = True
     captions: NDArray[np.float32] | None = None
 
 
@@ -46,7 +54,8 @@ class Learned(NamedTuple):
 
     Attributes:
         reads_tokens: true if it scores tokens, false if vectors.
-        judged: mean average precision of the seen labels on training rows that it held out; 0 if it held out none.
+        judged: mean average precision on training rows that were held out; 0 if none were. Of the seen labels, or of
+            some that were held out as if they were unseen.
     """
 
     head: LabelsHead
@@ -93,7 +102,10 @@ class Cosine(Entrant):
 
 @dataclass(frozen=True)
 class Bilinear(Entrant):
-    """A low-rank correction of the cosine."""
+    """A low-rank correction of the cosine, judged by labels that it did not learn if it will be asked for such labels.
+
+    Judged by the labels that it learned, it would take the loss that fits them best and unseen labels worst.
+    """
 
     family: str = BILINEAR
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -105,7 +117,21 @@ class Bilinear(Entrant):
     def learn(self, lesson: Lesson) -> Learned:
         made = make_estimator("bilinear", self.params)
         made.fit(lesson.images.vectors, lesson.images.truth, lesson.names, text=lesson.text)
-        return Learned(made.head_, judged=best_of(made.judged_))
+        unseen = lesson.zero_shot and len(lesson.names) >= LEAST_LABELS
+        return Learned(made.head_, judged=self._unseen_map(lesson) if unseen else best_of(made.judged_))
+
+    def _unseen_map(self, lesson: Lesson) -> float:
+        """Return the mAP on a fifth of the rows of a fifth of the labels, by a head that learned from neither."""
+        (inner,) = draws(lesson.names, HELD_OUT, (0,))
+        order = np.random.default_rng(0).permutation(len(lesson.images.ids))
+        held, rest = np.split(order, [int(HELD_OUT * len(order))])
+        old, new = (np.flatnonzero(np.isin(lesson.names, names)) for names in (inner.seen, inner.unseen))
+        X, Y = lesson.images.vectors, lesson.images.truth
+        rest = rest[Y[np.ix_(rest, old)].any(axis=1)]
+        made = make_estimator("bilinear", self.params)
+        made.fit(X[rest], Y[np.ix_(rest, old)], inner.seen, text=lesson.text[old])
+        asked = made.head_.with_labels(inner.unseen, lesson.text[new])
+        return mean_average_precision(asked.scores(X[held]), Y[np.ix_(held, new)])
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,8 @@ NO_LEAK = (
 )
 CHOSEN = (
     "An aligned decoder has the α with the highest mAP of the seen labels on training rows that are held out, chosen "
-    "for each draw of the labels. The loss of the bilinear head is chosen in the same way."
+    "for each draw of the labels. The loss of the bilinear head is chosen by seen labels that are held "
+    "out as if they were unseen; in the closed set, by held-out rows."
 )
 HELD_OUT = (
     "Means over the draws of the labels. α is chosen by the held-out mAP of the seen labels. The other two columns are "

@@ -175,6 +175,7 @@ class Study:
             self.text[columns],
             self.rows.label_bank(),
             tokens_in_text_space(self.rows.features[0].spec),
+            bool(draw.unseen),
             None if self.captions is None else self.captions.of(images.ids, draw.unseen),
         )
 
@@ -224,6 +225,6 @@ def labels_of(rows: Rows, least: int) -> tuple[str, ...]:
 
 
 def winners(trials: Sequence[Trial]) -> Iterator[Trial]:
-    """Yield one trial of each family: the one with the highest figure on held-out training rows with seen labels."""
+    """Yield one trial of each family: the one with the highest `judged`."""
     for family in dict.fromkeys(each.family for each in trials):
         yield max((each for each in trials if each.family == family), key=lambda each: each.judged)

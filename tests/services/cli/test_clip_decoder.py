@@ -7,6 +7,7 @@ import pytest
 SMALL = ("--set", "epochs=1", "--set", "width=16", "--set", "heads=2", "--set", "hidden=16", "--alpha", "0.3")
 
 
+@pytest.mark.slow
 def test_it_prints_the_tables_beside_the_papers_and_writes_a_report(headwater, home, tmp_path):
     (tmp_path / "unseen.txt").write_text("Even\nnowhere\n")
     asked = (
