@@ -111,12 +111,20 @@ def test_unseen_labels_are_found_by_their_texts_and_every_part_is_measured(done,
         assert all(each["low"] <= each["mean"] <= each["high"] for each in figures.values())
     assert len(summary[ZSL][COSINE]["map"]["draws"]) == 2
     assert [table.title.partition(" (")[0] for table in found.tables[:2]] == ["Zero-shot", "Generalised zero-shot"]
-    assert any("The paper: +3.9" in each for each in found.findings)
+    assert any("The paper, on NUS-WIDE: +3.9" in each for each in found.findings)
     assert not found.missing
     json.dumps(found.to_dict())
     report = page.write(found, tmp_path).read_text()
     assert "[abstract]" in report
     assert "[mem]" not in report
+
+
+def test_a_run_that_is_stopped_has_what_is_finished(done):
+    stopped = Study(done.rows, done.plan, trials=done.trials[:1])
+    found = reproduction(stopped)
+    assert found.figures["summary"].keys() == {ZSL, GZSL}
+    assert found.figures["summary"][ZSL][PLAIN]["map"]["deviation"] is None
+    assert "stopped after 1 of 2 draws" in found.missing[0]
 
 
 def test_nothing_of_the_unseen_labels_reaches_a_head(done, tmp_path):

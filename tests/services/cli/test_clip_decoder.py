@@ -38,7 +38,7 @@ def test_it_prints_the_tables_beside_the_papers_and_writes_a_report(headwater, h
     [
         (("--unseen", "x.txt", "--draws", "2"), 2, "leave --unseen-share and --draws out"),
         (("--alpha", "0"), 2, "--alpha must be above 0"),
-        (("--unseen-share", "0.01"), 2, "of 3 labels 0 cannot be unseen"),
+        (("--unseen-share", "0"), 2, "of 3 labels 0 cannot be unseen"),
         (("--unseen", "x.txt"), 1, "x.txt"),
         (("--captions", "nobody"), 1, "no labels for task 'nobody'"),
         (("--set", "size=1"), 1, "size"),

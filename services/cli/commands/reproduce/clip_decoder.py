@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from services.cli import options, reproductions, terminal
+from services.cli.completion import task_names
 from services.cli.options import (
     AcceptOption,
     EncoderOption,
@@ -75,6 +76,7 @@ CaptionsOption = Annotated[
         metavar="TASK",
         help="A task whose labels are captions, to align the decoder to these too.",
         show_default="texts of the labels only",
+        autocompletion=task_names,
     ),
 ]
 
@@ -122,7 +124,11 @@ def clip_decoder(
     if seen or unseen:
         divided, told, remarks = listed(names, seen, unseen, label_names)
     else:
-        divided, told, remarks = drawn(names, unseen_share or SHARE, draws or DRAWS, seed), "at random", ()
+        divided, told, remarks = (
+            drawn(names, SHARE if unseen_share is None else unseen_share, draws or DRAWS, seed),
+            "at random",
+            (),
+        )
     plan = Plan(
         draws=tuple(divided),
         alphas=tuple(dict.fromkeys(alpha)) if alpha else ALPHAS,
