@@ -18,8 +18,8 @@ from classifiers.reproduce.clip_decoder.labels import draws
 from classifiers.training.kinds import make_estimator
 
 CHANCE, COSINE, BILINEAR, BANK = "chance", "cosine", "bilinear head", "label bank"
-PLAIN, ALIGNED, CAPTIONED = "decoder", "decoder, aligned to labels", "decoder, aligned to captions"
-GROUPS, LABELWISE = "decoder, group queries", "one regression per label"
+PLAIN, ALIGNED, CAPTIONED = "decoder", "decoder aligned to labels", "decoder aligned to captions"
+GROUPS, LABELWISE = "decoder with group queries", "one logistic regression per label"
 
 HELD_OUT, LEAST_LABELS = 0.2, 5
 """Share of the seen labels, and of the rows, that judge a head as if the labels were unseen; and the least number of

@@ -94,7 +94,7 @@ def said(mode: str, claim: Claim, lead: Lead) -> str:
 
 def named(head: str) -> str:
     """Return a head as the subject or object of a sentence."""
-    return f"the {head.replace(', ', ' ', 1)}" if head != LABELWISE else "one logistic regression per label"
+    return head if head == LABELWISE else f"the {head}"
 
 
 def leads(summary: Summary) -> list[dict[str, object]]:

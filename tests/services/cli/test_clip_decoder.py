@@ -27,7 +27,7 @@ def test_it_prints_the_tables_beside_the_papers_and_writes_a_report(headwater, h
     assert found["settings"]["unseen_labels"] == "unseen from unseen.txt"
     [draw] = found["figures"]["draws"]
     assert draw["unseen"] == ["even"]
-    assert {each["head"] for each in draw["heads"]} >= {"cosine", "label bank", "decoder, aligned to labels, α=0.3"}
+    assert {each["head"] for each in draw["heads"]} >= {"cosine", "label bank", "decoder aligned to labels, α=0.3"}
     assert found["report"] == "told/report.html"
     assert any("nowhere" in each for each in found["missing"])
     assert json.loads((tmp_path / "told" / "reproduction.json").read_text())["findings"] == found["findings"]
