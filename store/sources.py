@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,6 +25,21 @@ CONTAINERS = (".parquet", ".tar")
 _BATCH = 256
 
 
+class Columns(NamedTuple):
+    """Columns of Parquet files.
+
+    Attributes:
+        group: column with the group of each row; None to read none.
+        label: column with the label or the list of labels of each row; None for `labels` or `label`.
+    """
+
+    group: str | None = None
+    label: str | None = None
+
+
+DEFAULT = Columns()
+
+
 class Sources:
     """The items of folders, Parquet and tar files, and other files, in the given order. It may be iterated over again.
 
@@ -33,8 +48,8 @@ class Sources:
         junk: number of files that the last iteration skipped by their name, by that name.
     """
 
-    def __init__(self, paths: Sequence[Path], left_out: Collection[Path] = (), group: str | None = None) -> None:
-        self.paths, self.junk, self._group = list(paths), Counter[str](), group
+    def __init__(self, paths: Sequence[Path], left_out: Collection[Path] = (), columns: Columns = DEFAULT) -> None:
+        self.paths, self.junk, self._columns = list(paths), Counter[str](), columns
         self._left_out = set(map(str, left_out))
 
     def __iter__(self) -> Iterator[Item]:
@@ -43,14 +58,21 @@ class Sources:
             yield from (item for item in self._read(path) if item.uri not in self._left_out)
 
     def _read(self, path: Path) -> Iterator[Item]:
-        return read_folder(path, self.junk, self._group) if path.is_dir() else contents(Item(str(path)), self._group)
+        if path.is_dir():
+            return read_folder(path, self.junk, self._columns)
+        return contents(Item(str(path)), self._columns)
 
 
-def read_sources(sources: Sequence[str | Path], left_out: Collection[Path] = (), group: str | None = None) -> Sources:
+def read_sources(
+    sources: Sequence[str | Path],
+    left_out: Collection[Path] = (),
+    group: str | None = None,
+    label: str | None = None,
+) -> Sources:
     """Return the items of folders, Parquet files, tar files and other files, but for the files `left_out`.
 
     Args:
-        group: column of the Parquet files that holds the groups.
+        group, label: columns of the Parquet files, see `Columns`.
 
     Raises BadSource before anything is read if one of the sources does not exist.
     """
@@ -60,15 +82,20 @@ def read_sources(sources: Sequence[str | Path], left_out: Collection[Path] = (),
             raise BadSource(
                 f"{path} does not exist; give a folder of class folders, a Parquet file, or images, sounds or videos"
             )
-    return Sources(paths, left_out, group)
+    return Sources(paths, left_out, Columns(group, label))
 
 
-def contents(item: Item, group: str | None = None) -> Iterator[Item]:
-    """Yield the items inside a Parquet or tar file, or else the item itself; `group` is that of `read_sources`."""
+def contents(item: Item, columns: Columns = DEFAULT) -> Iterator[Item]:
+    """Yield the items inside a Parquet or tar file, or else the item itself.
+
+    Raises BadSource for anything but a Parquet file if `columns` names a column of labels.
+    """
     path = Path(item.uri)
-    if path.suffix not in CONTAINERS or not path.is_file():
-        return iter([item])
-    return read_parquet(path, group) if path.suffix == ".parquet" else read_tar(path)
+    if path.suffix == ".parquet" and path.is_file():
+        return read_parquet(path, columns)
+    if columns.label is not None:
+        raise BadSource(f"{path} is no Parquet file, so it has no column {columns.label!r}; leave the column out")
+    return read_tar(path) if path.suffix in CONTAINERS and path.is_file() else iter([item])
 
 
 def read_files(paths: Sequence[str | Path]) -> Iterator[Item]:
@@ -77,10 +104,10 @@ def read_files(paths: Sequence[str | Path]) -> Iterator[Item]:
         yield Item(uri=str(Path(path).expanduser().absolute()))
 
 
-def read_folder(folder: str | Path, junk: Counter[str] | None = None, group: str | None = None) -> Iterator[Item]:
+def read_folder(folder: str | Path, junk: Counter[str] | None = None, columns: Columns = DEFAULT) -> Iterator[Item]:
     """Yield the files in and below `folder`, sorted by path (see `listed`), and what Parquet and tar files hold."""
     for item in listed(folder, junk):
-        yield from contents(item, group)
+        yield from contents(item, columns)
 
 
 def listed(folder: str | Path, junk: Counter[str] | None = None) -> Iterator[Item]:
@@ -106,23 +133,20 @@ def listed(folder: str | Path, junk: Counter[str] | None = None) -> Iterator[Ite
         yield Item(path, labels=labels or None, split=split, fault=fault, label_faults=faults)
 
 
-def read_parquet(path: str | Path, group: str | None = None) -> Iterator[Item]:
+def read_parquet(path: str | Path, columns: Columns = DEFAULT) -> Iterator[Item]:
     """Yield the rows of a Parquet file as items with the uri ``<file>#<id or row number>``.
 
     One column must have the name of a modality (`image`, `audio`, …) and hold bytes, or Hugging Face's struct of bytes
     and path. Optional columns: `label` (text, or a number that a Hugging Face ClassLabel names) or `labels` (a list:
-    empty if the row has none of the labels, null if they are unknown), `split` and `id`.
+    empty if the row has none of the labels, null if they are unknown), or the one that `columns` names; `split`, `id`.
     A row without bytes becomes an item of zero bytes, so that it is reported and not lost. `read_labels` has the rules
     for labels.
-
-    Args:
-        group: name of the column with the group of each row; None to read none.
 
     Raises BadSource if the file is not Parquet, its columns are others, or a row has another type or an unknown split.
     """
     path = Path(path).expanduser().absolute()
     with open_parquet(path) as file:
-        yield from _rows(file, path, group)
+        yield from _rows(file, path, columns)
 
 
 @contextmanager
@@ -145,7 +169,7 @@ def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
             raise BadSource(f"{path} is damaged: {error}") from error
 
 
-def _rows(file: pq.ParquetFile, path: Path, group: str | None) -> Iterator[Item]:
+def _rows(file: pq.ParquetFile, path: Path, asked: Columns) -> Iterator[Item]:
     names = file.schema_arrow.names
     found = [modality for modality in MODALITIES if modality in names]
     if len(found) != 1:
@@ -153,20 +177,23 @@ def _rows(file: pq.ParquetFile, path: Path, group: str | None) -> Iterator[Item]
             f"{path} needs exactly one column named {', '.join(MODALITIES[:-1])} or {MODALITIES[-1]}, which holds the "
             f"bytes of one file in each row; its columns are {', '.join(names)}"
         )
-    if group is not None and group not in names:
-        raise BadSource(f"{path} has no column {group!r} for the groups; its columns are {', '.join(names)}")
-    names_of_classes = class_names(file.schema_arrow)
-    columns = [name for name in ("id", found[0], "label", "labels", "split", group) if name in names]
+    for column, what in ((asked.group, "groups"), (asked.label, "labels")):
+        if column is not None and column not in names:
+            raise BadSource(f"{path} has no column {column!r} for the {what}; its columns are {', '.join(names)}")
+    names_of_classes = class_names(file.schema_arrow) if asked.label is None else []
+    label = ("labels", "label") if asked.label is None else (asked.label,)
+    columns = list(dict.fromkeys(name for name in ("id", found[0], *label, "split", asked.group) if name in names))
     row = 0
     for batch in file.iter_batches(_BATCH, columns=columns):
         batch.validate(full=True)
         for record in batch.to_pylist():
-            item = _item(record, found[0], f"{path}#{record.get('id') or row}", names_of_classes)
-            yield replace(item, group=group_of(record[group])) if group else item
+            read = _labels(record, label, names_of_classes)
+            item = _item(record, read, found[0], f"{path}#{record.get('id') or row}")
+            yield replace(item, group=group_of(record[asked.group])) if asked.group else item
             row += 1
 
 
-def _item(record: dict[str, Any], modality: Modality, uri: str, class_names: Sequence[str]) -> Item:
+def _item(record: dict[str, Any], read: ReadLabels, modality: Modality, uri: str) -> Item:
     content = record[modality]
     data = content.get("bytes") if isinstance(content, dict) else content
     if data is not None and not isinstance(data, bytes):
@@ -174,20 +201,20 @@ def _item(record: dict[str, Any], modality: Modality, uri: str, class_names: Seq
     split = record.get("split")
     if split is not None and str(split).lower() not in SPLIT_FOLDERS:
         raise BadSource(f"{uri}: there is no split {split!r}; the splits are {', '.join(SPLIT_FOLDERS)}")
-    labels, faults = _labels(record, class_names)
     return Item(
         uri=uri,
         data=data or b"",
-        labels=labels,
+        labels=read.labels,
         split=None if split is None else SPLIT_FOLDERS[str(split).lower()],
         modality=modality,
-        label_faults=faults,
+        label_faults=read.faults,
     )
 
 
-def _labels(record: dict[str, Any], class_names: Sequence[str]) -> ReadLabels:
-    values = record.get("labels")
-    return read_labels([record.get("label")] if values is None else values, class_names)
+def _labels(record: dict[str, Any], columns: Sequence[str], class_names: Sequence[str]) -> ReadLabels:
+    """Read the first column that has a value: one label, or a list of labels."""
+    found = next((value for name in columns if (value := record.get(name)) is not None), None)
+    return read_labels(found if isinstance(found, list) else [found], class_names)
 
 
 def class_names(schema: pa.Schema) -> list[str]:

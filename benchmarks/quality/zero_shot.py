@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.quality.labels import DRAWS, UNSEEN, LabelDraw, draws, frequent, indicator
+from benchmarks.quality.labels import DRAWS, LEAST_IMAGES, UNSEEN, indicator
 from benchmarks.quality.study import Finding, Study, Table
 from classifiers.evaluation.label_figures import (
     LabelEvaluation,
@@ -32,6 +32,7 @@ from classifiers.fit.multilabel.decoder import DecoderClassifier, Queries
 from classifiers.fit.multilabel.labelwise import LabelwiseClassifier
 from classifiers.heads.multilabel.bank.labels import LabelBank
 from classifiers.heads.multilabel.bilinear import BilinearHead
+from classifiers.reproduce.clip_decoder.labels import LabelDraw, draws, frequent
 from embedder import registry
 from services.jobs.backfill.local import backfill
 from services.settings import Settings
@@ -114,7 +115,7 @@ def read(store: Store, task: str) -> Images:
         ids, some = table.get(matrix.ids[start : start + READ_ROWS])
         order = {each: place for place, each in enumerate(ids)}
         tokens[start : start + len(ids)] = some[[order[each] for each in matrix.ids[start : start + READ_ROWS]]]
-    names = frequent(matrix.y)
+    names = frequent(matrix.y, LEAST_IMAGES)
     prompted = [encoder.embed_texts([prompt.format(name) for name in names]) for prompt in PROMPTS]
     text = np.mean([each / np.linalg.norm(each, axis=1, keepdims=True) for each in prompted], axis=0)
     truth = indicator(matrix.y, names)
@@ -126,7 +127,7 @@ def read(store: Store, task: str) -> Images:
 def study(store: Store, task: str) -> tuple[list[Finding], list[Table]]:
     """Test all claims on one task: unseen labels over five draws, the closed set, and the number of seen labels."""
     images = read(store, task)
-    drawn = list(draws(images.names, UNSEEN[task]))
+    drawn = list(draws(images.names, UNSEEN[task], DRAWS))
     found = [dict(zero_shot(images, draw)) for draw in drawn]
     findings, rows = [], []
     for mode, claim, of_bank in (("zsl", BETTER, BANK_BETTER), ("gzsl", GENERAL, BANK_GENERAL)):

@@ -9,14 +9,10 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from classifiers.evaluation.label_figures import LabelEvaluation, evaluate_labels
-from classifiers.evaluation.outcomes import BOOTSTRAP_DRAWS
 from classifiers.evaluation.paired import Difference, difference
 from classifiers.evaluation.reports.labels import binary_nll
+from classifiers.evaluation.resampled import drawn_map, row_draws
 from classifiers.evaluation.trust import Reliability, reliability
-
-MOST_CELLS, LEAST_DRAWS = 2 * 10**9, 200
-"""Maximum number of weighted cells (draws × rows × labels) of a bootstrap, and the least number of draws: 2 · 10⁹ cells
-take about 20 s. So 767 rows with 18 labels get all draws, and 40,000 rows with 80 labels 625."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,41 +116,10 @@ def draws(
 
     Raises ValueError for no rows.
     """
-    n, L = logits.shape
-    count = int(np.clip(MOST_CELLS // (n * L), LEAST_DRAWS, BOOTSTRAP_DRAWS))
-    rng = np.random.default_rng(seed)
-    times = np.stack([np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(count)]).astype(np.float32)
-    wide = logits.astype(np.float64)
+    (n, L), wide = logits.shape, logits.astype(np.float64)
+    drawn = row_draws(n, L, seed)
     losses = (np.logaddexp(0.0, wide) - truth * wide).mean(axis=1)
-    known = np.flatnonzero(truth.any(axis=0))
-    precisions = np.full((count, len(known)), np.nan)
-    for column, label in enumerate(known.tolist()):
-        precisions[:, column] = drawn_precisions(logits[:, label], truth[:, label], times)
-    seen = np.isfinite(precisions)
-    total = np.where(seen, precisions, 0.0).sum(axis=1)
-    return total / np.maximum(seen.sum(axis=1), 1), times @ losses / n
-
-
-def drawn_precisions(
-    scores: NDArray[np.float32], there: NDArray[np.bool_], times: NDArray[np.float32]
-) -> NDArray[np.float64]:
-    """Return the average precision of one label in each draw, (draws,); NaN in draws without a positive row.
-
-    Args:
-        scores: (n,).
-        there: (n,).
-        times: how often each draw has each row, (draws, n).
-    """
-    order = np.argsort(-scores, kind="stable")
-    ordered = scores[order]
-    last = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(ordered) - 1)  # equal scores enter together
-    weights = times[:, order]
-    claimed = np.cumsum(weights, axis=1)[:, last]
-    right = np.cumsum(weights * there[order], axis=1)[:, last]
-    steps = np.diff(right, prepend=0, axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        precision = np.where(claimed > 0, right / claimed, 0.0)
-        return np.asarray((steps * precision).sum(axis=1, dtype=np.float64) / right[:, -1])
+    return drawn_map(logits, truth, drawn), drawn @ losses / n
 
 
 def lead_of(best: LabelMeasured, others: Mapping[str, LabelMeasured]) -> dict[str, Any]:

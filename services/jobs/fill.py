@@ -41,7 +41,8 @@ class Request:
         sources: folders and files; () for labels of assets that are stored.
         task: the task that the labels belong to; None: no label is stored.
         labels: a file of labels; None for the names of the folders, or the metadata of an image folder.
-        columns: columns of `labels` that are not to be guessed.
+        columns: columns of `labels` that are not to be guessed. Without such a file, the column of labels is that of
+            Parquet files in the sources.
         group: column of the sources, or of the file of labels, that holds the groups; None to read none.
         on_conflict: which labels the same content gets if it is given several.
     """
@@ -102,8 +103,9 @@ def fill(
     sheets = list(_sheets(request))
     items = sources
     if items is None and request.sources:
-        in_sources = None if sheets else request.group
-        items = read_sources(request.sources, [sheet.reader.path for sheet in sheets], in_sources)
+        label = request.columns.label if request.columns else None
+        group, label = (None, None) if sheets else (request.group, label)
+        items = read_sources(request.sources, [sheet.reader.path for sheet in sheets], group, label)
     if request.task is None:
         done = Filled(
             ingest(store, items or (), modality=request.modality, reference=request.reference, on_progress=on_progress)

@@ -78,6 +78,21 @@ def test_parquet_columns(tmp_path: Path) -> None:
     assert [item.labels for item in read_parquet(path)] == [["a", "b"], [], None]
 
 
+def test_labels_of_a_parquet_file_are_in_the_column_that_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    table = pa.table(
+        {"image": [b"1", b"2"], "labels": [["a"], []], "caption": ["A cat.", None], "tags": [["x", "y"], []]}
+    )
+    pq.write_table(table, path)
+    assert [item.labels for item in read_sources([path], label="caption")] == [["A cat."], None]
+    assert [item.labels for item in read_sources([tmp_path], label="tags")] == [["x", "y"], []]
+    with pytest.raises(BadSource, match=r"no column 'words' for the labels; its columns are image, labels, caption"):
+        list(read_sources([path], label="words"))
+    (tmp_path / "photo.jpg").write_bytes(b"1")
+    with pytest.raises(BadSource, match=r"photo\.jpg is no Parquet file, so it has no column 'tags'"):
+        list(read_sources([tmp_path], label="tags"))
+
+
 def test_parquet_of_hugging_face(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     about = {"info": {"features": {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}}}

@@ -54,19 +54,8 @@ def test_a_draw_deals_every_class_in_its_share():
     assert set(training.tolist()) != set(dealt(codes, 600, 200, seed=4)[0].tolist())
 
 
-def test_labels_are_dealt_into_seen_and_unseen():
+def test_the_indicator_has_a_column_for_each_name():
     rows = [["sea", "sea"], ["sea", "sky"], ["sky"], ["sun"]]
-    assert labels.frequent(rows, 2) == ("sea", "sky")
-    names = [f"{number:02d}" for number in range(20)]
-    found = list(labels.draws(names, 0.2))
-    assert found == list(labels.draws(names[::-1], 0.2))
-    assert len({draw.unseen for draw in found}) == 5
-    for draw in found:
-        assert len(draw.unseen) == 4
-        assert sorted(draw.seen + draw.unseen) == names
-    assert [len(draw.unseen) for draw in labels.draws(names, 5)] == [5] * 5
-    with pytest.raises(ValueError, match="at least one on each side"):
-        next(labels.draws(["a"], 1))
     assert labels.indicator(rows, ["sky", "sea"]).tolist() == [[0, 1], [1, 1], [1, 0], [0, 0]]
 
 

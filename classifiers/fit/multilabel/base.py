@@ -15,6 +15,9 @@ from classifiers.errors import BadParameter, NotTrainable
 LEAST_HELD_OUT = 10
 """Least number of held-out rows. If there would be fewer, no rows are held out: so few could not judge an epoch."""
 
+Targets = tuple[NDArray[np.float32], NDArray[np.int64]]
+"""The texts that rows are aligned to: vectors (S, t), and the number of each row's vector, (n,), -1 for none."""
+
 
 class LabelsEstimator(BaseEstimator):
     """An estimator whose rows have any number of labels.

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from classifiers.errors import BadParameter, BadVectors
 from classifiers.fit.multilabel.base import (
     LabelsEstimator,
+    Targets,
     check_descent,
     check_labels,
     class_names,
@@ -103,10 +104,12 @@ class DecoderClassifier(LabelsEstimator):
         *,
         text: ArrayLike | None = None,
         set_text: ArrayLike | None = None,
+        row_text: ArrayLike | None = None,
     ) -> Self:
         """Learn from tokens and labels.
 
-        L_clip uses only the labels in Y, so labels that are kept for zero-shot tests cannot leak through it.
+        Without `row_text`, L_clip uses only the labels in Y, so labels that are kept for zero-shot tests cannot leak
+        through it.
 
         Args:
             X: tokens (n, P, F), P > 1.
@@ -128,10 +131,9 @@ class DecoderClassifier(LabelsEstimator):
         there, names = check_labels(Y, len(tokens), classes)
         self._check(text is not None)
         texts = None if text is None else check_text(text, len(names))
-        sets, which = label_sets(there)
-        sentences = None if texts is None or not self.alpha else check_sentences(set_text, sets, texts)
+        targets = None if texts is None or not self.alpha else alignment_targets(there, texts, set_text, row_text)
         split = hold_out(there, self.held_out, self.seed)
-        arrays, self.epoch_, self.judged_ = train(self._plan(), tokens, there, texts, sentences, which, split)
+        arrays, self.epoch_, self.judged_ = train(self._plan(), tokens, there, texts, targets, split)
         self.classes_ = class_names(names, classes)
         self.head_ = DecoderHead(names, arrays, require_tokens(tokens.shape[1:]), self.heads)
         return self
@@ -171,6 +173,32 @@ class DecoderClassifier(LabelsEstimator):
     def _scores(self, X: ArrayLike) -> NDArray[np.float32]:
         tokens = check_tokens(X)
         return self.head_.scores(tokens.reshape(len(tokens), -1))
+
+
+def alignment_targets(
+    there: NDArray[np.bool_], text: NDArray[np.float32], set_text: ArrayLike | None, row_text: ArrayLike | None
+) -> Targets:
+    """Return the targets of L_clip: texts of sets of labels, or of rows. Raises BadVectors."""
+    if row_text is not None:
+        if set_text is not None:
+            raise BadVectors("L_clip aligns a row to its own text or to that of its labels; give row_text or set_text")
+        return row_targets(row_text, len(there))
+    sets, which = label_sets(there)
+    return check_sentences(set_text, sets, text), which
+
+
+def row_targets(given: ArrayLike, rows: int) -> Targets:
+    """Return the distinct texts of n rows, and the number of each row's text. Raises BadVectors."""
+    vectors = np.asarray(given, np.float32)
+    if vectors.ndim != 2 or len(vectors) != rows:
+        raise BadVectors(f"row_text has shape {vectors.shape}, but there are {rows} rows; make one vector for each")
+    some = vectors.any(axis=1)
+    if not some.any():
+        raise BadVectors("row_text is zero in every row, so there is nothing to align to; leave it out, or set alpha=0")
+    texts, which = np.unique(vectors[some], axis=0, return_inverse=True)
+    codes = np.full(rows, -1, np.int64)
+    codes[some] = which.ravel()
+    return check_text(texts, len(texts)), codes
 
 
 def check_sentences(given: ArrayLike | None, sets: NDArray[np.bool_], text: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -15,7 +15,7 @@ from classifiers.errors import BadVectors
 from classifiers.evaluation.label_figures import mean_average_precision
 from classifiers.fit.descent import Schedule, descend
 from classifiers.fit.device import on_device
-from classifiers.fit.multilabel.base import log_odds
+from classifiers.fit.multilabel.base import Targets, log_odds
 from classifiers.fit.multilabel.decoder_layer import Parameters, decode, dropout, embed
 from classifiers.fit.multilabel.losses import asymmetric_loss, clip_loss
 from classifiers.fit.resident import CPU, Rows, moved
@@ -92,8 +92,7 @@ def train(
     tokens: NDArray[Any],
     labels: NDArray[np.bool_],
     text: NDArray[np.float32] | None,
-    sentences: NDArray[np.float32] | None,
-    which: NDArray[np.int64],
+    targets: Targets | None,
     split: tuple[NDArray[np.int64], NDArray[np.int64]],
 ) -> tuple[Arrays, int, tuple[float, ...]]:
     """Return the learned arrays of a `DecoderHead`, the number of the epoch they come from, and the judge's figures.
@@ -104,8 +103,7 @@ def train(
         tokens: (n, P, F).
         labels: the labels of each row, (n, L).
         text: text vectors of norm 1, (L, t), or None.
-        sentences: vectors of the sets of labels, (S, t); None for no L_clip.
-        which: number of each row's set, (n,); -1 for rows without labels.
+        targets: what L_clip aligns rows to; None for no L_clip.
         split: numbers of the training rows, and of the held-out rows.
 
     Raises BadVectors for tokens that are not finite, NotTrainable when the loss is not finite.
@@ -113,7 +111,7 @@ def train(
     scaling = Scaling.of(tokens)
     operations = len(split[0]) * plan.schedule.epochs * operations_of_a_row(plan, tokens.shape[1:], labels.shape[1])
     return on_device(
-        lambda device: train_on(torch.device(device), plan, scaling, tokens, labels, text, sentences, which, split),
+        lambda device: train_on(torch.device(device), plan, scaling, tokens, labels, text, targets, split),
         operations,
     )
 
@@ -132,8 +130,7 @@ def train_on(
     tokens: NDArray[Any],
     labels: NDArray[np.bool_],
     text: NDArray[np.float32] | None,
-    sentences: NDArray[np.float32] | None,
-    which: NDArray[np.int64],
+    targets: Targets | None,
     split: tuple[NDArray[np.int64], NDArray[np.int64]],
 ) -> tuple[Arrays, int, tuple[float, ...]]:
     """Return what `train` does, computed on the device. `scaling` is that of the tokens."""
@@ -144,7 +141,7 @@ def train_on(
     p = start(plan, tokens.shape[2], labels[learning], random)
     if text is not None and scale_text is not None:
         p |= text_queries(plan.width, scale_text(text), labels[learning], random)
-    align = None if sentences is None else alignment(p, sentences, which, plan.width, random, device)
+    align = None if targets is None else alignment(p, targets, plan.width, random, device)
     p.update({name: moved(tensor, device) for name, tensor in p.items()})  # `align` reads p too
     drop = dropout(plan.dropout, random)
     learned = {name: tensor for name, tensor in p.items() if name not in FROZEN}
@@ -201,26 +198,22 @@ def text_queries(D: int, text: Tensor, labels: NDArray[np.bool_], random: Genera
 
 
 def alignment(
-    p: Parameters,
-    sentences: NDArray[np.float32],
-    which: NDArray[np.int64],
-    D: int,
-    random: Generator,
-    device: torch.device,
+    p: Parameters, targets: Targets, D: int, random: Generator, device: torch.device
 ) -> Callable[[Tensor, NDArray[np.int64]], Tensor]:
     """Return L_clip as a function of embedded tokens on the device and their row numbers.
 
     Adds the learned weights of L_clip to `p`, on the CPU.
     """
+    sentences, which = targets
     texts = moved(Scaling.of(sentences)(sentences), device)
     p["align_image"], p["align_text"] = draw(random, D, D), draw(random, D, texts.shape[1])
     p["align_scale"] = torch.tensor(-math.log(FIRST_TEMPERATURE))
 
     def clip(E: Tensor, rows: NDArray[np.int64]) -> Tensor:
-        labelled = np.flatnonzero(which[rows] >= 0)  # on the host, because a mask on a card has to be waited for
-        if not len(labelled):
+        paired = np.flatnonzero(which[rows] >= 0)  # on the host, because a mask on a card has to be waited for
+        if not len(paired):
             return torch.zeros((), device=device)
-        some, sets = (moved(torch.from_numpy(each), device) for each in (labelled, which[rows][labelled]))
+        some, sets = (moved(torch.from_numpy(each), device) for each in (paired, which[rows][paired]))
         images = linear(E.mean(dim=1)[some], p["align_image"])
         scale = p["align_scale"].clamp(max=math.log(HIGHEST_SCALE)).exp()
         return clip_loss(images, linear(texts[sets], p["align_text"]), scale, sets[:, None] == sets)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from classifiers.errors import NoDiskSpace, NoTokens, NotTrainable
 from classifiers.training.rows.rows import LabelledRows, Rows
+from embedder.spec import EncoderSpec
 from store.errors import UnknownFeatures
 from store.matrix import indicator_of
 from store.rows import strings
@@ -75,8 +76,7 @@ class TextSpaceRows(TokenRows):
 
     @property
     def _by_tokens(self) -> bool:
-        spec = self.store.features(self.encoders[0]).spec
-        return spec.tokens is not None and spec.output == "pooled" and spec.tokens[1] == spec.dim
+        return tokens_in_text_space(self.store.features(self.encoders[0]).spec)
 
     @cached_property
     def features(self) -> "list[Features]":
@@ -90,6 +90,11 @@ class TextSpaceRows(TokenRows):
 
     def parts(self, split: str, classes: Sequence[str]) -> Iterator[LabelledRows]:
         return (TokenRows if self._by_tokens else Rows).parts(self, split, classes)
+
+
+def tokens_in_text_space(spec: EncoderSpec) -> bool:
+    """Return True if an encoder's tokens lie in the space of its text vectors, see `TextSpaceRows`."""
+    return spec.tokens is not None and spec.output == "pooled" and spec.tokens[1] == spec.dim
 
 
 def mapped(shape: tuple[int, ...]) -> NDArray[np.float16]:

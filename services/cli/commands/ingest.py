@@ -65,7 +65,10 @@ def ingest(
     labels: LabelsOption = None,
     format_: FormatOption = None,
     path_column: Annotated[str | None, column("path", "With --labels: the column with the path or name.")] = None,
-    label_column: Annotated[str | None, column("label", "With --labels: the column with the label or labels.")] = None,
+    label_column: Annotated[
+        str | None,
+        column("label", "The column with the label or labels, in --labels or a Parquet SOURCE, for example caption."),
+    ] = None,
     split_column: Annotated[
         str | None, column("split", "With --labels: the column with the split; none reads no split.")
     ] = None,
@@ -83,14 +86,14 @@ def ingest(
     is relabelled.
     """
     columns = {"path": path_column, "label": label_column, "split": split_column, "id": id_column}
-    _require_together(source, task, labels, columns)
+    _require_together(source, task, labels, columns, format_)
     if group is not None and task is None:
         raise typer.BadParameter("--group needs --task, whose rows have the groups")
     from services.jobs.annotations.tables import Columns
     from services.jobs.fill import Request, fill
     from store import Store
 
-    chosen = datasets.choose(source, labels, format_)
+    chosen = None if label_column and labels is None else datasets.choose(source, labels, format_)
     settings = options.settings(store=store)
     opened = Store.open(settings.store, must_exist=not source, max_file_bytes=settings.max_file_bytes)
     request = Request(
@@ -115,11 +118,17 @@ def ingest(
 
 
 def _require_together(
-    source: list[str] | None, task: str | None, labels: Path | None, columns: Mapping[str, str | None]
+    source: list[str] | None,
+    task: str | None,
+    labels: Path | None,
+    columns: Mapping[str, str | None],
+    format_: str | None,
 ) -> None:
     """Raise typer.BadParameter for an option without another one that it needs."""
-    if labels is None and any(columns.values()):
+    if labels is None and any(given for name, given in columns.items() if name != "label"):
         raise typer.BadParameter("a column needs --labels, which names the table")
+    if labels is None and columns["label"] and not (source and task and format_ is None):
+        raise typer.BadParameter("--label-column needs --labels, or a Parquet SOURCE with --task and without --format")
     if labels is not None and task is None:
         raise typer.BadParameter("--labels needs --task, to which the labels belong")
     if not source and labels is None:

@@ -11,7 +11,6 @@ from classifiers.compare import page
 from classifiers.compare.candidates import LABEL_CONTROLS, NEAREST_LABEL, ONE_VS_REST, SHARES, defaults, with_controls
 from classifiers.compare.family import ANY_LABELS, ONE_CLASS, family_of
 from classifiers.compare.label_heads import label_shares, nearest_label_mean
-from classifiers.compare.label_outcomes import drawn_precisions
 from classifiers.compare.record import load, to_record
 from classifiers.compare.run import run, start
 from classifiers.training.kinds import make_estimator
@@ -104,17 +103,6 @@ def test_a_finished_comparison_reads_back_the_same(done):
     ours, theirs = (to_record(each)["candidates"] for each in (again, done))
     assert [each["behind_winner"] for each in ours] == [each["behind_winner"] for each in theirs]
     assert [each["validation"] for each in ours] == [each["validation"] for each in theirs]
-
-
-def test_average_precision_of_drawn_rows_is_that_of_the_repeated_rows():
-    rng = np.random.default_rng(0)
-    scores = np.round(rng.normal(size=40), 1).astype(np.float32)  # with ties
-    there = rng.random(40) < 0.3
-    times = np.stack([np.bincount(rng.integers(0, 40, 40), minlength=40) for _ in range(5)])
-    found = drawn_precisions(scores, there, times.astype(np.float32))
-    for row, ours in zip(times, found, strict=True):
-        theirs = average_precision_score(np.repeat(there, row), np.repeat(scores, row))
-        assert ours == pytest.approx(theirs, rel=1e-5)
 
 
 def test_controls_by_hand():

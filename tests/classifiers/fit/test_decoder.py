@@ -298,6 +298,33 @@ def test_texts_of_sets_with_labels_that_are_kept_unseen_are_refused():
         DecoderClassifier(**SMALL).fit(X, Y[:, :3], text=SIGNS[:3], set_text=RNG.normal(size=(len(every), F)))
 
 
+def test_the_contrastive_loss_takes_the_text_of_each_row_instead():
+    """With the text of its set of labels for every row, a row's own text changes nothing."""
+    sets, which = label_sets(Y)
+    texts = RNG.normal(size=(len(sets), 3)).astype(np.float32)
+    rows = np.where(which[:, None] >= 0, texts[which], 0)
+
+    def scores(**given):
+        made = DecoderClassifier(**{**SMALL, "epochs": 2}).fit(X, Y, NAMES, text=SIGNS, **given)
+        return made.decision_function(X)
+
+    np.testing.assert_allclose(scores(row_text=rows), scores(set_text=texts), atol=0.05)
+    assert not np.allclose(scores(row_text=rows), scores(), atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"row_text": np.ones((3, 3))}, "there are .* rows; make one vector for each"),
+        ({"row_text": np.zeros((len(X), 3))}, "zero in every row"),
+        ({"row_text": np.ones((len(X), 3)), "set_text": np.ones((9, 3))}, "give row_text or set_text"),
+    ],
+)
+def test_texts_of_rows_that_do_not_fit_are_refused(given, reason):
+    with pytest.raises(BadVectors, match=reason):
+        DecoderClassifier(**SMALL).fit(X, Y, NAMES, text=SIGNS, **given)
+
+
 def test_rows_without_labels_take_no_part_in_the_contrastive_loss():
     nothing = np.zeros_like(Y)
     nothing[0, 0] = True
