@@ -127,7 +127,9 @@ def _step(
     if recipe.loss == "unicom":
         some = moved(draw(W.shape[1], max(1, W.shape[1] // 2), generator), W.device)
         E, W = E[:, some], W[:, some]
-    drawn = moved(draw(len(W), how_many_negatives(len(W), recipe.negatives, recipe.least_negatives), generator), W.device)
+    drawn = moved(
+        draw(len(W), how_many_negatives(len(W), recipe.negatives, recipe.least_negatives), generator), W.device
+    )
     positive, negative = cosines(normalize(E), normalize(W), own, drawn)
     loss = losses(recipe.loss, positive, negative, recipe.scale, recipe.margin).mean()
     descent.step(loss)
