@@ -40,7 +40,8 @@ def _of_encoder(found: Found) -> Iterator[str]:
     yield (
         f"{found.encoder}: after training, the mean cosine with positives is {mlcd.positive:.3f} by MLCD and "
         f"{mlc.positive:.3f} by MLC, with negatives {mlcd.negative:.3f} and {mlc.negative:.3f}. The paper's Fig. 3 "
-        f"shows higher ones with positives and lower ones with negatives by MLCD: {'so here' if agrees else 'not so here'}."
+        "shows higher ones with positives and lower ones with negatives by MLCD: "
+        f"{'so here' if agrees else 'not so here'}."
     )
 
 

@@ -115,7 +115,9 @@ def test_figures(found: Sequence[Found]) -> Table:
         for name, tested in each.tested.items()
     ]
     notes = (
-        f"{len(found[0].parts.test.codes):,} test rows, looked at once; classifiers learned from train and val.",
+        f"Adapters learned from {found[0].learned:,} training rows, without labels. No row of val or test was used for "
+        "them or for their clusters.",
+        f"{len(found[0].parts.test.codes):,} test rows, looked at once; both classifiers learned from train and val.",
         f"k and C were chosen on {len(found[0].parts.val.codes):,} {found[0].parts.validated_on}.",
         "In brackets: 95 % bootstrap interval over test rows. Adapters: mean over the seeds; settings of the first.",
     )

@@ -95,5 +95,5 @@ def _captioned(rows: Rows) -> tuple[str, NDArray[np.float32], list[str], NDArray
             kept = [text for text, there in zip(captions, texts, strict=True) if there]
             return split, matrix.X[images], kept, whose[np.ix_(images, texts)]
     raise NotTrainable(
-        f"no image of task {rows.task!r} has both a caption and a vector of {', '.join(rows.encoders)}; embed the images"
+        f"no image of task {rows.task!r} has a caption and a vector of {', '.join(rows.encoders)}; embed the images"
     )
