@@ -66,7 +66,7 @@ def figures(found: Found, leads: Leads) -> dict[str, Any]:
             **{name: len(getattr(parts, name).codes) for name in ("train", "val", "test")},
             "validated_on": parts.validated_on,
         },
-        "base": asdict(found.base),
+        "base": asdict(found.plan.base),
         "chosen": asdict(found.chosen),
         "validation": {
             "controls": {name: _trial(trial) for name, trial in found.controls.items()},

@@ -93,6 +93,6 @@ def summary(claim: Claim, found: Sequence[Lead]) -> str:
     counts: dict[str, Any] = {word: sum(each.verdict == word for each in found) for word in (BETTER, WORSE, OPEN)}
     spread = f"{100 * min(each.mean for each in found):+z.1f} to {100 * max(each.mean for each in found):+z.1f} points"
     return (
-        f"Claim “{claim.text}”: shown in {counts[BETTER]} of {len(found)} comparisons, its opposite in {counts[WORSE]}, "
-        f"no difference shown in {counts[OPEN]} ({spread})."
+        f"Claim “{claim.text}”: shown in {counts[BETTER]} of {len(found)} comparisons, its opposite in "
+        f"{counts[WORSE]}, no difference shown in {counts[OPEN]} ({spread})."
     )

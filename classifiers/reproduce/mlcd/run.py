@@ -8,8 +8,9 @@ from classifiers.evaluation import plots
 from classifiers.reproduce.mlcd import tables
 from classifiers.reproduce.mlcd.findings import figures, findings, missing, recalls
 from classifiers.reproduce.mlcd.leads import leads
+from classifiers.reproduce.mlcd.plan import Request
 from classifiers.reproduce.mlcd.published import PAPER
-from classifiers.reproduce.mlcd.study import Found, OnStep, Request, study
+from classifiers.reproduce.mlcd.study import Found, OnStep, study
 from classifiers.reproduce.mlcd.texts import Retrieved, retrieve
 from classifiers.reproduce.paper import Picture, Reproduction, Table
 from classifiers.training.rows.rows import Rows, Texts
@@ -37,13 +38,12 @@ def reproduce(
         NotTrainable, BadParameter: rows or values with which the experiment cannot be done.
     """
     snapshot, seed = store.snapshot(), request.recipe.seed
-    found = [study(Rows(store, task, (name,), snapshot, texts=texts), request, on_step) for name in encoders]
     retrieved: dict[str, Retrieved] = {}
-    for each in found if captions else ():
-        if each.zero_shot is not None:
-            on_step(0, 1, f"{each.encoder}: retrieval")
-            captioned = Rows(store, str(captions), (each.encoder,), snapshot, texts=texts)
-            retrieved[each.encoder] = retrieve(captioned, seed)
+    for name in encoders if captions else ():  # before the long part, because a task may be unknown
+        if store.features(name).spec.text is not None:
+            on_step(0, 1, f"{name}: retrieval")
+            retrieved[name] = retrieve(Rows(store, str(captions), (name,), snapshot, texts=texts), seed)
+    found = [study(Rows(store, task, (name,), snapshot, texts=texts), request, on_step) for name in encoders]
     led = [leads({name: tested.right for name, tested in each.tested.items()}, seed) for each in found]
     names = tuple(each.encoder for each in found)
     return Reproduction(

@@ -1,56 +1,21 @@
 """The experiment on the vectors of one encoder: ablations on validation rows, then one look at the test rows."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from classifiers.clustering.kmeans import MOST_FROM_A_QUARTER
-from classifiers.errors import NotTrainable
-from classifiers.fit.discrimination.recipe import LOSSES, Recipe
 from classifiers.reproduce.mlcd.judges import JUDGES, Verdict
+from classifiers.reproduce.mlcd.plan import Plan, Request
 from classifiers.reproduce.mlcd.quality import Quality, quality
 from classifiers.reproduce.mlcd.rows import Learning, Parts, learning_rows, parts_of
-from classifiers.reproduce.mlcd.spaces import CONTROLS, Space, Variant, thresholds
+from classifiers.reproduce.mlcd.spaces import CONTROLS, Space, Variant
 from classifiers.reproduce.mlcd.texts import Share, zero_shot
 from classifiers.training.rows.rows import Rows
 
-SHARES = (400, 100, 50, 20, 10, 4)
-"""Rows for each cluster by default: 400 as on LAION-400M, 4 as on ImageNet-1k."""
-NEAREST = (1, 2, 4, 8, 16)
-NEGATIVES = (0.01, 0.1, 0.5, 1.0)
-POSITIVES = (2, 4, 8, 16)
-"""Average numbers of positives, for which thresholds are found by default."""
-SEEDS = 3
-
-ABLATIONS = ("clusters", "nearest", "threshold", "negatives", "loss")
-
 OnStep = Callable[[int, int, str], None]
 """A function that is called with (number of steps done, number of all steps, name of the current step)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What is asked for.
-
-    Attributes:
-        recipe: recipe of all adapters where a table does not say otherwise.
-        clusters, nearest, negatives, thresholds: values of k, l, r and the threshold; () for those by default. The
-            other tables have the largest k.
-        ablations: names of `ABLATIONS` to run.
-        seeds: number of seeds on test rows, from that of the recipe on.
-        everything: learn from training rows of all tasks, instead of those of this task.
-    """
-
-    recipe: Recipe = field(default_factory=Recipe)
-    clusters: tuple[int, ...] = ()
-    nearest: tuple[int, ...] = NEAREST
-    negatives: tuple[float, ...] = NEGATIVES
-    thresholds: tuple[float, ...] = ()
-    ablations: tuple[str, ...] = ABLATIONS
-    seeds: int = SEEDS
-    everything: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +50,7 @@ class Found:
 
     Attributes:
         learned: number of rows that adapters learned from.
-        base: the adapter from which each ablation changes one thing.
+        plan: the adapters that were learned.
         controls: trials of the vectors without an adapter, by name.
         ablations: name → value of what was changed, the variant, and its trial.
         chosen: the variant with the highest mean accuracy on validation rows.
@@ -97,7 +62,7 @@ class Found:
     encoder: str
     parts: Parts
     learned: int
-    base: Variant
+    plan: Plan
     controls: Mapping[str, Trial]
     ablations: Mapping[str, Sequence[tuple[str, Variant, Trial]]]
     chosen: Variant
@@ -124,12 +89,24 @@ class Bench:
     def judged(self, space: Space) -> Trial:
         return Trial(space, {judge.name: judge.on_validation(space, self.parts) for judge in JUDGES})
 
+    def controls(self, dim: int) -> dict[str, Trial]:
+        """Return the trials of all vectors that need no adapter."""
+        found = {}
+        for name, control in CONTROLS.items():
+            self.step(name)
+            found[name] = self.judged(control(self.learning, dim))
+        return found
+
     def trial(self, variant: Variant) -> Trial:
         """Return the trial of a variant, which is learned at the first call."""
         if variant not in self.trials:
             self.step(f"adapter of {variant.clusters} clusters, {variant.recipe.loss}, l = {variant.recipe.nearest}")
             self.trials[variant] = self.judged(variant.learn(self.learning))
         return self.trials[variant]
+
+    def best(self) -> Variant:
+        """Return the variant with the highest score so far."""
+        return max(self.trials, key=lambda each: self.trials[each].score)
 
     def tested(self, trials: Sequence[Trial]) -> Tested:
         """Return the results of trials on the test rows."""
@@ -150,81 +127,45 @@ def study(rows: Rows, request: Request, on_step: OnStep = lambda *_: None) -> Fo
     [features] = rows.features
     on_step(0, 1, f"{features.name}: reading rows")
     parts, view = parts_of(rows)
+    named = None if features.spec.text is None else _zero_shot(rows, parts.classes, request.recipe.seed)
     learning = learning_rows(view, everything=request.everything)
-    ks = request.clusters or default_clusters(len(learning.X))
-    if min(ks) < 3 or max(ks) > len(learning.X):
-        raise NotTrainable(f"{min(ks)} to {max(ks)} clusters cannot be tried; ask for 3 to {len(learning.X)}")
-    base = Variant(max(ks), request.recipe)
-    variants = ablated(base, ks, request, learning)
-    alike = compared(base)
-    planned = {each for table in variants.values() for _, each in table} | set(alike.values())
-    total = len(planned) + len(CONTROLS) + (request.seeds - 1) * (len(alike) + 1) + 1
-    bench = Bench(learning, parts, total, on_step)
-    controls = {}
-    for name, control in CONTROLS.items():
-        bench.step(name)
-        controls[name] = bench.judged(control(learning, base.recipe.dim))
-    trials = {name: [(value, each, bench.trial(each)) for value, each in table] for name, table in variants.items()}
-    for each in alike.values():
+    plan = Plan.of(request, learning)
+    bench = Bench(learning, parts, plan.steps, on_step)
+    controls = bench.controls(plan.base.recipe.dim)
+    ablations = {
+        name: [(value, each, bench.trial(each)) for value, each in table] for name, table in plan.ablations.items()
+    }
+    for each in plan.compared.values():
         bench.trial(each)
-    chosen = max(bench.trials, key=lambda each: bench.trials[each].score)
-    tested = {name: bench.tested([trial]) for name, trial in controls.items()}
-    for name, variant in {**alike, "chosen": chosen}.items():
-        seeds = [variant.changed(seed=request.recipe.seed + number) for number in range(request.seeds)]
-        tested[name] = bench.tested([bench.trial(each) for each in seeds])
-    bench.step("clusters and texts")
+    chosen = bench.best()
     return Found(
         encoder=features.name,
         parts=parts,
         learned=len(learning.X),
-        base=base,
+        plan=plan,
         controls=controls,
-        ablations=trials,
+        ablations=ablations,
         chosen=chosen,
-        tested=tested,
-        quality=[
-            quality(learning, parts.train, len(parts.classes), k, base.recipe.nearest, base.recipe.seed)
-            for k in (ks if "clusters" in variants else (base.clusters,))
-        ],
-        zero_shot=None if features.spec.text is None else _zero_shot(rows, parts.classes, request.recipe.seed),
+        tested=_on_test(bench, plan, controls, chosen),
+        quality=_qualities(bench, plan),
+        zero_shot=named,
     )
+
+
+def _on_test(bench: Bench, plan: Plan, controls: Mapping[str, Trial], chosen: Variant) -> dict[str, Tested]:
+    """Return the results on test rows by name: of each control, and of adapters with each seed."""
+    found = {name: bench.tested([trial]) for name, trial in controls.items()}
+    for name, variant in {**plan.compared, "chosen": chosen}.items():
+        found[name] = bench.tested([bench.trial(variant.changed(seed=seed)) for seed in plan.seeds])
+    return found
+
+
+def _qualities(bench: Bench, plan: Plan) -> list[Quality]:
+    bench.step("quality of the clusters")
+    train, classes, recipe = bench.parts.train, len(bench.parts.classes), plan.base.recipe
+    return [quality(bench.learning, train, classes, k, recipe.nearest, recipe.seed) for k in plan.measured]
 
 
 def _zero_shot(rows: Rows, classes: tuple[str, ...], seed: int) -> Share:
     right = zero_shot(rows, classes, "test")
     return Share.of(float(right.mean()), len(right), seed)
-
-
-def default_clusters(rows: int) -> tuple[int, ...]:
-    """Return numbers of clusters from a 400th of the rows to a quarter, at least 3 and at most 4,096 each."""
-    return tuple(sorted({min(max(3, rows // share), MOST_FROM_A_QUARTER) for share in SHARES}))
-
-
-def ablated(
-    base: Variant, ks: Sequence[int], request: Request, learning: Learning
-) -> dict[str, list[tuple[str, Variant]]]:
-    """Return for each ablation that is asked for the values and the variants, each of which differs in one thing."""
-    seed = base.recipe.seed
-    tables: dict[str, Callable[[], list[tuple[str, Variant]]]] = {
-        "clusters": lambda: [(f"{k:,}", replace(base, clusters=k)) for k in ks],
-        "nearest": lambda: [(str(l), base.changed(nearest=l)) for l in request.nearest],  # noqa: E741 - the paper's l
-        "threshold": lambda: [
-            (f"{value:.3g}", replace(base, threshold=value))
-            for value in request.thresholds or thresholds(learning, base.clusters, seed, POSITIVES)
-        ],
-        "negatives": lambda: [
-            (f"{share:g}", base.changed(negatives=share, least_negatives=1)) for share in request.negatives
-        ],
-        "loss": lambda: [(loss, base.changed(loss=loss)) for loss in LOSSES],
-    }
-    return {name: tables[name]() for name in request.ablations}
-
-
-def compared(base: Variant) -> dict[str, Variant]:
-    """Return the adapters that are measured on test rows whatever validation says."""
-    return {
-        "MLCD": base,
-        "MLCD, l = 1": base.changed(nearest=1),
-        "MLC": base.changed(loss="mlc"),
-        "UNICOM": base.changed(loss="unicom"),
-    }

@@ -126,7 +126,7 @@ def test_figures(found: Sequence[Found]) -> Table:
 
 def _titled(name: str, found: Found) -> str:
     """Return the name of tested vectors with the parameters that are not in it."""
-    variant = found.chosen if name == "chosen" else found.base
+    variant = found.chosen if name == "chosen" else found.plan.base
     recipe = variant.recipe
     positives = f"l = {recipe.nearest}" if variant.threshold is None else f"cosine ≥ {variant.threshold:.3g}"
     if name == "MLCD":

@@ -112,8 +112,8 @@ def mlcd(
     encoder's own vectors. Values are compared on validation rows, the claims of the paper once on test rows.
     """
     from classifiers.fit.discrimination.recipe import Recipe
+    from classifiers.reproduce.mlcd.plan import ABLATIONS, NEAREST, NEGATIVES, Request
     from classifiers.reproduce.mlcd.run import reproduce
-    from classifiers.reproduce.mlcd.study import ABLATIONS, NEAREST, NEGATIVES, Request
     from services.jobs.texts import text_sides
 
     if wrong := set(ablation or ()) - set(ABLATIONS):
