@@ -6,6 +6,7 @@ from typing import Self
 
 from classifiers.clustering.kmeans import MOST_FROM_A_QUARTER
 from classifiers.errors import NotTrainable
+from classifiers.fit.discrimination.losses import NONE
 from classifiers.fit.discrimination.recipe import LOSSES, Recipe
 from classifiers.reproduce.mlcd.rows import Learning
 from classifiers.reproduce.mlcd.spaces import CONTROLS, Variant, thresholds
@@ -118,7 +119,9 @@ def _nearest(base: Variant, _: Sequence[int], request: Request, __: Learning) ->
 
 def _threshold(base: Variant, _: Sequence[int], request: Request, learning: Learning) -> list[tuple[str, Variant]]:
     values = request.thresholds or thresholds(learning, base.clusters, base.recipe.seed, POSITIVES)
-    return [(f"{value:.3g}", replace(base, threshold=value)) for value in values]
+    variants = [replace(base, threshold=value) for value in values]
+    counts = [(each.positives(learning) != NONE).sum(axis=1).mean() for each in variants]
+    return [(f"{each.threshold:.3g} ({count:.1f})", each) for each, count in zip(variants, counts, strict=True)]
 
 
 def _negatives(base: Variant, _: Sequence[int], request: Request, __: Learning) -> list[tuple[str, Variant]]:

@@ -68,9 +68,7 @@ FEW_SHOT = Table(
         ("CLIP, ViT-L", "95.44", "79.04"),
         ("MLCD, ViT-L", "98.28", "89.50"),
     ),
-    (
-        "Measured by a reader of the paper, not by its authors: mteb, pull request 5406, which was open when it was read.",
-    ),
+    ("Measured by a reader of the paper, not by its authors: mteb, pull request 5406, open when it was read.",),
 )
 LOSSES = Table(
     "Loss, ViT-B/32, 32 epochs, ImageNet-1k, in %",

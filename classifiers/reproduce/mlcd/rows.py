@@ -95,7 +95,7 @@ def parts_of(rows: Rows) -> tuple[Parts, Rows]:
                 f"task {rows.task!r} has no row in split {split!r} with a class of the training rows and a vector of "
                 f"{', '.join(rows.encoders)}; label some, or embed them"
             )
-    named = "val" if view.fold is None else "training rows, held out"
+    named = "rows of val" if view.fold is None else "training rows that were held out"
     return Parts(classes, train, val, test, named), view
 
 
