@@ -45,8 +45,10 @@ def _of_encoder(found: Found) -> Iterator[str]:
     )
 
 
-def missing(found: Sequence[Found], captions: str | None) -> Iterator[str]:
+def missing(found: Sequence[Found], captions: str | None, unfinished: Sequence[str]) -> Iterator[str]:
     """Yield a sentence on each part of the experiment that was not measured."""
+    if unfinished:
+        yield f"Everything with {', '.join(unfinished)}, because the run was stopped."
     yield (
         "The towers are frozen: what was learned here is a linear map of stored vectors, or a small network. "
         "Pre-training, fine-tuning and the other data sets of the paper are not repeated."

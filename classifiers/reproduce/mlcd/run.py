@@ -1,7 +1,8 @@
 """The reproduction of MLCD: every encoder in turn, then the tables, the pictures and what they say."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 from classifiers.evaluation import plots
@@ -14,53 +15,74 @@ from classifiers.reproduce.mlcd.study import Found, OnStep, study
 from classifiers.reproduce.mlcd.texts import Retrieved, retrieve
 from classifiers.reproduce.paper import Picture, Reproduction, Table
 from classifiers.training.rows.rows import Rows, Texts
-from store import Store
+from store import Snapshot, Store
 
 
-def reproduce(
-    store: Store,
-    task: str,
-    encoders: Sequence[str],
-    request: Request,
-    *,
-    captions: str | None = None,
-    texts: Texts | None = None,
-    on_step: OnStep = lambda *_: None,
-) -> Reproduction:
-    """Return the paper's tables for the rows of a task, with the vectors of each encoder.
+@dataclass
+class Run:
+    """The experiment on one or several encoders, one after the other.
 
-    Args:
+    Attributes:
+        encoders: names or fingerprints.
         captions: name of a task whose labels are captions, one or several for each image; None for no retrieval.
         texts: function that embeds texts with an encoder, for zero-shot and retrieval.
-
-    Raises:
-        UnknownTask, UnknownFeatures: with the names that exist.
-        NotTrainable, BadParameter: rows or values with which the experiment cannot be done.
+        found: what was found so far, one for each encoder that is finished.
+        retrieved: recall by encoder.
     """
-    snapshot, seed = store.snapshot(), request.recipe.seed
-    retrieved: dict[str, Retrieved] = {}
-    for name in encoders if captions else ():  # before the long part, because a task may be unknown
-        if store.features(name).spec.text is not None:
-            on_step(0, 1, f"{name}: retrieval")
-            retrieved[name] = retrieve(Rows(store, str(captions), (name,), snapshot, texts=texts), seed)
-    found = [study(Rows(store, task, (name,), snapshot, texts=texts), request, on_step) for name in encoders]
-    led = [leads({name: tested.right for name, tested in each.tested.items()}, seed) for each in found]
-    names = tuple(each.encoder for each in found)
-    return Reproduction(
-        paper=PAPER,
-        task=task,
-        encoders=names,
-        snapshot=snapshot,
-        settings=_settings(request, found, captions),
-        tables=tuple(_tables(request, found, dict(zip(names, led, strict=True)), captions, retrieved)),
-        findings=tuple(findings(found, led)),
-        missing=tuple(missing(found, captions)),
-        figures={
-            "encoders": {each.encoder: figures(each, its) for each, its in zip(found, led, strict=True)},
-            "retrieval": {name: recalls(one) for name, one in retrieved.items()},
-        },
-        pictures=tuple(_picture(number, each) for number, each in enumerate(found)),
-    )
+
+    store: Store
+    task: str
+    encoders: Sequence[str]
+    request: Request
+    captions: str | None = None
+    texts: Texts | None = None
+    found: list[Found] = field(default_factory=list)
+    retrieved: dict[str, Retrieved] = field(default_factory=dict)
+
+    @cached_property
+    def snapshot(self) -> Snapshot:
+        return self.store.snapshot()
+
+    def all(self, on_step: OnStep = lambda *_: None) -> None:
+        """Run everything.
+
+        Raises:
+            UnknownTask, UnknownFeatures: with the names that exist.
+            NotTrainable, BadParameter: rows or values with which the experiment cannot be done.
+        """
+        for name in self.encoders if self.captions else ():  # before the long part, because a task may be unknown
+            features = self.store.features(name)
+            if features.spec.text is not None:
+                on_step(0, 1, f"{features.name}: retrieval")
+                rows = self._rows(str(self.captions), name)
+                self.retrieved[features.name] = retrieve(rows, self.request.recipe.seed)
+        for name in self.encoders:
+            self.found.append(study(self._rows(self.task, name), self.request, on_step))
+
+    def _rows(self, task: str, encoder: str) -> Rows:
+        return Rows(self.store, task, (encoder,), self.snapshot, texts=self.texts)
+
+    def reproduction(self) -> Reproduction:
+        """Return the tables of the encoders that are finished, at least one."""
+        found, led = self.found, [leads(each.right, self.request.recipe.seed) for each in self.found]
+        names = tuple(each.encoder for each in found)
+        return Reproduction(
+            paper=PAPER,
+            task=self.task,
+            encoders=names,
+            snapshot=self.snapshot,
+            settings=_settings(self.request, found, self.captions),
+            tables=tuple(
+                _tables(self.request, found, dict(zip(names, led, strict=True)), self.captions, self.retrieved)
+            ),
+            findings=tuple(findings(found, led)),
+            missing=tuple(missing(found, self.captions, self.encoders[len(found) :])),
+            figures={
+                "encoders": {each.encoder: figures(each, its) for each, its in zip(found, led, strict=True)},
+                "retrieval": {name: recalls(one) for name, one in self.retrieved.items()},
+            },
+            pictures=tuple(_picture(number, each) for number, each in enumerate(found)),
+        )
 
 
 def _tables(

@@ -70,6 +70,11 @@ class Found:
     quality: Sequence[Quality]
     zero_shot: Share | None
 
+    @property
+    def right(self) -> dict[str, Mapping[str, NDArray[np.bool_]]]:
+        """Name of the vectors → name of a judge → which test rows are right, (trials, m)."""
+        return {name: tested.right for name, tested in self.tested.items()}
+
 
 @dataclass
 class Bench:

@@ -17,8 +17,9 @@ from classifiers.reproduce.mlcd.leads import BETTER, OPEN, WORSE, lead
 from classifiers.reproduce.mlcd.plan import Plan, Request, default_clusters
 from classifiers.reproduce.mlcd.quality import cosine_together
 from classifiers.reproduce.mlcd.rows import Learning, learning_rows, parts_of
-from classifiers.reproduce.mlcd.run import reproduce
+from classifiers.reproduce.mlcd.run import Run
 from classifiers.reproduce.mlcd.spaces import CONTROLS, OWN, Variant, thresholds
+from classifiers.reproduce.mlcd.study import study
 from classifiers.reproduce.page import to_html
 from classifiers.training.rows.rows import Rows
 from store import Label, Store
@@ -147,22 +148,22 @@ def found(tmp_path_factory):
         seeds=2,
     )
     steps = []
-    return (
-        reproduce(
-            store,
-            "toy",
-            ["toy", "blind"],
-            request,
-            captions="captions",
-            texts=text_side,
-            on_step=lambda *step: steps.append(step),
-        ),
-        steps,
-    )
+    run = Run(store, "toy", ["toy", "blind"], request, "captions", text_side)
+
+    def stop(done: int, total: int, what: str) -> None:
+        steps.append((done, total))
+        if what.startswith("blind"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run.all(stop)
+    stopped = run.reproduction()
+    run.found.append(study(Rows(store, "toy", ("blind",), run.snapshot), request))
+    return run.reproduction(), stopped, steps
 
 
 def test_the_whole_experiment_has_every_table_and_a_report(found):
-    made, steps = found
+    made, _, steps = found
     titles = [table.title.partition(",")[0] for table in made.tables]
     assert titles[:2] == ["Test accuracy in %", "Claims"]
     assert titles[2:8] == [
@@ -182,12 +183,19 @@ def test_the_whole_experiment_has_every_table_and_a_report(found):
     assert any("blind, which takes no text" in each for each in made.missing)
     own = made.figures["encoders"]
     assert own["toy"]["test"] == own["blind"]["test"]  # the same vectors, and nothing depends on the order
-    assert all(done <= total for done, total, _ in steps)
+    assert all(done <= total for done, total in steps)
+
+
+def test_a_stopped_run_reports_the_encoders_that_are_finished(found):
+    made, stopped, _ = found
+    assert (stopped.encoders, made.encoders) == (("toy",), ("toy", "blind"))
+    assert stopped.missing[0] == "Everything with blind, because the run was stopped."
+    assert stopped.figures["encoders"]["toy"] == made.figures["encoders"]["toy"]
 
 
 def test_captions_that_are_names_are_found_as_zero_shot_finds_classes(found):
     """Each caption is of many images, so recall at 1 from image to text is the accuracy by the bare cosine."""
-    [made, _] = found
+    made = found[0]
     figures = made.figures["retrieval"]["toy"]
     assert (figures["images"], figures["captions"]) == (200, 5)
     texts = unit(text_side("", [f"a {name}" for name in TOY.classes]))

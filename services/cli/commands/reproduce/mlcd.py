@@ -113,7 +113,7 @@ def mlcd(
     """
     from classifiers.fit.discrimination.recipe import Recipe
     from classifiers.reproduce.mlcd.plan import ABLATIONS, NEAREST, NEGATIVES, Request
-    from classifiers.reproduce.mlcd.run import reproduce
+    from classifiers.reproduce.mlcd.run import Run
     from services.jobs.texts import text_sides
 
     if wrong := set(ablation or ()) - set(ABLATIONS):
@@ -132,14 +132,13 @@ def mlcd(
         store=store, accept_noncommercial=accept_noncommercial, trust_checkpoint=trust_checkpoint
     )
     opened = options.open_store(settings)
-    with terminal.progress_bar("reproduce mlcd") as bar, terminal.stopping_on_sigterm():
-        found = reproduce(
-            opened,
-            task,
-            list(dict.fromkeys(encoder or ["lite0"])),
-            request,
-            captions=captions,
-            texts=text_sides(opened, settings),
-            on_step=terminal.steps(bar),
-        )
-    reproductions.finish(found, out, as_json=as_json)
+    encoders = list(dict.fromkeys(encoder or ["lite0"]))
+    run = Run(opened, task, encoders, request, captions, text_sides(opened, settings))
+    try:
+        with terminal.progress_bar("reproduce mlcd") as bar, terminal.stopping_on_sigterm():
+            run.all(terminal.steps(bar))
+    except KeyboardInterrupt:
+        if run.found:
+            reproductions.finish(run.reproduction(), out, as_json=as_json)
+        raise
+    reproductions.finish(run.reproduction(), out, as_json=as_json)
