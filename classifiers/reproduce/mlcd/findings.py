@@ -32,7 +32,7 @@ def _of_encoder(found: Found) -> Iterator[str]:
     [*_, clusters] = found.quality
     yield (
         f"{found.encoder}: two of the {clusters.nearest} centres nearest to a row have a mean cosine of "
-        f"{clusters.together:.2f}, any two centres {clusters.apart:.2f}: they are "
+        f"{clusters.together:z.2f}, any two centres {clusters.apart:z.2f}: they are "
         f"{'near-duplicates' if clusters.together > NEARLY_EQUAL else 'related, but not duplicates'}."
     )
     mlcd, mlc = (found.tested[name].trials[0].space.curve[-1] for name in ("MLCD", "MLC"))

@@ -183,7 +183,7 @@ def clusters(found: Sequence[Found]) -> Table:
 
 def _quality(one: Quality) -> list[str]:
     figures = (one.nmi, one.ari, one.purity, one.together, one.apart)
-    cells = ["" if value != value else f"{value:.3f}" for value in figures]
+    cells = ["" if value != value else f"{value:z.3f}" for value in figures]
     return [f"{one.asked:,}", f"{one.found:,}", f"{one.rows:.1f}", *cells]
 
 
