@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad, softplus
 
+from classifiers.fit.discrimination.recipe import ONE_POSITIVE
+
 NONE = -1
 """Number in place of a centre where a row has fewer positives than others."""
 
@@ -64,7 +66,7 @@ def _log1p_sum(exponents: Tensor) -> Tensor:
 
 def own_centres(loss: str, nearest: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the positives (n, p) of each row among its nearest centres (n, l), nearest first."""
-    return nearest[:, :1] if loss in ("single", "unicom") else nearest
+    return nearest[:, :1] if loss in ONE_POSITIVE else nearest
 
 
 def how_many_negatives(clusters: int, ratio: float, least: int) -> int:

@@ -10,6 +10,8 @@ from classifiers.errors import BadParameter, UnknownParameter
 Loss = Literal["mlcd", "mlc", "single", "unicom"]
 LOSSES: tuple[str, ...] = get_args(Loss)
 """Names of the losses in `classifiers.fit.discrimination.losses`."""
+ONE_POSITIVE = ("single", "unicom")
+"""Losses for which only the nearest centre of a row is positive."""
 
 WHOLE = {"nearest": 1, "dim": 1, "hidden": 0, "epochs": 1, "batch": 2, "least_negatives": 1, "seed": 0}
 """Whole-number parameters, and the least value of each."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from classifiers.evaluation.outcomes import bootstrap_interval
+from classifiers.fit.discrimination.recipe import ONE_POSITIVE
 from classifiers.reproduce.mlcd import published
 from classifiers.reproduce.mlcd.judges import JUDGES
 from classifiers.reproduce.mlcd.leads import Claim, Lead, lead
@@ -130,7 +131,8 @@ def _titled(name: str, found: Found) -> str:
     """Return the name of tested vectors with the parameters that are not in it."""
     variant = found.chosen if name == "chosen" else found.plan.base
     recipe = variant.recipe
-    positives = f"l = {recipe.nearest}" if variant.threshold is None else f"cosine ≥ {variant.threshold:.3g}"
+    count = 1 if recipe.loss in ONE_POSITIVE else recipe.nearest
+    positives = f"l = {count}" if variant.threshold is None else f"cosine ≥ {variant.threshold:.3g}"
     if name == "MLCD":
         return f"MLCD, {positives}"
     if name == "chosen":
