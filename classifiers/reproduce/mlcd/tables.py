@@ -160,7 +160,7 @@ def claims(found: Mapping[str, Leads]) -> Table:
     columns = ("claim", "encoder", "judge", "=points (over rows)", "=over seeds", "verdict")
     notes = (
         "Points of accuracy on test rows, with 95 % intervals: a paired bootstrap over rows, Student's t over seeds.",
-        "A verdict needs both intervals on one side of 0.",
+        "A verdict needs both intervals on one side of 0; with one seed there is only the first.",
     )
     return Table("Claims, on test rows", columns, rows, notes)
 
