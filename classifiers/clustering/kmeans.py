@@ -61,13 +61,13 @@ def fit_centres(
     """
     if not 2 <= clusters <= len(X):
         raise NotTrainable(f"{clusters} clusters cannot be made of {len(X)} rows; ask for 2 to {len(X)}")
-    mean = _mean_direction(X)
+    mean = mean_direction(X)
     Z = centred(X, mean)
     operations = 2.0 * Z.size * clusters * ITERATIONS
     return mean, on_device(lambda device: _ROUTES[device](Z, clusters, seed, on_iteration), operations)
 
 
-def _mean_direction(X: NDArray[np.float32]) -> NDArray[np.float32]:
+def mean_direction(X: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the mean of the rows of X (n, d) after scaling each to unit norm, (d,)."""
     rows = max(1, CELLS // X.shape[1])
     sums = [unit_rows(X[start : start + rows]).sum(axis=0, dtype=np.float64) for start in range(0, len(X), rows)]

@@ -221,5 +221,17 @@ def pca(lines: Mapping[str, Line]) -> Figure:
     return figure
 
 
+def by_epoch(lines: Mapping[str, Sequence[float]], figure_name: str) -> Figure:
+    """Draw a figure by epoch of training, one line for each name; the first epoch is 1."""
+    figure, axes = canvas(6.0, 4.2)
+    for i, (name, values) in enumerate(lines.items()):
+        axes.plot(range(1, len(values) + 1), values, label=name, color=COLOURS[i % len(COLOURS)], linewidth=1.4)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(axis="y", color="#dddddd", linewidth=0.6)
+    axes.set(xlabel="epoch", ylabel=figure_name)
+    axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return figure
+
+
 def shortened(text: str, most: int = 18) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"

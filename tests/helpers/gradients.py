@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifiers.fit.discrimination.adapter import fit_adapter
+from classifiers.fit.discrimination.losses import NONE
 from classifiers.fit.discrimination.recipe import LOSSES, Recipe
 from classifiers.fit.multilabel.bilinear import BilinearClassifier
 from classifiers.fit.multilabel.decoder import DecoderClassifier
@@ -33,9 +34,11 @@ def _bilinear(**given: Any) -> Learned:
     return head.arrays(), head.scores(_TOKENS[:, 0].astype(np.float32))
 
 
-def _adapter(**given: Any) -> Learned:
+def _adapter(*, fewer: bool = False, **given: Any) -> Learned:
     centres = _UNITS[::30]
     nearest = np.argsort(-_UNITS @ centres.T, axis=1)[:, :4]
+    if fewer:
+        nearest[::2, 2:] = NONE
     fitted = fit_adapter(_UNITS, centres, nearest, Recipe(epochs=3, dim=8, **given))
     return fitted.arrays, np.array([(each.loss, each.positive, each.negative) for each in fitted.curve])
 
@@ -49,5 +52,6 @@ TRAININGS: dict[str, Callable[[], Learned]] = {
     "bilinear, zlpr": lambda: _bilinear(loss="zlpr", centre=True),
     "bilinear, two spaces": lambda: _bilinear(shared=False),
     **{f"adapter, {loss}": lambda loss=loss: _adapter(loss=loss) for loss in LOSSES},
+    "adapter, fewer positives for half of the rows": lambda: _adapter(fewer=True),
     "adapter, hidden": lambda: _adapter(hidden=12),
 }

@@ -52,6 +52,14 @@ class Fitted:
     arrays: dict[str, NDArray[np.float32]]
     curve: tuple[Epoch, ...]
 
+    def __call__(self, Z: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return g(z) of unit rows Z (n, d), (n, D)."""
+        out = Z @ self.arrays["weight"].T
+        if "hidden_out" in self.arrays:
+            inner = Z @ self.arrays["hidden_weight"].T + self.arrays["hidden_bias"]
+            out += np.maximum(inner, 0) @ self.arrays["hidden_out"].T
+        return np.asarray(unit_rows(out))
+
 
 def fit_adapter(
     Z: NDArray[np.float32],
@@ -69,7 +77,8 @@ def fit_adapter(
     Args:
         Z: rows (n, d) of length one.
         centres: (k, d), of length one.
-        nearest: numbers of each row's nearest centres, nearest first, (n, l).
+        nearest: numbers of each row's nearest centres, nearest first, (n, l); `losses.NONE` after the last one of a
+            row that has fewer than l.
         recipe: how to train.
         on_epoch: called after each epoch with its number, from 1, and its means.
 
@@ -80,7 +89,7 @@ def fit_adapter(
             f"{nearest.shape[1]} positives per row leave no negative among {len(centres)} clusters; ask for more "
             "clusters or for fewer nearest ones"
         )
-    compared = nearest.shape[1] + how_many_negatives(len(centres), recipe.negatives)
+    compared = nearest.shape[1] + how_many_negatives(len(centres), recipe.negatives, recipe.least_negatives)
     operations = 6.0 * len(Z) * recipe.epochs * recipe.dim * (Z.shape[1] + compared)
     return on_device(lambda device: _fit_on(torch.device(device), Z, centres, nearest, recipe, on_epoch), operations)
 
@@ -118,11 +127,13 @@ def _step(
     if recipe.loss == "unicom":
         some = moved(draw(W.shape[1], max(1, W.shape[1] // 2), generator), W.device)
         E, W = E[:, some], W[:, some]
-    drawn = moved(draw(len(W), how_many_negatives(len(W), recipe.negatives), generator), W.device)
+    drawn = moved(
+        draw(len(W), how_many_negatives(len(W), recipe.negatives, recipe.least_negatives), generator), W.device
+    )
     positive, negative = cosines(normalize(E), normalize(W), own, drawn)
     loss = losses(recipe.loss, positive, negative, recipe.scale, recipe.margin).mean()
     descent.step(loss)
-    return torch.stack([loss.detach(), positive.detach().mean(), _finite_mean(negative.detach())])
+    return torch.stack([loss.detach(), _finite_mean(positive.detach()), _finite_mean(negative.detach())])
 
 
 def _finite_mean(x: Tensor) -> Tensor:

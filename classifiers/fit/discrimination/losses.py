@@ -20,22 +20,31 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad, softplus
 
-LEAST_NEGATIVES = 1000
-"""Least number of negatives. The paper draws a tenth of its millions of centres, which is too few of a small number."""
+from classifiers.fit.discrimination.recipe import ONE_POSITIVE
+
+NONE = -1
+"""Number in place of a centre where a row has fewer positives than others."""
 
 _EDGE = 1 - 1e-6
 """Cosines are clamped to ±this, because the slope of the angle is infinite at ±1."""
 
 
 def with_margin(cosines: Tensor, margin: float) -> Tensor:
-    """Return cos(θ + m), as in ArcFace. Beyond θ = π − m, where cos(θ + m) rises again, it continues with slope 1."""
+    """Return cos(θ + m), as in ArcFace. Beyond θ = π − m, where cos(θ + m) rises again, it continues with slope 1.
+
+    Infinity, which marks a missing positive, stays infinity.
+    """
     safe = cosines.clamp(-_EDGE, _EDGE)
     turned = safe * math.cos(margin) - (1 - safe * safe).sqrt() * math.sin(margin)
-    return torch.where(safe > -math.cos(margin), turned, safe + math.cos(margin) - 1)
+    found = torch.where(safe > -math.cos(margin), turned, safe + math.cos(margin) - 1)
+    return torch.where(cosines == math.inf, cosines, found)
 
 
 def losses(loss: str, positive: Tensor, negative: Tensor, scale: float, margin: float) -> Tensor:
-    """Return each row's loss (n,), from cosines with positives (n, p) and negatives (n, q). −inf marks no negative."""
+    """Return each row's loss (n,), from cosines with positives (n, p) and negatives (n, q).
+
+    ∞ marks a missing positive, and −∞ a missing negative: neither adds to a loss.
+    """
     return (mlcd if loss == "mlcd" else mlc)(positive, negative, scale, margin)
 
 
@@ -57,12 +66,12 @@ def _log1p_sum(exponents: Tensor) -> Tensor:
 
 def own_centres(loss: str, nearest: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the positives (n, p) of each row among its nearest centres (n, l), nearest first."""
-    return nearest[:, :1] if loss in ("single", "unicom") else nearest
+    return nearest[:, :1] if loss in ONE_POSITIVE else nearest
 
 
-def how_many_negatives(clusters: int, ratio: float) -> int:
-    """Return the number of centres that a step draws: the share `ratio`, at least `LEAST_NEGATIVES`, at most all."""
-    return min(clusters, max(LEAST_NEGATIVES, math.ceil(ratio * clusters)))
+def how_many_negatives(clusters: int, ratio: float, least: int) -> int:
+    """Return the number of centres that a step draws: the share `ratio`, but at least `least`, and at most all."""
+    return min(clusters, max(least, math.ceil(ratio * clusters)))
 
 
 def draw(clusters: int, count: int, generator: torch.Generator) -> Tensor:
@@ -75,12 +84,12 @@ def cosines(E: Tensor, W: Tensor, own: Tensor, drawn: Tensor) -> tuple[Tensor, T
 
     Args:
         E, W: rows (n, D) and centres (k, D), of length one.
-        own: numbers of each row's positives, (n, p).
-        drawn: numbers of the centres drawn as negatives, (q,). A row's positives among them get −inf.
+        own: numbers of each row's positives, (n, p); `NONE` in place of one gets ∞.
+        drawn: numbers of the centres drawn as negatives, (q,). A row's positives among them get −∞.
     """
-    positive = (W[own] * E[:, None]).sum(dim=2)
+    positive = (W[own] * E[:, None]).sum(dim=2).masked_fill(own == NONE, math.inf)
     numbers = torch.arange(len(drawn), device=W.device)
-    column = torch.full((len(W),), len(drawn), device=W.device).scatter(0, drawn, numbers)
+    column = torch.full((len(W) + 1,), len(drawn), device=W.device).scatter(0, drawn, numbers)  # the last is for `NONE`
     # The extra column takes the positives that were not drawn; it is then cut off.
     negative = pad(E @ W[drawn].T, (0, 1)).scatter(1, column[own], -math.inf)[:, :-1]
     return positive, negative

@@ -10,8 +10,10 @@ from classifiers.errors import BadParameter, UnknownParameter
 Loss = Literal["mlcd", "mlc", "single", "unicom"]
 LOSSES: tuple[str, ...] = get_args(Loss)
 """Names of the losses in `classifiers.fit.discrimination.losses`."""
+ONE_POSITIVE = ("single", "unicom")
+"""Losses for which only the nearest centre of a row is positive."""
 
-WHOLE = {"nearest": 1, "dim": 1, "hidden": 0, "epochs": 1, "batch": 2, "seed": 0}
+WHOLE = {"nearest": 1, "dim": 1, "hidden": 0, "epochs": 1, "batch": 2, "least_negatives": 1, "seed": 0}
 """Whole-number parameters, and the least value of each."""
 REAL = {
     "learning_rate": (0.0, 1.0),
@@ -46,6 +48,8 @@ class Recipe:
         scale, margin: s, and m in radians, of the loss. They must fit together: with s = 32 and m = 0.3, positives are
             pulled to about cos θ = 0.5.
         negatives: r, the share of the centres that a step draws as negatives.
+        least_negatives: least number of centres that a step draws, or all of fewer. The paper draws a tenth of its
+            million centres; a tenth of few centres is too few.
         seed: seed of the random number generators.
     """
 
@@ -61,6 +65,7 @@ class Recipe:
     scale: float = 32.0
     margin: float = 0.3
     negatives: float = 0.1
+    least_negatives: int = 1000
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -34,6 +34,7 @@ def test_the_loss_falls_and_vectors_have_unit_norm(loss, hidden):
     fitted, X, made = fit(Recipe(loss=loss, nearest=2, dim=8, hidden=hidden, epochs=20, learning_rate=1e-2))
     assert fitted.curve[-1].loss < fitted.curve[0].loss
     found = adapter(fitted, made)(X)
+    assert fitted(centred(X, made.mean)) == pytest.approx(found, abs=1e-6)
     assert found.shape == (600, 8)
     assert np.linalg.norm(found, axis=1) == pytest.approx(1, abs=1e-5)
 

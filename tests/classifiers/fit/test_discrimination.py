@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.special import log_softmax
 
 from classifiers.fit.discrimination.losses import (
-    LEAST_NEGATIVES,
+    NONE,
     cosines,
     draw,
     how_many_negatives,
@@ -117,9 +117,28 @@ def test_positives_are_never_drawn_as_negatives(seed, clusters, count):
 
 
 def test_a_share_is_drawn_of_many_centres_and_all_of_few():
-    assert how_many_negatives(50_000, 0.1) == 5_000
-    assert how_many_negatives(5_000, 0.1) == LEAST_NEGATIVES
-    assert how_many_negatives(300, 0.1) == 300
+    assert how_many_negatives(50_000, 0.1, 1000) == 5_000
+    assert how_many_negatives(5_000, 0.1, 1000) == 1000
+    assert how_many_negatives(300, 0.1, 1000) == 300
+    assert how_many_negatives(300, 0.1, 1) == 30
+
+
+@pytest.mark.parametrize("loss", ["mlcd", "mlc"])
+def test_a_row_with_fewer_positives_has_the_loss_and_the_slopes_of_these_alone(loss):
+    generator = torch.Generator().manual_seed(3)
+    E, W = (torch.randn(n, 5, generator=generator, dtype=torch.float64) for n in (1, 7))
+    drawn = torch.arange(7)  # the last centre too, which an index of −1 could mean
+
+    def slopes(own: list[int]) -> tuple[float, torch.Tensor]:
+        leaf = E.clone().requires_grad_(True)
+        unit = torch.nn.functional.normalize
+        loss_ = losses(loss, *cosines(unit(leaf), unit(W), torch.tensor([own]), drawn), 8.0, 0.3).sum()
+        loss_.backward()
+        return loss_.item(), leaf.grad
+
+    (some, slope), (alone, expected) = slopes([2, 4, NONE, NONE]), slopes([2, 4])
+    assert some == pytest.approx(alone, rel=1e-12)
+    assert torch.allclose(slope, expected)
 
 
 def test_which_centres_pull():
