@@ -203,7 +203,9 @@ def shot_curves(curves: Mapping[str, Sequence[tuple[int, float, float, float]]])
 
 
 def accuracy_by_cost(
-    lines: Mapping[str, Sequence[tuple[float, float, float, float]]], alone: Mapping[str, tuple[float, float]], unit: str
+    lines: Mapping[str, Sequence[tuple[float, float, float, float]]],
+    alone: Mapping[str, tuple[float, float]],
+    unit: str,
 ) -> Figure:
     """Draw accuracy against cost: one line for each way of combining encoders, with its interval, and single encoders.
 

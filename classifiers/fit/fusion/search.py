@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import differential_evolution
+from scipy.optimize import Bounds, differential_evolution
 
 from classifiers.heads.fusion.rules import filled, log_softmax
 
@@ -45,7 +45,7 @@ def search_temperatures(
     population = max(LEAST_POPULATION, 24 // members)
     found = differential_evolution(
         wrong,
-        [(-LARGEST_LOG, LARGEST_LOG)] * members,
+        Bounds(np.full(members, -LARGEST_LOG), np.full(members, LARGEST_LOG)),
         popsize=population,
         maxiter=EVALUATIONS // (population * members) - 1,
         x0=np.zeros(members),
