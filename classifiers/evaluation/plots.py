@@ -202,6 +202,34 @@ def shot_curves(curves: Mapping[str, Sequence[tuple[int, float, float, float]]])
     return figure
 
 
+def accuracy_by_cost(
+    lines: Mapping[str, Sequence[tuple[float, float, float, float]]],
+    alone: Mapping[str, tuple[float, float]],
+    unit: str,
+) -> Figure:
+    """Draw accuracy against cost: one line for each way of combining encoders, with its interval, and single encoders.
+
+    Args:
+        lines: for each line, (cost, accuracy, low, high) of its points.
+        alone: (cost, accuracy) of each encoder alone, drawn as a cross with its name.
+        unit: unit of the costs.
+    """
+    figure, axes = canvas(6.4, 4.6)
+    for i, (name, points) in enumerate(lines.items()):
+        costs, values, lows, highs = zip(*points, strict=True)
+        colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
+        axes.plot(costs, values, label=name, color=colour, marker=marker, linewidth=1.4, markersize=4)
+        axes.fill_between(costs, lows, highs, color=colour, alpha=0.12, linewidth=0)
+    for name, at in alone.items():
+        axes.scatter(*at, color="#444444", marker="x", s=30, zorder=3)
+        axes.annotate(shortened(name), at, (5, -9), textcoords="offset points", fontsize=7, color="#444444")
+    axes.set(xlabel=f"cost, {unit}", ylabel="accuracy")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
+    axes.grid(color="#dddddd", linewidth=0.6)
+    figure.legend(fontsize=8, frameon=False, loc="outside lower center")
+    return figure
+
+
 def pca(lines: Mapping[str, Line]) -> Figure:
     """Draw accuracy against the number of principal components, one line for each encoder."""
     figure, axes = canvas(6.4, 4.2)

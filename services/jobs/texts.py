@@ -32,15 +32,16 @@ class TextSides:
         self._loaded: dict[str, Encoder] = {}
 
     def __call__(self, fingerprint: str, texts: Sequence[str]) -> NDArray[np.float32]:
-        return self._encoder(fingerprint).embed_texts(texts)
+        return self.encoder(fingerprint).embed_texts(texts)
 
     def bank(self, fingerprint: str) -> LabelBank | None:
         """Return the labels that the encoder knows without training; None for encoders that know none."""
-        encoder = self._encoder(fingerprint)
+        encoder = self.encoder(fingerprint)
         found = encoder.bank() if isinstance(encoder, HasBank) else None
         return None if found is None else LabelBank(found.weights, found.bias, found.texts, found.unit)
 
-    def _encoder(self, fingerprint: str) -> Encoder:
+    def encoder(self, fingerprint: str) -> Encoder:
+        """Return the encoder that made the table with this fingerprint; it is loaded once."""
         if fingerprint not in self._loaded:
             self._loaded[fingerprint] = self._load(fingerprint)
         return self._loaded[fingerprint]

@@ -11,28 +11,26 @@ from sklearn.base import clone
 from sklearn.utils.validation import validate_data
 
 from classifiers.errors import BadParameter, NotTrainable
-from classifiers.evaluation.calibration import fit_temperature
 from classifiers.fit.base import HeadClassifier, encode, names
 from classifiers.fit.fusion.fusers import (
     MOST_BLOCKS,
     choose_rule,
     fit_cascade,
+    fit_combiner,
     fit_temperatures,
-    fit_weights,
     measure_subsets,
 )
-from classifiers.fit.fusion.gate import HIDDEN, HIDDEN_STATISTICS, fit_gate
 from classifiers.fit.gaussian.estimator import GaussianClassifier
 from classifiers.fit.held_out import HeldOut, Learner, stratified_folds
 from classifiers.fit.linear import LinearClassifier
 from classifiers.fit.zeroshot import ZeroShotClassifier
 from classifiers.heads.base import Head
 from classifiers.heads.fusion.cascade import Cascade
-from classifiers.heads.fusion.combiner import ALL_RULES, Combiner
-from classifiers.heads.fusion.gate import GateInputs, gate_inputs, inverse_softplus
+from classifiers.heads.fusion.combiner import ALL_RULES
+from classifiers.heads.fusion.gate import GateInputs
 from classifiers.heads.fusion.head import FusionHead
 from classifiers.heads.fusion.members import Blocks
-from classifiers.heads.fusion.rules import filled, log_softmax, named, weighted
+from classifiers.heads.fusion.rules import filled, log_softmax, named
 from classifiers.heads.transform import check_edges
 from classifiers.prompts import EmbedTexts, class_vectors, given_vectors
 
@@ -188,25 +186,20 @@ class FusionClassifier(HeadClassifier):
     def _fit_rule(self, held: HeldOut, temperatures: NDArray[np.float32], blocks: list[NDArray[Any]]) -> None:
         """Set `rule_`, `rule_nll_`, `combiner_` and `subsets_` from out-of-fold rows and their blocks."""
         logs = log_softmax(held.scores, temperatures)
-        said = filled(logs)
         self.rule_, self.rule_nll_ = named(self.rule), {}
         if self.rule == AUTO:
-            self.rule_nll_ = choose_rule(said, held.codes, held.fold, held.whole) if len(held.codes) else {}
+            self.rule_nll_ = choose_rule(filled(logs), held.codes, held.fold, held.whole) if len(held.codes) else {}
             self.rule_ = min(self.rule_nll_, key=self.rule_nll_.__getitem__, default="stack")
-        weights = fit_weights(said, held.codes)
-        weights /= fit_temperature(weighted(said, weights), held.codes)  # or a gate could win by temperature alone
-        combiner = Combiner(
-            rule=self.rule_,
-            temperatures=temperatures,
-            offsets=inverse_softplus(weights),
+        combiner, measured = fit_combiner(
+            self.rule_,
+            held.scores,
+            held.codes,
+            blocks,
+            temperatures,
+            inputs=self.inputs,
             cascade=self._cascade(logs, held.codes) if self.rule_ == "cascade" else None,
+            seed=self.seed,
         )
-        measured = np.ones(len(held.codes), bool)
-        if self.rule_ == "nlc":
-            hidden = HIDDEN_STATISTICS if self.inputs == "statistics" else HIDDEN
-            inputs = gate_inputs(self.inputs, blocks, said).astype(np.float32)
-            gate, measured = fit_gate(inputs, said, held.codes, combiner.offsets, hidden=hidden, seed=self.seed)
-            combiner = replace(combiner, gate=gate, inputs=self.inputs)
         fused = held.whole if self.rule_ == "concatenation" else combiner.scores(held.scores, blocks)
         self.subsets_ = measure_subsets(combiner, held.scores[measured], held.codes[measured], fused[measured])
         self.combiner_, self.fused_, self.measured_ = combiner, fused, measured

@@ -10,10 +10,12 @@ from scipy.optimize import Bounds, LinearConstraint, minimize
 
 from classifiers.evaluation.calibration import LOWEST_SCORE, fit_temperature, mean_nll
 from classifiers.evaluation.reports.fusion import cascade_curve
+from classifiers.fit.fusion.gate import HIDDEN, HIDDEN_STATISTICS, fit_gate
 from classifiers.heads.fusion.cascade import NEVER, Cascade
 from classifiers.heads.fusion.combiner import Combiner
+from classifiers.heads.fusion.gate import GateInputs, gate_inputs, inverse_softplus
 from classifiers.heads.fusion.head import Subsets, position
-from classifiers.heads.fusion.rules import RULES, filled, weighted
+from classifiers.heads.fusion.rules import RULES, filled, log_softmax, weighted
 
 MOST_BLOCKS = 10
 """Maximum number of blocks. All their subsets are measured, and ten blocks have 1,023 subsets."""
@@ -26,6 +28,42 @@ use less of the scores than averages do; and nlc, because its gate starts as sta
 def fit_temperatures(scores: NDArray[Any], codes: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
     """Return the temperature of each member, (B,), from scores (n, B, K)."""
     return np.array([fit_temperature(scores[:, member], codes) for member in range(scores.shape[1])], np.float32)
+
+
+def fit_combiner(
+    rule: str,
+    scores: NDArray[Any],
+    codes: NDArray[np.integer[Any]],
+    blocks: Sequence[NDArray[Any]],
+    temperatures: NDArray[np.float32],
+    *,
+    inputs: GateInputs = "unit",
+    cascade: Cascade | None = None,
+    seed: int = 0,
+) -> tuple[Combiner, NDArray[np.bool_]]:
+    """Fit the weights of a rule, and for "nlc" its gate, on rows that no member was trained on.
+
+    Args:
+        scores: scores of each member, (m, B, K); -inf for classes that it lacks.
+        codes: true classes (m,).
+        blocks: columns of each member, (m, d_b), which a gate may read.
+        temperatures: see `fit_temperatures`, (B,).
+        inputs: input of the gate.
+        cascade: the steps, for the rule "cascade" only.
+        seed: seed of the gate.
+
+    Returns the combiner, and a mask that is false for the rows that a gate was trained on, (m,).
+    """
+    said = filled(log_softmax(scores, temperatures))
+    weights = fit_weights(said, codes)
+    weights /= fit_temperature(weighted(said, weights), codes)  # or a gate could win by temperature alone
+    combiner = Combiner(rule, temperatures, inverse_softplus(weights), cascade=cascade)
+    if rule != "nlc":
+        return combiner, np.ones(len(codes), bool)
+    hidden = HIDDEN_STATISTICS if inputs == "statistics" else HIDDEN
+    read = gate_inputs(inputs, blocks, said).astype(np.float32)
+    gate, measured = fit_gate(read, said, codes, combiner.offsets, hidden=hidden, seed=seed)
+    return replace(combiner, gate=gate, inputs=inputs), measured
 
 
 def fit_weights(logs: NDArray[Any], codes: NDArray[np.integer[Any]]) -> NDArray[np.float64]:

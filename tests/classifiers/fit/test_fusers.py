@@ -19,6 +19,7 @@ from classifiers.fit.fusion.fusers import (
     measure_subsets,
 )
 from classifiers.fit.fusion.gate import adam_step, fit_gate, gated_loss, gradient
+from classifiers.fit.fusion.search import search_temperatures
 from classifiers.fit.gaussian.estimator import GaussianClassifier
 from classifiers.fit.held_out import HeldOut, Learner, stratified_folds
 from classifiers.heads.fusion.cascade import NEVER
@@ -243,3 +244,26 @@ def test_folds_that_cannot_be_learned_from_give_no_rows():
     assert held.scores.shape == (0, 1, 3)
     with pytest.raises(NotTrainable):
         GaussianClassifier().fit(X, codes)
+
+
+def test_searched_temperatures_are_right_on_as_many_rows_as_the_best_of_a_grid():
+    logs, codes = members(n=150)
+    found = search_temperatures(logs.astype(np.float32), codes, np.ones(3, np.float32))
+
+    def right(weights):
+        return np.mean(weighted(logs, np.asarray(weights)).argmax(axis=1) == codes)
+
+    grid = np.exp(np.linspace(-3, 3, 13))
+    assert right(1 / found) >= max(right([1, a, b]) for a in grid for b in grid)
+    assert right(1 / found) > right(np.ones(3))
+
+
+def test_temperatures_that_cannot_be_improved_are_kept():
+    codes = np.array([0, 1, 2, 0])
+    sure = np.repeat(5 * np.eye(3, dtype=np.float32)[codes][:, None], 2, axis=1)
+    start = np.array([0.5, 2.0], np.float32)
+    assert search_temperatures(sure, codes, start) is start
+    assert search_temperatures(sure[:0], codes[:0], start) is start
+    lacking = sure.copy()
+    lacking[:, 0, 1], lacking[:, :, 2] = -np.inf, -np.inf  # one member lacks a class, and both lack another
+    assert np.isfinite(search_temperatures(lacking, np.array([0, 1, 1, 0]), start)).all()
