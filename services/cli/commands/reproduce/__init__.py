@@ -2,8 +2,10 @@
 
 import typer
 
+from services.cli.commands.reproduce import gmm
+
 ABOUT = "Repeat the experiments of a paper on the rows of a task, beside the figures that the paper printed."
 reproduce_app = typer.Typer(help=ABOUT, short_help=ABOUT, no_args_is_help=True)
 
-for each in ():  # the `app` of each paper's file
+for each in (gmm.app,):
     reproduce_app.registered_commands += each.registered_commands
