@@ -62,6 +62,7 @@ CLAIMS = (
     after_pca(SOFTMAX, REDUCTION),
     after_pca(LDA, REDUCTION),
 )
+CHANCE = "which may be chance"
 SURE = "Are the probabilities too sure? (The authors' notebook: NLL 2.75 at an accuracy of 88.7 %.)"
 ENCODERS = "Which encoder is better? (The paper: ImageBind often above CLIP, also after PCA.)"
 
@@ -77,12 +78,10 @@ class Answer:
 
     def text(self) -> str:
         """Return the answer as a sentence."""
-        found = self.accuracy
-        sure = not found.low <= 0 <= found.high
-        verb = ("is better than" if found.mean > 0 else "is worse than") if sure else "shows no sure difference to"
+        accuracy, nll = verdict(self.accuracy, "better", "worse"), verdict(self.nll, "worse", "better")
         return (
-            f"{self.sides[0]} {verb} {self.sides[1]}: {points(found)} points of accuracy, "
-            f"{self.nll.mean:+.3f} nats of NLL ({self.nll.low:+.3f} to {self.nll.high:+.3f})."
+            f"{self.sides[0]} against {self.sides[1]}: accuracy {points(self.accuracy)} points, {accuracy}; "
+            f"NLL {self.nll.mean:+.3f} ({self.nll.low:+.3f} to {self.nll.high:+.3f}) nats, {nll}."
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -95,6 +94,13 @@ class Answer:
             "nll": self.nll.mean,
             "nll_interval": ends(self.nll),
         }
+
+
+def verdict(found: Difference, above: str, below: str) -> str:
+    """Return a word for a difference above 0 or below 0, and other words if its interval contains 0."""
+    if found.low <= 0 <= found.high:
+        return CHANCE
+    return above if found.mean > 0 else below
 
 
 def points(found: Difference) -> str:

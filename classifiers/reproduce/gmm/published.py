@@ -39,8 +39,8 @@ BEST = Table(
     (
         f"{SECOND_HAND} The encoder of each figure is not stated there.",
         OF_CLIP,
-        "70 on MNIST is implausible. Perhaps the reason is that the authors' extraction gives images of one channel with "
-        "MNIST's mean to a tower of three.",
+        "70 on MNIST is implausible. Perhaps the reason is that the authors' extraction gives images of one "
+        "channel with MNIST's mean to a tower of three.",
     ),
 )
 NOTEBOOK = Table(
@@ -66,7 +66,7 @@ RECIPE = Table(
         (
             "training",
             "SGD, 30 epochs, batches of 64",
-            "L-BFGS, at most 40 steps, with a penalty on the distance from the start",
+            "L-BFGS, at most 40 steps, penalty on the distance from the start",
         ),
         ("choice", "the epoch with the least validation loss", "penalty, P and G with the least validation loss"),
         ("validation rows", "a random tenth of the training rows", "the same, or whole groups"),

@@ -14,8 +14,9 @@ from classifiers.reproduce.gmm.study import Run, Study
 from classifiers.reproduce.paper import Reproduction, Table
 
 NOTES = (
-    "For each head, the numbers of dimensions and components with the least NLL on validation rows; this cell alone was "
-    "then measured on test rows. ± is the standard deviation over the runs.",
+    "For each head, the numbers of dimensions and components with the least NLL on validation rows. Only such choices "
+    "were measured on test rows: this one, and those among one or several components, and at two shares P, for the "
+    "questions below. ± is the standard deviation over the runs.",
     "In brackets: 95 % bootstrap interval over test rows, each averaged over the runs that measured it.",
     "NLL and ECE are those after the temperature, which is fitted on validation rows; NLL before is without it.",
 )
@@ -159,8 +160,8 @@ def counts(encoder: str, heads: dict[str, Measured]) -> Table:
         tuple(rows),
         (
             "A served head holds constants instead of priors and mixture weights, and D numbers more where rows are "
-            "centred for squares. SDGM-F is held as whole matrices. The PCA, d × D numbers, is not counted; linear heads "
-            "absorb it.",
+            "centred for squares. SDGM-F is held as whole matrices. The PCA, d × D numbers, is not counted: linear "
+            "heads absorb it.",
         ),
     )
 
