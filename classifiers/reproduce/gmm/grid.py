@@ -24,9 +24,7 @@ class Grid:
     def cells(self, entrant: Entrant, components: int, size: Size) -> list[Cell]:
         """Return a cell of the grid in each run that has it."""
         key = (entrant.key, components, size)
-        return [
-            each for run in self.runs for each in run.cells if (each.entrant.key, each.components, each.size) == key
-        ]
+        return [run.cells[key] for run in self.runs if key in run.cells]
 
     def lines(self) -> Iterator[tuple[Entrant, int]]:
         """Yield each head with each of its numbers of components."""
@@ -35,7 +33,7 @@ class Grid:
 
     def dims(self, size: Size) -> str:
         """Return the numbers of dimensions of a size, from the least to the most of all runs."""
-        found = {each.dims for run in self.runs for each in run.cells if each.size == size}
+        found = {each.dims for run in self.runs for each in run.cells.values() if each.size == size}
         ends = sorted({min(found), max(found)}) if found else []
         return " to ".join(f"{each:,}" for each in ends)
 
@@ -64,10 +62,8 @@ class Grid:
         """Return the validation accuracy of a head by dimensions, each with its best number of components by NLL."""
         dims, accuracy, losses = [], [], []
         for size in self.plan.sizes:
-            tried = [
-                found for each, count in self.lines() if each is entrant if (found := self.cells(each, count, size))
-            ]
-            if tried:
+            counts = [count for each, count in self.lines() if each is entrant]
+            if tried := [found for count in counts if (found := self.cells(entrant, count, size))]:
                 best = min(tried, key=lambda found: float(np.mean([each.loss for each in found])))
                 dims.append(round(float(np.mean([each.dims for each in best]))))
                 accuracy.append(float(np.mean([each.accuracy for each in best])))

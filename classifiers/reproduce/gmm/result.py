@@ -92,7 +92,7 @@ def of_run(run: Run) -> dict[str, Any]:
             "held": cell.trial.parameters,
             "seconds": round(cell.trial.seconds, 3),
         }
-        for cell in run.cells
+        for cell in run.cells.values()
     ]
     return {"run": run.division.name, "cells": cells}
 

@@ -23,11 +23,17 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """All cells of one encoder in one run, and what the arms chose of them, on test rows."""
+    """All cells of one encoder in one run, and what the arms chose of them, on test rows.
+
+    Attributes:
+        cells: by key of the head, number of components, and size.
+        tested: by key of the head and name of the arm.
+        left_out: what of the grid was not learned, and why, one sentence a cell.
+    """
 
     division: Division
     encoder: str
-    cells: tuple[Cell, ...]
+    cells: Mapping[tuple[str, int, Size], Cell]
     tested: Mapping[tuple[str, str], Tested]
     left_out: tuple[str, ...]
 
@@ -138,7 +144,7 @@ class OneRun:
                 if key not in known:
                     known[key] = self._test(best)
                 found[arm.entrant, arm.name] = known[key]
-        return Run(self.division, self.encoder, tuple(self.cells.values()), found, tuple(self.left_out))
+        return Run(self.division, self.encoder, self.cells, found, tuple(self.left_out))
 
     def _test(self, cell: Cell) -> Tested:
         rows = self._view(cell.dims)

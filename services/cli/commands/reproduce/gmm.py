@@ -11,6 +11,7 @@ from services.cli.reproductions import OutOption
 
 if TYPE_CHECKING:
     from classifiers.reproduce.gmm.plan import Plan
+    from classifiers.reproduce.gmm.study import Study
 
 app = typer.Typer()
 
@@ -120,7 +121,7 @@ def gmm(
     plan = planned(share, dims, components, head, seeds, folds, norm, most_parameters, seed)
     opened = options.open_store(options.settings(store=store))
     study = Study(Rows(opened, task, tuple(encoder or ["lite0"]), opened.snapshot()), plan)
-    terminal.err.print(f"{study.heads:,} heads to learn: {told(study.plan, len(study.divisions), encoder)}")
+    terminal.err.print(f"{study.heads:,} heads to learn: {told(study)}")
     try:
         with terminal.stopping_on_sigterm(), terminal.progress_bar("gmm") as bar:
             study.run(terminal.steps(bar))
@@ -166,8 +167,8 @@ def planned(
     )
 
 
-def told(plan: "Plan", runs: int, encoders: list[str] | None) -> str:
+def told(study: "Study") -> str:
     """Return how the number of heads comes about."""
-    cells = sum(1 for _ in plan.cells())
-    each = cells // len(plan.sizes)
-    return f"{runs} runs × {len(encoders or [''])} encoders × {len(plan.sizes)} dimensions × {each} heads"
+    runs, encoders, sizes = len(study.divisions), len(study.source.encoders), len(study.plan.sizes)
+    each = study.heads // (runs * encoders * sizes)
+    return f"{runs} run(s) × {encoders} encoder(s) × {sizes} number(s) of dimensions × {each} heads"
