@@ -97,7 +97,10 @@ class OneRun:
         self._views: dict[int, OnComponents] = {}
 
     def learn(self) -> Iterator[None]:
-        """Learn the cells of the grid one by one, each judged on validation rows; test rows are not read."""
+        """Learn the cells of the grid one by one, each judged on validation rows; test rows are not read.
+
+        Raises NotTrainable if none could be learned.
+        """
         for size, entrant, components in self.study.plan.cells():
             dims = size.of(self.projection.explained)
             if reason := self._why_not(entrant, components, dims):
@@ -109,6 +112,8 @@ class OneRun:
                 except NotTrainable as error:
                     self.left_out.append(f"{entrant.name}: {error}")
             yield
+        if not self.cells:
+            raise NotTrainable(f"no head of the grid could be learned; {self.left_out[0]}")
 
     def _why_not(self, entrant: Entrant, components: int, dims: int) -> str:
         most = self.study.plan.most_parameters

@@ -120,7 +120,7 @@ def gmm(
 
     plan = planned(share, dims, components, head, seeds, folds, norm, most_parameters, seed)
     opened = options.open_store(options.settings(store=store))
-    study = Study(Rows(opened, task, tuple(encoder or ["lite0"]), opened.snapshot()), plan)
+    study = Study(Rows(opened, task, tuple(dict.fromkeys(encoder or ["lite0"])), opened.snapshot()), plan)
     terminal.err.print(f"{study.heads:,} heads to learn: {told(study)}")
     try:
         with terminal.stopping_on_sigterm(), terminal.progress_bar("gmm") as bar:
