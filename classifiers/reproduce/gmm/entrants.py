@@ -34,18 +34,23 @@ class Entrant:
     trained: Count | None = None
     grows: bool = False
 
-    def candidate(self, encoder: str, components: int) -> Candidate:
-        """Return the head with a number of components, to be learned from rows that are projected already."""
-        return Candidate(self.kind, (encoder,), {**self.params, **({"components": components} if self.grows else {})})
+    def candidate(self, encoder: str, components: int, more: Mapping[str, Any]) -> Candidate:
+        """Return the head with a number of components, to be learned from rows that are projected already.
+
+        Args:
+            more: parameters of the paper's three models that the user gave.
+        """
+        given = {**more, "components": components} if self.grows else {}
+        return Candidate(self.kind, (encoder,), {**self.params, **given})
 
 
 def softmax_count(K: int, _: int, D: int) -> int:
     return K * (D + 1)
 
 
-RECIPE = {"metric": "one", "power": 0.0625, "max_iter": 40}
-"""Parameters of the paper's three models. All columns are divided by one number, because the paper does not whiten.
-The start is fixed and the steps are few, so that a grid takes minutes; the penalty is chosen on validation rows."""
+RECIPE = {"metric": "one"}
+"""Parameters of the paper's three models that differ from the defaults of `mixture`: all columns are divided by one
+number, because the paper does not whiten."""
 
 LDA, SOFTMAX, DGMMC, WHITENED, SDGM_D, SDGM_F = (
     Entrant("lda", "LDA", "gaussian", "K (D + 1)", softmax_count),

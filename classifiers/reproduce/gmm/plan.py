@@ -1,11 +1,13 @@
 """What is asked of the experiment: the grid of heads, and the runs in which they are measured."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from classifiers.errors import BadParameter
 from classifiers.reproduce.gmm.entrants import ENTRANTS, Entrant
 from classifiers.reproduce.gmm.projected import Norm, Size
+from classifiers.training.kinds import make_estimator
 
 SHARES = (0.2, 0.4, 0.6, 0.8, 0.9, 1.0)
 """Shares of the variance that are tried by default. The paper has 0.05, 0.1, … 1.0."""
@@ -24,6 +26,8 @@ class Plan:
         seeds: number of draws of the validation rows, whose heads are all measured on `test`; 0 to measure folds.
         folds: number of folds of all rows, each of which is measured once; 0 to measure `test`.
         seed: the first seed; also that of the bootstrap.
+        norm, whiten: what is done to the vectors before PCA, and whether components get unit variance.
+        params: parameters of the paper's three models that differ from those here.
         most_parameters: mixtures that would learn more values than this are left out.
     """
 
@@ -33,6 +37,8 @@ class Plan:
     seeds: int = 3
     folds: int = 0
     norm: Norm = "none"
+    whiten: bool = False
+    params: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     most_parameters: int = MOST_PARAMETERS
 
@@ -41,6 +47,11 @@ class Plan:
             raise BadParameter("name at least one number of dimensions, one of components ≥ 1, and one head")
         if (self.seeds > 0) == (self.folds > 0):
             raise BadParameter("give a number of seeds or a number of folds, not both")
+        if settled := sorted({"model", "components"} & self.params.keys()):
+            raise BadParameter(f"{settled[0]} is settled by the grid, so it is no parameter of all mixtures")
+        for entrant in self.entrants:  # raises for a wrong parameter, before any work
+            candidate = entrant.candidate("", 1, self.params)
+            make_estimator(candidate.kind, candidate.params)
 
     @property
     def reduced(self) -> Size | None:

@@ -72,12 +72,18 @@ class Projection:
     explained: NDArray[np.float64]
 
     @classmethod
-    def of(cls, rows: AllRows, division: Division, encoder: str, norm: Norm) -> Self:
-        """Learn the components from the training rows of an encoder. Raises NotTrainable if they do not vary."""
+    def of(cls, rows: AllRows, division: Division, encoder: str, norm: Norm, *, whiten: bool = False) -> Self:
+        """Learn the components from the training rows of an encoder. Raises NotTrainable if they do not vary.
+
+        Args:
+            whiten: give every component unit variance; the shares are those of before.
+        """
         X = rows.matrix.X[:, rows.matrix.blocks[encoder]]
         transform = TransformPlan(norm=norm, project="pca", dims="all").learn(X[division.train])
         Z = transform(X)
         variances = Z[division.train].var(axis=0, dtype=np.float64)
+        if whiten:
+            Z = Z / np.sqrt(variances).astype(Z.dtype)
         return cls(rows, division, Z, np.cumsum(variances) / variances.sum())
 
     def view(self, source: Rows, encoder: str, dims: int) -> OnComponents:

@@ -60,13 +60,17 @@ RECIPE = Table(
     ("step", "the authors' code", "here"),
     (
         ("vectors", "CLIP as it is; ImageBind at unit norm, sounds times 20", "as stored, or at unit norm"),
-        ("PCA", "of the training rows, not whitened; for CIFAR-100 applied twice", "the same, once"),
+        (
+            "PCA",
+            "of the training rows; whitened for ImageNet; applied twice for CIFAR-100",
+            "once; whitened if asked",
+        ),
         ("variance of a component", "starts at 0.15, clamped to 0.01…100", "closed form from the rows, not clamped"),
         ("means", "class means; code only for one component", "class means; k-means for several components"),
         (
             "training",
             "SGD, 30 epochs, batches of 64",
-            "L-BFGS, at most 40 steps, penalty on the distance from the start",
+            "L-BFGS, at most 100 steps, penalty on the distance from the start",
         ),
         ("choice", "the epoch with the least validation loss", "penalty, P and G with the least validation loss"),
         ("validation rows", "a random tenth of the training rows", "the same, or whole groups"),

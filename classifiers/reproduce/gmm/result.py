@@ -12,6 +12,7 @@ from classifiers.reproduce.gmm.measured import ACCURACY, NLL, Measured, together
 from classifiers.reproduce.gmm.published import PAPER
 from classifiers.reproduce.gmm.study import Run, Study
 from classifiers.reproduce.paper import Reproduction, Table
+from classifiers.training.kinds import make_estimator
 
 NOTES = (
     "For each head, the numbers of dimensions and components with the least NLL on validation rows. Only such choices "
@@ -42,6 +43,8 @@ def reproduction(study: Study) -> Reproduction:
             "components": list(plan.components),
             "heads": [each.key for each in plan.entrants],
             "norm": plan.norm,
+            "whiten": plan.whiten,
+            "mixtures": dict(plan.params),
             "most_parameters": plan.most_parameters,
             "seed": plan.seed,
         },
@@ -160,10 +163,19 @@ def counts(encoder: str, heads: dict[str, Measured]) -> Table:
         tuple(rows),
         (
             "A served head holds constants instead of priors and mixture weights, and D numbers more where rows are "
-            "centred for squares. SDGM-F is held as whole matrices. The PCA, d × D numbers, is not counted: linear "
-            "heads absorb it.",
+            "centred for squares. Where the penalty keeps the start, all components share one variance.",
+            "SDGM-F is held as whole matrices. The PCA, d × D numbers, is not counted: linear heads absorb it.",
         ),
     )
+
+
+def unfinished(study: Study) -> str:
+    """Return how many of the tested mixtures stopped at the largest number of steps; empty for none."""
+    tested = {id(each): each for run in study.runs for each in run.tested.values() if each.cell.entrant.grows}
+    steps = [each.cell.trial.settings["steps_used"] for each in tested.values()]
+    most = make_estimator("mixture", study.plan.params).max_iter
+    count = sum(each >= most for each in steps)
+    return f"{count} of {len(steps)}" if count else ""
 
 
 def missing(study: Study) -> Iterator[str]:
@@ -174,6 +186,11 @@ def missing(study: Study) -> Iterator[str]:
         yield f"{reason}: left out of the grid {count} times."
     if unlearned := sum(study.rows.unlearned(division) for division in study.divisions):
         yield f"{unlearned:,} test rows have a class without a training row in their run; they were not measured."
+    if short := unfinished(study):
+        yield (
+            f"Training to the end: {short} of the mixtures on test rows stopped at the largest number of steps, so "
+            "they may be better than shown; the parameter max_iter raises it."
+        )
     if study.plan.whole is None or study.plan.reduced is None:
         yield "Accuracy after PCA against all dimensions: it needs the share 1 and a smaller share."
     if len(study.source.encoders) == 1:

@@ -90,7 +90,7 @@ class OneRun:
 
     def __init__(self, study: Study, division: Division, encoder: str) -> None:
         self.study, self.division, self.encoder = study, division, encoder
-        self.projection = Projection.of(study.rows, division, encoder, study.plan.norm)
+        self.projection = Projection.of(study.rows, division, encoder, study.plan.norm, whiten=study.plan.whiten)
         self.cells: dict[tuple[str, int, Size], Cell] = {}
         self.left_out: list[str] = []
         self._trials: dict[tuple[str, int, int], Trial] = {}
@@ -128,7 +128,7 @@ class OneRun:
         key = (entrant.key, components, dims)
         if key not in self._trials:
             rows = self._view(dims)
-            candidate = entrant.candidate(self.encoder, components)
+            candidate = entrant.candidate(self.encoder, components, self.study.plan.params)
             self._trials[key] = examine(candidate, rows, rows.classes(), self.study.plan.seed, ONE_CLASS)[0]
         return self._trials[key]
 

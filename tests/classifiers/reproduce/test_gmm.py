@@ -156,14 +156,19 @@ def test_parameters_are_those_of_the_formulas_and_what_the_heads_hold(store):
     done = Study(source(store), plan)
     done.run()
     K, D = 5, 3
-    held = {(key, G): cell.trial.parameters for (key, G, _), cell in done.runs[0].cells.items()}
-    count = {(key, G): cell.parameters for (key, G, _), cell in done.runs[0].cells.items()}
-    assert held["softmax", 1] == held["lda", 1] == count["softmax", 1] == K * (D + 1)
+    cells = {(key, G): cell for (key, G, _), cell in done.runs[0].cells.items()}
+    count = {key: cell.parameters for key, cell in cells.items()}
+    assert count["softmax", 1] == count["lda", 1] == K * (D + 1)
     assert count["dgmmc-s", 1] == K * (D + 1) + K
     assert count["dgmmc-s", 2] == 2 * K * (D + 1) + K + 2 * K
-    # a served mixture has one constant a component, in place of priors and weights, and a centre
-    assert [held["dgmmc-s", G] for G in (1, 2)] == [count["dgmmc-s", 1] + D, count["dgmmc-s", 2] - K + D]
-    assert [held["sdgm-d", G] - count["sdgm-d", G] for G in (1, 2)] == [D, D]
+    assert [count["sdgm-d", G] for G in (1, 2)] == [K * 7, 2 * K * 7]
+    for (key, G), cell in cells.items():  # one constant a component in place of priors and weights, and a centre
+        linear, squares = K * G * (D + 1), {"dgmmc-s": K * G, "sdgm-d": K * G * D}.get(key)
+        kept = cell.trial.settings.get("C") == 0  # nothing was trained, so all components have the start's variance
+        if squares is None or kept:
+            assert key == "sdgm-f" or cell.trial.parameters == linear
+        else:
+            assert cell.trial.parameters == linear + squares + D
     assert count["sdgm-f", 2] == 2 * K * (D * (D + 3) // 2 + 1)
     published = {row[0]: row[3:] for row in COUNTS.rows}
     assert published["CIFAR-10, CLIP"][:3] == ("7,690", "7,700", "15,370 (30,730)")

@@ -1,16 +1,17 @@
 """The command that repeats the experiment on Gaussian-mixture heads: dimensions by components, beside plain heads."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from services.cli import options, reproductions, terminal
-from services.cli.options import EncodersOption, JsonOption, SeedOption, StoreOption, TaskOption
+from services.cli.options import EncodersOption, JsonOption, SeedOption, SetOption, StoreOption, TaskOption
 from services.cli.reproductions import OutOption
 
 if TYPE_CHECKING:
-    from classifiers.reproduce.gmm.plan import Plan
+    from classifiers.reproduce.gmm.projected import Size
     from classifiers.reproduce.gmm.study import Study
 
 app = typer.Typer()
@@ -85,6 +86,7 @@ FoldsOption = Annotated[
     ),
 ]
 NormOption = Annotated[Norm, typer.Option("--norm", help="What is done to the vectors first: none, or unit norm.")]
+WhitenOption = Annotated[bool, typer.Option("--whiten", help="Give every principal component unit variance.")]
 MostOption = Annotated[
     int, typer.Option("--most-parameters", metavar="N", min=1, help="Leave out mixtures with more parameters.")
 ]
@@ -101,6 +103,8 @@ def gmm(
     seeds: SeedsOption = None,
     folds: FoldsOption = None,
     norm: NormOption = Norm.NONE,
+    whiten: WhitenOption = False,
+    params: SetOption = None,
     most_parameters: MostOption = 300_000,
     seed: SeedOption = 0,
     out: OutOption = None,
@@ -111,14 +115,28 @@ def gmm(
 
     Tables for DGMMC-S, SDGM-D and SDGM-F by dimensions after PCA and components, beside LDA and softmax, with several
     runs. Dimensions and components are chosen on validation rows; only the chosen heads are measured on test rows.
+    --set changes a parameter of the three mixtures.
     """
     if seeds and folds:
         raise typer.BadParameter("--seeds measures the split test, --folds measures all rows; give one of them")
+    from classifiers.reproduce.gmm.entrants import chosen
+    from classifiers.reproduce.gmm.plan import COMPONENTS, Plan
     from classifiers.reproduce.gmm.result import reproduction
     from classifiers.reproduce.gmm.study import Study
     from classifiers.training.rows.rows import Rows
 
-    plan = planned(share, dims, components, head, seeds, folds, norm, most_parameters, seed)
+    plan = Plan(
+        sizes=sizes(share or (), dims or ()),
+        components=tuple(sorted(set(components or COMPONENTS))),
+        entrants=chosen(head),
+        seeds=0 if folds else seeds or SEEDS,
+        folds=folds or 0,
+        norm=norm.value,
+        whiten=whiten,
+        params=options.parameters(params),
+        seed=seed,
+        most_parameters=most_parameters,
+    )
     opened = options.open_store(options.settings(store=store))
     study = Study(Rows(opened, task, tuple(dict.fromkeys(encoder or ["lite0"])), opened.snapshot()), plan)
     terminal.err.print(f"{study.heads:,} heads to learn: {told(study)}")
@@ -132,39 +150,18 @@ def gmm(
     reproductions.finish(reproduction(study), out, as_json=as_json)
 
 
-def planned(
-    share: list[float] | None,
-    dims: list[int] | None,
-    components: list[int] | None,
-    head: list[str] | None,
-    seeds: int | None,
-    folds: int | None,
-    norm: Norm,
-    most_parameters: int,
-    seed: int,
-) -> "Plan":
-    """Return the plan of the options. Raises typer.BadParameter for a share that looks like something else."""
-    from classifiers.reproduce.gmm.entrants import chosen
-    from classifiers.reproduce.gmm.plan import COMPONENTS, SHARES, Plan
+def sizes(shares: Sequence[float], dims: Sequence[int]) -> "tuple[Size, ...]":
+    """Return the numbers of dimensions that are asked for. Raises typer.BadParameter for a share outside 0…1."""
+    from classifiers.reproduce.gmm.plan import SHARES
     from classifiers.reproduce.gmm.projected import Size
 
-    if wrong := [each for each in share or () if not 0 < each <= 1]:
+    if wrong := [each for each in shares if not 0 < each <= 1]:
         raise typer.BadParameter(
             f"--share {wrong[0]:g}: a share is above 0 and at most 1. For 80 % of the variance write --share 0.8, for "
             "80 dimensions --dims 80"
         )
-    shares = SHARES if not share and not dims else share or ()
-    sizes = [*(Size(share=each) for each in shares), *(Size(count=each) for each in dims or ())]
-    return Plan(
-        sizes=tuple(dict.fromkeys(sizes)),
-        components=tuple(sorted(set(components))) if components else COMPONENTS,
-        entrants=chosen(head),
-        seeds=0 if folds else seeds or SEEDS,
-        folds=folds or 0,
-        norm=norm.value,
-        seed=seed,
-        most_parameters=most_parameters,
-    )
+    wanted = shares if shares or dims else SHARES
+    return tuple(dict.fromkeys([*(Size(share=each) for each in wanted), *(Size(count=each) for each in dims)]))
 
 
 def told(study: "Study") -> str:
