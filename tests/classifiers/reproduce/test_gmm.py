@@ -7,7 +7,7 @@ import pytest
 from helpers.toys import fill, ids_of, make_toy
 from sklearn.decomposition import PCA
 
-from classifiers.errors import BadParameter, NotTrainable
+from classifiers.errors import BadParameter, NotTrainable, UnknownParameter
 from classifiers.published.registry import Registry
 from classifiers.reproduce.gmm.cells import CHOSEN, ONE, SEVERAL
 from classifiers.reproduce.gmm.divisions import AllRows, by_folds, by_seeds
@@ -63,6 +63,9 @@ def test_a_share_is_scikit_learns_and_one_dimension_is_not_all_of_the_variance(s
     np.testing.assert_allclose(np.diff(found.explained), PCA().fit(X).explained_variance_ratio_[1:], rtol=1e-4)
     assert (Size(share=1.0).of(found.explained), Size(count=1).of(found.explained)) == (12, 1)
     assert Size(share=1.0) != Size(count=1)
+    white = Projection.of(rows, division, "toy", "none", whiten=True)
+    np.testing.assert_allclose(white.Z[division.train].var(axis=0), 1, rtol=1e-3)
+    np.testing.assert_array_equal(white.explained, found.explained)
     for wrong in ({"share": 80}, {"share": 0.0}, {"count": 0}, {}, {"share": 0.5, "count": 3}):
         with pytest.raises(BadParameter):
             Size(**wrong)
@@ -210,9 +213,17 @@ def test_several_encoders_are_compared_on_the_same_rows_and_a_stopped_run_keeps_
 
 
 def test_a_plan_that_cannot_be_measured_is_refused():
-    for wrong in ({"seeds": 1, "folds": 2}, {"seeds": 0}, {"components": (0,)}, {"sizes": ()}):
+    for wrong in (
+        {"seeds": 1, "folds": 2},
+        {"seeds": 0},
+        {"params": {"components": 3}},
+        {"components": (0,)},
+        {"sizes": ()},
+    ):
         with pytest.raises(BadParameter):
             replace(SMALL, **wrong)
+    with pytest.raises(UnknownParameter, match="size"):
+        replace(SMALL, params={"size": 1})
     with pytest.raises(BadParameter, match=r"'qda'.*sdgm-f"):
         chosen(["qda"])
     assert list(ENTRANTS) == ["lda", "softmax", "dgmmc-s", "whitened", "sdgm-d", "sdgm-f"]
