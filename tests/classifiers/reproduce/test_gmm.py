@@ -193,7 +193,7 @@ def test_what_does_not_fit_is_left_out_and_said(store):
 
 
 def test_several_encoders_are_compared_on_the_same_rows_and_a_stopped_run_keeps_what_is_finished(store):
-    plan = replace(SMALL, components=(1,), entrants=chosen(["dgmmc-s"]))
+    plan = replace(SMALL, sizes=(Size(share=0.8),), components=(1,), entrants=chosen(["dgmmc-s"]))
     stopped = Study(source(store, "toy", "short"), plan)
 
     def stop(done, total, _):
