@@ -135,11 +135,14 @@ def sureness(arms: Arms) -> str:
         return ""
     gap, temperatures = found.sureness(), [each.cell.trial.temperature for each in found.tested]
     mean = sum(temperatures) / len(temperatures)
-    word = "too sure" if mean > 1 else "not sure enough"
+    if gap.low <= 0:
+        told = "so these rows do not show that a temperature is needed"
+    else:
+        told = f"so its probabilities were {'too sure' if mean > 1 else 'not sure enough'}"
     return (
         f"DGMMC-S has an NLL of {found.mean('nll_uncalibrated'):.3f} before and {found.mean('nll'):.3f} after a "
-        f"temperature of {mean:.2f} ({gap.mean:+.3f}, {gap.low:+.3f} to {gap.high:+.3f}); a temperature "
-        f"{'above' if mean > 1 else 'below'} 1 says that its probabilities were {word}."
+        f"temperature of {mean:.2f} on average; the difference is {gap.mean:+.3f} ({gap.low:+.3f} to {gap.high:+.3f}), "
+        f"{told}."
     )
 
 

@@ -8,10 +8,12 @@ from helpers.toys import fill, ids_of, make_toy
 from sklearn.decomposition import PCA
 
 from classifiers.errors import BadParameter, NotTrainable, UnknownParameter
+from classifiers.evaluation.paired import Difference
 from classifiers.published.registry import Registry
 from classifiers.reproduce.gmm.cells import CHOSEN, ONE, SEVERAL
 from classifiers.reproduce.gmm.divisions import AllRows, by_folds, by_seeds
 from classifiers.reproduce.gmm.entrants import ENTRANTS, RECIPE, chosen
+from classifiers.reproduce.gmm.findings import Answer
 from classifiers.reproduce.gmm.measured import ACCURACY, together
 from classifiers.reproduce.gmm.plan import Plan
 from classifiers.reproduce.gmm.projected import Projection, Size
@@ -152,6 +154,19 @@ def test_figures_are_means_over_runs_and_intervals_are_over_rows(study):
     error = right.std() / 10
     low, high = found.interval(ACCURACY).low, found.interval(ACCURACY).high
     assert high - low == pytest.approx(2 * 1.96 * error, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "nll", "told"),
+    [
+        ((0.02, 0.01, 0.03), (-0.1, -0.2, -0.05), "+2.0 (+1.0 to +3.0) points, better; NLL -0.100 (-0.200 to -0.050)"),
+        ((-0.02, -0.03, -0.01), (-0.1, -0.2, -0.05), "points, worse; NLL -0.100 (-0.200 to -0.050) nats, better."),
+        ((0.01, -0.01, 0.03), (0.1, 0.05, 0.2), "which may be chance; NLL +0.100 (+0.050 to +0.200) nats, worse."),
+    ],
+)
+def test_a_difference_is_called_better_only_if_its_interval_says_so(accuracy, nll, told):
+    found = Answer("?", ("A", "B"), *(Difference(*each, 0.5) for each in (accuracy, nll)))
+    assert told in found.text()
 
 
 def test_parameters_are_those_of_the_formulas_and_what_the_heads_hold(store):
