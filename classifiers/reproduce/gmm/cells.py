@@ -52,8 +52,9 @@ class Tested:
     """A cell on the test rows of its run.
 
     Attributes:
-        figures: its figures; outcomes: those of each row.
-        rows: numbers of these rows, (n,).
+        figures: its figures, with probabilities after temperature.
+        outcomes: the outcome of each row, (n,).
+        rows: numbers of these rows among all rows of the task, (n,).
     """
 
     cell: Cell

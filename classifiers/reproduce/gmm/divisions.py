@@ -6,6 +6,7 @@ from typing import Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from classifiers.errors import BadParameter, NotTrainable
@@ -52,17 +53,18 @@ class AllRows:
             rows.task, encoders=rows.encoders, rows=rows.labels, snapshot=rows.snapshot, classes=classes
         )
         wanted = pa.array(matrix.ids, rows.labels["id"].type)
-        table = rows.labels.take(pa.compute.index_in(wanted, value_set=rows.labels["id"].combine_chunks()))
+        table = rows.labels.take(pc.index_in(wanted, value_set=rows.labels["id"].combine_chunks()))
         return cls(matrix, table, matrix.codes)
 
     def unlearned(self, division: Division) -> int:
         """Return the number of test rows whose class has no training row in a run."""
         return int(np.count_nonzero(~np.isin(self.codes[division.test], self.codes[division.train])))
 
-    def _of(self, *splits: str) -> Numbers:
+    def in_splits(self, *splits: str) -> Numbers:
+        """Return the numbers of the rows of these splits."""
         return np.flatnonzero(np.isin(self.matrix.splits, splits))
 
-    def _held_out(self, rows: Numbers, seed: int) -> tuple[Numbers, Numbers]:
+    def divided(self, rows: Numbers, seed: int) -> tuple[Numbers, Numbers]:
         """Divide rows into those to learn from and a tenth to choose on: whole groups, if there are several."""
         some = self.table.take(rows)
         if (count := min(TENTH, len(groups_of(some)))) > 1:
@@ -79,14 +81,14 @@ def by_seeds(rows: AllRows, seeds: Sequence[int]) -> Iterator[Division]:
 
     Raises NotTrainable without rows in `test` or in `train`.
     """
-    known, test = rows._of("train", "val"), rows._of("test")
+    known, test = rows.in_splits("train", "val"), rows.in_splits("test")
     if not len(test) or not len(known):
         raise NotTrainable(
             f"task {rows.matrix.task!r} has {len(known)} rows in splits 'train' and 'val' and {len(test)} in 'test' "
             "with vectors of every encoder; without rows of both, measure fold by fold"
         )
     for seed in seeds:
-        yield Division(f"seed {seed}", *rows._held_out(known, seed), test)
+        yield Division(f"seed {seed}", *rows.divided(known, seed), test)
 
 
 def by_folds(rows: AllRows, count: int, seed: int) -> Iterator[Division]:
@@ -102,5 +104,5 @@ def by_folds(rows: AllRows, count: int, seed: int) -> Iterator[Division]:
     groups = len(groups_of(rows.table))
     folds = dealt(rows.table, min(count, groups), "groups") if groups > 1 else dealt(rows.table, count)
     for number in range(int(folds.max()) + 1):
-        learn, held = rows._held_out(np.flatnonzero(folds != number), seed)
+        learn, held = rows.divided(np.flatnonzero(folds != number), seed)
         yield Division(f"fold {number + 1}", learn, held, np.flatnonzero(folds == number))

@@ -184,6 +184,8 @@ def missing(study: Study) -> Iterator[str]:
         yield f"The run was stopped after {study.finished} of {len(study.divisions)} runs."
     for reason, count in Counter(reason for run in study.runs for reason in run.left_out).items():
         yield f"{reason}: left out of the grid {count} times."
+    if dropped := study.rows.matrix.dropped:
+        yield f"{dropped:,} rows of the task have no vector of {' or of '.join(study.source.encoders)}."
     if unlearned := sum(study.rows.unlearned(division) for division in study.divisions):
         yield f"{unlearned:,} test rows have a class without a training row in their run; they were not measured."
     if short := unfinished(study):
