@@ -144,7 +144,7 @@ def line(head: str, found: Measured) -> tuple[str, ...]:
 
 def span(values: Sequence[str]) -> str:
     """Return the distinct values of the runs, in order."""
-    return ", ".join(dict.fromkeys(values))
+    return "; ".join(dict.fromkeys(values))
 
 
 def counts(encoder: str, heads: dict[str, Measured]) -> Table:
