@@ -18,6 +18,10 @@ MOST_PARAMETERS = 300_000
 """Most learned values of a mixture by default, for the time of its training and the memory of its features."""
 
 
+SETTLED = {"model", "components", "norm", "project", "dims", "whiten", "blocks"}
+"""Parameters of mixtures that the grid and the plan settle."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What is asked for.
@@ -47,8 +51,10 @@ class Plan:
             raise BadParameter("name at least one number of dimensions, one of components ≥ 1, and one head")
         if (self.seeds > 0) == (self.folds > 0):
             raise BadParameter("give a number of seeds or a number of folds, not both")
-        if settled := sorted({"model", "components"} & self.params.keys()):
-            raise BadParameter(f"{settled[0]} is settled by the grid, so it is no parameter of all mixtures")
+        if settled := sorted(SETTLED & self.params.keys()):
+            raise BadParameter(
+                f"{settled[0]} is settled by the grid, so it cannot be given as a parameter of all mixtures"
+            )
         for entrant in self.entrants:  # raises for a wrong parameter, before any work
             candidate = entrant.candidate("", 1, self.params)
             make_estimator(candidate.kind, candidate.params)
