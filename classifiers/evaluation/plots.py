@@ -232,6 +232,12 @@ def accuracy_by_cost(
 
 def pca(lines: Mapping[str, Line]) -> Figure:
     """Draw accuracy against the number of principal components, one line for each encoder."""
+def pca(lines: Mapping[str, Line], ringed: str = "ringed: 80 % of the variance") -> Figure:
+    """Draw accuracy against the number of principal components, one line for each encoder or head.
+
+    Args:
+        ringed: what the marked points are.
+    """
     figure, axes = canvas(6.4, 4.2)
     for number, (name, line) in enumerate(lines.items()):
         colour = COLOURS[number % len(COLOURS)]
@@ -244,7 +250,7 @@ def pca(lines: Mapping[str, Line]) -> Figure:
     axes.yaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
     axes.grid(color="#dddddd", linewidth=0.6)
-    axes.set(xlabel="principal components (ringed: 80 % of the variance)", ylabel="validation accuracy")
+    axes.set(xlabel=f"principal components ({ringed})", ylabel="validation accuracy")
     axes.legend(fontsize=8, frameon=False, loc="lower right")
     return figure
 

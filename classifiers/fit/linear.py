@@ -17,13 +17,15 @@ from classifiers.heads.transform import Transform
 
 
 class LinearClassifier(HeadClassifier):
-    """Softmax regression with an L2 penalty on standardised columns, by L-BFGS.
+    """Softmax regression with an L2 penalty, by L-BFGS, on standardised columns or on columns divided by one number.
 
     The standardisation is folded into the weights, and so is an affine transform.
 
     Args:
         C: inverse strength of the penalty, > 0, as in scikit-learn's LogisticRegression. "auto" is allowed only in
             training from a store, which has rows to choose on.
+        standardise: give every column unit variance. If false, all columns are divided by one number, so that their
+            mean variance is 1; principal components keep their weight then, and those of little variance add no noise.
         max_iter: maximum number of L-BFGS iterations.
         tol: training stops when the largest component of the gradient is below this.
         norm, project, dims, whiten, blocks, seed: the transform of the vectors, see `TransformPlan`.
@@ -41,6 +43,7 @@ class LinearClassifier(HeadClassifier):
     def __init__(
         self,
         C: float = 0.01,
+        standardise: bool = True,
         max_iter: int = 1000,
         tol: float = 1e-4,
         norm: Literal["none", "unit"] = "none",
@@ -51,6 +54,7 @@ class LinearClassifier(HeadClassifier):
         seed: int = 0,
     ) -> None:
         self.C = C
+        self.standardise = standardise
         self.max_iter = max_iter
         self.tol = tol
         self.norm = norm
@@ -77,6 +81,8 @@ class LinearClassifier(HeadClassifier):
         transform = TransformPlan.of(self).learn(vectors, weights)
         Z = transform(vectors)
         scaler = StandardScaler().fit(Z, sample_weight=weights)
+        if not self.standardise:
+            scaler.scale_ = np.full_like(scaler.scale_, np.sqrt(scaler.var_.mean()) or 1.0)
         solver, Z = LogisticRegression(max_iter=self.max_iter, tol=self.tol, warm_start=True), scaler.transform(Z)
         for C in values:
             check_solver(C, self.max_iter, self.tol)

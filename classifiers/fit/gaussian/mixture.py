@@ -55,7 +55,8 @@ class MixtureClassifier(HeadClassifier):
         components: G ≥ 1. A class with fewer than 2 G rows gets fewer. "auto" for this, for `shrinkage`, `power` and
             `C` is allowed only in training from a store, which has rows to choose on.
         metric: "white" whitens the pooled covariance within classes; dgmmc-s then has one variance for all components.
-            "col" standardises the columns; dgmmc-s then has one variance for each component.
+            "col" standardises the columns; dgmmc-s then has one variance for each component. "one" divides all columns
+            by one number, as the paper's model of principal components needs that are not whitened.
         shrinkage: λ in 0…1 of the covariance of "white" towards (tr C / d) I. At least 1e-6 is used.
         power: exponent of the Gaussian likelihood in the start, 0…1. 0 starts at the shares of the classes, and is
             allowed for one component only.
@@ -178,7 +179,7 @@ class _Rows:
     def metric(self, shrinkage: float) -> Metric:
         if self.name == "white":
             return Whitened.of(self.statistics, self.mean, shrinkage)
-        return Standardised.of(self.statistics, self.mean)
+        return Standardised.of(self.statistics, self.mean, common=self.name == "one")
 
 
 @dataclass

@@ -12,7 +12,7 @@ from classifiers.heads.gaussian.quadratic import Quadratic
 from classifiers.heads.gaussian.statistics import NOISE, GaussianStatistics
 from classifiers.heads.transform import Transform
 
-MetricName = Literal["white", "col"]
+MetricName = Literal["white", "col", "one"]
 METRICS: tuple[MetricName, ...] = get_args(MetricName)
 LEAST_SHRINKAGE = 1e-6
 """Least λ that is used, so that directions in which the training rows do not vary keep a finite weight."""
@@ -76,19 +76,26 @@ class Whitened:
 
 @dataclass(frozen=True, slots=True)
 class Standardised:
-    """z = (u - mean) / scale. In z every column has variance 1, and a constant column is 0."""
+    """z = (u - mean) / scale, with one scale for each column, (m,), or one for all, (1,).
+
+    With a scale for each column, every column of z has variance 1, and a constant column is 0.
+    """
 
     mean: NDArray[np.float64]
     scale: NDArray[np.float64]
     within: float
 
     @classmethod
-    def of(cls, statistics: GaussianStatistics, mean: NDArray[np.float64]) -> Self:
-        """Learn from the "diagonal" statistics of u - mean. Raises NotTrainable without variance within classes."""
+    def of(cls, statistics: GaussianStatistics, mean: NDArray[np.float64], *, common: bool = False) -> Self:
+        """Learn from the "diagonal" statistics of u - mean. Raises NotTrainable without variance within classes.
+
+        Args:
+            common: use one scale for all columns, which keeps the angles between rows.
+        """
         covariance = pooled(statistics)
         variances = covariance + between(statistics, statistics.means())
         variances[variances <= np.maximum(NOISE * mean**2, LEAST_VARIANCE)] = 0.0
-        scale = np.sqrt(np.where(variances > 0, variances, 1.0))
+        scale = np.sqrt(variances.mean(keepdims=True) if common else np.where(variances > 0, variances, 1.0))
         return cls(mean, scale, float((covariance / scale**2)[variances > 0].sum() / len(mean)))
 
     def __call__(self, centred: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -117,4 +124,4 @@ def folded(scores: Quadratic, mean: NDArray[np.float64], transform: Transform) -
         return Quadratic(b, W), transform.rowwise
     if scores.F is not None and o is not None:
         o = o + scores.F @ mean
-    return Quadratic(b + scores.Q @ mean**2, W - 2.0 * scores.Q * mean, scores.Q, scores.F, o), transform
+    return Quadratic(b + (scores.Q * mean**2).sum(axis=1), W - 2.0 * scores.Q * mean, scores.Q, scores.F, o), transform

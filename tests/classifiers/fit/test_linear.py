@@ -29,6 +29,14 @@ def test_a_constant_column_does_no_harm(toy):
     np.testing.assert_allclose(with_column, without, atol=1e-6)
 
 
+def test_without_standardised_columns_all_are_divided_by_one_number(toy):
+    X = toy.X.astype(np.float64) * np.linspace(0.1, 3.0, toy.X.shape[1])
+    ours = LinearClassifier(C=0.1, standardise=False, tol=1e-8).fit(X, toy.labels)
+    Z = (X - X.mean(axis=0)) / np.sqrt(X.var(axis=0).mean())
+    theirs = LogisticRegression(C=0.1, tol=1e-8, max_iter=1000).fit(Z, toy.labels)
+    np.testing.assert_allclose(ours.predict_proba(X), theirs.predict_proba(Z), atol=1e-5)
+
+
 def test_one_class_is_refused(toy):
     with pytest.raises(NotTrainable, match="at least 2 classes"):
         LinearClassifier().fit(toy.X, np.zeros(len(toy.X)))

@@ -34,6 +34,7 @@ FEATURES = {
     "landmarks": lambda Z: Landmarks(Z, 0),
 }
 MODELS = [(model, metric) for model in get_args(Model) for metric in ("white", "col")]
+MODELS.append(("dgmmc-s", "one"))
 
 
 def clumps(seed: int, rows: int = 60, dim: int = 6):
@@ -164,6 +165,19 @@ def test_a_path_is_each_fit_alone_and_keeps_the_start_for_zero():
             assert {name: alone.head_.settings()[name] for name in Setting._fields} == setting._asdict()
 
 
+@pytest.mark.parametrize("model", ["dgmmc-s", "sdgm-f"])
+def test_one_scale_for_all_columns_makes_the_order_and_direction_of_columns_irrelevant(model):
+    """Spherical Gaussians know distances only; whitened or standardised columns would change them."""
+    X, codes = scattered(5, 80)
+    X = X * [1.0, 3.0, 9.0, 0.3, 0.1] + 2.0
+    turn = np.linalg.qr(np.random.default_rng(1).normal(size=(5, 5)))[0]
+    given = {"model": model, "metric": "one", "C": 0.1, "max_iter": 2000, "tol": 1e-9}
+    before, after = (MixtureClassifier(**given).fit(Y, codes).predict_proba(Y) for Y in (X, X @ turn))
+    np.testing.assert_allclose(before, after, atol=1e-4)
+    columns = MixtureClassifier(**given | {"metric": "col"}).fit(X @ turn, codes).predict_proba(X @ turn)
+    assert np.abs(columns - before).max() > 0.01
+
+
 def toys():
     rng = np.random.default_rng(8)
     X, codes = scattered(5, 40)
@@ -279,7 +293,7 @@ def test_what_cannot_be_is_refused(monkeypatch):
     X, codes = clumps(13, rows=5)
     for params, message in [
         ({"model": "gmm"}, "dgmmc-s, sdgm-d"),
-        ({"metric": "blue"}, "white, col"),
+        ({"metric": "blue"}, "white, col, one"),
         ({"components": 0}, "≥ 1"),
         ({"components": 1.5}, "whole number"),
         ({"components": "auto"}, "≥ 1"),
