@@ -42,8 +42,8 @@ back those after it."""
 REPEATED = (413, 422, 500, 502)
 """HTTP statuses of a shared call that the files of one request may have caused. Each request is then sent alone."""
 
-_HEADER = 512
-"""Bytes that are counted for the name of a file and what else the header of a packed body says of it."""
+_HEADER = 2**11
+"""Bytes that are counted for the name of a file, at most 255 characters, and its length in the header of the call."""
 
 Send = Callable[[Sequence[Upload]], Awaitable[VectoredBatch]]
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import httpx
@@ -53,9 +53,10 @@ def same(one: object, other: object) -> bool:
     return one == other
 
 
-async def ask(http: httpx.AsyncClient, request: dict[str, Any]) -> tuple[int, Any]:
+async def ask(http: httpx.AsyncClient, request: dict[str, Any]) -> list[Any]:
+    """Return the status and the answer."""
     answer = await http.request(**request)
-    return answer.status_code, answer.json()
+    return [answer.status_code, answer.json()]
 
 
 def calls(url: str) -> tuple[float, float]:
@@ -65,10 +66,9 @@ def calls(url: str) -> tuple[float, float]:
 
 def test_each_of_many_clients_gets_the_answer_that_it_gets_alone(services, requests):
     async def impatient(http: httpx.AsyncClient, request: dict[str, Any], seconds: float) -> None:
-        with pytest.raises(TimeoutError):
+        with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await http.request(**request)
-                await asyncio.sleep(1)
 
     async def alone_and_together() -> tuple[Sequence[Any], Sequence[Any], Sequence[float], Sequence[float]]:
         limits = httpx.Limits(max_connections=2 * CLIENTS)
