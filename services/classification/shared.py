@@ -1,9 +1,9 @@
 """Shared calls of the embedding service: photos that arrive while calls are under way go together in the next one.
 
-A call costs both services about as much processor time as the answer of a head, so 8 photos in one call are cheaper
-than 8 calls. Nothing waits without need: a request goes at once unless several calls for its encoder are under way, and
-then it waits until one of them ends, until what waits fills a call, or for `PATIENCE` seconds. (The batcher of the
-embedding service works so too, see `embedder.batcher`.)
+Each call costs processor time in both services, which one call for several photos saves (`python -m
+benchmarks.shared`). Nothing waits without need: a request goes at once unless several calls for its encoder are under
+way, and then it waits until one of them ends, until what waits fills a call, or for `PATIENCE` seconds. (The batcher of
+the embedding service works so too, see `embedder.batcher`.)
 """
 
 import asyncio
