@@ -126,7 +126,11 @@ def measure(fronts: Mapping[int, Front], behind: int, options: argparse.Namespac
         for clients in options.clients:
             turn = list(enumerate(fronts.values()))
             for i, each in turn if number % 2 else reversed(turn):
-                found[clients][i].append(one_round(each, behind, clients, options.photos))
+                found[clients][i].append(one := one_round(each, behind, clients, options.photos))
+                print(
+                    f"{clients} clients, service {i}: {one.per_second:.1f} photos/s, {one.beside:.2f} ms",
+                    file=sys.stderr,
+                )
     return found
 
 
@@ -136,7 +140,8 @@ def run(options: argparse.Namespace, folder: Path) -> None:
         heads=folder / "heads",
         encoders=(standin.resolve(options.encoder, folder),),
         embedding_port=free_ports(1)[0],
-        max_wait_seconds=60,
+        max_wait_seconds=600,  # none is refused, however slow the machine is
+        embedding_timeout=600,
         log_level="ERROR",
     )
     with elsewhere() as other:
