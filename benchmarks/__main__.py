@@ -21,6 +21,7 @@ OWN = (
     "memory",
     "serve",
     "overload",
+    "shared",
     "sizing",
 )
 PICTURES = ("accuracy", "backfill", "cascade", "jpeg", "lite", "outliers", "ray_backfill", "textmap", "tokens")
