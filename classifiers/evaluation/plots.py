@@ -230,8 +230,6 @@ def accuracy_by_cost(
     return figure
 
 
-def pca(lines: Mapping[str, Line]) -> Figure:
-    """Draw accuracy against the number of principal components, one line for each encoder."""
 def pca(lines: Mapping[str, Line], ringed: str = "ringed: 80 % of the variance") -> Figure:
     """Draw accuracy against the number of principal components, one line for each encoder or head.
 
