@@ -1,4 +1,4 @@
-"""Image networks that can be trained further: what an encoder gives to whoever trains it, and how the result is kept."""
+"""Image networks that can be trained further: what an encoder gives to whoever trains it, and how it is saved."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -16,7 +16,6 @@ from typing import Any
 
 import timm
 import torch
-from safetensors.torch import save_model
 from timm.data import resolve_model_data_config
 from timm.models import get_arch_name, get_pretrained_cfg
 
@@ -26,7 +25,7 @@ from embedder.errors import UnknownEncoder, Unsupported, WeightsError
 from embedder.spec import EncoderSpec, ImagePreprocessing
 from embedder.trainable import Trainable, thawed
 from embedder.weights import licence
-from embedder.weights.checkpoint import State, digest, frozen, load_strictly, read_state
+from embedder.weights.checkpoint import State, digest, frozen, load_strictly, read_state, write_state
 from embedder.weights.fetch import HubFile, fetch
 
 HF_SAFE_WEIGHTS, HF_WEIGHTS = "model.safetensors", "pytorch_model.bin"
@@ -84,7 +83,7 @@ def trainable(model: str, network: torch.nn.Module) -> Trainable:
         module=thawed(_Tower(network, tokens=False)),
         image=_preprocessing(model, resolve_model_data_config(network)),
         label=get_arch_name(model),
-        write=lambda folder: save_model(network, str(folder / HF_SAFE_WEIGHTS)),
+        write=lambda folder: write_state(network.state_dict(), folder / HF_SAFE_WEIGHTS),
         name=lambda folder: f"timm/{model}@{folder / HF_SAFE_WEIGHTS}",
     )
 

@@ -48,7 +48,7 @@ def blueprint(name: str, *, trusted: bool = False) -> Blueprint:
     model = clip.load(found)
     spec = describe(found, model, wanted)
     plan = image_blueprint(spec, _LIBRARIES, partial(_image_tower, found, wanted))
-    plan = replace(plan, trainable=partial(training.trainable, found, name, image=spec.image))
+    plan = replace(plan, trainable=partial(training.trainable, found, name, spec))
     if not spec.text:
         return plan
     text = Graph(

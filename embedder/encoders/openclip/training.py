@@ -7,21 +7,22 @@ import open_clip
 import torch
 from open_clip.constants import HF_CONFIG_NAME, HF_SAFE_WEIGHTS_NAME
 from open_clip.push_to_hf_hub import save_config_for_hf
-from safetensors.torch import save_file
 
 from embedder.encoders.openclip import model as clip
 from embedder.encoders.openclip import output, towers
 from embedder.encoders.openclip.source import Source
-from embedder.spec import ImagePreprocessing
+from embedder.spec import EncoderSpec
 from embedder.trainable import Trainable
-from embedder.weights.checkpoint import State
+from embedder.weights.checkpoint import State, write_state
 
 
-def trainable(source: Source, name: str, *, image: ImagePreprocessing) -> Trainable:
+def trainable(source: Source, name: str, spec: EncoderSpec) -> Trainable:
     """Return the image tower of the encoder `name` for training, with the vectors that the name asks for.
 
     The whole model is saved: text tower and projection stay as they were where the vectors do not pass through them.
     """
+    if spec.image is None:
+        raise ValueError(f"{name} takes no images, so it has no network to train")
     rest, wanted = output.split(name)
     model = clip.load(source)
     preprocessing = model.visual
@@ -35,7 +36,7 @@ def trainable(source: Source, name: str, *, image: ImagePreprocessing) -> Traina
     words = name.removeprefix(rest)
     return Trainable(
         module=tower,
-        image=image,
+        image=spec.image,
         label=named or "openclip",
         write=partial(_write, source, preprocessing, state),
         name=lambda folder: f"openclip{'/' * bool(named)}{named}@{folder}{words}",
@@ -44,8 +45,7 @@ def trainable(source: Source, name: str, *, image: ImagePreprocessing) -> Traina
 
 def _write(source: Source, visual: torch.nn.Module, state: State, folder: Path) -> None:
     """Write configuration, weights and, where the model asks for one, the tokeniser."""
-    tensors = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
-    save_file(tensors, folder / HF_SAFE_WEIGHTS_NAME)
+    write_state(state, folder / HF_SAFE_WEIGHTS_NAME)
     config = source.config | ({"quick_gelu": True} if source.quick_gelu else {})
     save_config_for_hf(_Described(visual), folder / HF_CONFIG_NAME, config)
     if source.config["text_cfg"].get("hf_tokenizer_name"):
