@@ -51,8 +51,6 @@ AdaptLoss = Annotated[
 ]
 
 
-
-
 class Part(enum.StrEnum):
     """The part of an encoder that is trained."""
 
