@@ -4,6 +4,7 @@ import os
 import shlex
 import sys
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from services.cli import options, terminal
@@ -19,14 +20,16 @@ def train(request: "TuneRequest", settings: "Settings", *, as_json: bool) -> Non
     from classifiers.fit.discrimination.ranks import launched
     from embedder import registry
     from services.jobs.network import require_network
+    from services.jobs.progress import ignore
     from services.jobs.tune import job
 
     start, ranks, opened = time.perf_counter(), launched(), options.open_store(settings)
     if not ranks.first:
-        sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # until the process ends
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # until the process ends
     require_network(opened, request.encoder)
     encoder = registry.load(request.encoder, **settings.loading)
-    with terminal.progress_bar("adapt") as bar, terminal.stopping_on_sigterm():
+    shown = terminal.progress_bar("adapt") if ranks.first else nullcontext(ignore)
+    with shown as bar, terminal.stopping_on_sigterm():
         try:
             done = job.tune(
                 opened,
@@ -39,9 +42,11 @@ def train(request: "TuneRequest", settings: "Settings", *, as_json: bool) -> Non
                 on_progress=bar,
             )
         except KeyboardInterrupt:
-            again = shlex.join(["headwater", *sys.argv[1:]])
-            terminal.err.print(f"what was saved stays; continue with the same command: {again}")
+            if ranks.first:
+                again = shlex.join(["headwater", *sys.argv[1:]])
+                terminal.err.print(f"what was saved stays; continue with the same command: {again}")
             raise
+    ranks.leave()
     _report(done, time.perf_counter() - start, as_json=as_json)
 
 

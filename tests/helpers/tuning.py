@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from helpers.towers import timm_tower
 from PIL import Image
 
 from embedder import registry
 from embedder.encoder import Encoder
+from helpers.towers import timm_tower
 from services.jobs.backfill.local import backfill
 from services.jobs.tune.plan import TuneRequest
 from services.jobs.tune.recipe import TowerRecipe

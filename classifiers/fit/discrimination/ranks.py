@@ -1,10 +1,13 @@
 """The processes that train one network together, and what they tell each other; one process alone needs no group."""
 
+import math
 from datetime import timedelta
 from typing import TypeVar
 
 import torch
 from torch import Tensor, distributed
+
+from classifiers.fit.device import chosen
 
 T = TypeVar("T")
 
@@ -30,10 +33,9 @@ class Ranks:
 
     @property
     def device(self) -> torch.device:
-        """The CUDA card of this process if there is one, otherwise the CPU."""
-        if not torch.cuda.is_available():
-            return torch.device("cpu")
-        return torch.device("cuda", distributed.get_node_local_rank(0))
+        """The CUDA card of this process if there is one, otherwise the CPU. See `classifiers.fit.device.using`."""
+        kind = chosen(math.inf)
+        return torch.device(kind, distributed.get_node_local_rank(0)) if kind == "cuda" else torch.device(kind)
 
     def share(self, total: int) -> slice:
         """Return the part of `total` rows that this process holds. The parts are equal up to one row."""
@@ -72,6 +74,11 @@ class Ranks:
         """Wait until all processes are here."""
         if self.world > 1:
             distributed.barrier()
+
+    def leave(self) -> None:
+        """End the group, after all work is done."""
+        if self.world > 1:
+            distributed.destroy_process_group()
 
 
 def launched() -> Ranks:

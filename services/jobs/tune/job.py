@@ -191,13 +191,14 @@ def _require_room(run: _Run) -> None:
 
 
 def _train(run: _Run, position: Position, on_progress: OnProgress[Step]) -> None:
-    """Take all steps that are left."""
+    """Take all steps that are left. Raises NotTrainable if the loss is not finite."""
     trainer, order = run.trainer, run.trainer.order
     if run.judge and position.before is None:
         position.before = run.judge.accuracy(trainer.embedding, trainer.ranks.device, trainer.ranks)
     left = range(position.step, trainer.steps)
     for step, batch in zip(left, run.images.batches(order, left, trainer.part), strict=True):
         sums = torch.tensor(position.sums, dtype=torch.float64) + trainer.step(step, batch).cpu().double()
+        require_finite(sums[:1], len(position.curve) + 1)
         position.sums, position.step = sums.tolist(), step + 1
         ends = position.step % order.steps == 0
         if ends:
@@ -209,10 +210,9 @@ def _train(run: _Run, position: Position, on_progress: OnProgress[Step]) -> None
 
 
 def _end_epoch(run: _Run, position: Position) -> None:
-    """Add the epoch to the curve. Raises NotTrainable if the loss is not finite."""
+    """Add the epoch to the curve."""
     trainer = run.trainer
     means = torch.tensor(position.sums) / trainer.order.steps
-    require_finite(means[:1], len(position.curve) + 1)
     accuracy = run.judge.accuracy(trainer.embedding, trainer.ranks.device, trainer.ranks) if run.judge else None
     loss, positive, negative = means.tolist()
     position.curve.append(TunedEpoch(loss, positive, negative, accuracy))

@@ -10,6 +10,7 @@ from helpers.tuning import make_home
 
 from classifiers.clustering.clusters import Clustering
 from classifiers.errors import BadClustering, NotTrainable, UnknownClustering
+from classifiers.fit.device import using
 from embedder import folders, registry
 from embedder.weights.checkpoint import read_state
 from services.jobs.backfill.local import backfill
@@ -18,6 +19,13 @@ from services.jobs.tune import job
 from services.jobs.tune.job import tune
 from store.errors import UnknownTask
 from store.removal import remove_assets
+
+
+@pytest.fixture(scope="module", autouse=True)
+def on_the_cpu():
+    """Train on the CPU, where the same steps give the same bits."""
+    with using("cpu"):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +53,12 @@ def stop_after(steps):
 
 @pytest.fixture(scope="module")
 def tuned(home):
-    return run(home, home.request(judge="colours", epochs=6), home.adapters)
+    return run(home, home.request(judge="colours", epochs=4), home.adapters)
 
 
 def test_the_loss_falls_and_held_out_neighbours_do_not_get_worse(tuned):
     curve = tuned.position.curve
-    assert len(curve) == 6
+    assert len(curve) == 4
     assert curve[-1].loss < curve[0].loss
     assert tuned.split == "val"
     assert curve[-1].accuracy >= tuned.position.before
@@ -65,13 +73,13 @@ def test_the_result_is_an_encoder_with_vectors_of_its_own(home, tuned, cache_dir
     assert not list((home.adapters / "towers").glob(".run-*"))
     told = json.loads((tuned.path / "training.json").read_text())
     assert told["parent_fingerprint"] == home.encoder.spec.fingerprint
-    assert len(told["curve"]) == 6
+    assert len(told["curve"]) == 4
     assert "| before |" in (tuned.path / "report.md").read_text()
 
 
-@pytest.mark.parametrize("after", [1, 5])  # before the first checkpoint, and within an epoch
+@pytest.mark.parametrize("after", [pytest.param(1, marks=pytest.mark.slow), 5])  # before any checkpoint; in an epoch
 def test_a_stopped_training_ends_as_if_never_stopped(home, tuned, tmp_path, after):
-    request = home.request(judge="colours", epochs=6)
+    request = home.request(judge="colours", epochs=4)
     with pytest.raises(Stopped):
         run(home, request, tmp_path, on_progress=stop_after(after))
     again = run(home, request, tmp_path)
@@ -129,5 +137,5 @@ def test_two_trainings_of_one_request_do_not_run_at_once(home, tmp_path):
 def test_a_full_disk_is_noticed_before_the_first_step(home, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
-    with pytest.raises(TrainingFailed, match="need .* and 1 kB are free"):
+    with pytest.raises(TrainingFailed, match="and 1 kB are free"):
         run(home, home.request(), tmp_path)
