@@ -30,6 +30,7 @@ from services.jobs.tune.images import Images, Order
 from services.jobs.tune.judge import Judge
 from services.jobs.tune.pixels import Reader
 from services.jobs.tune.plan import Plan, TuneRequest, make_plan
+from services.jobs.tune.recipe import TowerRecipe
 from services.jobs.tune.report import write_report
 from services.jobs.tune.trainer import Trainer
 from store import Store
@@ -104,12 +105,16 @@ def tune(
         TrainingFailed: the disk is full, or another process works on the same training.
     """
     ranks = ranks or Ranks()
-    tower = _trainable(encoder)
+    tower, reader = _trainable(encoder), Reader(limits, max(1, cpus.usable() // ranks.world))
+    judge = Judge.of(store, request.judge, tower.image, reader, request.recipe.seed) if request.judge else None
     with _own_folder(adapters / TOWERS / f"{_RUN}{_key(encoder, request, clusterings)}", ranks) as folder:
         if ranks.first and not (folder / _PLAN).is_dir():
             make_plan(store, request, clusterings, on_progress).save(folder / _PLAN)
         ranks.wait()
-        run = _prepared(store, tower, request, folder, ranks, limits)
+        plan = Plan.load(folder / _PLAN, ranks)
+        trainer = _trainer(tower, plan, request.recipe, ranks)
+        images = Images(store, plan.ids, tower.image, request.recipe, reader)
+        run = _Run(folder, plan, trainer, images, judge)
         position = checkpoint.restore(folder, run.trainer)
         resumed = position.step
         _require_room(run)
@@ -158,15 +163,18 @@ def _own_folder(folder: Path, ranks: Ranks) -> Iterator[Path]:
     if held is None:
         raise TrainingFailed("another process works on this training; wait for it, or stop it")
     with held:
-        yield folder
+        try:
+            yield folder
+        except BaseException:
+            if not (folder / _PLAN).is_dir():  # nothing was begun that could go on
+                shutil.rmtree(folder)
+            raise
         shutil.rmtree(folder)
 
 
-def _prepared(store: Store, tower: Trainable, request: TuneRequest, folder: Path, ranks: Ranks, limits: Limits) -> _Run:
-    """Return the training before its first step."""
-    recipe, device = request.recipe, ranks.device
-    share = ranks.share(Plan.clusters_in(folder / _PLAN))
-    plan = Plan.load(folder / _PLAN, share)
+def _trainer(tower: Trainable, plan: Plan, recipe: TowerRecipe, ranks: Ranks) -> Trainer:
+    """Return the trainer before its first step. Raises NotTrainable for fewer images than processes."""
+    device = ranks.device
     axes = None if plan.axes is None else torch.from_numpy(plan.axes)
     embedding = Embedding(tower.module, tower.image, torch.from_numpy(plan.mean), axes).to(device).train()
     form = Form(loss="mlcd" if recipe.loss == "mlcd" else "mlc", scale=recipe.scale, margin=recipe.margin)
@@ -174,11 +182,7 @@ def _prepared(store: Store, tower: Trainable, request: TuneRequest, folder: Path
     batch = min(recipe.batch, len(plan.ids)) // ranks.world * ranks.world
     if not batch:
         raise NotTrainable(f"{len(plan.ids)} images are fewer than the {ranks.world} processes; start fewer")
-    order = Order(len(plan.ids), batch, recipe.seed)
-    reader = Reader(limits, max(1, cpus.usable() // ranks.world))
-    judge = Judge.of(store, request.judge, tower.image, reader, recipe.seed) if request.judge else None
-    trainer = Trainer.of(embedding, centres, plan.nearest, order, recipe, ranks)
-    return _Run(folder, plan, trainer, Images(store, plan.ids, tower.image, recipe, reader), judge)
+    return Trainer.of(embedding, centres, plan.nearest, Order(len(plan.ids), batch, recipe.seed), recipe, ranks)
 
 
 def _require_room(run: _Run) -> None:

@@ -17,6 +17,7 @@ from classifiers.clustering.kmeans import adapter_clusters
 from classifiers.clustering.unlabelled import Unlabelled
 from classifiers.errors import NotTrainable
 from classifiers.fit.discrimination.adapter import principal_axes
+from classifiers.fit.discrimination.ranks import Ranks
 from classifiers.heads.transform import unit_rows
 from embedder import folders
 from services.jobs.progress import OnProgress, Step
@@ -86,25 +87,21 @@ class Plan:
             (fresh / _RECORD).write_text(json.dumps(self.record))
 
     @classmethod
-    def load(cls, folder: Path, share: slice) -> Self:
-        """Read what `save` wrote, and of the centres only a share."""
+    def load(cls, folder: Path, ranks: Ranks) -> Self:
+        """Read what `save` wrote, and of the centres only the share of this process."""
         with safe_open(folder / _ARRAYS, "numpy") as file:
             centres = file.get_slice("centres")
+            clusters = centres.get_shape()[0]
+            share = ranks.share(clusters)
             return cls(
                 [bytes(row).hex() for row in file.get_tensor("ids")],
                 file.get_tensor("nearest").astype(np.int64),
                 file.get_tensor("mean"),
                 file.get_tensor("axes") if "axes" in file.keys() else None,  # noqa: SIM118  # not a dictionary
                 centres[share.start : share.stop],
-                centres.get_shape()[0],
+                clusters,
                 json.loads((folder / _RECORD).read_text()),
             )
-
-    @staticmethod
-    def clusters_in(folder: Path) -> int:
-        """Return the number of centres of a saved plan."""
-        with safe_open(folder / _ARRAYS, "numpy") as file:
-            return int(file.get_slice("centres").get_shape()[0])
 
 
 def make_plan(store: Store, request: TuneRequest, clusterings: Path, on_progress: OnProgress[Step]) -> Plan:

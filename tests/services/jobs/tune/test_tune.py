@@ -123,6 +123,7 @@ def test_what_cannot_be_trained_is_refused(home, tmp_path, cache_dir):
         run(home, home.request(clusters=30), tmp_path)
     with pytest.raises(UnknownTask):
         run(home, home.request(judge="none"), tmp_path)
+    assert not list(tmp_path.glob("towers/.run-*"))
 
 
 def test_two_trainings_of_one_request_do_not_run_at_once(home, tmp_path):
