@@ -2,10 +2,12 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from helpers.towers import openclip
 from helpers.tuning import make_home
 
 from classifiers.clustering.clusters import Clustering
@@ -88,6 +90,23 @@ def test_a_stopped_training_ends_as_if_never_stopped(home, tuned, tmp_path, afte
     assert again.position == tuned.position
     whole, resumed = (read_state(each.path / "model.safetensors") for each in (tuned, again))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", ["", ":pooled"])
+def test_a_model_of_open_clip_keeps_its_text_tower(home, tmp_path, cache_dir, words):
+    openclip(tmp_path, "tuned-vit")
+    encoder = registry.load(
+        f"openclip/tuned-vit@{tmp_path}/tuned-vit.safetensors{words}", backend="torch-cpu-fp32", cache_dir=cache_dir
+    )
+    backfill(home.store, encoder)
+    request = replace(home.request(dim=16), encoder=encoder.name)
+    done = tune(home.store, encoder, request, tmp_path, home.clusters)
+    assert done.position.curve[-1].loss < done.position.curve[0].loss
+    again = registry.load(done.name, backend="torch-cpu-fp32", cache_dir=cache_dir)
+    assert again.spec.fingerprint != encoder.spec.fingerprint
+    assert again.spec.text == encoder.spec.text
+    assert (again.spec.text is None) == bool(words)
 
 
 def test_a_worse_network_is_said_so(home, tmp_path):
