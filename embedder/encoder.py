@@ -13,6 +13,7 @@ from embedder.errors import MODALITY_NAMES, BadMedia
 from embedder.media import Limits, Media
 from embedder.media.plain_jpegs import PlainJpeg
 from embedder.spec import EncoderSpec, ImagePreprocessing, Modality
+from embedder.trainable import Trainable
 
 if TYPE_CHECKING:
     import torch
@@ -251,6 +252,7 @@ class Blueprint:
         tokeniser: makes the tokeniser, at the first use.
         towers: networks of the modalities other than images and texts.
         classifier: returns the (weights (1000, d), bias (1000,)) of ImageNet's classes on vectors; None without one.
+        trainable: makes a copy of the image network for training; None if it cannot be trained.
     """
 
     spec: EncoderSpec
@@ -260,6 +262,7 @@ class Blueprint:
     tokeniser: Callable[[], Tokenise] | None = None
     towers: Mapping[Modality, Tower] = field(default_factory=dict)
     classifier: Callable[[], tuple[NDArray[np.float32], NDArray[np.float32]]] | None = None
+    trainable: Callable[[], Trainable] | None = None
 
 
 def image_blueprint(

@@ -18,11 +18,11 @@ from benchmarks.quality.study import Finding, Study, Table
 from benchmarks.quality.vectors import Vectors, paired_interval
 from classifiers.clustering.clusters import Clustering, centred
 from classifiers.clustering.kmeans import adapter_clusters, fit_centres
+from classifiers.evaluation.neighbours import NEIGHBOURS, nearest_class
 from classifiers.fit.discrimination.adapter import fit_adapter
 from classifiers.fit.discrimination.recipe import Recipe
 from classifiers.fit.held_out import stratified_folds
 from classifiers.fit.linear import LinearClassifier
-from classifiers.heads.transform import unit_rows
 from embedder.derived.adapter import Adapter
 from store import Store
 
@@ -35,7 +35,6 @@ RECIPES = {
     "MLCD, l = 8": Recipe(nearest=8),
     "MLC, l = 8": Recipe(nearest=8, loss="mlc"),
 }
-NEIGHBOURS, TEMPERATURE = 20, 0.07
 PENALTIES = (0.01, 0.1, 1.0, 10.0)
 
 PAIRS = {
@@ -91,7 +90,7 @@ def judged(vectors: Vectors, learn: Callable[[NDArray[np.float32]], Map]) -> dic
     T, wanted = vectors.part(ENCODER, "test")
     turned = learn(X)
     head = LinearClassifier(C=penalty(X, codes, learn), norm="unit").fit(turned(X), codes)
-    near = neighbours(turned(X), codes, turned(T), len(vectors.classes))
+    near = nearest_class(turned(X), codes, turned(T), len(vectors.classes))
     return {"20 nearest": (near == wanted).astype(np.float64), "softmax": (head.predict(turned(T)) == wanted) * 1.0}
 
 
@@ -102,15 +101,3 @@ def penalty(X: NDArray[np.float32], codes: NDArray[np.int64], learn: Callable[[N
     seen, unseen = turned(X[~held]), turned(X[held])
     heads = [LinearClassifier(C=C, norm="unit").fit(seen, codes[~held]) for C in PENALTIES]
     return PENALTIES[int(np.argmin([validation_nll(head, unseen, codes[held]) for head in heads]))]
-
-
-def neighbours(
-    X: NDArray[np.float32], codes: NDArray[np.int64], T: NDArray[np.float32], classes: int
-) -> NDArray[np.int64]:
-    """Return the class of each row of T (m, D) by its nearest rows of X (n, D) with `codes` (n,): (m,)."""
-    cosines = unit_rows(T) @ unit_rows(X).T
-    near = np.argsort(-cosines, axis=1, kind="stable")[:, :NEIGHBOURS]
-    votes = np.zeros((len(T), classes))
-    weights = np.exp(np.take_along_axis(cosines, near, axis=1) / TEMPERATURE)
-    np.add.at(votes, (np.arange(len(T))[:, None], codes[near]), weights)
-    return np.asarray(votes.argmax(axis=1))

@@ -9,6 +9,7 @@ those weights and their configuration, no tag the model's default weights.
 import difflib
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,9 @@ from embedder.encoder import Blueprint, Encoder, image_blueprint
 from embedder.engines.graph_encoder import assemble
 from embedder.errors import UnknownEncoder, Unsupported, WeightsError
 from embedder.spec import EncoderSpec, ImagePreprocessing
+from embedder.trainable import Trainable, thawed
 from embedder.weights import licence
-from embedder.weights.checkpoint import State, digest, frozen, load_strictly, read_state
+from embedder.weights.checkpoint import State, digest, frozen, load_strictly, read_state, write_state
 from embedder.weights.fetch import HubFile, fetch
 
 HF_SAFE_WEIGHTS, HF_WEIGHTS = "model.safetensors", "pytorch_model.bin"
@@ -71,7 +73,19 @@ def blueprint(name: str, *, trusted: bool = False) -> Blueprint:
         checkpoint = _published(name, model)
         filled = partial(_load, model, partial(_converted, model, checkpoint), str(checkpoint))
     spec = _spec(model, filled())
-    return image_blueprint(spec, ("timm",), partial(_tower, filled))
+    plan = image_blueprint(spec, ("timm",), partial(_tower, filled))
+    return replace(plan, trainable=lambda: trainable(model, filled()))
+
+
+def trainable(model: str, network: torch.nn.Module) -> Trainable:
+    """Return a network of timm without its classifier for training. It is saved as ``timm/<model>@<file>`` reads it."""
+    return Trainable(
+        module=thawed(_Tower(network, tokens=False)),
+        image=_preprocessing(model, resolve_model_data_config(network)),
+        label=get_arch_name(model),
+        write=lambda folder: write_state(network.state_dict(), folder / HF_SAFE_WEIGHTS),
+        name=lambda folder: f"timm/{model}@{folder / HF_SAFE_WEIGHTS}",
+    )
 
 
 def _split(name: str) -> tuple[str, str, str]:

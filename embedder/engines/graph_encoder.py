@@ -35,6 +35,7 @@ from embedder.engines.torch_engine import TorchEngine, precisions, torch_devices
 from embedder.media import Limits, Media, modality_of
 from embedder.media.image import fit
 from embedder.spec import EncoderSpec, ImagePreprocessing, Modality
+from embedder.trainable import Trainable
 
 Makers = Mapping[str, Callable[[], Engine]]
 """Functions that make an engine, by precision, fastest first."""
@@ -132,6 +133,9 @@ class GraphEncoder:
 
     def jpeg_decoder(self, limits: Limits, user: Encoder | None = None) -> JpegDecoder | None:
         return choose_decoder(user or self, limits, self._cache)
+
+    def trainable(self) -> Trainable | None:
+        return self.blueprint.trainable() if self.blueprint.trainable is not None else None
 
     def variants(self) -> Mapping[str, Callable[[], Encoder]]:
         return {precision: partial(self._on, make) for precision, make in self._others.items()}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from embedder.errors import CheckpointNotTrusted, WeightsError
 
@@ -99,6 +99,11 @@ def load_strictly(module: torch.nn.Module, state: Mapping[str, torch.Tensor], so
         raise WeightsError(
             f"the weights in {source} do not fit the architecture; give weights of this architecture ({_short(error)})"
         ) from error
+
+
+def write_state(state: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Write tensors as a file of safetensors. Tensors that share memory are written once for each name."""
+    save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}, path)
 
 
 def digest(state: Mapping[str, torch.Tensor]) -> str:

@@ -32,6 +32,10 @@ class NothingInCommon(VectorsRefused):
     """A file has none of the vectors that are stored under the name: nothing shows that both belong together."""
 
 
+class TrainingFailed(RuntimeError):
+    """The training of a network cannot begin or go on, for a reason that a user can mend."""
+
+
 class BadCondition(ValueError):
     """A condition that chooses rows is no SQL, or names a column that does not exist."""
 
@@ -74,6 +78,7 @@ EXPECTED: tuple[type[Exception], ...] = (
     *ERRORS,
     RayProblem,
     WorkerFailed,
+    TrainingFailed,
     VectorsRefused,
     BadCondition,
     OutputExists,

@@ -217,7 +217,6 @@ SLOW: dict[str, dict[str, str | None]] = {
         "test_an_outcome_is_measured_once_and_a_failure_again": None,
         "test_the_indicator_has_a_column_for_each_name": None,
         "test_a_draw_deals_every_class_in_its_share": None,
-        "test_neighbours_are_those_of_scikit_learn": None,
         "test_a_verdict_is_unsure_while_its_interval_holds_the_limit": None,
         "test_a_paired_interval_is_that_of_resampled_rows": None,
     },

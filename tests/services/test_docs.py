@@ -27,6 +27,7 @@ from services import classification, embedding
 from services.classification.readiness import CAPABILITIES
 from services.cli import completion
 from services.cli.app import app
+from services.jobs.tune.recipe import TowerRecipe
 from services.settings import Settings
 from services.web.access.errors import DENIED
 from services.web.access.keys import Role
@@ -309,6 +310,11 @@ def test_every_parameter_of_adapters_stands_in_the_docs_with_its_default():
     text = sections(read("clusters.md"), 2)["adapt"]
     assert told_parameters(text) == {field.name: str(field.default).removesuffix(".0") for field in fields(Recipe)}
     assert [loss for loss in LOSSES if loss not in words(text)] == []
+
+
+def test_every_parameter_of_a_networks_training_stands_in_the_docs_with_its_default():
+    told = told_parameters(sections(read("clusters.md"), 2)["Training the network itself"])
+    assert told == {field.name: shown(field.default) for field in fields(TowerRecipe)}
 
 
 def test_every_encoder_and_check_stands_in_the_docs():

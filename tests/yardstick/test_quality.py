@@ -4,9 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from sklearn.neighbors import KNeighborsClassifier
 
-from benchmarks.quality import adapters, labels
+from benchmarks.quality import labels
 from benchmarks.quality.fusion import dealt
 from benchmarks.quality.gaussians import compared
 from benchmarks.quality.report import page
@@ -33,15 +32,6 @@ def test_a_verdict_is_unsure_while_its_interval_holds_the_limit():
     found = [compared("c", "w", {"a": a, "b": other}, "a", "b", 0.005) for a in (other, few, many)]
     assert [f.holds for f in found] == [True, False, False]
     assert [f.sure for f in found] == [True, False, True]
-
-
-def test_neighbours_are_those_of_scikit_learn():
-    rng = np.random.default_rng(0)
-    X, codes, T = rng.normal(size=(120, 6)), rng.integers(4, size=120), rng.normal(size=(50, 6))
-    judge = KNeighborsClassifier(
-        adapters.NEIGHBOURS, metric="cosine", weights=lambda apart: np.exp((1 - apart) / adapters.TEMPERATURE)
-    )
-    assert (adapters.neighbours(X, codes, T, 4) == judge.fit(X, codes).predict(T)).all()
 
 
 def test_a_draw_deals_every_class_in_its_share():

@@ -1,11 +1,13 @@
-"""The hyper-parameters of an adapter's training, checked when they are made. This module does not import torch."""
+"""The hyper-parameters of training by cluster discrimination, checked when they are made, without importing torch."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self, TypeVar, get_args
 
 from classifiers.errors import BadParameter, UnknownParameter
+
+R = TypeVar("R")
 
 Loss = Literal["mlcd", "mlc", "single", "unicom"]
 LOSSES: tuple[str, ...] = get_args(Loss)
@@ -70,22 +72,39 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Raise BadParameter for values that are not allowed."""
-        if self.loss not in LOSSES:
-            raise BadParameter(f"loss must be one of {', '.join(LOSSES)}, got {self.loss!r}")
-        for name, least in WHOLE.items():
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise BadParameter(f"{name} must be a whole number ≥ {least}, got {value!r}")
-        for name, (low, high) in REAL.items():
-            value = getattr(self, name)
-            if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
-                raise BadParameter(f"{name} must be a number from {low:g} to {high:.4g}, got {value!r}")
+        require(self, LOSSES, WHOLE, REAL)
 
     @classmethod
     def of(cls, parameters: Mapping[str, Any]) -> Self:
         """Return a recipe with these parameters, others at their defaults. Raises UnknownParameter, BadParameter."""
-        known = [field.name for field in fields(cls)]
-        for name in parameters:
-            if name not in known:
-                raise UnknownParameter(name, known)
-        return cls(**parameters)
+        return recipe_of(cls, parameters)
+
+
+def require(
+    recipe: Any, losses: Sequence[str], whole: Mapping[str, int], real: Mapping[str, tuple[float, float]]
+) -> None:
+    """Raise BadParameter for values of a recipe that are not allowed.
+
+    Args:
+        losses: names that its `loss` may have.
+        whole, real: see `WHOLE` and `REAL`.
+    """
+    if recipe.loss not in losses:
+        raise BadParameter(f"loss must be one of {', '.join(losses)}, got {recipe.loss!r}")
+    for name, least in whole.items():
+        value = getattr(recipe, name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise BadParameter(f"{name} must be a whole number ≥ {least}, got {value!r}")
+    for name, (low, high) in real.items():
+        value = getattr(recipe, name)
+        if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
+            raise BadParameter(f"{name} must be a number from {low:g} to {high:.4g}, got {value!r}")
+
+
+def recipe_of(cls: type[R], parameters: Mapping[str, Any]) -> R:
+    """Return a recipe with these parameters, others at their defaults. Raises UnknownParameter, BadParameter."""
+    known = [field.name for field in fields(cls)]  # type: ignore[arg-type]  # dataclasses only
+    for name in parameters:
+        if name not in known:
+            raise UnknownParameter(name, known)
+    return cls(**parameters)

@@ -61,4 +61,5 @@ def blueprint(name: str) -> Blueprint:
         ),
         tokeniser=minilm.tokeniser,
         classifier=partial(network.classifier, config),
+        trainable=partial(network.trainable, config),
     )

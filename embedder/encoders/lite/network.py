@@ -11,6 +11,7 @@ from embedder import probe
 from embedder.encoders.lite.configs import ModelConfig
 from embedder.errors import WeightsError
 from embedder.media.image import fit
+from embedder.trainable import Trainable
 
 if TYPE_CHECKING:
     import torch
@@ -66,6 +67,16 @@ def classifier(config: ModelConfig) -> tuple[NDArray[np.float32], NDArray[np.flo
     """Return the weights (1000, d) and bias (1000,) of a model's classifier of ImageNet. Raises WeightsError."""
     tensors = state(config)
     return tensors["classifier.weight"].numpy(), tensors["classifier.bias"].numpy()
+
+
+def trainable(config: ModelConfig) -> Trainable:
+    """Return the network for training.
+
+    The result is an encoder of timm. It has no text side, and cuts images out of a larger square, as timm does.
+    """
+    from embedder.encoders import timm_tower
+
+    return timm_tower.trainable(config.model, build(config, tokens=False).get_submodule("network"))
 
 
 def build_bf16(config: ModelConfig, *, tokens: bool) -> "torch.nn.Module":

@@ -18,7 +18,7 @@ import torch
 
 from embedder.encoder import Blueprint, Encoder, Graph, Port, image_blueprint
 from embedder.encoders.openclip import model as clip
-from embedder.encoders.openclip import output, source, towers
+from embedder.encoders.openclip import output, source, towers, training
 from embedder.encoders.openclip.output import Output
 from embedder.encoders.openclip.source import Source
 from embedder.engines.graph_encoder import assemble
@@ -48,6 +48,7 @@ def blueprint(name: str, *, trusted: bool = False) -> Blueprint:
     model = clip.load(found)
     spec = describe(found, model, wanted)
     plan = image_blueprint(spec, _LIBRARIES, partial(_image_tower, found, wanted))
+    plan = replace(plan, trainable=partial(training.trainable, found, name, spec))
     if not spec.text:
         return plan
     text = Graph(
