@@ -81,7 +81,7 @@ def train(
     make_estimator(kind, params or {})  # its errors come before those of the store
     if not encoders:
         raise NotTrainable("name at least one encoder whose vectors the head reads")
-    rows = KINDS[kind].rows(store, task, encoders, store.snapshot(), texts=texts, elsewhere=elsewhere)
+    rows = KINDS[kind].rows(store, task, encoders, store.snapshot(), texts=texts, elsewhere=elsewhere, units=True)
     estimator = make_estimator(kind, params or {}, [features.name for features in rows.features])
     parameters = estimator.get_params()  # as the user gave them; choices of training are in the head's settings
     made = KINDS[kind].train(estimator, rows, parameters, seed)

@@ -72,6 +72,8 @@ def rarest(labels: Column) -> NDArray[np.int64]:
     codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
     names = np.argsort(np.argsort(np.array(strings(encoded.dictionary), object)))  # whatever order the rows have
     codes = names[codes] if len(codes) else codes
+    if (sizes == 1).all():
+        return 1 + codes
     found = np.zeros(len(sizes), np.int64)
     if not len(codes):
         return found
