@@ -86,7 +86,7 @@ def watched() -> Phases:
     clock.watch("scoring the fold by a head without it", streamed.Trainings, "unseen")
     clock.watch("temperature, prediction sets, figures", classes, "calibrate", "summarise")
     clock.watch("outlier detector and its percentiles", kind, "learn_outliers")
-    clock.watch("ids: digest and file", pipeline, "ids_digest", "ids_file")
+    clock.watch("ids: digest and file", pipeline, "sorted_hashes", "ids_digest", "ids_file")
     clock.watch("near-duplicates", pipeline, "find_leakage")
     clock.watch("publishing", Registry, "publish")
     return clock

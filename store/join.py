@@ -48,33 +48,23 @@ class Positions:
 
     def of(self, ids: Column) -> NDArray[np.int64]:
         """Return the position of each of `ids`, shape (n,); -1 for an id that the column lacks."""
-        words = _words(ids)
-        if self._words is None:
+        own, words = self._words, _words(ids)
+        if own is None:
             return self._looked_up(ids)
         if words is None:
             return self._one_by_one(ids)
         start, stop = self._next, self._next + len(words)
-        if np.array_equal(self._words[start:stop], words):
+        if np.array_equal(own[start:stop], words):
             self._next = stop
             return np.arange(start, stop)
         if self._by_hash is None:
             return self._looked_up(ids)
-        found = self._hashed(words, *self._by_hash)
-        self._next = int(found[-1]) + 1 if len(found) else 0
+        found = _hashed(own, words, *self._by_hash)
+        self._next = int(found[-1]) + 1
         return found
 
     def _looked_up(self, ids: Column) -> NDArray[np.int64]:
         return np.fromiter((self._rows.get(id_, -1) for id_ in strings(ids)), np.int64, len(ids))
-
-    def _hashed(
-        self, words: NDArray[np.uint64], ranked: NDArray[np.uint64], order: NDArray[np.intp]
-    ) -> NDArray[np.int64]:
-        """Do `of` for asset ids as words (n, 8)."""
-        if not len(ranked):
-            return np.full(len(words), -1, np.int64)
-        found = order[np.minimum(np.searchsorted(ranked, _hash(words)), len(ranked) - 1)]
-        same = (self._words[found] == words).all(axis=1)
-        return np.where(same, found, -1)
 
     def _one_by_one(self, ids: Column) -> NDArray[np.int64]:
         """Do `of` for ids of several lengths. Only ids as long as an asset id can be in the column."""
@@ -83,6 +73,16 @@ class Positions:
         if full.any():
             found[full] = self.of(ids.filter(pa.array(full)))
         return found
+
+
+def _hashed(
+    own: NDArray[np.uint64], words: NDArray[np.uint64], ranked: NDArray[np.uint64], order: NDArray[np.intp]
+) -> NDArray[np.int64]:
+    """Do `Positions.of` for asset ids as words (n, 8): look their hashes up among the sorted hashes of `own`."""
+    if not len(own):
+        return np.full(len(words), -1, np.int64)
+    found = order[np.minimum(np.searchsorted(ranked, _hash(words)), len(own) - 1)]
+    return np.where((own[found] == words).all(axis=1), found, -1)
 
 
 def _words(ids: Column) -> NDArray[np.uint64] | None:

@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from classifiers.evaluation.conformal import kept_ranks
-from classifiers.published.membership import sorted_hashes
+from classifiers.published.membership import Hashes, sorted_hashes
 
 PROTOCOL = 3
 """Version of the folder format. It goes up if an older version of this package would misread a folder; all earlier
@@ -145,9 +145,13 @@ class TrainingRecord(_Strict):
         return self.encoders[-1].columns[1]
 
 
-def ids_digest(ids: Sequence[str]) -> str:
-    """Return the sha256 over the sorted ids, each followed by a newline. The order of the rows has no influence."""
-    hashes = sorted_hashes(ids)
+def ids_digest(ids: Sequence[str], hashes: Hashes | None = None) -> str:
+    """Return the sha256 over the sorted ids, each followed by a newline. The order of the rows has no influence.
+
+    Args:
+        hashes: result of `sorted_hashes` for these ids, if the caller has it.
+    """
+    hashes = sorted_hashes(ids) if hashes is None else hashes
     if hashes is None:
         return hashlib.sha256("\n".join([*sorted(ids), ""]).encode()).hexdigest()
     digits = 2 * hashes.shape[1]

@@ -21,12 +21,20 @@ _WIDTH = 32
 _HEADER = 128
 """Bytes before the ids: NumPy's header, which has this length for such an array."""
 
+Hashes = NDArray[np.uint8]
+"""The sha256 of some assets, sorted, (n, 32)."""
+
 Seen = Literal["yes", "no", "not recorded"]
 
 
-def ids_file(ids: Sequence[str]) -> dict[str, bytes]:
-    """Return the file of these ids, content by name; empty if there are too many, or one is no sha256 in hex."""
-    if len(ids) > MOST_IDS or (hashes := sorted_hashes(ids)) is None:
+def ids_file(ids: Sequence[str], hashes: Hashes | None = None) -> dict[str, bytes]:
+    """Return the file of these ids, content by name; empty if there are too many, or one is no sha256 in hex.
+
+    Args:
+        hashes: result of `sorted_hashes` for these ids, if the caller has it.
+    """
+    hashes = sorted_hashes(ids) if hashes is None else hashes
+    if hashes is None or len(ids) > MOST_IDS:
         return {}
     fresh = np.ones(len(hashes), np.bool_)
     fresh[1:] = (hashes[1:] != hashes[:-1]).any(axis=1)
@@ -34,7 +42,7 @@ def ids_file(ids: Sequence[str]) -> dict[str, bytes]:
     return {FILE: _header(len(distinct)) + distinct.tobytes()}
 
 
-def sorted_hashes(ids: Sequence[str]) -> NDArray[np.uint8] | None:
+def sorted_hashes(ids: Sequence[str]) -> Hashes | None:
     """Return the sha256 of each asset, sorted, (n, 32); None if an id is no sha256 in lower-case hex.
 
     Two ids that share their first 8 bytes are so rare that a sort by these bytes alone is nearly always the whole sort.

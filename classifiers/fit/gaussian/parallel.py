@@ -6,12 +6,12 @@ Gram product alone.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import cache, reduce
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ from classifiers.fit.gaussian.memory import memory_kept
 from classifiers.heads.gaussian.moments import Moment
 from classifiers.heads.gaussian.statistics import GaussianStatistics
 from classifiers.heads.transform import Transform
+
+T = TypeVar("T")
 
 
 class Batch(NamedTuple):
@@ -109,6 +111,27 @@ def gather_forms(batches: Iterable[Batch], n_classes: int, forms: Sequence[Form]
     empty = [GaussianStatistics.empty(n_classes, form.transform.width, form.moment) for form in forms]
     found = [part for part in parts if part] or [empty]
     return [reduce(GaussianStatistics.merge, each) for each in zip(*found, strict=True)]
+
+
+@contextmanager
+def ahead(items: Iterable[T]) -> Iterator[Iterator[T]]:
+    """Give `items` in order, each computed by a second thread while the caller works on the one before.
+
+    Every product has one BLAS thread meanwhile. With one worker, items are computed when they are asked for.
+    """
+    if workers() == 1:
+        yield iter(items)
+        return
+    rest, none = iter(items), object()
+    with blas().limit(limits=1), ThreadPoolExecutor(1) as lane:
+
+        def each() -> Iterator[T]:
+            following: Future[Any] = lane.submit(next, rest, none)
+            while (item := following.result()) is not none:
+                following = lane.submit(next, rest, none)
+                yield item
+
+        yield each()
 
 
 def by_class(batch: Batch) -> Batch:

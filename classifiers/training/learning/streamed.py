@@ -57,7 +57,7 @@ def learn_streamed(estimator: GaussianClassifier, rows: Rows, classes: tuple[str
     if rows.validations() and not rows.has_validation:
         validated = trainings.unseen(estimator.head_.settings()["shrinkage_used"])
     counts = statistics.counts.astype(int).tolist()
-    units = with_units and with_units.units and with_units.units.select(present)
+    units = with_units.units.select(present) if with_units and with_units.units else None
     return Learned(estimator.head_, tuple(counts), sum(counts), ids, classes, validated, units=units)
 
 
