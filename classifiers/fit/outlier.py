@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from classifiers.heads.gaussian.statistics import GaussianStatistics
 from classifiers.heads.outlier import PrecisionPair
 
-
 ROWS_AT_ONCE = 1024
 """Number of rows that are scored at a time: their distances from 1,000 classes are 8 MB each."""
 
