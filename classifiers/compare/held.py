@@ -61,6 +61,9 @@ class HeldRows(Rows):
         ids, labels = [whole.ids[i] for i in keep], whole.labels.take(keep)
         return replace(whole, ids=ids, X=X[keep], labels=labels, splits=whole.splits[keep], classes=tuple(classes))
 
+    def training(self, classes: Sequence[str]) -> Iterator[RowBatch]:
+        return self.batches("train", classes)
+
     def batches(self, split: str, classes: Sequence[str]) -> Iterator[RowBatch]:
         matrix = self.matrix(split, classes)
         for start in range(0, len(matrix.ids), BATCH_ROWS):

@@ -33,7 +33,7 @@ def learn_streamed(estimator: GaussianClassifier, rows: Rows, classes: tuple[str
     def batches() -> Iterator[Batch]:
         ids.clear()  # a covariance or transform may take a second pass
         seen = np.zeros(len(classes), np.bool_)
-        for some, X, codes in rows.batches("train", classes):
+        for some, X, codes in rows.training(classes):
             ids.extend(some)
             seen[codes[codes >= 0]] = True
             yield Batch(X, codes)

@@ -127,13 +127,31 @@ class Rows(TaskRows):
         """
         rows = self.labelled(split)
         found = self.store.batches(self.task, batch_rows=BATCH_ROWS, share=self.share, **self._asked(rows, classes))
-        if self.fold is None or split != "val" or rows.num_rows * self.dim > MOST_KEPT:
+        if self.fold is None or split != "val" or not self._keeps:
             return found
         known = tuple(classes)
         if known not in self._kept:
             self._kept.clear()
             self._kept[known] = list(found)
         return self._kept[known]
+
+    def training(self, classes: Sequence[str]) -> Iterator[RowBatch]:
+        """Yield `batches` of the training rows, and keep those of held-out folds, so that they are not read again."""
+        views = [view for view in self.validations() if view.fold is not None and view._keeps]
+        parts: list[list[RowBatch]] = [[] for _ in views]
+        for ids, X, codes in self.batches("train", classes):
+            for view, part in zip(views, parts, strict=True):
+                if len(held := np.flatnonzero(view.held_out(ids))):
+                    part.append(([ids[row] for row in held.tolist()], X[held], codes[held]))
+            yield ids, X, codes
+        for view, part in zip(views, parts, strict=True):
+            view._kept.clear()
+            view._kept[tuple(classes)] = part
+
+    @cached_property
+    def _keeps(self) -> bool:
+        """True if the held-out fold is small enough to be kept."""
+        return self.labelled("val").num_rows * self.dim <= MOST_KEPT
 
     @cached_property
     def _kept(self) -> dict[tuple[str, ...], list[RowBatch]]:

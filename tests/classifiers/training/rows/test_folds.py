@@ -138,7 +138,13 @@ def test_a_held_out_fold_is_read_once_and_kept_if_it_is_small(store, monkeypatch
     assert view.batches("val", rows.classes()) is kept
     fewer = [codes for _, _, codes in view.batches("val", other)]
     np.testing.assert_array_equal(np.concatenate(fewer), np.concatenate([codes for _, _, codes in kept]) - 1)
+    views = Rows(store, "toy", ("toy",), store.snapshot())
+    assert sum(len(ids) for ids, _, _ in views.training(rows.classes())) == 60
+    assert all(view._kept for view in views.validations())
+    found = views.validations()[0].batches("val", rows.classes())
+    assert [ids for ids, _, _ in found] == [ids for ids, _, _ in kept]
     monkeypatch.setattr(rows_module, "MOST_KEPT", 1)
+    view.__dict__.pop("_keeps")
     again = view.batches("val", rows.classes())
     assert again is not view.batches("val", rows.classes())
     for (ids, X, codes), (others, Y, theirs) in zip(kept, again, strict=True):
