@@ -32,7 +32,7 @@ class HeldRows(Rows):
     def read(cls, rows: Rows, classes: Sequence[str], splits: Sequence[str]) -> Self:
         """Read splits from the store, which takes n × d × 4 bytes, see `bytes_of`."""
         held = {split: rows.matrix(split, classes) for split in splits}
-        return cls(rows.store, rows.task, rows.encoders, rows.snapshot, texts=rows.texts, held=held)
+        return cls(rows.store, rows.task, rows.encoders, rows.snapshot, table=rows.labels, texts=rows.texts, held=held)
 
     def of(self, encoders: Sequence[str]) -> Self:
         """Return the same rows with only the columns of these encoders, in this order."""

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -146,7 +147,7 @@ class Rows(TaskRows):
             yield ids, X, codes
         for view, part in zip(views, parts, strict=True):
             view._kept.clear()
-            view._kept[tuple(classes)] = part
+            view._kept[tuple(classes)] = [_joined(part)] if part else []
 
     @cached_property
     def _keeps(self) -> bool:
@@ -197,3 +198,9 @@ class Rows(TaskRows):
 
     def _asked(self, rows: pa.Table, classes: Sequence[str]) -> dict[str, Any]:
         return {"encoders": self.encoders, "rows": rows, "snapshot": self.snapshot, "classes": classes}
+
+
+def _joined(batches: Sequence[RowBatch]) -> RowBatch:
+    """Return the rows of one or more batches as one batch."""
+    ids, X, codes = zip(*batches, strict=True)
+    return list(chain.from_iterable(ids)), np.concatenate(X), np.concatenate(codes)
