@@ -15,7 +15,7 @@ from classifiers.heads.base import Head
 from classifiers.heads.gaussian.statistics import GaussianStatistics
 from classifiers.heads.outlier import OutlierDetector, PrecisionPair, doubt
 from classifiers.training.rows.rows import Rows
-from classifiers.training.rows.units import MOST_COLUMNS, too_wide, unit_norm
+from classifiers.training.rows.units import too_wide, unit_norm
 
 LIMITS = (95, 99)
 """Outlier percentiles for which the report states the share of rows that a limit would turn away."""
@@ -39,8 +39,8 @@ def learn_outliers(rows: Rows, classes: tuple[str, ...], units: GaussianStatisti
     Args:
         units: statistics of these rows at unit norm, if they were gathered before.
     """
-    if too_wide(rows):
-        return Outliers(lacks=f"vectors of {rows.dim} columns are wider than {MOST_COLUMNS}")
+    if reason := too_wide(rows):
+        return Outliers(lacks=reason)
     unit = unit_norm(rows)
     if units is None:
         units = gather((Batch(*known) for known in rows.known("train", classes)), len(classes), unit)

@@ -12,9 +12,9 @@ MOST_COLUMNS = 4096
 """Maximum width of vectors with a detector. Its matrix, 67 MB in float32 at this width, is larger than most heads."""
 
 
-def too_wide(rows: Rows) -> bool:
-    """Return True if the vectors are too wide for an outlier detector."""
-    return rows.dim > MOST_COLUMNS
+def too_wide(rows: Rows) -> str:
+    """Return why the vectors are too wide for an outlier detector; "" if they are not."""
+    return f"vectors of {rows.dim} columns are wider than {MOST_COLUMNS}" if rows.dim > MOST_COLUMNS else ""
 
 
 def unit_norm(rows: Rows) -> Transform:
