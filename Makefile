@@ -30,7 +30,8 @@ demo: setup
 # One process per core, each with one BLAS and torch thread: more threads would only wait for each other.
 # --no-loadscope-reorder keeps the order of the files: xdist would start those with few tests last, which take longest.
 # A choice of files or names runs in one process, which starts faster.
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(if $(FILES)$(K),,--numprocesses auto --dist loadfile --no-loadscope-reorder)
+# Bytecode is kept, whatever the environment says: workers and the processes of tests would compile the same files again.
+PYTEST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(if $(FILES)$(K),,--numprocesses auto --dist loadfile --no-loadscope-reorder)
 CHOSEN = $(if $(K),-k '$(K)') $(FILES)
 
 test: setup

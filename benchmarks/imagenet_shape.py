@@ -1,13 +1,13 @@
 """Training on as many vectors as ImageNet has images: 1,281,167 × 512 float32 of 1,000 classes, from store to head.
 
-    python -m benchmarks.imagenet_shape [--repeats 3] [--cold] [--work ~/.cache/headwater/imagenet_shape]
+    python -m benchmarks.imagenet_shape [--repeats 3] [--cold] [--phases] [--work ~/.cache/headwater/imagenet_shape]
 
 The vectors are synthetic. They are written once, through the store, into the work folder (2.7 GB). The benchmark times
 all of `classifiers.training.pipeline` with its defaults, each time in a process of its own: opening the store, joining
 vectors and labels by id, statistics, choosing the shrinkage, temperature and prediction sets, the digest of the ids,
 publishing. All rows are training rows, as in ImageNet's training set, so choice and calibration use one held-out fold
 of about 10,000 rows; there is no test split. Memory is the process's peak resident size. Limits: 20 s and 2 GB on 2
-cores. The exit status is 1 if one is exceeded.
+cores. The exit status is 1 if one is exceeded. With --phases, one more run says where the seconds go.
 """
 
 import argparse
@@ -19,14 +19,23 @@ import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 
 from benchmarks.measure import machine, spread, verdict
+from benchmarks.phases import Phases
+from classifiers.fit.gaussian.estimator import GaussianClassifier
 from classifiers.published.registry import Registry
+from classifiers.training import classes, kind, pipeline
+from classifiers.training.learning import streamed
 from classifiers.training.pipeline import train
+from classifiers.training.rows import task_rows
+from classifiers.training.rows.rows import Rows
+from classifiers.training.rows.task_rows import TaskRows
 from embedder.spec import EncoderSpec
 from store import Label, Store, asset_id
+from store.tables.label_queries import LabelQueries
 
 ROWS, DIM, CLASSES = 1_281_167, 512, 1_000
 CHUNK = 65_536
@@ -52,14 +61,35 @@ def fill(store: Store, rows: int) -> None:
     store.optimize()
 
 
-def measured(folder: Path) -> None:
-    """Train once, in this process, and print seconds, peak memory in GB and held-out accuracy as JSON."""
+def measured(folder: Path, *, phases: bool) -> None:
+    """Train once, in this process, and print seconds, peak memory in GB, held-out accuracy and phases as JSON."""
     with TemporaryDirectory() as heads:
+        clock = watched() if phases else None
         start, cpu = time.perf_counter(), time.process_time()
         made = train(Store.open(folder, must_exist=True), Registry(Path(heads)), task=NAME, encoders=[NAME], name=NAME)
         spent = {"seconds": time.perf_counter() - start, "cpu": time.process_time() - cpu, "gb": peak_gb()}
     [found] = made.report.evaluations.values()
-    print(json.dumps(spent | {"accuracy": found.accuracy}))
+    print(json.dumps(spent | {"accuracy": found.accuracy, "phases": clock.lines() if clock else []}))
+
+
+def watched() -> Phases:
+    """Return a clock of the phases of training, from the start of the command on."""
+    clock = Phases("opening, imports, and all else")
+    clock.watch("reading labels", LabelQueries, "get")
+    clock.watch("splits and classes", TaskRows, "labelled", "classes")
+    clock.watch("dealing folds", task_rows, "dealt")
+    clock.watch("pass: reading, join by id, sums, Gram products", GaussianClassifier, "gather")
+    clock.watch("held-out fold: reading, statistics", streamed, "held_out")
+    clock.watch("held-out fold: reading, statistics", Rows, "first")
+    clock.watch("choosing the shrinkage", streamed, "choose_shrinkage")
+    clock.watch("solving for the head", GaussianClassifier, "fit_statistics")
+    clock.watch("scoring the fold by a head without it", streamed.Trainings, "unseen")
+    clock.watch("temperature, prediction sets, figures", classes, "calibrate", "summarise")
+    clock.watch("outlier detector and its percentiles", kind, "learn_outliers")
+    clock.watch("ids: digest and file", pipeline, "sorted_hashes", "ids_digest", "ids_file")
+    clock.watch("near-duplicates", pipeline, "find_leakage")
+    clock.watch("publishing", Registry, "publish")
+    return clock
 
 
 def peak_gb() -> float:
@@ -77,35 +107,42 @@ def forget(folder: Path) -> None:
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
+def run(options: argparse.Namespace, folder: Path, *more: str) -> dict[str, Any]:
+    """Train in a process of its own, and return what `measured` printed."""
+    if options.cold:
+        forget(folder)
+    command = [sys.executable, "-m", "benchmarks.imagenet_shape", "--measured", *more]
+    command += ["--work", str(options.work), "--rows", str(options.rows)]
+    found: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    return found
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("~/.cache/headwater/imagenet_shape").expanduser())
     parser.add_argument("--rows", type=int, default=ROWS, help="fewer for a quick look")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--cold", action="store_true", help="drop the table from the page cache before each run")
+    parser.add_argument("--phases", action="store_true", help="print where the seconds of one more run go")
     parser.add_argument("--measured", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     folder = options.work / f"{options.rows}.db"
     if options.measured:
-        measured(folder)
+        measured(folder, phases=options.phases)
         return 0
     print(machine())
     store = Store.open(folder)
     if store.labels.tasks().get(NAME, 0) < options.rows:
         fill(store, options.rows)
-    runs = []
-    for _ in range(options.repeats):
-        if options.cold:
-            forget(folder)
-        command = [sys.executable, "-m", "benchmarks.imagenet_shape", "--measured"]
-        command += ["--work", str(options.work), "--rows", str(options.rows)]
-        runs.append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
+    runs = [run(options, folder) for _ in range(options.repeats)]
     seconds, memory = [run["seconds"] for run in runs], max(run["gb"] for run in runs)
     print(f"{options.rows:,} × {DIM}, {CLASSES:,} classes, {'from disk' if options.cold else 'page cache warm'}")
     print(f"store → published head: {spread(seconds, 's', 1)}, accuracy on held-out rows {runs[0]['accuracy']:.3f}")
     print(f"processor time: {spread([run['cpu'] for run in runs], 's', 1)}, of all cores, without waiting")
     print(verdict("seconds", statistics.median(seconds), MOST_SECONDS, "s", at_least=False))
     print(verdict("peak memory", memory, MOST_GB, "GB", at_least=False))
+    if options.phases:
+        print(*run(options, folder, "--phases")["phases"], sep="\n")
     print(f"load {os.getloadavg()[0]:.1f} after")
     return 0 if statistics.median(seconds) <= MOST_SECONDS and memory <= MOST_GB else 1
 

@@ -14,7 +14,7 @@ from services.client import Client
 from services.settings import Settings
 from services.web.access.guards import require_guarded
 from services.web.access.keys import Role, make, secret_of
-from services.web.errors import RemoteProblem, ServiceDown
+from services.web.errors import NotStarted, PortTaken, RemoteProblem, ServiceDown
 
 STOP_SECONDS = 5.0
 """Time that a service gets to stop after SIGTERM, beyond its grace period. Then it is killed."""
@@ -26,14 +26,6 @@ NEEDS: Mapping[str, Sequence[str]] = {"embedding": (), "classification": ("media
 
 BETWEEN_SERVICES = "between-services"
 """Name of the key that is made for two services which are started together."""
-
-
-class NotStarted(RuntimeError):
-    """A service ended while it started, was not ready in time, or found its port taken."""
-
-
-class PortTaken(NotStarted):
-    """A service cannot listen on its port."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,12 @@ def unique(rows: pa.Table, key: Sequence[str], *, keep_last: bool) -> pa.Table:
     return rows.take(sorted({keys[i]: i for i in order}.values()))
 
 
+def chosen(rows: pa.Table, mask: Column) -> pa.Table:
+    """Return the rows for which `mask` is true, not false or null; `rows` itself, without a copy, if it is for all."""
+    every = pc.all(mask, skip_nulls=False, min_count=0).as_py()
+    return rows if every else rows.filter(mask)
+
+
 def in_order(rows: pa.Table, ids: Sequence[str]) -> pa.Table:
     """Return the rows of `ids` in the order of `ids`. Ids without a row are left out."""
     where = pc.index_in(pa.array(ids, pa.string()), value_set=rows["id"].combine_chunks())

@@ -32,7 +32,7 @@ class HeldRows(Rows):
     def read(cls, rows: Rows, classes: Sequence[str], splits: Sequence[str]) -> Self:
         """Read splits from the store, which takes n × d × 4 bytes, see `bytes_of`."""
         held = {split: rows.matrix(split, classes) for split in splits}
-        return cls(rows.store, rows.task, rows.encoders, rows.snapshot, texts=rows.texts, held=held)
+        return cls(rows.store, rows.task, rows.encoders, rows.snapshot, table=rows.labels, texts=rows.texts, held=held)
 
     def of(self, encoders: Sequence[str]) -> Self:
         """Return the same rows with only the columns of these encoders, in this order."""
@@ -60,6 +60,9 @@ class HeldRows(Rows):
         keep = np.flatnonzero(self.held_out(whole.ids) == (split == "val"))
         ids, labels = [whole.ids[i] for i in keep], whole.labels.take(keep)
         return replace(whole, ids=ids, X=X[keep], labels=labels, splits=whole.splits[keep], classes=tuple(classes))
+
+    def training(self, classes: Sequence[str]) -> Iterator[RowBatch]:
+        return self.batches("train", classes)
 
     def batches(self, split: str, classes: Sequence[str]) -> Iterator[RowBatch]:
         matrix = self.matrix(split, classes)

@@ -4,7 +4,7 @@ All functions are pure and take NumPy arrays; `codes` are column numbers of the 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +15,9 @@ OUTLIER_QUANTILES = 101
 
 CHUNK_CELLS = 2**16
 """Scores in one step of the NLL. Their float64 copies stay in the cache, which takes half the time of larger steps."""
+
+MOST_KEPT = 2**24
+"""Maximum number of scores whose float64 copies (134 MB) are kept for all steps of a search. They are half the work."""
 
 LEAST_BETA, MOST_BETA = 1e-3, 1e2
 TOLERANCE = 1e-4
@@ -45,7 +48,8 @@ def fit_temperature(scores: NDArray[Any], codes: NDArray[np.integer[Any]]) -> fl
         return 1.0
     low, high, beta = LEAST_BETA, MOST_BETA, 1.0
     justified = (len(scores) + 1) / (len(scores) + 2)
-    first = found = _nll(scores, codes, beta)
+    parts = _Parts(scores, codes)
+    first = found = parts.nll(beta)
     if first.slope < 0 and first.confidence >= justified:
         return 1.0
     for _ in range(40):
@@ -55,7 +59,7 @@ def fit_temperature(scores: NDArray[Any], codes: NDArray[np.integer[Any]]) -> fl
         following = step if low < step < high else math.sqrt(low * high)
         if abs(following - beta) <= TOLERANCE * beta:
             break
-        beta, found = following, _nll(scores, codes, following)
+        beta, found = following, parts.nll(following)
     return 1.0 / beta if found.mean < first.mean else 1.0
 
 
@@ -88,25 +92,28 @@ def least_temperature(scores: NDArray[Any]) -> float:
 
 def mean_nll(scores: NDArray[Any], codes: NDArray[np.integer[Any]], temperature: float) -> float:
     """Return the mean NLL of softmax(scores / temperature) in nats, with arguments as in `fit_temperature`, n ≥ 1."""
-    return _nll(scores, codes, 1.0 / temperature).mean
+    return float(row_nll(scores, codes, temperature).mean())
 
 
 def row_nll(scores: NDArray[Any], codes: NDArray[np.integer[Any]], temperature: float) -> NDArray[np.float64]:
     """Return the NLL of each row in nats, (n,); the mean of these is `mean_nll`."""
     losses = [np.empty(0)]
-    rows = max(1, CHUNK_CELLS // scores.shape[1])
-    for start in range(0, len(scores), rows):
-        chunk, true = _relative(scores[start : start + rows], codes[start : start + rows])
+    for chunk, true in _relative(scores, codes):
         losses.append(np.log(np.exp(chunk / temperature).sum(axis=1)) - true / temperature)
     return np.concatenate(losses)
 
 
-def _relative(scores: NDArray[Any], codes: NDArray[np.integer[Any]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the scores minus the best score of their row, float64 (n, K), and those of the true classes (n,)."""
-    chunk = scores.astype(np.float64)
-    chunk -= chunk.max(axis=1, keepdims=True)
-    np.maximum(chunk, LOWEST_SCORE, out=chunk)
-    return chunk, chunk[np.arange(len(chunk)), codes]
+_Part = tuple[NDArray[np.float64], NDArray[np.float64]]
+
+
+def _relative(scores: NDArray[Any], codes: NDArray[np.integer[Any]]) -> Iterator[_Part]:
+    """Yield the scores minus the best score of their row, (m, K), and those of the true classes, (m,), in parts."""
+    rows = max(1, CHUNK_CELLS // scores.shape[1])
+    for start in range(0, len(scores), rows):
+        chunk = scores[start : start + rows].astype(np.float64)
+        chunk -= chunk.max(axis=1, keepdims=True)
+        np.maximum(chunk, LOWEST_SCORE, out=chunk)
+        yield chunk, chunk[np.arange(len(chunk)), codes[start : start + rows]]
 
 
 class _NLL(NamedTuple):
@@ -118,23 +125,31 @@ class _NLL(NamedTuple):
     confidence: float
 
 
-def _nll(scores: NDArray[Any], codes: NDArray[np.integer[Any]], beta: float) -> _NLL:
-    """Return the NLL at one β, computed in float64, chunk by chunk."""
-    total = np.zeros(4)
-    rows = max(1, CHUNK_CELLS // scores.shape[1])
-    for start in range(0, len(scores), rows):
-        chunk, true = _relative(scores[start : start + rows], codes[start : start + rows])
-        weights = np.exp(beta * chunk)
-        normaliser = weights.sum(axis=1)
-        mean = np.einsum("ij,ij->i", weights, chunk) / normaliser
-        square = np.einsum("ij,ij,ij->i", weights, chunk, chunk) / normaliser
-        total += (
-            (np.log(normaliser) - beta * true).sum(),
-            (mean - true).sum(),
-            (square - mean**2).sum(),
-            (1.0 / normaliser).sum(),  # the largest weight is exp(0)
-        )
-    return _NLL(*(total / len(scores)).tolist())
+class _Parts:
+    """Scores (n ≥ 1, K) with the true classes (n,), in parts for which the NLL is computed one after the other."""
+
+    def __init__(self, scores: NDArray[Any], codes: NDArray[np.integer[Any]]) -> None:
+        self._scores, self._codes = scores, codes
+        self._kept = list(_relative(scores, codes)) if scores.size <= MOST_KEPT else None
+
+    def nll(self, beta: float) -> _NLL:
+        """Return the NLL at one β, computed in float64."""
+        total = np.zeros(4)
+        ones = np.ones(self._scores.shape[1])
+        for chunk, true in self._kept or _relative(self._scores, self._codes):
+            weights = beta * chunk
+            np.exp(weights, out=weights)
+            normaliser = weights @ ones
+            weights *= chunk
+            mean = weights @ ones / normaliser
+            square = np.vecdot(weights, chunk) / normaliser
+            total += (
+                (np.log(normaliser) - beta * true).sum(),
+                (mean - true).sum(),
+                (square - mean**2).sum(),
+                (1.0 / normaliser).sum(),  # the largest weight is exp(0)
+            )
+        return _NLL(*(total / len(self._scores)).tolist())
 
 
 def score_quantiles(scores: NDArray[Any]) -> tuple[float, ...]:

@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 from classifiers.heads.gaussian.statistics import GaussianStatistics
 from classifiers.heads.outlier import PrecisionPair
 
+ROWS_AT_ONCE = 1024
+"""Number of rows that are scored at a time: their distances from 1,000 classes are 8 MB each."""
+
 
 def left_out_scores(
     statistics: GaussianStatistics, solved: PrecisionPair, X: NDArray[np.float32], codes: NDArray[np.integer[Any]]
@@ -31,20 +34,25 @@ def left_out_scores(
     rows, means, centre = statistics.rows, statistics.means()[statistics.present], statistics.centre()
     own = (np.cumsum(statistics.present) - 1)[codes]
     size = statistics.counts[codes]
-    Z, M = X - centre, means - centre
+    M = means - centre
+    W = M @ solved.within
+    G = W @ M.T
     kept = 1.0 - solved.shrinkage
 
-    D = Z - M[own]
-    lever = D @ solved.within
-    inner = np.einsum("ij,ij->i", lever, D)
-    step = kept * size / ((size - 1) * rows)  # S loses step · D Dᵀ
-    grown = step / (1 - step * inner)
-    W = M @ solved.within
-    distances = np.einsum("ij,ij->i", Z @ solved.within, Z)[:, None] - 2 * Z @ W.T + np.einsum("kd,kd->k", W, M)
-    cross = np.einsum("ij,ij->i", lever, Z)[:, None] - lever @ M.T
-    nearest = distances + grown[:, None] * cross**2
-    nearest[np.arange(len(X)), own] = (size / (size - 1)) ** 2 * (inner + grown * inner**2)
+    def scores(some: slice) -> NDArray[np.float64]:
+        Z, k, n = X[some] - centre, own[some], size[some]
+        P, forms = Z @ W.T, Z @ solved.within
+        lever = forms - W[k]  # of D = Z - M[k]
+        inner = np.einsum("ij,ij->i", lever, Z - M[k])
+        step = kept * n / ((n - 1) * rows)  # S loses step · D Dᵀ
+        grown = step / (1 - step * inner)
+        nearest = np.einsum("ij,ij->i", forms, Z)[:, None] - 2 * P + np.diag(G)
+        cross = np.einsum("ij,ij->i", lever, Z)[:, None] - P + G[k]
+        nearest += grown[:, None] * cross**2
+        nearest[np.arange(len(Z)), k] = (n / (n - 1)) ** 2 * (inner + grown * inner**2)
+        spread = np.einsum("ij,ij->i", Z @ solved.total, Z)
+        background = (rows / (rows - 1)) ** 2 * spread / (1 - kept / (rows - 1) * spread)
+        return np.asarray(nearest.min(axis=1) - background)
 
-    spread = np.einsum("ij,ij->i", Z @ solved.total, Z)
-    background = (rows / (rows - 1)) ** 2 * spread / (1 - kept / (rows - 1) * spread)
-    return np.asarray(nearest.min(axis=1) - background)
+    parts = [slice(start, start + ROWS_AT_ONCE) for start in range(0, len(X), ROWS_AT_ONCE)]
+    return np.concatenate([np.empty(0), *map(scores, parts)])

@@ -117,13 +117,22 @@ def unit_blocks(X: NDArray[Any], edges: Sequence[int]) -> NDArray[Any]:
     return np.concatenate([unit_rows(X[:, start:stop]) for start, stop in pairwise(edges)], axis=1)
 
 
+NORM_ROWS = 256
+"""Number of rows that are set to unit norm at a time. Their float64 copies stay in the cache."""
+
+
 def unit_rows(X: NDArray[Any]) -> NDArray[Any]:
-    """Return the rows of X (n, d) divided by their L2 norm; a row of zeros stays zero."""
-    norms = np.sqrt(np.einsum("ij,ij->i", X, X, dtype=np.float64))
-    norms[norms == 0] = 1.0
+    """Return the rows of X (n, d) divided by their L2 norm; a row of zeros stays zero.
+
+    The products are in float64, so that no norm overflows.
+    """
     units = np.empty(X.shape, X.dtype if X.dtype.kind == "f" else np.float64)
-    with np.errstate(invalid="ignore"):  # infinity becomes NaN, which callers refuse
-        np.divide(X, norms[:, None], out=units, casting="same_kind")  # in float64, so that no norm overflows
+    for start in range(0, len(X), NORM_ROWS):
+        part = X[start : start + NORM_ROWS].astype(np.float64)
+        norms = np.sqrt(np.vecdot(part, part))
+        norms[norms == 0] = 1.0
+        with np.errstate(invalid="ignore"):  # infinity becomes NaN, which callers refuse
+            units[start : start + NORM_ROWS] = np.divide(part, norms[:, None], out=part)
     return units
 
 

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Sequence
+from binascii import hexlify
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from itertools import accumulate, pairwise
@@ -21,6 +22,7 @@ from pydantic import (
 )
 
 from classifiers.evaluation.conformal import kept_ranks
+from classifiers.published.membership import Hashes, sorted_hashes
 
 PROTOCOL = 3
 """Version of the folder format. It goes up if an older version of this package would misread a folder; all earlier
@@ -143,9 +145,19 @@ class TrainingRecord(_Strict):
         return self.encoders[-1].columns[1]
 
 
-def ids_digest(ids: Iterable[str]) -> str:
-    """Return the sha256 over the sorted ids, each followed by a newline. The order of the rows has no influence."""
-    return hashlib.sha256("\n".join([*sorted(ids), ""]).encode()).hexdigest()
+def ids_digest(ids: Sequence[str], hashes: Hashes | None = None) -> str:
+    """Return the sha256 over the sorted ids, each followed by a newline. The order of the rows has no influence.
+
+    Args:
+        hashes: result of `sorted_hashes` for these ids, if the caller has it.
+    """
+    hashes = sorted_hashes(ids) if hashes is None else hashes
+    if hashes is None:
+        return hashlib.sha256("\n".join([*sorted(ids), ""]).encode()).hexdigest()
+    digits = 2 * hashes.shape[1]
+    lines = np.full((len(hashes), digits + 1), ord("\n"), np.uint8)
+    lines[:, :-1] = np.frombuffer(hexlify(hashes.tobytes()), np.uint8).reshape(-1, digits)
+    return hashlib.sha256(lines.data).hexdigest()
 
 
 class Manifest(TrainingRecord):

@@ -94,6 +94,7 @@ class Kind(ABC, Generic[H]):
         *,
         texts: Texts | None = None,
         elsewhere: Elsewhere | None = None,
+        units: bool = False,
     ) -> Rows:
         """Return the rows of a task, as this kind reads them. Raises NotTrainable if `elsewhere` cannot be used."""
         if elsewhere is not None and not (self.parallel and len(encoders) == 1):
@@ -101,7 +102,7 @@ class Kind(ABC, Generic[H]):
                 "several processes together can learn only heads of kind gaussian on one encoder; learn this head, on "
                 f"{len(encoders)} encoder(s), in one process"
             )
-        return self.reads(store, task, tuple(encoders), snapshot, texts=texts, elsewhere=elsewhere)
+        return self.reads(store, task, tuple(encoders), snapshot, texts=texts, elsewhere=elsewhere, units=units)
 
     def train(self, estimator: Any, rows: Rows, parameters: Mapping[str, Any], seed: int) -> Made:
         """Learn from the training rows, calibrate on validation or held-out rows, and look once at `test`.
@@ -118,7 +119,7 @@ class Kind(ABC, Generic[H]):
         calibrated = self.calibrated(rows, learned, seed)
         head, exclusive = calibrated.head, self.reads is Rows and rows.one_each
         if exclusive and any(learned.counts):
-            outliers = learn_outliers(rows, head.classes)
+            outliers = learn_outliers(rows, head.classes, learned.units)
         else:
             outliers = Outliers(lacks=NO_LABEL if exclusive else NOT_EXCLUSIVE)
         on_val = self.validates(rows)

@@ -46,6 +46,8 @@ def find_leakage(rows: Rows, head: Head | None = None) -> Leakage | None:
     except UnknownFeatures:  # a head that reads tokens may have no vectors
         return None
     held_ids = sorted(id_ for split in SPLITS for id_ in strings(rows.labelled(split)["id"]))
+    if not held_ids:
+        return None
     training_ids = sorted(strings(rows.labelled("train")["id"]))
     table = features.table.name
     vectors = (rows.store.uri, table, rows.snapshot.of(features.table), rows.store.database.made(table))

@@ -12,12 +12,10 @@ from classifiers.evaluation.trust import OutOfDistribution, auroc
 from classifiers.fit.gaussian.parallel import Batch, gather
 from classifiers.fit.outlier import left_out_scores
 from classifiers.heads.base import Head
+from classifiers.heads.gaussian.statistics import GaussianStatistics
 from classifiers.heads.outlier import OutlierDetector, PrecisionPair, doubt
-from classifiers.heads.transform import Transform
 from classifiers.training.rows.rows import Rows
-
-MOST_COLUMNS = 4096
-"""Maximum width of vectors with a detector. Its matrix, 67 MB in float32 at this width, is larger than most heads."""
+from classifiers.training.rows.units import too_wide, unit_norm
 
 LIMITS = (95, 99)
 """Outlier percentiles for which the report states the share of rows that a limit would turn away."""
@@ -32,29 +30,32 @@ class Outliers:
     lacks: str = "no rows to calibrate on"
 
 
-def learn_outliers(rows: Rows, classes: tuple[str, ...]) -> Outliers:
-    """Return a detector from one pass over the training rows of `classes`, and its quantiles on validation rows.
+def learn_outliers(rows: Rows, classes: tuple[str, ...], units: GaussianStatistics | None = None) -> Outliers:
+    """Return a detector from the training rows of `classes`, and its quantiles on validation rows.
 
     If the task has no validation rows, the quantiles are those of the training rows that the head is calibrated on,
     each scored as if the detector had not learned from it.
+
+    Args:
+        units: statistics of these rows at unit norm, if they were gathered before.
     """
-    if rows.dim > MOST_COLUMNS:
-        return Outliers(lacks=f"vectors of {rows.dim} columns are wider than {MOST_COLUMNS}")
-    edges = rows.edges()
-    unit = Transform(rows.dim, unit=edges)
-    statistics = gather((Batch(*known) for known in rows.known("train", classes)), len(classes), unit)
+    if reason := too_wide(rows):
+        return Outliers(lacks=reason)
+    unit = unit_norm(rows)
+    if units is None:
+        units = gather((Batch(*known) for known in rows.known("train", classes)), len(classes), unit)
     try:
-        solved = PrecisionPair.of(statistics)
+        solved = PrecisionPair.of(units)
     except NotTrainable as error:
         return Outliers(lacks=str(error))
-    detector = OutlierDetector.fold(statistics, solved, edges)
+    detector = OutlierDetector.fold(units, solved, unit.unit)
     scores: list[NDArray[Any]] = []
     for view in rows.validations():
         for X, codes in view.known("val", classes):
             if view is rows:
                 scores.append(detector.score(X))
-            elif (several := statistics.counts[codes] > 1).any():
-                scores.append(left_out_scores(statistics, solved, unit(X[several]), codes[several]))
+            elif (several := units.counts[codes] > 1).any():
+                scores.append(left_out_scores(units, solved, unit(X[several]), codes[several]))
     return Outliers(detector, score_quantiles(np.concatenate(scores))) if scores else Outliers()
 
 

@@ -13,7 +13,7 @@ from classifiers.names import check_name
 from classifiers.published.artifact import outlier_file
 from classifiers.published.head import PublishedHead
 from classifiers.published.manifest import TrainingRecord, ids_digest, package_versions
-from classifiers.published.membership import ids_file
+from classifiers.published.membership import ids_file, sorted_hashes
 from classifiers.published.registry import Registry
 from classifiers.training.kinds import KINDS, make_estimator
 from classifiers.training.leakage import find_leakage
@@ -81,17 +81,18 @@ def train(
     make_estimator(kind, params or {})  # its errors come before those of the store
     if not encoders:
         raise NotTrainable("name at least one encoder whose vectors the head reads")
-    rows = KINDS[kind].rows(store, task, encoders, store.snapshot(), texts=texts, elsewhere=elsewhere)
+    rows = KINDS[kind].rows(store, task, encoders, store.snapshot(), texts=texts, elsewhere=elsewhere, units=True)
     estimator = make_estimator(kind, params or {}, [features.name for features in rows.features])
     parameters = estimator.get_params()  # as the user gave them; choices of training are in the head's settings
     made = KINDS[kind].train(estimator, rows, parameters, seed)
     report = replace(made.report, leakage=find_leakage(rows, made.head))
+    hashes = sorted_hashes(made.learned.ids)
     record = TrainingRecord(
         parameters=dict(made.report.parameters),
         task=task,
         encoders=rows.blocks(),
         snapshot=json.loads(rows.snapshot.to_json()),
-        training_ids=ids_digest(made.learned.ids),
+        training_ids=ids_digest(made.learned.ids, hashes),
         counts=made.learned.counts,
         metrics=made.report.summaries(),
         conformal=made.conformal or {},
@@ -99,7 +100,7 @@ def train(
         packages=package_versions(PACKAGES),
     )
     files = {"report.json": to_json(report).encode(), "report.md": to_markdown(report).encode()}
-    files |= outlier_file(made.outliers.detector) | ids_file(made.learned.ids)
+    files |= outlier_file(made.outliers.detector) | ids_file(made.learned.ids, hashes)
     published = registry.publish(name, made.head, record, files)
     return Trained(name, published, registry.path(f"{name}@{published}"), report)
 

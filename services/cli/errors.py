@@ -14,10 +14,9 @@ from embedder import errors as encoders
 from services.cli import extras
 from services.jobs import errors as jobs
 from services.jobs.annotations import errors as annotations
-from services.processes import NotStarted, PortTaken
 from services.settings import variable
 from services.web.access.errors import BadKeys, Unguarded
-from services.web.errors import RemoteProblem, ServiceDown
+from services.web.errors import NotStarted, PortTaken, RemoteProblem, ServiceDown
 from store import errors as stored
 
 

@@ -48,6 +48,14 @@ import store.errors as stored
 from services.web.quoting import shortened
 
 
+class NotStarted(RuntimeError):
+    """A service ended while it started, was not ready in time, or found its port taken."""
+
+
+class PortTaken(NotStarted):
+    """A service cannot listen on its port."""
+
+
 class ServiceDown(RuntimeError):
     """The other service is needed for the answer and does not answer."""
 

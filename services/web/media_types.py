@@ -1,6 +1,6 @@
 """The media types of bodies, as the services tell them apart."""
 
-from fastapi import Request
+from starlette.requests import Request
 
 FORM, JSON = "multipart/form-data", "application/json"
 

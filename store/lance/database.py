@@ -1,6 +1,6 @@
 """A LanceDB database, opened on first use: the names, schemas and handles of its tables.
 
-Connecting creates a local folder, and importing LanceDB takes two seconds, so both wait for the first read or write.
+Connecting creates a local folder, and importing LanceDB takes a second, so both wait for the first read or write.
 """
 
 import os
@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from embedder import folders
 from store.errors import SnapshotGone, StoreError, Unavailable
+from store.lance import rest_client
 from store.lance.faults import named
 from store.rows import local_path
 
@@ -153,6 +154,7 @@ class Database:
                     # A scan, and so a compaction, reads ahead many fragments. From a local disk, one fragment ahead
                     # is as fast and takes less memory.
                     os.environ.setdefault("LANCE_DEFAULT_FRAGMENT_READAHEAD", "1")
+                rest_client.put_off()
                 import lancedb
 
                 self._connection = lancedb.connect(

@@ -1,6 +1,7 @@
 """Reads the table of labels: pages, counts and classes of tasks, and all that an asset had."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -53,12 +54,15 @@ class LabelQueries:
         if not self.table.count(of_task(task)):
             raise UnknownTask(task, sorted(self.tasks()))
 
-    def get(self, task: str, *, version: int | None = None) -> pa.Table:
+    def get(self, task: str, *, version: int | None = None, columns: Sequence[str] = COLUMNS) -> pa.Table:
         """Return all rows of a task: id, labels list<string>, split, source, at (UTC), group or null.
+
+        Args:
+            columns: those of these columns to read.
 
         Raises UnknownTask.
         """
-        rows = self.table.read(COLUMNS, where=of_task(task), version=version)
+        rows = self.table.read(columns, where=of_task(task), version=version)
         if not rows.num_rows:
             raise UnknownTask(task, sorted(self.tasks(version=version)))
         return rows

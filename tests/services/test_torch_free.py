@@ -7,6 +7,9 @@ import pytest
 
 HEAVY = ("torch", "torchvision", "timm", "open_clip", "transformers", "openvino", "sklearn", "scipy", "faiss")
 
+SLOW = ("lancedb", "pandas", "aiohttp", "httpx", "fastapi")
+"""Modules that only some commands need, and that take longer to import than such a command may take to start."""
+
 WITHOUT = f"""
 import importlib.abc, sys
 
@@ -59,13 +62,13 @@ def test_without_a_store_lancedb_is_not_imported_either(home):
     )
 
 
-def test_the_command_line_shows_its_help_without_torch():
+def test_the_command_line_shows_its_help_without_torch_and_what_is_slow_to_import():
     run(
         "import sys; sys.argv = ['headwater', '--help']\n"
         "from services.cli import main\n"
         "try: main()\n"
         "except SystemExit as end: assert end.code == 0\n"
-        f"assert not [name for name in {(*HEAVY, 'lancedb')!r} if name in sys.modules]"
+        f"assert not [name for name in {(*HEAVY, *SLOW)!r} if name in sys.modules]"
     )
 
 

@@ -29,3 +29,11 @@ def test_ids_of_one_hash_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None
     ids = [asset_id(str(i).encode()) for i in range(5)]
     assert Positions(column(ids)).of(column(ids[::-1])).tolist() == [4, 3, 2, 1, 0]
     assert Positions(column(ids[:1])).of(column(ids)).tolist() == [0, -1, -1, -1, -1]
+
+
+@given(st.lists(_hex, unique=True, min_size=4), st.lists(st.tuples(st.integers(0, 20), st.integers(0, 8))))
+def test_batches_in_stored_order_and_in_any_other(ids: list[str], parts: list[tuple[int, int]]) -> None:
+    positions = Positions(column(ids))
+    for start, length in [(0, 2), (2, 2), *parts, (0, len(ids))]:
+        expected = list(range(len(ids)))[start : start + length]
+        assert positions.of(column(ids[start : start + length])).tolist() == expected

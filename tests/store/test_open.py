@@ -1,8 +1,11 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import lancedb
 import pyarrow as pa
 import pytest
+from helpers.paths import ROOT
 from helpers.toystore import PROBE, make_assets, make_vectors, toy_spec
 
 from store import Label, Snapshot, Store
@@ -100,3 +103,15 @@ def test_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_snapshot_of_something_else_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         Snapshot.from_json(text)
+
+
+def test_the_rest_client_of_lancedb_is_imported_at_its_first_use(tmp_path: Path) -> None:
+    code = (
+        "import sys; from store import Store; from store.lance.rest_client import PACKAGE;"
+        "Store.open(sys.argv[1]).optimize(); Store.open(sys.argv[1]).encoders(); import lancedb;"
+        "before = f'{PACKAGE}.api' in sys.modules; client = sys.modules[PACKAGE];"
+        "print(before, client.ApiClient.__name__, f'{PACKAGE}.api' in sys.modules, hasattr(client, 'nothing'))"
+    )
+    (tmp_path / "db").mkdir()
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "db")], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.split() == ["False", "ApiClient", "True", "False"], done.stderr

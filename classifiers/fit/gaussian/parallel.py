@@ -6,20 +6,23 @@ Gram product alone.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import cache, reduce
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
+from classifiers.fit.gaussian.memory import memory_kept
 from classifiers.heads.gaussian.moments import Moment
 from classifiers.heads.gaussian.statistics import GaussianStatistics
 from classifiers.heads.transform import Transform
+
+T = TypeVar("T")
 
 
 class Batch(NamedTuple):
@@ -63,35 +66,78 @@ def factorising(dim: int) -> AbstractContextManager[object]:
 def gather(
     batches: Iterable[Batch], n_classes: int, transform: Transform, moment: Moment = "shared"
 ) -> GaussianStatistics:
-    """Gather the statistics of all rows after the transform.
+    """Gather the statistics of all rows after the transform. Raises BadVectors, and whatever `batches` raises."""
+    [found] = gather_forms(batches, n_classes, [Form(transform, moment)])
+    return found
+
+
+class Form(NamedTuple):
+    """A form of statistics: the transform of the rows, and the form of their second moment."""
+
+    transform: Transform
+    moment: Moment = "shared"
+
+
+def gather_forms(batches: Iterable[Batch], n_classes: int, forms: Sequence[Form]) -> list[GaussianStatistics]:
+    """Gather the statistics of all rows in several forms, from one pass.
 
     Batch i goes to worker i modulo the number of workers, so the same batches give the same result.
 
     Raises BadVectors, and whatever `batches` raises.
     """
     count = workers()
-    parts: list[GaussianStatistics | None] = [None] * count
+    parts: list[list[GaussianStatistics]] = [[] for _ in range(count)]
 
-    def take(lane: int, batch: Batch) -> None:
-        rows = Batch(transform(batch.X), batch.codes, batch.weights)
-        if (part := parts[lane]) is None:
-            parts[lane] = GaussianStatistics.of(rows.X, rows.codes, n_classes, moment, rows.weights)
+    def take(own: list[GaussianStatistics], batch: Batch) -> None:
+        X, codes, weights = by_class(batch) if len(forms) > 1 else batch
+        if own:
+            for part, form in zip(own, forms, strict=True):
+                part.update(form.transform(X), codes, weights)
         else:
-            part.update(*rows)
+            own += [GaussianStatistics.of(each(X), codes, n_classes, moment, weights) for each, moment in forms]
 
     waiting: deque[Future[None]] = deque()
     with ExitStack() as stack:
         stack.enter_context(blas().limit(limits=1))
+        stack.enter_context(memory_kept())
         lanes = [stack.enter_context(ThreadPoolExecutor(1)) for _ in range(count)]
         for number, batch in enumerate(batches):
-            waiting.append(lanes[number % count].submit(take, number % count, batch))
+            lane = number % count
+            waiting.append(lanes[lane].submit(take, parts[lane], batch))
             if len(waiting) > AHEAD * count:
                 waiting.popleft().result()
         for future in waiting:
             future.result()
-    found = [part for part in parts if part is not None]
-    empty = GaussianStatistics.empty(n_classes, transform.width, moment)
-    return reduce(GaussianStatistics.merge, found) if found else empty
+    empty = [GaussianStatistics.empty(n_classes, form.transform.width, form.moment) for form in forms]
+    found = [part for part in parts if part] or [empty]
+    return [reduce(GaussianStatistics.merge, each) for each in zip(*found, strict=True)]
+
+
+@contextmanager
+def ahead(items: Iterable[T]) -> Iterator[Iterator[T]]:
+    """Give `items` in order, each computed by a second thread while the caller works on the one before.
+
+    Every product has one BLAS thread meanwhile. With one worker, items are computed when they are asked for.
+    """
+    if workers() == 1:
+        yield iter(items)
+        return
+    rest, none = iter(items), object()
+    with blas().limit(limits=1), ThreadPoolExecutor(1) as lane:
+
+        def each() -> Iterator[T]:
+            following: Future[Any] = lane.submit(next, rest, none)
+            while (item := following.result()) is not none:
+                following = lane.submit(next, rest, none)
+                yield item
+
+        yield each()
+
+
+def by_class(batch: Batch) -> Batch:
+    """Return the rows of a batch in the order of their classes, which saves each form of statistics this step."""
+    order = np.argsort(batch.codes, kind="stable")
+    return Batch(batch.X[order], batch.codes[order], None if batch.weights is None else batch.weights[order])
 
 
 def shares(X: NDArray[Any], codes: NDArray[np.integer[Any]], weights: NDArray[np.float64] | None = None) -> list[Batch]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.linalg import solve
 
 from classifiers.evaluation.choice import choose
-from classifiers.fit.gaussian.parallel import Batch, factorising
+from classifiers.fit.gaussian.parallel import Batch, ahead, factorising
 from classifiers.heads.gaussian.covariance import class_spectra, mean_variance, oas_shrinkage, shrunk
 from classifiers.heads.gaussian.discriminant import TIED, GaussianModel, discriminant, log_priors, singular_pooled
 from classifiers.heads.gaussian.quadratic import Quadratic
@@ -55,7 +55,8 @@ def choose_shrinkage(
     solve_for = solver(statistics, model, dim)
     centred = Z - statistics.centre().astype(np.float32)
     candidates = (oas_shrinkage(statistics.covariance(), statistics.rows, dim), *CANDIDATES)
-    choice = choose((solve_for(each).astype(np.float32)(centred) for each in candidates), codes)
+    with ahead(solve_for(each).astype(np.float32)(centred) for each in candidates) as scores:
+        choice = choose(scores, codes)
     return ChosenShrinkage(candidates[choice.best], choice.left_out)
 
 

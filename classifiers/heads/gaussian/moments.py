@@ -39,10 +39,11 @@ def moments(
     dtype = np.float32 if X.dtype.kind == "f" and X.dtype.itemsize <= 4 else np.float64
     X = X.astype(dtype, copy=False)
     shift = X[:: max(1, len(X) // 256)].mean(axis=0, dtype=np.float64).astype(dtype)
-    order = np.argsort(codes, kind="stable")
-    codes = codes[order]
-    weighting = np.ones(len(X), dtype) if weights is None else weights[order].astype(dtype)
-    counts = np.bincount(codes, weights=None if weights is None else weights[order], minlength=n_classes)
+    order = None if (codes[1:] >= codes[:-1]).all() else np.argsort(codes, kind="stable")
+    if order is not None:
+        codes, weights = codes[order], None if weights is None else weights[order]
+    weighting = np.ones(len(X), dtype) if weights is None else weights.astype(dtype)
+    counts = np.bincount(codes, weights=weights, minlength=n_classes)
     sums, second = np.zeros((n_classes, X.shape[1])), np.zeros(second_shape(moment, n_classes, X.shape[1]))
     room = np.empty((min(CHUNK_ROWS, len(X)), X.shape[1]), dtype=dtype)
     with np.errstate(over="ignore", invalid="ignore"):  # the caller finds overflows in the results
@@ -52,8 +53,11 @@ def moments(
             for low in range(start, end, PIECE_ROWS):
                 piece = slice(low, min(low + PIECE_ROWS, end))
                 Z_piece = Z[low - start : piece.stop - start]
-                np.take(X, order[piece], axis=0, out=Z_piece, mode="clip")  # "raise" would buffer `out`: one more copy
-                np.subtract(Z_piece, shift, out=Z_piece)
+                if order is None:
+                    np.subtract(X[piece], shift, out=Z_piece)
+                else:
+                    np.take(X, order[piece], axis=0, out=Z_piece, mode="clip")  # "raise" would buffer `out`: a copy
+                    np.subtract(Z_piece, shift, out=Z_piece)
                 add_group_sums(sums, Z_piece, codes[piece], weighting[piece])
                 if weights is not None:
                     np.multiply(Z_piece, np.sqrt(weighting[piece])[:, None], out=Z_piece)

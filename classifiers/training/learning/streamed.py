@@ -12,6 +12,7 @@ from classifiers.fit.gaussian.estimator import GaussianClassifier, Shrinkage
 from classifiers.fit.gaussian.parallel import Batch, Gathering, gather
 from classifiers.fit.gaussian.shrinkage import choose_shrinkage, rotatable, solver
 from classifiers.fit.row_space import row_space
+from classifiers.fit.transform import TransformPlan
 from classifiers.heads.base import Head
 from classifiers.heads.gaussian.discriminant import GaussianModel
 from classifiers.heads.gaussian.head import GaussianHead
@@ -22,6 +23,7 @@ from classifiers.training.learning.tuning import AUTO, tuning_rows
 from classifiers.training.rows.present import require_present
 from classifiers.training.rows.rows import Elsewhere, Rows
 from classifiers.training.rows.scored import Learned, Scored
+from classifiers.training.rows.units import WithUnits, too_wide
 
 
 def learn_streamed(estimator: GaussianClassifier, rows: Rows, classes: tuple[str, ...]) -> Learned[Head]:
@@ -31,7 +33,7 @@ def learn_streamed(estimator: GaussianClassifier, rows: Rows, classes: tuple[str
     def batches() -> Iterator[Batch]:
         ids.clear()  # a covariance or transform may take a second pass
         seen = np.zeros(len(classes), np.bool_)
-        for some, X, codes in rows.batches("train", classes):
+        for some, X, codes in rows.training(classes):
             ids.extend(some)
             seen[codes[codes >= 0]] = True
             yield Batch(X, codes)
@@ -39,7 +41,8 @@ def learn_streamed(estimator: GaussianClassifier, rows: Rows, classes: tuple[str
 
     tuned = estimator.shrinkage == AUTO
     estimator.set_params(shrinkage="oas" if tuned else estimator.shrinkage, blocks=rows.edges())
-    gathering = gather if rows.elsewhere is None else _by_others(rows.elsewhere, rows, classes, ids)
+    with_units = _with_units(rows, estimator)
+    gathering = with_units or gather if rows.elsewhere is None else _by_others(rows.elsewhere, rows, classes, ids)
     gathered, transform = estimator.gather(batches, len(classes), rows.dim, gathering)
     present = np.flatnonzero(gathered.present)
     names = require_present(rows, classes, present)
@@ -54,7 +57,14 @@ def learn_streamed(estimator: GaussianClassifier, rows: Rows, classes: tuple[str
     if rows.validations() and not rows.has_validation:
         validated = trainings.unseen(estimator.head_.settings()["shrinkage_used"])
     counts = statistics.counts.astype(int).tolist()
-    return Learned(estimator.head_, tuple(counts), sum(counts), ids, classes, validated)
+    units = with_units.units.select(present) if with_units and with_units.units else None
+    return Learned(estimator.head_, tuple(counts), sum(counts), ids, classes, validated, units=units)
+
+
+def _with_units(rows: Rows, estimator: GaussianClassifier) -> WithUnits | None:
+    """Return a function that also gathers what an outlier detector learns from; None if the pass shall not do that."""
+    alone = rows.elsewhere is None and not TransformPlan.of(estimator).learned  # which takes other passes
+    return WithUnits(rows) if rows.units and alone and not too_wide(rows) else None
 
 
 def _by_others(elsewhere: Elsewhere, rows: Rows, classes: tuple[str, ...], ids: list[str]) -> Gathering:

@@ -39,7 +39,8 @@ def dealt(rows: pa.Table, count: int, by: By = "rows") -> NDArray[np.int64]:
     single = np.flatnonzero(groups < 0)
     folds = np.zeros(len(ids), np.int64)
     checksums = np.fromiter((crc32(ids[row].encode()) for row in single), np.int64, len(single))
-    folds[single[np.lexsort((checksums, strata[single]))]] = np.arange(len(single)) % count
+    order = np.argsort(strata[single] << 32 | checksums, kind="stable")  # by stratum, then by checksum of 32 bits
+    folds[single[order]] = np.arange(len(single)) % count
     if len(single) < len(ids):
         _place(folds, strata, groups, count)
     return folds
@@ -72,6 +73,8 @@ def rarest(labels: Column) -> NDArray[np.int64]:
     codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
     names = np.argsort(np.argsort(np.array(strings(encoded.dictionary), object)))  # whatever order the rows have
     codes = names[codes] if len(codes) else codes
+    if (sizes == 1).all():
+        return np.asarray(1 + codes)
     found = np.zeros(len(sizes), np.int64)
     if not len(codes):
         return found

@@ -4,9 +4,11 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from classifiers.errors import NotTrainable
@@ -18,6 +20,9 @@ from classifiers.published.manifest import EncoderBlock
 from classifiers.training.rows.task_rows import TaskRows
 from store import Features, Matrix
 from store.selection import BATCH_ROWS
+
+MOST_KEPT = 2**24
+"""Maximum size of a held-out fold that is kept in memory, in numbers (rows × columns; 64 MB in float32)."""
 
 RowBatch = tuple[list[str], NDArray[np.float32], NDArray[np.int64]]
 """A batch of rows: ids (n), X (n, d), codes (n,)."""
@@ -61,11 +66,13 @@ class Rows(TaskRows):
         texts: function that embeds texts with an encoder; None if the caller has none.
         share: (first, count) in stored order: the part of the one encoder's vectors that `batches` reads; None for all.
         elsewhere: gathers statistics of the training rows in other processes; None to gather them here.
+        units: True if a pass over the training rows also gathers what an outlier detector learns from, see `Learned`.
     """
 
     texts: Texts | None = None
     share: tuple[int, int] | None = None
     elsewhere: Elsewhere | None = None
+    units: bool = False
 
     @cached_property
     def features(self) -> list[Features]:
@@ -115,8 +122,42 @@ class Rows(TaskRows):
         return self.texts.bank(features.fingerprint) if isinstance(self.texts, HasBanks) else None
 
     def batches(self, split: str, classes: Sequence[str]) -> Iterable[RowBatch]:
-        """Return the rows of a split with one class each, as a stream; code -1 is a class outside `classes`."""
-        return self.store.batches(self.task, batch_rows=BATCH_ROWS, share=self.share, **self._asked(split, classes))
+        """Return the rows of a split with one class each, as a stream; code -1 is a class outside `classes`.
+
+        A held-out fold is read once and kept in memory, unless it is large.
+        """
+        rows = self.labelled(split)
+        found = self.store.batches(self.task, batch_rows=BATCH_ROWS, share=self.share, **self._asked(rows, classes))
+        if self.fold is None or split != "val" or not self._keeps:
+            return found
+        known = tuple(classes)
+        if known not in self._kept:
+            self._kept.clear()
+            self._kept[known] = list(found)
+        return self._kept[known]
+
+    def training(self, classes: Sequence[str]) -> Iterator[RowBatch]:
+        """Yield `batches` of the training rows, and keep those of held-out folds, so that they are not read again."""
+        views = [view for view in self.validations() if view.fold is not None and view._keeps]
+        parts: list[list[RowBatch]] = [[] for _ in views]
+        for ids, X, codes in self.batches("train", classes):
+            for view, part in zip(views, parts, strict=True):
+                if len(held := np.flatnonzero(view.held_out(ids))):
+                    part.append(([ids[row] for row in held.tolist()], X[held], codes[held]))
+            yield ids, X, codes
+        for view, part in zip(views, parts, strict=True):
+            view._kept.clear()
+            view._kept[tuple(classes)] = [_joined(part)] if part else []
+
+    @cached_property
+    def _keeps(self) -> bool:
+        """True if the held-out fold is small enough to be kept."""
+        return self.labelled("val").num_rows * self.dim <= MOST_KEPT
+
+    @cached_property
+    def _kept(self) -> dict[tuple[str, ...], list[RowBatch]]:
+        """The batches of the held-out fold, by the classes that their codes are numbers of."""
+        return {}
 
     def known(self, split: str, classes: Sequence[str]) -> Iterator[KnownRows]:
         """Yield the rows of a split that have one of `classes`, batch by batch, n ≥ 1."""
@@ -137,7 +178,7 @@ class Rows(TaskRows):
 
     def matrix(self, split: str, classes: Sequence[str]) -> Matrix:
         """Return the rows of a split, in memory."""
-        return self.store.matrix(self.task, **self._asked(split, classes))
+        return self.store.matrix(self.task, **self._asked(self.labelled(split), classes))
 
     def parts(self, split: str, classes: Sequence[str]) -> Iterator[LabelledRows]:
         """Yield the rows of a split with any number of labels, in parts; labels outside `classes` are ignored."""
@@ -153,8 +194,13 @@ class Rows(TaskRows):
 
     def ood(self, classes: Sequence[str]) -> Matrix:
         """Return the out-of-distribution rows (split `ood`), in memory."""
-        return self.store.matrix(self.task, self.encoders, splits=("ood",), snapshot=self.snapshot, classes=classes)
+        return self.store.matrix(self.task, **self._asked(self.outside, classes))
 
-    def _asked(self, split: str, classes: Sequence[str]) -> dict[str, Any]:
-        rows = self.labelled(split)
+    def _asked(self, rows: pa.Table, classes: Sequence[str]) -> dict[str, Any]:
         return {"encoders": self.encoders, "rows": rows, "snapshot": self.snapshot, "classes": classes}
+
+
+def _joined(batches: Sequence[RowBatch]) -> RowBatch:
+    """Return the rows of one or more batches as one batch."""
+    ids, X, codes = zip(*batches, strict=True)
+    return list(chain.from_iterable(ids)), np.concatenate(X), np.concatenate(codes)

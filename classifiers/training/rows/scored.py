@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifiers.heads.base import Head
+from classifiers.heads.gaussian.statistics import GaussianStatistics
 from classifiers.training.rows.rows import Rows
 
 H_co = TypeVar("H_co", bound=Head, covariant=True)
@@ -77,6 +78,8 @@ class Learned(Generic[H_co]):
         unseen: False if a part of the head was fitted on the rows in `validated`. Such rows are good enough to fit a
             temperature, but not to compare heads.
         notes: facts that a reader of the report must know, one sentence each.
+        units: statistics of the training rows at unit norm in each encoder's block, by class of the head, from which an
+            outlier detector is learned; None if they were not gathered.
     """
 
     head: H_co
@@ -87,3 +90,4 @@ class Learned(Generic[H_co]):
     validated: Sequence[Scored] | None = None
     unseen: bool = True
     notes: tuple[str, ...] = ()
+    units: GaussianStatistics | None = None

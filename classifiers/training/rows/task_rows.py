@@ -1,6 +1,6 @@
 """The labelled rows of one task at one snapshot: their splits, classes and groups, and the folds that are held out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Self
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from classifiers.errors import NotTrainable, SeveralLabels
 from classifiers.training.rows.folds import By, dealt, groups_of, has_groups
 from store import Snapshot, Store
-from store.rows import Column
+from store.rows import Column, chosen
 from store.tables.label_queries import distinct_labels
 
 FOLDS = 5
@@ -50,18 +50,38 @@ class TaskRows:
     @cached_property
     def labels(self) -> pa.Table:
         """The task's labels without the split `ood`. Raises UnknownTask with the tasks that exist."""
-        if self.table is not None:
-            return self.table
+        return self._split_from(pc.not_equal) if self.table is None else self.table
+
+    @cached_property
+    def outside(self) -> pa.Table:
+        """The task's labels in the split `ood`. Raises UnknownTask with the tasks that exist."""
+        return self._split_from(pc.equal)
+
+    def _split_from(self, relation: Callable[..., Column]) -> pa.Table:
+        return chosen(self._stored, relation(self._stored["split"], pa.scalar("ood")))
+
+    @cached_property
+    def _stored(self) -> pa.Table:
+        """The task's labels in all splits."""
         labels = self.store.labels
-        table = labels.get(self.task, version=self.snapshot.of(labels.table)).select(["id", "labels", "split", "group"])
-        return table.filter(pc.not_equal(table["split"], pa.scalar("ood")))
+        return labels.get(self.task, version=self.snapshot.of(labels.table), columns=["id", "labels", "split", "group"])
 
     def labelled(self, split: str) -> pa.Table:
         """Return the rows of `labels` in a split. A held-out fold is the split `val`, and missing from `train`."""
+        if split not in self._by_split:
+            self._by_split[split] = chosen(self.labels, self._in_split(split))
+        return self._by_split[split]
+
+    @cached_property
+    def _by_split(self) -> dict[str, pa.Table]:
+        """The rows of `labels` in each split that was asked for."""
+        return {}
+
+    def _in_split(self, split: str) -> Column:
         if self.fold is None or split not in ("train", "val"):
-            return self.labels.filter(pc.equal(self.labels["split"], pa.scalar(split)))
+            return pc.equal(self.labels["split"], pa.scalar(split))
         held = pc.equal if split == "val" else pc.not_equal
-        return self.labels.filter(held(self.labels["fold"], pa.scalar(self.fold[0])))  # null for other splits
+        return held(self.labels["fold"], pa.scalar(self.fold[0]))  # null for other splits
 
     @cached_property
     def groups(self) -> Sequence[str]:

@@ -1,5 +1,6 @@
 """Statistics gathered on several threads equal those of one thread, each time; errors are passed on."""
 
+import resource
 from threading import get_ident
 
 import numpy as np
@@ -8,6 +9,7 @@ from threadpoolctl import threadpool_info
 
 from classifiers.errors import BadVectors
 from classifiers.fit.gaussian import parallel
+from classifiers.fit.gaussian.memory import memory_kept
 from classifiers.fit.gaussian.parallel import Batch
 from classifiers.heads.gaussian.statistics import GaussianStatistics
 from classifiers.heads.transform import Transform
@@ -89,3 +91,43 @@ def test_errors_of_a_worker_and_of_the_source_come_through_and_threads_are_given
     with pytest.raises(OSError, match="the disk is gone"):
         parallel.gather(broken(), 5, Transform(12))
     assert threadpool_info() == before
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_several_forms_from_one_pass_are_those_of_a_pass_each(toy, weighted):
+    weights = np.linspace(0.5, 2, len(toy.X)) if weighted else None
+    batches = [
+        batch._replace(weights=None if weights is None else weights[: len(batch.X)]) for batch in pieces(toy, 70)
+    ]
+    forms = [parallel.Form(Transform(12), "full"), parallel.Form(Transform(12, unit=(0, 5, 12)))]
+    for found, form in zip(parallel.gather_forms(batches, 5, forms), forms, strict=True):
+        alone = parallel.gather(batches, 5, *form)
+        np.testing.assert_array_equal(found.counts, alone.counts)
+        np.testing.assert_allclose(found.sums, alone.sums, rtol=1e-10, atol=1e-9)
+        np.testing.assert_allclose(found.second, alone.second, rtol=1e-10, atol=1e-9)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_items_computed_ahead_keep_their_order_and_their_error(monkeypatch, workers):
+    monkeypatch.setattr(parallel, "workers", lambda: workers)
+    with parallel.ahead(6 // (3 - each) for each in range(9)) as items:
+        assert [next(items) for _ in range(3)] == [2, 3, 6]
+        with pytest.raises(ZeroDivisionError):
+            next(items)
+    with parallel.ahead(iter([None, 0, 5])) as items:
+        assert list(items) == [None, 0, 5]
+
+
+def test_memory_that_is_freed_in_a_pass_is_not_fetched_from_the_system_again():
+    def faults(rounds: int = 4) -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(rounds):
+            np.ones(2**23)  # 64 MB, above all that glibc keeps by itself
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    apart = faults()
+    with memory_kept(), memory_kept():
+        faults(1)
+        kept = faults()
+    assert kept < apart / 10
+    assert faults() > apart / 2

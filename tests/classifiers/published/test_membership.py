@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from classifiers.published.membership import FILE, ids_file, saw
+from classifiers.published.manifest import ids_digest
+from classifiers.published.membership import FILE, ids_file, saw, sorted_hashes
 
 
 def digest(number: int) -> str:
@@ -57,3 +58,22 @@ def test_many_ids_take_32_bytes_each_and_are_searched_in_place(tmp_path: Path) -
     start = time.process_time()
     assert set(saw(tmp_path, ids[::1000]).values()) == {"yes"}
     assert time.process_time() - start < 1
+
+
+@given(
+    st.lists(
+        st.integers(0, 2**16).map(digest)
+        | st.binary(min_size=24, max_size=24).map(lambda end: (b"same 8 b" + end).hex())
+    )
+)
+def test_the_digest_is_that_of_the_sorted_text(ids: list[str]) -> None:
+    hashes = sorted_hashes(ids)
+    assert hashes is not None
+    assert [row.tobytes().hex() for row in hashes] == sorted(ids)
+    assert ids_digest(ids) == hashlib.sha256("".join(f"{id_}\n" for id_ in sorted(ids)).encode()).hexdigest()
+
+
+@pytest.mark.parametrize("odd", ["a", "zz" * 32, "AB" * 32, " " * 64, "é" * 64])
+def test_any_other_id_has_a_digest_too(odd: str) -> None:
+    ids = sorted([odd, digest(0)])
+    assert ids_digest(ids[::-1]) == hashlib.sha256("".join(f"{id_}\n" for id_ in ids).encode()).hexdigest()

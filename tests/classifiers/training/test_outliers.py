@@ -6,9 +6,9 @@ from helpers.toys import fill, text_side
 from sklearn.metrics import roc_auc_score
 
 from classifiers.published.registry import Registry
-from classifiers.training import outliers
 from classifiers.training.kinds import CLASS_KINDS
 from classifiers.training.pipeline import train
+from classifiers.training.rows import units
 from store import Label, Store
 
 
@@ -68,7 +68,7 @@ def test_without_out_of_distribution_rows_or_known_rows_there_are_no_figures(sto
 
 
 def test_vectors_too_wide_for_a_detector_leave_the_rest_as_it_is(store, registry, toy, monkeypatch):
-    monkeypatch.setattr(outliers, "MOST_COLUMNS", 11)
+    monkeypatch.setattr(units, "MOST_COLUMNS", 11)
     fill(store, toy)
     store.labels.put("toy", [Label("f" * 64, ["x"], "ood")])
     store.features("toy").put(["f" * 64], toy.X[:1] + 9)

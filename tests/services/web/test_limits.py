@@ -15,9 +15,9 @@ from helpers.pictures import photo
 
 from services.classification import create_app
 from services.client import AsyncClient, Client
-from services.processes import PortTaken, Running, free_ports, running
+from services.processes import Running, free_ports, running
 from services.settings import Settings
-from services.web.errors import RemoteProblem
+from services.web.errors import PortTaken, RemoteProblem
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from helpers.toys import fill, make_toy
 from hypothesis import given
 from hypothesis import strategies as st
 
+from classifiers.training.rows import rows as rows_module
 from classifiers.training.rows.folds import dealt, rarest
 from classifiers.training.rows.rows import Rows
 from classifiers.training.rows.task_rows import LEAST_VALIDATION
@@ -126,3 +127,27 @@ def test_whole_groups_are_held_out_where_they_are_known(store):
     held = [set(view.labelled("val")["group"].to_pylist()) for view in rows.validations()]
     assert sorted(map(sorted, held)) == [["a"], ["b"], ["c"]]
     assert len(rows.crossed("rows")) == 5
+
+
+def test_a_held_out_fold_is_read_once_and_kept_if_it_is_small(store, monkeypatch):
+    toy = make_toy(n=60)
+    fill(store, toy, splits=["train"] * 60)
+    rows = Rows(store, "toy", ("toy",), store.snapshot())
+    view, other = rows.validations()[0], rows.classes()[1:]
+    kept = view.batches("val", rows.classes())
+    assert view.batches("val", rows.classes()) is kept
+    fewer = [codes for _, _, codes in view.batches("val", other)]
+    np.testing.assert_array_equal(np.concatenate(fewer), np.concatenate([codes for _, _, codes in kept]) - 1)
+    views = Rows(store, "toy", ("toy",), store.snapshot())
+    assert sum(len(ids) for ids, _, _ in views.training(rows.classes())) == 60
+    assert all(view._kept for view in views.validations())
+    found = views.validations()[0].batches("val", rows.classes())
+    assert [ids for ids, _, _ in found] == [ids for ids, _, _ in kept]
+    monkeypatch.setattr(rows_module, "MOST_KEPT", 1)
+    view.__dict__.pop("_keeps")
+    again = view.batches("val", rows.classes())
+    assert again is not view.batches("val", rows.classes())
+    for (ids, X, codes), (others, Y, theirs) in zip(kept, again, strict=True):
+        assert ids == others
+        np.testing.assert_array_equal(X, Y)
+        np.testing.assert_array_equal(codes, theirs)
