@@ -10,15 +10,12 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from classifiers.clustering.clusters import nearest
-from classifiers.heads.transform import unit_rows
+from classifiers.evaluation.neighbours import nearest_classes
 from classifiers.reproduce.mlcd.rows import Part, Parts
 from classifiers.reproduce.mlcd.spaces import Space
 from classifiers.training.learning.tuning import PENALTIES, Patience
 
 NEIGHBOURS = (1, 5, 10, 20, 50, 100)
-TEMPERATURE = 0.07
-"""A neighbour's vote is exp(cosine / 0.07), as in DINO (arXiv 2104.14294, section 3.2)."""
 MOST_ITERATIONS = 1000
 
 Predict = Callable[[NDArray[Any], NDArray[np.int64], NDArray[Any], Sequence[Any]], Iterator[NDArray[np.int64]]]
@@ -72,13 +69,8 @@ class Judge:
 def neighbours(
     F: NDArray[Any], codes: NDArray[np.int64], G: NDArray[Any], counts: Sequence[int]
 ) -> Iterator[NDArray[np.int64]]:
-    """Yield for each number of neighbours the class of each row of G (m, D), by the rows of F (n, D) nearest to it."""
-    near, cosines = nearest(unit_rows(G), unit_rows(F), min(max(counts), len(F)))
-    votes = np.exp((cosines - cosines[:, :1]) / TEMPERATURE)  # less the largest cosine, which changes no order
-    for count in counts:
-        table = np.zeros((len(G), int(codes.max()) + 1))
-        np.add.at(table, (np.arange(len(G))[:, None], codes[near[:, :count]]), votes[:, :count])
-        yield table.argmax(axis=1)
+    """Yield for each number of neighbours the class of each row of G (m, D), by its nearest rows of F (n, D)."""
+    return nearest_classes(F, codes, G, int(codes.max()) + 1, counts)
 
 
 def probe(

@@ -10,9 +10,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
 from classifiers.errors import NotTrainable
+from classifiers.evaluation.neighbours import TEMPERATURE
 from classifiers.fit.discrimination.losses import NONE
 from classifiers.fit.discrimination.recipe import Recipe
-from classifiers.reproduce.mlcd.judges import JUDGES, TEMPERATURE, neighbours, probe
+from classifiers.reproduce.mlcd.judges import JUDGES, neighbours, probe
 from classifiers.reproduce.mlcd.leads import BETTER, OPEN, WORSE, lead
 from classifiers.reproduce.mlcd.plan import Plan, Request, default_clusters
 from classifiers.reproduce.mlcd.quality import cosine_together
