@@ -15,7 +15,7 @@ from classifiers.compare.mistakes import worst_mistakes
 from classifiers.compare.more_labels import winners_curve
 from classifiers.compare.record import OUTCOMES, keep, save
 from classifiers.compare.trial import Trial, examine
-from classifiers.errors import NotTrainable, listing
+from classifiers.errors import NotTrainable
 from classifiers.fit.gaussian.parallel import blas
 from classifiers.heads.base import Head
 from classifiers.training.kinds import make_estimator
@@ -66,15 +66,8 @@ def start(
     classes = family_of(candidates).classes(rows)
     if not rows.validations():
         raise NotTrainable(
-            f"task {task!r} has no rows in split 'val', and only {rows.labelled('train').num_rows} training rows, too "
+            f"task {task!r} has no rows in split 'val' that heads can learn, and only {rows.labelled('train').num_rows} training rows, too "
             "few to hold some out, so heads cannot be compared; label more rows"
-        )
-    validation = rows.labelled("val")
-    labels = {label for each in validation["labels"].to_pylist() for label in each or ()}
-    if validation.num_rows and labels.isdisjoint(classes):
-        raise NotTrainable(
-            f"none of the {validation.num_rows} rows in split 'val' of task {task!r} has a class of the training rows "
-            f"({listing(classes, 10)}): there is nothing to choose on; label validation rows with these classes"
         )
     (folder / OUTCOMES).mkdir(parents=True)
     comparison = Comparison(folder, rows, classes, tuple(candidates), seed, tuple(options), train_command)

@@ -75,8 +75,10 @@ def calibration_notes(
 
 def why_folds(rows: Rows) -> str:
     """Return the reason why training rows are held out, as the start of a sentence."""
-    few = rows.labelled("val").num_rows
-    return f"Too few validation rows ({few}, not {LEAST_VALIDATION})" if few else "No validation rows"
+    labelled, known = rows.labelled("val").num_rows, rows.known_validation
+    if labelled and not known:
+        return f"No validation row has a label of the training rows (of {labelled})"
+    return f"Too few validation rows ({known}, not {LEAST_VALIDATION})" if labelled else "No validation rows"
 
 
 def fold_by_fold(rows: Rows) -> str:
