@@ -66,8 +66,9 @@ def start(
     classes = family_of(candidates).classes(rows)
     if not rows.validations():
         raise NotTrainable(
-            f"task {task!r} has no rows in split 'val' that heads can learn, and only {rows.labelled('train').num_rows} training rows, too "
-            "few to hold some out, so heads cannot be compared; label more rows"
+            f"task {task!r} has no rows in split 'val' that heads can learn, and only "
+            f"{rows.labelled('train').num_rows} training rows, too few to hold some out, so heads cannot be compared; "
+            "label more rows"
         )
     (folder / OUTCOMES).mkdir(parents=True)
     comparison = Comparison(folder, rows, classes, tuple(candidates), seed, tuple(options), train_command)
