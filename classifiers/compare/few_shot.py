@@ -37,7 +37,7 @@ class Point:
 
     Attributes:
         value: mean over the draws.
-        low, high: 95 % interval of the mean over draws, by Student's t; None for one draw, which says nothing of others.
+        low, high: 95 % interval of the mean over draws, by Student's t; None for one draw.
         draws: accuracy of each draw.
     """
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from classifiers.compare.candidates import Candidate
 from classifiers.compare.comparison import Command, Comparison
-from classifiers.compare.curves import CurvePoint, pca_curve
-from classifiers.compare.family import ANY_LABELS, family_of
+from classifiers.compare.curves import CurvePoint
+from classifiers.compare.family import family_of
 from classifiers.compare.held import HeldRows, bytes_of
 from classifiers.compare.mistakes import worst_mistakes
 from classifiers.compare.more_labels import winners_curve
@@ -153,11 +153,9 @@ def require_same_rows(comparison: Comparison, outcomes: Any) -> None:
 
 
 def curve(comparison: Comparison, rows: HeldRows) -> list[CurvePoint]:
-    """Return the accuracy by number of principal components; empty if there are none, or any number of labels a row."""
-    if comparison.family is ANY_LABELS:
-        return []
+    """Return the figure that ranks by the number of principal components; empty if it cannot be measured."""
     try:
-        return pca_curve(rows, comparison.classes)
+        return comparison.family.curve(rows, comparison.classes)
     except NotTrainable:
         return []
 

@@ -202,8 +202,8 @@ def shot_curves(curves: Mapping[str, Sequence[tuple[int, float, float, float]]])
     return figure
 
 
-def pca(lines: Mapping[str, Line]) -> Figure:
-    """Draw accuracy against the number of principal components, one line for each encoder."""
+def pca(lines: Mapping[str, Line], figure_name: str = "accuracy") -> Figure:
+    """Draw accuracy, or another figure, against the number of principal components, one line for each encoder."""
     figure, axes = canvas(6.4, 4.2)
     for number, (name, line) in enumerate(lines.items()):
         colour = COLOURS[number % len(COLOURS)]
@@ -216,7 +216,7 @@ def pca(lines: Mapping[str, Line]) -> Figure:
     axes.yaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
     axes.grid(color="#dddddd", linewidth=0.6)
-    axes.set(xlabel="principal components (ringed: 80 % of the variance)", ylabel="validation accuracy")
+    axes.set(xlabel="principal components (ringed: 80 % of the variance)", ylabel=f"validation {figure_name}")
     axes.legend(fontsize=8, frameon=False, loc="lower right")
     return figure
 

@@ -343,7 +343,7 @@ def test_the_curve_is_what_its_candidates_give(filled):
         )
         head, [part] = learn(candidate, held, rows.classes())
         assert head.transform.width == point.components
-        assert np.mean(part.scores.argmax(axis=1) == part.truth) == point.accuracy
+        assert np.mean(part.scores.argmax(axis=1) == part.truth) == point.value
 
 
 @pytest.mark.parametrize(
