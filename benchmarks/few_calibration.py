@@ -4,7 +4,7 @@
 
 In each draw, heads learn from k training rows of some classes, and the other training rows of these classes measure the
 NLL: at a temperature of 1, at the least temperature that the rows they learned from justify, at the one that training
-uses (the higher one of this and of that from rows held out in turn), and at the best one.
+uses (from rows held out in turn), and at the best one. The mean over the draws, and in brackets the worst draw.
 """
 
 import argparse
@@ -64,14 +64,13 @@ def main() -> None:
     options = parser.parse_args()
     store = Store.open(options.store, must_exist=True)
     every = [Rows(store, task, (options.encoder,), store.snapshot()) for task in options.tasks]
-    print("| kind | classes × rows | T = 1 | least | used | worst draw, used | best |\n|---|---|---|---|---|---|---|")
+    print("| kind | classes × rows | T = 1 | least T | held-out rows | best T |\n|---|---|---|---|---|---|")
     for kind in KINDS:
         for classes, shots in SIZES:
             found = [measured(rows, kind, classes, shots, seed) for rows in every for seed in range(DRAWS)]
-            means = {name: np.mean([getattr(one, name) for one in found]) for name in ("one", "least", "used", "best")}
-            worst = max(one.used for one in found)
-            cells = [means["one"], means["least"], means["used"], worst, means["best"]]
-            print(f"| {kind} | {classes} × {shots} | {' | '.join(f'{cell:.2f}' for cell in cells)} |", flush=True)
+            each = np.array([[one.one, one.least, one.used, one.best] for one in found]).T
+            cells = (f"{row.mean():.2f} ({row.max():.2f})" for row in each)
+            print(f"| {kind} | {classes} × {shots} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -56,17 +56,16 @@ def temperature_of(scores: NDArray[Any], truth: NDArray[np.integer[Any]]) -> flo
 
 
 def tempered(learned: Learned[Head], rows: Rows) -> Head:
-    """Return a head without rows to calibrate on. Its temperature is the higher one of two.
+    """Return a head without rows to calibrate on, with `temperature_of` the few rows that were held out in turn.
 
-    One is `least_temperature` of the training rows that it learned from, the other `temperature_of` the few rows that
-    could be held out. Measured by `benchmarks/few_calibration.py`.
+    Without such rows, as with one row of each class, the temperature is `least_temperature` of the training rows. Both
+    are measured by `benchmarks/few_calibration.py`.
     """
-    X, _ = rows.first("train", learned.head.classes, MOST_TEMPERED)
-    temperature = least_temperature(learned.head.scores(X)) if len(X) else learned.head.temperature
     if learned.few:
         held = Scored.concatenate(learned.few)
-        temperature = max(temperature, temperature_of(held.scores, held.truth))
-    return learned.head.with_temperature(temperature)
+        return learned.head.with_temperature(temperature_of(held.scores, held.truth))
+    X, _ = rows.first("train", learned.head.classes, MOST_TEMPERED)
+    return learned.head.with_temperature(least_temperature(learned.head.scores(X))) if len(X) else learned.head
 
 
 def outcomes_of(head: Head, part: Scored) -> Outcomes:
