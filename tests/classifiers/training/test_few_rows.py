@@ -5,7 +5,7 @@ import pytest
 from helpers.toys import fold_of, ids_of, make_toy, spec_of, text_side
 
 from classifiers.errors import NotTrainable
-from classifiers.evaluation.calibration import fit_temperature, least_temperature
+from classifiers.evaluation.calibration import mean_nll
 from classifiers.fit.linear import LinearClassifier
 from classifiers.published.registry import Registry
 from classifiers.training.kinds import CLASS_KINDS
@@ -63,7 +63,10 @@ def test_rows_held_out_in_turn_limit_the_confidence_of_six_rows(few, tmp_path):
         held = folds == fold
         assert sorted(truth[held]) == [0, 1]
         scores[held] = LinearClassifier(C=1.0).fit(X[~held], truth[~held]).head_.scores(X[held])
-    expected = max(fit_temperature(scores, truth), least_temperature(scores))
+    repeated = np.concatenate([np.repeat(scores, 12, axis=0), np.repeat(scores, 2, axis=0)])  # 6 to 1: an average row
+    codes_of = np.concatenate([np.repeat(truth, 12), np.tile([0, 1], 6)])
+    tried = np.geomspace(0.1, 1e3, 2000)
+    expected = tried[np.argmin([mean_nll(repeated, codes_of, temperature) for temperature in tried])]
     assert done.report.temperature == pytest.approx(expected, rel=1e-2)
     assert done.report.temperature > 1.2
     assert any("only 6 training rows that could be held out" in note for note in done.report.notes)
