@@ -1,12 +1,15 @@
 """Test accuracy of heads that learn from k training rows per class, beside few-shot methods for CLIP.
 
-    python -m benchmarks.few_shot --store URI [--encoder lite0] TASK…
+    python -m benchmarks.few_shot --store URI [--encoder lite0] [--shots K]… [--method NAME]… TASK…
 
 For k = 1, 2, 4, 8 and 16, in five draws of the training rows. Parameters are chosen on folds of the k rows, which hold
 out as many rows of one class as of another; with one row they are the fixed ones below. Test rows give the figures, and
 choose nothing. All methods see vectors that are centred on the mean of the k rows per class, at unit norm.
 
 - Tip-Adapter (arXiv 2111.03930, eqs. 4 and 5), training-free: logits = x·t / T + α exp(-β (1 - x·F)) L.
+- Tip-Adapter-F: the keys F of that are trained by AdamW, 20 steps on all rows, at its α and β.
+- LP++ (arXiv 2404.02285): logits = x·(w_k + α_k t_k), by steps in w and, every tenth time, in α, whose sizes are the
+  inverse Lipschitz constants; it starts at the class sums, stops after 300 steps, and has nothing to choose.
 - TransCLIP (arXiv 2406.01837): a Gaussian mixture with one diagonal covariance over the labelled rows and all test
   rows without their labels, tied to the texts and to the 3 nearest neighbours; 10 rounds. It is transductive: it sees
   the test vectors, which the others do not.
@@ -74,6 +77,39 @@ def tip_adapter(shots: Shots, U: Array, alpha: float, beta: float) -> Array:
     return texts(shots, U) / shots.temperature + alpha * affinity @ np.eye(shots.classes)[shots.few.codes]
 
 
+def softmax(logits: Array) -> Array:
+    return np.asarray(np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)))
+
+
+def tip_adapter_f(shots: Shots, U: Array, alpha: float, beta: float, steps: int = 20) -> Array:
+    X, keys, Y = shots.F, shots.F.copy(), np.eye(shots.classes)[shots.few.codes]
+    alone = X @ shots.text.T / shots.temperature
+    first, second = np.zeros_like(keys), np.zeros_like(keys)
+    for step in range(1, steps + 1):
+        affinity = np.exp(-beta * (1 - X @ keys.T))
+        wrong = (softmax(alone + alpha * affinity @ Y) - Y) / len(X)
+        slope = (affinity * beta * alpha * (wrong @ Y.T)).T @ X
+        first, second = 0.9 * first + 0.1 * slope, 0.999 * second + 0.001 * slope**2
+        move = first / (1 - 0.9**step) / (np.sqrt(second / (1 - 0.999**step)) + 1e-4)
+        rate = 5e-4 * (1 + np.cos(np.pi * (step - 1) / steps))  # cosine decay from 1e-3
+        keys -= rate * (move + 0.01 * keys)
+    return texts(shots, U) / shots.temperature + alpha * np.exp(-beta * (1 - shots.seen(U) @ keys.T)) @ Y
+
+
+def lp_plus_plus(shots: Shots, U: Array, steps: int = 300) -> Array:
+    X, Y = shots.F, np.eye(shots.classes)[shots.few.codes]
+    cosines = X @ shots.text.T
+    weights, alpha = Y.T @ X, np.full(shots.classes, 250 * np.mean(cosines[np.arange(len(X)), shots.few.codes]))
+    weight_step = 4 * len(X) / np.linalg.eigvalsh(X @ X.T)[-1]
+    alpha_step = len(X) / (4 * (cosines**2).sum(axis=0).max())
+    for step in range(1, steps + 1):
+        wrong = (softmax(X @ weights.T + alpha * cosines) - Y) / len(X)
+        weights -= weight_step * wrong.T @ X
+        if step % 10 == 0:
+            alpha -= alpha_step * (wrong * cosines).sum(axis=0)
+    return shots.seen(U) @ weights.T + alpha * texts(shots, U)
+
+
 def transclip(shots: Shots, U: Array, weight: float = 1.0) -> Array:
     """Return the responsibilities (n, K) of the rows U after 10 rounds. `weight` is that of the labelled rows."""
     X, Y = shots.seen(U), np.eye(shots.classes)[shots.few.codes]
@@ -115,6 +151,8 @@ METHODS: dict[str, tuple[Callable[..., Array], list[tuple[float, ...]], tuple[fl
     "`gaussian norm=unit`": (fitted(lambda: GaussianClassifier(norm="unit")), [()], ()),
     "`linear norm=unit`": (fitted(lambda: LinearClassifier(norm="unit")), [()], ()),
     "Tip-Adapter": (tip_adapter, TIP, TIP_ONE_SHOT),
+    "Tip-Adapter-F": (tip_adapter_f, TIP, TIP_ONE_SHOT),
+    "LP++": (lp_plus_plus, [()], ()),
     "TransCLIP (sees the test vectors)": (transclip, [()], ()),
 }
 """For each method: its scores, the parameters that are tried, and those without rows to choose on."""
@@ -123,6 +161,7 @@ METHODS: dict[str, tuple[Callable[..., Array], list[tuple[float, ...]], tuple[fl
 def chosen(score: Callable[..., Array], tried: list[tuple[float, ...]], fixed: tuple[float, ...], shots: Shots):
     """Return the parameters with the best accuracy on folds, or the fixed ones with too few rows."""
     folds = [(Shots(learned, shots.text), held) for learned, held in shots.few.folds() if len(held.codes)]
+    score = tip_adapter if score is tip_adapter_f else score  # as its α and β are chosen before the keys are trained
     if len(tried) == 1 or sum(len(held.codes) for _, held in folds) < LEAST_TO_CHOOSE:
         return tried[0] if len(tried) == 1 else fixed
 
@@ -143,19 +182,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--store", required=True)
     parser.add_argument("--encoder", default="lite0")
+    parser.add_argument("--shots", type=int, action="append")
+    parser.add_argument("--method", choices=METHODS, action="append")
     parser.add_argument("tasks", nargs="+")
     options = parser.parse_args()
+    tried_shots, names = options.shots or SHOTS, options.method or list(METHODS)
     store = Store.open(options.store, must_exist=True)
-    print(f"| task | method | {' | '.join(f'k = {k}' for k in SHOTS)} |\n|---|---|{'---|' * len(SHOTS)}")
+    print(f"| task | method | {' | '.join(f'k = {k}' for k in tried_shots)} |\n|---|---|{'---|' * len(tried_shots)}")
     for task in options.tasks:
         rows = Rows(store, task, (options.encoder,), store.snapshot(), texts=text_sides(store, Settings()))
         training, test = (rows.matrix(split, rows.classes()) for split in ("train", "test"))
         text = class_vectors(rows.embed_texts, test.classes, default_prompts(rows.encoders), rows.edges())
         U, held = (unit(each.X.astype(np.float64)) for each in (training, test))
-        found = {name: np.full((len(SHOTS), DRAWS), np.nan) for name in METHODS}
-        for at, k in enumerate(SHOTS):
+        found = {name: np.full((len(tried_shots), DRAWS), np.nan) for name in names}
+        for at, k in enumerate(tried_shots):
             for draw, shots in enumerate(draws(U, training.codes, text, k)):
-                for name, (score, tried, fixed) in METHODS.items():
+                for name, (score, tried, fixed) in ((name, METHODS[name]) for name in names):
                     try:
                         scores = score(shots, held, *chosen(score, tried, fixed, shots))
                     except NotTrainable:

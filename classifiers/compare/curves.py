@@ -1,4 +1,4 @@
-"""Accuracy against the number of principal components, from one pass over the rows."""
+"""Accuracy or mAP against the number of principal components, which are computed once."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -8,8 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifiers.errors import NotTrainable
+from classifiers.evaluation.label_figures import mean_average_precision
 from classifiers.fit.gaussian.estimator import GaussianClassifier
 from classifiers.fit.gaussian.parallel import Batch
+from classifiers.fit.multilabel.bank.ridge import PENALTIES, Fit
+from classifiers.fit.multilabel.labelwise import LabelwiseClassifier
+from classifiers.fit.transform import TransformPlan
 from classifiers.heads.gaussian.covariance import oas_shrinkage
 from classifiers.heads.gaussian.statistics import GaussianStatistics
 from classifiers.heads.transform import Transform
@@ -23,11 +27,11 @@ SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """The accuracy, in 0…1, with a number of components that explains at least `share` of the variance."""
+    """The accuracy or mAP, in 0…1, with a number of components that explains at least `share` of the variance."""
 
     share: float
     components: int
-    accuracy: float
+    value: float
 
 
 def pca_curve(rows: Rows, classes: Sequence[str], shares: Sequence[float] = SHARES) -> list[CurvePoint]:
@@ -46,11 +50,40 @@ def pca_curve(rows: Rows, classes: Sequence[str], shares: Sequence[float] = SHAR
     gathered, transform = estimator.gather(batches, len(classes), rows.dim)
     statistics = gathered.select(present)
     explained = np.cumsum(np.diag(statistics.total_covariance()))
-    points = []
+    return [
+        CurvePoint(share, count, accuracy_of(count, estimator, statistics, transform, rows, names))
+        for share, count in components(explained, shares)
+    ]
+
+
+def components(explained: NDArray[np.float64], shares: Sequence[float]) -> Iterator[tuple[float, int]]:
+    """Yield each share with the number of components for it, given the variance of the first 1, 2, … m of them."""
     for share in shares:
         wanted = int(np.searchsorted(explained, share * explained[-1] * (1 - 1e-12))) + 1
-        count = min(wanted, statistics.dim)
-        points.append(CurvePoint(share, count, accuracy_of(count, estimator, statistics, transform, rows, names)))
+        yield share, min(wanted, len(explained))
+
+
+def label_curve(rows: Rows, labels: Sequence[str], shares: Sequence[float] = SHARES) -> list[CurvePoint]:
+    """Return the mAP of a ridge regression of the labels on validation rows or folds, for all shares.
+
+    A ridge regression has a closed form, so the curve takes seconds; logistic regressions would take minutes. Its
+    penalty is the best one of `PENALTIES` for each share. Raises NotTrainable.
+    """
+    training = rows.labelled_rows("train", labels)
+    plan = TransformPlan.of(LabelwiseClassifier(project="pca", dims="all", blocks=rows.edges()))
+    transform = plan.learn(training.X)
+    variances = transform(training.X).var(axis=0, dtype=np.float64)
+    views = [(view.labelled_rows("train", labels), view.labelled_rows("val", labels)) for view in rows.validations()]
+    if not sum(len(held.ids) for _, held in views):
+        raise NotTrainable("no validation row with a vector")
+    scale = np.float32(1 / np.sqrt(variances.sum() or 1.0))  # rows of norm 1 on average, as the penalties expect
+    parts = [(scale * transform(known.X), known.Y, scale * transform(held.X), held.Y) for known, held in views]
+    truth = np.concatenate([Y for *_, Y in parts])
+    points = []
+    for share, count in components(np.cumsum(variances), shares):
+        each = [Fit.of(X[:, :count], Y.astype(np.float32)).scores(V[:, :count], PENALTIES) for X, Y, V, _ in parts]
+        figures = [mean_average_precision(np.concatenate(scores), truth) for scores in zip(*each, strict=True)]
+        points.append(CurvePoint(share, count, max(figures)))
     return points
 
 

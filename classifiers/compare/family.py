@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifiers.compare.candidates import LABEL_CONTROL_KINDS, Candidate
+from classifiers.compare.curves import CurvePoint, label_curve, pca_curve
 from classifiers.compare.label_heads import calibrate_head, label_outcomes_on, learn_labels
 from classifiers.compare.label_outcomes import LabelMeasured, LabelOutcomes, lead_of
 from classifiers.compare.one_class import STORED, learn, learned_head, outcomes_on
@@ -45,6 +46,7 @@ class Family(ABC):
         figure: name of the figure that ranks the heads.
         named_beside: names of the figures that `beside` gives.
         growth: name of the figure of the learning curve, the mean of a figure of each row.
+        on_components: kind of head of which `curve` gives the figure.
         titles: titles of the columns of `cells`; for the leading =, see `html.table`.
         stored: names of the arrays on disk, by field of the outcomes.
     """
@@ -52,6 +54,7 @@ class Family(ABC):
     figure: ClassVar[str]
     named_beside: ClassVar[tuple[str, ...]] = ()
     growth: ClassVar[str]
+    on_components: ClassVar[str]
     titles: ClassVar[tuple[str, ...]]
     outcomes: ClassVar[Callable[..., Any]]
     stored: ClassVar[Mapping[str, str]]
@@ -79,6 +82,10 @@ class Family(ABC):
     @abstractmethod
     def outcomes_on(self, rows: Rows, head: Any, split: str) -> Any:
         """Return the outcomes of a calibrated head on a split that has at least one row of its classes."""
+
+    @abstractmethod
+    def curve(self, rows: Rows, classes: tuple[str, ...]) -> list[CurvePoint]:
+        """Return the figure that ranks by the number of principal components. Raises NotTrainable."""
 
     @abstractmethod
     def measure(self, outcomes: Any, classes: tuple[str, ...], seed: int) -> Any:
@@ -130,6 +137,7 @@ class OneClass(Family):
 
     figure = growth = "accuracy"
     named_beside = ("balanced accuracy",)
+    on_components = "Gaussian head (tied)"
     titles = ("=accuracy", "=95 % interval", "=balanced accuracy", "=macro-F1", "=NLL", "=ECE")
     outcomes = Outcomes
     stored = STORED
@@ -151,6 +159,9 @@ class OneClass(Family):
 
     def outcomes_on(self, rows: Rows, head: Any, split: str) -> Outcomes:
         return outcomes_on(rows, head, split)
+
+    def curve(self, rows: Rows, classes: tuple[str, ...]) -> list[CurvePoint]:
+        return pca_curve(rows, classes)
 
     def measure(self, outcomes: Outcomes, classes: tuple[str, ...], seed: int) -> Evaluation:
         return summarise(outcomes, classes, seed=seed)
@@ -184,6 +195,7 @@ class AnyLabels(Family):
     """Heads that give a row any number of labels, ranked by mAP."""
 
     figure, growth = "mAP", "F1"
+    on_components = "ridge regression of the labels"
     titles = ("=mAP", "=95 % interval", "=micro-F1", "=F1@3", "=NLL of a label", "=ECE")
     outcomes = LabelOutcomes
     stored: ClassVar[Mapping[str, str]] = {"logits": "logits", "truth": "truth", "limits": "limits"}
@@ -208,6 +220,9 @@ class AnyLabels(Family):
 
     def outcomes_on(self, rows: Rows, head: Any, split: str) -> LabelOutcomes:
         return label_outcomes_on(rows, head, split)
+
+    def curve(self, rows: Rows, classes: tuple[str, ...]) -> list[CurvePoint]:
+        return label_curve(rows, classes)
 
     def measure(self, outcomes: LabelOutcomes, classes: tuple[str, ...], seed: int) -> LabelMeasured:
         return LabelMeasured.of(outcomes, classes, seed)

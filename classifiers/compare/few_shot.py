@@ -37,14 +37,14 @@ class Point:
 
     Attributes:
         value: mean over the draws.
-        low, high: 95 % interval of the mean over draws, by Student's t; both equal `value` for one draw.
+        low, high: 95 % interval of the mean over draws, by Student's t; None for one draw.
         draws: accuracy of each draw.
     """
 
     shots: int
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     draws: tuple[float, ...]
 
 
@@ -170,8 +170,8 @@ def accuracy(candidate: Candidate, rows: Rows, classes: tuple[str, ...], held: S
 def point(shots: int, values: Sequence[float]) -> Point:
     """Return the mean of the draws with its interval."""
     draws: NDArray[np.float64] = np.array(values)
-    half = 0.0
-    if len(draws) > 1:
-        half = float(student.ppf(0.975, len(draws) - 1) * draws.std(ddof=1) / np.sqrt(len(draws)))
     mean = float(draws.mean())
+    if len(draws) < 2:
+        return Point(shots, mean, None, None, tuple(values))
+    half = float(student.ppf(0.975, len(draws) - 1) * draws.std(ddof=1) / np.sqrt(len(draws)))
     return Point(shots, mean, max(0.0, mean - half), min(1.0, mean + half), tuple(values))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from classifiers.compare.candidates import ONE_VS_REST, SOFTMAX
 from classifiers.compare.comparison import Comparison
 from classifiers.compare.curves import CurvePoint
-from classifiers.compare.family import ANY_LABELS
+from classifiers.compare.family import ANY_LABELS, Family
 from classifiers.compare.trial import Trial
 from classifiers.evaluation import plots
 
@@ -37,7 +37,7 @@ def draw(comparison: Comparison, shortened: Callable[[str], str]) -> list[Pictur
     if comparison.family is not ANY_LABELS:
         found.insert(1, confusion(comparison, best))
     curves = {shortened(encoder): points for encoder, points in comparison.curves.items() if points}
-    return [*found, pca(curves)] if curves else found
+    return [*found, pca(curves, comparison.family)] if curves else found
 
 
 def parameters(comparison: Comparison, best: Trial, shortened: Callable[[str], str]) -> Picture:
@@ -95,16 +95,16 @@ def reliability(comparison: Comparison, best: Trial) -> Picture:
     )
 
 
-def pca(curves: dict[str, list[CurvePoint]]) -> Picture:
+def pca(curves: dict[str, list[CurvePoint]], family: Family) -> Picture:
     lines, said = {}, []
     for encoder, points in curves.items():
         marked = min(range(len(points)), key=lambda i: abs(points[i].share - MARKED))
-        lines[encoder] = plots.Line([p.components for p in points], [p.accuracy for p in points], marked)
+        lines[encoder] = plots.Line([p.components for p in points], [p.value for p in points], marked)
         at, whole = points[marked], points[-1]
-        said.append(f"{encoder} {at.accuracy:.1%} with {at.components:,} components, {whole.accuracy:.1%} with all")
+        said.append(f"{encoder} {at.value:.1%} with {at.components:,} components, {whole.value:.1%} with all")
     return Picture(
         "pca",
-        plots.png(plots.pca(lines)),
-        "Validation accuracy of a Gaussian head (tied) on the first principal components alone.",
+        plots.png(plots.pca(lines, family.figure)),
+        f"Validation {family.figure} of a {family.on_components} on the first principal components alone.",
         f"At {MARKED:.0%} of the variance: {'; '.join(said)}.",
     )

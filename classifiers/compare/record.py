@@ -61,7 +61,13 @@ def to_record(comparison: Comparison) -> dict[str, Any]:
         "test_pairs": {label: asdict(pair) for label, pair in comparison.test_pairs.items()},
         "mistakes": [asdict(each) for each in comparison.mistakes],
         "learning_curve": comparison.growth.to_dict() if comparison.growth else None,
-        "pca": {encoder: [asdict(point) for point in points] for encoder, points in comparison.curves.items()},
+        "pca": {
+            encoder: [
+                {"share": each.share, "components": each.components, comparison.family.figure: each.value}
+                for each in points
+            ]
+            for encoder, points in comparison.curves.items()
+        },
         "encoders": list(comparison.rows.encoders),
         "classes": list(comparison.classes),
         "seed": comparison.seed,

@@ -8,14 +8,14 @@ import numpy as np
 
 from classifiers.compare.candidates import Candidate
 from classifiers.compare.comparison import Command, Comparison
-from classifiers.compare.curves import CurvePoint, pca_curve
-from classifiers.compare.family import ANY_LABELS, family_of
+from classifiers.compare.curves import CurvePoint
+from classifiers.compare.family import family_of
 from classifiers.compare.held import HeldRows, bytes_of
 from classifiers.compare.mistakes import worst_mistakes
 from classifiers.compare.more_labels import winners_curve
 from classifiers.compare.record import OUTCOMES, keep, save
 from classifiers.compare.trial import Trial, examine
-from classifiers.errors import NotTrainable, listing
+from classifiers.errors import NotTrainable
 from classifiers.fit.gaussian.parallel import blas
 from classifiers.heads.base import Head
 from classifiers.training.kinds import make_estimator
@@ -66,15 +66,9 @@ def start(
     classes = family_of(candidates).classes(rows)
     if not rows.validations():
         raise NotTrainable(
-            f"task {task!r} has no rows in split 'val', and only {rows.labelled('train').num_rows} training rows, too "
-            "few to hold some out, so heads cannot be compared; label more rows"
-        )
-    validation = rows.labelled("val")
-    labels = {label for each in validation["labels"].to_pylist() for label in each or ()}
-    if validation.num_rows and labels.isdisjoint(classes):
-        raise NotTrainable(
-            f"none of the {validation.num_rows} rows in split 'val' of task {task!r} has a class of the training rows "
-            f"({listing(classes, 10)}): there is nothing to choose on; label validation rows with these classes"
+            f"task {task!r} has no rows in split 'val' that heads can learn, and only "
+            f"{rows.labelled('train').num_rows} training rows, too few to hold some out, so heads cannot be compared; "
+            "label more rows"
         )
     (folder / OUTCOMES).mkdir(parents=True)
     comparison = Comparison(folder, rows, classes, tuple(candidates), seed, tuple(options), train_command)
@@ -159,11 +153,9 @@ def require_same_rows(comparison: Comparison, outcomes: Any) -> None:
 
 
 def curve(comparison: Comparison, rows: HeldRows) -> list[CurvePoint]:
-    """Return the accuracy by number of principal components; empty if there are none, or any number of labels a row."""
-    if comparison.family is ANY_LABELS:
-        return []
+    """Return the figure that ranks by the number of principal components; empty if it cannot be measured."""
     try:
-        return pca_curve(rows, comparison.classes)
+        return comparison.family.curve(rows, comparison.classes)
     except NotTrainable:
         return []
 

@@ -230,8 +230,10 @@ def accuracy_by_cost(
     return figure
 
 
-def pca(lines: Mapping[str, Line], ringed: str = "ringed: 80 % of the variance") -> Figure:
-    """Draw accuracy against the number of principal components, one line for each encoder or head.
+def pca(
+    lines: Mapping[str, Line], figure_name: str = "accuracy", ringed: str = "ringed: 80 % of the variance"
+) -> Figure:
+    """Draw accuracy, or another figure, against the number of principal components, one line for each encoder or head.
 
     Args:
         ringed: what the marked points are.
@@ -248,7 +250,7 @@ def pca(lines: Mapping[str, Line], ringed: str = "ringed: 80 % of the variance")
     axes.yaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
     axes.grid(color="#dddddd", linewidth=0.6)
-    axes.set(xlabel=f"principal components ({ringed})", ylabel="validation accuracy")
+    axes.set(xlabel=f"principal components ({ringed})", ylabel=f"validation {figure_name}")
     axes.legend(fontsize=8, frameon=False, loc="lower right")
     return figure
 

@@ -11,9 +11,14 @@ from sklearn.utils.validation import validate_data
 from classifiers.errors import BadParameter, NotTrainable
 from classifiers.fit.base import HeadClassifier, encode, names
 from classifiers.fit.gaussian.estimator import GaussianClassifier, Shrinkage
+from classifiers.heads.multilabel.bank.labels import LabelBank
+from classifiers.heads.synthesis import Synthesis
 from classifiers.heads.transform import check_edges, unit_blocks
 from classifiers.heads.zeroshot import Blend, ZeroShotHead, folded
 from classifiers.prompts import PROMPTS, EmbedTexts, class_vectors, given_vectors
+
+REFERENCE_ROWS = 256
+"""Maximum number of training rows that bring the texts and the label bank to one scale."""
 
 
 class LinearPart(Protocol):
@@ -27,6 +32,8 @@ class LinearPart(Protocol):
 
 class ZeroShotClassifier(HeadClassifier):
     """score_k = scale · t_k·(u - m), plus α times the score of a Gaussian head.
+
+    With a label bank, what the bank's classifiers say of the class is added to t_k, see `Synthesis`.
 
     u is x at unit norm, t_k the unit mean of class k's text vectors, and m the mean of u over the rows. m needs no
     label. It is subtracted because the part that all images of a task have in common is nearer to some names than to
@@ -45,10 +52,12 @@ class ZeroShotClassifier(HeadClassifier):
         classes: names of the classes, with blend 0; None for those of y.
         scale: factor of the cosines; CLIP's own is 100. It matters only relative to α, or without calibration.
         blocks: column edges of the encoders, whose cosines are averaged; None for one encoder.
+        bank_weight: w ≥ 0, how much a label bank counts beside the texts. Above 0 it needs blend 0, a centre, and a
+            bank of one encoder.
 
     Attributes:
         classes_: labels, sorted, (K,).
-        text_: the classes' text vectors, (K, d), of norm 1 / B in each of B blocks.
+        text_: the classes' text vectors, (K, d), of norm 1 / B in each of B blocks, plus what a label bank adds.
         centre_: m, (d,).
         coef_, intercept_: score weights for vectors at unit norm, float64 (K, d) and (K,).
         head_: the NumPy head for serving, in float32.
@@ -65,6 +74,7 @@ class ZeroShotClassifier(HeadClassifier):
         classes: Sequence[str] | None = None,
         scale: float = 100.0,
         blocks: Sequence[int] | None = None,
+        bank_weight: float = 0.0,
     ) -> None:
         self.blend = blend
         self.shrinkage = shrinkage
@@ -73,22 +83,30 @@ class ZeroShotClassifier(HeadClassifier):
         self.classes = classes
         self.scale = scale
         self.blocks = blocks
+        self.bank_weight = bank_weight
 
     @property
     def needs_texts(self) -> bool:
         return True
 
     def fit(
-        self, X: ArrayLike, y: ArrayLike, *, text: EmbedTexts | Mapping[Any, ArrayLike] | ArrayLike | None = None
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        text: EmbedTexts | Mapping[Any, ArrayLike] | ArrayLike | None = None,
+        bank: LabelBank | None = None,
     ) -> Self:
         """Learn from X (n, d), y (n,) labels and the texts of the classes.
 
         Args:
             text: required. An encoder's text side, a function from m texts to (m, d), which gets every prompt of every
                 class; or one vector for each class, by label or as (K, d) in the order of the sorted classes.
+            bank: labels that the encoder knows without training; used with a `bank_weight` above 0.
 
         Raises:
-            NotTrainable: no text, fewer than two classes, or rows from which no Gaussian can be estimated.
+            NotTrainable: no text, fewer than two classes, rows from which no Gaussian can be estimated, or a
+                `bank_weight` above 0 without a bank.
             BadParameter, BadVectors: see the class, and `classifiers.prompts`.
         """
         vectors, labels = validate_data(self, X, y, dtype=[np.float64, np.float32])
@@ -101,14 +119,29 @@ class ZeroShotClassifier(HeadClassifier):
         classes, _ = encode(labels if self.classes is None else np.array(check_classes(self.classes)))
         edges = self._edges(vectors.shape[1])
         gaussian = None if self.blend == 0 else self.gaussian(edges).fit(vectors, labels)
-        centre = unit_blocks(vectors, edges).mean(axis=0, dtype=np.float64)
+        U = unit_blocks(vectors, edges)
+        centre = U.mean(axis=0, dtype=np.float64)
+        synthesis = self.synthesis(bank, U[:: max(1, len(U) // REFERENCE_ROWS)][:REFERENCE_ROWS])
         if callable(text):
-            return self.settle(classes, class_vectors(text, names(classes), self.prompts, edges), centre, gaussian)
-        return self.settle(classes, given_vectors(text, names(classes), edges), centre, gaussian)
+            found = class_vectors(text, names(classes), self.prompts, edges)
+        else:
+            found = given_vectors(text, names(classes), edges)
+        return self.settle(classes, found, centre, gaussian, synthesis=synthesis)
 
     def gaussian(self, edges: Sequence[int]) -> GaussianClassifier:
         """Return the Gaussian part, unfitted."""
         return GaussianClassifier(shrinkage=self.shrinkage, norm="unit", blocks=edges)
+
+    def synthesis(self, bank: LabelBank | None, reference: NDArray[Any]) -> Synthesis | None:
+        """Return what a bank adds to the texts, from training rows at unit norm (r, d); None with `bank_weight` 0."""
+        if self.bank_weight == 0:
+            return None
+        if bank is None or not len(reference):
+            raise NotTrainable(
+                f"bank_weight={self.bank_weight} needs one encoder with a label bank, such as lite0, and training "
+                f"rows; got {'no bank' if bank is None else 'a bank'} and {len(reference)} rows: leave bank_weight out"
+            )
+        return Synthesis.of(bank, reference, float(self.bank_weight))
 
     def settle(
         self,
@@ -117,6 +150,7 @@ class ZeroShotClassifier(HeadClassifier):
         centre: NDArray[np.float64],
         gaussian: LinearPart | None = None,
         found: Mapping[str, Any] | None = None,
+        synthesis: Synthesis | None = None,
     ) -> Self:
         """Build the estimator from its parts.
 
@@ -126,16 +160,21 @@ class ZeroShotClassifier(HeadClassifier):
             centre: mean of the rows at unit norm in each block, (d,).
             gaussian: fitted on the same classes; None only with blend 0.
             found: more entries for the head's settings.
+            synthesis: what a label bank adds to the texts; None without one.
         """
         self.check()
         edges = self._edges(text.shape[1])
         W, b = (None, None) if gaussian is None else (gaussian.coef_, gaussian.intercept_)
         self.classes_, self.n_features_in_ = classes, text.shape[1]
-        self.text_, self.centre_ = text / (len(edges) - 1), centre if self.centre else np.zeros_like(centre)
+        self.text_ = text / (len(edges) - 1) if synthesis is None else synthesis.directions(text).astype(np.float64)
+        self.centre_ = centre if self.centre else np.zeros_like(centre)
         self.coef_, self.intercept_ = folded(self.text_, self.centre_, self.scale, self.blend, W, b)
         kept = {"text": self.text_, "centre": self.centre_, "W": W, "b": b}
         arrays = {name: each.astype(np.float32, order="C") for name, each in kept.items() if each is not None}
         settings = {"scale": float(self.scale), "blend": self.blend, "blocks": list(edges), **(found or {})}
+        if synthesis is not None:
+            arrays |= synthesis.arrays()
+            settings |= synthesis.settings()
         self.head_ = ZeroShotHead(names(classes), arrays, settings)
         return self
 
@@ -149,6 +188,14 @@ class ZeroShotClassifier(HeadClassifier):
             raise BadParameter(f"scale must be a number above 0, got {self.scale!r}")
         if not isinstance(self.centre, bool):
             raise BadParameter(f"centre must be true or false, got {self.centre!r}")
+        if not is_number(self.bank_weight, least=0.0):
+            raise BadParameter(
+                f"bank_weight must be a number ≥ 0, or for training from a store 'auto', got {self.bank_weight!r}"
+            )
+        if self.bank_weight > 0 and not (
+            self.blend == 0 and self.centre and (self.blocks is None or len(self.blocks) == 2)
+        ):
+            raise BadParameter("a label bank is for blend=0, centre=true and one encoder: set bank_weight=0")
         if self.classes is not None and self.blend != 0:
             raise BadParameter(
                 "classes are for blend=0; a blend takes the classes of its training rows: leave classes out"

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from classifiers.heads.base import Head, Meta, check_vectors, require_shapes
+from classifiers.heads.synthesis import Synthesis, shapes_of
 from classifiers.heads.text import check_text
 from classifiers.heads.transform import check_edges, unit_blocks
 
@@ -46,7 +47,8 @@ class ZeroShotHead(Head):
 
     Arrays in float32: text (K, d), where each block has norm 1 / (number of blocks), so that scores are mean cosines;
     centre (d,); with a Gaussian part W (K, d), b (K,). The artifact keeps both parts; scoring is one product of the
-    folded parts.
+    folded parts. With a label bank, `text` includes what the bank adds, and the arrays of `Synthesis` are kept too, so
+    that other classes can be asked for.
     """
 
     kind = "zeroshot"
@@ -58,11 +60,15 @@ class ZeroShotHead(Head):
         settings: Mapping[str, Any],
         temperature: float = 1.0,
     ) -> None:
-        """Make a head. `settings` hold scale, blend, blocks (column edges of the encoders) and more values to keep."""
+        """Make a head. `settings` hold scale, blend, blocks (column edges of the encoders) and more values to keep.
+
+        With a label bank, `Synthesis.settings` are among them.
+        """
         super().__init__(classes, temperature)
         self._arrays, self._settings = dict(arrays), dict(settings)
         self.text, self.centre = self._arrays["text"], self._arrays["centre"]
         self.edges = check_edges(settings["blocks"], self.text.shape[1])
+        self.synthesis = Synthesis.from_arrays(self._arrays, float(settings.get("bank_weight", 0.0)))
         W, b = self._arrays.get("W"), self._arrays.get("b")
         M, c = folded(self.text, self.centre, settings["scale"], settings["blend"], W, b)
         self._M, self._c = M.astype(np.float32), c.astype(np.float32)
@@ -98,7 +104,9 @@ class ZeroShotHead(Head):
             )
         rows = check_vectors(text, self.dim)
         blocks = [check_text(rows[:, low:high], len(names)) for low, high in pairwise(self.edges)]
-        arrays = {**self._arrays, "text": np.concatenate(blocks, axis=1) / np.float32(len(blocks))}
+        vectors = np.concatenate(blocks, axis=1) / np.float32(len(blocks))
+        directions = vectors if self.synthesis is None else self.synthesis.directions(vectors)
+        arrays = {**self._arrays, "text": directions}
         return type(self)(names, arrays, self._settings, self.temperature)
 
     def settings(self) -> dict[str, Any]:
@@ -117,5 +125,5 @@ class ZeroShotHead(Head):
         }
         if settings["blend"] != 0:
             shapes |= {"W": ((n_classes, width), "float32"), "b": ((n_classes,), "float32")}
-        require_shapes(arrays, shapes)
+        require_shapes(arrays, shapes | shapes_of(arrays, settings, width))
         return cls(meta["classes"], arrays, settings, meta["temperature"])

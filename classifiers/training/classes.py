@@ -21,6 +21,7 @@ from classifiers.training.notes import calibration_notes
 from classifiers.training.rows.folds import By
 from classifiers.training.rows.rows import Rows
 from classifiers.training.rows.scored import Learned, Scored, scored
+from classifiers.training.rows.task_rows import FOLDS, LEAST_CROSSED
 
 CROSS_VALIDATION = "cross-validation"
 """Name of the held-out training rows in reports and metrics."""
@@ -29,6 +30,19 @@ CROSS_VALIDATION = "cross-validation"
 def trained_classes(_: HeadClassifier, rows: Rows) -> tuple[str, ...]:
     """Return the classes of the training rows."""
     return rows.classes()
+
+
+def few_folds(rows: Rows, counts: Sequence[int]) -> Sequence[Rows]:
+    """Return views with folds of fewer than `LEAST_CROSSED` training rows held out, as many rows of each class.
+
+    Args:
+        counts: training rows of each class. There are as many folds as the largest class has rows, but at most `FOLDS`,
+            and none if it has one row.
+    """
+    count = min(FOLDS, max(counts))
+    if count < 2 or sum(counts) >= LEAST_CROSSED:
+        return ()
+    return rows.folds(count, "groups" if rows.grouped else "rows")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +71,17 @@ class ClassKind(Kind[Head]):
         if estimator.needs_texts:
             rows.require_texts()
         learned = self.learn(estimator, rows, classes)
-        if learned.validated is not None:
-            return learned
-        return replace(learned, validated=validated_rows(self.without, estimator, rows, learned.head))
+        if learned.validated is None:
+            learned = replace(learned, validated=validated_rows(self.without, estimator, rows, learned.head))
+        few = () if learned.validated else few_folds(rows, learned.counts)
+        return (
+            replace(learned, few=validated_rows(self.without, estimator, rows, learned.head, few)) if few else learned
+        )
 
     def calibrated(self, rows: Rows, learned: Learned[Head], seed: int) -> Calibrated[Head]:
         note = tuple(calibration_notes(rows, learned, on_val=self.validates(rows)))
         if not learned.validated:
-            return Calibrated(tempered(learned.head, rows) if any(learned.counts) else learned.head, notes=note)
+            return Calibrated(tempered(learned, rows) if any(learned.counts) else learned.head, notes=note)
         head, outcomes, conformal = calibrate(learned.head, learned.validated)
         figures = summarise(outcomes, head.classes, seed=seed)
         seen = np.array(learned.counts) if any(learned.counts) else figures.support

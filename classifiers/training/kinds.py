@@ -43,7 +43,7 @@ CLASS_KINDS: dict[str, ClassKind] = {
     "linear": ClassKind(LinearClassifier, {"C": AUTO}, learn_linear, relearned),
     "zeroshot": ClassKind(
         ZeroShotClassifier,
-        {"shrinkage": AUTO},
+        {"shrinkage": AUTO, "bank_weight": AUTO},
         learn_named,
         unlearned,
         named_classes,

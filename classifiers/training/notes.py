@@ -18,6 +18,11 @@ UNCALIBRATED = (
     "and only kept from being surer than so few rows allow; there are no prediction sets."
 )
 
+FEW = (
+    "No validation rows with a vector, and only {} training rows that could be held out: they kept the probabilities "
+    "from being too sure, but did not calibrate them; there are no prediction sets."
+)
+
 LEFT_OUT = {"one": "they have no vector, or a class that the head does not know", "any": "they have no vector"}
 
 
@@ -57,7 +62,8 @@ def calibration_notes(
     """
     found = calibration_of(rows, learned, "val" if on_val else "", folds=folds)
     if found is None:
-        yield UNCALIBRATED
+        few = sum(len(part.truth) for part in learned.few)
+        yield FEW.format(few) if few else UNCALIBRATED
         return
     used = f"{found.rows:,} of {found.of:,}"
     if on_val:
@@ -75,8 +81,10 @@ def calibration_notes(
 
 def why_folds(rows: Rows) -> str:
     """Return the reason why training rows are held out, as the start of a sentence."""
-    few = rows.labelled("val").num_rows
-    return f"Too few validation rows ({few}, not {LEAST_VALIDATION})" if few else "No validation rows"
+    labelled, known = rows.labelled("val").num_rows, rows.known_validation
+    if labelled and not known:
+        return f"No validation row has a label of the training rows (of {labelled})"
+    return f"Too few validation rows ({known}, not {LEAST_VALIDATION})" if labelled else "No validation rows"
 
 
 def fold_by_fold(rows: Rows) -> str:

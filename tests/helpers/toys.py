@@ -78,6 +78,7 @@ VARIANTS: dict[str, tuple[str, dict]] = {
     "zeroshot": ("zeroshot", {}),
     "zeroshot blend": ("zeroshot", {"blend": 0.3, "centre": False, "prompts": ("a {}", "{}")}),
     "zeroshot of two": ("zeroshot", {"blend": 0.1, "blocks": (0, 5, 12)}),
+    "zeroshot bank": ("zeroshot", {"bank_weight": 0.2}),
     "zeroshot gaussian": ("zeroshot", {"blend": "gaussian", "shrinkage": 0.2}),
 }
 """Every kind of head that gives one class, with several settings where these lead to different score functions."""
@@ -123,7 +124,9 @@ class WithTexts(ZeroShotClassifier):
     """The zero-shot estimator with its own text side, so that it fits by X and y like all others."""
 
     def fit(self, X, y):
-        return super().fit(X, y, text=lambda texts: embed_texts(texts, np.asarray(X).shape[1]))
+        width = np.asarray(X).shape[1]
+        bank = toy_bank(width) if self.bank_weight else None
+        return super().fit(X, y, text=lambda texts: embed_texts(texts, width), bank=bank)
 
 
 def make(kind: str, **params):

@@ -31,6 +31,11 @@ def tuning_rows(classes: int) -> int:
     return min(TUNING_ROWS, TUNING_CELLS // classes)
 
 
+def is_auto(value: object) -> bool:
+    """True if training chooses the parameter with this value."""
+    return bool(value == AUTO)
+
+
 @dataclass(frozen=True, slots=True)
 class Chosen:
     """Parameters that training chose, by name; none if all were given.

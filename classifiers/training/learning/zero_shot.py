@@ -1,4 +1,4 @@
-"""Training of zero-shot heads: from texts of class names, optionally blended with a Gaussian head of training rows."""
+"""Training of zero-shot heads with `blend`: texts of class names, and a Gaussian head of training rows blended in."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,11 +13,11 @@ from classifiers.evaluation.choice import choose
 from classifiers.fit.gaussian.estimator import GaussianClassifier
 from classifiers.fit.zeroshot import ZeroShotClassifier, check_classes
 from classifiers.heads.base import Head
-from classifiers.heads.transform import unit_blocks
 from classifiers.heads.zeroshot import Blend
 from classifiers.prompts import class_vectors
+from classifiers.training.learning.by_text import learn_text
 from classifiers.training.learning.streamed import learn_streamed, without_statistics
-from classifiers.training.learning.tuning import AUTO, tuning_rows
+from classifiers.training.learning.tuning import AUTO, is_auto, tuning_rows
 from classifiers.training.rows.rows import Rows
 from classifiers.training.rows.scored import Learned, Scored
 
@@ -46,6 +46,8 @@ def named_classes(estimator: ZeroShotClassifier, rows: Rows) -> tuple[str, ...]:
     settled: ZeroShotClassifier = clone(estimator)
     if estimator.blend == AUTO:
         settled.set_params(blend=UNCHOSEN)
+    if is_auto(estimator.bank_weight):
+        settled.set_params(bank_weight=0.0)
     settled.check()
     if settled.blend != 0:
         return rows.classes()
@@ -62,28 +64,11 @@ def named_classes(estimator: ZeroShotClassifier, rows: Rows) -> tuple[str, ...]:
 def learn_zero_shot(estimator: ZeroShotClassifier, rows: Rows, classes: tuple[str, ...]) -> Learned[Head]:
     """Learn the directions of the classes' texts, with or without a Gaussian head blended in."""
     estimator.set_params(blocks=rows.edges())
-    return (learn_text if estimator.blend == 0 else learn_blend)(estimator, rows, classes)
-
-
-def learn_text(estimator: ZeroShotClassifier, rows: Rows, classes: tuple[str, ...]) -> Learned[Head]:
-    """Learn from the texts alone. No label is read; if there are training rows, only the mean of their vectors is."""
-    text = class_vectors(rows.embed_texts, classes, estimator.prompts, rows.edges())
-    ids, centre = mean_direction(rows) if estimator.centre else ([], np.zeros(rows.dim))
-    estimator.settle(np.array(classes), text, centre)
-    note = "The head learned from no label: it knows its classes only by their names."
-    if estimator.centre:
-        note += f" Vectors are centred on the mean of {len(ids)} training rows, whatever their labels."
-    return Learned(estimator.head_, (0,) * len(classes), 0, ids, classes, notes=(note,))
-
-
-def mean_direction(rows: Rows) -> tuple[list[str], NDArray[np.float64]]:
-    """Return the training rows' ids, and the mean of their vectors at unit norm, (d,), which is 0 without rows."""
-    ids: list[str] = []
-    total = np.zeros(rows.dim)
-    for some, X, _ in rows.batches("train", ()):
-        ids += some
-        total += unit_blocks(X, rows.edges()).sum(axis=0, dtype=np.float64)
-    return ids, total / max(1, len(ids))
+    if estimator.blend == 0:
+        return learn_text(estimator, rows, classes)
+    if is_auto(estimator.bank_weight):
+        estimator.set_params(bank_weight=0.0)
+    return learn_blend(estimator, rows, classes)
 
 
 def learn_blend(estimator: ZeroShotClassifier, rows: Rows, classes: tuple[str, ...]) -> Learned[Head]:

@@ -75,6 +75,8 @@ class Learned(Generic[H_co]):
         validated: scored validation rows, or held-out training rows scored by heads that were learned like this one. If
             a parameter was chosen on a few validation rows, their scores are independent of the choice. Empty if there
             are no such rows; None if they are not scored yet.
+        few: without `validated`, training rows scored by heads that did not learn from them, too few to report figures
+            on. They only limit the confidence.
         unseen: False if a part of the head was fitted on the rows in `validated`. Such rows are good enough to fit a
             temperature, but not to compare heads.
         notes: facts that a reader of the report must know, one sentence each.
@@ -88,6 +90,7 @@ class Learned(Generic[H_co]):
     ids: Sequence[str]
     asked: tuple[str, ...]
     validated: Sequence[Scored] | None = None
+    few: Sequence[Scored] = ()
     unseen: bool = True
     notes: tuple[str, ...] = ()
     units: GaussianStatistics | None = None

@@ -158,9 +158,13 @@ class TaskRows:
         validation = self.labelled("val")
         if self.fold is not None or not validation.num_rows:
             return validation.num_rows > 0
-        training = self.labelled("train")
-        known = count_known(validation["labels"], distinct_labels(training))
-        return known >= LEAST_VALIDATION or (known > 0 and training.num_rows < LEAST_VALIDATION)
+        known = self.known_validation
+        return known >= LEAST_VALIDATION or (known > 0 and self.labelled("train").num_rows < LEAST_VALIDATION)
+
+    @cached_property
+    def known_validation(self) -> int:
+        """Number of rows of the split `val` that have a label of the training rows."""
+        return count_known(self.labelled("val")["labels"], distinct_labels(self.labelled("train")))
 
     def validations(self) -> list[Self]:
         """Return views of the rows whose split `val` can be used for a choice.

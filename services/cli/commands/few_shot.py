@@ -19,7 +19,7 @@ from services.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from classifiers.compare.few_shot import FewShot
+    from classifiers.compare.few_shot import FewShot, Point
 
 app = typer.Typer()
 
@@ -93,7 +93,8 @@ def fewshot(
         terminal.show({"task": task, "encoders": names, **found.to_dict()}, as_json=True)
         return
     title = (
-        f"task {task}: accuracy on {found.held_out:,} rows of {found.split}, with {draws} draws of the training rows"
+        f"task {task}: accuracy on {found.held_out:,} rows of {found.split}, with {draws} "
+        f"draw{'s' if draws > 1 else ''} of the training rows"
     )
     terminal.table(("training rows of each class", *map(str, found.rows)), list(_rows(found)), title)
     terminal.notes(_notes(found))
@@ -101,12 +102,21 @@ def fewshot(
 
 def _rows(found: "FewShot") -> Iterator[tuple[str, ...]]:
     for name, points in found.curves.items():
-        at = {point.shots: f"{point.value:.3f} ({point.low:.3f} to {point.high:.3f})" for point in points}
+        at = {point.shots: _cell(point) for point in points}
         yield name, *(at.get(shots, "–") for shots in found.rows)
 
 
+def _cell(point: "Point") -> str:
+    if point.low is None:
+        return f"{point.value:.3f}"
+    return f"{point.value:.3f} ({point.low:.3f} to {point.high:.3f})"
+
+
 def _notes(found: "FewShot") -> Iterator[str]:
-    yield "in brackets: 95 % interval of the mean over the draws (Student's t)"
+    if any(point.low is not None for points in found.curves.values() for point in points):
+        yield "in brackets: 95 % interval of the mean over the draws (Student's t)"
+    else:
+        yield "no interval: one draw does not say how much another choice of rows would change"
     yield f"best: {'; '.join(f'{shots} of each class: {name}' for shots, name in found.best().items())}"
     yield from (f"{name}: no figure for {reason}" for name, reason in found.reasons.items())
 
@@ -114,5 +124,9 @@ def _notes(found: "FewShot") -> Iterator[str]:
 def _draw(path: Path, found: "FewShot") -> None:
     from classifiers.evaluation.plots import png, shot_curves
 
-    curves = {name: [(p.shots, p.value, p.low, p.high) for p in points] for name, points in found.curves.items()}
+    def ends(point: "Point") -> tuple[int, float, float, float]:
+        low, high = (point.value if end is None else end for end in (point.low, point.high))
+        return point.shots, point.value, low, high
+
+    curves = {name: list(map(ends, points)) for name, points in found.curves.items()}
     path.write_bytes(png(shot_curves(curves)))

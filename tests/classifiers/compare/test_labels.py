@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from helpers.toys import fill_labels, make_label_toy
+from sklearn.linear_model import Ridge
 from sklearn.metrics import average_precision_score
 
 from classifiers.compare import page
@@ -13,6 +14,7 @@ from classifiers.compare.family import ANY_LABELS, ONE_CLASS, family_of
 from classifiers.compare.label_heads import label_shares, nearest_label_mean
 from classifiers.compare.record import load, to_record
 from classifiers.compare.run import run, start
+from classifiers.fit.multilabel.bank.ridge import PENALTIES
 from classifiers.training.kinds import make_estimator
 from classifiers.training.rows.rows import LabelledRows
 from store import Store
@@ -70,6 +72,29 @@ def test_test_rows_are_measured_once_for_the_winner_and_its_controls(done):
     assert all(pair.map.mean >= 0 for label, pair in done.test_pairs.items() if label.startswith(SHARES))
 
 
+def test_the_curve_of_components_ends_at_the_map_of_a_ridge_regression_on_all_of_them(done):
+    points = done.curves["toy"]
+    views = [
+        (view.labelled_rows("train", done.classes), view.labelled_rows("val", done.classes))
+        for view in done.rows.validations()
+    ]
+    figures = []
+    for penalty in PENALTIES:
+        scores = []
+        for known, held in views:
+            whole = done.rows.labelled_rows("train", done.classes).X
+            strength = penalty * whole.var(axis=0).sum()
+            theirs = Ridge(alpha=strength, fit_intercept=False).fit(
+                known.X - whole.mean(axis=0), known.Y - known.Y.mean(axis=0)
+            )
+            scores.append(theirs.predict(held.X - whole.mean(axis=0)))
+        figures.append(average_precision_score(np.concatenate([held.Y for _, held in views]), np.concatenate(scores)))
+    assert points[-1].value == pytest.approx(max(figures), abs=0.01)
+    assert points[0].value < points[-1].value
+    assert [point.components for point in points] == sorted(point.components for point in points)
+    assert list(to_record(done)["pca"]["toy"][0]) == ["share", "components", "mAP"]
+
+
 def test_the_curve_of_f1_rises_with_the_training_rows(done):
     points = done.growth.points
     assert [point.rows for point in points] == sorted(point.rows for point in points)
@@ -84,7 +109,7 @@ def test_the_report_shows_labels_and_no_confusions(done):
         assert text in html
     for text in ("What it mixes up", "accuracy", "If it answers only"):
         assert text not in html
-    assert {each.name for each in done.folder.glob("*.png")} == {"parameters.png", "reliability.png"}
+    assert {each.name for each in done.folder.glob("*.png")} == {"parameters.png", "reliability.png", "pca.png"}
 
 
 def test_a_mistake_names_a_label_that_is_given_wrongly_or_missed(done):

@@ -21,6 +21,7 @@ from classifiers.errors import BadComparison, BadParameter, NotTrainable, Unknow
 from classifiers.fit.gaussian.parallel import blas, workers
 from classifiers.fit.linear import LinearClassifier
 from classifiers.published.registry import Registry
+from classifiers.training.classes import CROSS_VALIDATION
 from classifiers.training.growth import grow
 from classifiers.training.learning.learn import learn_in_memory
 from classifiers.training.pipeline import train
@@ -342,7 +343,7 @@ def test_the_curve_is_what_its_candidates_give(filled):
         )
         head, [part] = learn(candidate, held, rows.classes())
         assert head.transform.width == point.components
-        assert np.mean(part.scores.argmax(axis=1) == part.truth) == point.accuracy
+        assert np.mean(part.scores.argmax(axis=1) == part.truth) == point.value
 
 
 @pytest.mark.parametrize(
@@ -369,10 +370,11 @@ def foreign(tmp_path):
     return store
 
 
-def test_no_validation_row_has_a_class_of_the_training_rows(foreign, tmp_path):
-    with pytest.raises(NotTrainable, match=r"none of the \d+ rows in split 'val' of task 'toy' has a class of"):
-        begun(foreign, tmp_path / "it")
-    assert not (tmp_path / "it").exists()
+def test_validation_rows_of_unknown_classes_only_leave_the_choice_to_folds_as_in_training(foreign, tmp_path):
+    comparison = finished(foreign, tmp_path / "it", ["gaussian"])
+    assert comparison.validated_on == CROSS_VALIDATION
+    assert comparison.trials
+    assert comparison.notes[0].startswith("No validation row has a label of the training rows (of 41)")
 
 
 def test_no_validation_row_of_a_known_class_has_a_vector(foreign, tmp_path):

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from helpers.toys import DIRECTIONS, WithTexts, embed_texts, text_of, unit
+from helpers.toys import DIRECTIONS, WithTexts, embed_texts, text_of, toy_bank, unit
 
 from classifiers.errors import BadVectors, NotTrainable
 from classifiers.fit.gaussian.estimator import GaussianClassifier
@@ -76,6 +76,26 @@ def test_other_classes_make_the_head_that_their_texts_would_have_made(toy, block
         asked.with_labels(names, other[:2])
     with pytest.raises(ValueError, match="for blend 1"):
         WithTexts(blend=1.0).fit(toy.X, toy.labels).head_.with_labels(names, other)
+
+
+def test_a_label_bank_adds_its_classifiers_by_the_similarity_of_texts(toy):
+    made, bank, text = WithTexts(bank_weight=0.5).fit(toy.X, toy.labels), toy_bank(12), text_of(toy.classes)
+    U = unit(toy.X.astype(np.float64))
+    near = np.exp(text @ bank.text.T.astype(np.float64) / 0.07)
+    bank_scores = U @ (bank.weights - bank.weights.mean(axis=0)).T @ (near / near.sum(axis=1, keepdims=True)).T
+    seen = slice(0, 512, 2)  # 256 rows, evenly spaced
+    cosines = U @ text.T
+    scaled = bank_scores / bank_scores[seen].std(axis=0) * cosines[seen].std(axis=0).mean()
+    expected = cosines - cosines.mean(axis=0) + 0.5 * (scaled - scaled.mean(axis=0))
+    np.testing.assert_allclose(made.head_.scores(toy.X), 100 * expected, rtol=1e-3, atol=2e-3)
+
+
+def test_with_a_label_bank_the_same_texts_make_the_same_head(toy):
+    head = WithTexts(bank_weight=0.5).fit(toy.X, toy.labels).head_
+    asked = head.with_labels(head.classes[::-1], 7 * text_of(head.classes)[::-1])
+    np.testing.assert_allclose(asked.scores(toy.X)[:, ::-1], head.scores(toy.X), rtol=1e-4, atol=1e-3)
+    with pytest.raises(NotTrainable, match="needs one encoder with a label bank"):
+        ZeroShotClassifier(bank_weight=0.5).fit(toy.X, toy.labels, text=DIRECTIONS)
 
 
 @pytest.mark.parametrize("blend", [0.0, 0.3, "gaussian"])

@@ -127,6 +127,10 @@ def test_fewshot_prints_a_table_and_draws_the_curves(headwater, toy, tmp_path):
     assert f"{value['value']:.3f} ({value['low']:.3f} to {value['high']:.3f})" in out
     assert "note: gaussian: no figure for 1 per class: " in out
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    _, out, _ = headwater(*asked, "--draws", "1", COLUMNS="200")
+    assert "with 1 draw of the training rows" in out
+    assert " to " not in out
+    assert "note: no interval: one draw" in out
 
 
 def test_suggestions_before_and_after_the_first_head(headwater, toy):

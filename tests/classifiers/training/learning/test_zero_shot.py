@@ -1,17 +1,32 @@
 """Zero-shot heads from a real store: the rows that they learn from, the choice of a blend, and refusals."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers.toys import WithTexts, fill, fold_of, ids_of, make_toy, spec_of, text_of, text_side, unit
+from helpers.toys import (
+    DIRECTIONS,
+    WithTexts,
+    embed_texts,
+    fill,
+    fold_of,
+    ids_of,
+    make_toy,
+    spec_of,
+    text_of,
+    text_side,
+    unit,
+)
 
 from classifiers.errors import BadParameter, NotTrainable
 from classifiers.evaluation.calibration import fit_temperature, mean_nll
 from classifiers.fit.gaussian.estimator import GaussianClassifier
+from classifiers.heads.multilabel.bank.labels import LabelBank
 from classifiers.prompts import PROMPTS
 from classifiers.published.manifest import ids_digest
 from classifiers.published.registry import Registry
+from classifiers.training.learning.by_text import UNCHOSEN, WEIGHTS
 from classifiers.training.learning.zero_shot import STRENGTHS
 from classifiers.training.pipeline import train
 from store import Label
@@ -43,6 +58,9 @@ def trained(store, registry, *, encoders=("toy",), texts=text_side, task="toy", 
         ({"classes": ["hat"]}, "at least two different names"),
         ({"classes": ["hat", "hat"]}, "at least two different names"),
         ({"classes": ["hat", "shoe"], "blend": 1.0}, "classes are for blend=0"),
+        ({"bank_weight": -1.0}, "bank_weight must be a number ≥ 0"),
+        ({"bank_weight": 1.0, "blend": 1.0}, "a label bank is for blend=0"),
+        ({"bank_weight": 1.0, "centre": False}, "a label bank is for blend=0, centre=true"),
     ],
 )
 def test_parameters_that_are_not_allowed(toy, filled, registry, params, message):
@@ -115,6 +133,52 @@ def test_without_validation_rows_the_training_rows_calibrate(store, registry, to
     assert head.temperature == pytest.approx(fit_temperature(head.scores(rows.X), rows.codes), rel=1e-4)
     assert done.report.evaluations["cross-validation"].rows == 500
     assert any("whose labels the head did not learn from" in note for note in done.report.notes)
+
+
+class Banked:
+    """A text side that knows only noise of the classes, and a label bank."""
+
+    def __init__(self, bank):
+        self.found = bank
+
+    def __call__(self, fingerprint, texts):
+        noise = np.random.default_rng(5).normal(size=(len(texts), 12)) * 2
+        return embed_texts(texts) + noise.astype(np.float32)
+
+    def bank(self, fingerprint):
+        return self.found
+
+
+def knowing(classes):
+    """Return a bank whose classifiers are the classes' own directions, beside texts that name them."""
+    text = unit(Banked(None)("", list(classes)))
+    return LabelBank(DIRECTIONS.astype(np.float32), np.zeros(5, np.float32), text.astype(np.float32))
+
+
+def test_the_label_bank_counts_where_labelled_rows_advise_it(filled, registry, toy):
+    def accuracy(bank, **params):
+        done = trained(filled, registry, texts=Banked(bank), prompts=["{}"], **params)
+        return done.report.evaluations["test"].accuracy, registry.load("cats")
+
+    alone, without = accuracy(knowing(toy.classes), bank_weight=0.0)
+    better, chosen = accuracy(knowing(toy.classes))
+    assert chosen.manifest.settings["bank_weight"] in WEIGHTS[1:]
+    assert better > alone + 0.1
+    random = np.random.default_rng(3).normal(size=(5, 12)).astype(np.float32)
+    same, refused = accuracy(replace(knowing(toy.classes), weights=random))
+    if "bank_weight" not in refused.manifest.settings:
+        np.testing.assert_array_equal(refused.head.scores(toy.X), without.head.scores(toy.X))
+    assert same >= alone - 0.05
+
+
+def test_few_labelled_rows_leave_the_label_bank_at_its_fixed_weight(store, registry, toy):
+    fill(store, toy, splits=["train"] * 30 + ["test"] * 570)
+    trained(store, registry, texts=Banked(knowing(toy.classes)), prompts=["{}"])
+    assert registry.load("cats").manifest.settings["bank_weight"] == UNCHOSEN
+    trained(store, registry, texts=Banked(replace(knowing(toy.classes), unit=True)), prompts=["{}"])
+    assert "bank_weight" not in registry.load("cats").manifest.settings
+    with pytest.raises(NotTrainable, match="needs one encoder with a label bank, such as lite0"):
+        trained(store, registry, bank_weight=1.0)
 
 
 def by_hand(X, codes, test_X, names, blend, shrinkage):
