@@ -81,7 +81,7 @@ def chart(encoder: str, number: int, grid: Grid) -> Picture:
     tops = ", ".join(f"{name} {max(line.accuracy):.1%}" for name, line in lines.items())
     return Picture(
         f"accuracy-{number}",
-        plots.png(plots.pca(lines, "ringed: least validation NLL")),
+        plots.png(plots.pca(lines, ringed="ringed: least validation NLL")),
         f"Validation accuracy of each head on the vectors of {encoder}, by the number of principal components.",
         f"{encoder}: mean over the runs, with the number of mixture components that is best there by NLL. "
         f"Highest: {tops}.",

@@ -194,7 +194,7 @@ def zero_shot(found: Sequence[Found]) -> Table:
     rows = tuple(
         (each.encoder, interval(share.value, share.low, share.high)) for each in found if (share := each.zero_shot)
     )
-    notes = ("The encoder's own vectors: adapters take no texts. Prompts and centring as `headwater train` has them.",)
+    notes = ("The encoder's own vectors: adapters take no texts. Prompts and centring are those that training uses.",)
     return Table("Zero-shot accuracy on test rows, in %", ("encoder", "=accuracy"), rows, notes)
 
 

@@ -96,7 +96,7 @@ def test_a_head_of_the_grid_is_the_one_that_training_makes_with_the_same_rows_an
     report = train(
         store, Registry(tmp_path), task=task, encoders=["toy"], name="h", kind=kind, params=params
     ).report.evaluations
-    assert report["val"].nll == pytest.approx(tested.cell.loss, rel=1e-3)
+    assert report["val"].nll == pytest.approx(tested.cell.loss, rel=1e-2)
     assert report["test"].accuracy == pytest.approx(tested.figures.accuracy)
     assert report["test"].nll == pytest.approx(tested.figures.nll, rel=1e-3)
 
