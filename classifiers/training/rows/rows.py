@@ -138,7 +138,7 @@ class Rows(TaskRows):
 
     def training(self, classes: Sequence[str]) -> Iterator[RowBatch]:
         """Yield `batches` of the training rows, and keep those of held-out folds, so that they are not read again."""
-        views = [view for view in self.validations() if view.fold is not None and view._keeps]
+        views = [view for view in self.validations() if view is not self and view._keeps]
         parts: list[list[RowBatch]] = [[] for _ in views]
         for ids, X, codes in self.batches("train", classes):
             for view, part in zip(views, parts, strict=True):
