@@ -21,7 +21,6 @@ OWN = (
     "memory",
     "serve",
     "overload",
-    "shared",
     "sizing",
 )
 PICTURES = ("accuracy", "backfill", "cascade", "jpeg", "lite", "outliers", "ray_backfill", "textmap", "tokens")

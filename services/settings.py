@@ -101,12 +101,6 @@ class Settings(BaseSettings):
     embedding_timeout: float = Field(
         30.0, gt=0, description="Seconds that the classification service waits for the embedding service"
     )
-    calls_before_sharing: int = Field(
-        2,
-        ge=0,
-        description="Calls of the embedding service under way for one encoder from which on the photos of several "
-        "requests go together in the next call; 0 for a call for each request",
-    )
     max_body_bytes: int = Field(64 * 2**20, gt=0, description="Largest body of a request, in bytes")
     max_bytes_under_way: int = Field(
         512 * 2**20,

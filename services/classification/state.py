@@ -15,7 +15,6 @@ from services.classification.embedding import Embedding, EmbeddingClient
 from services.classification.jobs.service import Known, ServiceJobs
 from services.classification.learn.service import Learning
 from services.classification.readiness import Capability, readiness, summary
-from services.classification.shared import SharedEmbedding
 from services.classification.texts import LabelTexts
 from services.classification.view.columns_cache import SharedResults
 from services.classification.view.thumbnails import Thumbnails
@@ -44,9 +43,7 @@ class ClassificationService(Service):
         """
         super().__init__(settings)
         self.registry = Registry(settings.heads)
-        self.embedding = embedding or SharedEmbedding(
-            _client(settings), most=settings.calls_before_sharing, count=self.metrics.call
-        )
+        self.embedding = embedding or _client(settings)
         self.texts = LabelTexts(self.embedding, at_once=settings.max_items)
         self.view = SharedResults()
         self._load = lru_cache(maxsize=LOADED_HEADS)(self._load_version)

@@ -69,9 +69,6 @@ class Metrics:
         self._batch_items = histogram(
             "headwater_batch_items", "Items in one pass of an encoder", ("encoder",), buckets=_ITEMS
         )
-        self._call_items = histogram(
-            "headwater_call_items", "Files in one call of the embedding service", buckets=_ITEMS
-        )
         self._items = counter(
             "headwater_items_total", "Files, texts and vectors by outcome: ok, or the code of the error", ("outcome",)
         )
@@ -130,10 +127,6 @@ class Metrics:
     def item(self, outcome: str) -> None:
         """Count one item with its outcome: "ok" or the code of its error."""
         self._items.labels(outcome).inc()
-
-    def call(self, items: int) -> None:
-        """Count one call of the embedding service with the number of its files."""
-        self._call_items.observe(items)
 
     def answers(self, head: str, version: str, items: int) -> None:
         """Count the items that a version of a head has answered in one request."""

@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from contextvars import Context as Variables
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import wraps
@@ -128,18 +127,6 @@ def call(method: str, path: str) -> AbstractContextManager[None]:
     from opentelemetry.trace import SpanKind
 
     return _child(parent, f"{method} {path}", SpanKind.CLIENT)
-
-
-def link(callers: Sequence[Variables]) -> None:
-    """Link the current span of the first of these contexts with those of the others, which share its next call.
-
-    Each span then names the one in whose trace the call is, and that one names all others.
-    """
-    first, *others = [caller.get(_current) for caller in callers]
-    for other in others:
-        if first is not None and other is not None:
-            first.span.add_link(other.span.get_span_context())
-            other.span.add_link(first.span.get_span_context())
 
 
 def headers() -> dict[str, str]:

@@ -13,7 +13,7 @@ from helpers.serving import answering
 
 @dataclass(frozen=True)
 class Seen:
-    """One span as the collector received it. Ids are hexadecimal; `parent` is empty for a root, `links` are spans."""
+    """One span as the collector received it. Ids are hexadecimal; `parent` is empty for a root."""
 
     service: str
     name: str
@@ -25,7 +25,6 @@ class Seen:
     start: int
     end: int
     attributes: dict[str, Any]
-    links: tuple[str, ...] = ()
 
 
 @dataclass
@@ -87,7 +86,6 @@ def _spans(body: bytes) -> Iterator[Seen]:
                     span.start_time_unix_nano,
                     span.end_time_unix_nano,
                     _attributes(span.attributes),
-                    tuple(link.span_id.hex() for link in span.links),
                 )
 
 

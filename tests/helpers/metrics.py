@@ -17,7 +17,6 @@ def filled() -> Metrics:
     metrics.item("ok")
     metrics.answers("name", "version", 1)
     metrics.batches("lite0", len)([1])
-    metrics.call(1)
     metrics.memory(Admission(2**20))
     metrics.encoders(lambda: 2, lambda: 1)
     metrics.queue_depth("lite0", lambda: 0)

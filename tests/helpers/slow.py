@@ -16,10 +16,6 @@ ONE_OF_A_KIND = r"^(gaussian|fusion|mixture|linear|zeroshot|labelwise|bilinear|b
 """Of the heads that tests are run with, those with the defaults of their kind."""
 
 SLOW: dict[str, dict[str, str | None]] = {
-    "services/classification/test_shared_services.py": {
-        "test_each_of_many_clients_gets_the_answer_that_it_gets_alone": None,
-        "test_a_service_that_restarts_in_the_middle_loses_no_request": None,
-    },
     "embedder/test_checks.py": {
         "test_every_encoder_keeps_every_promise": "lite0|melstat",
         "test_so_they_do_in_16_bits": None,
