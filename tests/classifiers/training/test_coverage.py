@@ -72,7 +72,7 @@ class World:
 
 
 def learned(kind, rows, params):
-    params = params | ({"prompts": ["{}"]} if kind == "zeroshot" else {})
+    params = params | ({"prompts": ["{}"], "bank_weight": 0} if kind == "zeroshot" else {})
     return CLASS_KINDS[kind].learned(make_estimator(kind, params), rows)
 
 
