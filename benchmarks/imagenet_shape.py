@@ -6,7 +6,7 @@ The vectors are synthetic. They are written once, through the store, into the wo
 all of `classifiers.training.pipeline` with its defaults, each time in a process of its own: opening the store, joining
 vectors and labels by id, statistics, choosing the shrinkage, temperature and prediction sets, the digest of the ids,
 publishing. All rows are training rows, as in ImageNet's training set, so choice and calibration use one held-out fold
-of about 10,000 rows; there is no test split. Memory is the process's peak resident size. Limits: 20 s and 2 GB on 2
+of about 10,000 rows; there is no test split. Memory is the process's peak resident size. Limits: 15 s and 2 GB on 2
 cores. The exit status is 1 if one is exceeded. With --phases, one more run says where the seconds go.
 """
 
@@ -39,7 +39,7 @@ from store.tables.label_queries import LabelQueries
 
 ROWS, DIM, CLASSES = 1_281_167, 512, 1_000
 CHUNK = 65_536
-MOST_SECONDS, MOST_GB = 20.0, 2.0
+MOST_SECONDS, MOST_GB = 15.0, 2.0
 SPEC = EncoderSpec(architecture="imagenet-shape", weights="none", activation="none", output="pooled", dim=DIM)
 NAME = "shape"
 

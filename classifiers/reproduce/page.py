@@ -1,6 +1,7 @@
 """A reproduction on disk: one HTML page for people, one JSON file for programs."""
 
 import json
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 
@@ -27,10 +28,10 @@ def to_html(found: Reproduction) -> str:
         f"On task {found.task}, vectors of {', '.join(found.encoders)}; "
         f"store as of {found.snapshot.at:%Y-%m-%d %H:%M} UTC."
     )
-    settings = "; ".join(f"{name.replace('_', ' ')}: {value}" for name, value in found.settings.items())
+    settings = "; ".join(f"{name.replace('_', ' ')} {_shown(value)}" for name, value in found.settings.items())
     parts = [
         f"<h1>{escape(found.paper.title)}</h1>",
-        f'<p class="faint">arXiv {escape(found.paper.arxiv)}. {escape(about)} {escape(settings)}</p>',
+        f'<p class="faint">arXiv {escape(found.paper.arxiv)}. {escape(about)} Settings: {escape(settings)}.</p>',
         *_list("What this store shows", found.findings),
         *_list("Not measured", found.missing),
         *(part for each in found.tables for part in _table(each)),
@@ -39,6 +40,16 @@ def to_html(found: Reproduction) -> str:
         *(part for each in found.paper.published for part in _table(each, level=3)),
     ]
     return html.page(f"{found.paper.title} on {found.task}", parts)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_shown(each)}" for name, each in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_shown, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _list(title: str, sentences: tuple[str, ...]) -> list[str]:
