@@ -124,9 +124,8 @@ class WithTexts(ZeroShotClassifier):
     """The zero-shot estimator with its own text side, so that it fits by X and y like all others."""
 
     def fit(self, X, y):
-        width = np.asarray(X).shape[1]
-        bank = toy_bank(width) if self.bank_weight else None
-        return super().fit(X, y, text=lambda texts: embed_texts(texts, width), bank=bank)
+        bank = toy_bank(np.asarray(X).shape[1]) if self.bank_weight else None
+        return super().fit(X, y, text=lambda texts: embed_texts(texts, np.asarray(X).shape[1]), bank=bank)
 
 
 def make(kind: str, **params):
