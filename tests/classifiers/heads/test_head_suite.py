@@ -48,7 +48,9 @@ def test_class_order_is_that_of_the_sorted_labels_whatever_the_row_order(variant
     settings = straight.settings()
     several = settings.get("components", 1) > 1  # centres of k-means depend on the order
     sampled = settings.get("bank_weight", 0) > 0  # so do the rows on which a label bank is brought to scale
-    if several or sampled or straight.kind in ("fusion", "bilinear", "bank", "decoder"):  # held-out rows depend on the order
+    if (
+        several or sampled or straight.kind in ("fusion", "bilinear", "bank", "decoder")
+    ):  # held-out rows depend on the order
         assert np.mean(shuffled.head_.predict(toy.X) == straight.predict(toy.X)) > 0.94
     else:
         np.testing.assert_allclose(shuffled.head_.predict_proba(toy.X), straight.predict_proba(toy.X), atol=2e-3)
