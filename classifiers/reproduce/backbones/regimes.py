@@ -96,8 +96,8 @@ def linear_probes(data: Data) -> Regime:
 def zero_shot(data: Data, rows: Rows) -> Regime:
     """Return the regime of zero-shot scores: cosines with the texts of the class names, times 100.
 
-    They are fused as the kind `zeroshot` makes them by default: the mean direction of the learning rows, whose labels
-    it does not need, is subtracted.
+    They are fused as the kind `zeroshot` makes them without its label bank: the mean direction of the learning rows,
+    whose labels it does not need, is subtracted.
     """
     texts = [text_vectors(rows, name, data.classes) for name in data.names]
 

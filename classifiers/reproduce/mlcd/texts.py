@@ -36,11 +36,13 @@ class Share:
 
 
 def zero_shot(view: Rows, classes: tuple[str, ...], split: str) -> NDArray[np.bool_]:
-    """Return which rows of a split the zero-shot head classifies correctly, (m,); its defaults are those of `train`.
+    """Return which rows of a split the zero-shot head classifies correctly, (m,).
+
+    As in the paper, it knows texts only: the label bank, whose weight would be chosen on labels, is off.
 
     Raises NotTrainable for an encoder that takes no text.
     """
-    estimator = make_estimator("zeroshot", {}, [features.name for features in view.features])
+    estimator = make_estimator("zeroshot", {"bank_weight": 0}, [features.name for features in view.features])
     view.require_texts()
     head = CLASS_KINDS["zeroshot"].learn_again(estimator, view, classes)
     return np.concatenate([each.scores.argmax(axis=1) == each.truth for each in scored(view, head, split)])
