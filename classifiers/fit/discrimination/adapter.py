@@ -16,8 +16,8 @@ from torch.nn.functional import batch_norm, normalize, relu
 from classifiers.errors import NotTrainable
 from classifiers.fit.descent import require_finite
 from classifiers.fit.device import on_device
-from classifiers.fit.discrimination.losses import cosines, draw, how_many_negatives, losses, own_centres
-from classifiers.fit.discrimination.recipe import Recipe
+from classifiers.fit.discrimination.losses import cosines, draw, losses, own_centres
+from classifiers.fit.discrimination.recipe import Recipe, how_many_negatives
 from classifiers.fit.resident import CPU, Rows, moved
 from classifiers.heads.transform import unit_rows
 

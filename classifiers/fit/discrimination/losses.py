@@ -69,11 +69,6 @@ def own_centres(loss: str, nearest: NDArray[np.int64]) -> NDArray[np.int64]:
     return nearest[:, :1] if loss in ONE_POSITIVE else nearest
 
 
-def how_many_negatives(clusters: int, ratio: float, least: int) -> int:
-    """Return the number of centres that a step draws: the share `ratio`, but at least `least`, and at most all."""
-    return min(clusters, max(least, math.ceil(ratio * clusters)))
-
-
 def draw(clusters: int, count: int, generator: torch.Generator) -> Tensor:
     """Draw numbers of `count` different centres, (count,), on the CPU."""
     return torch.randperm(clusters, generator=generator)[:count]

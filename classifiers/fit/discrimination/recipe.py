@@ -108,3 +108,8 @@ def recipe_of(cls: type[R], parameters: Mapping[str, Any]) -> R:
         if name not in known:
             raise UnknownParameter(name, known)
     return cls(**parameters)
+
+
+def how_many_negatives(clusters: int, ratio: float, least: int) -> int:
+    """Return the number of centres that a step draws: the share `ratio`, but at least `least`, and at most all."""
+    return min(clusters, max(least, math.ceil(ratio * clusters)))

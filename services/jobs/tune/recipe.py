@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from classifiers.fit.discrimination.recipe import recipe_of, require
+from classifiers.fit.discrimination.recipe import how_many_negatives, recipe_of, require
 
 LOSSES = ("mlcd", "mlc", "single")
 """Names of the losses, see `classifiers.fit.discrimination.losses`."""
@@ -90,7 +90,7 @@ class TowerRecipe:
 
     def drawn(self, clusters: int) -> int:
         """Return the number of centres that a step draws as negatives."""
-        return min(clusters, max(self.least_negatives, math.ceil(self.negatives * clusters)))
+        return how_many_negatives(clusters, self.negatives, self.least_negatives)
 
     def rate(self, step: int, steps: int) -> float:
         """Return the learning rate of the network in a step, from 0, of `steps`."""

@@ -13,14 +13,13 @@ from classifiers.fit.discrimination.losses import (
     NONE,
     cosines,
     draw,
-    how_many_negatives,
     losses,
     mlc,
     mlcd,
     own_centres,
     with_margin,
 )
-from classifiers.fit.discrimination.recipe import LOSSES
+from classifiers.fit.discrimination.recipe import LOSSES, how_many_negatives
 from classifiers.fit.multilabel.losses import zlpr_loss
 
 
