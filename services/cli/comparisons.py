@@ -4,6 +4,7 @@ import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from services.cli import terminal
@@ -59,6 +60,11 @@ def train_command(candidate: "Candidate", task: str, options: Sequence[str] = ()
     for name, value in candidate.params.items():
         words += ["--set", f"{name}={shown(value)}"]
     return shlex.join([*words, *options])
+
+
+def folder_name(task: str) -> str:
+    """Return the name of a new folder for a report on a task: the task's name and the time."""
+    return f"{head_name(task)}-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
 
 
 def head_name(task: str) -> str:

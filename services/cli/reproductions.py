@@ -1,13 +1,15 @@
 """The output of `headwater reproduce`: the tables of this store, what they show, the paper's figures, the report."""
 
-from collections.abc import Iterable
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from services.cli import terminal
+from services.cli.comparisons import folder_name
+from services.jobs.progress import JobProgress, OnProgress
 
 if TYPE_CHECKING:
     from classifiers.reproduce.paper import Reproduction, Table
@@ -23,11 +25,34 @@ OutOption = Annotated[
 ]
 
 
-def finish(found: "Reproduction", out: Path | None, *, as_json: bool) -> None:
+@contextmanager
+def reported(
+    name: str, result: "Callable[[], Reproduction | None]", out: Path | None, *, as_json: bool
+) -> Iterator[OnProgress[JobProgress]]:
+    """Run a study inside the context, then write its report and print it; yields the callback of the progress bar.
+
+    If Ctrl-C or SIGTERM ends the study, the parts that are finished are reported first.
+
+    Args:
+        result: returns what is measured so far; None if that is nothing.
+        out: folder of the report; None for a new one in the current folder.
+    """
+    try:
+        with terminal.progress_bar(f"reproduce {name}") as bar, terminal.stopping_on_sigterm():
+            yield bar
+    except KeyboardInterrupt:
+        _finish(result(), out, as_json=as_json)
+        raise
+    _finish(result(), out, as_json=as_json)
+
+
+def _finish(found: "Reproduction | None", out: Path | None, *, as_json: bool) -> None:
     """Write the report and print it; with `as_json`, print the record and the path of the report as JSON."""
+    if found is None:
+        return
     from classifiers.reproduce.page import write
 
-    report = write(found, out or default_folder(found))
+    report = write(found, out or Path("reproductions") / f"{found.paper.command}-{folder_name(found.task)}")
     if as_json:
         terminal.show({**found.to_dict(), "report": str(report)}, as_json=True)
         return
@@ -38,12 +63,6 @@ def finish(found: "Reproduction", out: Path | None, *, as_json: bool) -> None:
     print(f"\nPublished (arXiv {found.paper.arxiv}, {found.paper.title}):")
     _tables(found.paper.published)
     print(f"report: {report}")
-
-
-def default_folder(found: "Reproduction") -> Path:
-    """Return a folder that does not exist yet, named after the paper, the task and the time."""
-    task = "".join(letter if letter.isalnum() or letter in "_-" else "-" for letter in found.task)[:64]
-    return Path("reproductions") / f"{found.paper.command}-{task}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
 
 
 def _tables(tables: "Iterable[Table]") -> None:

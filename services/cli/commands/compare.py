@@ -3,7 +3,6 @@
 import json
 import shlex
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -167,7 +166,7 @@ def _start(
 
     return job.start(
         store,
-        folder / f"{comparisons.head_name(task)}-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}",
+        folder / comparisons.folder_name(task),
         task=task,
         encoders=encoders,
         candidates=candidates,

@@ -8,7 +8,7 @@ import typer
 from services.cli import options, terminal
 from services.cli.completion import encoder_names
 from services.cli.options import AcceptOption, JsonOption, SeedOption, StoreOption, TaskOption, TrustOption
-from services.cli.reproductions import OutOption, finish
+from services.cli.reproductions import OutOption, reported
 
 if TYPE_CHECKING:
     from services.jobs.texts import TextSides
@@ -83,26 +83,12 @@ def backbones(
     )
     opened = options.open_store(settings)
     names, sides = encoder or _encoders(opened, task), None if no_texts else text_sides(opened, settings)
-    with terminal.progress_bar("reproduce backbones") as bar, terminal.stopping_on_sigterm():
-        costs, unit = _costs(opened, names, cost, sides)
-        study = Study.prepare(
-            opened,
-            task,
-            names,
-            costs=costs,
-            unit=unit,
-            draws=draws,
-            rule_rows=rule_rows,
-            seed=seed,
-            texts=sides,
-        )
-        try:
-            study.run(terminal.steps(bar))
-        except KeyboardInterrupt:
-            if study.finished:
-                finish(study.result(), out, as_json=as_json)
-            raise
-    finish(study.result(), out, as_json=as_json)
+    costs, unit = _costs(opened, names, cost, sides)
+    study = Study.prepare(
+        opened, task, names, costs=costs, unit=unit, draws=draws, rule_rows=rule_rows, seed=seed, texts=sides
+    )
+    with reported("backbones", lambda: study.result() if study.finished else None, out, as_json=as_json) as bar:
+        study.run(terminal.steps(bar))
 
 
 def _encoders(store: "Store", task: str) -> list[str]:

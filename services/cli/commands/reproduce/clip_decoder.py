@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli import options, reproductions, terminal
+from services.cli import options, terminal
 from services.cli.completion import task_names
 from services.cli.options import (
     AcceptOption,
@@ -18,7 +18,7 @@ from services.cli.options import (
     TaskOption,
     TrustOption,
 )
-from services.cli.reproductions import OutOption
+from services.cli.reproductions import OutOption, reported
 
 if TYPE_CHECKING:
     from classifiers.reproduce.clip_decoder.labels import LabelDraw
@@ -139,14 +139,8 @@ def clip_decoder(
         remarks=remarks,
     )
     study = Study(rows, plan)
-    try:
-        with terminal.stopping_on_sigterm(), terminal.progress_bar("clip-decoder") as bar:
-            study.run(terminal.steps(bar))
-    except KeyboardInterrupt:
-        if study.trials:
-            reproductions.finish(reproduction(study), out, as_json=as_json)
-        raise
-    reproductions.finish(reproduction(study), out, as_json=as_json)
+    with reported("clip-decoder", lambda: reproduction(study) if study.trials else None, out, as_json=as_json) as bar:
+        study.run(terminal.steps(bar))
 
 
 def drawn(names: Sequence[str], share: float, count: int, seed: int) -> "list[LabelDraw]":

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli import options, reproductions, terminal
+from services.cli import options, terminal
 from services.cli.options import EncodersOption, JsonOption, SeedOption, SetOption, StoreOption, TaskOption
-from services.cli.reproductions import OutOption
+from services.cli.reproductions import OutOption, reported
 
 if TYPE_CHECKING:
     from classifiers.reproduce.gmm.projected import Size
@@ -140,14 +140,8 @@ def gmm(
     opened = options.open_store(options.settings(store=store))
     study = Study(Rows(opened, task, tuple(dict.fromkeys(encoder or ["lite0"])), opened.snapshot()), plan)
     terminal.err.print(f"{study.heads:,} heads to learn: {told(study)}")
-    try:
-        with terminal.stopping_on_sigterm(), terminal.progress_bar("gmm") as bar:
-            study.run(terminal.steps(bar))
-    except KeyboardInterrupt:
-        if study.runs:
-            reproductions.finish(reproduction(study), out, as_json=as_json)
-        raise
-    reproductions.finish(reproduction(study), out, as_json=as_json)
+    with reported("gmm", lambda: reproduction(study) if study.runs else None, out, as_json=as_json) as bar:
+        study.run(terminal.steps(bar))
 
 
 def sizes(shares: Sequence[float], dims: Sequence[int]) -> "tuple[Size, ...]":

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from services.cli import options, reproductions, terminal
+from services.cli import options, terminal
 from services.cli.completion import task_names
 from services.cli.options import (
     AcceptOption,
@@ -15,7 +15,7 @@ from services.cli.options import (
     StoreOption,
     TrustOption,
 )
-from services.cli.reproductions import OutOption
+from services.cli.reproductions import OutOption, reported
 
 app = typer.Typer()
 
@@ -134,11 +134,5 @@ def mlcd(
     opened = options.open_store(settings)
     encoders = list(dict.fromkeys(encoder or ["lite0"]))
     run = Run(opened, task, encoders, request, captions, text_sides(opened, settings))
-    try:
-        with terminal.progress_bar("reproduce mlcd") as bar, terminal.stopping_on_sigterm():
-            run.all(terminal.steps(bar))
-    except KeyboardInterrupt:
-        if run.found:
-            reproductions.finish(run.reproduction(), out, as_json=as_json)
-        raise
-    reproductions.finish(run.reproduction(), out, as_json=as_json)
+    with reported("mlcd", lambda: run.reproduction() if run.found else None, out, as_json=as_json) as bar:
+        run.all(terminal.steps(bar))
