@@ -7,10 +7,11 @@ from typing import Any
 from classifiers.compare.comparison import Comparison
 from classifiers.compare.family import ANY_LABELS
 from classifiers.compare.mistakes import Show, Shown
-from classifiers.compare.pictures import Picture, draw
-from classifiers.compare.sections import points, winner_sections
+from classifiers.compare.pictures import draw
+from classifiers.compare.sections import winner_sections
 from classifiers.evaluation.figures import ECE, NLL
-from classifiers.evaluation.html import command_block, page, picture, table
+from classifiers.evaluation.html import Picture, command_block, page, table
+from classifiers.evaluation.percentages import points
 from classifiers.evaluation.reports.labels import MAP
 
 REPORT = "report.html"
@@ -28,7 +29,7 @@ def write(comparison: Comparison, show: Show = lambda _: {}, shortened: Callable
     """
     pictures, shown = draw(comparison, shortened), show([each.id for each in comparison.mistakes])
     for each in pictures:
-        (comparison.folder / f"{each.name}.png").write_bytes(each.png)
+        each.save(comparison.folder)
     html = to_html(comparison, pictures, shown)
     for name in sorted(comparison.rows.encoders, key=len, reverse=True):
         html = html.replace(escape(name), escape(shortened(name)))
@@ -46,7 +47,7 @@ def to_html(comparison: Comparison, pictures: Sequence[Picture], shown: Mapping[
         *ranking_section(comparison),
         *failed_section(comparison),
         "<h2>Pictures</h2>" if pictures else "",
-        *(picture(each.png, each.text, each.caption) for each in pictures),
+        *(each.to_html() for each in pictures),
     ]
     return page(f"Heads for {comparison.rows.task}", parts)
 

@@ -1,7 +1,6 @@
 """The charts of a comparison, with captions, and with texts for readers who cannot see the charts."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from classifiers.compare.candidates import ONE_VS_REST, SOFTMAX
 from classifiers.compare.comparison import Comparison
@@ -9,19 +8,10 @@ from classifiers.compare.curves import CurvePoint
 from classifiers.compare.family import ANY_LABELS, Family
 from classifiers.compare.trial import Trial
 from classifiers.evaluation import plots
+from classifiers.evaluation.html import Picture
 
 MARKED = 0.8
 """Share of the variance that is marked in PCA curves, the default of `project=pca`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """A PNG with a caption, and a text that says what it shows."""
-
-    name: str
-    png: bytes
-    caption: str
-    text: str
 
 
 def draw(comparison: Comparison, shortened: Callable[[str], str]) -> list[Picture]:

@@ -17,7 +17,7 @@ from classifiers.evaluation.figures import AURC, Evaluation
 from classifiers.evaluation.html import bar, table
 from classifiers.evaluation.label_figures import LabelEvaluation
 from classifiers.evaluation.learning_curve import LearningCurve
-from classifiers.evaluation.paired import Difference
+from classifiers.evaluation.percentages import points
 from classifiers.training.growth import DRAWS
 
 MOST_CLASSES = 40
@@ -162,11 +162,6 @@ def more_labels(curve: LearningCurve | None, split: str, figure: str = "accuracy
         f"the training rows, each figure the mean of {DRAWS} random parts. {escape(said)}</p>",
         table(("=training rows", figure, "=95 % interval"), rows),
     ]
-
-
-def points(found: Difference) -> str:
-    """Return a difference of accuracy in percentage points, with its interval."""
-    return f"{100 * found.mean:+z.1f} ({100 * found.low:+z.1f} to {100 * found.high:+z.1f})"
 
 
 def balance(comparison: Comparison) -> list[str]:

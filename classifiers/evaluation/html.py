@@ -2,7 +2,9 @@
 
 import base64
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from string import Template
 
 PAGE = Template("""\
@@ -68,18 +70,31 @@ class Html(str):
     __slots__ = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A PNG with a caption, and a text that says what it shows for readers who cannot see it."""
+
+    name: str
+    png: bytes
+    caption: str
+    text: str
+
+    def save(self, folder: Path) -> None:
+        """Write the PNG into `folder`, under its name."""
+        (folder / f"{self.name}.png").write_bytes(self.png)
+
+    def to_html(self) -> Html:
+        """Return the picture as a figure, with its bytes inside."""
+        data = base64.b64encode(self.png).decode()
+        return Html(
+            f'<figure><img src="data:image/png;base64,{data}" alt="{escape(self.text)}">'
+            f"<figcaption>{escape(self.caption)}</figcaption></figure>"
+        )
+
+
 def page(title: str, parts: Iterable[str]) -> str:
     """Return a whole page with the HTML of `parts` in this order; empty ones are left out."""
     return PAGE.substitute(title=escape(title), body="\n".join(filter(None, parts)))
-
-
-def picture(png: bytes, text: str, caption: str) -> str:
-    """Return a PNG as a figure: `text` says in words what it shows, `caption` stands below it."""
-    data = base64.b64encode(png).decode()
-    return (
-        f'<figure><img src="data:image/png;base64,{data}" alt="{escape(text)}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-    )
 
 
 def command_block(command: str) -> str:

@@ -15,7 +15,7 @@ def write(found: Reproduction, folder: Path) -> Path:
     """Write the report, its record and its pictures into `folder`, which is made; return the path of the report."""
     folder.mkdir(parents=True, exist_ok=True)
     for each in found.pictures:
-        (folder / f"{each.name}.png").write_bytes(each.png)
+        each.save(folder)
     (folder / RECORD).write_text(json.dumps(found.to_dict(), indent=1, ensure_ascii=False), encoding="utf-8")
     report = folder / REPORT
     report.write_text(to_html(found), encoding="utf-8")
@@ -35,7 +35,7 @@ def to_html(found: Reproduction) -> str:
         *_list("What this store shows", found.findings),
         *_list("Not measured", found.missing),
         *(part for each in found.tables for part in _table(each)),
-        *(html.picture(each.png, each.text, each.caption) for each in found.pictures),
+        *(each.to_html() for each in found.pictures),
         "<h2>What the paper printed</h2>",
         *(part for each in found.paper.published for part in _table(each, level=3)),
     ]

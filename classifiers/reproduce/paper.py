@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from classifiers.evaluation.html import Picture
 from store import Snapshot
 
 
@@ -44,16 +45,6 @@ class Paper:
     arxiv: str
     title: str
     published: tuple[Table, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """A chart of a reproduction: `text` says in words what it shows, `caption` stands below it."""
-
-    name: str
-    png: bytes
-    text: str
-    caption: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 
+from classifiers.evaluation.percentages import percent, points
 from classifiers.reproduce.backbones.figures import Figure, Figures
 from classifiers.reproduce.backbones.rules import CONTROLS, NLC, STACK, WITHOUT_LABELS
-from classifiers.reproduce.backbones.tables import best_of, named, percent, points
+from classifiers.reproduce.backbones.tables import best_of, named
 
 PRINTED = {
     "zero-shot": "the paper: +9.1 on average of 21 data sets",

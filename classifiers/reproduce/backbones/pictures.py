@@ -3,9 +3,10 @@
 import numpy as np
 
 from classifiers.evaluation import plots
+from classifiers.evaluation.html import Picture
+from classifiers.evaluation.percentages import percent
 from classifiers.reproduce.backbones.figures import Figures
-from classifiers.reproduce.backbones.tables import named, percent
-from classifiers.reproduce.paper import Picture
+from classifiers.reproduce.backbones.tables import named
 
 
 def picture(found: Figures, unit: str) -> Picture:
@@ -20,8 +21,8 @@ def picture(found: Figures, unit: str) -> Picture:
     return Picture(
         f"cost-{found.regime.replace(' ', '-')}",
         plots.png(plots.accuracy_by_cost(lines, alone, unit)),
-        named(found, f"accuracy from the cheapest backbone to all of them: {ends}."),
-        named(
+        text=named(found, f"accuracy from the cheapest backbone to all of them: {ends}."),
+        caption=named(
             found,
             "accuracy on test rows against the cost of an image, from the cheapest backbone to all, with 95 % "
             "intervals. Crosses are single backbones.",

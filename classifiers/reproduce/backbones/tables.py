@@ -5,6 +5,7 @@ from itertools import groupby
 
 import numpy as np
 
+from classifiers.evaluation.percentages import percent, points
 from classifiers.reproduce.backbones.figures import ClassFigures, Figure, Figures
 from classifiers.reproduce.backbones.rules import CASCADE, NLC, STACK, WITHOUT_LABELS
 from classifiers.reproduce.paper import Table
@@ -26,15 +27,6 @@ def tables(found: Figures, unit: str) -> tuple[Table, ...]:
     """Return the tables of one regime; `unit` is that of the costs."""
     made = (_alone(found), _rules(found), _oracle(found), _pairs(found), _right(found), _classes(found))
     return (*made, _prefixes(found, unit))
-
-
-def percent(value: float) -> str:
-    return f"{100 * value:.1f}"
-
-
-def points(gain: Figure) -> str:
-    """Return a gain in points of accuracy, with its interval."""
-    return f"{100 * gain.mean:+z.1f} ({100 * gain.low:+z.1f} to {100 * gain.high:+z.1f})"
 
 
 def interval(figure: Figure) -> str:

@@ -6,6 +6,7 @@ from itertools import combinations
 from typing import Any
 
 from classifiers.evaluation.paired import Difference
+from classifiers.evaluation.percentages import points
 from classifiers.reproduce.gmm.cells import CHOSEN, ONE, REDUCED, SEVERAL, WHOLE
 from classifiers.reproduce.gmm.entrants import DGMMC, LDA, SDGM_D, SDGM_F, SOFTMAX, WHITENED
 from classifiers.reproduce.gmm.measured import ACCURACY, NLL, Measured, ends
@@ -101,11 +102,6 @@ def verdict(found: Difference, above: str, below: str) -> str:
     if found.low <= 0 <= found.high:
         return CHANCE
     return above if found.mean > 0 else below
-
-
-def points(found: Difference) -> str:
-    """Return a difference of accuracies in points, with its 95 % interval."""
-    return f"{100 * found.mean:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
 
 
 def answer(question: str, sides: tuple[str, str], first: Measured, second: Measured) -> Answer:

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from classifiers.evaluation import plots
+from classifiers.evaluation.html import Picture
 from classifiers.reproduce.gmm.cells import Cell
 from classifiers.reproduce.gmm.entrants import Entrant
 from classifiers.reproduce.gmm.plan import Plan
 from classifiers.reproduce.gmm.projected import Size
 from classifiers.reproduce.gmm.study import Run
-from classifiers.reproduce.paper import Picture, Table
+from classifiers.reproduce.paper import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def chart(encoder: str, number: int, grid: Grid) -> Picture:
     return Picture(
         f"accuracy-{number}",
         plots.png(plots.pca(lines, ringed="ringed: least validation NLL")),
-        f"Validation accuracy of each head on the vectors of {encoder}, by the number of principal components.",
-        f"{encoder}: mean over the runs, with the number of mixture components that is best there by NLL. "
+        text=f"Validation accuracy of each head on the vectors of {encoder}, by the number of principal components.",
+        caption=f"{encoder}: mean over the runs, with the number of mixture components that is best there by NLL. "
         f"Highest: {tops}.",
     )

@@ -33,9 +33,6 @@ class Lead:
         ends = [self.low, self.high, *(self.seeds or ())]
         return BETTER if min(ends) > 0 else WORSE if max(ends) < 0 else OPEN
 
-    def points(self) -> str:
-        return f"{100 * self.mean:+z.1f} ({100 * self.low:+z.1f} to {100 * self.high:+z.1f})"
-
     def points_of_seeds(self) -> str:
         return "" if self.seeds is None else f"{100 * self.seeds[0]:+z.1f} to {100 * self.seeds[1]:+z.1f}"
 

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from classifiers.evaluation import plots
+from classifiers.evaluation.html import Picture
 from classifiers.reproduce.mlcd import tables
 from classifiers.reproduce.mlcd.findings import figures, findings, missing, recalls
 from classifiers.reproduce.mlcd.leads import leads
@@ -13,7 +14,7 @@ from classifiers.reproduce.mlcd.plan import Request
 from classifiers.reproduce.mlcd.published import PAPER
 from classifiers.reproduce.mlcd.study import Found, OnStep, study
 from classifiers.reproduce.mlcd.texts import Retrieved, retrieve
-from classifiers.reproduce.paper import Picture, Reproduction, Table
+from classifiers.reproduce.paper import Reproduction, Table
 from classifiers.training.rows.rows import Rows, Texts
 from store import Snapshot, Store
 
@@ -124,7 +125,8 @@ def _picture(number: int, found: Found) -> Picture:
     return Picture(
         f"cosines-{number}",
         plots.png(plots.by_epoch(lines, "mean cosine with centres")),
-        f"Mean cosines of rows of {found.encoder} with their positive and negative centres in each epoch of training.",
-        f"{found.encoder}: mean cosines with positive and negative centres by epoch, as in Fig. 3 of the paper, where "
-        "MLCD raises the first and lowers the second compared with MLC.",
+        text=f"Mean cosines of rows of {found.encoder} with their positive and negative centres in each epoch of "
+        "training.",
+        caption=f"{found.encoder}: mean cosines with positive and negative centres by epoch, as in Fig. 3 of the "
+        "paper, where MLCD raises the first and lowers the second compared with MLC.",
     )

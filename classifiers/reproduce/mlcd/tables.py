@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from classifiers.evaluation.outcomes import bootstrap_interval
+from classifiers.evaluation.percentages import percent, points
 from classifiers.fit.discrimination.recipe import ONE_POSITIVE
 from classifiers.reproduce.mlcd import published
 from classifiers.reproduce.mlcd.judges import JUDGES
@@ -70,10 +71,6 @@ PAPERS = {
 Leads = Mapping[tuple[Claim, str], Lead]
 
 
-def percent(value: float) -> str:
-    return f"{100 * value:.1f}"
-
-
 def interval(value: float, low: float, high: float) -> str:
     return f"{percent(value)} ({percent(low)} to {percent(high)})"
 
@@ -103,7 +100,7 @@ def _verdicts(trial: Trial, own: Trial | None) -> list[str]:
     cells = []
     for judge, verdict in trial.verdicts.items():
         cells.append(percent(verdict.right.mean()))
-        cells.append("" if own is None else lead(verdict.right[None], own.verdicts[judge].right[None], 0).points())
+        cells.append("" if own is None else points(lead(verdict.right[None], own.verdicts[judge].right[None], 0)))
     return cells
 
 
@@ -153,7 +150,7 @@ def _tested(tested: Tested) -> list[str]:
 def claims(found: Mapping[str, Leads]) -> Table:
     """Return the claims with the lead on test rows, from the leads of each encoder."""
     rows = tuple(
-        (claim.text, encoder, judge, one.points(), one.points_of_seeds(), one.verdict)
+        (claim.text, encoder, judge, points(one), one.points_of_seeds(), one.verdict)
         for encoder, leads in found.items()
         for (claim, judge), one in leads.items()
     )

@@ -15,10 +15,11 @@ from classifiers.compare.held import HeldRows
 from classifiers.compare.mistakes import MOST_MISTAKES, Shown
 from classifiers.compare.page import to_html, write
 from classifiers.compare.run import run, start
-from classifiers.compare.sections import more_labels, points
+from classifiers.compare.sections import more_labels
 from classifiers.evaluation import plots
 from classifiers.evaluation.figures import evaluate
 from classifiers.evaluation.paired import Difference
+from classifiers.evaluation.percentages import points
 from store import Store
 
 VOID = {"meta", "img", "br"}
