@@ -1,8 +1,7 @@
 """Memory that is freed and soon needed again stays with the process, instead of going back to the system.
 
 glibc gives blocks above 32 MB back to the system as soon as they are freed. A stream of batches then asks for the same
-megabytes again for each batch, and the system fills each page with zeros at its first use. For batches of 16,384 rows
-of 512 numbers this took more than half of the time of a scan.
+megabytes again for each batch, and the system fills each page with zeros at its first use.
 """
 
 import ctypes
@@ -15,7 +14,7 @@ KEPT = 2**30
 """Largest block that stays with the process, and most free memory at the end of its heap, in bytes."""
 
 USUAL = 2**25
-"""Largest block that glibc keeps by itself, in bytes. It arrives there as soon as a block of this size is freed."""
+"""Largest block that glibc keeps by itself, in bytes. Its limit grows up to this value as blocks are freed."""
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """Numbers of glibc's parameters, see `man mallopt`."""
