@@ -192,7 +192,8 @@ def zero_shot(found: Sequence[Found]) -> Table:
         (each.encoder, interval(share.value, share.low, share.high)) for each in found if (share := each.zero_shot)
     )
     notes = (
-        "The encoder's own vectors: adapters take no texts. Prompts and centring are those that training uses; the label bank is off.",
+        "The encoder's own vectors: adapters take no texts. Prompts and centring are those that training uses; the "
+        "label bank is off.",
     )
     return Table("Zero-shot accuracy on test rows, in %", ("encoder", "=accuracy"), rows, notes)
 

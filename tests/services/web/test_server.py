@@ -63,7 +63,8 @@ def test_a_body_that_never_ends_does_not_keep_a_service_from_stopping(stop, tmp_
             b"POST /heads/x/alias HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
             b"Content-Length: 1000\r\n\r\n{"
         )
-        time.sleep(1.5)  # on a busy machine, too, the service has read the headers by then
+        httpx.get(f"http://127.0.0.1:{port}/health/live", timeout=60).raise_for_status()
+        time.sleep(1.5)  # the service answers a later connection: it has read these headers too
         start = time.monotonic()
         process.send_signal(stop)
         assert process.wait(20) in (0, -stop, 128 + stop)
