@@ -16,6 +16,7 @@ import schemathesis
 from hypothesis import strategies as st
 from python_multipart import parse_form
 from python_multipart.exceptions import FormParserError
+from schemathesis.core import NotSet
 from schemathesis.core.file_samples import MEDIA_TYPE_FILE_SAMPLES
 from schemathesis.core.parameters import ParameterLocation
 from schemathesis.generation import GenerationMode
@@ -42,25 +43,33 @@ TASK = REAL["learned"][0]
 @schemathesis.hook
 def before_call(context, case, kwargs):
     """Put real names into a request that the document allows. Its other values stay as they were generated."""
-    draw = zlib.crc32(repr((case.path_parameters, case.query, case.body)).encode())
+    given = [each for each in (case.path_parameters, case.query, case.body) if not isinstance(each, NotSet)]
+    draw = zlib.crc32(repr(given).encode())
     if not case.meta.generation.mode.is_positive:
         return
     if draw % RANDOM_ONE_IN:
-        if case.path == "/classify":
-            settle(case, draw)
-        for given in (case.path_parameters, case.query, case.body):
-            put_real(given, draw)
-        settle_encoder(case)
+        name_what_exists(case, draw)
+    if case.path.startswith("/v1/encoders/"):
+        case.path_parameters["name"] = "melstat"  # other requests need lite0, which an answer may have named
     if case.path.endswith("/infer"):
         case.body = {"inputs": [VECTOR]}
-    if case.path == "/v1/learn" and isinstance(case.body, dict) and draw % RANDOM_ONE_IN:
-        case.body = {**case.body, "task": TASK, "kind": None, "against": None}
     if case.path == "/v1/labels/undo" and isinstance(case.body, dict):
         case.body = {**case.body, "task": real("undone", "", draw)}  # no task means any: also the one to learn from
-    if case.path == "/search" and draw % RANDOM_ONE_IN and "task" in (case.query or {}):
-        case.query = {**case.query, "task": TASK}  # a search within a task that does not exist finds nothing: 404
-    if draw % RANDOM_ONE_IN:
-        name_in_path(case, draw)
+
+
+def name_what_exists(case, draw: int) -> None:
+    """Put real names into a request: what does not exist is answered 404."""
+    if case.path == "/classify":
+        settle(case, draw)
+    for given in (case.path_parameters, case.query, case.body):
+        put_real(given, draw)
+    if case.path == "/v1/encoders" and isinstance(case.body, dict):
+        case.body = {**case.body, "name": "melstat"}
+    if case.path == "/v1/learn" and isinstance(case.body, dict):
+        case.body = {**case.body, "task": TASK, "kind": None, "against": None}
+    if case.path == "/search":
+        name_task(case)
+    name_in_path(case, draw)
 
 
 def name_in_path(case, draw: int) -> None:
@@ -74,12 +83,11 @@ def name_in_path(case, draw: int) -> None:
         case.path_parameters["name"] = real("encoder", "", draw)
 
 
-def settle_encoder(case) -> None:
-    """Load and unload melstat only: other requests need lite0."""
-    if case.path == "/v1/encoders" and isinstance(case.body, dict):
-        case.body = {**case.body, "name": "melstat"}
-    if case.path.startswith("/v1/encoders/"):
-        case.path_parameters["name"] = "melstat"
+def name_task(case) -> None:
+    """Search within a task that exists: within another one nothing is found, which is answered 404."""
+    for given in (case.query, case.body):
+        if isinstance(given, dict) and "task" in given:
+            given["task"] = TASK
 
 
 def settle(case, draw: int) -> None:
@@ -148,7 +156,7 @@ def read(values: list[str | None], kind: str | None) -> object:
 def put_real(given: object, draw: int) -> None:
     """Put real values in the place of those in `given`, and in the objects that it contains."""
     if isinstance(given, dict):
-        given.update({name: real(name, value, draw) for name, value in given.items() if value})
+        given.update({name: real(name, value, draw) for name, value in given.items() if value or value == ""})
     for value in given.values() if isinstance(given, dict) else given if isinstance(given, list) else ():
         put_real(value, draw)
 
