@@ -5,7 +5,7 @@
 The first table is on images of a store, embedded with lite0, lite1 and lite2: no label is learned from, so the training
 rows judge the prompts. Vectors are centred on the mean of the training rows, as `zeroshot` does. The second table is on
 ImageNet without images, in five folds: the text map is made without 200 classes, and a row of the classifier replaces
-the images of each of them.
+the images of each of them. Its class is to be found among the 200, and among all 1,000, of which the map saw 800.
 """
 
 import argparse
@@ -92,8 +92,9 @@ def on_held_out_classes(texts: Texts) -> None:
     info, examples = ImageNetInfo(), make_text_map.examples()
     names = [info.index_to_description(index).split(", ")[0] for index in range(1000)]
     order = np.random.RandomState(0).permutation(1000)
-    print(f"\n| prompts (held-out classes) | {' | '.join(CONFIGS)} | mean |\n|---|{'---|' * len(CONFIGS)}---|")
-    found = {choice: np.zeros((5, len(CONFIGS))) for choice in CHOICES}
+    columns = [f"{name}, among {count}" for name in CONFIGS for count in ("200", "1,000")]
+    print(f"\n| prompts (held-out classes) | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}")
+    found = {choice: np.zeros((5, len(columns))) for choice in CHOICES}
     for number, name in enumerate(CONFIGS):
         targets = make_text_map.targets(name)
         for fold in range(5):
@@ -107,10 +108,11 @@ def on_held_out_classes(texts: Texts) -> None:
             )
             matrix, centre = make_text_map.ridge(*args)
             for choice, prompts in CHOICES.items():
-                D = directions(texts, [names[each] for each in held], prompts, matrix, centre)
-                found[choice][fold, number] = np.mean((targets[held] @ D.T).argmax(axis=1) == np.arange(len(held)))
+                scores = targets[held] @ directions(texts, names, prompts, matrix, centre).T
+                among_held = scores[:, held].argmax(axis=1) == np.arange(len(held))
+                found[choice][fold, 2 * number :][:2] = among_held.mean(), (scores.argmax(axis=1) == held).mean()
     for choice, each in found.items():
-        print(f"| {choice} | {' | '.join(f'{one:.3f}' for one in each.mean(axis=0))} | {each.mean():.3f} |", flush=True)
+        print(f"| {choice} | {' | '.join(f'{one:.3f}' for one in each.mean(axis=0))} |", flush=True)
 
 
 def main() -> None:
