@@ -58,7 +58,10 @@ def test_captions_are_counted_and_not_listed_as_classes(headwater, tmp_path):
     flickr8k(tmp_path / "flickr")
     code, out, err = headwater("ingest", "flickr", "-t", "captions")
     assert (code, err) == (0, "")
-    assert out.splitlines()[-1] == "task captions: 6 captions of 3 files (test 1, train 1, val 1)"
+    count, note = out.splitlines()[-2:]
+    assert count == "task captions: 6 captions of 3 files (test 1, train 1, val 1)"
+    assert note.startswith("note: Captions are no classes")
+    assert note.endswith("--captions captions")
     assert "Caption 0" not in out
     told = json.loads(headwater("ingest", "flickr", "-t", "captions", "--json")[1])
     assert (told["classes"], told["format"]["captions"], told["known_assets"]) == ({}, True, 3)
