@@ -1,4 +1,4 @@
-"""The published data set that `ingest` reads: its choice, and what is shown of it."""
+"""The published data set that a command reads: its choice, and what is shown of it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -78,7 +78,7 @@ def choose(source: Sequence[str] | None, labels: Path | None, name: str | None) 
     if name is not None and labels is not None:
         raise typer.BadParameter("--format and --labels both say where the labels are; give one of them")
     if name is not None and len(source or ()) != 1:
-        raise typer.BadParameter("--format needs one SOURCE: the folder of the data set")
+        raise typer.BadParameter("--format needs one folder: that of the data set")
     if name == FOLDERS or labels is not None or len(source or ()) != 1:
         return None
     folder = Path((source or ())[0]).expanduser().absolute()
