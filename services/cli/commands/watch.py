@@ -74,7 +74,7 @@ def watch(
 
 
 def _require_class_folders(folder: Path) -> None:
-    """Raise BadSource for what is no folder, and for a published data set, whose labels are not the folders' names."""
+    """Raise BadSource for what is no folder, and for a published data set, whose folders name no labels."""
     from services.jobs.datasets.formats import recognised
 
     if not folder.is_dir():

@@ -162,7 +162,9 @@ class AdaptBackbone(Door):
 def _network(folder: Path) -> tuple[str, int]:
     """Return the digest of a trained network's weights, and the number of epochs in its record."""
     (folder / "report.md").read_text()
-    return folders.digest(folder / "model.safetensors"), len(json.loads((folder / "training.json").read_text())["curve"])
+    return folders.digest(folder / "model.safetensors"), len(
+        json.loads((folder / "training.json").read_text())["curve"]
+    )
 
 
 def _step(checkpoint: Path) -> int:

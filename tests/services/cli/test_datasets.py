@@ -156,5 +156,9 @@ def test_predict_reads_a_data_set_as_ingest_does_and_its_labels_are_the_truth(he
 def test_watch_refuses_a_data_set_whose_labels_are_no_folders(headwater, tmp_path):
     imagenet(tmp_path / "imagenet")
     code, _, err = headwater("watch", "imagenet", "-t", "t")
-    assert (code, "holds a published data set of the format imagenet" in err, "headwater ingest" in err) == (1, True, True)
+    assert (code, "holds a published data set of the format imagenet" in err, "headwater ingest" in err) == (
+        1,
+        True,
+        True,
+    )
     assert not (tmp_path / "headwater.db").exists()

@@ -290,7 +290,9 @@ def test_a_stopped_run_over_folders_goes_on_and_counts_the_files_that_failed_bef
             raise KeyboardInterrupt
 
     def run(name: str, on_progress: OnProgress[Predicted] = ignore) -> Predicted:
-        return predict_files(read_sources([folder]), home.store, head, PredictRequest(), tmp_path / name, home.settings, on_progress)
+        return predict_files(
+            read_sources([folder]), home.store, head, PredictRequest(), tmp_path / name, home.settings, on_progress
+        )
 
     whole = run("whole.jsonl")
     with pytest.raises(KeyboardInterrupt):

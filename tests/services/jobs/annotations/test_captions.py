@@ -19,7 +19,10 @@ SENTENCES = [f"a dog and {n} cats" for n in range(40)]
         (counted(SENTENCES[:36]) | counted(["a photo of a dog", "another one of a cat"], 9), True),
         (counted(SENTENCES[:15]), False),  # few sentences may be classes
         (counted(SENTENCES, 2), False),  # several rows each, as classes have
-        (counted(SENTENCES[:36]) | counted(SENTENCES[36:], 9) | counted([f"this is class {n}" for n in "ab"], 9), False),
+        (
+            counted(SENTENCES[:36]) | counted(SENTENCES[36:], 9) | counted([f"this is class {n}" for n in "ab"], 9),
+            False,
+        ),
         (counted([f"great white shark{n}" for n in range(40)]), False),  # names of classes, one photo each
         (counted([]), False),
     ],

@@ -102,7 +102,7 @@ def test_a_disk_that_is_full_during_a_training_is_one_error_and_the_checkpoint_b
             resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))  # no file may grow, as on a full disk
 
     try:
-        with pytest.raises(TrainingFailed, match="checkpoint of step 10 .* the one before it is kept: make room"):
+        with pytest.raises(TrainingFailed, match=r"checkpoint of step 10 .* the one before it is kept: make room"):
             run(home, request, tmp_path, on_progress=fill_after)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
