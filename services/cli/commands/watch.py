@@ -81,7 +81,7 @@ def _require_class_folders(folder: Path) -> None:
         raise BadSource(f"{folder} is not a folder; give a folder of class folders")
     if found := recognised(folder.absolute()):
         raise BadSource(
-            f"{folder} holds a published data set of the format {found}, whose labels are in files of its own: store it "
+            f"{folder} holds a published data set of the format {found}, whose labels are in its own files: store it "
             "with `headwater ingest`, or watch a folder inside it"
         )
 
