@@ -5,7 +5,6 @@ from pathlib import Path
 
 from helpers.blocks import Blocks
 from helpers.pictures import photo
-from helpers.tuning import RECIPE, make_home
 from safetensors.numpy import load_file
 
 from classifiers.clustering.clusters import Clustering, names
@@ -16,8 +15,6 @@ from services.jobs.adapt import AdaptRequest, adapt
 from services.jobs.cluster import ClusterRequest, cluster
 from services.jobs.condense import CondenseRequest, condense
 from services.jobs.ingest import ingest
-from services.jobs.tune.plan import TuneRequest
-from services.jobs.tune.recipe import TowerRecipe
 from store import Asset, Item, Store
 
 from ..door import Acknowledge, Door, State
@@ -120,19 +117,24 @@ class AdaptBackbone(Door):
     """A network is trained on the stored images, with checkpoints, and becomes an encoder."""
 
     name = "adapt-backbone"
-    modules = ("services.jobs.tune.job", "embedder.encoders.timm_tower", "torch._dynamo", "faiss", "PIL.Image")
-    CHECKPOINTS = (2, 3, 4, 6)
-    """Steps after which there is a checkpoint: every second one, and the last of each epoch."""
+    modules = ("services.jobs.tune.job", "helpers.tuning", "torch._dynamo", "faiss", "PIL.Image")
+    CHECKPOINTS = (2, 3)
+    """Steps after which there is a checkpoint: every second one, and the last of the epoch."""
 
     def prepare(self, home: Path) -> None:
+        from helpers.tuning import make_home
+
         make_home(home, home / "cache")
 
     def run(self, home: Path, acknowledge: Acknowledge) -> None:
         import torch
+        from helpers.tuning import RECIPE
 
         from classifiers.fit.device import using
         from services.jobs.progress import Step
         from services.jobs.tune.job import tune
+        from services.jobs.tune.plan import TuneRequest
+        from services.jobs.tune.recipe import TowerRecipe
 
         torch.set_num_threads(1)
 
@@ -142,7 +144,7 @@ class AdaptBackbone(Door):
 
         name = f"timm/test_vit@{home}/network.safetensors"
         encoder = registry.load(name, backend="torch-cpu-fp32", cache_dir=home / "cache")
-        request = TuneRequest(encoder=encoder.spec.fingerprint, recipe=TowerRecipe(**RECIPE | {"epochs": 2}))
+        request = TuneRequest(encoder=encoder.spec.fingerprint, recipe=TowerRecipe(**RECIPE | {"epochs": 1}))
         with using("cpu"):
             store = Store.open(home / "headwater.db")
             made = tune(store, encoder, request, home / "adapters", home / "clusters", on_progress=on_progress)
