@@ -157,11 +157,13 @@ def _remove(folder: Path) -> None:
 def discard(folder: Path) -> None:
     """Remove a folder of which no reader may find a part. The caller holds its lock file `IN_USE`.
 
-    It is renamed first, which needs no room on the disk. If the process is killed then, the rest of the folder is a
-    leftover, which `remove_leftovers` removes.
+    It is renamed first, which needs no room on the disk. If the process is killed then, or a file cannot be removed,
+    the rest of the folder is a leftover, which `remove_leftovers` removes.
     """
     remove_leftovers(folder.parent)
-    _remove(folder.rename(folder.with_name(f"{_PREFIX}{folder.name}")))
+    leftover = folder.rename(folder.with_name(f"{_PREFIX}{folder.name}"))
+    with suppress(OSError):
+        _remove(leftover)
 
 
 def digest(path: Path) -> str:

@@ -19,6 +19,8 @@ from classifiers.reproduce.mlcd.spaces import Space
 from classifiers.training.learning.tuning import PENALTIES, Patience
 
 NEIGHBOURS = (1, 5, 10, 20, 50, 100)
+LABEL_NEIGHBOURS = (*NEIGHBOURS, 200, 400)
+"""mAP ranks rows by their scores, and the votes of few neighbours leave many rows with equal ones."""
 MOST_ITERATIONS, TOLERANCE = 1000, 1e-5
 
 Predict = Callable[[NDArray[Any], NDArray[Any], NDArray[Any], Sequence[Any]], Iterator[NDArray[Any]]]
@@ -124,7 +126,7 @@ JUDGES = (
     Judge("linear probe", "C", PENALTIES, probe, RightRows),
 )
 LABEL_JUDGES = (
-    Judge("kNN", "k", NEIGHBOURS, shares_of_votes, RankedRows),
+    Judge("kNN", "k", LABEL_NEIGHBOURS, shares_of_votes, RankedRows),
     Judge("linear probe", "C", PENALTIES, probe_of_labels, RankedRows),
 )
 """The same for rows with any number of labels."""

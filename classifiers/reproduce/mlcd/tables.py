@@ -171,7 +171,7 @@ def clusters(found: Sequence[Found]) -> Table:
     notes = (
         "Empty centres were removed, and of centres with a cosine above 0.98 only one was kept.",
         "NMI, ARI and purity: agreement with the classes of training rows, which clustering never saw. All three "
-        "depend on k.",
+        "depend on k. They are left out where rows have any number of labels.",
         f"Cosine of a row's centres: mean between two of its {nearest} nearest centres (fewer for small k). Near 1 "
         "they would be duplicates; near that of any centres they would be unrelated.",
     )

@@ -65,7 +65,8 @@ def save(run: Path, trainer: Trainer, position: Position) -> None:
     target: AbstractContextManager[Path] = (
         folders.writing(run / FOLDER, replace=True) if ranks.first else nullcontext(Path())
     )
-    with on_disk(f"the checkpoint of step {position.step}", "the one before it is kept"), target as fresh:
+    kept = "the one before it is kept" if (run / FOLDER).is_dir() else "there is none before it"
+    with on_disk(f"the checkpoint of step {position.step}", kept), target as fresh:
         folder = ranks.told(fresh)
         write_state(_centres(trainer.centres), folder / _part(ranks.rank))
         if ranks.first:
