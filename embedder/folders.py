@@ -22,8 +22,8 @@ else:
 _PREFIX = ".new-"
 """Start of the name of every temporary folder. `remove_leftovers` removes those of killed processes."""
 
-_IN_USE = ".in-use"
-"""Lock file in a temporary folder; the process that fills the folder holds it."""
+IN_USE = ".in-use"
+"""Lock file in a temporary folder; the process that fills or removes the folder holds it."""
 
 
 @contextmanager
@@ -48,7 +48,7 @@ def _new(parent: Path) -> tuple[Path, IO[str]]:
     while True:
         folder = Path(tempfile.mkdtemp(dir=parent, prefix=_PREFIX))
         try:
-            held = (folder / _IN_USE).open("x")
+            held = (folder / IN_USE).open("x")
         except FileNotFoundError:  # another process removed the folder as a leftover: it had no lock file yet
             continue
         _wait_for(held)
@@ -134,7 +134,7 @@ def remove_leftovers(root: Path) -> None:
                 leftover.unlink()
                 continue
             try:
-                file = (leftover / _IN_USE).open("r+")
+                file = (leftover / IN_USE).open("r+")
             except FileNotFoundError:
                 leftover.rmdir()
                 continue
@@ -148,10 +148,22 @@ def _remove(folder: Path) -> None:
     for path in folder.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
-        elif path.name != _IN_USE:
+        elif path.name != IN_USE:
             path.unlink()
-    (folder / _IN_USE).unlink()
+    (folder / IN_USE).unlink()
     folder.rmdir()
+
+
+def discard(folder: Path) -> None:
+    """Remove a folder of which no reader may find a part. The caller holds its lock file `IN_USE`.
+
+    It is renamed first, which needs no room on the disk. If the process is killed then, or a file cannot be removed,
+    the rest of the folder is a leftover, which `remove_leftovers` removes.
+    """
+    remove_leftovers(folder.parent)
+    leftover = folder.rename(folder.with_name(f"{_PREFIX}{folder.name}"))
+    with suppress(OSError):
+        _remove(leftover)
 
 
 def digest(path: Path) -> str:

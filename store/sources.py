@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -46,7 +46,10 @@ class Sources:
     Attributes:
         paths: the sources, absolute.
         junk: number of files that the last iteration skipped by their name, by that name.
+        captions: True if the labels are captions: sentences about one file, not names of classes.
     """
+
+    captions: ClassVar[bool] = False
 
     def __init__(self, paths: Sequence[Path], left_out: Collection[Path] = (), columns: Columns = DEFAULT) -> None:
         self.paths, self.junk, self._columns = list(paths), Counter[str](), columns

@@ -1,4 +1,4 @@
-"""The published data set that `ingest` reads: its choice, and what is shown of it."""
+"""The published data set that a command reads: its choice, and what is shown of it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,6 @@ from store.errors import BadSource
 
 if TYPE_CHECKING:
     from services.jobs.datasets.dataset import Dataset
-    from store import Store
 
 FOLDERS = "folders"
 """The value of the option that turns the reading of published data sets off."""
@@ -56,7 +55,7 @@ class Chosen:
             print(f"  {problem}")
 
     def as_json(self) -> dict[str, Any]:
-        """Return what `show` prints as JSON. Captions are no classes, and as many as they are, they are not listed."""
+        """Return what `show` prints as JSON."""
         problems = {
             name: {"count": some.count, "example": some.example} for name, some in self.dataset.problems.items()
         }
@@ -67,7 +66,7 @@ class Chosen:
             "captions": self.dataset.captions,
             "problems": problems,
         }
-        return {"format": told} | ({"classes": {}} if self.dataset.captions else {})
+        return {"format": told}
 
 
 def choose(source: Sequence[str] | None, labels: Path | None, name: str | None) -> Chosen | None:
@@ -79,7 +78,7 @@ def choose(source: Sequence[str] | None, labels: Path | None, name: str | None) 
     if name is not None and labels is not None:
         raise typer.BadParameter("--format and --labels both say where the labels are; give one of them")
     if name is not None and len(source or ()) != 1:
-        raise typer.BadParameter("--format needs one SOURCE: the folder of the data set")
+        raise typer.BadParameter("--format needs one folder: that of the data set")
     if name == FOLDERS or labels is not None or len(source or ()) != 1:
         return None
     folder = Path((source or ())[0]).expanduser().absolute()
@@ -90,10 +89,3 @@ def choose(source: Sequence[str] | None, labels: Path | None, name: str | None) 
         return None
     dataset = open_dataset(folder, found)
     return Chosen(dataset, found, None if name else dataset.sign(folder))
-
-
-def show_captions(store: "Store", task: str) -> None:
-    """Print the number of captions and files of a task."""
-    told = store.labels.summary(task)
-    splits = ", ".join(f"{split} {rows:,}" for split, rows in sorted(told["splits"].items()))
-    print(f"task {task}: {told['classes']:,} captions of {told['rows']:,} files ({splits})")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from embedder.spec import Modality
+from services.jobs.annotations.captions import are_captions
 from services.jobs.annotations.errors import NoColumn
 from services.jobs.annotations.matching import Matching
 from services.jobs.annotations.reading import open_labels
@@ -83,6 +84,11 @@ class Filled:
     junk: Counter[str] = field(default_factory=Counter)
     classes: dict[str, dict[str, int]] = field(default_factory=dict)
     warnings: list[Warned] = field(default_factory=list)
+
+    @property
+    def captions(self) -> bool:
+        """True if the labels of the task look like captions, which are no classes."""
+        return are_captions(self.classes)
 
 
 def fill(

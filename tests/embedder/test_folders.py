@@ -158,3 +158,17 @@ def test_writers_at_once_never_take_each_others_folders_for_leftovers(tmp_path, 
     assert {path.name: content(path) for path in tmp_path.iterdir()} == {
         str(number): {"a": str(number).encode()} for number in range(200)
     }
+
+
+def test_a_discarded_folder_is_gone_and_its_leftovers_are_removed_by_the_next_writer(tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        (tmp_path / name / "inside").mkdir(parents=True)
+        (tmp_path / name / "inside" / "file").touch()
+        with folders.try_lock(tmp_path / name / folders.IN_USE), monkeypatch.context() as patch:
+            if name == "b":  # as if the process were killed after the first step
+                patch.setattr(folders, "_remove", lambda _: None)
+            folders.discard(tmp_path / name)
+        assert not (tmp_path / name).exists()
+    assert [path.name for path in tmp_path.iterdir()] == [".new-b"]
+    folders.write_whole(tmp_path / "c", {"file": b""})
+    assert [path.name for path in tmp_path.iterdir()] == ["c"]

@@ -17,7 +17,7 @@ from classifiers.errors import NotTrainable
 from classifiers.fit.descent import require_finite
 from classifiers.fit.device import on_device
 from classifiers.fit.discrimination.losses import cosines, draw, losses, own_centres
-from classifiers.fit.discrimination.recipe import Recipe, how_many_negatives
+from classifiers.fit.discrimination.recipe import Recipe
 from classifiers.fit.resident import CPU, Rows, moved
 from classifiers.heads.transform import unit_rows
 
@@ -89,7 +89,7 @@ def fit_adapter(
             f"{nearest.shape[1]} positives per row leave no negative among {len(centres)} clusters; ask for more "
             "clusters or for fewer nearest ones"
         )
-    compared = nearest.shape[1] + how_many_negatives(len(centres), recipe.negatives, recipe.least_negatives)
+    compared = nearest.shape[1] + recipe.drawn(len(centres))
     operations = 6.0 * len(Z) * recipe.epochs * recipe.dim * (Z.shape[1] + compared)
     return on_device(lambda device: _fit_on(torch.device(device), Z, centres, nearest, recipe, on_epoch), operations)
 
@@ -127,9 +127,7 @@ def _step(
     if recipe.loss == "unicom":
         some = moved(draw(W.shape[1], max(1, W.shape[1] // 2), generator), W.device)
         E, W = E[:, some], W[:, some]
-    drawn = moved(
-        draw(len(W), how_many_negatives(len(W), recipe.negatives, recipe.least_negatives), generator), W.device
-    )
+    drawn = moved(draw(len(W), recipe.drawn(len(W)), generator), W.device)
     positive, negative = cosines(normalize(E), normalize(W), own, drawn)
     loss = losses(recipe.loss, positive, negative, recipe.scale, recipe.margin).mean()
     descent.step(loss)

@@ -53,7 +53,12 @@ def missing(found: Sequence[Found], captions: str | None, unfinished: Sequence[s
         "The towers are frozen: what was learned here is a linear map of stored vectors, or a small network. "
         "Pre-training, fine-tuning and the other data sets of the paper are not repeated."
     )
-    if blind := [each.encoder for each in found if each.zero_shot is None]:
+    if any(not each.parts.exclusive for each in found):
+        yield (
+            "Zero-shot, and the agreement of clusters with labels: both need exactly one class for each row. The "
+            "reproduction of CLIP-Decoder finds labels by their texts."
+        )
+    elif blind := [each.encoder for each in found if each.zero_shot is None]:
         yield f"Zero-shot and retrieval with {', '.join(blind)}, which takes no text."
     if captions is None:
         yield "Image-text retrieval, because no task with captions was named."
@@ -65,7 +70,7 @@ def figures(found: Found, leads: Leads) -> dict[str, Any]:
     return {
         "rows": {
             "learned": found.learned,
-            **{name: len(getattr(parts, name).codes) for name in ("train", "val", "test")},
+            **{name: len(getattr(parts, name).truth) for name in ("train", "val", "test")},
             "validated_on": parts.validated_on,
         },
         "base": asdict(found.plan.base),
@@ -98,19 +103,19 @@ def figures(found: Found, leads: Leads) -> dict[str, Any]:
 
 def _trial(trial: Trial) -> dict[str, Any]:
     return {
-        judge: {"accuracy": float(verdict.right.mean()), "setting": verdict.setting}
+        judge: {verdict.outcome.key: verdict.outcome.value, "setting": verdict.setting}
         for judge, verdict in trial.verdicts.items()
     }
 
 
 def _tested(tested: Tested) -> dict[str, Any]:
-    """Return by judge the accuracy and the chosen setting of each seed."""
+    """Return by judge the accuracy or mAP and the chosen setting of each seed."""
     return {
         judge: {
-            "accuracy": right.mean(axis=1).tolist(),
+            outcome.key: outcome.values.tolist(),
             "setting": [trial.verdicts[judge].setting for trial in tested.trials],
         }
-        for judge, right in tested.right.items()
+        for judge, outcome in tested.outcomes.items()
     }
 
 

@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from classifiers.evaluation.paired import paired_difference
+from classifiers.reproduce.mlcd.outcomes import Outcome
 
 BETTER, WORSE, OPEN = "better", "worse", "no difference shown"
 
 
 @dataclass(frozen=True, slots=True)
 class Lead:
-    """The accuracy of A minus that of B, in 0…1.
+    """The accuracy or mAP of A minus that of B, in 0…1.
 
     Attributes:
         low, high: 95 % paired bootstrap interval over rows, for the mean over the seeds.
@@ -37,15 +37,15 @@ class Lead:
         return "" if self.seeds is None else f"{100 * self.seeds[0]:+z.1f} to {100 * self.seeds[1]:+z.1f}"
 
 
-def lead(a: NDArray[np.bool_], b: NDArray[np.bool_], seed: int) -> Lead:
+def lead(a: Outcome, b: Outcome, seed: int) -> Lead:
     """Return the lead of A over B.
 
     Args:
-        a, b: True for each row that is right, (s, m) for s seeds and m rows; b has as many seeds as a, or one.
+        a, b: outcomes on the same rows; b has as many seeds as a, or one.
         seed: of the bootstrap.
     """
-    rows = paired_difference(a.mean(axis=0) - b.mean(axis=0), seed=seed)
-    each = a.mean(axis=1) - b.mean(axis=1)
+    rows = a.ahead_of(b, seed)
+    each = a.values - b.values
     return Lead(rows.mean, rows.low, rows.high, over_seeds(each) if len(each) > 1 else None)
 
 
@@ -76,12 +76,12 @@ CLAIMS = (
 """The claims, in the order of the tables. The first and the last three are the paper's."""
 
 
-def leads(right: Mapping[str, Mapping[str, NDArray[np.bool_]]], seed: int) -> dict[tuple[Claim, str], Lead]:
-    """Return the lead of each claim under each judge, from name of vectors → judge → rows that are right (s, m)."""
+def leads(found: Mapping[str, Mapping[str, Outcome]], seed: int) -> dict[tuple[Claim, str], Lead]:
+    """Return the lead of each claim under each judge, from name of vectors → judge → outcome."""
     return {
-        (claim, judge): lead(right[claim.one][judge], right[claim.other][judge], seed)
+        (claim, judge): lead(found[claim.one][judge], found[claim.other][judge], seed)
         for claim in CLAIMS
-        for judge in right[claim.one]
+        for judge in found[claim.one]
     }
 
 

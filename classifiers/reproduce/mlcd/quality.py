@@ -1,5 +1,6 @@
 """How good clusters are: agreement with labels, removed centres, and how different the centres of one row are."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +9,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from classifiers.clustering.agreement import agreement
 from classifiers.clustering.clusters import Clustering
-from classifiers.reproduce.mlcd.rows import Learning, Part
+from classifiers.reproduce.mlcd.rows import Learning, Parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,7 @@ class Quality:
         asked, found: number of clusters that k-means made, and of those that are neither empty nor near-duplicates.
         rows: number of rows per cluster.
         nmi, ari, purity: agreement with the classes of labelled training rows: normalised mutual information, adjusted
-            Rand index, share of rows whose class is the commonest of their cluster.
+            Rand index, share of rows whose class is the commonest of their cluster. NaN for rows without one class.
         nearest: l, for the next figure.
         together: mean cosine between two of the l nearest centres of a row; NaN for l < 2.
         apart: mean cosine between any two centres.
@@ -36,23 +37,29 @@ class Quality:
     apart: float
 
 
-def quality(learning: Learning, labelled: Part, classes: int, clusters: int, nearest: int, seed: int) -> Quality:
-    """Return the quality of the clusters of `learning`; `labelled` rows are only compared with them."""
+def quality(learning: Learning, parts: Parts, clusters: int, nearest: int, seed: int) -> Quality:
+    """Return the quality of the clusters of `learning`; the training rows of `parts` are only compared with them."""
     made = learning.clustering(clusters, seed)
-    codes = made.assign(labelled.X, 1)[0][:, 0]
-    found = agreement(codes, labelled.codes, len(made), classes)
+    nmi, ari, purity = _agreement(made, parts) if parts.exclusive else (math.nan,) * 3
     near = made.assign(learning.X, min(nearest, len(made)))[0]
     return Quality(
         asked=clusters,
         found=len(made),
         rows=len(learning.X) / len(made),
-        nmi=found.nmi,
-        ari=float(adjusted_rand_score(labelled.codes, codes)),
-        purity=found.purity,
+        nmi=nmi,
+        ari=ari,
+        purity=purity,
         nearest=near.shape[1],
         together=cosine_together(made, near),
         apart=_mean_between(len(made), float((made.centres.sum(axis=0, dtype=np.float64) ** 2).sum())),
     )
+
+
+def _agreement(made: Clustering, parts: Parts) -> tuple[float, float, float]:
+    """Return NMI, ARI and purity of the clusters of the training rows."""
+    codes = made.assign(parts.train.X, 1)[0][:, 0]
+    found = agreement(codes, parts.train.truth, len(made), len(parts.classes))
+    return found.nmi, float(adjusted_rand_score(parts.train.truth, codes)), found.purity
 
 
 def cosine_together(made: Clustering, near: NDArray[np.int64]) -> float:

@@ -1,7 +1,7 @@
 """The rows of the experiment: those that adapters learn from without labels, and labelled rows that judge them."""
 
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,10 @@ from classifiers.training.rows.rows import Rows
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Labelled rows: raw vectors X float32 (n, d), codes int64 (n,)."""
+    """Labelled rows: raw vectors X float32 (n, d), and the truth: class codes int64 (n,), or labels bool (n, L)."""
 
     X: NDArray[np.float32]
-    codes: NDArray[np.int64]
+    truth: NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ class Parts:
     Attributes:
         train, val: settings are chosen on `val`, by what learned from `train`.
         test: looked at once, after all choices.
+        exclusive: True if every row of the task has exactly one class; False for any number of labels.
         validated_on: name of the rows `val`, for the reader.
     """
 
@@ -36,11 +37,12 @@ class Parts:
     val: Part
     test: Part
     validated_on: str
+    exclusive: bool
 
     @property
     def both(self) -> Part:
         """The rows of train and val, from which the final classifiers learn."""
-        return Part(np.concatenate([self.train.X, self.val.X]), np.concatenate([self.train.codes, self.val.codes]))
+        return Part(np.concatenate([self.train.X, self.val.X]), np.concatenate([self.train.truth, self.val.truth]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +80,10 @@ def parts_of(rows: Rows) -> tuple[Parts, Rows]:
 
     A task without enough rows in val gets a fold of its training rows as val.
 
-    Raises NotTrainable: no single label for each row, too few training rows to hold some out, or no test rows.
+    Raises NotTrainable: fewer than two classes, too few training rows to hold some out, or no test rows.
     """
-    classes = rows.classes()
+    exclusive = rows.one_each
+    classes, read = (rows.classes(), _coded) if exclusive else (rows.label_names(), _labelled)
     views = rows.validations()
     if not views:
         raise NotTrainable(
@@ -88,21 +91,26 @@ def parts_of(rows: Rows) -> tuple[Parts, Rows]:
             "too few to hold some out, so nothing can be chosen; label more rows"
         )
     view = views[0]
-    train, val, test = (_part(view, split, classes) for split in ("train", "val", "test"))
+    train, val, test = (read(view, split, classes) for split in ("train", "val", "test"))
     for split, part in {"train": train, "val": val, "test": test}.items():
-        if not len(part.codes):
+        if not (len(part.truth) if exclusive else part.truth.any()):
             raise NotTrainable(
-                f"task {rows.task!r} has no row in split {split!r} with a class of the training rows and a vector of "
+                f"task {rows.task!r} has no row in split {split!r} with a label of the training rows and a vector of "
                 f"{', '.join(rows.encoders)}; label some, or embed them"
             )
     named = "rows of val" if view.fold is None else "training rows that were held out"
-    return Parts(classes, train, val, test, named), view
+    return Parts(classes, train, val, test, named, exclusive), view
 
 
-def _part(rows: Rows, split: str, classes: tuple[str, ...]) -> Part:
+def _coded(rows: Rows, split: str, classes: tuple[str, ...]) -> Part:
     matrix = rows.matrix(split, classes)
     known = matrix.codes >= 0
     return Part(matrix.X[known], matrix.codes[known])
+
+
+def _labelled(rows: Rows, split: str, labels: tuple[str, ...]) -> Part:
+    found = rows.labelled_rows(split, labels)
+    return Part(found.X, found.Y)
 
 
 def learning_rows(view: Rows, *, everything: bool) -> Learning:

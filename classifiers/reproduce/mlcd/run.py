@@ -65,7 +65,7 @@ class Run:
 
     def reproduction(self) -> Reproduction:
         """Return the tables of the encoders that are finished, at least one."""
-        found, led = self.found, [leads(each.right, self.request.recipe.seed) for each in self.found]
+        found, led = self.found, [leads(each.outcomes, self.request.recipe.seed) for each in self.found]
         names = tuple(each.encoder for each in found)
         return Reproduction(
             paper=PAPER,
@@ -94,7 +94,7 @@ def _tables(
     retrieved: dict[str, Retrieved],
 ) -> Iterator[Table]:
     yield tables.test_figures(found)
-    yield tables.claims(led)
+    yield tables.claims(led, found[0].figure)
     for name in request.ablations:
         yield tables.ablation(name, found)
     yield tables.clusters(found)

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
-from classifiers.reproduce.mlcd.judges import JUDGES, Verdict
+from classifiers.reproduce.mlcd.judges import Verdict, judges_of
+from classifiers.reproduce.mlcd.outcomes import Outcome
 from classifiers.reproduce.mlcd.plan import Plan, Request
 from classifiers.reproduce.mlcd.quality import Quality, quality
 from classifiers.reproduce.mlcd.rows import Learning, Parts, learning_rows, parts_of
@@ -27,8 +27,8 @@ class Trial:
 
     @property
     def score(self) -> float:
-        """Mean accuracy of the judges."""
-        return float(np.mean([each.right.mean() for each in self.verdicts.values()]))
+        """Mean accuracy or mAP of the judges."""
+        return float(np.mean([each.outcome.value for each in self.verdicts.values()]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +37,11 @@ class Tested:
 
     Attributes:
         trials: what was chosen on validation rows.
-        right: name of a judge → True for each test row that it classifies correctly, (trials, m).
+        outcomes: name of a judge → its outcome on test rows, with as many seeds as trials.
     """
 
     trials: tuple[Trial, ...]
-    right: Mapping[str, NDArray[np.bool_]]
+    outcomes: Mapping[str, Outcome]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +53,10 @@ class Found:
         plan: the adapters that were learned.
         controls: trials of the vectors without an adapter, by name.
         ablations: name → value of what was changed, the variant, and its trial.
-        chosen: the variant with the highest mean accuracy on validation rows.
+        chosen: the variant with the highest score on validation rows.
         tested: name → results on test rows.
         quality: clusterings of the ablation of k, or of the base.
-        zero_shot: accuracy on test rows; None for an encoder without a text side.
+        zero_shot: accuracy on test rows; None for an encoder without a text side, and for any number of labels.
     """
 
     encoder: str
@@ -71,9 +71,14 @@ class Found:
     zero_shot: Share | None
 
     @property
-    def right(self) -> dict[str, Mapping[str, NDArray[np.bool_]]]:
-        """Name of the vectors → name of a judge → which test rows are right, (trials, m)."""
-        return {name: tested.right for name, tested in self.tested.items()}
+    def outcomes(self) -> dict[str, Mapping[str, Outcome]]:
+        """Name of the vectors → name of a judge → outcome on test rows."""
+        return {name: tested.outcomes for name, tested in self.tested.items()}
+
+    @property
+    def figure(self) -> str:
+        """Name of the figure that judges give: accuracy or mAP."""
+        return judges_of(self.parts)[0].outcome.figure
 
 
 @dataclass
@@ -92,7 +97,7 @@ class Bench:
         self.done += 1
 
     def judged(self, space: Space) -> Trial:
-        return Trial(space, {judge.name: judge.on_validation(space, self.parts) for judge in JUDGES})
+        return Trial(space, {judge.name: judge.on_validation(space, self.parts) for judge in judges_of(self.parts)})
 
     def controls(self, dim: int) -> dict[str, Trial]:
         """Return the trials of all vectors that need no adapter."""
@@ -115,13 +120,13 @@ class Bench:
 
     def tested(self, trials: Sequence[Trial]) -> Tested:
         """Return the results of trials on the test rows."""
-        right = {
-            judge.name: np.stack(
+        outcomes = {
+            judge.name: judge.outcome.joined(
                 [judge.on_test(each.space, self.parts, each.verdicts[judge.name].setting) for each in trials]
             )
-            for judge in JUDGES
+            for judge in judges_of(self.parts)
         }
-        return Tested(tuple(trials), right)
+        return Tested(tuple(trials), outcomes)
 
 
 def study(rows: Rows, request: Request, on_step: OnStep = lambda *_: None) -> Found:
@@ -132,7 +137,8 @@ def study(rows: Rows, request: Request, on_step: OnStep = lambda *_: None) -> Fo
     [features] = rows.features
     on_step(0, 1, f"{features.name}: reading rows")
     parts, view = parts_of(rows)
-    named = None if features.spec.text is None else _zero_shot(rows, parts.classes, request.recipe.seed)
+    texts = features.spec.text is not None and parts.exclusive
+    named = _zero_shot(rows, parts.classes, request.recipe.seed) if texts else None
     learning = learning_rows(view, everything=request.everything)
     plan = Plan.of(request, learning)
     bench = Bench(learning, parts, plan.steps, on_step)
@@ -167,8 +173,8 @@ def _on_test(bench: Bench, plan: Plan, controls: Mapping[str, Trial], chosen: Va
 
 def _qualities(bench: Bench, plan: Plan) -> list[Quality]:
     bench.step("quality of the clusters")
-    train, classes, recipe = bench.parts.train, len(bench.parts.classes), plan.base.recipe
-    return [quality(bench.learning, train, classes, k, recipe.nearest, recipe.seed) for k in plan.measured]
+    recipe = plan.base.recipe
+    return [quality(bench.learning, bench.parts, k, recipe.nearest, recipe.seed) for k in plan.measured]
 
 
 def _zero_shot(rows: Rows, classes: tuple[str, ...], seed: int) -> Share:

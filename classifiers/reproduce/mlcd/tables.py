@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from classifiers.evaluation.outcomes import bootstrap_interval
 from classifiers.evaluation.percentages import percent, points
 from classifiers.fit.discrimination.recipe import ONE_POSITIVE
 from classifiers.reproduce.mlcd import published
@@ -87,7 +86,7 @@ def ablation(name: str, found: Sequence[Found]) -> Table:
     ]
     kept = slice(None) if shown.paper else slice(-1)  # without figures of the paper, without their column
     return Table(
-        f"{shown.title}, validation accuracy in %",
+        f"{shown.title}, validation {found[0].figure} in %",
         ("encoder", shown.changed, *judged, "=paper")[kept],
         tuple(row[kept] for row in rows),
         shown.notes,
@@ -99,13 +98,13 @@ def _verdicts(trial: Trial, own: Trial | None) -> list[str]:
     """Return accuracy and lead over `own`, in points, by each judge."""
     cells = []
     for judge, verdict in trial.verdicts.items():
-        cells.append(percent(verdict.right.mean()))
-        cells.append("" if own is None else points(lead(verdict.right[None], own.verdicts[judge].right[None], 0)))
+        cells.append(percent(verdict.outcome.value))
+        cells.append("" if own is None else points(lead(verdict.outcome, own.verdicts[judge].outcome, 0)))
     return cells
 
 
 def test_figures(found: Sequence[Found]) -> Table:
-    """Return the accuracies on test rows, which nothing was chosen on."""
+    """Return the accuracies or mAPs on test rows, which nothing was chosen on."""
     columns = ["encoder", "vectors", "=width"]
     for judge in JUDGES:
         columns += [f"={judge.name}", judge.setting]
@@ -117,11 +116,11 @@ def test_figures(found: Sequence[Found]) -> Table:
     notes = (
         f"Adapters learned from {found[0].learned:,} training rows, without labels. No row of val or test was used for "
         "them or for their clusters.",
-        f"{len(found[0].parts.test.codes):,} test rows, looked at once; both classifiers learned from train and val.",
-        f"k and C were chosen on {len(found[0].parts.val.codes):,} {found[0].parts.validated_on}.",
+        f"{len(found[0].parts.test.truth):,} test rows, looked at once; both classifiers learned from train and val.",
+        f"k and C were chosen on {len(found[0].parts.val.truth):,} {found[0].parts.validated_on}.",
         "In brackets: 95 % bootstrap interval over test rows. Adapters: mean over the seeds; settings of the first.",
     )
-    return Table("Test accuracy in %", tuple(columns), tuple(rows), notes)
+    return Table(f"Test {found[0].figure} in %", tuple(columns), tuple(rows), notes)
 
 
 def _titled(name: str, found: Found) -> str:
@@ -140,15 +139,14 @@ def _titled(name: str, found: Found) -> str:
 
 def _tested(tested: Tested) -> list[str]:
     cells = []
-    for judge, right in tested.right.items():
-        value, rows = float(right.mean()), right.shape[1]
-        cells.append(interval(value, *bootstrap_interval(value, rows, 0)))
+    for judge, outcome in tested.outcomes.items():
+        cells.append(interval(outcome.value, *outcome.interval(0)))
         cells.append(f"{tested.trials[0].verdicts[judge].setting:g}")
     return cells
 
 
-def claims(found: Mapping[str, Leads]) -> Table:
-    """Return the claims with the lead on test rows, from the leads of each encoder."""
+def claims(found: Mapping[str, Leads], figure: str) -> Table:
+    """Return the claims with the lead on test rows, from the leads of each encoder, in points of this figure."""
     rows = tuple(
         (claim.text, encoder, judge, points(one), one.points_of_seeds(), one.verdict)
         for encoder, leads in found.items()
@@ -156,7 +154,7 @@ def claims(found: Mapping[str, Leads]) -> Table:
     )
     columns = ("claim", "encoder", "judge", "=points (over rows)", "=over seeds", "verdict")
     notes = (
-        "Points of accuracy on test rows, with 95 % intervals: a paired bootstrap over rows, Student's t over seeds.",
+        f"Points of {figure} on test rows, with 95 % intervals: a paired bootstrap over rows, Student's t over seeds.",
         "A verdict needs both intervals on one side of 0; with one seed there is only the first.",
     )
     return Table("Claims, on test rows", columns, rows, notes)
@@ -173,7 +171,7 @@ def clusters(found: Sequence[Found]) -> Table:
     notes = (
         "Empty centres were removed, and of centres with a cosine above 0.98 only one was kept.",
         "NMI, ARI and purity: agreement with the classes of training rows, which clustering never saw. All three "
-        "depend on k.",
+        "depend on k. They are left out where rows have any number of labels.",
         f"Cosine of a row's centres: mean between two of its {nearest} nearest centres (fewer for small k). Near 1 "
         "they would be duplicates; near that of any centres they would be unrelated.",
     )

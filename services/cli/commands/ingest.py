@@ -139,7 +139,8 @@ def _show(
     store: "Store", uri: str, done: "Filled", task: str | None, as_json: bool, chosen: datasets.Chosen | None
 ) -> None:
     """Print how everything was understood, what was stored, and the classes; or JSON. Warnings go to standard error."""
-    result = {
+    captions = done.captions or bool(chosen and chosen.dataset.captions and any(done.classes))
+    result: dict[str, Any] = {
         "store": uri,
         "new_assets": done.ingested.new,
         "known_assets": done.ingested.known,
@@ -147,7 +148,7 @@ def _show(
         "seconds": round(done.ingested.seconds, 2),
     }
     if as_json:
-        result |= _as_json(done) | (chosen.as_json() if chosen else {})
+        result |= _as_json(done, captions) | (chosen.as_json() if chosen else {})
     else:
         if chosen:
             chosen.show()
@@ -155,8 +156,8 @@ def _show(
         result |= {"skipped": _counts(done.junk)} if done.junk else {}
     quarantine.show(store, result, done.ingested.failures, as_json=as_json)
     if not as_json and task is not None:
-        if chosen and chosen.dataset.captions and any(done.classes):
-            datasets.show_captions(store, task)
+        if captions:
+            _show_captions(store, task, guessed=chosen is None)
         else:
             _show_classes(task, done)
     for warning in done.warnings:
@@ -186,7 +187,8 @@ def _counts(junk: dict[str, int]) -> str:
     return ", ".join(f"{count:,} {name}" for name, count in sorted(junk.items()))
 
 
-def _as_json(done: "Filled") -> dict[str, Any]:
+def _as_json(done: "Filled", captions: bool) -> dict[str, Any]:
+    """Return how everything was understood. Captions are no classes, and as many as they are, they are not listed."""
     matching = done.matching and {
         "file": done.matching.source,
         "understood": done.matching.understood,
@@ -197,7 +199,8 @@ def _as_json(done: "Filled") -> dict[str, Any]:
     }
     return {
         "labels": matching,
-        "classes": done.classes,
+        "captions": captions,
+        "classes": {} if captions else done.classes,
         "conflicts": {"count": done.conflicts, "examples": done.examples},
         "skipped": dict(done.junk),
         "warnings": [warning._asdict() for warning in done.warnings],
@@ -221,6 +224,17 @@ def _lines(found: "Matching") -> list[str]:
     by = f"{found.matched:,} of {found.rows:,} rows matched by {found.by}"
     first = f"{Path(found.source).name}: {found.understood}; {by}"
     return [first, *(f"  {LEFT[reason].said(some)}" for reason, some in found.left.items())]
+
+
+def _show_captions(store: "Store", task: str, *, guessed: bool) -> None:
+    """Print the number of captions and files of a task, how they were recognised, and what captions are for."""
+    told = store.labels.summary(task)
+    splits = ", ".join(f"{split} {rows:,}" for split, rows in sorted(told["splits"].items()))
+    print(f"task {task}: {told['classes']:,} captions of {told['rows']:,} files ({splits})")
+    sign = "the labels look like captions: several words each, and nearly all different. " if guessed else ""
+    terminal.notes(
+        [f"{sign}Captions are no classes; `headwater reproduce clip-decoder` and `mlcd` read them: --captions {task}"]
+    )
 
 
 def _show_classes(task: str, done: "Filled") -> None:

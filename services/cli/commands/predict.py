@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from services.cli import options, terminal
+from services.cli import datasets, options, terminal
 from services.cli.commands.classify import Sets
 from services.cli.completion import head_names
+from services.cli.datasets import FormatOption
 from services.cli.options import (
     AcceptOption,
     BackendOption,
@@ -44,7 +45,8 @@ SHOWN = 50
 PredictFolders = Annotated[
     list[Path] | None,
     typer.Argument(
-        help="Folders or files to predict. Without them, the stored assets are predicted.", show_default=False
+        help="Folders or files to predict, or the folder of a published data set. Without them, the stored assets.",
+        show_default=False,
     ),
 ]
 PredictHead = Annotated[
@@ -89,6 +91,7 @@ def predict(
     out: PredictOut = TABLE,
     task: PredictTask = None,
     where: PredictWhere = None,
+    format_: FormatOption = None,
     top_k: Annotated[int, typer.Option("--top-k", metavar="N", min=1, help="How many labels are ranked.")] = 5,
     coverage: Annotated[
         float,
@@ -121,9 +124,11 @@ def predict(
     from classifiers.published.registry import Registry
     from services.jobs.predict import answers, job
     from store import Store
+    from store.sources import read_sources
 
     if folder and (task is not None or where is not None):
         raise typer.BadParameter("--task and --where choose stored assets; leave them out with FOLDER")
+    chosen = datasets.choose([str(path) for path in folder or ()], None, format_)
     settings = options.settings(
         store=store,
         heads=heads,
@@ -148,12 +153,15 @@ def predict(
     with _target(out) as file, terminal.progress_bar("predict") as bar, terminal.stopping_on_sigterm():
         if folder:
             opened = Store.open(settings.store, max_file_bytes=settings.max_file_bytes)
-            done = job.predict_files(folder, opened, published, request, file, settings, bar, run)
+            sources = chosen.dataset if chosen else read_sources(folder)
+            done = job.predict_files(sources, opened, published, request, file, settings, bar, run)
         else:
             opened = options.open_store(settings)
             done = job.predict_stored(opened, published, request, file, bar, run)
         first = _first(file) if out == TABLE else []
-    _finish(published, done, out, first, as_json)
+    if chosen:
+        chosen.require_some(done.handled)
+    _finish(published, done, out, first, as_json, chosen)
 
 
 def _on_ray(
@@ -192,7 +200,14 @@ def _first(file: Path) -> list[dict[str, Any]]:
     return [] if batch is None else batch.to_pylist()
 
 
-def _finish(head: "PublishedHead", done: "Predicted", out: str, first: list[dict[str, Any]], as_json: bool) -> None:
+def _finish(
+    head: "PublishedHead",
+    done: "Predicted",
+    out: str,
+    first: list[dict[str, Any]],
+    as_json: bool,
+    chosen: datasets.Chosen | None,
+) -> None:
     """Print the result, or the first rows and the result. Raises typer.Exit."""
     result = {
         "head": f"{head.name}@{head.version}",
@@ -206,9 +221,11 @@ def _finish(head: "PublishedHead", done: "Predicted", out: str, first: list[dict
         "out": out,
     }
     if as_json:
-        rows = {"predictions": first} if out == TABLE else {}
-        terminal.show(result | {"reasons": dict(done.failures.counts)} | rows, as_json=True)
+        more = ({"predictions": first} if out == TABLE else {}) | (chosen.as_json() if chosen else {})
+        terminal.show(result | {"reasons": dict(done.failures.counts)} | more, as_json=True)
     else:
+        if chosen:
+            chosen.show()
         if first:
             terminal.table(
                 ("path", "truth", "label", "probability", "prediction set", "outlier percentile"), map(_cells, first)
@@ -218,7 +235,8 @@ def _finish(head: "PublishedHead", done: "Predicted", out: str, first: list[dict
         for reason, count in done.failures.counts.most_common():
             example = done.failures.examples[reason]
             print(f"{count:,} {reason}, e.g. {example.key}: {example.message}")
-    raise typer.Exit(terminal.PARTIAL if done.quarantined else 0)
+    lost = done.quarantined or (chosen is not None and chosen.dataset.loses)
+    raise typer.Exit(terminal.PARTIAL if lost else 0)
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:

@@ -56,8 +56,7 @@ def watch(
     from services.jobs.watch import watch as rounds
     from store import Store
 
-    if not folder.is_dir():
-        raise BadSource(f"{folder} is not a folder; give a folder of class folders")
+    _require_class_folders(folder)
     settings = options.settings(
         store=store, backend=backend, accept_noncommercial=accept_noncommercial, trust_checkpoint=trust_checkpoint
     )
@@ -72,6 +71,19 @@ def watch(
     with terminal.stopping_on_sigterm():
         for done in rounds(opened, request, embed, every=every):
             _show_round(done, as_json)
+
+
+def _require_class_folders(folder: Path) -> None:
+    """Raise BadSource for what is no folder, and for a published data set, whose folders name no labels."""
+    from services.jobs.datasets.formats import recognised
+
+    if not folder.is_dir():
+        raise BadSource(f"{folder} is not a folder; give a folder of class folders")
+    if found := recognised(folder.absolute()):
+        raise BadSource(
+            f"{folder} holds a published data set of the format {found}, whose labels are in its own files: store it "
+            "with `headwater ingest`, or watch a folder inside it"
+        )
 
 
 def _show_round(done: "Round", as_json: bool) -> None:

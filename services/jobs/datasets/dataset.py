@@ -46,12 +46,10 @@ class Dataset(Sources):
 
     Attributes:
         understood: what becomes labels and splits, as a user reads it.
-        captions: True if the labels are captions: sentences about one file, not names of classes.
         problems: number of each of `PROBLEMS` in the last iteration, with the first one.
     """
 
     understood: ClassVar[str]
-    captions: ClassVar[bool] = False
 
     def __init__(self, root: Path) -> None:
         super().__init__([root])

@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -26,7 +26,7 @@ from services.jobs.predict.parts import Part, groups
 from store import Item, Quarantined, Store, asset_id
 from store.errors import BadFile, UnknownFeatures
 from store.rows import Column, encodable
-from store.sources import read_sources
+from store.sources import Sources
 
 FILES = 32
 """Files that are read and embedded at a time."""
@@ -63,21 +63,21 @@ class FileOpener:
     def open(self, head: PublishedHead, threads: int) -> "FileRows":
         """Return rows that are read by share. Raises NoStore."""
         store = Store.open(self.store, must_exist=self.stored, max_file_bytes=self.max_file_bytes)
-        return FileRows((), head, store, {**self.loading, "threads": threads}, self.limits)
+        return FileRows(Sources(()), head, store, {**self.loading, "threads": threads}, self.limits)
 
 
 class FileRows:
-    """The files in and below some folders, and single files. The label of a class folder is the truth.
+    """The files of some sources. Their labels are the truth, unless they are captions.
 
     Args:
-        sources: folders and files, see `store.sources.read_sources`.
+        sources: folders and files, or a published data set.
         store: the store whose vectors are used; it may be empty.
         loading: arguments of `embedder.registry.load`.
         limits: limits on the files that are decoded.
     """
 
     def __init__(
-        self, sources: Sequence[Path], head: PublishedHead, store: Store, loading: Mapping[str, Any], limits: Limits
+        self, sources: Sources, head: PublishedHead, store: Store, loading: Mapping[str, Any], limits: Limits
     ) -> None:
         self._sources, self._head, self._store = sources, head, store
         self._loading, self._limits = loading, limits
@@ -107,7 +107,7 @@ class FileRows:
         return sum(1 for _ in self._items())
 
     def _items(self) -> Iterator[Item]:
-        return iter(read_sources(self._sources))
+        return (replace(item, labels=None) if self._sources.captions else item for item in self._sources)
 
     def named(self, part: Part) -> tuple[Column, Column]:
         return part.paths, part.truths

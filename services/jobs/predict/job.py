@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from services.jobs.predict.tables import schema_of
 from services.jobs.progress import OnProgress, Outcome, ignore
 from services.settings import Settings
 from store import Snapshot, Store
-from store.sources import read_sources
+from store.sources import Sources
 
 S = TypeVar("S")
 
@@ -99,7 +99,7 @@ def predict_stored(
 
 
 def predict_files(
-    sources: Sequence[Path],
+    sources: Sources,
     store: Store,
     head: PublishedHead,
     request: PredictRequest,
@@ -108,14 +108,13 @@ def predict_files(
     on_progress: OnProgress[Predicted] = ignore,
     engine: Engine = local,
 ) -> Predicted:
-    """Predict files and write the predictions to `out`. Nothing is stored; files that fail are counted.
+    """Predict the files of some sources and write the predictions to `out`. Nothing is stored; failures are counted.
 
     Raises OutputExists, BadSource, NoNetwork, WrongFingerprint, ProbeMismatch, the errors of loading an encoder, and
     the engine's errors.
     """
     head.require_answerable(coverage=request.coverage, sets=request.sets)
     require_free(out, overwrite=request.overwrite)
-    read_sources(sources)  # a source that does not exist is an error before an engine starts
     with engine() as answering:
         rows = FileRows(sources, head, store, settings.loading, settings.limits)
         run = {"files": rows.identity, "head": [head.name, head.version], **request.written()}

@@ -5,8 +5,8 @@ go on with another number of processes.
 """
 
 import json
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,21 +65,27 @@ def save(run: Path, trainer: Trainer, position: Position) -> None:
     target: AbstractContextManager[Path] = (
         folders.writing(run / FOLDER, replace=True) if ranks.first else nullcontext(Path())
     )
+    kept = "the one before it is kept" if (run / FOLDER).is_dir() else "there is none before it"
+    with on_disk(f"the checkpoint of step {position.step}", kept), target as fresh:
+        folder = ranks.told(fresh)
+        write_state(_centres(trainer.centres), folder / _part(ranks.rank))
+        if ranks.first:
+            write_state(trainer.embedding.state_dict(), folder / _NETWORK)
+            write_state(dict(moments(trainer.optimiser)), folder / _MOMENTS)
+            (folder / _STATE).write_text(json.dumps({"parts": ranks.world, **asdict(position)}))
+        ranks.wait()
+    ranks.wait()
+
+
+@contextmanager
+def on_disk(what: str, kept: str) -> Iterator[None]:
+    """Raise TrainingFailed, which says what is kept, if `what` cannot be written in this block."""
     try:
-        with target as fresh:
-            folder = ranks.told(fresh)
-            write_state(_centres(trainer.centres), folder / _part(ranks.rank))
-            if ranks.first:
-                write_state(trainer.embedding.state_dict(), folder / _NETWORK)
-                write_state(dict(moments(trainer.optimiser)), folder / _MOMENTS)
-                (folder / _STATE).write_text(json.dumps({"parts": ranks.world, **asdict(position)}))
-            ranks.wait()
+        yield
     except (OSError, SafetensorError) as error:
         raise TrainingFailed(
-            f"the checkpoint of step {position.step} could not be written ({error}); the one before it is still there: "
-            "make room, then give the same command again"
+            f"{what} could not be written ({error}); {kept}: make room, then give the same command again"
         ) from error
-    ranks.wait()
 
 
 def restore(run: Path, trainer: Trainer) -> Position:

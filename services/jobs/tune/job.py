@@ -109,7 +109,9 @@ def tune(
     judge = Judge.of(store, request.judge, tower.image, reader, request.recipe.seed) if request.judge else None
     with _own_folder(adapters / TOWERS / f"{_RUN}{_key(encoder, request, clusterings)}", ranks) as folder:
         if ranks.first and not (folder / _PLAN).is_dir():
-            make_plan(store, request, clusterings, on_progress).save(folder / _PLAN)
+            plan = make_plan(store, request, clusterings, on_progress)
+            with checkpoint.on_disk("the plan of the training", "no step was taken"):
+                plan.save(folder / _PLAN)
         ranks.wait()
         plan = Plan.load(folder / _PLAN, ranks)
         trainer = _trainer(tower, plan, request.recipe, ranks)
@@ -159,7 +161,7 @@ def _own_folder(folder: Path, ranks: Ranks) -> Iterator[Path]:
         yield folder
         return
     folder.mkdir(parents=True, exist_ok=True)
-    held = folders.try_lock(folder / _LOCK)
+    held = folders.try_lock(folder / folders.IN_USE)
     if held is None:
         raise TrainingFailed("another process works on this training; wait for it, or stop it")
     with held:
@@ -167,9 +169,9 @@ def _own_folder(folder: Path, ranks: Ranks) -> Iterator[Path]:
             yield folder
         except BaseException:
             if not (folder / _PLAN).is_dir():  # nothing was begun that could go on
-                shutil.rmtree(folder)
+                shutil.rmtree(folder, ignore_errors=True)
             raise
-        shutil.rmtree(folder)
+        folders.discard(folder)  # no training could go on from a part of it
 
 
 def _trainer(tower: Trainable, plan: Plan, recipe: TowerRecipe, ranks: Ranks) -> Trainer:
@@ -230,7 +232,7 @@ def _publish(
 ) -> Path:
     """Write the folder of the trained network, and return it. An intact folder of that name stays."""
     target = towers / f"{tower.label}-mlcd-{digest(tower.module.state_dict())[:12]}"
-    with folders.lock(towers / _LOCK):
+    with checkpoint.on_disk("the trained network", "its last checkpoint is kept"), folders.lock(towers / _LOCK):
         if not target.is_dir():
             with folders.writing(target) as folder:
                 tower.write(folder)

@@ -19,7 +19,7 @@ from classifiers.fit.discrimination.losses import (
     own_centres,
     with_margin,
 )
-from classifiers.fit.discrimination.recipe import LOSSES, how_many_negatives
+from classifiers.fit.discrimination.recipe import LOSSES, Recipe
 from classifiers.fit.multilabel.losses import zlpr_loss
 
 
@@ -116,10 +116,10 @@ def test_positives_are_never_drawn_as_negatives(seed, clusters, count):
 
 
 def test_a_share_is_drawn_of_many_centres_and_all_of_few():
-    assert how_many_negatives(50_000, 0.1, 1000) == 5_000
-    assert how_many_negatives(5_000, 0.1, 1000) == 1000
-    assert how_many_negatives(300, 0.1, 1000) == 300
-    assert how_many_negatives(300, 0.1, 1) == 30
+    assert Recipe().drawn(50_000) == 5_000
+    assert Recipe().drawn(5_000) == 1000
+    assert Recipe().drawn(300) == 300
+    assert Recipe(least_negatives=1).drawn(300) == 30
 
 
 @pytest.mark.parametrize("loss", ["mlcd", "mlc"])

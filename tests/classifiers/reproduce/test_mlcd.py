@@ -7,14 +7,16 @@ import pytest
 from helpers.toys import fill, make_toy, spec_of, text_side, unit
 from scipy import stats
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score
 from sklearn.neighbors import KNeighborsClassifier
 
 from classifiers.errors import NotTrainable
-from classifiers.evaluation.neighbours import TEMPERATURE
+from classifiers.evaluation.neighbours import TEMPERATURE, shares_of_votes
 from classifiers.fit.discrimination.losses import NONE
 from classifiers.fit.discrimination.recipe import Recipe
-from classifiers.reproduce.mlcd.judges import JUDGES, neighbours, probe
+from classifiers.reproduce.mlcd.judges import JUDGES, neighbours, probe, probe_of_labels
 from classifiers.reproduce.mlcd.leads import BETTER, OPEN, WORSE, lead
+from classifiers.reproduce.mlcd.outcomes import RankedRows, RightRows
 from classifiers.reproduce.mlcd.plan import Plan, Request, default_clusters
 from classifiers.reproduce.mlcd.quality import cosine_together
 from classifiers.reproduce.mlcd.rows import Learning, learning_rows, parts_of
@@ -57,13 +59,13 @@ def test_settings_are_chosen_on_validation_rows(filled):
     judge = JUDGES[0]
     verdict = judge.on_validation(space, parts)
     tried = {
-        k: np.mean(next(neighbours(parts.train.X, parts.train.codes, parts.val.X, (k,))) == parts.val.codes)
+        k: np.mean(next(neighbours(parts.train.X, parts.train.truth, parts.val.X, (k,))) == parts.val.truth)
         for k in judge.settings
     }
-    assert tried[verdict.setting] == max(tried.values()) == verdict.right.mean()
-    both = np.concatenate([parts.train.X, parts.val.X]), np.concatenate([parts.train.codes, parts.val.codes])
-    expected = next(neighbours(*both, parts.test.X, (verdict.setting,))) == parts.test.codes
-    assert judge.on_test(space, parts, verdict.setting).tolist() == expected.tolist()
+    assert tried[verdict.setting] == max(tried.values()) == verdict.outcome.value
+    both = np.concatenate([parts.train.X, parts.val.X]), np.concatenate([parts.train.truth, parts.val.truth])
+    expected = next(neighbours(*both, parts.test.X, (verdict.setting,))) == parts.test.truth
+    assert judge.on_test(space, parts, verdict.setting).value == expected.mean()
 
 
 def test_positives_by_a_threshold_are_those_above_it_and_the_nearest(learning):
@@ -107,16 +109,53 @@ def test_adapters_learn_from_no_row_of_val_or_test(tmp_path, own_val):
 def test_a_lead_has_the_intervals_of_rows_and_seeds():
     random = np.random.default_rng(0)
     good, bad = random.random((3, 400)) < 0.9, random.random((3, 400)) < 0.6
-    found = lead(good, bad, 0)
+    better, worse = RightRows(good), RightRows(bad)
+    found = lead(better, worse, 0)
     each = good.mean(axis=1) - bad.mean(axis=1)
     low, high = stats.t.interval(0.95, 2, loc=each.mean(), scale=stats.sem(each))
     assert found.mean == pytest.approx(each.mean())
     assert found.seeds == pytest.approx((low, high))
     spread = (good.mean(axis=0) - bad.mean(axis=0)).std() / np.sqrt(400)
     assert (found.high - found.low) / 2 == pytest.approx(1.96 * spread, rel=0.1)
-    assert (found.verdict, lead(bad, good, 0).verdict, lead(good, good, 0).verdict) == (BETTER, WORSE, OPEN)
-    assert lead(good, bad[:1], 0).seeds is not None
-    assert lead(good[:1], bad[:1], 0).seeds is None
+    assert (found.verdict, lead(worse, better, 0).verdict, lead(better, better, 0).verdict) == (BETTER, WORSE, OPEN)
+    assert lead(better, RightRows(bad[:1]), 0).seeds is not None
+    assert lead(RightRows(good[:1]), RightRows(bad[:1]), 0).seeds is None
+
+
+def labelled(n: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return vectors (n, 6) whose first columns rise with the labels, labels (n, 3), the last of no row, and noise."""
+    random = np.random.default_rng(seed)
+    Y = random.random((n, 3)) < (0.5, 0.3, 0.0)
+    noise = random.normal(size=(n, 6)).astype(np.float32)
+    return noise + 2 * np.pad(Y, ((0, 0), (0, 3))).astype(np.float32), Y, noise
+
+
+def test_judges_of_labels_agree_with_scikit_learn():
+    (X, Y, _), (T, _, _) = labelled(300, 0), labelled(80, 1)
+    [found] = shares_of_votes(X, Y, T, (7,))
+    reference = KNeighborsClassifier(7, metric="cosine", weights=lambda far: np.exp(-far / TEMPERATURE))
+    for label in range(2):
+        assert found[:, label] == pytest.approx(reference.fit(X, Y[:, label]).predict_proba(T)[:, 1], abs=1e-4)
+    scale = np.sqrt(((X - X.mean(axis=0)) ** 2).mean())
+    [_, scores] = probe_of_labels(X, Y, T, (0.01, 0.1))
+    for label in range(2):
+        model = LogisticRegression(C=0.1, tol=1e-8).fit((X - X.mean(axis=0)) / scale, Y[:, label])
+        expected = model.decision_function((T - X.mean(axis=0)) / scale)
+        assert scores[:, label] == pytest.approx(expected, abs=1e-3)
+    assert np.ptp(scores[:, 2]) == 0
+
+
+def test_ranked_rows_have_the_map_of_scikit_learn_and_paired_intervals():
+    X, Y, noise = labelled(200, 2)
+    Y = Y[:, :2]
+    good, bad = RankedRows.of(X[:, :2], Y), RankedRows.of(noise[:, 2:4], Y)
+    assert good.value == pytest.approx(average_precision_score(Y, X[:, :2]))
+    twice = RankedRows.joined([good, good])
+    assert (twice.values.tolist(), twice.interval(0)) == ([good.value] * 2, good.interval(0))
+    low, high = good.interval(0)
+    assert low < good.value < high
+    assert (lead(good, bad, 0).verdict, lead(good, good, 0).verdict) == (BETTER, OPEN)
+    assert lead(good, good, 0).low == lead(good, good, 0).high == 0  # the same rows are drawn for both
 
 
 def test_clusters_are_from_a_400th_of_the_rows_to_a_quarter(learning):
@@ -213,3 +252,25 @@ def test_without_test_rows_nothing_can_be_claimed(tmp_path):
     fill(store, TOY, splits=["train"] * 500 + ["val"] * 100)
     with pytest.raises(NotTrainable, match="no row in split 'test'"):
         parts_of(Rows(store, "toy", ("toy",), store.snapshot()))
+
+
+def test_a_task_with_any_number_of_labels_is_judged_by_map(tmp_path):
+    store = Store.open(tmp_path / "db")
+    splits = ["train"] * 150 + ["val"] * 50 + ["test"] * 100
+    ids = fill(store, make_toy(n=300), splits=splits)
+    several = [[name, "odd"] if at % 2 else [name] for at, name in enumerate(make_toy(n=300).labels)]
+    store.labels.put("several", [Label(*row) for row in zip(ids, several, splits, strict=True)])
+    request = Request(recipe=SMALL, clusters=(20,), nearest=(2,), ablations=("nearest",), seeds=1)
+    run = Run(store, "several", ["toy"], request, texts=text_side)
+    run.all()
+    made = run.reproduction()
+    assert made.tables[0].title == "Test mAP in %"
+    own = made.figures["encoders"]["toy"]
+    parts, _ = parts_of(Rows(store, "several", ("toy",), run.snapshot))
+    k = own["test"][OWN]["kNN"]["setting"][0]
+    [scores] = shares_of_votes(parts.both.X, parts.both.truth, parts.test.X, (k,))
+    assert own["test"][OWN]["kNN"]["map"] == [pytest.approx(average_precision_score(parts.test.truth, scores))]
+    assert (own["zero_shot"], own["clusters"][0]["nmi"]) == (None, None)
+    assert any("exactly one class for each row" in each for each in made.missing)
+    json.dumps(made.to_dict(), allow_nan=False)
+    assert "Points of mAP" in to_html(made)

@@ -1,13 +1,15 @@
-"""Jobs that learn without labels: cluster, adapt, condense. Each writes a folder, and rows into the store."""
+"""Jobs that learn without labels: cluster, adapt, condense. Each writes a folder; some write rows into the store."""
 
+import json
 from pathlib import Path
 
 from helpers.blocks import Blocks
 from helpers.pictures import photo
+from safetensors.numpy import load_file
 
 from classifiers.clustering.clusters import Clustering, names
 from classifiers.fit.discrimination.recipe import Recipe
-from embedder import folders
+from embedder import folders, registry
 from embedder.derived.stored import StoredAdapter, adapter_folders
 from services.jobs.adapt import AdaptRequest, adapt
 from services.jobs.cluster import ClusterRequest, cluster
@@ -111,4 +113,68 @@ class Condense(Adapt):
         acknowledge(f"adapter {made.path.name}")
 
 
-DOORS = (Cluster, Adapt, Condense)
+class AdaptBackbone(Door):
+    """A network is trained on the stored images, with checkpoints, and becomes an encoder."""
+
+    name = "adapt-backbone"
+    modules = ("services.jobs.tune.job", "helpers.tuning", "torch._dynamo", "faiss", "PIL.Image")
+    CHECKPOINTS = (2, 3)
+    """Steps after which there is a checkpoint: every second one, and the last of the epoch."""
+
+    def prepare(self, home: Path) -> None:
+        from helpers.tuning import make_home
+
+        make_home(home, home / "cache")
+
+    def run(self, home: Path, acknowledge: Acknowledge) -> None:
+        import torch
+        from helpers.tuning import RECIPE
+
+        from classifiers.fit.device import using
+        from services.jobs.progress import Step
+        from services.jobs.tune.job import tune
+        from services.jobs.tune.plan import TuneRequest
+        from services.jobs.tune.recipe import TowerRecipe
+
+        torch.set_num_threads(1)
+
+        def on_progress(step: Step) -> None:
+            if "loss" in step.note and step.handled in self.CHECKPOINTS:
+                acknowledge(f"checkpoint {step.handled}")
+
+        name = f"timm/test_vit@{home}/network.safetensors"
+        encoder = registry.load(name, backend="torch-cpu-fp32", cache_dir=home / "cache")
+        request = TuneRequest(encoder=encoder.spec.fingerprint, recipe=TowerRecipe(**RECIPE | {"epochs": 1}))
+        with using("cpu"):
+            store = Store.open(home / "headwater.db")
+            made = tune(store, encoder, request, home / "adapters", home / "clusters", on_progress=on_progress)
+        acknowledge(f"network {made.path.name}")
+
+    def state(self, home: Path) -> State:
+        """Return the trained networks, and the checkpoints that were reached: all of them, if there is a network."""
+        towers = home / "adapters" / "towers"
+        networks = {f"network {path.name}": _network(path) for path in towers.glob("*-mlcd-*")}
+        reached = max(self.CHECKPOINTS) if networks else max(map(_step, towers.glob(".run-*/checkpoint")), default=0)
+        return networks | {f"checkpoint {step}": True for step in self.CHECKPOINTS if step <= reached}
+
+    def leftovers(self, home: Path) -> set[str]:
+        return super().leftovers(home) | {path.name for path in home.rglob(".run-*")}
+
+
+def _network(folder: Path) -> tuple[str, int]:
+    """Return the digest of a trained network's weights, and the number of epochs in its record."""
+    (folder / "report.md").read_text()
+    return folders.digest(folder / "model.safetensors"), len(
+        json.loads((folder / "training.json").read_text())["curve"]
+    )
+
+
+def _step(checkpoint: Path) -> int:
+    """Return the number of steps that a checkpoint has behind it. Raises an error if its tensors cannot be read."""
+    for path in checkpoint.glob("*.safetensors"):
+        load_file(path)
+    step: int = json.loads((checkpoint / "state.json").read_text())["step"]
+    return step
+
+
+DOORS = (Cluster, Adapt, Condense, AdaptBackbone)

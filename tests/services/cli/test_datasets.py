@@ -58,7 +58,10 @@ def test_captions_are_counted_and_not_listed_as_classes(headwater, tmp_path):
     flickr8k(tmp_path / "flickr")
     code, out, err = headwater("ingest", "flickr", "-t", "captions")
     assert (code, err) == (0, "")
-    assert out.splitlines()[-1] == "task captions: 6 captions of 3 files (test 1, train 1, val 1)"
+    count, note = out.splitlines()[-2:]
+    assert count == "task captions: 6 captions of 3 files (test 1, train 1, val 1)"
+    assert note.startswith("note: Captions are no classes")
+    assert note.endswith("--captions captions")
     assert "Caption 0" not in out
     told = json.loads(headwater("ingest", "flickr", "-t", "captions", "--json")[1])
     assert (told["classes"], told["format"]["captions"], told["known_assets"]) == ({}, True, 3)
@@ -96,7 +99,7 @@ def test_a_data_set_without_any_of_its_files_says_what_it_lacks(headwater, tmp_p
         (["--format", "mnist"], 1, "there is no format 'mnist'; the formats are cifar10, cifar100"),
         (["--format", "coco"], 1, "does not have the files of the format coco; it has the format esc50"),
         (["--format", "esc50", "--labels", "a.csv"], 2, "--format and --labels both say where the labels are"),
-        (["--format", "esc50", "other"], 2, "--format needs one SOURCE: the folder of the data set"),
+        (["--format", "esc50", "other"], 2, "--format needs one folder: that of the data set"),
     ],
 )
 def test_a_format_that_does_not_fit_is_refused(headwater, tmp_path, arguments, code, message):
@@ -129,3 +132,33 @@ def test_the_docs_have_a_row_for_each_format():
         name for cell in re.findall(r"^\| (`.*?) \|", section, re.MULTILINE) for name in re.findall(r"`(.*?)`", cell)
     ]
     assert told == ["--format", *FORMATS]
+
+
+def test_predict_reads_a_data_set_as_ingest_does_and_its_labels_are_the_truth(headwater, tmp_path):
+    esc50(tmp_path / "esc")
+    headwater("ingest", "esc", "-t", "t")
+    headwater("backfill", "-e", "melstat")
+    assert headwater("train", "-t", "t", "-e", "melstat", "--name", "h")[0] == 0
+    (tmp_path / "esc" / "audio" / "5-1005-A-0.wav").unlink()
+    code, out, err = headwater("predict", "esc", "--head", "h", "--json")
+    told = json.loads(out)
+    assert (code, told["predicted"], told["with_a_truth"]) == (3, 9, 9), err
+    assert (told["format"]["name"], told["format"]["problems"]["files_missing"]["count"]) == ("esc50", 1)
+    assert {row["truth"] for row in told["predictions"]} == {"dog", "chirping_birds"}
+    code, out, _ = headwater("predict", "esc", "--head", "h", "--format", "folders", "--json")
+    assert {row["truth"] for row in json.loads(out)["predictions"]} == {"audio"}
+    (tmp_path / "esc" / "meta" / "esc50.csv").unlink()
+    write(tmp_path / "esc" / "captions.txt", "image,caption\n5-1005-A-14.wav,A bird sings .\n")
+    code, out, err = headwater("predict", "esc", "--head", "h", "--json")
+    assert (json.loads(out)["predicted"], json.loads(out)["with_a_truth"]) == (1, 0)  # captions are no truth
+
+
+def test_watch_refuses_a_data_set_whose_labels_are_no_folders(headwater, tmp_path):
+    imagenet(tmp_path / "imagenet")
+    code, _, err = headwater("watch", "imagenet", "-t", "t")
+    assert (code, "holds a published data set of the format imagenet" in err, "headwater ingest" in err) == (
+        1,
+        True,
+        True,
+    )
+    assert not (tmp_path / "headwater.db").exists()

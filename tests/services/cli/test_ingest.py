@@ -166,3 +166,19 @@ def test_groups_of_a_parquet_file(headwater, tmp_path):
     found = store.labels.get("t").to_pylist()
     assert sorted((row["group"], row["labels"][0]) for row in found) == [("1", "a"), ("1", "b"), ("2", "a"), ("2", "b")]
     assert len({(row["group"], row["split"]) for row in found}) == 2
+
+
+def test_a_column_of_captions_is_recognised_and_not_listed_as_classes(headwater, tmp_path):
+    texts = [f"photo number {n} of a small dog" for n in range(24)]
+    content = {"image": [photo(n, 16, 12) for n in range(24)], "label": ["dog", "cat"] * 12, "caption": texts}
+    pq.write_table(pa.table(content), tmp_path / "p.parquet")
+    code, out, err = headwater("ingest", "p.parquet", "-t", "told", "--label-column", "caption")
+    assert (code, err, "photo number" in out) == (0, "", False)
+    count, note = out.splitlines()[-2:]
+    assert count.startswith("task told: 24 captions of 24 files (")
+    assert note.startswith("note: the labels look like captions")
+    assert note.endswith("--captions told")
+    told = json.loads(headwater("ingest", "p.parquet", "-t", "told", "--label-column", "caption", "--json")[1])
+    assert (told["captions"], told["classes"]) == (True, {})
+    told = json.loads(headwater("ingest", "p.parquet", "-t", "animals", "--json")[1])
+    assert (told["captions"], sorted(told["classes"])) == (False, ["cat", "dog"])

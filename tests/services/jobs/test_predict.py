@@ -25,6 +25,7 @@ from services.jobs.progress import OnProgress, ignore
 from store import Asset, Label, Store, asset_id
 from store.errors import UnknownTask
 from store.schema import NO_FILE
+from store.sources import read_sources
 
 N, DIM = 600, 8
 IDS = [asset_id(str(i).encode()) for i in range(N)]
@@ -250,7 +251,7 @@ def test_files_of_folders_use_stored_vectors_and_embed_the_others(home, tmp_path
         path = tmp_path / "photos" / cell.label / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(cell.path.read_bytes())
-    request, settings, folder = PredictRequest(), home.settings, [tmp_path / "photos"]
+    request, settings, folder = PredictRequest(), home.settings, read_sources([tmp_path / "photos"])
 
     def refuse(name: str, **_: object) -> None:
         raise AssertionError(f"{name} was loaded, although all vectors are stored")
@@ -289,7 +290,9 @@ def test_a_stopped_run_over_folders_goes_on_and_counts_the_files_that_failed_bef
             raise KeyboardInterrupt
 
     def run(name: str, on_progress: OnProgress[Predicted] = ignore) -> Predicted:
-        return predict_files([folder], home.store, head, PredictRequest(), tmp_path / name, home.settings, on_progress)
+        return predict_files(
+            read_sources([folder]), home.store, head, PredictRequest(), tmp_path / name, home.settings, on_progress
+        )
 
     whole = run("whole.jsonl")
     with pytest.raises(KeyboardInterrupt):

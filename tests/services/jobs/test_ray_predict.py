@@ -36,6 +36,7 @@ from services.processes import free_ports
 from services.web.release import own_version
 from store import Asset, Item, Label, Quarantined, Store, asset_id
 from store.schema import NO_FILE
+from store.sources import Sources, read_sources
 
 pytestmark = pytest.mark.slow
 
@@ -260,7 +261,7 @@ def test_files_of_folders_give_the_file_of_the_local_engine(home, photos, cluste
     head, request, lead, read = registry.load(name), PredictRequest(), 0, 0
     here, there = tmp_path / "here.parquet", tmp_path / "there.parquet"
     monkeypatch.setattr(files, "PART_ROWS", 1)
-    one = predict_files([photos], store, head, request, here, home.settings)
+    one = predict_files(read_sources([photos]), store, head, request, here, home.settings)
     shares = FileRows.shares
 
     def counted(rows: FileRows, start: int) -> Iterator[list[Item]]:
@@ -275,7 +276,7 @@ def test_files_of_folders_give_the_file_of_the_local_engine(home, photos, cluste
 
     monkeypatch.setattr(FileRows, "shares", counted)
     engine = on_ray(cluster, registry, name)
-    two = predict_files([photos], store, head, request, there, home.settings, lagging, engine)
+    two = predict_files(read_sources([photos]), store, head, request, there, home.settings, lagging, engine)
     assert counts(one) == counts(two)
     assert here.read_bytes() == there.read_bytes()
     assert one.failures.counts == {"truncated": 1, "unknown_format": 1, "unreadable": 1}
@@ -289,7 +290,7 @@ def test_a_worker_whose_encoder_disagrees_does_not_answer(home, lite0, tmp_path)
     registry = Registry(home.settings.heads)
     store = Store.open(tmp_path / "db")
     store.ensure_features("lite0", lite0.spec, np.roll(lite0.reference_probe(), 1, axis=1))
-    rows = FileRows((), registry.load("gaussian"), store, home.settings.loading, home.settings.limits)
+    rows = FileRows(Sources(()), registry.load("gaussian"), store, home.settings.loading, home.settings.limits)
     work = Work(rows.opener, PublishedFiles.read(registry.path("gaussian")), PredictRequest(), 1, own_version())
     assert "does not give the stored vectors" in Predictor(work).answer([Item("1.png", photo(1))]).problem
     lost = replace(work, opener=replace(rows.opener, store=str(tmp_path / "nowhere")))

@@ -1,6 +1,7 @@
 """Training of a network: it learns, its result is an encoder, a stopped one ends as if never stopped, refusals."""
 
 import json
+import resource
 import shutil
 from dataclasses import replace
 
@@ -93,6 +94,24 @@ def test_a_stopped_training_ends_as_if_never_stopped(home, tuned, tmp_path, afte
 
 
 @pytest.mark.slow
+def test_a_disk_that_is_full_during_a_training_is_one_error_and_the_checkpoint_before_is_used(home, tuned, tmp_path):
+    request, (soft, hard) = home.request(judge="colours", epochs=4), resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill_after(step):
+        if "loss" in step.note and step.handled == 9:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))  # no file may grow, as on a full disk
+
+    try:
+        with pytest.raises(TrainingFailed, match=r"checkpoint of step 10 .* the one before it is kept: make room"):
+            run(home, request, tmp_path, on_progress=fill_after)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(tmp_path.glob("towers/*-mlcd-*"))
+    again = run(home, request, tmp_path)
+    assert (again.resumed, again.path.name) == (9, tuned.path.name)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("words", ["", ":pooled"])
 def test_a_model_of_open_clip_keeps_its_text_tower(home, tmp_path, cache_dir, words):
     openclip(tmp_path, "tuned-vit")
@@ -149,7 +168,7 @@ def test_two_trainings_of_one_request_do_not_run_at_once(home, tmp_path):
     request = home.request()
     folder = tmp_path / "towers" / f".run-{job._key(home.encoder, request, home.clusters)}"
     folder.mkdir(parents=True)
-    with folders.try_lock(folder / ".lock"), pytest.raises(TrainingFailed, match="another process"):
+    with folders.try_lock(folder / folders.IN_USE), pytest.raises(TrainingFailed, match="another process"):
         run(home, request, tmp_path)
     assert run(home, request, tmp_path).resumed == 0
 
