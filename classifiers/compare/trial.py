@@ -67,12 +67,12 @@ def scoring_parameters(head: Head) -> int:
         return sum(map(scoring_parameters, nested)) + sum(array.size for array in head.combiner.arrays().values())
     if isinstance(head, ZeroShotHead):
         return len(head.classes) * (head.dim + 1)
-    arrays = head.arrays()
-    for thresholds in ("thresholds", "common_threshold"):
-        arrays.pop(thresholds, None)
-    if isinstance(head, GaussianHead):
+    if isinstance(head, GaussianHead):  # whose other arrays take long to compute, and score nothing
         kept = head.transform.rowwise if head.tied else head.transform
         arrays = head.quadratic.named() | kept.arrays()
         if not head.tied:
             arrays["centre"] = head.centre
+    else:
+        counted = head.arrays()
+        arrays = {name: counted[name] for name in counted.keys() - {"thresholds", "common_threshold"}}
     return sum(array.size for array in arrays.values())
