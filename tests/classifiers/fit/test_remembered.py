@@ -6,7 +6,7 @@ import pytest
 from classifiers.fit.fusion.estimator import FusionClassifier
 from classifiers.fit.gaussian.estimator import GaussianClassifier
 from classifiers.fit.held_out import Learner, out_of_fold
-from classifiers.fit.remembered import remembered, remembering
+from classifiers.fit.remembered import remembered, remembering, saved_seconds
 
 CALLS = []
 
@@ -60,6 +60,35 @@ def test_the_results_that_were_not_used_for_longest_make_room():
         np.testing.assert_array_equal(doubled(huge)[0], huge)
         doubled(huge)  # it had no room
         assert len(CALLS) == 6
+
+
+CLOCK = [0.0]
+
+
+@remembered
+def slow(number):
+    CLOCK[0] += 1.0
+    return number
+
+
+@remembered
+def slower(number, of):
+    CLOCK[0] += 10.0
+    return slow(number) * of
+
+
+def test_the_seconds_that_were_saved_are_those_that_the_steps_took(monkeypatch):
+    monkeypatch.setattr("classifiers.fit.remembered.time.perf_counter", lambda: CLOCK[0])
+    with remembering():
+        slower(3, 2)
+        assert saved_seconds() == 0
+        slow(3)
+        assert saved_seconds() == 1
+        slower(3, 5)  # computed, but for its inner step
+        assert saved_seconds() == 2
+        slower(3, 5)  # would have taken the time of both steps
+        assert saved_seconds() == 2 + 11
+    assert saved_seconds() == 0
 
 
 def test_two_rules_of_fusion_share_their_members_scores(hard, monkeypatch):
