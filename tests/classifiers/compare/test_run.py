@@ -16,7 +16,7 @@ from classifiers.compare.more_labels import winners_curve
 from classifiers.compare.one_class import learn
 from classifiers.compare.record import load, to_record
 from classifiers.compare.run import run, start
-from classifiers.compare.trial import scoring_parameters
+from classifiers.compare.trial import examine, scoring_parameters
 from classifiers.errors import BadComparison, BadParameter, NotTrainable, UnknownKind, UnknownParameter
 from classifiers.fit.gaussian.parallel import blas, workers
 from classifiers.fit.linear import LinearClassifier
@@ -369,6 +369,13 @@ def test_no_head_of_a_comparison_computes_a_whitening(filled, tmp_path, monkeypa
     assert comparison.state == "done"
     assert not comparison.failed
     assert not asked
+
+
+def test_a_steps_seconds_count_for_each_head_that_shares_it(done, monkeypatch):
+    held = HeldRows.read(done.rows, done.classes, ("train", "val"))
+    monkeypatch.setattr("classifiers.compare.trial.saved_seconds", iter([500.0, 1500.0]).__next__)
+    trial, _ = examine(Candidate("gaussian", ("toy",), {}), held, done.classes, 0, ONE_CLASS)
+    assert 1000 < trial.seconds < 1100
 
 
 @pytest.fixture
