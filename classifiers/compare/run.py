@@ -16,7 +16,9 @@ from classifiers.compare.more_labels import winners_curve
 from classifiers.compare.record import OUTCOMES, keep, save
 from classifiers.compare.trial import Trial, examine
 from classifiers.errors import NotTrainable
+from classifiers.fit.gaussian.memory import memory_kept
 from classifiers.fit.gaussian.parallel import blas
+from classifiers.fit.remembered import remembering
 from classifiers.heads.base import Head
 from classifiers.training.kinds import make_estimator
 from classifiers.training.notes import fold_by_fold, why_folds
@@ -83,7 +85,7 @@ def run(comparison: Comparison, on_progress: Progress = lambda *_: None) -> None
     If a candidate fails, the reason is recorded and the run goes on. Each finished candidate is written to disk at
     once, so nothing is lost if the run ends early.
     """
-    with blas().limit(limits=1):
+    with blas().limit(limits=1), memory_kept(), remembering():
         _run(comparison, Steps(comparison, on_progress))
 
 

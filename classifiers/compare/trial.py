@@ -8,6 +8,7 @@ from typing import Any
 from classifiers.compare.candidates import CONSTANT, Candidate
 from classifiers.compare.family import Family
 from classifiers.errors import NotTrainable
+from classifiers.fit.remembered import saved_seconds
 from classifiers.heads.base import Head
 from classifiers.heads.fusion.head import FusionHead
 from classifiers.heads.gaussian.head import GaussianHead
@@ -23,7 +24,7 @@ class Trial:
         outcomes: few numbers of each row, of the type of the `Family`.
         evaluation: figures of the outcomes, of the type of the `Family`.
         parameters: count of the numbers that the head needs to score a vector.
-        seconds: time to learn, choose and validate, in seconds.
+        seconds: time to learn, choose and validate, in seconds, as if no step had been shared with another head.
         settings: settings of the head, including those that training chose.
     """
 
@@ -43,7 +44,7 @@ def examine(
 
     Returns the trial and the calibrated head. Raises NotTrainable, and any error of a fit.
     """
-    start = time.perf_counter()
+    start = time.perf_counter() + saved_seconds()
     head, parts = family.learn(candidate, rows, classes)
     if not parts:
         raise NotTrainable("no validation row, and too few training rows of each class to hold some out")
@@ -54,7 +55,7 @@ def examine(
         family.measure(outcomes, head.classes, seed),
         calibrated.temperature,
         len(head.classes) if candidate.kind in CONSTANT else scoring_parameters(head),
-        time.perf_counter() - start,
+        time.perf_counter() + saved_seconds() - start,
         head.settings(),
     )
     return trial, calibrated
@@ -67,12 +68,12 @@ def scoring_parameters(head: Head) -> int:
         return sum(map(scoring_parameters, nested)) + sum(array.size for array in head.combiner.arrays().values())
     if isinstance(head, ZeroShotHead):
         return len(head.classes) * (head.dim + 1)
-    arrays = head.arrays()
-    for thresholds in ("thresholds", "common_threshold"):
-        arrays.pop(thresholds, None)
-    if isinstance(head, GaussianHead):
+    if isinstance(head, GaussianHead):  # whose other arrays take long to compute, and score nothing
         kept = head.transform.rowwise if head.tied else head.transform
         arrays = head.quadratic.named() | kept.arrays()
         if not head.tied:
             arrays["centre"] = head.centre
+    else:
+        counted = head.arrays()
+        arrays = {name: counted[name] for name in counted.keys() - {"thresholds", "common_threshold"}}
     return sum(array.size for array in arrays.values())

@@ -34,30 +34,35 @@ def drawn_map(scores: NDArray[Any], truth: NDArray[np.bool_], draws: Draws) -> N
     Args:
         scores, truth: (n, L).
     """
-    known = np.flatnonzero(truth.any(axis=0))
+    known, by_row = np.flatnonzero(truth.any(axis=0)), np.ascontiguousarray(draws.T)
     precisions = np.full((len(draws), len(known)), np.nan)
     for column, label in enumerate(known.tolist()):
-        precisions[:, column] = drawn_precisions(scores[:, label], truth[:, label], draws)
+        precisions[:, column] = drawn_precisions(scores[:, label], truth[:, label], by_row)
     seen = np.isfinite(precisions)
     return np.asarray(np.where(seen, precisions, 0.0).sum(axis=1) / np.maximum(seen.sum(axis=1), 1))
 
 
-def drawn_precisions(scores: NDArray[Any], there: NDArray[np.bool_], draws: Draws) -> NDArray[np.float64]:
+def drawn_precisions(scores: NDArray[Any], there: NDArray[np.bool_], by_row: Draws) -> NDArray[np.float64]:
     """Return the average precision of one label in each draw, (draws,); NaN in draws without a positive row.
 
+    The recall rises only at positive rows, so the precision is computed there alone.
+
     Args:
-        scores, there: (n,).
+        scores, there: (n,), with at least one positive row.
+        by_row: the draws, transposed: (n, draws). Sums over rows then run along memory, which takes a
+            quarter of the time.
     """
     order = np.argsort(-scores, kind="stable")
-    ordered = scores[order]
+    ordered, positive = scores[order], np.flatnonzero(there[order])
     last = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(ordered) - 1)  # equal scores enter together
-    weights = draws[:, order]
-    claimed = np.cumsum(weights, axis=1)[:, last]
-    right = np.cumsum(weights * there[order], axis=1)[:, last]
-    steps = np.diff(right, prepend=0, axis=1)
+    entered = last[np.searchsorted(last, positive)]
+    distinct = np.append(np.flatnonzero(entered[1:] != entered[:-1]), len(entered) - 1)
+    claimed = np.cumsum(by_row[order], axis=0)[entered[distinct]]
+    right = np.cumsum(by_row[order[positive]], axis=0)[distinct]
+    steps = np.diff(right, prepend=0, axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         precision = np.where(claimed > 0, right / claimed, 0.0)
-        return np.asarray((steps * precision).sum(axis=1, dtype=np.float64) / right[:, -1])
+        return np.asarray((steps * precision).sum(axis=0, dtype=np.float64) / right[-1])
 
 
 def drawn_f1_at(scores: NDArray[Any], truth: NDArray[np.bool_], k: int, draws: Draws) -> NDArray[np.float64]:

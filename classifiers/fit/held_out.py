@@ -1,6 +1,6 @@
 """Out-of-fold scores, on which fusion rules are fitted: estimators that did not learn from a row score it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -10,6 +10,7 @@ from sklearn.base import clone
 
 from classifiers.errors import NotTrainable
 from classifiers.fit.base import HeadClassifier
+from classifiers.fit.remembered import remembered
 
 
 def stratified_folds(codes: NDArray[np.integer[Any]], folds: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -97,17 +98,20 @@ class HeldOut:
         return cls(scores[rows], on_all[rows], codes[rows], fold_of, rows)
 
 
+@remembered
 def out_of_fold(
     learner: Learner, X: NDArray[Any], codes: NDArray[np.int64], fold: NDArray[np.int64]
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[Any]]]:
-    """Yield for each fold its rows (m,), the classes known without it (k,), and its scores (m, k).
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[Any]]]:
+    """Return for each fold its rows (m,), the classes known without it (k,), and its scores (m, k).
 
     A fold without which the others cannot be fitted is skipped.
     """
+    found = []
     for number in np.unique(fold):
         held = fold == number
         try:
             fitted = learner.fit(X[~held], codes[~held])
         except NotTrainable:
             continue
-        yield np.flatnonzero(held), fitted.classes_, fitted.scores(X[held])
+        found.append((np.flatnonzero(held), fitted.classes_, fitted.scores(X[held])))
+    return found

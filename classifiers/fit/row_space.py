@@ -10,7 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import qr
 
+from classifiers.fit.remembered import remembered
 
+
+@remembered
 def row_space(Z: NDArray[Any]) -> NDArray[np.float64]:
     """Return an orthonormal basis (d, n) of a space that contains the rows of Z (n, d), n ≤ d."""
     basis, _ = qr(Z.T.astype(np.float64), mode="economic", overwrite_a=True, check_finite=False)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from classifiers.errors import BadParameter, NotTrainable
 from classifiers.fit.gaussian.parallel import Batch, gather, shares
+from classifiers.fit.remembered import remembered
 from classifiers.fit.row_space import row_space
 from classifiers.heads.gaussian.statistics import GaussianStatistics
 from classifiers.heads.transform import Transform, check_edges
@@ -145,8 +146,7 @@ def principal_components(
     Raises:
         NotTrainable: no variance, or m is larger than the number of directions with variance.
     """
-    values, vectors = np.linalg.eigh(covariance)
-    values, vectors = np.maximum(values[::-1], 0.0), vectors[:, ::-1]
+    values, vectors = spectrum(covariance)
     held = np.cumsum(values)
     varied = int(np.count_nonzero(values > 1e-10 * values[0])) if held[-1] > 0 else 0
     if not varied:
@@ -163,6 +163,13 @@ def principal_components(
     # The signs of eigenvectors differ between machines; this fixes them.
     kept = kept * np.where(np.abs(kept.min(axis=0)) > kept.max(axis=0), -1.0, 1.0)
     return kept / np.sqrt(values[:count]) if whiten else kept
+
+
+@remembered
+def spectrum(covariance: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the eigenvalues (d,) of a covariance, the largest first, and its eigenvectors as columns (d, d)."""
+    values, vectors = np.linalg.eigh(covariance)
+    return np.maximum(values[::-1], 0.0), vectors[:, ::-1]
 
 
 def token_components(statistics: GaussianStatistics, dims: float) -> tuple[float, dict[str, NDArray[np.float32]]]:

@@ -3,6 +3,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Any, ClassVar, Literal, Self, TypedDict
 
 import numpy as np
@@ -116,7 +117,15 @@ class Head(ABC):
 
     def with_temperature(self, temperature: float) -> Self:
         """Return the same head with another `temperature` > 0."""
-        return type(self).from_arrays(self.arrays(), {**self.meta(), "temperature": temperature})
+        made = copy(self)
+        made.temperature = temperature
+        return made
+
+    def renamed(self, classes: Sequence[str]) -> Self:
+        """Return the same head with other names of its classes, in the same order."""
+        made = copy(self)
+        made.classes = tuple(classes)
+        return made
 
     def scores(self, X: ArrayLike) -> NDArray[np.float32]:
         """Return scores before temperature and link, float32 (n, outputs). Raises BadVectors."""

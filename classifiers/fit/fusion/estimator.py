@@ -24,7 +24,6 @@ from classifiers.fit.gaussian.estimator import GaussianClassifier
 from classifiers.fit.held_out import HeldOut, Learner, stratified_folds
 from classifiers.fit.linear import LinearClassifier
 from classifiers.fit.zeroshot import ZeroShotClassifier
-from classifiers.heads.base import Head
 from classifiers.heads.fusion.cascade import Cascade
 from classifiers.heads.fusion.combiner import ALL_RULES
 from classifiers.heads.fusion.gate import GateInputs
@@ -212,10 +211,10 @@ class FusionClassifier(HeadClassifier):
         classes = names(self.classes_)
         return FusionHead(
             classes,
-            [renamed(member.head_, classes) for member in self.members_],
+            [member.head_.renamed(classes) for member in self.members_],
             self.blocks_,
             self.combiner_,
-            joint=None if self.joint_ is None else renamed(self.joint_.head_, classes),
+            joint=None if self.joint_ is None else self.joint_.head_.renamed(classes),
             subsets=self.subsets_,
         )
 
@@ -234,11 +233,6 @@ def make_blocks(vectors: NDArray[Any], edges: tuple[int, ...], normalise: bool) 
         return blocks
     spread = np.array([part.var(axis=0).mean() for part in blocks.of(vectors)])
     return replace(blocks, scale=(1 / np.sqrt(np.where(spread > 0, spread, 1))).astype(np.float32))
-
-
-def renamed(head: Head, classes: Sequence[str]) -> Head:
-    """Return the same head with other class names. Arrays are shared, not copied."""
-    return type(head).from_arrays(head.arrays(), {**head.meta(), "classes": list(classes)})
 
 
 def check_parameters(asked: FusionClassifier, dim: int) -> tuple[int, ...]:

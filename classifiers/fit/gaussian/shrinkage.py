@@ -10,6 +10,7 @@ from scipy.linalg import solve
 
 from classifiers.evaluation.choice import choose
 from classifiers.fit.gaussian.parallel import Batch, ahead, factorising
+from classifiers.fit.remembered import remembered
 from classifiers.heads.gaussian.covariance import class_spectra, mean_variance, oas_shrinkage, shrunk
 from classifiers.heads.gaussian.discriminant import TIED, GaussianModel, discriminant, log_priors, singular_pooled
 from classifiers.heads.gaussian.quadratic import Quadratic
@@ -37,6 +38,7 @@ class ChosenShrinkage(NamedTuple):
     left_out: NDArray[np.float32] | None
 
 
+@remembered
 def choose_shrinkage(
     statistics: GaussianStatistics,
     model: GaussianModel,

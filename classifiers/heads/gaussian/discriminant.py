@@ -20,7 +20,7 @@ from classifiers.heads.gaussian.covariance import (
 )
 from classifiers.heads.gaussian.quadratic import Quadratic
 from classifiers.heads.gaussian.statistics import GaussianStatistics
-from classifiers.heads.gaussian.triangle import inverse_of_triangle
+from classifiers.heads.gaussian.triangle import solved_above, solved_below
 
 Priors = Literal["empirical", "uniform"] | tuple[float, ...]
 """Class priors: "empirical" for each class's share of the rows, "uniform", or the probabilities, (K,)."""
@@ -57,14 +57,14 @@ class Discriminant:
         scores: functions of z - centre, one component a class; for tied covariances, functions of z. They are -inf for
             classes without rows.
         centre: mean of all rows, (d,).
-        whitening: for tied covariances, A (d, d) or (d,): rows of (z - centre) A have the identity as within-class
-            covariance. None for other covariances, and for correlations, which give no density.
+        factor: for tied covariances C = L Lᵀ, the lower triangular L (d, d), or the deviations (d,) of a diagonal C.
+            None for other covariances, and for correlations, which give no density.
         shrinkage: λ that was used: one number, or one per class.
     """
 
     scores: Quadratic
     centre: NDArray[np.float64]
-    whitening: NDArray[np.float64] | None
+    factor: NDArray[np.float64] | None
     shrinkage: float | list[float]
 
 
@@ -98,33 +98,34 @@ def discriminant(statistics: GaussianStatistics, model: GaussianModel, spectra: 
 def tied_discriminant(statistics: GaussianStatistics, model: GaussianModel) -> Discriminant:
     """Return `discriminant` for tied covariances, which is linear in z.
 
-    All classes share the precision P = A Aᵀ, so the quadratic term in z cancels. The means are centred: that subtracts
-    the same term from all scores, which cancels in the softmax, and keeps the scores small, hence exact in float32.
+    All classes share the precision P = L⁻ᵀ L⁻¹, so the quadratic term in z cancels. The means are centred: that
+    subtracts the same term from all scores, which cancels in the softmax, and keeps the scores small, hence exact in
+    float32.
     """
     covariance, used = shrunk_covariance(statistics, model.shrinkage)
     if model.covariance == "tied-spherical":
         covariance = np.full(statistics.dim, covariance.mean())
-    whitening = whitening_of(covariance, statistics, used)
+    factor = factor_of(covariance, statistics, used)
     centre = statistics.centre()
     means = np.where(statistics.present[:, None], statistics.means() - centre, 0.0)
-    if model.correlation:
-        deviations = np.sqrt(np.diag(covariance) / mean_variance(covariance))
-        whitened = (means * deviations) @ whitening
-        W = whitened @ whitening.T * deviations
+    scale = np.sqrt(np.diag(covariance) / mean_variance(covariance)) if model.correlation else 1.0
+    if factor.ndim == 2:
+        whitened = solved_below(factor, (means * scale).T).T
+        W = solved_above(factor, whitened.T).T * scale
     else:
-        whitened = means @ whitening if whitening.ndim == 2 else means * whitening
-        W = whitened @ whitening.T if whitening.ndim == 2 else whitened * whitening
+        whitened = means / factor
+        W = whitened / factor
     b = log_priors(statistics.counts, model.priors) - 0.5 * np.sum(whitened**2, axis=1) - W @ centre
-    return Discriminant(Quadratic(b, W), centre, None if model.correlation else whitening, used)
+    return Discriminant(Quadratic(b, W), centre, None if model.correlation else factor, used)
 
 
-def whitening_of(covariance: NDArray[np.float64], statistics: GaussianStatistics, used: float) -> NDArray[np.float64]:
-    """Return A, upper triangular, with C⁻¹ = A Aᵀ, or 1 / √v of a diagonal v. Raises NotTrainable if C is singular."""
+def factor_of(covariance: NDArray[np.float64], statistics: GaussianStatistics, used: float) -> NDArray[np.float64]:
+    """Return the lower triangular L with C = L Lᵀ, or √v of a diagonal v. Raises NotTrainable if C is singular."""
     try:
         if covariance.ndim == 2:
-            return inverse_of_triangle(np.linalg.cholesky(covariance)).T
+            return np.asarray(np.linalg.cholesky(covariance))
         if covariance.min() > 0:
-            return np.asarray(1.0 / np.sqrt(covariance))
+            return np.asarray(np.sqrt(covariance))
     except np.linalg.LinAlgError:
         pass
     raise singular_pooled(statistics, used)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -13,6 +14,7 @@ from classifiers.heads.gaussian.discriminant import TIED, Discriminant, Gaussian
 from classifiers.heads.gaussian.moments import second_shape
 from classifiers.heads.gaussian.quadratic import Quadratic, of_classes
 from classifiers.heads.gaussian.statistics import GaussianStatistics
+from classifiers.heads.gaussian.triangle import whitening_of
 from classifiers.heads.transform import Transform
 
 STATISTICS = ("counts", "sums", "second")
@@ -24,7 +26,7 @@ class GaussianHead(Head):
     The covariances have the form that a `GaussianModel` describes. The artifact keeps the float64 `statistics`, so
     heads can be merged, or rows removed, without the other rows.
     Arrays in float32: those of the `Quadratic` by name, with the affine part of the transform folded in if covariances
-    are tied; centre (m,); for densities with tied covariances, whitening (m, m) or (m,) as in `Discriminant`.
+    are tied; centre (m,); for densities with tied covariances, whitening (m, m) or (m,), see `triangle.whitening_of`.
     """
 
     kind = "gaussian"
@@ -37,13 +39,25 @@ class GaussianHead(Head):
         arrays: Mapping[str, NDArray[Any]],
         settings: Mapping[str, Any],
         temperature: float = 1.0,
+        factor: NDArray[np.float64] | None = None,
     ) -> None:
+        """Make a head. `factor` is that of a `Discriminant`, for a head whose arrays have no whitening yet."""
         super().__init__(classes, temperature)
         self.statistics, self.transform = statistics, transform
         self._settings = dict(settings)
         self.tied = settings.get("covariance", "tied") in TIED
-        self.centre, self.whitening = arrays["centre"], arrays.get("whitening")
+        self.centre, self._stored_whitening, self._factor = arrays["centre"], arrays.get("whitening"), factor
         self.quadratic = Quadratic.from_arrays(arrays)
+
+    @cached_property
+    def whitening(self) -> NDArray[np.float32] | None:
+        """The whitening of tied covariances that have a density. It is computed when it is first needed.
+
+        That takes twice as long as all else that is solved for, and scores do not need it.
+        """
+        if self._factor is None:
+            return self._stored_whitening
+        return whitening_of(self._factor).astype(np.float32, order="C")
 
     @classmethod
     def from_statistics(
@@ -73,13 +87,11 @@ class GaussianHead(Head):
             scores = Quadratic(b, W)
         scores = scores.triangular()
         named = scores.named() | {"centre": solved.centre}
-        if solved.whitening is not None:
-            named["whitening"] = solved.whitening
         arrays = {name: array.astype(np.float32, order="C") for name, array in named.items()}
         asked = model.shrinkage if isinstance(model.shrinkage, str | float | int) else "ledoit-wolf"
         settings = {**asdict(model), "shrinkage": asked, "shrinkage_used": solved.shrinkage}
         settings |= {"form": list(scores.form), **transform.settings()}
-        return cls(classes, statistics, transform, arrays, settings)
+        return cls(classes, statistics, transform, arrays, settings, factor=solved.factor)
 
     @property
     def dim(self) -> int:

@@ -145,11 +145,14 @@ class GaussianStatistics:
             return np.asarray(np.tensordot(self.counts, self.class_covariances(), axes=1) / self.rows)
         centre = self.centre()
         between = (self.means() - centre) * np.sqrt(self.counts)[:, None]
-        within = self.second - np.outer(centre, self.sums.sum(axis=0)) - between.T @ between
-        within = (within + within.T) / 2
+        within = self.second - np.outer(centre, self.sums.sum(axis=0))
+        within -= between.T @ between
+        within = within + within.T
+        within *= 0.5
         if self.rows <= np.count_nonzero(self.counts) or np.trace(within) <= NOISE * np.trace(self.second):
             return np.zeros_like(within)
-        return np.asarray(within / self.rows)
+        within /= self.rows
+        return np.asarray(within)
 
     def class_covariances(self) -> NDArray[np.float64]:
         """Return the covariance scatter / n_k of every class, (K, d, d), or the diagonals (K, d).

@@ -25,6 +25,32 @@ def inverse_of_triangle(L: NDArray[Any]) -> NDArray[Any]:
     return whole
 
 
+def solved_below(L: NDArray[Any], B: NDArray[Any]) -> NDArray[Any]:
+    """Return L⁻¹ B (d, k) for a lower triangular L (d, d) without a 0 on its diagonal."""
+    if len(L) <= WHOLE:
+        return np.asarray(np.linalg.solve(L, B))
+    half = len(L) // 2
+    first = solved_below(L[:half, :half], B[:half])
+    return np.concatenate([first, solved_below(L[half:, half:], B[half:] - L[half:, :half] @ first)])
+
+
+def solved_above(L: NDArray[Any], B: NDArray[Any]) -> NDArray[Any]:
+    """Return L⁻ᵀ B (d, k) for a lower triangular L (d, d) without a 0 on its diagonal."""
+    if len(L) <= WHOLE:
+        return np.asarray(np.linalg.solve(L.T, B))
+    half = len(L) // 2
+    last = solved_above(L[half:, half:], B[half:])
+    return np.concatenate([solved_above(L[:half, :half], B[:half] - L[half:, :half].T @ last), last])
+
+
+def whitening_of(L: NDArray[Any]) -> NDArray[Any]:
+    """Return the upper triangular A = L⁻ᵀ, with which rows x A have the identity as covariance, for C = L Lᵀ.
+
+    For the deviations (d,) of a diagonal C, it is 1 / L.
+    """
+    return inverse_of_triangle(L).T if L.ndim == 2 else 1.0 / L
+
+
 def inverse_of_covariance(C: NDArray[Any]) -> NDArray[Any]:
     """Return the symmetric C⁻¹ (d, d). Raises LinAlgError unless C is positive definite."""
     A = inverse_of_triangle(np.linalg.cholesky(C))

@@ -16,10 +16,11 @@ from classifiers.compare.more_labels import winners_curve
 from classifiers.compare.one_class import learn
 from classifiers.compare.record import load, to_record
 from classifiers.compare.run import run, start
-from classifiers.compare.trial import scoring_parameters
+from classifiers.compare.trial import examine, scoring_parameters
 from classifiers.errors import BadComparison, BadParameter, NotTrainable, UnknownKind, UnknownParameter
 from classifiers.fit.gaussian.parallel import blas, workers
 from classifiers.fit.linear import LinearClassifier
+from classifiers.heads.gaussian.head import GaussianHead
 from classifiers.published.registry import Registry
 from classifiers.training.classes import CROSS_VALIDATION
 from classifiers.training.growth import grow
@@ -359,6 +360,22 @@ def test_parameters_are_what_scoring_takes(done, params, expected):
     held = HeldRows.read(done.rows, done.classes, ("train", "val"))
     head, _ = learn(Candidate("gaussian", ("toy",), params), held, done.classes)
     assert scoring_parameters(head) == expected
+
+
+def test_no_head_of_a_comparison_computes_a_whitening(filled, tmp_path, monkeypatch):
+    asked, whitening = [], GaussianHead.whitening.func
+    monkeypatch.setattr(GaussianHead, "whitening", property(lambda head: asked.append(head) or whitening(head)))
+    comparison = finished(filled, tmp_path / "it", ["gaussian", "fusion member=gaussian"])
+    assert comparison.state == "done"
+    assert not comparison.failed
+    assert not asked
+
+
+def test_a_steps_seconds_count_for_each_head_that_shares_it(done, monkeypatch):
+    held = HeldRows.read(done.rows, done.classes, ("train", "val"))
+    monkeypatch.setattr("classifiers.compare.trial.saved_seconds", iter([500.0, 1500.0]).__next__)
+    trial, _ = examine(Candidate("gaussian", ("toy",), {}), held, done.classes, 0, ONE_CLASS)
+    assert 1000 < trial.seconds < 1100
 
 
 @pytest.fixture

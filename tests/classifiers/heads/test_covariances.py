@@ -215,6 +215,21 @@ def test_whole_covariances_are_kept_as_triangles():
     np.testing.assert_array_equal(np.tril(F, -1), 0)
 
 
+def test_a_whitening_is_computed_only_for_a_density():
+    """Folds, temperatures and fusion make many heads that only score; a whitening takes longer than all else."""
+    X, codes = scattered(17, 40, 70)
+    fitted = GaussianClassifier(shrinkage=0.3).fit(X, codes)
+    head = fitted.head_.with_temperature(2.0).renamed(["a", "b", "c"])
+    assert head.classes == ("a", "b", "c")
+    head.predict_proba(X)
+    assert not {"whitening"} & (vars(head).keys() | vars(fitted.head_).keys())
+    head.log_density(X)
+    within = np.mean([np.cov(X[codes == k].T, bias=True) for k in range(3)], axis=0)
+    within = 0.7 * within + 0.3 * np.trace(within) / 70 * np.eye(70)
+    np.testing.assert_allclose(head.whitening.T @ within @ head.whitening, np.eye(70), atol=1e-5)
+    np.testing.assert_array_equal(head.arrays()["whitening"], fitted.head_.arrays()["whitening"])
+
+
 def test_what_cannot_be_is_refused():
     X, codes = scattered(15, 5, 12)
     with pytest.raises(NotTrainable, match="class number 0, 5 rows in 12 dimensions, is singular with shrinkage 0"):
