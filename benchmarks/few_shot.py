@@ -2,11 +2,10 @@
 
     python -m benchmarks.few_shot --store URI [--encoder lite0] [--shots K]… [--method NAME]… TASK…
 
-For k = 1, 2, 4, 8 and 16, in five draws of the training rows. Test rows give the figures, and choose nothing. The heads
-of this project are trained as `headwater fewshot` trains them, LP++ (arXiv 2404.02285) among them. The other methods
-are computed here. Their parameters are chosen on folds of the k rows, which hold out as many rows of one class as of
-another; with one row they are the fixed ones below. They see vectors that are centred on the mean of the k rows per
-class, at unit norm.
+For k = 1, 2, 4, 8 and 16, in five draws of the training rows. Test rows give the figures, and choose nothing. The
+`zeroshot` heads are trained as by `headwater fewshot`, LP++ (arXiv 2404.02285) among them. Parameters of their peers
+are chosen on folds of the k rows, which hold out as many rows of one class as of another; with one row they are the
+fixed ones below. Peers see vectors that are centred on the mean of the k rows per class, at unit norm.
 
 - Tip-Adapter (arXiv 2111.03930, eqs. 4 and 5), training-free: logits = x·t / T + α exp(-β (1 - x·F)) L.
 - Tip-Adapter-F: the keys F of that are trained by AdamW, 20 steps on all rows, at its α and β.
@@ -23,9 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifiers.compare.candidates import assignment
-from classifiers.compare.few_shot import MEANS, narrowed
+from classifiers.compare.few_shot import narrowed
 from classifiers.errors import NotTrainable
 from classifiers.evaluation.calibration import fit_temperature
+from classifiers.fit.gaussian.estimator import GaussianClassifier
+from classifiers.fit.linear import LinearClassifier
 from classifiers.prompts import class_vectors, default_prompts
 from classifiers.training.kinds import CLASS_KINDS, make_estimator
 from classifiers.training.learning.few_shot import LEAST_TO_CHOOSE, FewRows
@@ -66,6 +67,10 @@ class Shots:
 
 def texts(shots: Shots, U: Array) -> Array:
     return shots.seen(U) @ shots.text.T
+
+
+def class_means(shots: Shots, U: Array) -> Array:
+    return shots.seen(U) @ shots.means.T
 
 
 def tip_adapter(shots: Shots, U: Array, alpha: float, beta: float) -> Array:
@@ -119,8 +124,15 @@ def transclip(shots: Shots, U: Array, weight: float = 1.0) -> Array:
     return z
 
 
+def fitted(make: Callable[[], GaussianClassifier | LinearClassifier]) -> Callable[[Shots, Array], Array]:
+    def scores(shots: Shots, U: Array) -> Array:
+        return make().fit(shots.few.U, shots.few.codes).head_.scores(U.astype(np.float32)).astype(np.float64)
+
+    return scores
+
+
 def trained(line: str) -> Callable[[Shots, Array], Array]:
-    """Return the scores by a head of this project, given as for `headwater fewshot`."""
+    """Return the scores by a head that is trained from the store, given as for `headwater fewshot`."""
     kind, *settings = line.split()
 
     def scores(shots: Shots, U: Array) -> Array:
@@ -131,22 +143,22 @@ def trained(line: str) -> Callable[[Shots, Array], Array]:
     return scores
 
 
-HEADS = (
+NAMED = (
     "zeroshot",
-    "zeroshot bank_weight=0",
     "zeroshot blend=auto",
     "zeroshot blend=auto bank_weight=0",
     "zeroshot blend=lp++",
     "zeroshot blend=lp++ bank_weight=1",
-    MEANS,
-    "gaussian norm=unit",
-    "linear norm=unit",
 )
-"""The heads of this project. Without its label bank, each says what the bank adds."""
+"""Heads of this project that know the texts; those with a `bank_weight` show what the label bank adds."""
 
 
 METHODS: dict[str, tuple[Callable[..., Array], list[tuple[float, ...]], tuple[float, ...]]] = {
-    **{line: (trained(line), [()], ()) for line in HEADS},
+    "texts": (texts, [()], ()),
+    "class means": (class_means, [()], ()),
+    "`gaussian norm=unit`": (fitted(lambda: GaussianClassifier(norm="unit")), [()], ()),
+    "`linear norm=unit`": (fitted(lambda: LinearClassifier(norm="unit")), [()], ()),
+    **{f"`{line}`": (trained(line), [()], ()) for line in NAMED},
     "Tip-Adapter": (tip_adapter, TIP, TIP_ONE_SHOT),
     "Tip-Adapter-F": (tip_adapter_f, TIP, TIP_ONE_SHOT),
     "TransCLIP (sees the test vectors)": (transclip, [()], ()),
@@ -206,7 +218,7 @@ def main() -> None:
         for name, each in found.items():
             half = 2.776 * each.std(axis=1, ddof=1) / np.sqrt(DRAWS)  # 95 % of Student's t with 4 degrees of freedom
             cells = [f"{m:.3f} ± {h:.3f}" if m == m else "–" for m, h in zip(each.mean(axis=1), half, strict=True)]
-            print(f"| {task} | {f'`{name}`' if name in HEADS else name} | {' | '.join(cells)} |", flush=True)
+            print(f"| {task} | {name} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -78,16 +78,16 @@ def learn_named(estimator: ZeroShotClassifier, rows: Rows, classes: tuple[str, .
     Few are rows from which no covariance can be estimated, and, without validation rows, fewer than `LEAST_A_CLASS` per
     class, with which folds cannot judge a Gaussian part.
     """
-    auto, validation = estimator.blend == AUTO, rows.has_validation
+    auto = is_auto(estimator.blend)
+    if auto and not rows.has_validation and rows.labelled("train").num_rows < LEAST_A_CLASS * len(classes):
+        return learn_few(estimator, rows, classes)
+    weight = estimator.bank_weight
     try:
-        learned = learn_zero_shot(estimator, rows, classes)
+        return learn_zero_shot(estimator, rows, classes)
     except NoCovariance:
         if not auto:
             raise
-    else:
-        if not auto or validation or learned.rows >= LEAST_A_CLASS * len(learned.head.classes):
-            return learned
-    return learn_few(estimator, rows, classes)
+    return learn_few(estimator.set_params(bank_weight=weight), rows, classes)
 
 
 def learn_few(estimator: ZeroShotClassifier, rows: Rows, classes: tuple[str, ...]) -> Learned[Head]:
@@ -108,17 +108,17 @@ def learn_few(estimator: ZeroShotClassifier, rows: Rows, classes: tuple[str, ...
     parts = [ends(estimator, directions, learned, held) for learned, held in judged]
     held = sum(len(each.truth) for each in parts)
     measures, left_out = settle_blend(estimator, parts if held >= LEAST_TO_CHOOSE else [], WEIGHTS, unchosen)
-    mixed = estimator.bank_weight, estimator.blend
+    weight, blend = estimator.bank_weight, estimator.blend
     if held >= LEAST_CROSSED:
-        validated = [each.blended(mixed) for each in parts]
+        validated = [each.blended((weight, blend)) for each in parts]
     else:
-        alone = ends(estimator, directions, few, few).blended((mixed[0], 0.0))
-        validated = [Scored(alone.scores * np.float32(1 + unchosen[1]), alone.truth)]
+        alone = ends(estimator, directions, few, few).texts[weight]
+        validated = [Scored(alone * np.float32(1 + unchosen[1]), few.codes)]
     if left_out is not None:
         validated = [Scored(left_out, Scored.concatenate(validated).truth)]
     found = {"part": "class means", "blend_validated": measures}
-    means = None if estimator.blend == 0 else class_means(few, estimator.scale)
-    estimator.settle(np.array(known), text, few.U.mean(axis=0), means, found, added[mixed[0]])
+    means = None if blend == 0 else class_means(few, estimator.scale)
+    estimator.settle(np.array(known), text, few.U.mean(axis=0), means, found, added[weight])
     notes = (NOTE, described(estimator, measures), *(() if held >= LEAST_CROSSED else (BY_TEXTS,)))
     counts = tuple(np.bincount(few.codes).tolist())
     return Learned(estimator.head_, counts, len(ids), ids, classes, validated, notes=notes)

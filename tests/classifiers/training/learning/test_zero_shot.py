@@ -48,7 +48,7 @@ def trained(store, registry, *, encoders=("toy",), texts=text_side, task="toy", 
     [
         ({"blend": -1.0}, "number ≥ 0"),
         ({"blend": True}, "number ≥ 0"),
-        ({"blend": "some"}, "number ≥ 0, 'gaussian', or for training from a store 'auto'"),
+        ({"blend": "some"}, "number ≥ 0, 'gaussian', 'lp\\+\\+', or for training from a store 'auto'"),
         ({"scale": 0}, "above 0"),
         ({"centre": "no"}, "true or false"),
         ({"prompts": "a {}"}, "no set of prompts 'a {}'; the sets are name, photo"),
@@ -59,8 +59,7 @@ def trained(store, registry, *, encoders=("toy",), texts=text_side, task="toy", 
         ({"classes": ["hat", "hat"]}, "at least two different names"),
         ({"classes": ["hat", "shoe"], "blend": 1.0}, "classes are for blend=0"),
         ({"bank_weight": -1.0}, "bank_weight must be a number ≥ 0"),
-        ({"bank_weight": 1.0, "blend": 1.0}, "a label bank is for blend=0"),
-        ({"bank_weight": 1.0, "centre": False}, "a label bank is for blend=0, centre=true"),
+        ({"bank_weight": 1.0, "centre": False}, "a label bank is for centre=true and one encoder"),
     ],
 )
 def test_parameters_that_are_not_allowed(toy, filled, registry, params, message):
