@@ -2,14 +2,13 @@
 
     python -m benchmarks.few_shot --store URI [--encoder lite0] [--shots K]… [--method NAME]… TASK…
 
-For k = 1, 2, 4, 8 and 16, in five draws of the training rows. Parameters are chosen on folds of the k rows, which hold
-out as many rows of one class as of another; with one row they are the fixed ones below. Test rows give the figures, and
-choose nothing. All methods see vectors that are centred on the mean of the k rows per class, at unit norm.
+For k = 1, 2, 4, 8 and 16, in five draws of the training rows. Test rows give the figures, and choose nothing. The
+`zeroshot` heads are trained as by `headwater fewshot`, LP++ (arXiv 2404.02285) among them. Parameters of their peers
+are chosen on folds of the k rows, which hold out as many rows of one class as of another; with one row they are the
+fixed ones below. Peers see vectors that are centred on the mean of the k rows per class, at unit norm.
 
 - Tip-Adapter (arXiv 2111.03930, eqs. 4 and 5), training-free: logits = x·t / T + α exp(-β (1 - x·F)) L.
 - Tip-Adapter-F: the keys F of that are trained by AdamW, 20 steps on all rows, at its α and β.
-- LP++ (arXiv 2404.02285): logits = x·(w_k + α_k t_k), by steps in w and, every tenth time, in α, whose sizes are the
-  inverse Lipschitz constants; it starts at the class sums, stops after 300 steps, and has nothing to choose.
 - TransCLIP (arXiv 2406.01837): a Gaussian mixture with one diagonal covariance over the labelled rows and all test
   rows without their labels, tied to the texts and to the 3 nearest neighbours; 10 rounds. It is transductive: it sees
   the test vectors, which the others do not.
@@ -22,19 +21,22 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from classifiers.compare.candidates import assignment
+from classifiers.compare.few_shot import narrowed
 from classifiers.errors import NotTrainable
 from classifiers.evaluation.calibration import fit_temperature
 from classifiers.fit.gaussian.estimator import GaussianClassifier
 from classifiers.fit.linear import LinearClassifier
 from classifiers.prompts import class_vectors, default_prompts
-from classifiers.training.learning.few_shot import EQUAL, LEAST_TO_CHOOSE, FewRows
+from classifiers.training.kinds import CLASS_KINDS, make_estimator
+from classifiers.training.learning.few_shot import LEAST_TO_CHOOSE, FewRows
 from classifiers.training.rows.rows import Rows
 from services.jobs.texts import text_sides
 from services.settings import Settings
-from store import Store
+from store import Matrix, Store
 
 SHOTS, DRAWS = (1, 2, 4, 8, 16), 5
-ALPHAS, BETAS = (0.25, 0.5, 1.0, 2.0, 4.0), (1.0, 3.0, 5.5)
+BETAS = (1.0, 3.0, 5.5)
 TIP = [(alpha, beta) for alpha, beta in product((1.17, 5.0, 20.0, 80.0), BETAS)]
 TIP_ONE_SHOT = (1.17, 1.0)
 """Parameters of the paper on ImageNet."""
@@ -47,10 +49,13 @@ def unit(X: Array) -> Array:
 
 
 class Shots:
-    """k rows per class, and what is computed from them once: the centre, class means, and the texts' temperature."""
+    """k rows per class, and what is computed from them once: the centre, class means, and the texts' temperature.
 
-    def __init__(self, few: FewRows, text: Array) -> None:
-        self.few, self.text, self.classes = few, text, len(text)
+    `rows` are the same rows in the store, for the heads of this project.
+    """
+
+    def __init__(self, few: FewRows, text: Array, rows: Rows) -> None:
+        self.few, self.text, self.classes, self.rows = few, text, len(text), rows
         self.centre = few.U.mean(axis=0)
         self.F = self.seen(few.U)
         self.means = unit(np.stack([self.F[few.codes == k].mean(axis=0) for k in range(self.classes)]))
@@ -66,10 +71,6 @@ def texts(shots: Shots, U: Array) -> Array:
 
 def class_means(shots: Shots, U: Array) -> Array:
     return shots.seen(U) @ shots.means.T
-
-
-def both(shots: Shots, U: Array, alpha: float = EQUAL) -> Array:
-    return texts(shots, U) + alpha * class_means(shots, U)
 
 
 def tip_adapter(shots: Shots, U: Array, alpha: float, beta: float) -> Array:
@@ -94,20 +95,6 @@ def tip_adapter_f(shots: Shots, U: Array, alpha: float, beta: float, steps: int 
         rate = 5e-4 * (1 + np.cos(np.pi * (step - 1) / steps))  # cosine decay from 1e-3
         keys -= rate * (move + 0.01 * keys)
     return texts(shots, U) / shots.temperature + alpha * np.exp(-beta * (1 - shots.seen(U) @ keys.T)) @ Y
-
-
-def lp_plus_plus(shots: Shots, U: Array, steps: int = 300) -> Array:
-    X, Y = shots.F, np.eye(shots.classes)[shots.few.codes]
-    cosines = X @ shots.text.T
-    weights, alpha = Y.T @ X, np.full(shots.classes, 250 * np.mean(cosines[np.arange(len(X)), shots.few.codes]))
-    weight_step = 4 * len(X) / np.linalg.eigvalsh(X @ X.T)[-1]
-    alpha_step = len(X) / (4 * (cosines**2).sum(axis=0).max())
-    for step in range(1, steps + 1):
-        wrong = (softmax(X @ weights.T + alpha * cosines) - Y) / len(X)
-        weights -= weight_step * wrong.T @ X
-        if step % 10 == 0:
-            alpha -= alpha_step * (wrong * cosines).sum(axis=0)
-    return shots.seen(U) @ weights.T + alpha * texts(shots, U)
 
 
 def transclip(shots: Shots, U: Array, weight: float = 1.0) -> Array:
@@ -144,15 +131,36 @@ def fitted(make: Callable[[], GaussianClassifier | LinearClassifier]) -> Callabl
     return scores
 
 
+def trained(line: str) -> Callable[[Shots, Array], Array]:
+    """Return the scores by a head that is trained from the store, given as for `headwater fewshot`."""
+    kind, *settings = line.split()
+
+    def scores(shots: Shots, U: Array) -> Array:
+        estimator = make_estimator(kind, dict(map(assignment, settings)), shots.rows.encoders)
+        head = CLASS_KINDS[kind].learn_again(estimator, shots.rows, shots.rows.classes())
+        return head.scores(U.astype(np.float32)).astype(np.float64)
+
+    return scores
+
+
+NAMED = (
+    "zeroshot",
+    "zeroshot blend=auto",
+    "zeroshot blend=auto bank_weight=0",
+    "zeroshot blend=lp++",
+    "zeroshot blend=lp++ bank_weight=1",
+)
+"""Heads of this project that know the texts; those with a `bank_weight` show what the label bank adds."""
+
+
 METHODS: dict[str, tuple[Callable[..., Array], list[tuple[float, ...]], tuple[float, ...]]] = {
     "texts": (texts, [()], ()),
     "class means": (class_means, [()], ()),
-    "texts and class means (`zeroshot blend=auto`)": (both, [(alpha,) for alpha in ALPHAS], (EQUAL,)),
     "`gaussian norm=unit`": (fitted(lambda: GaussianClassifier(norm="unit")), [()], ()),
     "`linear norm=unit`": (fitted(lambda: LinearClassifier(norm="unit")), [()], ()),
+    **{f"`{line}`": (trained(line), [()], ()) for line in NAMED},
     "Tip-Adapter": (tip_adapter, TIP, TIP_ONE_SHOT),
     "Tip-Adapter-F": (tip_adapter_f, TIP, TIP_ONE_SHOT),
-    "LP++": (lp_plus_plus, [()], ()),
     "TransCLIP (sees the test vectors)": (transclip, [()], ()),
 }
 """For each method: its scores, the parameters that are tried, and those without rows to choose on."""
@@ -160,10 +168,12 @@ METHODS: dict[str, tuple[Callable[..., Array], list[tuple[float, ...]], tuple[fl
 
 def chosen(score: Callable[..., Array], tried: list[tuple[float, ...]], fixed: tuple[float, ...], shots: Shots):
     """Return the parameters with the best accuracy on folds, or the fixed ones with too few rows."""
-    folds = [(Shots(learned, shots.text), held) for learned, held in shots.few.folds() if len(held.codes)]
+    if len(tried) == 1:
+        return tried[0]
+    folds = [(Shots(learned, shots.text, shots.rows), held) for learned, held in shots.few.folds() if len(held.codes)]
     score = tip_adapter if score is tip_adapter_f else score  # as its α and β are chosen before the keys are trained
-    if len(tried) == 1 or sum(len(held.codes) for _, held in folds) < LEAST_TO_CHOOSE:
-        return tried[0] if len(tried) == 1 else fixed
+    if sum(len(held.codes) for _, held in folds) < LEAST_TO_CHOOSE:
+        return fixed
 
     def right(parameters: tuple[float, ...]) -> int:
         return sum(int(np.sum(score(s, held.U, *parameters).argmax(axis=1) == held.codes)) for s, held in folds)
@@ -171,11 +181,13 @@ def chosen(score: Callable[..., Array], tried: list[tuple[float, ...]], fixed: t
     return max(tried, key=right)
 
 
-def draws(U: Array, codes: NDArray[np.int64], text: Array, k: int) -> Iterator[Shots]:
+def draws(rows: Rows, training: Matrix, text: Array, k: int) -> Iterator[Shots]:
+    U, codes = unit(training.X.astype(np.float64)), training.codes
     for draw in range(DRAWS):
         order = np.random.default_rng(draw).permutation(len(codes))
-        rows = np.concatenate([order[codes[order] == each][:k] for each in range(len(text))])
-        yield Shots(FewRows(U[rows], codes[rows], (0, U.shape[1])), text)
+        few = np.concatenate([order[codes[order] == each][:k] for each in range(len(text))])
+        part = narrowed(rows, np.array(training.ids)[few].tolist())
+        yield Shots(FewRows(U[few], codes[few], (0, U.shape[1])), text, part)
 
 
 def main() -> None:
@@ -193,10 +205,10 @@ def main() -> None:
         rows = Rows(store, task, (options.encoder,), store.snapshot(), texts=text_sides(store, Settings()))
         training, test = (rows.matrix(split, rows.classes()) for split in ("train", "test"))
         text = class_vectors(rows.embed_texts, test.classes, default_prompts(rows.encoders), rows.edges())
-        U, held = (unit(each.X.astype(np.float64)) for each in (training, test))
+        held = unit(test.X.astype(np.float64))
         found = {name: np.full((len(tried_shots), DRAWS), np.nan) for name in names}
         for at, k in enumerate(tried_shots):
-            for draw, shots in enumerate(draws(U, training.codes, text, k)):
+            for draw, shots in enumerate(draws(rows, training, text, k)):
                 for name, (score, tried, fixed) in ((name, METHODS[name]) for name in names):
                     try:
                         scores = score(shots, held, *chosen(score, tried, fixed, shots))

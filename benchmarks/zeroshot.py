@@ -7,46 +7,21 @@ are chosen on folds of these rows, in five draws.
 """
 
 import argparse
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
 
+from classifiers.compare.few_shot import narrowed
 from classifiers.fit.zeroshot import ZeroShotClassifier
 from classifiers.heads.zeroshot import ZeroShotHead
 from classifiers.training.kinds import make_estimator
 from classifiers.training.learning.few_shot import learn_named
 from classifiers.training.rows.rows import Rows
-from classifiers.training.rows.task_rows import FOLDS, LEAST_CROSSED
 from services.jobs.texts import text_sides
 from services.settings import Settings
 from store import Matrix, Store
 
 SHOTS, DRAWS = (1, 2, 4, 16), 5
 ENDS = (0.0, "gaussian", "auto")
-
-
-@dataclass(frozen=True)
-class Few(Rows):
-    """Some training rows of a task, in memory. Each fold holds out every fifth row of a class."""
-
-    X: NDArray[np.float32] | None = None
-    codes: NDArray[np.int64] | None = None
-
-    def labelled(self, split: str) -> pa.Table:
-        return super().labelled(split).slice(0, 0 if split == "val" else None)
-
-    def validations(self) -> list["Few"]:
-        return [replace(self, fold=(i, FOLDS)) for i in range(FOLDS)] if len(self.codes) >= LEAST_CROSSED else []
-
-    def batches(self, split: str, _: Sequence[str]):
-        order = np.argsort(self.codes, kind="stable")
-        held = np.zeros(len(order), np.bool_)
-        held[order] = np.arange(len(order)) % FOLDS == (-1 if self.fold is None else self.fold[0])
-        rows = np.flatnonzero(held == (split == "val"))
-        yield [str(i) for i in rows], self.X[rows], self.codes[rows]
 
 
 def accuracies(estimator: ZeroShotClassifier, rows: Rows, test: Matrix) -> tuple[list[float], object]:
@@ -78,15 +53,7 @@ def main() -> None:
             for draw in range(DRAWS):
                 order = np.random.default_rng(draw).permutation(len(training.ids))
                 kept = np.concatenate([order[training.codes[order] == k][:shots] for k in range(len(test.classes))])
-                few = Few(
-                    rows.store,
-                    task,
-                    rows.encoders,
-                    rows.snapshot,
-                    texts=rows.texts,
-                    X=training.X[kept],
-                    codes=training.codes[kept],
-                )
+                few = narrowed(rows, np.array(training.ids)[kept].tolist())
                 estimator = make_estimator("zeroshot", {"blend": "auto"}, rows.encoders)
                 found, blend = accuracies(estimator, few, test)
                 draws.append(found)

@@ -26,9 +26,9 @@ DRAWS = 5
 
 MEANS = "gaussian norm=unit covariance=tied-spherical shrinkage=0 priors=uniform"
 WITHOUT_TEXTS = (MEANS, "gaussian norm=unit", "linear norm=unit")
-WITH_TEXTS = ("zeroshot", "zeroshot blend=auto")
+WITH_TEXTS = ("zeroshot", "zeroshot blend=auto", "zeroshot blend=lp++")
 """Heads that are tried by default: the nearest class mean, the two usual heads, and, for encoders with a text side, the
-class names alone and blended with the rows."""
+class names alone and blended with the rows in two ways."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +155,14 @@ def drawn(rows: Rows, classes: tuple[str, ...], k: int, draws: int, seed: int) -
     for draw in range(draws):
         mixed = np.random.default_rng((seed, draw)).permutation(len(ids))
         chosen = np.concatenate([mixed[codes[mixed] == code][:k] for code in np.unique(codes)])
-        kept = pc.is_in(rows.labels["id"], value_set=pa.array(ids[chosen].tolist(), rows.labels["id"].type))
-        found.append(replace(rows, table=rows.labels.filter(kept)))
+        found.append(narrowed(rows, ids[chosen].tolist()))
     return found
+
+
+def narrowed(rows: Rows, ids: Sequence[str]) -> Rows:
+    """Return the rows of these ids alone, in all splits."""
+    kept = pc.is_in(rows.labels["id"], value_set=pa.array(ids, rows.labels["id"].type))
+    return replace(rows, table=rows.labels.filter(kept))
 
 
 def accuracy(candidate: Candidate, rows: Rows, classes: tuple[str, ...], held: Sequence[LabelledRows]) -> float:

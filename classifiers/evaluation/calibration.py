@@ -23,8 +23,8 @@ LEAST_BETA, MOST_BETA = 1e-3, 1e2
 TOLERANCE = 1e-4
 """Relative error of β = 1/T at which the search stops; no number of rows determines it so exactly."""
 
-MOST_TEMPERATURE = 1e12
-"""Where the search for the least temperature ends: only equal scores need none."""
+MOST_TEMPERATURE = 1e6
+"""Where the search for a temperature ends: the largest one that the manifest of a head allows."""
 
 LOWEST_SCORE = -1e4
 """Lowest score, relative to the row's best score. It replaces -inf, whose product with probability 0 would be NaN."""
@@ -83,7 +83,7 @@ def least_temperature(scores: NDArray[Any]) -> float:
 
     low, high = 1.0, 1.0
     while not allowed(high) and high < MOST_TEMPERATURE:
-        low, high = high, 2 * high
+        low, high = high, min(2 * high, MOST_TEMPERATURE)
     while high > (1 + TOLERANCE) * low:
         middle = math.sqrt(low * high)
         low, high = (low, middle) if allowed(middle) else (middle, high)

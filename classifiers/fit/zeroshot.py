@@ -1,8 +1,8 @@
-"""Zero-shot classification by class texts, alone or blended with a Gaussian head, as a scikit-learn estimator."""
+"""Zero-shot classification by class texts, alone or blended with what labels say, as a scikit-learn estimator."""
 
 from collections.abc import Mapping, Sequence
 from numbers import Real
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,23 +11,15 @@ from sklearn.utils.validation import validate_data
 from classifiers.errors import BadParameter, NotTrainable
 from classifiers.fit.base import HeadClassifier, encode, names
 from classifiers.fit.gaussian.estimator import GaussianClassifier, Shrinkage
+from classifiers.fit.linear_parts import Directions, LinearPart, TextProbe
 from classifiers.heads.multilabel.bank.labels import LabelBank
 from classifiers.heads.synthesis import Synthesis
-from classifiers.heads.transform import check_edges, unit_blocks
-from classifiers.heads.zeroshot import Blend, ZeroShotHead, folded
+from classifiers.heads.transform import check_edges, unit_blocks, unit_rows
+from classifiers.heads.zeroshot import ALONE, Blend, ZeroShotHead, folded
 from classifiers.prompts import PROMPTS, EmbedTexts, class_vectors, given_vectors
 
 REFERENCE_ROWS = 256
 """Maximum number of training rows that bring the texts and the label bank to one scale."""
-
-
-class LinearPart(Protocol):
-    """Scores u Wᵀ + b of vectors u at unit norm: `coef_` is W (K, d), `intercept_` is b (K,)."""
-
-    @property
-    def coef_(self) -> NDArray[np.float64]: ...
-    @property
-    def intercept_(self) -> NDArray[np.float64]: ...
 
 
 class ZeroShotClassifier(HeadClassifier):
@@ -43,8 +35,12 @@ class ZeroShotClassifier(HeadClassifier):
     GDA for CLIP (arXiv 2402.04087), except that the covariance is shrunk in another way and that the priors are the
     classes' shares. With blend 0 nothing is learned from labels: they only name the classes, unless `classes` does.
 
+    With blend "lp++", the scores are those of `TextProbe`, which learns weights of the vectors and one factor for each
+    class's text. It learns from u - m at unit norm, as in its paper. The head leaves out this second norm, so that its
+    scores are linear; the order of the classes is the same.
+
     Args:
-        blend: α ≥ 0, or "gaussian" for the Gaussian part alone (α → ∞).
+        blend: α ≥ 0; "gaussian" for the Gaussian part alone (α → ∞); or "lp++".
         shrinkage: shrinkage of the Gaussian part, as in `GaussianClassifier`.
         centre: subtract m. If false, the text part is the cosine.
         prompts: the name of a set of `classifiers.prompt_sets`, or templates with one {} for the class in words, or
@@ -52,8 +48,8 @@ class ZeroShotClassifier(HeadClassifier):
         classes: names of the classes, with blend 0; None for those of y.
         scale: factor of the cosines; CLIP's own is 100. It matters only relative to α, or without calibration.
         blocks: column edges of the encoders, whose cosines are averaged; None for one encoder.
-        bank_weight: w ≥ 0, how much a label bank counts beside the texts. Above 0 it needs blend 0, a centre, and a
-            bank of one encoder.
+        bank_weight: w ≥ 0, how much a label bank counts beside the texts. Above 0 it needs a centre, and a bank of one
+            encoder.
 
     Attributes:
         classes_: labels, sorted, (K,).
@@ -118,19 +114,39 @@ class ZeroShotClassifier(HeadClassifier):
         self.check()
         classes, _ = encode(labels if self.classes is None else np.array(check_classes(self.classes)))
         edges = self._edges(vectors.shape[1])
-        gaussian = None if self.blend == 0 else self.gaussian(edges).fit(vectors, labels)
         U = unit_blocks(vectors, edges)
-        centre = U.mean(axis=0, dtype=np.float64)
-        synthesis = self.synthesis(bank, U[:: max(1, len(U) // REFERENCE_ROWS)][:REFERENCE_ROWS])
+        centre = U.mean(axis=0, dtype=np.float64) if self.centre else np.zeros(U.shape[1])
+        synthesis = self.synthesis(bank, reference_rows(U))
         if callable(text):
             found = class_vectors(text, names(classes), self.prompts, edges)
         else:
             found = given_vectors(text, names(classes), edges)
-        return self.settle(classes, found, centre, gaussian, synthesis=synthesis)
+        part: LinearPart | None = None
+        if self.blend == "lp++":
+            part = self.probe(U, encode(labels)[1], centre, self.directions(found, synthesis))
+        elif self.blend != 0:
+            part = self.gaussian(edges).fit(vectors, labels)
+        return self.settle(classes, found, centre, part, synthesis=synthesis)
 
     def gaussian(self, edges: Sequence[int]) -> GaussianClassifier:
         """Return the Gaussian part, unfitted."""
         return GaussianClassifier(shrinkage=self.shrinkage, norm="unit", blocks=edges)
+
+    def probe(
+        self,
+        U: NDArray[Any],
+        codes: NDArray[np.integer[Any]],
+        centre: NDArray[np.float64],
+        directions: NDArray[np.float64],
+    ) -> Directions:
+        """Return what LP++ learns from rows at unit norm (n, d), their classes (n,), and `directions` of the texts."""
+        return Directions(TextProbe.learn(unit_rows(U - centre), codes, unit_rows(directions)).directions(), centre)
+
+    def directions(self, text: NDArray[np.float64], synthesis: Synthesis | None = None) -> NDArray[np.float64]:
+        """Return the directions of texts of unit norm in each block, and of a label bank if there is one, (K, d)."""
+        if synthesis is None:
+            return text / (len(self._edges(text.shape[1])) - 1)
+        return synthesis.directions(text).astype(np.float64)
 
     def synthesis(self, bank: LabelBank | None, reference: NDArray[Any]) -> Synthesis | None:
         """Return what a bank adds to the texts, from training rows at unit norm (r, d); None with `bank_weight` 0."""
@@ -148,7 +164,7 @@ class ZeroShotClassifier(HeadClassifier):
         classes: NDArray[Any],
         text: NDArray[np.float64],
         centre: NDArray[np.float64],
-        gaussian: LinearPart | None = None,
+        part: LinearPart | None = None,
         found: Mapping[str, Any] | None = None,
         synthesis: Synthesis | None = None,
     ) -> Self:
@@ -158,21 +174,23 @@ class ZeroShotClassifier(HeadClassifier):
             classes: (K,), sorted.
             text: text vectors (K, d), of unit norm in each block.
             centre: mean of the rows at unit norm in each block, (d,).
-            gaussian: fitted on the same classes; None only with blend 0.
+            part: learned from the same classes; None only with blend 0.
             found: more entries for the head's settings.
             synthesis: what a label bank adds to the texts; None without one.
         """
         self.check()
         edges = self._edges(text.shape[1])
-        W, b = (None, None) if gaussian is None else (gaussian.coef_, gaussian.intercept_)
+        W, b = (None, None) if part is None else (part.coef_, part.intercept_)
         self.classes_, self.n_features_in_ = classes, text.shape[1]
-        self.text_ = text / (len(edges) - 1) if synthesis is None else synthesis.directions(text).astype(np.float64)
+        self.text_ = self.directions(text, synthesis)
         self.centre_ = centre if self.centre else np.zeros_like(centre)
         self.coef_, self.intercept_ = folded(self.text_, self.centre_, self.scale, self.blend, W, b)
         kept = {"text": self.text_, "centre": self.centre_, "W": W, "b": b}
         arrays = {name: each.astype(np.float32, order="C") for name, each in kept.items() if each is not None}
         settings = {"scale": float(self.scale), "blend": self.blend, "blocks": list(edges), **(found or {})}
-        if synthesis is not None:
+        if synthesis is not None and part is not None:
+            settings["bank_weight"] = float(self.bank_weight)
+        elif synthesis is not None:
             arrays |= synthesis.arrays()
             settings |= synthesis.settings()
         self.head_ = ZeroShotHead(names(classes), arrays, settings)
@@ -180,9 +198,10 @@ class ZeroShotClassifier(HeadClassifier):
 
     def check(self) -> None:
         """Raise BadParameter for values that are not allowed; the message names the allowed ones."""
-        if self.blend != "gaussian" and not is_number(self.blend, least=0.0):
+        if self.blend not in ALONE and not is_number(self.blend, least=0.0):
             raise BadParameter(
-                f"blend must be a number ≥ 0, 'gaussian', or for training from a store 'auto', got {self.blend!r}"
+                f"blend must be a number ≥ 0, {', '.join(map(repr, ALONE))}, or for training from a store 'auto', got "
+                f"{self.blend!r}"
             )
         if not (is_number(self.scale, least=0.0) and self.scale > 0):
             raise BadParameter(f"scale must be a number above 0, got {self.scale!r}")
@@ -192,10 +211,8 @@ class ZeroShotClassifier(HeadClassifier):
             raise BadParameter(
                 f"bank_weight must be a number ≥ 0, or for training from a store 'auto', got {self.bank_weight!r}"
             )
-        if self.bank_weight > 0 and not (
-            self.blend == 0 and self.centre and (self.blocks is None or len(self.blocks) == 2)
-        ):
-            raise BadParameter("a label bank is for blend=0, centre=true and one encoder: set bank_weight=0")
+        if self.bank_weight > 0 and not (self.centre and (self.blocks is None or len(self.blocks) == 2)):
+            raise BadParameter("a label bank is for centre=true and one encoder: set bank_weight=0")
         if self.classes is not None and self.blend != 0:
             raise BadParameter(
                 "classes are for blend=0; a blend takes the classes of its training rows: leave classes out"
@@ -206,6 +223,11 @@ class ZeroShotClassifier(HeadClassifier):
 
     def _scores(self, X: NDArray[Any]) -> NDArray[np.float64]:
         return np.asarray(unit_blocks(X, self._edges(X.shape[1])) @ self.coef_.T + self.intercept_)
+
+
+def reference_rows(U: NDArray[Any]) -> NDArray[Any]:
+    """Return `REFERENCE_ROWS` or fewer of the rows at unit norm (n, d), evenly spaced."""
+    return U[:: max(1, len(U) // REFERENCE_ROWS)][:REFERENCE_ROWS]
 
 
 def is_number(value: object, least: float) -> bool:

@@ -12,8 +12,12 @@ from classifiers.heads.synthesis import Synthesis, shapes_of
 from classifiers.heads.text import check_text
 from classifiers.heads.transform import check_edges, unit_blocks
 
-Blend = float | Literal["gaussian"]
-"""α of `folded`; "gaussian" for the Gaussian part alone, which is α → ∞."""
+Blend = float | Literal["gaussian", "lp++"]
+"""α of `folded`, or one of `ALONE`."""
+
+ALONE: tuple[Blend, ...] = ("gaussian", "lp++")
+"""Blends whose scores are those of the linear part alone, which is α → ∞. The linear part of LP++ contains the texts,
+each with a factor of its own."""
 
 
 def folded(
@@ -31,13 +35,13 @@ def folded(
     Args:
         text: T (K, d).
         centre: m (d,).
-        W, b: the Gaussian part, (K, d) and (K,); None without one.
+        W, b: the linear part, (K, d) and (K,), for example that of a Gaussian head; None without one.
     """
     M = text.astype(np.float64) * scale
     c = -M @ centre
     if W is None or b is None:
         return M, c
-    if blend == "gaussian":
+    if isinstance(blend, str):
         return W.astype(np.float64), b.astype(np.float64)
     return M + blend * W.astype(np.float64), c + blend * b.astype(np.float64)
 
@@ -46,9 +50,9 @@ class ZeroShotHead(Head):
     """Cosines with one text vector per class, and optionally linear scores learned from labelled rows, see `folded`.
 
     Arrays in float32: text (K, d), where each block has norm 1 / (number of blocks), so that scores are mean cosines;
-    centre (d,); with a Gaussian part W (K, d), b (K,). The artifact keeps both parts; scoring is one product of the
-    folded parts. With a label bank, `text` includes what the bank adds, and the arrays of `Synthesis` are kept too, so
-    that other classes can be asked for.
+    centre (d,); with a linear part W (K, d), b (K,). The artifact keeps both parts; scoring is one product of the
+    folded parts. With a label bank, `text` includes what the bank adds; a head of texts alone keeps the arrays of
+    `Synthesis` too, so that other classes can be asked for.
     """
 
     kind = "zeroshot"
@@ -82,7 +86,7 @@ class ZeroShotHead(Head):
 
     @property
     def knows_texts(self) -> bool:
-        """True if the head was made from texts alone: a Gaussian part knows only the classes that it was trained on."""
+        """True if the head was made from texts alone: a linear part knows only the classes that it was trained on."""
         return bool(self._settings["blend"] == 0)
 
     def with_labels(self, classes: Sequence[str], text: ArrayLike) -> Self:
@@ -94,7 +98,7 @@ class ZeroShotHead(Head):
 
         Raises:
             BadVectors: another width or number of vectors, or a vector that is zero in a block.
-            ValueError: names that repeat, fewer than two names, or a head with a Gaussian part.
+            ValueError: names that repeat, fewer than two names, or a head with a linear part.
         """
         names = list(classes)
         if not self.knows_texts or len(names) < 2 or len(set(names)) != len(names):
@@ -125,5 +129,7 @@ class ZeroShotHead(Head):
         }
         if settings["blend"] != 0:
             shapes |= {"W": ((n_classes, width), "float32"), "b": ((n_classes,), "float32")}
-        require_shapes(arrays, shapes | shapes_of(arrays, settings, width))
+        else:
+            shapes |= shapes_of(arrays, settings, width)
+        require_shapes(arrays, shapes)
         return cls(meta["classes"], arrays, settings, meta["temperature"])

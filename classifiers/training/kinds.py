@@ -25,7 +25,7 @@ from classifiers.training.learning.linear import learn_linear
 from classifiers.training.learning.mixture import learn_mixture
 from classifiers.training.learning.streamed import learn_streamed, without_statistics
 from classifiers.training.learning.tuning import AUTO
-from classifiers.training.learning.zero_shot import named_classes, unlearned
+from classifiers.training.learning.zero_shot import named_classes, without_fold
 from classifiers.training.rows.token_rows import TextSpaceRows, TokenRows
 
 PROMPT_SET = "common"
@@ -45,7 +45,7 @@ CLASS_KINDS: dict[str, ClassKind] = {
         ZeroShotClassifier,
         {"shrinkage": AUTO, "bank_weight": AUTO},
         learn_named,
-        unlearned,
+        without_fold,
         named_classes,
     ),
 }

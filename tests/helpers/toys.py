@@ -80,6 +80,7 @@ VARIANTS: dict[str, tuple[str, dict]] = {
     "zeroshot of two": ("zeroshot", {"blend": 0.1, "blocks": (0, 5, 12)}),
     "zeroshot bank": ("zeroshot", {"bank_weight": 0.2}),
     "zeroshot gaussian": ("zeroshot", {"blend": "gaussian", "shrinkage": 0.2}),
+    "zeroshot probe": ("zeroshot", {"blend": "lp++", "bank_weight": 0.2}),
 }
 """Every kind of head that gives one class, with several settings where these lead to different score functions."""
 
@@ -118,6 +119,26 @@ def text_of(names, prompts=PROMPTS):
 def text_side(fingerprint: str, texts: Sequence[str]) -> np.ndarray:
     """Return `embed_texts` of the texts, with the arguments that training passes."""
     return embed_texts(texts)
+
+
+class Banked:
+    """A text side that knows only noise of the classes, and a label bank."""
+
+    def __init__(self, bank):
+        self.found = bank
+
+    def __call__(self, fingerprint, texts):
+        noise = np.random.default_rng(5).normal(size=(len(texts), 12)) * 2
+        return embed_texts(texts) + noise.astype(np.float32)
+
+    def bank(self, fingerprint):
+        return self.found
+
+
+def knowing(classes):
+    """Return a bank whose classifiers are the classes' own directions, beside texts that name them."""
+    text = unit(Banked(None)("", list(classes)))
+    return LabelBank(DIRECTIONS.astype(np.float32), np.zeros(5, np.float32), text.astype(np.float32))
 
 
 class WithTexts(ZeroShotClassifier):

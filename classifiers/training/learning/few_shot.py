@@ -1,6 +1,6 @@
 """Zero-shot heads with `blend=auto` from few training rows: class means beside the texts, instead of a Gaussian."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -8,19 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifiers.errors import NoCovariance
-from classifiers.fit.zeroshot import ZeroShotClassifier
+from classifiers.fit.linear_parts import Directions
+from classifiers.fit.zeroshot import ZeroShotClassifier, reference_rows
 from classifiers.heads.base import Head
+from classifiers.heads.multilabel.bank.labels import LabelBank
+from classifiers.heads.synthesis import Synthesis
 from classifiers.heads.transform import unit_blocks
 from classifiers.heads.zeroshot import Blend
 from classifiers.prompts import class_vectors
-from classifiers.training.learning.tuning import AUTO
-from classifiers.training.learning.zero_shot import (
-    LEAST_A_CLASS,
-    blended,
-    described,
-    learn_zero_shot,
-    settle_blend,
-)
+from classifiers.training.learning.blends import Ends, described, settle_blend
+from classifiers.training.learning.by_text import UNCHOSEN, bank_of, unchosen_weight
+from classifiers.training.learning.tuning import AUTO, is_auto
+from classifiers.training.learning.zero_shot import LEAST_A_CLASS, learn_zero_shot
 from classifiers.training.rows.present import require_present
 from classifiers.training.rows.rows import Rows
 from classifiers.training.rows.scored import Learned, Scored
@@ -30,36 +29,14 @@ WEIGHTS: tuple[Blend, ...] = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, "gaussian")
 """Values of α that are tried for class means, from the texts alone to the class means alone."""
 
 LEAST_TO_CHOOSE = 50
-"""Least number of rows to choose α on. On 20 rows of clothing10, folds chose 0.25 and 0.5, which lost 2 to 3 points
-against `EQUAL` on the other training rows."""
+"""Least number of rows to choose α and the label bank's weight on. On 20 rows of clothing10, folds chose an α of 0.25
+and 0.5, which lost 2 to 3 points against `EQUAL` on the other training rows."""
+
+EQUAL = 1.0
+"""α without a label bank, where too few rows can be held out to choose it."""
 
 NOTE = "Few training rows: class means take the place of the Gaussian part."
 BY_TEXTS = "Too few rows can be held out: the calibration is that of the texts alone, on the training rows."
-
-EQUAL = 1.0
-"""α where too few rows can be held out to choose it. With one training row a class, texts alone, class means alone, and
-both with this α reach test accuracies of 0.45, 0.70, 0.73 on caltech99, and of 0.35, 0.54, 0.56 on clothing10
-(`benchmarks/few_shot.py`, lite0)."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClassMeans:
-    """Cosines with the directions of the class means, as a linear part of a zero-shot head.
-
-    score_k = scale · w_k·(u - m), where w_k is the direction from the mean m of all rows to the mean of the class, as
-    the text part has it of the text. Attributes: coef_ (K, d), intercept_ (K,), float64.
-    """
-
-    coef_: NDArray[np.float64]
-    intercept_: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, rows: "FewRows", scale: float) -> Self:
-        """Learn from rows that include every class."""
-        means = np.stack([rows.U[rows.codes == k].mean(axis=0) for k in range(rows.codes.max() + 1)])
-        centre = rows.U.mean(axis=0)
-        W = scale * unit_blocks(means - centre, rows.edges) / (len(rows.edges) - 1)
-        return cls(W, -W @ centre)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,44 +78,49 @@ def learn_named(estimator: ZeroShotClassifier, rows: Rows, classes: tuple[str, .
     Few are rows from which no covariance can be estimated, and, without validation rows, fewer than `LEAST_A_CLASS` per
     class, with which folds cannot judge a Gaussian part.
     """
-    auto, validation = estimator.blend == AUTO, rows.has_validation
+    auto = is_auto(estimator.blend)
+    if auto and not rows.has_validation and rows.labelled("train").num_rows < LEAST_A_CLASS * len(classes):
+        return learn_few(estimator, rows, classes)
+    weight = estimator.bank_weight
     try:
-        learned = learn_zero_shot(estimator, rows, classes)
+        return learn_zero_shot(estimator, rows, classes)
     except NoCovariance:
         if not auto:
             raise
-    else:
-        if not auto or validation or learned.rows >= LEAST_A_CLASS * len(learned.head.classes):
-            return learned
-    return learn_few(estimator, rows, classes)
+    return learn_few(estimator.set_params(bank_weight=weight), rows, classes)
 
 
 def learn_few(estimator: ZeroShotClassifier, rows: Rows, classes: tuple[str, ...]) -> Learned[Head]:
-    """Learn class means beside the texts. α is chosen on `LEAST_TO_CHOOSE` or more validation or held-out rows.
+    """Learn class means beside the texts.
 
+    α, and whether a label bank adds to the texts, are chosen on `LEAST_TO_CHOOSE` or more validation or held-out rows.
     With fewer than `LEAST_CROSSED`, the temperature is that of the texts alone on the training rows, of which they
-    learned nothing, times 1 + α, because the scores of both parts have one scale. On caltech99 with one training row a
-    class it is 5.1, where the other training rows would choose 4.9.
+    learned nothing, times 1 + α, because the scores of both parts have one scale.
     """
     estimator.set_params(blend=AUTO, blocks=rows.edges())
     ids, few, known = gathered(rows, classes)
     text = class_vectors(rows.embed_texts, known, estimator.prompts, few.edges)
-    counts = tuple(np.bincount(few.codes).tolist())
+    bank = bank_of(estimator, rows, len(few.codes))
+    unchosen = unchosen_mix(estimator, bank, few)
+    added = additions(estimator, bank, few)
+    directions = {weight: estimator.directions(text, each) for weight, each in added.items()}
     judged = list(validation_rows(rows, known, few)) or list(few.folds())
-    parts = [ends(estimator, text, learned, held) for learned, held in judged]
-    held = sum(len(each.codes) for _, each in judged)
-    measures, left_out = settle_blend(estimator, parts if held >= LEAST_TO_CHOOSE else [], WEIGHTS, unchosen=EQUAL)
+    parts = [ends(estimator, directions, learned, held) for learned, held in judged]
+    held = sum(len(each.truth) for each in parts)
+    measures, left_out = settle_blend(estimator, parts if held >= LEAST_TO_CHOOSE else [], WEIGHTS, unchosen)
+    weight, blend = estimator.bank_weight, estimator.blend
     if held >= LEAST_CROSSED:
-        validated = [Scored(blended(a.scores, b.scores, estimator.blend), a.truth) for a, b in parts]
+        validated = [each.blended((weight, blend)) for each in parts]
     else:
-        alone, _ = ends(estimator, text, few, few)
-        validated = [Scored(alone.scores * np.float32(1 + EQUAL), alone.truth)]
+        alone = ends(estimator, directions, few, few).texts[weight]
+        validated = [Scored(alone * np.float32(1 + unchosen[1]), few.codes)]
     if left_out is not None:
         validated = [Scored(left_out, Scored.concatenate(validated).truth)]
     found = {"part": "class means", "blend_validated": measures}
-    means = None if estimator.blend == 0 else ClassMeans.of(few, estimator.scale)
-    estimator.settle(np.array(known), text, few.U.mean(axis=0), means, found)
+    means = None if blend == 0 else class_means(few, estimator.scale)
+    estimator.settle(np.array(known), text, few.U.mean(axis=0), means, found, added[weight])
     notes = (NOTE, described(estimator, measures), *(() if held >= LEAST_CROSSED else (BY_TEXTS,)))
+    counts = tuple(np.bincount(few.codes).tolist())
     return Learned(estimator.head_, counts, len(ids), ids, classes, validated, notes=notes)
 
 
@@ -160,12 +142,46 @@ def validation_rows(rows: Rows, known: tuple[str, ...], few: FewRows) -> Iterato
             yield few, FewRows(unit_blocks(X.astype(np.float64), few.edges), codes, few.edges)
 
 
+def additions(estimator: ZeroShotClassifier, bank: LabelBank | None, few: FewRows) -> dict[float, Synthesis | None]:
+    """Return what a label bank adds to the texts, by its weight: for one that is given, or for all that are tried."""
+    reference = reference_rows(few.U)
+    if not is_auto(estimator.bank_weight):
+        return {estimator.bank_weight: estimator.synthesis(bank, reference)}
+    return {0.0: None} | ({} if bank is None else {UNCHOSEN: Synthesis.of(bank, reference, UNCHOSEN)})
+
+
+def unchosen_mix(estimator: ZeroShotClassifier, bank: LabelBank | None, few: FewRows) -> tuple[float, float]:
+    """Return the weight of a label bank, and α, where too few rows can be held out to choose them.
+
+    α is `EQUAL` without a bank, otherwise √k for k rows a class: the noise of a mean falls by √k, and texts with a bank
+    have scores about as large as those of class means.
+    """
+    weight = unchosen_weight(bank) if is_auto(estimator.bank_weight) else estimator.bank_weight
+    return weight, float(np.sqrt(len(few.codes) / (few.codes.max() + 1))) if weight else EQUAL
+
+
+def class_means(few: FewRows, scale: float) -> Directions:
+    """Return the linear part of cosines with the directions of the class means, learned from rows of every class.
+
+    score_k = scale · w_k·(u - m), where w_k is the direction from the mean m of all rows to the mean of the class, as
+    the text part has it of the text.
+    """
+    means = np.stack([few.U[few.codes == k].mean(axis=0) for k in range(few.codes.max() + 1)])
+    centre = few.U.mean(axis=0)
+    return Directions(scale * unit_blocks(means - centre, few.edges) / (len(few.edges) - 1), centre)
+
+
 def ends(
-    estimator: ZeroShotClassifier, text: NDArray[np.float64], learned: FewRows, held: FewRows
-) -> tuple[Scored, Scored]:
-    """Return the rows `held`, scored by the texts alone and by the class means of the rows `learned`."""
+    estimator: ZeroShotClassifier, directions: Mapping[float, NDArray[np.float64]], learned: FewRows, held: FewRows
+) -> Ends:
+    """Return the rows `held`, scored by the texts alone and by the class means of the rows `learned`.
+
+    Args:
+        directions: those of the texts, (K, d), by the weight of a label bank.
+    """
     centre = learned.U.mean(axis=0) if estimator.centre else 0.0
-    alone = estimator.scale * (held.U - centre) @ text.T / (len(held.edges) - 1)
-    means = ClassMeans.of(learned, estimator.scale)
+    texts = {weight: estimator.scale * (held.U - centre) @ each.T for weight, each in directions.items()}
+    means = class_means(learned, estimator.scale)
     by_means = held.U @ means.coef_.T + means.intercept_
-    return Scored(alone.astype(np.float32), held.codes), Scored(by_means.astype(np.float32), held.codes)
+    single = {weight: each.astype(np.float32) for weight, each in texts.items()}
+    return Ends(single, by_means.astype(np.float32), held.codes)

@@ -19,14 +19,17 @@ Without = Callable[[Any, Any, Rows], Head]
 """(estimator, head that it learned, rows with a fold held out) → the head without that fold. Raises NotTrainable."""
 
 
-def learn_in_memory(estimator: HeadClassifier, rows: Rows, classes: tuple[str, ...]) -> Learned[Head]:
-    """Learn from all training rows at once. Memory: n × d × 4 bytes, and the solver's own."""
+def learn_in_memory(estimator: HeadClassifier, rows: Rows, classes: tuple[str, ...], **more: Any) -> Learned[Head]:
+    """Learn from all training rows at once, with `more` arguments of `fit`.
+
+    Memory: n × d × 4 bytes, and the solver's own.
+    """
     matrix = rows.matrix("train", classes)
     present, counts = np.unique(matrix.codes, return_counts=True)
     require_present(rows, classes, present)
     estimator.set_params(blocks=rows.edges())
     texts = {"text": rows.embed_texts} if estimator.needs_texts else {}
-    estimator.fit(matrix.X, np.array(classes)[matrix.codes], **texts)
+    estimator.fit(matrix.X, np.array(classes)[matrix.codes], **texts, **more)
     return Learned(estimator.head_, tuple(counts.tolist()), len(matrix.ids), matrix.ids, classes)
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers.toys import fold_of, ids_of, make_toy, spec_of, text_side
+from helpers.toys import WithTexts, fold_of, ids_of, make_toy, spec_of, text_side
 
 from classifiers.errors import NotTrainable
 from classifiers.evaluation.calibration import mean_nll
@@ -48,24 +48,32 @@ def test_one_row_of_each_class(few, tmp_path, kind):
         assert any(said in note for note in done.report.notes)
 
 
-def test_rows_held_out_in_turn_limit_the_confidence_of_six_rows(few, tmp_path):
+@pytest.mark.parametrize(
+    ("kind", "params", "again"),
+    [
+        ("linear", {"C": 1.0}, LinearClassifier(C=1.0)),
+        ("zeroshot", {"blend": "lp++"}, WithTexts(blend="lp++")),  # no held-out row is right: the largest temperature
+        ("zeroshot", {"blend": 0.5, "shrinkage": 0.3}, WithTexts(blend=0.5, shrinkage=0.3)),
+    ],
+)
+def test_rows_held_out_in_turn_limit_the_confidence_of_six_rows(few, tmp_path, kind, params, again):
     toy = make_toy(n=60, n_classes=2, spread=0.1)  # the classes overlap, but six rows in 12 columns never do
     ids, codes = ids_of(60), toy.codes
     few.ensure_features("c", spec_of(12, "c"), np.eye(2, 12, dtype=np.float32)).put(ids, toy.X)
     learned = np.sort(np.concatenate([np.flatnonzero(codes == code)[:3] for code in (0, 1)]))
     few.labels.put("six", [Label(ids[row], [f"class {codes[row]}"], "train") for row in learned])
-    done = train(
-        few, Registry(tmp_path / "heads"), task="six", encoders=["c"], name="a", kind="linear", params={"C": 1.0}
-    )
+    asked = {"task": "six", "encoders": ["c"], "name": "a", "kind": kind, "params": params}
+    done = train(few, Registry(tmp_path / "heads"), **asked, texts=text_side)
     folds = fold_of(few, [ids[row] for row in learned], 3, task="six", encoder="c")
     X, truth, scores = toy.X[learned], codes[learned], np.empty((6, 2), np.float32)
+    names = np.array([f"class {code}" for code in truth])
     for fold in range(3):
         held = folds == fold
         assert sorted(truth[held]) == [0, 1]
-        scores[held] = LinearClassifier(C=1.0).fit(X[~held], truth[~held]).head_.scores(X[held])
+        scores[held] = again.fit(X[~held], names[~held]).head_.scores(X[held])
     repeated = np.concatenate([np.repeat(scores, 12, axis=0), np.repeat(scores, 2, axis=0)])  # 6 to 1: an average row
     codes_of = np.concatenate([np.repeat(truth, 12), np.tile([0, 1], 6)])
-    tried = np.geomspace(0.1, 1e3, 2000)
+    tried = np.geomspace(0.1, 1e6, 4000)
     expected = tried[np.argmin([mean_nll(repeated, codes_of, temperature) for temperature in tried])]
     assert done.report.temperature == pytest.approx(expected, rel=1e-2)
     assert done.report.temperature > 1.2

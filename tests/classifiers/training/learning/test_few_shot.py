@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
-from helpers.toys import Toy, fill, ids_of, make_toy, text_of, text_side, unit
+from helpers.toys import Banked, Toy, fill, fold_of, ids_of, knowing, make_toy, text_of, text_side, unit
 
 from classifiers.errors import NoCovariance
-from classifiers.evaluation.calibration import fit_temperature
+from classifiers.evaluation.calibration import fit_temperature, least_temperature
+from classifiers.fit.zeroshot import ZeroShotClassifier
 from classifiers.published.registry import Registry
+from classifiers.training.learning.by_text import UNCHOSEN
 from classifiers.training.learning.few_shot import EQUAL, WEIGHTS, FewRows
 from classifiers.training.pipeline import train
 from store import Label, Store
@@ -32,20 +34,32 @@ def stored(store: Store, toy: Toy, count: int, *, val: int = 0) -> list[int]:
     return training
 
 
-def trained(store: Store, registry: Registry, **params):
+def trained(store: Store, registry: Registry, texts=text_side, **params):
     asked = {"task": "few", "encoders": ["toy"], "name": "cats", "kind": "zeroshot"}
-    done = train(store, registry, **asked, params={"blend": "auto", **params}, texts=text_side)
+    done = train(store, registry, **asked, params={"blend": "auto", **params}, texts=texts)
     return done, registry.load("cats")
 
 
-def both(X, codes, of, names=tuple(f"class {k}" for k in range(5))) -> tuple[np.ndarray, np.ndarray]:
+def both(X, codes, of, names=tuple(f"class {k}" for k in range(5)), texts=None) -> tuple[np.ndarray, np.ndarray]:
     """Return the scores of rows `of` by the texts and by the means of the classes, computed here, (n, K) each."""
     U = unit(X.astype(np.float64))
     centre = U.mean(axis=0)
     means = unit(np.stack([U[codes == k].mean(axis=0) for k in range(len(names))]) - centre)
     held = unit(of.astype(np.float64)) - centre
-    texts = text_of(names)
-    return 100 * held @ texts.T, 100 * held @ means.T
+    return 100 * held @ (text_of(names) if texts is None else texts).T, 100 * held @ means.T
+
+
+def named_text(names) -> np.ndarray:
+    """Return the vectors of bare names that `Banked` gives, at unit norm, (n, 12)."""
+    return unit(Banked(None)("", list(names)).astype(np.float64))
+
+
+def with_bank(X, names, weight: float) -> np.ndarray:
+    """Return the texts with what the bank of a toy adds, computed here, (K, 12)."""
+    bank, text, U = knowing([f"class {k}" for k in range(5)]), named_text(names), unit(X.astype(np.float64))
+    near = np.exp(text @ bank.text.T / 0.07)
+    added = (near / near.sum(axis=1, keepdims=True)) @ (bank.weights - bank.weights.mean(axis=0))
+    return text + weight * (U @ text.T).std(axis=0).mean() / (U @ added.T).std(axis=0)[:, None] * added
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -58,6 +72,36 @@ def test_the_scores_are_those_of_texts_and_class_means_in_equal_parts(store, reg
     assert published.manifest.settings["blend"] == EQUAL
     assert list(published.manifest.counts) == [count] * 5
     assert done.report.notes[0].startswith("Few training rows: class means take the place")
+
+
+@pytest.mark.parametrize(("params", "weight"), [({}, UNCHOSEN), ({"bank_weight": 2.0}, 2.0)])
+def test_a_label_bank_adds_to_the_texts_of_few_rows(store, registry, toy, params, weight):
+    """15 rows cannot choose its weight, and α is the root of the number of rows a class."""
+    training = stored(store, toy, 3)
+    _, published = trained(store, registry, Banked(knowing(toy.classes)), prompts=["{}"], **params)
+    texts = with_bank(toy.X[training], toy.classes, weight)
+    text, means = both(toy.X[training], toy.codes[training], toy.X, texts=texts)
+    found = published.head.with_temperature(1).scores(toy.X)
+    np.testing.assert_allclose(found, text + np.sqrt(3) * means, rtol=1e-4, atol=1e-2)
+    assert published.manifest.settings["bank_weight"] == weight
+    assert set(published.head.arrays()) == {"text", "centre", "W", "b"}  # the bank itself is not kept
+
+
+def test_lp_plus_plus_is_calibrated_on_folds_that_it_did_not_learn_from(store, registry, toy):
+    training = stored(store, toy, 6)
+    _, published = trained(store, registry, blend="lp++")
+    X, labels, codes = toy.X[training], toy.labels[training], toy.codes[training]
+
+    def scores(rows, of):
+        made = ZeroShotClassifier(blend="lp++").fit(X[rows], labels[rows], text=text_of(toy.classes))
+        return made.head_.scores(of)
+
+    np.testing.assert_allclose(published.head.scores(toy.X), scores(slice(None), toy.X), rtol=1e-3, atol=1e-2)
+    folds, held = fold_of(store, [ids_of(600)[row] for row in training], task="few"), np.empty((30, 5), np.float32)
+    for fold in range(5):
+        held[folds == fold] = scores(folds != fold, X[folds == fold])
+    expected = max(fit_temperature(held, codes), least_temperature(held))
+    assert published.head.temperature == pytest.approx(expected, rel=1e-2)
 
 
 def test_without_held_out_rows_the_texts_give_the_temperature(store, registry):
@@ -74,8 +118,9 @@ def test_without_held_out_rows_the_texts_give_the_temperature(store, registry):
     assert published.head.temperature == pytest.approx(expected, rel=1e-3)
 
 
-def test_alpha_and_temperature_come_from_folds_that_hold_out_a_row_of_every_class(store, registry, toy):
-    """Six rows of each of ten classes are five folds, each of which learns four or five rows of every class."""
+@pytest.mark.parametrize("weights", [(0.0,), (0.0, UNCHOSEN)])
+def test_the_blend_comes_from_folds_that_hold_out_a_row_of_every_class(store, registry, toy, weights):
+    """So does the weight of a label bank. Six rows of ten classes each are five folds, each with 4 or 5 of a class."""
     fill(store, toy)
     names = [f"class {k} {half}" for k in range(5) for half in "ab"]
     rows = np.array([np.flatnonzero(toy.codes == k)[half::2][:6] for k in range(5) for half in range(2)]).ravel()
@@ -83,10 +128,16 @@ def test_alpha_and_temperature_come_from_folds_that_hold_out_a_row_of_every_clas
     order = np.argsort(ids)  # as the store reads them
     X, codes = toy.X[rows][order], np.repeat(np.arange(10), 6)[order]
     store.labels.put("few", [Label(id_, [names[code]], "train") for id_, code in zip(ids[order], codes, strict=True)])
-    done, published = trained(store, registry)
+    side = Banked(knowing(toy.classes) if len(weights) > 1 else None)
+    done, published = trained(store, registry, side, prompts=["{}"])
     number = np.array([np.sum(codes[:row] == codes[row]) for row in range(60)]) % 5
-    parts = [(*both(X[number != f], codes[number != f], X[number == f], names), codes[number == f]) for f in range(5)]
-    text, means, truth = (np.concatenate([part[i] for part in parts]) for i in range(3))
+    texts = {weight: with_bank(X, names, weight) for weight in weights}
+    truth = np.concatenate([codes[number == f] for f in range(5)])
+    scores = {
+        weight: [both(X[number != f], codes[number != f], X[number == f], names, each) for f in range(5)]
+        for weight, each in texts.items()
+    }
+    ends = {weight: [np.concatenate(each) for each in zip(*found, strict=True)] for weight, found in scores.items()}
 
     def nll(scores) -> float:
         scores = (scores / np.std(scores)).astype(np.float32)
@@ -94,14 +145,16 @@ def test_alpha_and_temperature_come_from_folds_that_hold_out_a_row_of_every_clas
         return float(np.mean(np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(truth)), truth]))
 
     judged = {
-        weight: nll(text if weight == 0 else means if weight == "gaussian" else text + weight * means)
-        for weight in WEIGHTS
+        (weight, blend): nll(text if blend == 0 else means if blend == "gaussian" else text + blend * means)
+        for weight, (text, means) in ends.items()
+        for blend in WEIGHTS
     }
-    found = published.manifest.settings["blend"]
-    assert judged[found] == pytest.approx(min(judged.values()), rel=1e-3)
+    settings = published.manifest.settings
+    weight = settings.get("bank_weight", 0.0)
+    assert judged[weight, settings["blend"]] == pytest.approx(min(judged.values()), rel=1e-3)
     told = done.report.settings["blend_validated"]
-    assert told["0"]["accuracy"] == pytest.approx(np.mean(text.argmax(axis=1) == truth))
-    assert told["gaussian"]["nll"] == pytest.approx(judged["gaussian"], rel=1e-3)
+    assert told["0"]["accuracy"] == pytest.approx(np.mean(ends[weight][0].argmax(axis=1) == truth))
+    assert told["gaussian"]["nll"] == pytest.approx(judged[0.0, "gaussian"], rel=1e-3)
 
 
 def test_validation_rows_choose_where_there_is_no_covariance(store, registry, toy):

@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from helpers.toys import (
-    DIRECTIONS,
+    Banked,
     WithTexts,
-    embed_texts,
     fill,
     fold_of,
     ids_of,
+    knowing,
     make_toy,
     spec_of,
     text_of,
@@ -22,7 +22,6 @@ from helpers.toys import (
 from classifiers.errors import BadParameter, NotTrainable
 from classifiers.evaluation.calibration import fit_temperature, mean_nll
 from classifiers.fit.gaussian.estimator import GaussianClassifier
-from classifiers.heads.multilabel.bank.labels import LabelBank
 from classifiers.prompts import PROMPTS
 from classifiers.published.manifest import ids_digest
 from classifiers.published.registry import Registry
@@ -48,7 +47,7 @@ def trained(store, registry, *, encoders=("toy",), texts=text_side, task="toy", 
     [
         ({"blend": -1.0}, "number ≥ 0"),
         ({"blend": True}, "number ≥ 0"),
-        ({"blend": "some"}, "number ≥ 0, 'gaussian', or for training from a store 'auto'"),
+        ({"blend": "some"}, "number ≥ 0, 'gaussian', 'lp\\+\\+', or for training from a store 'auto'"),
         ({"scale": 0}, "above 0"),
         ({"centre": "no"}, "true or false"),
         ({"prompts": "a {}"}, "no set of prompts 'a {}'; the sets are name, photo"),
@@ -59,8 +58,7 @@ def trained(store, registry, *, encoders=("toy",), texts=text_side, task="toy", 
         ({"classes": ["hat", "hat"]}, "at least two different names"),
         ({"classes": ["hat", "shoe"], "blend": 1.0}, "classes are for blend=0"),
         ({"bank_weight": -1.0}, "bank_weight must be a number ≥ 0"),
-        ({"bank_weight": 1.0, "blend": 1.0}, "a label bank is for blend=0"),
-        ({"bank_weight": 1.0, "centre": False}, "a label bank is for blend=0, centre=true"),
+        ({"bank_weight": 1.0, "centre": False}, "a label bank is for centre=true and one encoder"),
     ],
 )
 def test_parameters_that_are_not_allowed(toy, filled, registry, params, message):
@@ -133,26 +131,6 @@ def test_without_validation_rows_the_training_rows_calibrate(store, registry, to
     assert head.temperature == pytest.approx(fit_temperature(head.scores(rows.X), rows.codes), rel=1e-4)
     assert done.report.evaluations["cross-validation"].rows == 500
     assert any("whose labels the head did not learn from" in note for note in done.report.notes)
-
-
-class Banked:
-    """A text side that knows only noise of the classes, and a label bank."""
-
-    def __init__(self, bank):
-        self.found = bank
-
-    def __call__(self, fingerprint, texts):
-        noise = np.random.default_rng(5).normal(size=(len(texts), 12)) * 2
-        return embed_texts(texts) + noise.astype(np.float32)
-
-    def bank(self, fingerprint):
-        return self.found
-
-
-def knowing(classes):
-    """Return a bank whose classifiers are the classes' own directions, beside texts that name them."""
-    text = unit(Banked(None)("", list(classes)))
-    return LabelBank(DIRECTIONS.astype(np.float32), np.zeros(5, np.float32), text.astype(np.float32))
 
 
 def test_the_label_bank_counts_where_labelled_rows_advise_it(filled, registry, toy):
