@@ -46,13 +46,13 @@ CLAP_AUDIO = {
     "window_size": 8,
 }
 FUSED = {"enable_fusion": True, "enable_patch_fusion": True, "fusion_type": "aff_2d"}
-NAFLEX = {name: MLCD[name] for name in MLCD if "size" not in name} | {
-    "hidden_size": 64,
-    "intermediate_size": 96,
+NAFLEX = {name: MLCD[name] for name in MLCD if name != "image_size"} | {"patch_size": 8, "num_patches": 16}
+NAFLEX_PIXELS = {
     "patch_size": 8,
-    "num_patches": 16,
+    "max_num_patches": 21,
+    "image_mean": [0.5, 0.4, 0.3],
+    "image_std": [0.5, 0.6, 0.7],
 }
-NAFLEX_PIXELS = {"patch_size": 8, "max_num_patches": 21}
 PE_TEXT = {name: TEXT[name] for name in TEXT if "bos" not in name} | {
     "model_type": "modernbert",
     "max_position_embeddings": 48,
@@ -140,8 +140,11 @@ MODELS = {
     "clap": _clap("rand_trunc"),
     "clap, fused": _clap("fusion", **FUSED),
     "siglip2": Model(
-        "Siglip2Model", {"text_config": TEXT | {"projection_size": 64}, "vision_config": NAFLEX},
-        "Siglip2ImageProcessor", NAFLEX_PIXELS, True,
+        "Siglip2Model",
+        {"text_config": TEXT | {"projection_size": 64}, "vision_config": NAFLEX},
+        "Siglip2ImageProcessor",
+        NAFLEX_PIXELS,
+        True,
     ),
     "siglip2_vision_model": Model("Siglip2VisionModel", NAFLEX, "Siglip2ImageProcessor", NAFLEX_PIXELS),
     "pe_audio": _pe_audio("PeAudioModel"),
@@ -149,7 +152,9 @@ MODELS = {
     "pe_audio_video": Model(
         "PeAudioVideoModel",
         {"text_config": PE_TEXT, "audio_video_config": PE_TOWER | {"audio_config": PE_AUDIO, "video_config": PE_VIDEO}},
-        "PeAudioFeatureExtractor", WAVES, True,
+        "PeAudioFeatureExtractor",
+        WAVES,
+        True,
     ),
 }
 """By the ``model_type`` in config.json."""

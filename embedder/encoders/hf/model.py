@@ -5,7 +5,7 @@ weights are safetensors. transformers converts names of tensors between its vers
 fit.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
@@ -106,12 +106,18 @@ def _family(fields: Mapping[str, Any]) -> Family | None:
 
 
 def _parts(fields: Mapping[str, Any], family: Family) -> Mapping[str, Any]:
-    """Return the configuration of the family's class, which may be a part of the model that `fields` describe."""
-    return {name: _inside(fields, path.split(".")) for name, path in family.parts.items()} or fields
+    """Return the configuration of the family's class, which may be a part of the model that `fields` describe.
+
+    Raises ValueError if `fields` lack a part.
+    """
+    return {name: _part_at(fields, path) for name, path in family.parts.items()} or fields
 
 
-def _inside(fields: Mapping[str, Any], path: Sequence[str]) -> Any:
-    return reduce(lambda found, name: found[name], path, fields)
+def _part_at(fields: Mapping[str, Any], path: str) -> Any:
+    try:
+        return reduce(lambda found, name: found[name], path.split("."), fields)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"it has no {path}") from error
 
 
 def _unknown(folder: Path, fields: Mapping[str, Any]) -> str:

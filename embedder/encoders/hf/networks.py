@@ -92,7 +92,8 @@ def positions(table: torch.Tensor, grids: torch.Tensor, length: int) -> torch.Te
     """Return the position embeddings of the patches of n images, (n, length, d). Those of padding have no meaning.
 
     As in transformers, the table is interpolated to the grid of each image (bilinear, with antialiasing), here by one
-    product of matrices.
+    product of matrices. torch's interpolation, which transformers uses, is wrong for one column of several rows on a
+    CPU (torch 2.14.1); this one is not.
 
     Args:
         table: (side², d).

@@ -228,11 +228,12 @@ def test_the_licence_is_shown(hub, model, load, caplog):
     ]
 
 
-def test_texts_and_sounds_from_a_hub(hub, tmp_path, load):
-    """CLAP has a tokeniser and an extractor beside its weights."""
-    hub_models.save(tmp_path / "clap", "clap")
-    hub.publish("someone/clap", tmp_path / "clap")
-    assert load("hf/someone/clap").spec == load(f"hf@{tmp_path / 'clap'}").spec
+@pytest.mark.parametrize("name", ["clap", "siglip2", "pe_audio", "pe_audio_video"])
+def test_all_that_a_model_with_texts_needs_comes_from_a_hub(hub, tmp_path, load, name):
+    """Each has a tokeniser and the settings of its processor beside its weights."""
+    hub_models.save(tmp_path / "model", name)
+    hub.publish("someone/model", tmp_path / "model")
+    assert load().spec == load(f"hf@{tmp_path / 'model'}").spec
 
 
 def published_timm(tmp_path, file=WEIGHTS):
