@@ -87,11 +87,13 @@ class TextTower(Tower):
     Attributes:
         padded: True if every text is padded to the longest length that the network takes, as it was trained.
         reserved: positions of the network that no token can have.
+        lower: True if it was trained on texts in lower case.
         pooled: True if the vector is the network's pooled output, False if it is the first token after the final norm.
     """
 
     padded: bool = True
     reserved: int = 0
+    lower: bool = False
     pooled: bool = True
 
 
@@ -127,7 +129,7 @@ _CLIP_VISION = ImageTower(norm="post_layernorm")
 _DINO = ImageTower(processor="Bit", any_size=True)
 _DINOV3 = ImageTower(processor="DINOv3ViT", any_size=True)
 _CLASSIFIER = ("classifier.",)
-_SIGLIP_TEXT = TextTower(trunk="text_model", config="text_config")
+_SIGLIP_TEXT = TextTower(trunk="text_model", config="text_config", lower=True)
 _PE_AUDIO = WaveTower(trunk="audio_encoder", projection="audio_head", config="audio_config")
 _PE_TEXT = TextTower(trunk="text_model", projection="text_audio_head", config="text_config", padded=False, pooled=False)
 

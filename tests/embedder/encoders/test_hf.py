@@ -112,7 +112,7 @@ def test_pixels_are_those_of_the_repositorys_processor(saved, name):
 def test_texts_equal_transformers(saved, cache_dir, name, backend):
     folder, model = saved(name)
     encoder = registry.load(f"hf@{folder}", backend=backend, cache_dir=cache_dir)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(folder)
     padding = "longest" if name.startswith("clap") else "max_length"
     ids = tokenizer(WORDS, padding=padding, max_length=16, truncation=True, return_tensors="pt")
     with torch.inference_mode():

@@ -1,5 +1,7 @@
 """SigLIP 2 NaFlex through hf/…: images keep their shape. Compared with transformers' own processor and network."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,8 @@ from sklearn.datasets import load_sample_images
 from transformers.models.siglip2 import image_processing_pil_siglip2 as theirs
 
 from embedder import probe, registry
+from embedder.encoders.hf import text
+from embedder.encoders.hf.model import Source
 from embedder.encoders.hf.networks import positions
 from embedder.engines.jpegs.decoder import can_resize
 from embedder.errors import WeightsError
@@ -118,6 +122,23 @@ def test_padding_does_not_change_a_vector(saved):
     bare = {name: inputs[name][:, :count] for name in ("pixel_values", "pixel_attention_mask")}
     unpadded = vectors_of_transformers(model, **bare, spatial_shapes=inputs["spatial_shapes"])
     np.testing.assert_allclose(found[:1], unpadded, atol=1e-4)
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_its_own_tokeniser_makes_lower_case(tmp_path, side):
+    """The class that transformers has for SigLIP 2 does so. Older repositories name Gemma's, which may not."""
+    hub_models.save(tmp_path, "siglip2")
+    letters = {letter: 5 + index for index, letter in enumerate("▁abcdefghijklmnopqrstuvwxyzABCDEFGHIJ")}
+    vocabulary = {"<pad>": 0, "<eos>": 1, "<bos>": 2, "<unk>": 3, "<mask>": 4} | letters
+    theirs = transformers.Siglip2Tokenizer(vocabulary, [], padding_side=side, model_max_length=16)
+    theirs.save_pretrained(tmp_path)
+    wanted = theirs(["A Bee", "cab"], padding="max_length", max_length=16, return_tensors="np")
+    source = Source.of(tmp_path)
+    found = text.tokeniser(source, source.family.text)(["A Bee", "cab"])
+    np.testing.assert_array_equal(found, list(wanted.values()))
+    path = tmp_path / "tokenizer.json"
+    rewrite(path, normalizer=json.loads(path.read_text())["normalizer"]["normalizers"][1])  # without the lower case
+    np.testing.assert_array_equal(text.tokeniser(source, source.family.text)(["A Bee", "cab"]), found)
 
 
 def test_jpegs_are_always_decoded_whole(saved):
