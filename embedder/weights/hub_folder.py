@@ -24,7 +24,7 @@ TOKENISER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json
 
 def published(repository: str, revision: str | None = None) -> HubFolder:
     """Return the source of a model that transformers saved in a hub's repository. Weights are safetensors only."""
-    return HubFolder(repository, (*_FILES, *TOKENISER), _is_whole, revision)
+    return HubFolder(repository, (*_FILES, *TOKENISER), _is_whole, revision, (PREPROCESSOR, PROCESSOR))
 
 
 def card(repository: str, revision: str | None = None) -> Path | None:

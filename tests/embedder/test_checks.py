@@ -110,7 +110,8 @@ def test_every_built_in_family_is_checked():
             assert any(name.startswith(start) for name in NAMES.values()) or start in WITH_PUBLISHED_WEIGHTS
 
 
-SLOW = ("lite1", "lite2", "hf, sounds of any length")  # the code of lite0 with other numbers; seconds to convert
+SLOW = ("lite1", "lite2", "hf, images of any shape", "hf, sounds of any length")
+"""The code of lite0 with other numbers, and families that `make test` tries in test_hf_naflex and test_hf_waves."""
 FAMILIES = [
     *(name for name in (*NAMES, *DERIVED, *EXAMPLES) if name not in SLOW),
     *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW),
