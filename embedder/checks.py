@@ -53,8 +53,8 @@ def check_preparing(encoder: Encoder) -> None:
         _require(all(map(np.array_equal, first, second)), f"prepare must repeat its result ({modality})")
         _require([_content(media) for media in samples] == before, f"prepare must not change the asset ({modality})")
         if modality == "image" and (image := encoder.spec.image):
-            square = ((image.size, image.size, 3), "uint8")
-            _require(shapes == {square}, f"prepare must return {square} for an image, as spec.image says, not {shapes}")
+            wanted = (image.shape, "uint8")
+            _require(shapes == {wanted}, f"prepare must return {wanted} for an image, as spec.image says, not {shapes}")
 
 
 def check_vectors(encoder: Encoder) -> None:

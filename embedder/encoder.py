@@ -1,6 +1,6 @@
 """The interface of every encoder (`Encoder`), and the data that describes a built-in encoder (`Blueprint`)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
@@ -53,7 +53,7 @@ class Encoder(Protocol):
         """The engine that runs the network, e.g. ``openvino-bf16`` or ``torch-cuda-fp16``."""
 
     def prepare(self, media: Media) -> NDArray[Any]:
-        """Return the network's input for a decoded asset; for an image (size, size, 3) uint8. Runs no model.
+        """Return the network's input for a decoded asset; for an image uint8 of `spec.image.shape`. Runs no model.
 
         Raises BadMedia: with reason "wrong_modality" if the encoder does not take this modality.
         """
@@ -204,9 +204,9 @@ class Graph:
         key: identity of its numbers. Graphs with equal keys may share one converted model.
         libraries: distributions whose version may change the converted model.
         build: makes the fp32 CPU module in eval mode. It takes positional inputs and returns a tuple, batch axis first.
-        ports: the inputs. An image network has one, uint8 (size, size, 3).
-        normalise: set for image networks. The module then takes (n, 3, size, size) float32, scaled to [0, 1], minus
-            `mean`, divided by `std`. Engines do this part, because they can merge it with the network.
+        ports: the inputs. An image network has one, uint8 of `ImagePreprocessing.shape`.
+        normalise: set for networks of square images. The module then takes (n, 3, size, size) float32, scaled to
+            [0, 1], minus `mean`, divided by `std`. Engines do this part, because they can merge it with the network.
         keep_fp32: submodules (dotted paths in the module) that engines leave in fp32 when they compute in bf16.
         bf16: a graph with nearly the same results that loses less precision in bf16; None if there is none.
     """
@@ -239,6 +239,50 @@ class Tower:
     def shape(self) -> tuple[int, ...]:
         """Shape of the array that `prepare` returns."""
         return (self.views, *self.graph.ports[0].shape) if self.views else self.graph.ports[0].shape
+
+    def rows(self, inputs: NDArray[Any]) -> NDArray[Any]:
+        """Return rows (m, …) that the network takes together, of n ≥ 1 prepared assets (n, …)."""
+        return inputs.reshape(-1, *self.graph.ports[0].shape)
+
+    def embed(self, run: "Run", inputs: NDArray[Any]) -> NDArray[Any]:
+        """Return vectors (n, d) of n ≥ 1 prepared assets (n, …).
+
+        Args:
+            run: the network on an engine.
+        """
+        vectors = run([self.rows(inputs)])[0]
+        return vectors.reshape(len(inputs), self.views, -1).mean(axis=1) if self.views else vectors
+
+
+Cut = Callable[[NDArray[Any]], Iterable[tuple[NDArray[np.intp], NDArray[Any]]]]
+"""n ≥ 1 prepared assets → (assets (m,), rows (m, …)), several times: rows of one length, and which asset each is of."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VaryingTower(Tower):
+    """The network of a modality whose assets differ in length. Assets of one length pass it together, without padding.
+
+    Attributes:
+        largest: shape of the array that `prepare` returns, whatever the length of the asset.
+        cut: takes prepared assets apart, each into one row or more. The vector of an asset is the mean of its rows'.
+    """
+
+    largest: tuple[int, ...]
+    cut: Cut
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.largest
+
+    def rows(self, inputs: NDArray[Any]) -> NDArray[Any]:
+        return next(iter(self.cut(inputs)))[1]
+
+    def embed(self, run: "Run", inputs: NDArray[Any]) -> NDArray[Any]:
+        parts = [(assets, run([rows])[0]) for assets, rows in self.cut(inputs)]
+        assets, vectors = (np.concatenate(column) for column in zip(*parts, strict=True))
+        order = np.argsort(assets, kind="stable")
+        counts = np.bincount(assets, minlength=len(inputs))
+        return np.add.reduceat(vectors[order], np.cumsum(counts) - counts) / counts[:, None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,7 +321,7 @@ def image_blueprint(
     """
     if spec.image is None:
         raise ValueError(f"{spec.architecture} does not say how images are prepared: its spec needs `image`")
-    port = Port((spec.image.size, spec.image.size, 3), "uint8")
+    port, normalise = Port(spec.image.shape, "uint8"), spec.image if spec.image.patches is None else None
 
     def graph(part: str, tokens: bool) -> Graph:
         return Graph(
@@ -285,7 +329,7 @@ def image_blueprint(
             libraries=libraries,
             build=partial(build, tokens),
             ports=(port,),
-            normalise=spec.image,
+            normalise=normalise,
         )
 
     with_tokens = graph("image and tokens", True) if spec.tokens else None

@@ -151,10 +151,11 @@ def embed(encoder: "Encoder") -> NDArray[np.float32]:
 def jpeg_side(encoder: "Encoder", limits: Limits = DEFAULT_LIMITS) -> int | None:
     """Return the short side (pixels) to which large JPEGs may be decoded for `encoder`, see `media.image.decode`.
 
-    None means whole images: if `limits` say so, if the encoder takes no images, and if an image made of the probe's
-    images, which are sharp to the pixel, does not keep its vector when it is decoded at half its size.
+    None means whole images: if `limits` say so, if the encoder takes no images, if it keeps their shape (half the size
+    may round to another grid of patches), and if an image made of the probe's images, which are sharp to the pixel,
+    does not keep its vector when it is decoded at half its size.
     """
-    if encoder.spec.image is None or not limits.scale_jpegs:
+    if encoder.spec.image is None or encoder.spec.image.patches or not limits.scale_jpegs:
         return None
     side = KEPT * encoder.spec.image.resize
     page = photo(2 * side, 2 * side, quality=90)

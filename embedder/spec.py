@@ -23,6 +23,9 @@ class ImagePreprocessing:
     centre `size` × `size` is cut out, scaled to [0, 1] and normalised per channel with `mean` and `std`. If the
     centre starts between two pixels, ``centre-floor`` uses the lower one, as transformers does; the other values use
     the even one, as torchvision does.
+
+    With crop ``patches``, an image keeps its shape: it is resized to as many patches of `size` × `size` pixels as
+    `patches` allows, see `embedder.media.patches`. `resize` is then the side of a square image, pixels.
     """
 
     size: int
@@ -31,19 +34,25 @@ class ImagePreprocessing:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     crop: str = "centre"
+    patches: int | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of a prepared image, uint8: (size, size, 3), or (patches + 1, 3 size²) if images keep their shape."""
+        return (self.size, self.size, 3) if self.patches is None else (self.patches + 1, 3 * self.size**2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AudioPreprocessing:
-    """The preprocessing of sounds: the way from decoded samples to a mel spectrogram.
+    """The preprocessing of sounds: the way from decoded samples to a mel spectrogram, or to the frames of a waveform.
 
     Attributes:
         features: name of the code that makes the features, e.g. ``mel-statistics``.
-        bands: number of bands of the mel scale, from `low` to `high` Hz.
+        bands: number of bands of the mel scale, from `low` to `high` Hz; 0 for a waveform.
         window, hop: length and distance of the frames, seconds.
         parts: number of equal parts, or of clips, that a sound is cut into.
         rate: sampling rate that samples are converted to first, Hz; None keeps the file's rate.
-        seconds: duration of a clip; None if parts divide the whole sound.
+        seconds: duration of a clip, for a waveform of all clips together; None if parts divide the whole sound.
         mean, std: mean and deviation that normalise the values; None if they are not normalised.
     """
 

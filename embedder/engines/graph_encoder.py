@@ -90,9 +90,9 @@ class GraphEncoder:
             )
         if len(inputs) == 0:
             return self._nothing(tokens)
-        vectors, *rest = self._run(graph, [inputs.reshape(-1, *port.shape)])
-        if tower and tower.views:
-            vectors = vectors.reshape(len(inputs), tower.views, -1).mean(axis=1)
+        if tower:
+            return Embedding(_floats(tower.embed(self._engine.compile(graph), inputs)))
+        vectors, *rest = self._run(graph, [inputs])
         return Embedding(_floats(vectors), rest[0].astype(np.float16) if rest else None)
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -156,7 +156,8 @@ class GraphEncoder:
         if plan.text is not None and plan.tokeniser is not None:
             yield "text", Network(plan.text, plan.tokeniser()(probe.TEXTS))
         for modality, tower in plan.towers.items():
-            yield modality, Network(tower.graph, (np.stack([tower.prepare(x) for x in probe.samples(modality)]),))
+            prepared = np.stack([tower.prepare(x) for x in probe.samples(modality)])
+            yield modality, Network(tower.graph, (tower.rows(prepared),))
 
     @property
     def _preprocessing(self) -> ImagePreprocessing:

@@ -11,7 +11,7 @@ from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
 from embedder.errors import BadImage
-from embedder.media import tiff
+from embedder.media import patches, tiff
 from embedder.media.formats import check_size, guarded, open_header
 from embedder.media.guard import Reserve, reserve_nothing
 from embedder.spec import ImagePreprocessing, PlanePreprocessing
@@ -191,6 +191,8 @@ def _grey_to_8_bit(image: Image.Image) -> NDArray[np.uint8]:
 def fit(image: Image.Image, p: ImagePreprocessing) -> NDArray[np.uint8]:
     """Resize an image to `p.resize` as `p.crop` says and cut out the centre: (size, size, 3) uint8.
 
+    With crop ``patches`` it keeps its shape, and is cut into patches: see `embedder.media.patches.fit_patches`.
+
     The pixels equal those of torchvision's `Resize` and `CenterCrop` on a Pillow image, rounding included. Only pixels
     that are kept are computed, so extreme aspect ratios take no extra memory. If `p.size` is larger than the resized
     image, the rest is black, as in torchvision.
@@ -199,11 +201,13 @@ def fit(image: Image.Image, p: ImagePreprocessing) -> NDArray[np.uint8]:
     """
     if image.mode != "RGB":
         raise ValueError(f"fit takes RGB images, got mode {image.mode!r}; use decode or image.convert('RGB')")
-    if p.interpolation not in _INTERPOLATION or p.crop not in _OFFSET:
+    if p.interpolation not in _INTERPOLATION or p.crop not in (*_OFFSET, patches.CROP):
         raise ValueError(
             f"interpolation {p.interpolation!r}, crop {p.crop!r}; known: {', '.join(_INTERPOLATION)}; "
-            f"{', '.join(_OFFSET)}"
+            f"{', '.join(_OFFSET)}, {patches.CROP}"
         )
+    if p.patches is not None:
+        return patches.fit_patches(image, p.size, p.patches, _INTERPOLATION[p.interpolation])
     x, y = axes(image.size, p)
     kept = np.asarray(_resized(image, x, y, _INTERPOLATION[p.interpolation]))
     if x.kept == y.kept == p.size:

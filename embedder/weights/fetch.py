@@ -5,6 +5,7 @@ A cache is looked at first: a hub's client would ask the network whether there i
 
 import shlex
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -113,35 +114,55 @@ class HubFolder:
         is_whole: returns True if a folder has all files that are needed. A cached folder may lack some, because another
             program fetched it; a repository may lack them too.
         revision: branch, tag or commit. None means the branch ``main``, as it was when it was fetched first.
+        settings: names of files of which a repository has one or none. A cached folder without them is used only if the
+            hub has said that the repository has none: a broken download, or another program, may have left them out.
     """
 
     repository: str
     patterns: tuple[str, ...]
     is_whole: Callable[[Path], bool]
     revision: str | None = None
+    settings: tuple[str, ...] = ()
 
     def cached(self) -> Path | None:
+        folder = self._whole()
+        return folder if folder and (self._has_settings(folder) or self._lacks_settings(folder)) else None
+
+    def _whole(self) -> Path | None:
         try:
-            folder = self._snapshot(offline=True)
+            folder = self._snapshot(self.revision, offline=True)
         except LocalEntryNotFoundError:
             return None
         return folder if self.is_whole(folder) else None
 
+    def _has_settings(self, folder: Path) -> bool:
+        return not self.settings or any((folder / name).is_file() for name in self.settings)
+
+    def _lacks_settings(self, folder: Path) -> bool:
+        """True if the hub has said so. Its client remembers that for each commit, the name of the folder."""
+        found = (try_to_load_from_cache(self.repository, name, revision=folder.name) for name in self.settings)
+        return all(each is not None for each in found)
+
     def download(self) -> Path:
-        folder = self._snapshot(offline=False)
+        kept = self._whole()  # stays at its commit
+        folder = self._snapshot(kept.name if kept else self.revision, offline=False)
         for path in sorted(each for each in folder.rglob("*") if each.is_file()):
             _check_content(path)
         if not self.is_whole(folder):
             raise WeightsError(
                 f"the repository {self.repository} has not all files that are needed: {', '.join(self.patterns)}"
             )
+        if not self._has_settings(folder):
+            for name in self.settings:
+                with suppress(EntryNotFoundError):  # the client remembers the answer
+                    hf_hub_download(self.repository, name, revision=folder.name, endpoint=constants.ENDPOINT)
         return folder
 
-    def _snapshot(self, *, offline: bool) -> Path:
+    def _snapshot(self, revision: str | None, *, offline: bool) -> Path:
         return Path(
             snapshot_download(
                 self.repository,
-                revision=self.revision,
+                revision=revision,
                 allow_patterns=[*self.patterns],
                 local_files_only=offline,
                 endpoint=constants.ENDPOINT,

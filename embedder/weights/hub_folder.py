@@ -24,7 +24,7 @@ TOKENISER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json
 
 def published(repository: str, revision: str | None = None) -> HubFolder:
     """Return the source of a model that transformers saved in a hub's repository. Weights are safetensors only."""
-    return HubFolder(repository, (*_FILES, *TOKENISER), _is_whole, revision)
+    return HubFolder(repository, (*_FILES, *TOKENISER), _is_whole, revision, (PREPROCESSOR, PROCESSOR))
 
 
 def card(repository: str, revision: str | None = None) -> Path | None:
@@ -113,7 +113,7 @@ def preprocessing(folder: Path, size: int | None, kind: str = "CLIP") -> ImagePr
     network.
 
     Args:
-        size: image size of the network, pixels; None if it takes any.
+        size: image size of the network, pixels; None if it takes any. For ``Siglip2``, the side of its patches.
         kind: the processor of a file that does not name one, see `preprocessor.PROCESSORS`.
 
     Raises WeightsError for a file that is damaged, or that `ImagePreprocessing` cannot represent.
@@ -122,11 +122,20 @@ def preprocessing(folder: Path, size: int | None, kind: str = "CLIP") -> ImagePr
     try:
         usual = preprocessor.of_size(kind, size) if size else {}
         found = preprocessor.parse(usual | fields, kind)
-        if size not in (None, found.size):
-            raise ValueError(f"it says crop_size {found.size}; the network takes {size} × {size} pixels")
+        _check_size(found, size, fields, takes_patches=kind == "Siglip2")
     except (ValueError, TypeError, OverflowError) as error:  # the latter two: a field of another type, a huge number
         raise WeightsError(
             f"{path} cannot be used: {error}; fetch it again, or give the folder of a model that is prepared in a "
             "supported way"
         ) from error
     return found
+
+
+def _check_size(found: ImagePreprocessing, size: int | None, fields: dict[str, Any], *, takes_patches: bool) -> None:
+    """Raise ValueError if the network takes images of another size or form."""
+    if takes_patches != (found.patches is not None):
+        said, takes = ("squares", "patches") if takes_patches else ("patches", "squares")
+        raise ValueError(f"{preprocessor.kind_of(fields)}ImageProcessor makes {said}; the network takes {takes}")
+    if size not in (None, found.size):
+        name, what = ("patch_size", "patches of ") if takes_patches else ("crop_size", "")
+        raise ValueError(f"it says {name} {found.size}; the network takes {what}{size} × {size} pixels")

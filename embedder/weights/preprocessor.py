@@ -1,13 +1,15 @@
 """Reads how transformers prepares images for a model, from the configuration that is saved beside the weights.
 
 The processors in `PROCESSORS` do the same four steps (resize, crop, rescale, normalise) and differ only in their
-defaults. Others do more, so their names are refused: a plausible wrong picture would give plausible wrong vectors.
+defaults; only SigLIP 2's makes patches in place of a square. Others do more, so their names are refused: a plausible
+wrong picture would give plausible wrong vectors.
 """
 
 import math
 from collections.abc import Mapping
 from typing import Any
 
+from embedder.media import patches
 from embedder.spec import ImagePreprocessing
 
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -15,6 +17,8 @@ _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _HALF = (0.5, 0.5, 0.5)
 _INTERPOLATION = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}  # Pillow's numbers
 _STEPS = ("do_resize", "do_rescale", "do_normalize")
+_MOST_PATCHES = 65_535
+"""Sides of a grid have 16 bits."""
 
 
 def _defaults(size: Any, crop: bool, resample: int, mean: Any, std: Any) -> dict[str, Any]:
@@ -31,6 +35,7 @@ PROCESSORS: Mapping[str, Mapping[str, Any]] = {
     "DeiT": _defaults({"height": 256, "width": 256}, True, 3, _HALF, _HALF),
     "Siglip": _defaults(_SQUARE, False, 3, _HALF, _HALF),
     "DINOv3ViT": _defaults(_SQUARE, False, 2, _IMAGENET_MEAN, _IMAGENET_STD),
+    "Siglip2": {"patch_size": 16, "max_num_patches": 256, "resample": 2, "image_mean": _HALF, "image_std": _HALF},
 }
 """transformers' image processors by name, without ``ImageProcessor``, and the defaults of their fields."""
 
@@ -46,7 +51,7 @@ def kind_of(fields: Mapping[str, Any]) -> str | None:
 
 
 def of_size(kind: str, size: int) -> dict[str, Any]:
-    """Return the fields that say how images are resized and cropped, for a network of `size` × `size` pixels."""
+    """Return the fields that say how images are resized and cropped, for squares or patches of that side (pixels)."""
     usual = PROCESSORS[kind]
     return {name: dict.fromkeys(usual["size"], size) if name == "size" else size for name in usual if "size" in name}
 
@@ -64,22 +69,33 @@ def parse(fields: Mapping[str, Any], kind: str) -> ImagePreprocessing:
         raise ValueError(f"it says {kind}ImageProcessor; supported are {', '.join(PROCESSORS)} (…ImageProcessor)")
     found = dict(PROCESSORS[kind]) | {name: value for name, value in fields.items() if value is not None}
     _check_steps(found)
-    is_short = "shortest_edge" in PROCESSORS[kind]["size"]
-    resize, squash = _resize(found["size"], is_short)
+    cut = _patches(found) if "max_num_patches" in PROCESSORS[kind] else _square(found, PROCESSORS[kind])
+    return ImagePreprocessing(
+        interpolation=_INTERPOLATION[found["resample"]],
+        mean=_three(found, "image_mean"),
+        std=_three(found, "image_std"),
+        **cut,
+    )
+
+
+def _square(found: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
+    """Return size, resize and crop of a processor that makes squares, whose defaults are `usual`."""
+    resize, squash = _resize(found["size"], "shortest_edge" in usual["size"])
     size = _length(found["crop_size"], "crop_size") if found["do_center_crop"] else resize
     if not (found["do_center_crop"] or squash):
         raise ValueError("it leaves out do_center_crop, so images keep their shape; supported are squares")
     if not 0 < size <= resize or (squash and (resize - size) % 2):
         raise ValueError(f"it says crop_size {size} and size {resize}; supported is a crop inside the resized image")
-    return ImagePreprocessing(
-        size=size,
-        resize=resize,
-        interpolation=_INTERPOLATION[found["resample"]],
-        mean=_three(found, "image_mean"),
-        std=_three(found, "image_std"),
-        # transformers starts at the whole pixel below the middle; torchvision rounds
-        crop="squash" if squash else "centre-floor",
-    )
+    # transformers starts at the whole pixel below the middle; torchvision rounds
+    return {"size": size, "resize": resize, "crop": "squash" if squash else "centre-floor"}
+
+
+def _patches(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return size, resize, crop and patches of a processor that keeps the shape of images."""
+    size, most = _length(found["patch_size"], "patch_size"), _length(found["max_num_patches"], "max_num_patches")
+    if most > _MOST_PATCHES:
+        raise ValueError(f"it says max_num_patches {most}; supported are at most {_MOST_PATCHES}")
+    return {"size": size, "resize": size * math.isqrt(most), "crop": patches.CROP, "patches": most}
 
 
 def _check_steps(found: Mapping[str, Any]) -> None:

@@ -30,6 +30,8 @@ NAMES = {
     "timm, a convolutional network": "timm/test_resnet@{folder}/resnet.pt",
     "hf, images and texts": "hf@{folder}/siglip",
     "hf, sounds and texts": "hf@{folder}/clap",
+    "hf, images of any shape": "hf@{folder}/siglip2",
+    "hf, sounds of any length": "hf@{folder}/pe_audio",
     "openclip": "openclip/suite@{folder}/suite.safetensors",
     "openclip, a folder": "openclip@{folder}/hub",
     "imagebind": "imagebind/huge@{folder}/small.pth",
@@ -47,7 +49,7 @@ def folder(tmp_path_factory):
         mlcd(folder / kind, kind)
     timm_tower(folder / "vit.safetensors", "test_vit")
     timm_tower(folder / "resnet.pt", "test_resnet")
-    for name in ("siglip", "clap"):
+    for name in ("siglip", "clap", "siglip2", "pe_audio"):
         hub_models.save(folder / name, name)
     openclip(folder, "suite")
     clips.register(folder)
@@ -108,11 +110,15 @@ def test_every_built_in_family_is_checked():
             assert any(name.startswith(start) for name in NAMES.values()) or start in WITH_PUBLISHED_WEIGHTS
 
 
-FAMILIES = [name for name in (*NAMES, *DERIVED, *EXAMPLES) if name not in ("lite1", "lite2")]
-LIKE_LITE0 = [pytest.param(name, marks=pytest.mark.slow) for name in ("lite1", "lite2")]  # the same code, other numbers
+SLOW = ("lite1", "lite2", "hf, images of any shape", "hf, sounds of any length")
+"""The code of lite0 with other numbers, and families that `make test` tries in test_hf_naflex and test_hf_waves."""
+FAMILIES = [
+    *(name for name in (*NAMES, *DERIVED, *EXAMPLES) if name not in SLOW),
+    *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW),
+]
 
 
-@pytest.mark.parametrize("family", [*FAMILIES, *LIKE_LITE0])
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("check", checks.CHECKS, ids=lambda check: check.__name__)
 def test_every_encoder_keeps_every_promise(load, family, check):
     check(load(family))

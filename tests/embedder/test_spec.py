@@ -69,6 +69,7 @@ CHANGED_IMAGE = {
     "mean": (0.5, 0.5, 0.4),
     "std": (0.25, 0.25, 0.2),
     "crop": "corner",
+    "patches": 256,
 }
 CHANGED_AUDIO = {
     "features": "other",

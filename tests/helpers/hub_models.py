@@ -46,6 +46,39 @@ CLAP_AUDIO = {
     "window_size": 8,
 }
 FUSED = {"enable_fusion": True, "enable_patch_fusion": True, "fusion_type": "aff_2d"}
+NAFLEX = {name: MLCD[name] for name in MLCD if name != "image_size"} | {"patch_size": 8, "num_patches": 16}
+NAFLEX_PIXELS = {
+    "patch_size": 8,
+    "max_num_patches": 21,
+    "image_mean": [0.5, 0.4, 0.3],
+    "image_std": [0.5, 0.6, 0.7],
+}
+PE_TEXT = {name: TEXT[name] for name in TEXT if "bos" not in name} | {
+    "model_type": "modernbert",
+    "max_position_embeddings": 48,
+    "local_attention": 6,
+    "bos_token_id": 1,
+    "cls_token_id": 1,
+    "sep_token_id": 2,
+}
+PE_TOWER = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "head_dim": 8,
+}
+PE_AUDIO = PE_TOWER | {
+    "dac_config": {
+        "model_type": "dac",
+        "encoder_hidden_size": 4,
+        "downsampling_ratios": [2, 8, 10],
+        "codebook_dim": 12,
+        "hop_length": 160,
+    }
+}
+PE_VIDEO = PE_TOWER | {"vision_config": {"model_type": "timm_wrapper", "architecture": "test_vit", "num_classes": 24}}
+WAVES = {"sampling_rate": 8_000, "hop_length": 160}
 VIT = {name: MLCD[name] for name in MLCD if name != "intermediate_size"}
 CONVNEXT = {"hidden_sizes": [8, 16, 24, 64], "depths": [1, 1, 2, 1], "image_size": 64}
 
@@ -82,6 +115,11 @@ def _clap(truncation: str, **audio: Any) -> Model:
     return Model("ClapModel", config, "ClapFeatureExtractor", settings, True)
 
 
+def _pe_audio(kind: str) -> Model:
+    config = {"text_config": PE_TEXT, "audio_config": PE_AUDIO}
+    return Model(kind, config, "PeAudioFeatureExtractor", WAVES, True)
+
+
 MODELS = {
     "clip": _pair("CLIP", "CLIPImageProcessor", CROP, projection_dim=20),
     "metaclip_2": _pair("MetaClip2", "CLIPImageProcessor", {"size": SQUARE, "crop_size": SQUARE}, projection_dim=20),
@@ -101,6 +139,23 @@ MODELS = {
     "vit": Model("ViTForImageClassification", MLCD | {"num_labels": 7}, "ViTImageProcessor", {"size": SQUARE}),
     "clap": _clap("rand_trunc"),
     "clap, fused": _clap("fusion", **FUSED),
+    "siglip2": Model(
+        "Siglip2Model",
+        {"text_config": TEXT | {"projection_size": 64}, "vision_config": NAFLEX},
+        "Siglip2ImageProcessor",
+        NAFLEX_PIXELS,
+        True,
+    ),
+    "siglip2_vision_model": Model("Siglip2VisionModel", NAFLEX, "Siglip2ImageProcessor", NAFLEX_PIXELS),
+    "pe_audio": _pe_audio("PeAudioModel"),
+    "pe_audio, frames": _pe_audio("PeAudioFrameLevelModel"),
+    "pe_audio_video": Model(
+        "PeAudioVideoModel",
+        {"text_config": PE_TEXT, "audio_video_config": PE_TOWER | {"audio_config": PE_AUDIO, "video_config": PE_VIDEO}},
+        "PeAudioFeatureExtractor",
+        WAVES,
+        True,
+    ),
 }
 """By the ``model_type`` in config.json."""
 

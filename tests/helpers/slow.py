@@ -63,6 +63,16 @@ SLOW: dict[str, dict[str, str | None]] = {
         "test_texts_equal_transformers": r"torch-cpu-fp32",
     },
     "embedder/encoders/test_hf_sounds.py": {"test_vectors_equal_transformers": "torch-cpu-fp32"},
+    "embedder/encoders/test_hf_naflex.py": {
+        "test_vectors_equal_transformers_whatever_the_shapes_in_a_batch": "torch-cpu-fp32",
+    },
+    "embedder/encoders/test_hf_waves.py": {
+        "test_vectors_equal_transformers_whatever_the_lengths_in_a_batch": "torch-cpu-fp32",
+        "test_texts_equal_transformers": "video",
+    },
+    "embedder/weights/test_hub.py": {
+        "test_all_that_a_model_with_texts_needs_comes_from_a_hub": r"^(siglip2|pe_audio)$",
+    },
     "embedder/encoders/test_timm_tower.py": {"test_equals_timm": "torch-cpu-fp32|test_vit$|test_convnext"},
     "embedder/encoders/test_openclip_outputs.py": {
         "test_tokens_are_those_of_the_layer": "quickgelu|tinyres|map",

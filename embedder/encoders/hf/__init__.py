@@ -6,6 +6,7 @@ how images and sounds are prepared. The families are data, see `embedder.encoder
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,18 +14,19 @@ from typing import Any
 
 import torch
 
-from embedder.encoder import Blueprint, Encoder, Graph, Port, Tokenise, Tower, image_blueprint
-from embedder.encoders.hf import sounds, text
-from embedder.encoders.hf.families import ImageTower, TextTower
-from embedder.encoders.hf.model import Source, Texts, assets
+from embedder.encoder import Blueprint, Encoder, Graph, Tokenise
+from embedder.encoders.hf import text
+from embedder.encoders.hf.families import TextTower
+from embedder.encoders.hf.inputs import LIBRARIES, Inputs, inputs_of
+from embedder.encoders.hf.model import Source
+from embedder.encoders.hf.networks import Texts
 from embedder.engines.graph_encoder import assemble
 from embedder.errors import UnknownEncoder, Unsupported
-from embedder.spec import EncoderSpec, ImagePreprocessing
+from embedder.spec import EncoderSpec
 from embedder.weights import hub_folder, licence
 from embedder.weights.checkpoint import State, frozen
 from embedder.weights.fetch import fetch
 
-_LIBRARIES = ("transformers",)
 _WORD = r"\w[\w.-]*"
 _NAME = re.compile(rf"(?P<repository>{_WORD}/{_WORD})(?:@(?P<revision>(?!.*\.\.){_WORD}(?:/{_WORD})*))?", re.ASCII)
 
@@ -68,56 +70,34 @@ def blueprint(folder: Path) -> Blueprint:
     source = Source.of(folder)
     side = source.family.text
     tokenise = text.tokeniser(source, side) if side else None
-    settings = None if isinstance(source.family.assets, ImageTower) else sounds.Settings.of(folder)
-    spec = _spec(source, settings, tokenise)
-    if settings:
-        plan = Blueprint(spec=spec, towers={"audio": _sounds(source, spec, settings)})
-    else:
-        plan = image_blueprint(spec, _LIBRARIES, partial(_assets, source))
+    inputs = inputs_of(source)
+    spec = _spec(source, inputs, tokenise)
+    plan = inputs.blueprint(spec, partial(_assets, source, inputs))
     if not (side and tokenise):
         return plan
     graph = Graph(
         key=f"{spec.fingerprint} text",
-        libraries=_LIBRARIES,
+        libraries=LIBRARIES,
         build=partial(_texts, source, side),
         ports=text.ports(tokenise, side),
     )
     return replace(plan, text=graph, tokeniser=partial(text.tokeniser, source, side))
 
 
-def _sounds(source: Source, spec: EncoderSpec, settings: sounds.Settings) -> Tower:
-    graph = Graph(
-        key=f"{spec.fingerprint} audio",
-        libraries=_LIBRARIES,
-        build=partial(_assets, source, False),
-        ports=(Port((1, settings.frames, settings.bands), "float32"),),
-    )
-    return Tower(graph, partial(sounds.prepare, settings), sounds.CLIPS)
-
-
-def _spec(source: Source, settings: sounds.Settings | None, tokenise: Tokenise | None) -> EncoderSpec:
+def _spec(source: Source, inputs: Inputs, tokenise: Tokenise | None) -> EncoderSpec:
     part, side, state = source.family.assets, source.family.text, source.state()
     config = source.tower_config(part)
-    model = source.load(state)
-    image = _image(source, part, config) if isinstance(part, ImageTower) else None
-    shape = (3, image.size, image.size) if image else (1, settings.frames, settings.bands) if settings else ()
-    dim, tokens = _shapes(source, model, shape)
-    projected = "projected, of unit length" if part.unit else "projected"
+    dim, tokens = _shapes(source, inputs, state)
     return EncoderSpec(
         architecture=_architecture(config),
         weights=source.digest(state, part),
         activation=_activation(config),
-        output=projected if side else "pooled",
+        output=part.output if side else "pooled",
         dim=dim,
         tokens=tokens,
-        image=image,
-        audio=settings.spec if settings else None,
         text=_text_digest(source, state, side, tokenise) if side and tokenise else None,
+        **inputs.preprocessing,
     )
-
-
-def _image(source: Source, part: ImageTower, config: Any) -> ImagePreprocessing:
-    return hub_folder.preprocessing(source.folder, None if part.any_size else config.image_size, part.processor)
 
 
 def _text_digest(source: Source, state: State, side: TextTower, tokenise: Tokenise) -> str:
@@ -126,14 +106,17 @@ def _text_digest(source: Source, state: State, side: TextTower, tokenise: Tokeni
     return text.digest(source.digest(state, side), facts, tokenise)
 
 
-def _shapes(source: Source, model: Any, shape: tuple[int, ...]) -> tuple[int, tuple[int, int] | None]:
+def _shapes(source: Source, inputs: Inputs, state: State) -> tuple[int, tuple[int, int] | None]:
     """Return the output's d, and (P, F) or None. The tower runs on torch's meta device, which computes shapes only."""
+    model, example = source.load(state), inputs.example
     try:
         with torch.inference_mode():
-            tower = assets(source, model, tokens=True).to("meta")
-            vectors, *tokens = tower(torch.empty(1, *shape, device="meta"))
+            tower = inputs.network(model, True).to("meta")
+            vectors, *tokens = tower(torch.empty(1, *example.shape, dtype=getattr(torch, example.dtype), device="meta"))
     except (RuntimeError, ValueError) as error:
-        raise Unsupported(f"the network in {source.folder} does not take inputs of shape {shape}: {error}") from error
+        raise Unsupported(
+            f"the network in {source.folder} does not take inputs of shape {example.shape}: {error}"
+        ) from error
     return int(vectors.shape[1]), (int(tokens[0].shape[1]), int(tokens[0].shape[2])) if tokens else None
 
 
@@ -144,25 +127,35 @@ _FACTS = {
     "patch_stride": "stride {}",
     "window_size": "window {}",
     "enable_fusion": "fusion {}",
+    "norm_eps": "norm eps {:g}",
+    "local_attention": "local {}",
+    "layer_types": "layers {}",
 }
 """Fields of a configuration that change a network's numbers and do not show in the shapes of its tensors."""
 
 
 def _architecture(config: Any) -> str:
     """Return the name of the architecture, with the facts that the shapes of the weights do not show."""
-    theta = (getattr(config, "rope_parameters", None) or vars(config)).get("rope_theta")
     facts = {name: getattr(config, name, None) for name in _FACTS}
     parts = [_FACTS[name].format(value) for name, value in facts.items() if value is not None]
-    parts += [f"rope {theta:g}"] if theta else []
+    parts += [f"rope {theta:g}" for theta in _thetas(getattr(config, "rope_parameters", None) or vars(config))]
     return f"transformers:{type(config).__name__.removesuffix('Config')} ({', '.join(parts)})"
 
 
+def _thetas(parameters: Mapping[str, Any]) -> list[float]:
+    """Return the bases of the rotary positions: one, or one for each type of layer, by the names of the types."""
+    if theta := parameters.get("rope_theta"):
+        return [theta]
+    own = [parameters[name] for name in sorted(parameters) if name.endswith("_attention")]
+    return [theta for each in own if isinstance(each, Mapping) for theta in _thetas(each)]
+
+
 def _activation(config: Any) -> str:
-    return str(getattr(config, "hidden_act", "other")).replace("_", "")
+    return str(getattr(config, "hidden_act", getattr(config, "hidden_activation", "other"))).replace("_", "")
 
 
-def _assets(source: Source, tokens: bool) -> torch.nn.Module:
-    return frozen(assets(source, source.load(), tokens))
+def _assets(source: Source, inputs: Inputs, tokens: bool) -> torch.nn.Module:
+    return frozen(inputs.network(source.load(), tokens))
 
 
 def _texts(source: Source, side: TextTower) -> torch.nn.Module:

@@ -5,7 +5,7 @@ belong to it. Everything else (sizes, activations, preprocessing) is read from t
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
@@ -24,6 +24,11 @@ class Tower:
     projection: str = ""
     unit: bool = False
     config: str = ""
+
+    @property
+    def output(self) -> str:
+        """What the projected vector is, for `EncoderSpec.output`."""
+        return "projected, of unit length" if self.unit else "projected"
 
     def owns(self, name: str) -> bool:
         """True if a tensor of this name in a checkpoint belongs to the tower."""
@@ -51,8 +56,28 @@ class ImageTower(Tower):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PatchTower(Tower):
+    """An image network that takes patches of images, which keep their shape (NaFlex). It gives no tokens."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AudioTower(Tower):
     """A network of sounds, which takes CLAP's spectra."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaveTower(Tower):
+    """A network of sounds, which takes waveforms of any length.
+
+    Attributes:
+        pooled: True if the vector is the projected pooled output, False if it is the mean of the projected frames.
+    """
+
+    pooled: bool = True
+
+    @property
+    def output(self) -> str:
+        return "projected" if self.pooled else "projected, mean of frames"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,10 +87,14 @@ class TextTower(Tower):
     Attributes:
         padded: True if every text is padded to the longest length that the network takes, as it was trained.
         reserved: positions of the network that no token can have.
+        lower: True if it was trained on texts in lower case.
+        pooled: True if the vector is the network's pooled output, False if it is the first token after the final norm.
     """
 
     padded: bool = True
     reserved: int = 0
+    lower: bool = False
+    pooled: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,14 +105,17 @@ class Family:
         model: name of the class in transformers.
         assets: its tower of images or of sounds.
         text: its tower of texts in the same space; None if it has none.
+        parts: where config.json has the configurations of the parts, as dotted paths by the name that the class gives
+            them, if this model is itself a part of the one described there.
         prefixes: starts of the names of tensors that other classes add, e.g. a classifier around the tower.
         unused: starts of the names of tensors that no tower needs.
         options: further arguments of the class.
     """
 
     model: str
-    assets: ImageTower | AudioTower
+    assets: ImageTower | PatchTower | AudioTower | WaveTower
     text: TextTower | None = None
+    parts: Mapping[str, str] = field(default_factory=dict)
     prefixes: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -97,6 +129,9 @@ _CLIP_VISION = ImageTower(norm="post_layernorm")
 _DINO = ImageTower(processor="Bit", any_size=True)
 _DINOV3 = ImageTower(processor="DINOv3ViT", any_size=True)
 _CLASSIFIER = ("classifier.",)
+_SIGLIP_TEXT = TextTower(trunk="text_model", config="text_config", lower=True)
+_PE_AUDIO = WaveTower(trunk="audio_encoder", projection="audio_head", config="audio_config")
+_PE_TEXT = TextTower(trunk="text_model", projection="text_audio_head", config="text_config", padded=False, pooled=False)
 
 FAMILIES: Mapping[str, Family] = {
     "clip": Family(model="CLIPModel", assets=_CLIP_IMAGE, text=_CLIP_TEXT),
@@ -104,13 +139,17 @@ FAMILIES: Mapping[str, Family] = {
     "siglip": Family(
         model="SiglipModel",
         assets=ImageTower(trunk="vision_model", prefix=0, processor="Siglip", config="vision_config"),
-        text=TextTower(trunk="text_model", config="text_config"),
+        text=_SIGLIP_TEXT,
+    ),
+    "siglip2": Family(
+        model="Siglip2Model", assets=PatchTower(trunk="vision_model", config="vision_config"), text=_SIGLIP_TEXT
     ),
     "clip_vision_model": Family(model="CLIPVisionModel", assets=_CLIP_VISION, prefixes=("vision_model.",)),
     "metaclip_2_vision_model": Family(model="MetaClip2VisionModel", assets=_CLIP_VISION, prefixes=("vision_model.",)),
     "siglip_vision_model": Family(
         model="SiglipVisionModel", assets=ImageTower(prefix=0, processor="Siglip"), prefixes=("vision_model.",)
     ),
+    "siglip2_vision_model": Family(model="Siglip2VisionModel", assets=PatchTower(), prefixes=("vision_model.",)),
     "mlcd_vision_model": Family(model="MLCDVisionModel", assets=_CLIP_VISION, prefixes=("vision_model.",)),
     "mlcd": Family(model="MLCDVisionModel", assets=_CLIP_VISION, prefixes=("vision_model.",)),
     "dinov2": Family(model="Dinov2Model", assets=_DINO, prefixes=("dinov2.",), unused=_CLASSIFIER),
@@ -133,14 +172,24 @@ FAMILIES: Mapping[str, Family] = {
             trunk="text_model", projection="text_projection", unit=True, config="text_config", padded=False, reserved=2
         ),
     ),
+    "pe_audio": Family(model="PeAudioModel", assets=_PE_AUDIO, text=_PE_TEXT),
+    "pe_audio PeAudioFrameLevelModel": Family(
+        model="PeAudioFrameLevelModel", assets=replace(_PE_AUDIO, pooled=False), text=_PE_TEXT
+    ),
+    "pe_audio_video": Family(
+        model="PeAudioModel",
+        assets=_PE_AUDIO,
+        text=_PE_TEXT,
+        parts={"text_config": "text_config", "audio_config": "audio_video_config.audio_config"},
+        prefixes=("audio_model.",),
+        unused=("video_model.", "audio_video_", "text_audio_video_", "audio_plus_text_", "video_plus_text_"),
+    ),
 }
-"""Families by the ``model_type`` in config.json."""
+"""Families by the ``model_type`` in config.json, or by this and the class that it names among its architectures."""
 
 ELSEWHERE: Mapping[str, str] = {
-    "siglip2": "its images keep their shape (NaFlex); take a variant of one size, e.g. google/siglip2-base-patch16-224",
     "timm_wrapper": "give it as timm/<model>",
-    "pe_audio": "its sounds have no one length, which is not supported yet; CLAP embeds sounds and texts",
-    "pe_audio_video": "not supported yet; CLAP embeds sounds and texts, and timm/vit_pe_core_… images",
+    "pe_video": "it has no images or sounds; timm/vit_pe_core_… embeds images",
     "clip_text_model": "it has no images or sounds; take the whole model",
 }
 """Other model types that users meet, and what to do instead."""

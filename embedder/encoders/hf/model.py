@@ -1,4 +1,4 @@
-"""A model of transformers, built from a folder as a hub keeps it, and its towers.
+"""A model of transformers, built from a folder as a hub keeps it.
 
 No code of a repository is run: the class comes from the table of families, the configuration is cut down to data, and
 weights are safetensors. transformers converts names of tensors between its versions; every tensor must be there and
@@ -8,13 +8,14 @@ fit.
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 
-from embedder.encoders.hf.families import ELSEWHERE, FAMILIES, Family, ImageTower, Tower
+from embedder.encoders.hf.families import ELSEWHERE, FAMILIES, Family, Tower
 from embedder.errors import WeightsError
 from embedder.weights import hub_folder
 from embedder.weights.checkpoint import State, digest, frozen
@@ -42,7 +43,7 @@ class Source:
         """Read config.json. Raises WeightsError for a model that the table of families does not have."""
         path = folder / hub_folder.CONFIG
         fields = hub_folder.read_json(path)
-        family = FAMILIES.get(str(fields.get("model_type")))
+        family = _family(fields)
         if family is None:
             raise WeightsError(_unknown(folder, fields))
         model = getattr(transformers, family.model, None)
@@ -50,7 +51,7 @@ class Source:
             raise WeightsError(f"transformers {transformers.__version__} has no {family.model}; install a newer one")
         try:
             with _quietly():
-                return cls(folder, family, model.config_class.from_dict(_data(fields)))
+                return cls(folder, family, model.config_class.from_dict(_data(_parts(fields, family))))
         except Exception as error:  # transformers' own checks raise many types
             raise WeightsError(f"{path} describes a model that transformers cannot build: {error}") from error
 
@@ -97,6 +98,28 @@ class Source:
         return frozen(model)
 
 
+def _family(fields: Mapping[str, Any]) -> Family | None:
+    """Return the family of a model: that of its type and class if there is one, otherwise that of its type."""
+    kind, classes = fields.get("model_type"), fields.get("architectures")
+    keys = [f"{kind} {name}" for name in classes] if isinstance(classes, list) else []
+    return next((FAMILIES[key] for key in (*keys, str(kind)) if key in FAMILIES), None)
+
+
+def _parts(fields: Mapping[str, Any], family: Family) -> Mapping[str, Any]:
+    """Return the configuration of the family's class, which may be a part of the model that `fields` describe.
+
+    Raises ValueError if `fields` lack a part.
+    """
+    return {name: _part_at(fields, path) for name, path in family.parts.items()} or fields
+
+
+def _part_at(fields: Mapping[str, Any], path: str) -> Any:
+    try:
+        return reduce(lambda found, name: found[name], path.split("."), fields)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"it has no {path}") from error
+
+
 def _unknown(folder: Path, fields: Mapping[str, Any]) -> str:
     found = fields.get("model_type")
     if "architecture" in fields and found is None:
@@ -104,7 +127,8 @@ def _unknown(folder: Path, fields: Mapping[str, Any]) -> str:
     if found in ELSEWHERE:
         return f"{folder} holds a model of type {found!r}: {ELSEWHERE[str(found)]}"
     code = "; it needs code of its repository, which is never run" if "auto_map" in fields else ""
-    return f"{folder} holds a model of type {found!r}{code}; supported are {', '.join(FAMILIES)}"
+    types = dict.fromkeys(key.partition(" ")[0] for key in FAMILIES)
+    return f"{folder} holds a model of type {found!r}{code}; supported are {', '.join(types)}"
 
 
 def _data(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -150,73 +174,3 @@ def _quietly() -> Iterator[None]:
         library.set_verbosity(level)
         if bars:
             library.enable_progress_bar()
-
-
-def _at(model: Any, path: str) -> Any:
-    return model.get_submodule(path) if path else model
-
-
-def _projection(model: Any, tower: Tower) -> Any:
-    return _at(model, tower.projection) if tower.projection else torch.nn.Identity()
-
-
-class _Vectors(torch.nn.Module):
-    """The part that all towers share: a trunk, and what follows its pooled output."""
-
-    def __init__(self, model: Any, tower: Tower) -> None:
-        super().__init__()
-        self.trunk = _trunk(_at(model, tower.trunk))
-        self.trunk.loss_function = None  # converters read every attribute, and this one warns when read unset
-        self.projection = _projection(model, tower)
-        self.unit = tower.unit
-
-    def project(self, pooled: torch.Tensor) -> torch.Tensor:
-        vectors: torch.Tensor = self.projection(pooled)
-        return torch.nn.functional.normalize(vectors, dim=-1) if self.unit else vectors
-
-
-def _trunk(module: Any) -> Any:
-    """Return the tower itself: transformers 4 wraps vision models once more than 5 does."""
-    return getattr(module, "vision_model", module)
-
-
-class Images(_Vectors):
-    """(n, 3, size, size) → (vectors,) or (vectors, tokens)."""
-
-    def __init__(self, model: Any, tower: ImageTower, config: Any, tokens: bool) -> None:
-        super().__init__(model, tower)
-        self.pooled, self.tokens = tower.pooled, tokens
-        self.prefix = tower.prefix + (getattr(config, "num_register_tokens", 0) or 0)
-        root = self.trunk if not tower.trunk else model
-        self.norm = _at(root, tower.norm) if tower.norm else torch.nn.Identity()
-
-    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        found = self.trunk(pixel_values=pixels)
-        vectors = self.project(found.pooler_output if self.pooled else found.last_hidden_state[:, 0])
-        return (vectors, self.norm(found.last_hidden_state[:, self.prefix :])) if self.tokens else (vectors,)
-
-
-class Sounds(_Vectors):
-    """(n, 1, frames, bands) → (vectors,), for CLAP."""
-
-    def __init__(self, model: Any, tower: Tower) -> None:
-        super().__init__(model, tower)
-        for module in self.trunk.modules():
-            if hasattr(module, "enable_fusion"):
-                module.enable_fusion = False  # it would join clips of a longer sound; here no clip is longer
-
-    def forward(self, spectra: torch.Tensor) -> tuple[torch.Tensor]:
-        return (self.project(self.trunk(input_features=spectra).pooler_output),)
-
-
-class Texts(_Vectors):
-    """(ids,) or (ids, mask), each (n, length) → (vectors,)."""
-
-    def forward(self, ids: torch.Tensor, mask: torch.Tensor | None = None) -> tuple[torch.Tensor]:
-        return (self.project(self.trunk(input_ids=ids, attention_mask=mask).pooler_output),)
-
-
-def assets(source: Source, model: Any, tokens: bool) -> torch.nn.Module:
-    """Return the tower of images or of sounds of a loaded model."""
-    part = source.family.assets
-    return Images(model, part, source.config, tokens) if isinstance(part, ImageTower) else Sounds(model, part)

@@ -44,11 +44,11 @@ class Settings:
         path, fields = hub_folder.processor(folder, "feature_extractor")
         try:
             found = cls(
-                bands=_whole(fields, "feature_size", 64),
-                rate=_whole(fields, "sampling_rate", 48_000),
-                hop=_whole(fields, "hop_length", 480),
-                window=_whole(fields, "fft_window_size", 1024),
-                seconds=_whole(fields, "max_length_s", 10),
+                bands=whole(fields, "feature_size", 64),
+                rate=whole(fields, "sampling_rate", 48_000),
+                hop=whole(fields, "hop_length", 480),
+                window=whole(fields, "fft_window_size", 1024),
+                seconds=whole(fields, "max_length_s", 10),
                 low=float(fields.get("frequency_min", 0)),
                 high=float(fields.get("frequency_max", 14_000)),
                 padding=str(fields.get("padding", "repeatpad")),
@@ -93,7 +93,8 @@ class Settings:
         )
 
 
-def _whole(fields: dict[str, Any], name: str, usual: int) -> int:
+def whole(fields: dict[str, Any], name: str, usual: int) -> int:
+    """Return the whole number in a field, `usual` if the field is missing. Raises ValueError for anything else."""
     value = fields.get(name, usual)
     if not isinstance(value, int) or not 0 < value <= 10**6:
         raise ValueError(f"it says {name} {value!r}; supported is a whole number from 1 to a million")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import transformers
 from numpy.typing import NDArray
+from tokenizers import normalizers
 
 from embedder.encoder import Port, Tokenise
 from embedder.encoders.hf.families import TextTower
@@ -22,7 +23,7 @@ def tokeniser(source: Source, tower: TextTower) -> Tokenise:
 
     Raises WeightsError if the folder has no tokeniser that can be read without code of its own.
     """
-    library = _library(source)
+    library = _library(source, lower=tower.lower)
     names = [name for name in (_IDS, _MASK) if name in library.model_input_names]
     length = source.tower_config(tower).max_position_embeddings - tower.reserved
     length = min(length, library.model_max_length)
@@ -40,17 +41,25 @@ def tokeniser(source: Source, tower: TextTower) -> Tokenise:
     return tokenise
 
 
-def _library(source: Source) -> Any:
+def _library(source: Source, *, lower: bool) -> Any:
     """Return transformers' tokeniser of the folder.
 
-    ``tokenizer.json`` is read as it is. transformers 5 would build some classes anew from its vocabulary, and lose e.g.
-    the lower case that SigLIP 2 was trained with.
+    ``tokenizer.json`` is read as it is. transformers 5 would build some classes anew from its vocabulary, and lose
+    steps that only the file has.
+
+    Args:
+        lower: make texts lower case first. Of SigLIP 2's tokenisers, only transformers' class does so for certain.
     """
     folder, options = source.folder, {"local_files_only": True, "trust_remote_code": False}
     try:
-        if (folder / "tokenizer.json").is_file():
-            return transformers.PreTrainedTokenizerFast.from_pretrained(folder, **options)
-        return transformers.AutoTokenizer.from_pretrained(folder, config=source.config, **options)
+        if not (folder / "tokenizer.json").is_file():
+            return transformers.AutoTokenizer.from_pretrained(folder, config=source.config, **options)
+        library = transformers.PreTrainedTokenizerFast.from_pretrained(folder, **options)
+        if lower:
+            own = library.backend_tokenizer
+            steps = [own.normalizer] if own.normalizer else []
+            own.normalizer = normalizers.Sequence([normalizers.Lowercase(), *steps])
+        return library
     except Exception as error:  # transformers' readers raise many types
         raise WeightsError(
             f"the tokeniser in {folder} could not be read ({error}); its files (tokenizer.json and "

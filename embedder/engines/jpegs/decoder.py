@@ -212,7 +212,7 @@ class DeviceJpegs:
 
 def can_resize(p: ImagePreprocessing) -> bool:
     """True if this preprocessing can be done by products with matrices."""
-    return p.interpolation in FILTERS
+    return p.interpolation in FILTERS and p.patches is None
 
 
 def _lane(device: "torch.device") -> AbstractContextManager[object]:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from embedder import registry
 from embedder.encoders import hf
 from embedder.encoders.hf import blueprint
+from embedder.encoders.hf.families import FAMILIES
 from embedder.errors import UnknownEncoder, Unsupported, WeightsError
 
 
@@ -69,7 +71,8 @@ def test_pickled_weights_are_not_read(folder):
     [
         ({"model_type": "own"}, "type 'own'; supported are clip, "),
         ({"model_type": "own", "auto_map": {"AutoModel": "m.Own"}}, "needs code of its repository, which is never run"),
-        ({"model_type": "siglip2"}, "take a variant of one size"),
+        ({"model_type": "pe_video"}, "timm/vit_pe_core_"),
+        ({"model_type": "pe_audio_video"}, "cannot build: it has no text_config"),
         ({"model_type": "timm_wrapper"}, "give it as timm/<model>"),
         ({"model_type": None, "architecture": "vit_base"}, r"model of timm \(vit_base\)"),
         ({"num_attention_heads": 5}, "do not fit"),
@@ -80,6 +83,13 @@ def test_pickled_weights_are_not_read(folder):
 def test_other_models_are_refused(folder, fields, said):
     rewrite(folder / "config.json", **fields)
     with pytest.raises(WeightsError, match=said):
+        blueprint(folder)
+
+
+def test_a_model_that_this_version_of_transformers_lacks(folder, monkeypatch):
+    """PE-audio came with transformers 5.0; 4.56 is enough for the other families."""
+    monkeypatch.setitem(FAMILIES, "dinov2", replace(FAMILIES["dinov2"], model="Dinov2ModelOfTomorrow"))
+    with pytest.raises(WeightsError, match=r"transformers \S+ has no Dinov2ModelOfTomorrow; install a newer one"):
         blueprint(folder)
 
 
@@ -131,7 +141,7 @@ def test_shards_outside_of_the_folder_are_refused(folder, tmp_path):
     ("fields", "said"),
     [
         ({"image_processor_type": "ConvNextImageProcessor"}, "ConvNextImageProcessor; supported are CLIP"),
-        ({"image_processor_type": "Siglip2ImageProcessor"}, "Siglip2ImageProcessor"),
+        ({"image_processor_type": "Siglip2ImageProcessor"}, "Siglip2ImageProcessor makes patches"),
         ({"do_normalize": False}, "leaves out ['do_normalize']"),
         ({"size": {"height": 56, "width": 64}}, "says size"),
         ({"size": {"longest_edge": 56}}, "says size"),

@@ -12,6 +12,7 @@ import open_clip
 import openvino
 import pytest
 import torch
+from helpers import hub_models
 from PIL import Image
 from safetensors.torch import save_file
 from sklearn.datasets import load_sample_images
@@ -104,6 +105,17 @@ def test_the_folder_tells_all_that_another_runtime_needs(exported, lite0):
             assert {str(array.dtype) for array in inputs.values()} == {each["dtype"] for each in network["inputs"]}
             for output, found in in_onnxruntime(exported, name, **inputs).items():
                 assert least_cosine(found, check[f"{name}.{output}"]) > 0.9999
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "network"), [("clap", "audio"), ("siglip2", "image")])
+def test_sounds_and_images_of_any_shape_in_onnx_runtime(tmp_path, name, network):
+    """`export` compares the vectors itself; a file for clips takes them one by one."""
+    hub_models.save(tmp_path / name, name)
+    encoder = registry.load(f"hf@{tmp_path / name}", backend="torch-fp32")
+    made = export(encoder, tmp_path / "out")["networks"][network]
+    assert made["inputs"][0]["shape"] == ["n", *encoder.networks()[network].graph.ports[0].shape]
+    assert made["cosine"] > 0.9999
 
 
 def test_open_clip_in_onnx_runtime_gives_its_own_vectors(tmp_path):

@@ -17,7 +17,7 @@ import torch
 from helpers import binds, clips, hub_models, hubs
 from helpers.paths import ROOT
 from helpers.towers import mlcd, rewrite, timm_tower
-from huggingface_hub import constants
+from huggingface_hub import constants, hf_hub_download
 from open_clip import pretrained
 from safetensors.torch import load_file, save_file
 
@@ -86,17 +86,27 @@ def test_only_files_that_are_needed_are_fetched(hub, copy, load):
     assert fetched == {"README.md", "config.json", "preprocessor_config.json", WEIGHTS}
 
 
-def test_shards_are_fetched(hub, copy, model, load):
-    state = load_file(copy / WEIGHTS)
-    (copy / WEIGHTS).unlink()
+def in_shards(folder):
+    """Split the weights of a folder into two files and an index."""
+    state = load_file(folder / WEIGHTS)
+    (folder / WEIGHTS).unlink()
     names = sorted(state)
     parts = {"model-00001-of-00002.safetensors": names[::2], "model-00002-of-00002.safetensors": names[1::2]}
     for file, keys in parts.items():
-        save_file({key: state[key] for key in keys}, copy / file)
-    (copy / f"{WEIGHTS}.index.json").write_text(
-        json.dumps({"weight_map": {key: file for file, keys in parts.items() for key in keys}})
-    )
-    hub.publish("someone/model", copy)
+        save_file({key: state[key] for key in keys}, folder / file)
+    weight_map = {key: file for file, keys in parts.items() for key in keys}
+    (folder / f"{WEIGHTS}.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    return folder
+
+
+def test_shards_are_fetched_and_one_that_breaks_off_is_fetched_again(hub, copy, model, load, monkeypatch):
+    hub.publish("someone/model", in_shards(copy))
+    hub.cut["model-00002-of-00002.safetensors"] = [100] * 50
+    refused(load)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert "offline" in refused(load)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    hub.cut.clear()
     assert load().spec == load(f"hf@{model}").spec
 
 
@@ -228,11 +238,12 @@ def test_the_licence_is_shown(hub, model, load, caplog):
     ]
 
 
-def test_texts_and_sounds_from_a_hub(hub, tmp_path, load):
-    """CLAP has a tokeniser and an extractor beside its weights."""
-    hub_models.save(tmp_path / "clap", "clap")
-    hub.publish("someone/clap", tmp_path / "clap")
-    assert load("hf/someone/clap").spec == load(f"hf@{tmp_path / 'clap'}").spec
+@pytest.mark.parametrize("name", ["clap", "siglip2", "pe_audio", "pe_audio_video"])
+def test_all_that_a_model_with_texts_needs_comes_from_a_hub(hub, tmp_path, load, name):
+    """Each has a tokeniser and the settings of its processor beside its weights."""
+    hub_models.save(tmp_path / "model", name)
+    hub.publish("someone/model", tmp_path / "model")
+    assert load().spec == load(f"hf@{tmp_path / 'model'}").spec
 
 
 def published_timm(tmp_path, file=WEIGHTS):
@@ -364,3 +375,39 @@ def test_imagebinds_address(hub, tmp_path, load, monkeypatch):
     hub.asked.clear()
     assert imagebind._published(tmp_path / "cache") == place
     assert not hub.asked
+
+
+def test_settings_that_are_not_in_the_cache_are_fetched(hub, model, load, monkeypatch):
+    """Another program may have fetched the weights alone, or a download broke off. Defaults would be plausible."""
+    hub.publish("someone/model", model)
+    for name in ("config.json", WEIGHTS):
+        hf_hub_download("someone/model", name, endpoint=hub.url)
+    hub.publish("someone/model", model.parent)  # `main` has moved on; the weights in the cache have not
+    hub.publish("someone/model", model, revision="before")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert "offline" in refused(load)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    hub.asked.clear()
+    assert load().spec == load(f"hf@{model}").spec
+    assert not asked_for(hub, WEIGHTS)
+    hub.asked.clear()
+    load()
+    assert not hub.asked
+
+
+def test_a_repository_without_settings_is_asked_for_them_once(hub, copy, load, monkeypatch):
+    (copy / "preprocessor_config.json").unlink()
+    hub.publish("someone/model", copy)
+    found = load().spec
+    hub.asked.clear()
+    assert load().spec == found == load(f"hf@{copy}").spec
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert load().spec == found
+    assert not hub.asked
+
+
+def test_offline_another_revision_than_the_cached_one_is_refused(hub, model, load, monkeypatch):
+    hub.publish("someone/model", model)
+    load()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert "hf download someone/model --revision v9" in refused(load, "hf/someone/model@v9")
