@@ -205,7 +205,7 @@ def package_versions(packages: Sequence[str]) -> dict[str, str]:
     return {package: own for package, own in found if own is not None}
 
 
-@cache  # reading the metadata of five packages takes 20 ms
+@cache  # the metadata of a package is a long text, and stays the same while a process runs
 def _version(package: str) -> str | None:
     """Return the version of a package; None if it is not installed, e.g. headwater run from a checkout."""
     try:

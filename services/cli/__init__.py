@@ -16,7 +16,7 @@ AGAIN = 0.005
 """Seconds until an interrupt is tried again."""
 
 NEW_OBJECTS = 10_000
-"""New objects after which Python looks for cycles. With its own 700, imports of torch take a sixth longer."""
+"""New objects after which Python looks for cycles. Its own default, 700, makes imports of torch longer."""
 
 
 def main(failed: Callable[[str], None] = lambda _: None) -> None:
