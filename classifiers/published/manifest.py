@@ -6,6 +6,7 @@ import math
 from binascii import hexlify
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from itertools import accumulate, pairwise
 from typing import Annotated, Any, Literal, Self
@@ -200,10 +201,14 @@ def version_time(time: datetime) -> str:
 
 def package_versions(packages: Sequence[str]) -> dict[str, str]:
     """Return the versions of those packages that are installed."""
-    versions = {}
-    for package in packages:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:  # e.g. headwater run from a checkout
-            continue
-    return versions
+    found = ((package, _version(package)) for package in packages)
+    return {package: own for package, own in found if own is not None}
+
+
+@cache  # the metadata of a package is a long text, and stays the same while a process runs
+def _version(package: str) -> str | None:
+    """Return the version of a package; None if it is not installed, e.g. headwater run from a checkout."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

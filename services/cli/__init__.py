@@ -1,5 +1,6 @@
 """The command `headwater`."""
 
+import gc
 import os
 import signal
 import sys
@@ -14,6 +15,9 @@ STOPPED = 130
 AGAIN = 0.005
 """Seconds until an interrupt is tried again."""
 
+NEW_OBJECTS = 10_000
+"""New objects after which Python looks for cycles. Its own default, 700, makes imports of torch longer."""
+
 
 def main(failed: Callable[[str], None] = lambda _: None) -> None:
     """Run the command of `sys.argv`. Ctrl-C ends it in one line, even while modules are still being imported.
@@ -21,6 +25,7 @@ def main(failed: Callable[[str], None] = lambda _: None) -> None:
     Args:
         failed: called with the message of an error that a user can mend.
     """
+    gc.set_threshold(NEW_OBJECTS)
     try:
         with _on_interrupt(_end):
             from services.cli.app import run

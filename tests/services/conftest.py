@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from helpers.pictures import jpeg
+from helpers.shared import own_copy
 from PIL import Image
 
 from services.processes import Running, free_ports, running
@@ -42,13 +43,10 @@ def lite0(cache_dir: Path) -> "Encoder":
 
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path, lite0: "Encoder") -> Home:
-    from classifiers.published.registry import Registry
-    from classifiers.training.pipeline import train
     from services.cli import demo_photos
-    from services.jobs.backfill.local import backfill
-    from services.jobs.ingest import ingest
 
-    folder = tmp_path_factory.mktemp("home")
+    cells = demo_photos.cells()[:PHOTOS]
+    folder = own_copy(tmp_path_factory, "home", lambda folder: fill_home(folder, lite0, cells))
     ports = free_ports(2)
     settings = Settings(
         store=str(folder / "headwater.db"),
@@ -58,37 +56,32 @@ def home(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path, lite0: "Enco
         classification_port=ports[1],
         log_level="WARNING",
     )
-    cells = demo_photos.cells()[:PHOTOS]
-    store = Store.open(settings.store)
-    ingest(store, demo_photos.items(cells), task=demo_photos.TASK)
+    return Home(settings, Store.open(settings.store), cells)
+
+
+def fill_home(folder: Path, lite0: "Encoder", cells: list["Cell"]) -> None:
+    """Embed the photos into a store in `folder`, and train heads of several kinds."""
+    from classifiers.published.registry import Registry
+    from classifiers.training.pipeline import train
+    from services.cli.demo_photos import TASK, items
+    from services.jobs.backfill.local import backfill
+    from services.jobs.ingest import ingest
+
+    store, heads = Store.open(folder / "headwater.db"), Registry(folder / "heads")
+
+    def learn(task: str, kind: str, name: str, **params: object) -> None:
+        texts = (lambda _, texts: lite0.embed_texts(texts)) if name in ("named", "words") else None
+        train(store, heads, task=task, encoders=["lite0"], kind=kind, name=name, params=params, texts=texts)
+
+    ingest(store, items(cells), task=TASK)
     backfill(store, lite0, tokens=True)
-    for kind in ("gaussian", "linear"):
-        train(store, Registry(settings.heads), task=demo_photos.TASK, encoders=["lite0"], kind=kind, name=kind)
+    learn(TASK, "gaussian", "gaussian")
+    learn(TASK, "linear", "linear")
     store.labels.put(SEVERAL, list(several(cells)))
-    train(store, Registry(settings.heads), task=SEVERAL, encoders=["lite0"], kind="labelwise", name="several")
-    train(
-        store,
-        Registry(settings.heads),
-        task=SEVERAL,
-        encoders=["lite0"],
-        kind="bilinear",
-        name="named",
-        params={"epochs": 0},
-        texts=lambda _, texts: lite0.embed_texts(texts),
-    )
-    train(
-        store,
-        Registry(settings.heads),
-        task=demo_photos.TASK,
-        encoders=["lite0"],
-        kind="zeroshot",
-        name="words",
-        params={"blend": 0},
-        texts=lambda _, texts: lite0.embed_texts(texts),
-    )
-    small = {"queries": "groups", "width": 32, "hidden": 32, "epochs": 2}
-    train(store, Registry(settings.heads), task=SEVERAL, encoders=["lite0"], kind="decoder", name="parts", params=small)
-    return Home(settings, store, cells)
+    learn(SEVERAL, "labelwise", "several")
+    learn(SEVERAL, "bilinear", "named", epochs=0)
+    learn(TASK, "zeroshot", "words", blend=0)
+    learn(SEVERAL, "decoder", "parts", queries="groups", width=32, hidden=32, epochs=2)
 
 
 def several(cells: list["Cell"]) -> Iterator[Label]:

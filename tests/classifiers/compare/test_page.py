@@ -174,7 +174,7 @@ def test_the_learning_curve_has_a_row_for_each_number_of_training_rows(compariso
 def test_a_path_in_the_name_of_an_encoder_can_be_cut(tmp_path):
     store, encoder = Store.open(tmp_path / "db"), "openclip/ViT-B-32@/srv/models/weights.pt"
     fill(store, make_toy(n=120), encoder=encoder)
-    candidates = with_controls(parse_lines(["gaussian"], [encoder]))
+    candidates = parse_lines(["gaussian"], [encoder])
     made = start(store, tmp_path / "it", task="toy", encoders=[encoder], candidates=candidates, train_command=recipe)
     run(made)
     write(made)

@@ -34,8 +34,10 @@ from store.errors import UnknownFeatures, UnknownTask
 LINES = ["gaussian", "gaussian project=pca norm=unit", "linear C=0.1"]
 
 
-def begun(store, folder, lines=LINES, encoders=("toy",), **changes):
-    candidates = with_controls(parse_lines(lines, encoders))
+def begun(store, folder, lines=LINES, encoders=("toy",), *, controls=True, **changes):
+    """Return a comparison; without `controls`, which take longest, where nothing is asked about them."""
+    candidates = parse_lines(lines, encoders)
+    candidates = with_controls(candidates) if controls else candidates
     given = {"task": "toy", "encoders": encoders, "candidates": candidates, "train_command": recipe}
     return start(store, folder, **given | changes)
 
@@ -85,7 +87,7 @@ def test_figures_are_those_that_training_reports(done, filled, tmp_path, number)
 
 def test_texts_are_compared_with_what_is_learned_from_rows(filled, tmp_path):
     lines = ["zeroshot blend=0 centre=false", "zeroshot blend=gaussian", "gaussian norm=unit"]
-    comparison = finished(filled, tmp_path / "with", lines, texts=text_side)
+    comparison = finished(filled, tmp_path / "with", lines, texts=text_side, controls=False)
     assert not comparison.failed
     text, blended, gaussian = (comparison.trials[each.label] for each in comparison.candidates[:3])
     assert blended.evaluation.accuracy == pytest.approx(gaussian.evaluation.accuracy, abs=0.02)
@@ -93,7 +95,7 @@ def test_texts_are_compared_with_what_is_learned_from_rows(filled, tmp_path):
     cosines = unit(val.X.astype(np.float64)) @ text_of(val.classes).T
     assert text.evaluation.accuracy == pytest.approx(np.mean(cosines.argmax(axis=1) == val.codes))
     assert text.parameters == len(val.classes) * (val.X.shape[1] + 1)
-    without = finished(filled, tmp_path / "without", lines[:1])
+    without = finished(filled, tmp_path / "without", lines[:1], controls=False)
     assert "texts" in without.failed[lines[0] + " @ toy"]
     again = load(filled, tmp_path / "without", text_side)
     run(again)
@@ -201,7 +203,7 @@ def two(tmp_path_factory, toy):
 
 def test_every_candidate_sees_the_rows_that_have_all_vectors(two, tmp_path):
     encoders = ("toy", "other")
-    comparison = finished(two, tmp_path / "it", ["gaussian", "fusion rule=log-average"], encoders)
+    comparison = finished(two, tmp_path / "it", ["gaussian", "fusion rule=log-average"], encoders, controls=False)
     assert comparison.failed == {}
     both = two.matrix("toy", encoders, splits=["val"])
     for trial in comparison.trials.values():
@@ -285,7 +287,7 @@ def test_a_stop_while_outcomes_are_written_costs_this_candidate_alone(filled, tm
 def test_without_validation_rows_folds_are_held_out(tmp_path):
     store, toy = Store.open(tmp_path / "db"), make_toy(n=200)
     fill(store, toy, splits=["test" if i % 5 == 0 else "train" for i in range(200)])
-    comparison = finished(store, tmp_path / "it", ["gaussian", "linear C=0.1"])
+    comparison = finished(store, tmp_path / "it", ["gaussian", "linear C=0.1"], controls=False)
     made = train(store, Registry(tmp_path), task="toy", encoders=["toy"], name="x", kind="linear", params={"C": 0.1})
     found = comparison.trials["linear C=0.1 @ toy"].evaluation
     assert comparison.validated_on == "cross-validation"
@@ -298,7 +300,8 @@ def test_a_fusion_is_validated_on_the_folds_of_all_others(tmp_path):
     store, toy = Store.open(tmp_path / "db"), make_toy(n=200, spread=0.7)
     for encoder in ("toy", "other"):
         fill(store, toy, encoder=encoder, splits=["train"] * 200)
-    comparison = finished(store, tmp_path / "it", ["gaussian shrinkage=0.5", "fusion"], ("toy", "other"))
+    lines = ["gaussian shrinkage=0.5", "fusion"]
+    comparison = finished(store, tmp_path / "it", lines, ("toy", "other"), controls=False)
     assert comparison.failed == {}
     assert comparison.test == {}
     codes = [trial.outcomes.codes for trial in comparison.trials.values()]
@@ -388,7 +391,7 @@ def foreign(tmp_path):
 
 
 def test_validation_rows_of_unknown_classes_only_leave_the_choice_to_folds_as_in_training(foreign, tmp_path):
-    comparison = finished(foreign, tmp_path / "it", ["gaussian"])
+    comparison = finished(foreign, tmp_path / "it", ["gaussian"], controls=False)
     assert comparison.validated_on == CROSS_VALIDATION
     assert comparison.trials
     assert comparison.notes[0].startswith("No validation row has a label of the training rows (of 41)")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.toys import Toy, detector_of, outlier_of, record_of
+from helpers.toys import Toy, detector_of, record_of
 from safetensors.numpy import load_file, save_file
 
 from classifiers.errors import BadArtifact, UnknownCoverage, UnknownSets
@@ -17,8 +17,8 @@ FIXTURES = Path(__file__).parent / "fixtures"
 
 
 @pytest.fixture
-def folder(head, toy, tmp_path):
-    quantiles, files = outlier_of(toy)
+def folder(head, toy, outliers, tmp_path):
+    quantiles, files = outliers
     return save(tmp_path / "toy", head, record_of(head, toy, outlier=quantiles), {"report.json": b"{}", **files})
 
 
@@ -145,8 +145,8 @@ def test_an_outlier_file_that_is_no_detector_is_refused(head, toy, folder):
             load(folder)
 
 
-def test_outlier_quantiles_without_the_detector_are_refused(head, toy, tmp_path):
-    record = record_of(head, toy, outlier=outlier_of(toy)[0])
+def test_outlier_quantiles_without_the_detector_are_refused(head, toy, outliers, tmp_path):
+    record = record_of(head, toy, outlier=outliers[0])
     with pytest.raises(BadArtifact, match=r"outlier quantiles, but no outlier\.safetensors"):
         load(save(tmp_path / "toy", head, record))
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers.toys import FINGERPRINT, fitted, outlier_of, record_of
+from helpers.toys import FINGERPRINT, record_of
 
 from classifiers.errors import (
     BadVectors,
@@ -18,14 +18,15 @@ from classifiers.published.inputs import Input
 from classifiers.published.manifest import Conformal
 
 
-def published_of(head, toy, folder, **changes):
-    quantiles, files = outlier_of(toy)
+def published_of(head, toy, outliers, folder, **changes):
+    quantiles, files = outliers
     return load(save(folder / "toy", head, record_of(head, toy, outlier=quantiles, **changes), files))
 
 
-@pytest.fixture
-def published(head, toy, tmp_path):
-    return published_of(head, toy, tmp_path)
+@pytest.fixture(scope="module")
+def published(head, toy, outliers, tmp_path_factory):
+    """Return the published head. Tests only ask it."""
+    return published_of(head, toy, outliers, tmp_path_factory.mktemp("published"))
 
 
 def test_answers_agree_with_the_head(published, toy):
@@ -68,8 +69,9 @@ def test_a_larger_coverage_gives_no_smaller_set(published, toy, sets):
 
 
 @pytest.mark.parametrize("sets", ["lac", "aps"])
-def test_a_coverage_beyond_the_rows_gives_every_class(head, toy, tmp_path, sets):
-    few = published_of(head, toy, tmp_path, conformal=Conformal(rows=3, lac=(0.1, 0.2, 0.3), aps=(0.0, 0.0, 0.1)))
+def test_a_coverage_beyond_the_rows_gives_every_class(head, toy, outliers, tmp_path, sets):
+    conformal = Conformal(rows=3, lac=(0.1, 0.2, 0.3), aps=(0.0, 0.0, 0.1))
+    few = published_of(head, toy, outliers, tmp_path, conformal=conformal)
     assert {len(answer.prediction_set) for answer in few.answer(toy.X, coverage=0.76, sets=sets)} == {5}
     assert min(len(answer.prediction_set) for answer in few.answer(toy.X, coverage=0.75, sets=sets)) < 5
 
@@ -127,10 +129,10 @@ def test_vectors_of_another_encoder_are_refused(published):
             published.require(others)
 
 
-def test_ties_are_broken_by_class_order(toy, tmp_path):
-    head = fitted("linear", toy).head_
+def test_ties_are_broken_by_class_order(toy, learned, outliers, tmp_path):
+    head = learned("linear").head_
     flat = type(head).from_arrays({name: np.zeros_like(a) for name, a in head.arrays().items()}, head.meta())
-    (answer,) = published_of(flat, toy, tmp_path).answer(toy.X[:1])
+    (answer,) = published_of(flat, toy, outliers, tmp_path).answer(toy.X[:1])
     assert answer.prediction_set == toy.classes
     assert [label for label, _ in answer.top_k] == list(toy.classes)
 

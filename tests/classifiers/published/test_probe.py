@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.toys import detector_of, fitted, outlier_of, record_of
+from helpers.toys import detector_of, record_of
 from safetensors.numpy import load_file, save
 
 from classifiers.errors import BadArtifact, VectorsOverflow
@@ -24,8 +24,8 @@ from classifiers.published.manifest import EncoderBlock, Manifest
 
 
 @pytest.fixture
-def folder(head, toy, tmp_path):
-    quantiles, files = outlier_of(toy)
+def folder(head, toy, outliers, tmp_path):
+    quantiles, files = outliers
     return artifact.save(
         tmp_path / "toy", head, record_of(head, toy, outlier=quantiles), {"report.json": b"{}", **files}
     )
@@ -147,10 +147,10 @@ def test_a_file_of_a_hostile_kind_is_refused_at_once(published_linear, kind, nam
 
 
 @pytest.fixture
-def published_linear(toy, tmp_path):
+def published_linear(toy, outliers, tmp_path):
     K = len(toy.classes)
     made = LinearHead(toy.classes, np.eye(K, toy.X.shape[1], dtype="f4"), np.zeros(K, "f4"))
-    quantiles, files = outlier_of(toy)
+    quantiles, files = outliers
     record = record_of(made, toy, outlier=quantiles)
     return artifact.save(tmp_path / "linear", made, record, {"report.json": b"{}", **files})
 
@@ -222,19 +222,18 @@ def test_any_change_of_the_settings_is_read_or_refused(folder):
     assert refused
 
 
-def test_a_decoder_for_more_tokens_than_memory_holds_is_refused(toy):
+def test_a_decoder_for_more_tokens_than_memory_holds_is_refused(learned):
     """The number of tokens is in the settings alone, so a small file can ask for any amount of memory."""
-    head = fitted("decoder", toy).head_
+    head = learned("decoder").head_
     arrays, meta = head.arrays(), head.meta()
     with pytest.raises(ValueError, match="floats, at most"):
         type(head).from_arrays(arrays, {**meta, "settings": {**meta["settings"], "tokens": [10**9, head.tokens[1]]}})
 
 
 @pytest.mark.parametrize("scale", [1e38, -1e38])
-def test_vectors_that_overflow_are_named_and_never_answered_with_nan(head, toy, scale):
+def test_vectors_that_overflow_are_named_and_never_answered_with_nan(head, toy, outliers, scale):
     """Heads that set vectors to unit norm first answer; all others name the rows."""
-    quantiles, _ = outlier_of(toy)
-    record = record_of(head, toy, outlier=quantiles)
+    record = record_of(head, toy, outlier=outliers[0])
     published = PublishedHead("toy", "v", head, artifact.pack(head, record, {})[0], detector_of(toy))
     X = toy.X[:4].astype("f4").copy()
     X[1], X[3] = np.sign(X[1]) * scale, scale

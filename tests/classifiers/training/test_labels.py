@@ -10,7 +10,6 @@ from helpers.toys import (
     LABEL_VARIANTS,
     fill,
     fill_labels,
-    fitted,
     fold_of,
     ids_of,
     make_label_toy,
@@ -253,8 +252,8 @@ def test_labels_with_few_rows_share_a_threshold(several):
 
 
 @pytest.mark.parametrize("variant", LABEL_VARIANTS)
-def test_a_shift_changes_probabilities_and_no_decision(variant, toy):
-    head = fitted(variant, toy).head_
+def test_a_shift_changes_probabilities_and_no_decision(variant, toy, learned):
+    head = learned(variant).head_
     moved = head.shifted(1.5)
     np.testing.assert_allclose(moved.scores(toy.X), head.scores(toy.X) + 1.5, atol=1e-3)
     assert np.mean(moved.given(toy.X) == head.given(toy.X)) > 0.999

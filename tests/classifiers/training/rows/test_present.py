@@ -101,9 +101,7 @@ def test_encoders_that_share_a_name_are_named_by_their_fingerprints(store, tmp_p
     prints = {spec_of(12, weights=weights).fingerprint[:12] for weights in ("photos", "newer")}
     assert set(used) == {"sounds", *prints}
     assert others == (spec_of(12, weights="unused").fingerprint[:12],)
-    comparison = start(
-        store, tmp_path / "it", task="toy", encoders=used, candidates=with_controls(parse_lines(["gaussian"], used))
-    )
+    comparison = start(store, tmp_path / "it", task="toy", encoders=used, candidates=parse_lines(["gaussian"], used))
     run(comparison)
     assert not comparison.failed
     assert {(each,) for each in used} < {trial.candidate.encoders for trial in comparison.trials.values()}
