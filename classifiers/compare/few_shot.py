@@ -142,7 +142,8 @@ def held_out(rows: Rows, classes: tuple[str, ...]) -> tuple[str, list[LabelledRo
         if found := known_rows(rows, split, classes):
             return split, found
     raise NotTrainable(
-        f"task {rows.task!r} has no row in split 'test' or 'val' with a vector; label some of these splits"
+        f"task {rows.task!r} has no row in split 'test' or 'val' with a vector and a class of its training rows; label "
+        "some of these splits, and embed them"
     )
 
 
