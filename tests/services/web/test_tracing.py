@@ -107,7 +107,8 @@ def trace_of_a_caller(collector, services, photos, tmp_path):
     assert remote.attributes["http.response.status_code"] == 200
     pairs = [("queue", remote), ("encode", remote)]
     inside = [(of[b, name], outer) for name, outer in pairs] + [(remote, call), (call, root), (of[a, "head"], root)]
-    slack = 5_000_000  # ns: ends of stages are read from another clock than their lengths
+    # ns. Ends of stages are read from another clock than their lengths; a busy machine may stop a thread in between.
+    slack = 100_000_000
     assert all(outer.start - slack <= each.start <= each.end <= outer.end + slack for each, outer in inside)
     assert of[b, "queue"].end <= of[b, "encode"].start + slack
 
