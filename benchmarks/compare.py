@@ -19,7 +19,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import pyarrow as pa
 
 from benchmarks.measure import machine, verdict
 from benchmarks.phases import Phases
@@ -54,7 +53,7 @@ def few(rows: Rows, count: int) -> Rows:
     labels = rows.labels
     ids, splits = (np.array(labels[name].to_pylist()) for name in ("id", "split"))
     kept = (splits == "test") | np.isin(ids, np.sort(ids[splits == "train"])[:count])
-    return replace(rows, table=labels.filter(pa.array(kept)))
+    return rows.narrowed(ids[kept].tolist())
 
 
 def compared(comparison: Comparison, settings: Settings, clock: Phases) -> None:

@@ -8,11 +8,9 @@ uses (from rows held out in turn), and at the best one. The mean over the draws,
 """
 
 import argparse
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from classifiers.evaluation.calibration import fit_temperature, least_temperature, mean_nll
 from classifiers.training.calibrate import tempered
@@ -40,7 +38,7 @@ def measured(rows: Rows, kind: str, classes: int, shots: int, seed: int) -> Meas
     chosen = rng.permutation(len(matrix.classes))[:classes]
     each = [rng.permutation(np.flatnonzero(matrix.codes == code)) for code in chosen]
     ids = np.array(matrix.ids)[np.concatenate([own[:shots] for own in each])].tolist()
-    some = replace(rows, table=rows.labels.filter(pc.is_in(rows.labels["id"], value_set=pa.array(ids))))
+    some = rows.narrowed(ids)
     estimator = make_estimator(kind, {}, rows.encoders)
     learned = CLASS_KINDS[kind].learned(estimator, some)
     others = np.concatenate([own[shots:] for own in each])[: MEASURED * classes]

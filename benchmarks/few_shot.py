@@ -22,7 +22,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifiers.compare.candidates import assignment
-from classifiers.compare.few_shot import narrowed
 from classifiers.errors import NotTrainable
 from classifiers.evaluation.calibration import fit_temperature
 from classifiers.fit.gaussian.estimator import GaussianClassifier
@@ -186,7 +185,7 @@ def draws(rows: Rows, training: Matrix, text: Array, k: int) -> Iterator[Shots]:
     for draw in range(DRAWS):
         order = np.random.default_rng(draw).permutation(len(codes))
         few = np.concatenate([order[codes[order] == each][:k] for each in range(len(text))])
-        part = narrowed(rows, np.array(training.ids)[few].tolist())
+        part = rows.narrowed(np.array(training.ids)[few].tolist())
         yield Shots(FewRows(U[few], codes[few], (0, U.shape[1])), text, part)
 
 

@@ -10,7 +10,6 @@ import argparse
 
 import numpy as np
 
-from classifiers.compare.few_shot import narrowed
 from classifiers.fit.zeroshot import ZeroShotClassifier
 from classifiers.heads.zeroshot import ZeroShotHead
 from classifiers.training.kinds import make_estimator
@@ -53,7 +52,7 @@ def main() -> None:
             for draw in range(DRAWS):
                 order = np.random.default_rng(draw).permutation(len(training.ids))
                 kept = np.concatenate([order[training.codes[order] == k][:shots] for k in range(len(test.classes))])
-                few = narrowed(rows, np.array(training.ids)[kept].tolist())
+                few = rows.narrowed(np.array(training.ids)[kept].tolist())
                 estimator = make_estimator("zeroshot", {"blend": "auto"}, rows.encoders)
                 found, blend = accuracies(estimator, few, test)
                 draws.append(found)

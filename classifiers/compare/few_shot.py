@@ -1,12 +1,10 @@
 """Few-shot curves: how good several heads are that learn from k training rows of each class."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
@@ -156,14 +154,8 @@ def drawn(rows: Rows, classes: tuple[str, ...], k: int, draws: int, seed: int) -
     for draw in range(draws):
         mixed = np.random.default_rng((seed, draw)).permutation(len(ids))
         chosen = np.concatenate([mixed[codes[mixed] == code][:k] for code in np.unique(codes)])
-        found.append(narrowed(rows, ids[chosen].tolist()))
+        found.append(rows.narrowed(ids[chosen].tolist()))
     return found
-
-
-def narrowed(rows: Rows, ids: Sequence[str]) -> Rows:
-    """Return the rows of these ids alone, in all splits."""
-    kept = pc.is_in(rows.labels["id"], value_set=pa.array(ids, rows.labels["id"].type))
-    return replace(rows, table=rows.labels.filter(kept))
 
 
 def accuracy(candidate: Candidate, rows: Rows, classes: tuple[str, ...], held: Sequence[LabelledRows]) -> float:

@@ -5,8 +5,6 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from classifiers.evaluation.reports.leakage import Leakage, Without
@@ -68,7 +66,7 @@ class _Found(NamedTuple):
 
 def _figures_without(rows: Rows, head: Head, found: _Found) -> dict[str, Without]:
     """Return the figures with and without the near-duplicates, by split that has some."""
-    compared = replace(rows, table=rows.labels.filter(pc.is_in(rows.labels["id"], value_set=pa.array(found.held))))
+    compared = rows.narrowed(found.held)
     figure = "accuracy" if rows.one_each else "F1"
     without = {}
     for split in SPLITS:

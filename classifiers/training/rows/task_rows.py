@@ -66,6 +66,11 @@ class TaskRows:
         labels = self.store.labels
         return labels.get(self.task, version=self.snapshot.of(labels.table), columns=["id", "labels", "split", "group"])
 
+    def narrowed(self, ids: Sequence[str]) -> Self:
+        """Return the rows of these ids alone, in all splits."""
+        own = self.labels["id"]
+        return replace(self, table=chosen(self.labels, pc.is_in(own, value_set=pa.array(ids, own.type))))
+
     def labelled(self, split: str) -> pa.Table:
         """Return the rows of `labels` in a split. A held-out fold is the split `val`, and missing from `train`."""
         if split not in self._by_split:
