@@ -1,5 +1,6 @@
 """How the images or sounds of a model are prepared, and which network takes them: one class for each kind of tower."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -88,17 +89,39 @@ class _Patches(_Pictures):
 
 
 @dataclass(frozen=True)
-class _Spectra:
-    part: AudioTower
-    settings: sounds.Settings
-
-    @classmethod
-    def of(cls, source: Source, part: AudioTower) -> "_Spectra":
-        return cls(part, sounds.Settings.of(source.folder))
+class _Sounds(ABC):
+    settings: Any
 
     @property
     def preprocessing(self) -> Mapping[str, AudioPreprocessing]:
         return {"audio": self.settings.spec}
+
+    @property
+    @abstractmethod
+    def example(self) -> Port: ...
+
+    @property
+    def port(self) -> Port:
+        """The input of the network: one row, or rows of any length."""
+        return self.example
+
+    def blueprint(self, spec: EncoderSpec, build: Build) -> Blueprint:
+        key = f"{spec.fingerprint} audio"
+        graph = Graph(key=key, libraries=LIBRARIES, build=partial(build, False), ports=(self.port,))
+        return Blueprint(spec=spec, towers={"audio": self.tower(graph)})
+
+    @abstractmethod
+    def tower(self, graph: Graph) -> Tower: ...
+
+
+@dataclass(frozen=True)
+class _Spectra(_Sounds):
+    settings: sounds.Settings
+    part: AudioTower
+
+    @classmethod
+    def of(cls, source: Source, part: AudioTower) -> "_Spectra":
+        return cls(sounds.Settings.of(source.folder), part)
 
     @property
     def example(self) -> Port:
@@ -107,25 +130,18 @@ class _Spectra:
     def network(self, model: Any, _tokens: bool, /) -> torch.nn.Module:
         return Spectra(model, self.part)
 
-    def blueprint(self, spec: EncoderSpec, build: Build) -> Blueprint:
-        graph = _sounds(spec, build, self.example)
-        return Blueprint(
-            spec=spec, towers={"audio": Tower(graph, partial(sounds.prepare, self.settings), sounds.CLIPS)}
-        )
+    def tower(self, graph: Graph) -> Tower:
+        return Tower(graph, partial(sounds.prepare, self.settings), sounds.CLIPS)
 
 
 @dataclass(frozen=True)
-class _Waves:
-    part: WaveTower
+class _Waves(_Sounds):
     settings: waves.Settings
+    part: WaveTower
 
     @classmethod
     def of(cls, source: Source, part: WaveTower) -> "_Waves":
-        return cls(part, waves.Settings.of(source.folder, source.tower_config(part).dac_config.hop_length))
-
-    @property
-    def preprocessing(self) -> Mapping[str, AudioPreprocessing]:
-        return {"audio": self.settings.spec}
+        return cls(waves.Settings.of(source.folder, source.tower_config(part).dac_config.hop_length), part)
 
     @property
     def example(self) -> Port:
@@ -134,18 +150,17 @@ class _Waves:
     def network(self, model: Any, _tokens: bool, /) -> torch.nn.Module:
         return Waves(model, self.part)
 
-    def blueprint(self, spec: EncoderSpec, build: Build) -> Blueprint:
-        tower = VaryingTower(
-            graph=_sounds(spec, build, Port((-1, self.settings.hop), "float32")),
+    @property
+    def port(self) -> Port:
+        return Port((-1, self.settings.hop), "float32")
+
+    def tower(self, graph: Graph) -> Tower:
+        return VaryingTower(
+            graph=graph,
             prepare=partial(waves.prepare, self.settings),
             largest=(1 + self.settings.frames, self.settings.hop),
             cut=waves.cut,
         )
-        return Blueprint(spec=spec, towers={"audio": tower})
-
-
-def _sounds(spec: EncoderSpec, build: Build, port: Port) -> Graph:
-    return Graph(key=f"{spec.fingerprint} audio", libraries=LIBRARIES, build=partial(build, False), ports=(port,))
 
 
 _KINDS: Mapping[type, Callable[[Source, Any], Inputs]] = {
